@@ -3,6 +3,7 @@
 Nothing that training fixed appears here; it travels with the checkpoint. Imports no Spark.
 """
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -11,6 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from enrich.calibration import DEFAULT_TARGET_PRECISION, UnseenSource
 from enrich.images.limits import ImageLimits, ImageReading
+from enrich.images.lists import ImageLists
 from enrich.logs import LogFormat
 from enrich.redaction import refuse_secrets
 from enrich.settings_files import YamlSettings
@@ -21,6 +23,8 @@ DATABASE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"
 
 # Shares of fewer rows say little: one bad product of three is no broken catalog.
 MIN_ROWS_TO_ENFORCE = 200
+
+_HOST = r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}(:[0-9]{1,5})?"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 # An empty one, of a variable that was not set, would be the working directory.
@@ -95,6 +99,7 @@ class JobConfig(YamlSettings):
     """Settings of one catalog's refresh. Paths are as the configuration file writes them, until
     `starting_from` resolves those of baselines and of what is written for people.
 
+    `image_hosts` are the web hosts that images are read from, each a name or name:port.
     `lexicon` adds words that name labels to the checkpoint's, by attribute: {color: {navy: blue}};
     null takes a word out. In a source that looks unlike those of training, `unseen_source` strict
     answers less. `baselines` maps a catalog, as `--catalog` names it, to its label
@@ -108,6 +113,8 @@ class JobConfig(YamlSettings):
     checkpoint: Location | None = None
     columns: ColumnNames = ColumnNames()
     allowed_image_roots: tuple[Location, ...] = ()
+    image_hosts: tuple[str, ...] = ()
+    image_lists: ImageLists = ImageLists()
     image_limits: ImageLimits = ImageLimits()
     image_reading: ImageReading = ImageReading()
     image_identity: ImageIdentity = ImageIdentity.STAT
@@ -138,6 +145,17 @@ class JobConfig(YamlSettings):
         for address in (value,) if isinstance(value, str) else value or ():
             refuse_secrets(address, str(info.field_name))
         return value
+
+    @field_validator("image_hosts")
+    @classmethod
+    def _names_of_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not re.fullmatch(_HOST, host):
+                raise ValueError(
+                    f"found '{host}', expected a host's name in small letters, such as "
+                    "cdn.example.com, or name:port"
+                )
+        return hosts
 
     @field_validator("baselines", "data_docs", "report_dir", "metrics_dir", mode="before")
     @classmethod

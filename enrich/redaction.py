@@ -34,6 +34,9 @@ NAMED = re.compile(
     re.IGNORECASE,
 )
 
+# A URL may be signed under any name; of an image nobody needs its query to know it.
+_QUERY = re.compile(r"(?P<url>\bhttps?://[^\s?'\"<>]{1,4000})\?(?!\*{3})[^\s'\"<>]+", re.IGNORECASE)
+
 # Controls, what turns the direction of writing, halves of characters, and what is none.
 _OBEYED = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
@@ -41,8 +44,9 @@ _OBEYED = re.compile(
 
 
 def redact(text: str) -> str:
-    """Returns the text with logins in addresses, and values that are named as secrets, hidden."""
-    return NAMED.sub(rf"\g<name>{HIDDEN}", LOGIN.sub(rf"\g<scheme>\g<web>{HIDDEN}@", text))
+    """Returns the text with logins and queries of URLs, and values named as secrets, hidden."""
+    without_login = LOGIN.sub(rf"\g<scheme>\g<web>{HIDDEN}@", text)
+    return NAMED.sub(rf"\g<name>{HIDDEN}", _QUERY.sub(rf"\g<url>?{HIDDEN}", without_login))
 
 
 def refuse_secrets(address: str, setting: str) -> None:

@@ -16,6 +16,7 @@ from enrich.classifiers.manifest import BUNDLED, Manifest, fetched_checkpoint, r
 from enrich.config import JobConfig
 from enrich.errors import CheckpointError, ConfigError, NoAnswer
 from enrich.images.limits import ImageLimits, ImageReading
+from enrich.images.lists import ImageLists
 from enrich.images.locations import spell_out
 from enrich.images.store import ImageStore
 from enrich.lexicon import ProductText
@@ -66,7 +67,7 @@ class BuildsEngine(Protocol):
 
     @property
     def limits_digest(self) -> str:
-        """Digest of the image limits and the allowed roots, 12 hex digits."""
+        """Digest of the image limits and the allowed roots and hosts, 12 hex digits."""
         ...
 
     def build(self, device: "torch.device") -> RunsProducts:
@@ -115,6 +116,8 @@ class EngineSpec:
     reads_descriptions: bool
     image_root: str
     allowed_roots: tuple[str, ...]
+    image_hosts: tuple[str, ...]
+    image_lists: ImageLists
     limits: ImageLimits
     target_precision: float
     batch_size: int
@@ -124,13 +127,21 @@ class EngineSpec:
 
     @property
     def limits_digest(self) -> str:
-        """Digest of the image limits and the allowed roots, 12 hex digits."""
+        """Digest of the image limits and the allowed roots and hosts, 12 hex digits."""
         roots = sorted({self.image_root, *self.allowed_roots})
-        return hashlib.sha256(repr((self.limits, roots)).encode()).hexdigest()[:12]
+        allowed = (self.limits, roots, sorted(set(self.image_hosts)))
+        return hashlib.sha256(repr(allowed).encode()).hexdigest()[:12]
 
     def open_store(self) -> ImageStore:
         """Returns the store of the products' images."""
-        return ImageStore(self.image_root, self.allowed_roots, self.limits, self.reading)
+        return ImageStore(
+            self.image_root,
+            self.allowed_roots,
+            self.limits,
+            self.reading,
+            self.image_hosts,
+            self.image_lists,
+        )
 
     def build(self, device: "torch.device") -> "Engine":
         """Loads the checkpoint onto `device`.
@@ -261,6 +272,8 @@ def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> Engine
         reads_descriptions=bool(manifest.config.headless),
         image_root=_absolute(image_root),
         allowed_roots=tuple(map(_absolute, config.allowed_image_roots)),
+        image_hosts=config.image_hosts,
+        image_lists=config.image_lists,
         limits=config.image_limits,
         target_precision=config.target_precision,
         batch_size=config.batch_size,

@@ -3,8 +3,9 @@
     python jobs/classify_table.py --catalog shop/products.parquet --output attributes.parquet
 
 One output row an input row, in the same order, with the columns of `product_attributes` as far as
-they make sense here. The last line on standard output is one JSON object. Exit codes are those of
-the main job: 3 if too many products, or their images, could not be read.
+they make sense here. Of the main job's settings, `--config`, those of reading and answering count.
+The last line on standard output is one JSON object. Exit codes are those of the main job: 3 if too
+many products, or their images, could not be read.
 """
 
 import json
@@ -21,20 +22,23 @@ import typer
 
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import (
-    CheckpointOption,
+    DEFAULT_CONFIG,
+    ConfigOption,
     ImageRootOption,
     choose_image_root,
+    read_settings,
     run_command,
 )
-from enrich.config import JobConfig
-from enrich.engine import Engine, open_engine
+from enrich.engine import Engine
 from enrich.errors import StorageFailed, first_line
 from enrich.files.products import count_replaced, read_products
 from enrich.files.targets import prepare_target, require_suffix
 from enrich.files.whole import whole_file
+from enrich.precision import local_device
 from enrich.progress import say, watch
 from enrich.records import Product
 from enrich.rows import arrow_schema, to_table
+from enrich.spec import build_spec
 from enrich.unreadable import FailureCounts
 
 ROWS_IN_MEMORY = 1_000
@@ -43,16 +47,21 @@ ROWS_IN_MEMORY = 1_000
 def main(
     catalog: Annotated[Path, typer.Option(help="Product table: Parquet, CSV or JSON file.")],
     output: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    config: ConfigOption = DEFAULT_CONFIG,
     image_root: ImageRootOption = None,
-    checkpoint: CheckpointOption = str(BUNDLED),
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Classifier checkpoint; the bundled one.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="First N rows only.")] = None,
 ) -> None:
     """Classifies a file's products without Spark."""
     require_suffix(output, ".parquet")
-    manifest = fetch_manifest(checkpoint)
-    products = read_products(catalog, limit)
+    settings = read_settings(config, {"image_root": image_root, "checkpoint": checkpoint})
+    manifest = fetch_manifest(settings.checkpoint or str(BUNDLED))
+    products = read_products(catalog, limit, settings.columns)
     tell_replaced(products, catalog)
-    engine = open_engine(manifest, choose_image_root(image_root, catalog))
+    spec = build_spec(settings, manifest, choose_image_root(settings.image_root, catalog))
+    engine = Engine(spec, manifest, local_device())
     prepare_target(output, catalog)
 
     begin = time.perf_counter()
@@ -69,7 +78,7 @@ def main(
     }
     typer.echo(json.dumps(summary))
     # The file has been written by then: it shows which products failed, and why.
-    counts.refuse_many(JobConfig())
+    counts.refuse_many(settings)
 
 
 def tell_replaced(products: pa.Table, catalog: Path) -> None:

@@ -171,7 +171,7 @@ ENCODINGS = """
     encoder_version STRING NOT NULL COMMENT 'digest of everything the vectors depend on',
     encoded_at TIMESTAMP NOT NULL COMMENT 'UTC; of several rows the latest that holds counts',
     status STRING NOT NULL COMMENT 'what could be read',
-    limits STRING NOT NULL COMMENT 'digest of the image limits and allowed roots',
+    limits STRING NOT NULL COMMENT 'digest of the image limits, allowed roots and hosts',
     modalities STRING COMMENT 'what the vectors rest on; NULL when nothing could be read',
     error STRING COMMENT 'why, for people',
     vectors BINARY COMMENT 'float16; names and shapes are in the checkpoint'"""
@@ -183,7 +183,7 @@ QUARANTINE = f"""
     status STRING COMMENT 'what could be read; NULL where the row itself is broken',
     error STRING COMMENT 'for people',
     content_hash STRING NOT NULL COMMENT 'digest of the normalised text and the image',
-    limits STRING NOT NULL COMMENT 'digest of the image limits and allowed roots',
+    limits STRING NOT NULL COMMENT 'digest of the image limits, allowed roots and hosts',
     found_at TIMESTAMP NOT NULL COMMENT 'UTC',
     run_date DATE NOT NULL COMMENT 'logical date of that run',
     title STRING COMMENT 'raw input',

@@ -108,7 +108,9 @@ def _read_json(content: bytes) -> pa.Table:
 def _as_column(values: list[Any]) -> pa.Array:
     if any(isinstance(value, dict | list) for value in values):
         # Not text, which whoever asks for this column is told.
-        return pa.array([None if value is None else [] for value in values], pa.list_(pa.string()))
+        with contextlib.suppress(pa.ArrowException):
+            return pa.array(values, pa.list_(pa.string()))
+        return pa.array([None if value is None else {} for value in values], pa.struct([]))
     texts = [_mend(one) if isinstance(one, str) else json.dumps(one) for one in values]
     return pa.array([None if v is None else t for v, t in zip(values, texts, strict=True)])
 

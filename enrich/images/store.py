@@ -1,4 +1,4 @@
-"""Images below the allowed roots, on a disk or in an object store.
+"""Images below the allowed roots, on a disk or in an object store, and on allowed web hosts.
 
 A bad image raises `ImageProblem` with the status that its row carries; it never stops a run. This
 module does not look at pixels.
@@ -22,8 +22,10 @@ from enrich.images.clients import (
     stat_local,
 )
 from enrich.images.limits import ImageLimits, ImageProblem, ImageReading, ImageStat
+from enrich.images.lists import ImageLists
 from enrich.images.locations import LONGEST_PATH, Location, parse_location
 from enrich.images.retries import CircuitBreaker, StoreDown
+from enrich.images.web import is_url, parse_url, read_url, stat_url
 from enrich.records import NO_IMAGE_PATH, Status
 from enrich.redaction import describe_error, redact
 
@@ -50,11 +52,11 @@ _SHOWN = 200  # characters of a path
 
 
 class ImageStore:
-    """Reader of the images below the allowed roots.
+    """Reader of the images below the allowed roots and on allowed web hosts.
 
     A relative path starts from `root`. An absolute path or URI must lie under `root` or one of
-    `allowed_roots`, after `..` and symbolic links are resolved. Small and picklable: clients and
-    circuit breakers stay with the process.
+    `allowed_roots`, after `..` and symbolic links are resolved; an http(s) URL must be of one of
+    `hosts`. Small and picklable: clients and circuit breakers stay with the process.
     """
 
     def __init__(
@@ -63,33 +65,30 @@ class ImageStore:
         allowed_roots: tuple[str, ...] = (),
         limits: ImageLimits | None = None,
         reading: ImageReading | None = None,
+        hosts: tuple[str, ...] = (),
+        lists: ImageLists | None = None,
     ) -> None:
         self.root = root
         self.limits = limits or ImageLimits()
         self._reading = reading or ImageReading()
+        self._hosts = frozenset(hosts)
+        self._lists = lists or ImageLists()
         self._root = parse_location(root)
         self._allowed = {self._root, *map(parse_location, allowed_roots)}
         if any(location.scheme == "s3" for location in self._allowed):
             check_s3_settings()  # here, where a wrong address is a wrong setting
 
     def read(self, image_path: str | None) -> bytes:
-        """Return the file's bytes.
+        """Return the file's bytes; of a list of images those of the first that can be read.
 
         Raises:
-            ImageProblem: no path, no such file, outside the allowed roots, too many bytes, or a
-                store that did not answer within `attempts` and `timeout_s`.
+            ImageProblem: no path, no such file, outside the allowed roots and hosts, too many
+                bytes, or a store that did not answer within `attempts` and `timeout_s`.
         """
-        location = self._resolve(image_path)
-        if location.scheme == "file":
-            limit, roots = self.limits.max_bytes, self._allowed
-            return self._ask(location, lambda: read_local(location.path, limit, roots))
-        return self._ask(
-            location,
-            lambda: open_client(location, self._reading).read(location.path, self.limits.max_bytes),
-        )
+        return self.try_each(image_path, self._read)
 
     def stat(self, image_path: str | None) -> ImageStat:
-        """Return the file's size, etag and modification time by one request.
+        """Return the size, etag and modification time of one file by one request.
 
         Raises:
             ImageProblem: as `read`, but not for the size.
@@ -97,15 +96,47 @@ class ImageStore:
         location = self._resolve(image_path)
         if location.scheme == "file":
             return self._ask(location, lambda: stat_local(location.path))
+        if is_url(f"{location.scheme}://"):
+            return self._ask(location, lambda: stat_url(location, self._hosts, self._reading))
         return self._ask(location, lambda: open_client(location, self._reading).stat(location.path))
 
+    def try_each(self, image_path: str | None, read: Callable[[str | None], Answer]) -> Answer:
+        """Return what `read` says of the first image of a path for which it raises no ImageProblem.
+
+        Raises:
+            ImageProblem: `read` raised it for all of them. One that may pass goes before others.
+        """
+        images: list[str | None] = [image_path]
+        if isinstance(image_path, str):
+            images[:] = self._lists.images_of(image_path)
+        problems = []
+        for image in images:
+            try:
+                return read(image)
+            except ImageProblem as problem:
+                problems.append(problem)
+        may_pass = (one for one in problems if one.status is Status.IMAGE_UNREADABLE)
+        raise next(may_pass, problems[0])
+
     def find_local(self, image_path: str | None) -> str | None:
-        """Return the path on this machine that `read` would open, if it is local."""
+        """Return the path on this machine that `read` would open first, if it is local."""
         try:
-            location = self._resolve(image_path)
+            location = self.try_each(image_path, self._resolve)
         except ImageProblem:
             return None
         return location.path if location.scheme == "file" else None
+
+    def _read(self, image_path: str | None) -> bytes:
+        location, limit = self._resolve(image_path), self.limits.max_bytes
+        if location.scheme == "file":
+            return self._ask(location, lambda: read_local(location.path, limit, self._allowed))
+        if is_url(f"{location.scheme}://"):
+            return self._ask(
+                location, lambda: read_url(location, limit, self._hosts, self._reading)
+            )
+        return self._ask(
+            location, lambda: open_client(location, self._reading).read(location.path, limit)
+        )
 
     def _ask(self, location: Location, question: Callable[[], Answer]) -> Answer:
         try:
@@ -128,6 +159,8 @@ class ImageStore:
                 Status.IMAGE_MISSING, f"a path of more than {LONGEST_PATH:,} characters"
             )
         try:
+            if is_url(image_path):
+                return parse_url(image_path, self._hosts)
             location = parse_location(image_path, relative_to=self._root)
         except (ConfigError, ValueError, OSError) as error:
             raise ImageProblem(Status.IMAGE_FORBIDDEN, describe_error(error)) from error

@@ -21,7 +21,7 @@ from pyspark.sql.functions import pandas_udf
 from schemas.tables import BROKEN, DUE, Outcome, Reason, Status
 
 from enrich.config import ImageIdentity
-from enrich.images.limits import ImageProblem
+from enrich.images.limits import ImageProblem, ImageStat
 from enrich.images.store import IMAGES_TRIED, ImageSample, ImageStore, read_image_sample
 from enrich.spark.rules import Attempt, Found, holds, is_newer, outcome_of
 from enrich.spark.session import bytes_of, cores_of, tasks_of
@@ -252,7 +252,7 @@ def build_look(store: ImageStore, identity: ImageIdentity, threads: int) -> Call
         with ThreadPoolExecutor(threads) as pool:
             for titles, descriptions, paths, *seen in batches:
                 rows = zip(paths, *seen, strict=True)
-                found = pool.map(lambda row: _look_at(store, identity, *row), rows)
+                found = pool.map(lambda row: look_at(store, identity, *row), rows)
                 products = zip(titles, descriptions, paths, found, strict=True)
                 yield pd.DataFrame(
                     (
@@ -281,8 +281,8 @@ def hash_content(title: Any, description: Any, image_digest: str, path: Any = No
     return digest.hexdigest()[:32]
 
 
-class _Look(NamedTuple):
-    """One look at a picture; without `size` the next look reads its bytes again."""
+class Look(NamedTuple):
+    """A look at a picture; without `size` the next look reads its bytes again."""
 
     digest: str
     size: int | None = None
@@ -291,7 +291,7 @@ class _Look(NamedTuple):
     was_read: bool = False
 
 
-def _look_at(
+def look_at(
     store: ImageStore,
     identity: ImageIdentity,
     path: Any,
@@ -299,24 +299,36 @@ def _look_at(
     etag: Any,
     modified_us: Any,
     digest: Any,
-) -> _Look:
-    """Runs on the executor. A picture that cannot be read counts with its status."""
-    path = _text(path)
-    try:
+) -> Look:
+    """Return what is found of a product's picture, read where it differs from the last look.
+
+    Of several the first one that can be read counts; of one that cannot be read its status. Runs
+    on the executor.
+    """
+    seen = (size, _text(etag), modified_us)
+
+    def look(image: str | None) -> Look:
         if identity is ImageIdentity.CONTENT:
-            return _Look(hashlib.sha256(store.read(path)).hexdigest(), was_read=True)
+            return Look(hashlib.sha256(store.read(image)).hexdigest(), was_read=True)
         # Before the bytes: a file that is written meanwhile differs at the next look.
-        found = store.stat(path)
+        found = store.stat(image)
         stat = (found.size, found.etag, _in_microseconds(found.modified_at))
-        if (size, _text(etag), modified_us) == stat and isinstance(digest, str):
-            return _Look(digest, *stat)
-        digest = hashlib.sha256(store.read(path)).hexdigest()
-        is_settled = found.modified_at is None or (
-            found.modified_at < datetime.now(UTC) - _CLOCK_STEP
-        )
-        return _Look(digest, *stat, True) if is_settled else _Look(digest, was_read=True)
+        if seen == stat and isinstance(digest, str):
+            return Look(digest, *stat)
+        read = hashlib.sha256(store.read(image)).hexdigest()
+        return Look(read, *stat, True) if _is_settled(found) else Look(read, was_read=True)
+
+    try:
+        return store.try_each(_text(path), look)
     except ImageProblem as problem:
-        return _Look(str(problem.status))
+        return Look(str(problem.status))
+
+
+def _is_settled(found: ImageStat) -> bool:
+    """Return whether another picture will have another stat."""
+    if found.modified_at is None:
+        return found.etag is not None
+    return found.modified_at < datetime.now(UTC) - _CLOCK_STEP
 
 
 def _in_microseconds(moment: datetime | None) -> int | None:

@@ -12,9 +12,11 @@ from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
+    ArrayType,
     DataType,
     DecimalType,
     IntegralType,
+    NullType,
     NumericType,
     StringType,
     StructField,
@@ -70,10 +72,11 @@ class Source:
         name: The table's path or name, as the settings have it.
         version: The Delta version, or "files-" and a digest of the files' names, sizes and times.
         products: Lazy. product_id, title, description, image_path and product_category are STRING,
-            priority is DOUBLE; what the settings name no column for is NULL. `is_malformed` marks a
-            row that the reader could not take apart: a CSV row with surplus fields, a line that is
-            not JSON. `has_replaced_bytes` marks a row with bytes that are not UTF-8; where these
-            are in its product_id, that is NULL.
+            priority is DOUBLE; what the settings name no column for is NULL. Several images of a
+            product are a list in JSON. `is_malformed` marks a row that the reader could not take
+            apart: a CSV row with surplus fields, a line that is not JSON. `has_replaced_bytes`
+            marks a row with bytes that are not UTF-8; where these are in its product_id, that is
+            NULL.
         folder: Where relative image paths start by default; None for a table known by name.
     """
 
@@ -140,7 +143,14 @@ def open_image_store(source: Source, config: JobConfig) -> ImageStore:
         ConfigError: The settings name no image root, and the source has none.
     """
     root = config.image_root or _find_image_root(source, config)
-    return ImageStore(root, config.allowed_image_roots, config.image_limits, config.image_reading)
+    return ImageStore(
+        root,
+        config.allowed_image_roots,
+        config.image_limits,
+        config.image_reading,
+        config.image_hosts,
+        config.image_lists,
+    )
 
 
 def _find_image_root(source: Source, config: JobConfig) -> str:
@@ -362,10 +372,10 @@ def _refuse_unfit(schema: StructType, columns: ColumnNames, location: str) -> No
             )
         found = fields[name].dataType
         if not _is_allowed(role, found):
-            number = "a number" if role == "priority" else "a whole number"
+            others = {"priority": "a number", "image_path": "a list of strings"}
             raise SchemaMismatch(
                 f"column {name} of '{location}' is of a wrong type: found {found.simpleString()}, "
-                f"expected string or {number}"
+                f"expected string or {others.get(role, 'a whole number')}"
             )
 
 
@@ -375,6 +385,9 @@ def _is_allowed(role: str, found: DataType) -> bool:
         is_whole = isinstance(found, IntegralType)
         is_whole |= isinstance(found, DecimalType) and found.scale == 0
         return is_whole or role == "priority"
+    if isinstance(found, ArrayType):
+        is_texts = isinstance(found.elementType, StringType | NullType)
+        return role == "image_path" and is_texts
     return isinstance(found, StringType) or found.typeName() == "void"
 
 
@@ -407,6 +420,10 @@ def _read_column(role: str, field: StructField | None) -> Column:
     if role == "priority":
         # To Spark NaN is above every number.
         return F.nanvl(column.try_cast("double"), F.lit(None).cast("double"))
+    if field is not None and isinstance(field.dataType, ArrayType):
+        # As enrich/images/lists.py reads it.
+        given = F.filter(column.cast("array<string>"), lambda one: one.rlike(r"(?U)\S"))
+        column = F.when(F.size(given) > 1, F.to_json(given)).otherwise(F.get(given, F.lit(0)))
     # One byte that is not UTF-8 stops Arrow, and with it the whole run.
     text = F.make_valid_utf8(column.cast("string"))
     if field is not None and field.metadata.get(_DECLARED, "").startswith("char"):

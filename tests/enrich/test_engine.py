@@ -24,6 +24,7 @@ from enrich.errors import CheckpointError, NoAnswer
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.decoding import decode_pixels
 from enrich.images.limits import ImageLimits, ImageReading
+from enrich.images.lists import ImageLists
 from enrich.lexicon import Evidence
 from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
 from enrich.rows import to_enriched
@@ -65,6 +66,8 @@ def _make_spec(checkpoint: Path, root: Path) -> EngineSpec:
         transfer=manifest.calibration.transfer,
         image_root=str(root),
         allowed_roots=(),
+        image_hosts=(),
+        image_lists=ImageLists(),
         limits=ImageLimits(max_pixels=20_000),
         target_precision=0.90,
         batch_size=BATCH,

@@ -37,9 +37,10 @@ def test_limits_and_roots_have_a_digest_and_nothing_else_changes_it() -> None:
     others = [
         digest("/other"),
         digest(allowed_image_roots=("/more",)),
+        digest(image_hosts=("cdn.example.com",)),
         digest(image_limits={"max_pixels": 10}),
     ]
-    assert len({own, *others}) == 4
+    assert len({own, *others}) == 5
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pandas as pd
 import pytest
+from image_host import image_host, reach_this_machine
 from job_script import Run
 from PIL import Image
 
@@ -173,6 +174,33 @@ def test_a_table_that_cannot_be_read_is_no_success(
     assert code == 3
     assert json.loads(out.splitlines()[-1])["unreadable"] == (0 if title else 200)
     assert f"200 of 200 {what} could not be read" in err
+
+
+def test_images_are_read_by_url_and_from_lists_as_the_settings_say(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reach_this_machine(monkeypatch)
+    Image.new("RGB", (200, 160), (200, 20, 20)).save(tmp_path / "red.jpg")
+    with image_host() as host:
+        red = host.sends("/red.jpg", (tmp_path / "red.jpg").read_bytes())
+        rows = [
+            {"sku": "1", "name": "shirt", "images": [host.url("/gone.jpg"), red]},
+            {"sku": "2", "name": "shirt", "images": ["https://elsewhere.example.com/a.jpg"]},
+            {"sku": "3", "name": "shirt", "images": []},
+        ]
+        catalog = tmp_path / "products.jsonl"
+        catalog.write_text("\n".join(map(json.dumps, rows)))
+        settings = tmp_path / "shop.yaml"
+        settings.write_text(
+            "columns: {product_id: sku, title: name, description: null, image_path: images}\n"
+            f"image_hosts: ['cdn.example.com:{host.port}']\n"
+        )
+        flags = ("--catalog", catalog, "--output", tmp_path / "out.parquet")
+        assert run(*flags, "--config", settings)[0] == 0
+    found = pd.read_parquet(tmp_path / "out.parquet")
+    assert found["product_id"].tolist() == ["1", "2", "3"]
+    assert found["status"].tolist() == ["ok", "image_forbidden", "image_missing"]
+    assert "image_hosts" in found["error"][1]
 
 
 def test_a_file_is_called_what_it_is(shop: Path, run: Run) -> None:

@@ -296,6 +296,24 @@ def test_pictures_are_compared_by_size_and_time_and_read_only_where_these_differ
     assert third.counts["published"] == 1
 
 
+def test_of_a_list_the_first_picture_that_can_be_read_counts(
+    shop: Shop, pictures: FakeEngineSpec
+) -> None:
+    lists = [["gone.jpg", "images/0.jpg"], ["images/1.jpg"], [], None, ["https://a.b/c"], ["../x"]]
+    shop.write(products().assign(image_path=lists))
+    first = shop.refresh(spec=pictures)
+    assert (first.counts["images_opened"], first.counts["images_compared"]) == (2, 2)
+    statuses = shop.table("product_attributes").set_index("product_id")["status"].sort_index()
+    missing, forbidden = ["image_missing"] * 2, ["image_forbidden"] * 2
+    assert statuses.tolist() == ["ok", "ok", *missing, *forbidden]
+    assert shop.refresh(spec=pictures).outcome == "nothing_to_do"
+    lists[0] = ["gone.jpg", "images/2.jpg", "images/0.jpg"]
+    lists[1] = ["gone.jpg", "images/1.jpg"]
+    shop.write(products().assign(image_path=lists))
+    third = shop.refresh(spec=pictures)
+    assert (third.counts["images_compared"], third.counts["published"]) == (2, 1)
+
+
 def test_another_target_precision_opens_no_picture(shop: Shop, pictures: FakeEngineSpec) -> None:
     shop.refresh(spec=pictures)
     for file in (shop.folder / "images").iterdir():

@@ -1,6 +1,7 @@
 """Product tables of every format: what is read, what is malformed, what is refused."""
 
 import gzip
+import json
 import runpy
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -255,6 +256,39 @@ def test_other_column_names_are_mapped(spark: SparkSession, tmp_path: Path) -> N
     assert rows["title"].tolist() == TABLE["title"].tolist()
     assert rows["product_category"].tolist() == ["7", "8"]
     assert rows["priority"].tolist() == [12.5, None]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "json", "delta"])
+def test_a_list_of_images_is_read_as_one_text(
+    spark: SparkSession, tmp_path: Path, kind: str
+) -> None:
+    table = TABLE.assign(image_path=[["1.jpg", None, " ", 'a "b".jpg'], [" ", "2.jpg"]])
+    three = pd.concat([table, TABLE.head(1).assign(product_id="3", image_path=[[]])])
+    paths = read(spark, write_table(tmp_path, kind, spark, three))["image_path"].tolist()
+    assert json.loads(paths[0]) == ["1.jpg", 'a "b".jpg']
+    assert paths[1:] == ["2.jpg", None]
+
+
+def test_bytes_that_are_not_utf8_in_a_list_of_images_are_replaced(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    values = pa.array([b"a\xff.jpg", b"b.jpg"])
+    texts = pa.Array.from_buffers(pa.string(), 2, values.buffers())
+    lists = pa.ListArray.from_arrays(pa.array([0, 2], pa.int32()), texts)
+    table = pa.table({"product_id": ["1"], "title": ["x"], "image_path": lists})
+    pq.write_table(table, tmp_path / "products.parquet")
+    rows = read(spark, tmp_path, description=None)
+    assert json.loads(rows["image_path"][0])[1] == "b.jpg"
+    assert rows["has_replaced_bytes"].tolist() == [True]
+
+
+@pytest.mark.parametrize(("column", "value"), [("title", ["a"]), ("image_path", [1])])
+def test_other_lists_are_refused(
+    spark: SparkSession, tmp_path: Path, column: str, value: list
+) -> None:
+    location = write_table(tmp_path, "parquet", spark, TABLE.assign(**{column: [value, value]}))
+    with pytest.raises(SchemaMismatch, match=f"column {column} .*array"):
+        read(spark, location)
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "json"])
