@@ -56,6 +56,8 @@ class Answerer:
         }
         # Attributes that were added as a whole after training.
         self.headless = manifest.config.headless
+        # Confidences of attributes that nobody has labelled yet mean nothing.
+        self._guessed = set(self.headless).difference(self.calibration.fitted)
         self._finder = LabelFinder(self._attributes, lexicon, self.headless)
 
     def answer(
@@ -165,6 +167,7 @@ class Answerer:
             attributes={
                 attribute: AttributeProfile.of(found.numpy(), named[attribute], far_away)
                 for attribute, found in probs.items()
+                if attribute not in self._guessed
             },
         )
 
