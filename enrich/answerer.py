@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from jaxtyping import Float
+from schemas.labels import ABSTENTIONS, NOT_APPLICABLE, RESERVED, UNSURE
 from torch import Tensor
 
 from enrich.calibration import Thresholds
@@ -26,14 +28,29 @@ from enrich.unseen import FEWEST, AttributeProfile, Reference, SourceProfile
 ALTERNATIVES = 3
 # Few enough for a core's cache: twice as quick as 20,000 at once.
 _ROWS_AT_ONCE = 2_000
+# Places in ABSTENTIONS.
+_GIVEN, _UNSURE = -1, ABSTENTIONS.index(UNSURE)
+_NOT_APPLICABLE = ABSTENTIONS.index(NOT_APPLICABLE)
 _ORDER = {modalities: place for place, modalities in enumerate(Modalities)}
 
 
 class Answerer:
     """A checkpoint's heads, calibration and thresholds."""
 
-    def __init__(self, manifest: Manifest, thresholds: Thresholds, lexicon: Lexicon) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        thresholds: Thresholds,
+        lexicon: Lexicon,
+        applies_to: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         """Load the heads.
+
+        Args:
+            manifest: The checkpoint.
+            thresholds: The least confidences of answers.
+            lexicon: The words that name labels.
+            applies_to: The product categories of attributes that make no sense of others.
 
         Raises:
             CheckpointError: the weights do not fit the configuration.
@@ -42,7 +59,8 @@ class Answerer:
         self.classifier = load_answering(manifest)
         self._shapes = manifest.config.vectors or {}
         self._width = sum(map(math.prod, self._shapes.values()))
-        self._attributes = manifest.config.attributes
+        self._attributes = manifest.config.answers
+        self._applies_to = {a: pa.array(sets) for a, sets in (applies_to or {}).items()}
         self.calibration = manifest.calibration
         self._corrections = {a: to_layer(one) for a, one in self.calibration.corrections.items()}
         # By place in Modalities, and in Evidence or in the labels.
@@ -61,7 +79,11 @@ class Answerer:
         self._finder = LabelFinder(self._attributes, lexicon, self.headless)
 
     def answer(
-        self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
+        self,
+        vectors: Sequence[bytes],
+        modalities: Sequence[str],
+        texts: Sequence[ProductText],
+        categories: Sequence[str | None] | None = None,
     ) -> pa.RecordBatch:
         """Return the columns of `enrich.rows.answer_fields`, a row for each of the vectors.
 
@@ -69,10 +91,17 @@ class Answerer:
             vectors: float16 in little endian, as `Engine.encode` yields them.
             modalities: What each product was read from, values of `Modalities`.
             texts: Title and description of each product, in which label words are looked for.
+            categories: The product categories, None for an unknown one: all attributes apply to it.
         """
+        categories = [None] * len(vectors) if categories is None else categories
         read_from = [Modalities(one) for one in modalities]
         batches = [
-            self._answer(vectors[start:stop], read_from[start:stop], texts[start:stop])
+            self._answer(
+                vectors[start:stop],
+                read_from[start:stop],
+                texts[start:stop],
+                categories[start:stop],
+            )
             for start in range(0, max(1, len(vectors)), _ROWS_AT_ONCE)
             for stop in [start + _ROWS_AT_ONCE]
         ]
@@ -83,6 +112,7 @@ class Answerer:
         vectors: Sequence[bytes],
         modalities: list[Modalities],
         texts: Sequence[ProductText],
+        categories: Sequence[str | None],
     ) -> pa.RecordBatch:
         output = self.read(self._unpack(vectors), modalities)
         named = self._finder.find(texts)
@@ -90,7 +120,9 @@ class Answerer:
         places = np.array([_ORDER[one] for one in modalities], dtype=np.int64)
         return to_record_batch(
             [
-                self._to_answers(attribute, probs[attribute], output, places, named[attribute])
+                self._to_answers(
+                    attribute, probs[attribute], output, places, named[attribute], categories
+                )
                 for attribute in self._attributes
             ]
         )
@@ -208,19 +240,40 @@ class Answerer:
         output: ModelOutput,
         places: np.ndarray,
         named: np.ndarray,
+        categories: Sequence[str | None],
     ) -> AttributeAnswers:
         labels = self._attributes[attribute]
         best = probs.topk(min(1 + ALTERNATIVES, len(labels)), dim=1)
         confidences = best.values.double().numpy()
         weight = output.image_weight.get(attribute)
-        least = self._least(attribute, places, named, best.indices[:, 0].numpy())
+        first = best.indices[:, 0].numpy()
+        least = self._least(attribute, places, named, first)
+        # Not `<`: a confidence that is NaN is below no threshold, and no answer either.
+        reason = np.where(~(confidences[:, 0] >= least), _UNSURE, self._null_of(attribute)[first])
+        reason[self._is_outside(attribute, categories)] = _NOT_APPLICABLE
         return AttributeAnswers(
             attribute,
             labels,
             best.indices.numpy(),
             confidences,
-            # Not `<`: a confidence that is NaN is below no threshold, and no answer either.
-            ~(confidences[:, 0] >= least),
+            reason != _GIVEN,
             None if weight is None else weight.double().numpy(),
             np.where(named.sum(1) == 1, named.argmax(1), -1),
+            reason,
         )
+
+    def _null_of(self, attribute: str) -> np.ndarray:
+        """Return for each of an attribute's answers the kind of NULL that it means, (C,)."""
+        kinds = [
+            ABSTENTIONS.index(a) if a in RESERVED else _GIVEN for a in self._attributes[attribute]
+        ]
+        return np.array(kinds)
+
+    def _is_outside(self, attribute: str, categories: Sequence[str | None]) -> np.ndarray:
+        """Return which products are of a category that the attribute makes no sense of, (B,)."""
+        known = self._applies_to.get(attribute)
+        if known is None:
+            return np.zeros(len(categories), dtype=bool)
+        given = pa.array(categories, pa.string())
+        inside = pc.is_in(given, value_set=known)
+        return pc.and_(pc.is_valid(given), pc.invert(inside)).to_numpy(zero_copy_only=False)

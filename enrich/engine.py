@@ -58,7 +58,8 @@ class Engine:
             keep_freed_memory()
         classifier, self.encode_texts = load_classifier(manifest, device)
         self.forward = Forward(classifier, device)
-        self.answerer = Answerer(manifest, spec.thresholds, manifest.lexicon.extended(spec.words))
+        words = manifest.lexicon.extended(spec.words)
+        self.answerer = Answerer(manifest, spec.thresholds, words, spec.applies_to)
         self._manifest, self._device = manifest, device
         self._config = manifest.config
         self._store = spec.open_store()

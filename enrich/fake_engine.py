@@ -62,6 +62,7 @@ class FakeEngineSpec:
     image_root: str = "."
     crashes: bool = False
     confidence_noise: bool = False
+    applies_to: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def thresholds(self) -> Thresholds:
@@ -147,7 +148,11 @@ class FakeAnswerer:
         self._spec = spec
 
     def answer(
-        self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
+        self,
+        vectors: Sequence[bytes],
+        modalities: Sequence[str],
+        texts: Sequence[ProductText],
+        categories: Sequence[str | None] | None = None,
     ) -> pa.RecordBatch:
         """Return the columns of `enrich.rows.answer_fields`, a row for each of the vectors."""
         numbers = np.frombuffer(b"".join(vectors), "<f2").reshape(-1, _NUMBERS)

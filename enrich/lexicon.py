@@ -11,6 +11,7 @@ from itertools import groupby
 
 import numpy as np
 from pydantic import RootModel
+from schemas.labels import RESERVED
 
 from enrich.text import normalise
 
@@ -76,7 +77,12 @@ class LabelFinder:
         self._widths = {attribute: len(labels) for attribute, labels in attributes.items()}
         self._places: dict[str, dict[str, int]] = {}
         for attribute, labels in attributes.items():
-            places = {normalise(label).casefold(): at for at, label in enumerate(labels)}
+            # RESERVED ones are for people: "other" in a text is a word like any.
+            places = {
+                normalise(label).casefold(): at
+                for at, label in enumerate(labels)
+                if label not in RESERVED
+            }
             for word, label in lexicon.root.get(attribute, {}).items():
                 if label in labels:
                     places[normalise(word).casefold()] = labels.index(label)

@@ -124,9 +124,12 @@ def _add_run(
     gauges.set("last_run_end_timestamp_seconds", "When it ended.", finished_at.timestamp())
     counts = dict(summary.get("counts", {}))
     abstained = counts.pop("abstained", {})
+    inapplicable = counts.pop("not_applicable", {})
     gauges.set_each("last_run_products", "Rows of the product table by fate.", "fate", counts)
     text = "Products of which the classifier was not sure enough, whatever people say."
     gauges.set_each("last_run_abstained_products", text, "attribute", abstained)
+    text = "Products that the attribute makes no sense of, by the classifier."
+    gauges.set_each("last_run_not_applicable_products", text, "attribute", inapplicable)
     seconds = summary.get("seconds", {})
     gauges.set_each("last_run_stage_duration_seconds", "Time of a stage.", "stage", seconds)
     if (rate := summary.get("products_per_second")) is not None:

@@ -38,7 +38,8 @@ class Prediction:
     in [0, 1]; `image_weight` is the modality-wise attention on the image, in [0, 1],
     None where a classifier has no such attention;
     `alternatives` are the next best candidates, best first; `named` is the one label that the title
-    names, None where it names none or several.
+    names, None where it names none or several; `abstention` is why no label is given, one of
+    `schemas.labels.ABSTENTIONS`.
     """
 
     attribute: str
@@ -48,6 +49,7 @@ class Prediction:
     image_weight: float | None
     alternatives: tuple[Candidate, ...]
     named: str | None = None
+    abstention: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+from schemas.labels import ABSTENTIONS
 
 from enrich.lexicon import ProductText
 from enrich.records import Candidate, EncodedProduct, EnrichedProduct, Prediction
@@ -21,6 +22,7 @@ _PREDICTION = pa.struct(
         ("image_weight", pa.float64()),
         ("alternatives", pa.list_(_CANDIDATE)),
         ("named", pa.string()),
+        ("abstention", pa.string()),
     ]
 )
 
@@ -29,7 +31,11 @@ class AnswersProducts(Protocol):
     """An `Answerer`, or a fake that obeys the same contract."""
 
     def answer(
-        self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
+        self,
+        vectors: Sequence[bytes],
+        modalities: Sequence[str],
+        texts: Sequence[ProductText],
+        categories: Sequence[str | None] | None = None,
     ) -> pa.RecordBatch:
         """Return the columns of `answer_fields`, a row for each of the vectors, in order."""
         ...
@@ -43,7 +49,8 @@ class AttributeAnswers:
     probabilities in [0, 1]. `abstained` (N,) says where the first one is not given as the answer.
     `image_weight` (N,) is the image's share in the answer, in [0, 1]; None where a classifier does
     not weigh its modalities. `named` (N,) is the place of the one label that the title names, -1
-    where it names none or several; None where nobody looked.
+    where it names none or several; None where nobody looked. `abstention` (N,) is why no answer is
+    given, as a place in `schemas.labels.ABSTENTIONS`; None where each is unsure.
     """
 
     attribute: str
@@ -53,6 +60,7 @@ class AttributeAnswers:
     abstained: np.ndarray
     image_weight: np.ndarray | None = None
     named: np.ndarray | None = None
+    abstention: np.ndarray | None = None
 
 
 def answer_fields(attributes: Iterable[str]) -> list[pa.Field]:
@@ -116,6 +124,7 @@ def _predictions(answers: Sequence[AttributeAnswers]) -> pa.Array:
             pa.array(weights.ravel(), mask=weighs_none),
             candidates.others(),
             _named(answers, labels, starts),
+            _abstention(answers),
         ],
         fields=list(_PREDICTION),
     )
@@ -127,6 +136,14 @@ def _named(answers: Sequence[AttributeAnswers], labels: pa.Array, starts: np.nda
     nobody = np.full(len(answers[0].abstained), -1)
     places = np.stack([nobody if one.named is None else one.named for one in answers], axis=1)
     return labels.take(pa.array((places + starts[:-1]).ravel(), mask=(places < 0).ravel()))
+
+
+def _abstention(answers: Sequence[AttributeAnswers]) -> pa.Array:
+    """Return why each answer is not given, null for those that are."""
+    unsure = np.zeros(len(answers[0].abstained), dtype=np.int64)
+    reasons = [unsure if one.abstention is None else one.abstention for one in answers]
+    given = ~np.stack([one.abstained for one in answers], axis=1).ravel()
+    return pa.array(ABSTENTIONS).take(pa.array(np.stack(reasons, axis=1).ravel(), mask=given))
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,4 +284,5 @@ def _to_struct(prediction: Prediction) -> dict[str, Any]:
             for candidate in prediction.alternatives
         ],
         "named": prediction.named,
+        "abstention": prediction.abstention,
     }

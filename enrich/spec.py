@@ -6,7 +6,7 @@ A driver makes one from a checkpoint's JSON; a worker builds the engine from it.
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
@@ -26,6 +26,8 @@ from enrich.unseen import SourceProfile, raise_thresholds, read_reference
 
 # What a source adds to the lexicon, by attribute and word: a label, or None to take a word out.
 OwnWords = Mapping[str, Mapping[str, str | None]]
+# The product categories that an attribute applies to.
+CategorySets = Mapping[str, tuple[str, ...]]
 
 if TYPE_CHECKING:
     import torch
@@ -89,6 +91,11 @@ class BuildsEngine(Protocol):
         """Whether answers depend on the words of descriptions, beside the vectors."""
         ...
 
+    @property
+    def applies_to(self) -> CategorySets:
+        """The product categories of attributes that make no sense of others."""
+        ...
+
     def in_source(self, rise: float) -> "BuildsEngine":
         """Return the recipe whose thresholds are higher by so much, in log odds."""
         ...
@@ -98,7 +105,9 @@ class BuildsEngine(Protocol):
 class EngineSpec:
     """The recipe that a driver sends to its workers; holds no weights and no open file.
 
-    `words` are what the source adds to the checkpoint's lexicon, `rise` is by how much thresholds
+    `words` are what the source adds to the checkpoint's lexicon, `applies_to` the product
+    categories of attributes that make no sense of others, `own_applies_to` those that the source
+    says. `rise` is by how much thresholds
     rise because the source looks unlike those of training. `answers_version` is the model_version
     without either.
 
@@ -114,6 +123,8 @@ class EngineSpec:
     answers_version: str
     transfer: Transfer
     reads_descriptions: bool
+    applies_to: CategorySets
+    own_applies_to: CategorySets
     image_root: str
     allowed_roots: tuple[str, ...]
     image_hosts: tuple[str, ...]
@@ -166,7 +177,8 @@ class EngineSpec:
         from enrich.answerer import Answerer
 
         with self._read_checkpoint() as manifest:
-            return Answerer(manifest, self.thresholds, manifest.lexicon.extended(self.words))
+            words = manifest.lexicon.extended(self.words)
+            return Answerer(manifest, self.thresholds, words, self.applies_to)
 
     def profile(
         self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
@@ -198,7 +210,9 @@ class EngineSpec:
             self,
             rise=rise,
             thresholds=raise_thresholds(self.thresholds, rise, self.transfer),
-            model_version=_with_settings(self.answers_version, self.words, rise),
+            model_version=_with_settings(
+                self.answers_version, self.words, rise, self.own_applies_to
+            ),
         )
 
     @contextmanager
@@ -211,7 +225,8 @@ class EngineSpec:
         """
         with fetched_checkpoint(self.checkpoint) as folder:
             manifest = read_manifest(folder)
-            version = name_model_version(manifest, self.target_precision, self.words, self.rise)
+            own = (self.words, self.rise, self.own_applies_to)
+            version = name_model_version(manifest, self.target_precision, *own)
             if version != self.model_version:
                 raise NoAnswer(
                     f"the checkpoint in {self.checkpoint} is {version}, and was "
@@ -223,12 +238,16 @@ class EngineSpec:
 
 
 def name_model_version(
-    manifest: Manifest, target_precision: float, words: OwnWords | None = None, rise: float = 0.0
+    manifest: Manifest,
+    target_precision: float,
+    words: OwnWords | None = None,
+    rise: float = 0.0,
+    applies_to: CategorySets | None = None,
 ) -> str:
     """Return the version that every row carries: name, content digest, target precision.
 
-    A digest of a source's own `words` and of the `rise` of its thresholds follows, where there are
-    any: answers depend on them.
+    A digest of a source's own `words` and categories and of the `rise` of its thresholds follows,
+    where there are any: answers depend on them.
     """
     if target_precision not in TARGET_PRECISIONS:
         allowed = ", ".join(map(str, TARGET_PRECISIONS))
@@ -237,13 +256,15 @@ def name_model_version(
             f"they were fitted for {allowed}"
         )
     name = f"{manifest.config.name}-{manifest.digests.model}-p{round(100 * target_precision)}"
-    return _with_settings(name, words, rise)
+    return _with_settings(name, words or {}, rise, applies_to or {})
 
 
-def _with_settings(answers_version: str, words: OwnWords | None, rise: float) -> str:
-    if not words and not rise:
+def _with_settings(
+    answers_version: str, words: OwnWords, rise: float, applies_to: CategorySets
+) -> str:
+    if not words and not rise and not applies_to:
         return answers_version
-    text = json.dumps([words or {}, rise], sort_keys=True)
+    text = json.dumps([words, rise, *([applies_to] if applies_to else [])], sort_keys=True)
     return f"{answers_version}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
@@ -258,18 +279,23 @@ def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> Engine
     """
     words = config.lexicon
     _refuse_unknown_labels(words, manifest.config.attributes)
+    _refuse_unknown_attributes(config, manifest.config.attributes)
     return EngineSpec(
         checkpoint=_absolute(str(BUNDLED) if config.checkpoint is None else config.checkpoint),
         encoder_version=manifest.digests.encoder,
-        model_version=name_model_version(manifest, config.target_precision, words),
+        model_version=name_model_version(
+            manifest, config.target_precision, words, applies_to=config.applies_to
+        ),
         attributes=manifest.config.attributes,
         thresholds=manifest.calibration.thresholds(
-            config.target_precision, manifest.config.attributes
+            config.target_precision, manifest.config.answers
         ),
         words=words,
         answers_version=name_model_version(manifest, config.target_precision),
         transfer=manifest.calibration.transfer,
         reads_descriptions=bool(manifest.config.headless),
+        applies_to=manifest.config.applies_to | config.applies_to,
+        own_applies_to=config.applies_to,
         image_root=_absolute(image_root),
         allowed_roots=tuple(map(_absolute, config.allowed_image_roots)),
         image_hosts=config.image_hosts,
@@ -285,6 +311,17 @@ def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> Engine
 def default_spec(manifest: Manifest, image_root: str) -> EngineSpec:
     """Returns the recipe with default settings for a checkpoint on this machine."""
     return build_spec(JobConfig(checkpoint=str(manifest.folder)), manifest, image_root)
+
+
+def _refuse_unknown_attributes(config: JobConfig, attributes: Container[str]) -> None:
+    """Raise ConfigError where the settings say of which categories an unknown attribute is."""
+    if unknown := [attribute for attribute in config.applies_to if attribute not in attributes]:
+        raise ConfigError(
+            f"applies_to names an unknown attribute: found {unknown[0]}, expected one of the "
+            "checkpoint's."
+        )
+    if config.applies_to and config.columns.category is None:
+        raise ConfigError("applies_to needs categories. Name their column: columns.category.")
 
 
 def _refuse_unknown_labels(words: OwnWords, attributes: Mapping[str, Sequence[str]]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
-from schemas.labels import ABSTAINED
+from schemas.labels import ABSTAINED, NOT_APPLICABLE
 
 from expectations.checks import GateError
 from expectations.counts import CatalogCounts, GroupCounts, OtherCategories
@@ -194,7 +194,7 @@ def refuse_unknown_labels(
                     f"{attribute!r}, expected one of {', '.join(attribute_labels)}. {_UNTIL_THEN}"
                 )
             labels = attribute_labels[attribute]
-            if unknown := sorted(set(counted.labels) - set(labels) - {ABSTAINED}):
+            if unknown := sorted(set(counted.labels) - set(labels) - {ABSTAINED, NOT_APPLICABLE}):
                 raise BaselineError(
                     f"baseline {baseline.catalog!r} names unknown labels of {attribute}: found "
                     f"{', '.join(map(repr, unknown))}, expected some of {', '.join(labels)}. "

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
-from schemas.labels import ABSTAINED
+from schemas.labels import ABSTAINED, NOT_APPLICABLE
 from schemas.quoting import quote_part
 from schemas.tables import select_typed_attributes
 
@@ -169,10 +169,11 @@ def mark_rows(
 ) -> DataFrame:
     """Return the rows that are checked, beside what is compared with them; lazy.
 
-    All columns stay but `predictions` and those of other attributes. GROUP is the category as a
-    baseline tells it apart, NULL without `categories`. BEST maps each attribute to the label that
-    the classifier is surest of. PUBLISHED holds `model_version` and `best` of the published row of
-    the same product and content, NULL where there is none.
+    All columns stay but `predictions` and those of other attributes. NOT_APPLICABLE is the label
+    where the classifier says so: what an attribute makes no sense of lacks no label. GROUP is the
+    category as a baseline tells it apart, NULL without `categories`. BEST maps each attribute to
+    the label that the classifier is surest of. PUBLISHED holds `model_version` and `best` of the
+    published row of the same product and content, NULL where there is none.
 
     Args:
         candidates: product_id, product_category, content_hash, modalities, model_version,
@@ -185,7 +186,12 @@ def mark_rows(
     """
     obsolete = set(select_typed_attributes(candidates.dtypes)) - set(attributes)
     columns = [f"{a}{end}" for a in obsolete for end in ("", "_confidence")]
-    rows = candidates.withColumns({GROUP: _group(categories, others), BEST: _best_labels()})
+    inapplicable = {
+        a: F.coalesce(quote_part(a), F.when(is_inapplicable(a), F.lit(NOT_APPLICABLE)))
+        for a in attributes
+    }
+    marks = {GROUP: _group(categories, others), BEST: _best_labels()}
+    rows = candidates.withColumns(marks | inapplicable)
     rows = rows.drop("predictions", *columns)
     if published is None:
         return rows.withColumn(PUBLISHED, F.lit(None).cast(_PUBLISHED_TYPE))
@@ -195,6 +201,14 @@ def mark_rows(
         F.struct("model_version", _best_labels().alias("best")).alias(PUBLISHED),
     )
     return rows.join(before, ["product_id", "content_hash"], "left")
+
+
+def is_inapplicable(attribute: str) -> Column:
+    """Return whether the classifier says that the attribute makes no sense of a product."""
+    return F.exists(
+        "predictions",
+        lambda said: (said["attribute"] == attribute) & (said["abstention"] == NOT_APPLICABLE),
+    )
 
 
 _PUBLISHED_TYPE = "STRUCT<model_version: STRING, best: MAP<STRING, STRING>>"

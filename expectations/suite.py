@@ -17,6 +17,7 @@ from great_expectations.expectations.registry import (
     list_registered_expectation_implementations,
 )
 from great_expectations.expectations.row_conditions import Column
+from schemas.labels import NOT_APPLICABLE
 
 from expectations import custom
 from expectations.baseline import Expected, LabelBaseline, expect_like
@@ -188,7 +189,7 @@ def _row_expectations(
     yield custom.ExpectProductIdsUnique()
     for attribute, labels in attribute_labels.items():
         confidence = f"{attribute}_confidence"
-        yield custom.ExpectKnownLabels(column=attribute, value_set=list(labels))
+        yield custom.ExpectKnownLabels(column=attribute, value_set=[*labels, NOT_APPLICABLE])
         yield custom.ExpectConfidencePresent(column=confidence)
         yield custom.ExpectConfidenceInUnitInterval(column=confidence)
         # With a single label to choose from, every answer is equally certain.

@@ -86,7 +86,7 @@ def suggest_products(
     # Before the engine is built: what is wrong with a file shows at once.
     known = set[str]()
     if corrections:
-        labelled = read_shop_labels(corrections, catalog, manifest.config.attributes)
+        labelled = read_shop_labels(corrections, catalog, manifest.config.answers)
         known = {product.product_id for product in labelled.products}
     products = read_unique_products(catalog)
     written = write_suggestions(open_engine(manifest, image_root), products, count, known, output)
@@ -104,7 +104,7 @@ def adapt_checkpoint(
     """Writes a checkpoint that is fitted to the corrections."""
     name = name or f"{manifest.config.name.removesuffix('-adapted')}-adapted"
     check_checkpoint_target(name, output)
-    labelled = read_shop_labels(corrections, catalog, manifest.config.attributes)
+    labelled = read_shop_labels(corrections, catalog, manifest.config.answers)
     shop = catalog.resolve().parent.name
     adapted = fit_checkpoint(manifest, labelled, image_root, name, shop, output)
     summary = {

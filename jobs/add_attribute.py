@@ -25,6 +25,7 @@ from enrich.classifiers.checkpoint import check_checkpoint_target
 from enrich.classifiers.manifest import BUNDLED, Manifest, fetch_manifest
 from enrich.command_line import CheckpointOption, ImageRootOption, choose_image_root, run_command
 from enrich.errors import ConfigError
+from schemas.labels import RESERVED
 
 
 def main(
@@ -71,7 +72,7 @@ def add_by_labels(
     output: Path,
 ) -> None:
     """Write a checkpoint whose attribute is fitted to labelled products."""
-    labelled = read_shop_labels(labels, catalog, manifest.config.attributes, only=attribute)
+    labelled = read_shop_labels(labels, catalog, manifest.config.answers, only=attribute)
     shop = catalog.resolve().parent.name
     adapted = fit_checkpoint(manifest, labelled, image_root, name, shop, output)
     summary = {
@@ -91,13 +92,18 @@ def add_by_names(manifest: Manifest, attribute: str, values: str, name: str, out
     """Write a checkpoint that guesses the attribute by the words of texts."""
     known = manifest.config.attributes.get(attribute, ())
     named = [value.strip() for value in values.split(",") if value.strip()]
+    if taken := [value for value in named if value in RESERVED]:
+        raise ConfigError(
+            f"--values names what is reserved: found {taken[0]}, expected labels. People say it in "
+            "files of labels."
+        )
     new = tuple(value for value in dict.fromkeys(named) if value not in known)
     if not new or len(known) + len(new) < 2:
         raise ConfigError(
             f"--values names too few labels: found {', '.join(named) or 'none'}, expected two or "
             "more that the attribute does not have yet."
         )
-    sets = manifest.config.attributes | {attribute: (*known, *new)}
+    sets = manifest.config.answers | {attribute: (*known, *new)}
     write_widened(manifest, sets, name, output)
     typer.echo(
         json.dumps(

@@ -11,6 +11,9 @@ ABSTAINED = "(abstained)"
 # Labels that people give beside those of an attribute: it says nothing of such a product, or none
 # of its labels fits. NULL is published for both.
 NOT_APPLICABLE, OTHER = RESERVED = ("not_applicable", "other")
+# Why the classifier gives no label: its confidence is too low, or one of the RESERVED.
+UNSURE = "unsure"
+ABSTENTIONS = (UNSURE, *RESERVED)
 
 ATTRIBUTE_LABELS: dict[str, tuple[str, ...]] = {
     "color": (

@@ -11,7 +11,8 @@ from typing import Literal
 ALTERNATIVE = "STRUCT<label: STRING, confidence: DOUBLE>"
 PREDICTION = (
     "STRUCT<attribute: STRING, label: STRING, confidence: DOUBLE, abstained: BOOLEAN, "
-    f"image_weight: DOUBLE, alternatives: ARRAY<{ALTERNATIVE}>, named: STRING>"
+    f"image_weight: DOUBLE, alternatives: ARRAY<{ALTERNATIVE}>, named: STRING, "
+    "abstention: STRING>"
 )
 PREDICTIONS = f"ARRAY<{PREDICTION}>"
 # Ordered by attribute, so that equal corrections are equal values.

@@ -67,12 +67,14 @@ def _values(database: str, attributes: Sequence[str]) -> str:
       alternatives COMMENT 'its next three labels, with their confidences',
       image_weight COMMENT 'how much the answer rests on the image, in [0, 1]; NULL: not known',
       named COMMENT 'the one label that the title names; NULL: none or several',
+      abstention COMMENT 'unsure, not_applicable or other; NULL where it gave a label',
       is_corrected COMMENT 'the label is of a person, the confidence still that of the candidate',
       modalities, status, model_version, run_id, run_date)
     COMMENT 'one row a product and attribute' AS
     SELECT product_id, product_category, _said.attribute,
       CASE _said.attribute {label} END AS label, _said.confidence, _said.abstained,
       _said.label AS candidate, _said.alternatives, _said.image_weight, _said.named,
+      _said.abstention,
       coalesce(exists(corrections, one -> one.attribute = _said.attribute), false) AS is_corrected,
       modalities, status, model_version, run_id, run_date
     FROM (SELECT *, explode(predictions) AS _said FROM {database}.product_attributes)"""
@@ -80,10 +82,10 @@ def _values(database: str, attributes: Sequence[str]) -> str:
 
 def _low_confidence(database: str) -> str:
     return f"""
-    COMMENT 'what the classifier abstained on and nobody has corrected: label these first' AS
+    COMMENT 'what the classifier is unsure of and nobody has corrected: label these first' AS
     SELECT product_id, product_category, attribute, candidate, confidence, alternatives,
       image_weight, modalities, status, model_version, run_id, run_date
-    FROM {database}.product_attribute_values WHERE abstained AND NOT is_corrected"""
+    FROM {database}.product_attribute_values WHERE abstention = 'unsure' AND NOT is_corrected"""
 
 
 def _contradictions(database: str) -> str:
@@ -140,7 +142,7 @@ def _changes(database: str, attributes: Sequence[str], since: int) -> str:
 
 def _coverage(database: str) -> str:
     return f"""
-    (product_category, attribute, products COMMENT 'with an answer, be it none of the labels',
+    (product_category, attribute, products COMMENT 'with an answer that the attribute applies to',
       labelled COMMENT 'of these, those with a label', labelled_share COMMENT 'in [0, 1]',
       corrected COMMENT 'of these products, those that a person labelled',
       mean_confidence COMMENT 'of the best labels of the classifier, in [0, 1]')
@@ -148,7 +150,9 @@ def _coverage(database: str) -> str:
     SELECT product_category, attribute, count(*) AS products, count(label) AS labelled,
       round(count(label) / count(*), 4) AS labelled_share,
       count_if(is_corrected) AS corrected, round(avg(confidence), 4) AS mean_confidence
-    FROM {database}.product_attribute_values GROUP BY product_category, attribute"""
+    FROM {database}.product_attribute_values
+    WHERE label IS NOT NULL OR coalesce(abstention, 'unsure') <> 'not_applicable'
+    GROUP BY product_category, attribute"""
 
 
 def _quality(database: str) -> str:

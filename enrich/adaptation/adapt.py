@@ -56,7 +56,7 @@ def adapt(engine: Engine, labels: ShopLabels) -> Adaptation:
     answers = {attribute: fullest(readings.answers) for attribute, readings in taken.items()}
     too_few, flaws, doubts = {}, {}, {}
     for attribute, targets in labels.targets.items():
-        base, names = calibration.attributes[attribute], engine.spec.attributes[attribute]
+        base, names = calibration.attributes[attribute], labels.labels[attribute]
         if shortage := _tell_shortage(targets, answers.get(attribute)):
             too_few[attribute] = shortage
         elif flaw := find_flaw(answers[attribute], base, names):

@@ -49,7 +49,7 @@ def fit_checkpoint(
         for attribute, labels in labelled.labels.items()
         if attribute in adapted.effects and adapted.effects[attribute].is_better
     }
-    with widened(manifest, manifest.config.attributes | better, labelled.shares) as wide:
+    with widened(manifest, manifest.config.answers | better, labelled.shares) as wide:
         write_adapted(wide, adapted.effects, name, shop, output, manifest)
     return adapted
 

@@ -59,9 +59,9 @@ def read_shop_labels(
     """Reads labels that people gave, and finds their products in the catalog.
 
     Args:
-        file: Labels in the format of `enrich.files.labels`. Of reserved ones nothing is learnt.
+        file: Labels in the format of `enrich.files.labels`.
         catalog: The product table, Parquet, CSV or JSON.
-        attributes: The checkpoint's labels in the order of the logits.
+        attributes: The checkpoint's answers in the order of the logits.
         only: Read the labels of this attribute alone, which may be a new one.
 
     Raises:
@@ -70,8 +70,8 @@ def read_shop_labels(
         SchemaMismatch: a column is missing or unknown.
     """
     known = attributes if only is None else {only: (), **attributes}
-    given = read_labels(file, known, open_to=known)
-    given = given[~given["label"].isin(RESERVED)]
+    named = {a: [one for one in answers if one not in RESERVED] for a, answers in known.items()}
+    given = read_labels(file, named, open_to=known)
     if only is not None:
         given = given[given["attribute"] == only]
     if given.empty:

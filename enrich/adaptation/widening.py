@@ -43,17 +43,20 @@ LabelSets = dict[str, tuple[str, ...]]
 def choose_labels(given: pd.DataFrame, known: Mapping[str, Sequence[str]]) -> LabelSets:
     """Return the label sets with the new labels that enough products carry, the commonest first.
 
+    RESERVED labels, for which NULL is published, are the last.
+
     Args:
         given: What `read_labels` returns.
-        known: The checkpoint's labels by attribute; those of a new attribute are empty.
+        known: The checkpoint's answers by attribute; those of a new attribute are empty.
     """
     wider = {attribute: tuple(labels) for attribute, labels in known.items()}
     for attribute, rows in given.groupby("attribute", sort=False):
         labels = wider[str(attribute)]
         fewest = FEWEST_OF_KNOWN_ATTRIBUTE if labels else FEWEST_OF_NEW_ATTRIBUTE
         counts = rows["label"].value_counts()
-        new = counts[(counts >= fewest) & ~counts.index.isin([*labels, *RESERVED])]
-        wider[str(attribute)] = (*labels, *new.index)
+        new = counts[(counts >= fewest) & ~counts.index.isin(labels)].index
+        nulls = [one for one in (*labels, *new) if one in RESERVED]
+        wider[str(attribute)] = (*(o for o in (*labels, *new) if o not in RESERVED), *nulls)
     return wider
 
 
@@ -65,7 +68,8 @@ def widened(
 
     Args:
         manifest: The checkpoint to start from.
-        labels: Label sets by attribute. Those of the checkpoint come first, in their order.
+        labels: Label sets by attribute, as `choose_labels` orders them. Those of the checkpoint
+            come first, in their order.
         shares: By attribute the share of each label among labelled products, in (0, 1), which are
             going to be fitted to. Without them labels that texts name come first, and nothing new
             is published: no labels have proved a threshold.
@@ -99,7 +103,7 @@ def write_widened(
         if attribute in unfitted:
             attributes[attribute] = _uncalibrated()
             corrections[attribute] = _start(wider, (shares or {}).get(attribute))
-        elif more := len(wider) - len(manifest.config.attributes[attribute]):
+        elif more := len(wider) - len(manifest.config.answers[attribute]):
             floors = (None if shares is None else 0.0,) * more
             attributes[attribute] = _widen_floors(attributes[attribute], floors)
             if attribute in corrections:
@@ -123,9 +127,16 @@ def measure_shares(given: pd.DataFrame, labels: LabelSets) -> dict[str, list[flo
 def _widen_config(config: ClassifierConfig, labels: LabelSets, name: str) -> ClassifierConfig:
     added = dict(config.added)
     for attribute, wider in labels.items():
-        if more := len(wider) - len(config.attributes.get(attribute, ())):
+        if more := len(wider) - len(config.answers.get(attribute, ())):
             added[attribute] = added.get(attribute, 0) + more
-    update = {"attributes": config.attributes | labels, "added": added, "name": name}
+    nulls = {a: tuple(one for one in wider if one in RESERVED) for a, wider in labels.items()}
+    named = {a: tuple(one for one in wider if one not in RESERVED) for a, wider in labels.items()}
+    update = {
+        "attributes": config.attributes | named,
+        "nulls": config.nulls | {a: found for a, found in nulls.items() if found},
+        "added": added,
+        "name": name,
+    }
     try:
         return ClassifierConfig.model_validate(config.model_dump() | update)
     except ValidationError as error:

@@ -32,7 +32,18 @@ ANSWERING_MODULES = frozenset(
 )
 # What of a configuration changes no vector.
 _ANSWERING_SETTINGS = {
-    *("name", "attributes", "added", "dropout", "modality_wise", "scoring", "matching", "prompt")
+    *(
+        "name",
+        "attributes",
+        "added",
+        "nulls",
+        "applies_to",
+        "dropout",
+        "modality_wise",
+        "scoring",
+        "matching",
+        "prompt",
+    )
 }
 
 
@@ -162,7 +173,9 @@ class ClassifierConfig(Architecture):
 
     `attributes` maps each attribute to its labels in the order of the logits; `added` says how
     many of an attribute's labels, the last ones, were added after training and have no head: their
-    logits are 0, and a correction answers. With `int8` the
+    logits are 0, and a correction answers.
+    `nulls` are answers behind the labels for which NULL is published. `applies_to` lists the
+    product categories of attributes that make no sense of others. With `int8` the
     linear layers of the towers compute in eight bits on a CPU. `vectors` names what the classifier
     answers from, with the shape that one product has of each, in the order in which they are
     stored; None before a classifier is built.
@@ -176,6 +189,8 @@ class ClassifierConfig(Architecture):
     text_length: int = Field(gt=2)
     attributes: dict[AttributeName, LabelSet] = Field(min_length=1)
     added: dict[str, int] = {}
+    nulls: dict[str, tuple[Literal["not_applicable", "other"], ...]] = {}
+    applies_to: dict[str, tuple[str, ...]] = {}
     int8: bool = False
     vectors: dict[str, tuple[int, ...]] | None = None
 
@@ -184,16 +199,21 @@ class ClassifierConfig(Architecture):
         if not self.added:
             return self
         trained = {
-            attribute: labels[: len(labels) - self.added.get(attribute, 0)]
-            for attribute, labels in self.attributes.items()
+            attribute: answers[: len(answers) - self.added.get(attribute, 0)]
+            for attribute, answers in self.answers.items()
             if attribute not in self.headless
         }
-        return self.model_copy(update={"attributes": trained, "added": {}})
+        return self.model_copy(update={"attributes": trained, "added": {}, "nulls": {}})
+
+    @property
+    def answers(self) -> dict[str, tuple[str, ...]]:
+        """All that the logits of each attribute stand for: its labels, then its `nulls`."""
+        return {a: (*labels, *self.nulls.get(a, ())) for a, labels in self.attributes.items()}
 
     @property
     def headless(self) -> tuple[str, ...]:
         """The attributes that were added as a whole."""
-        return tuple(a for a, count in self.added.items() if count == len(self.attributes[a]))
+        return tuple(a for a, count in self.added.items() if count == len(self.answers[a]))
 
     @property
     def reads_image(self) -> bool:

@@ -112,7 +112,7 @@ def read_manifest(folder: Path) -> Manifest:
             f"config.json for {sorted(config.attributes)}: they are of different checkpoints"
         )
     for attribute, correction in calibration.corrections.items():
-        labels = config.attributes.get(attribute, ())
+        labels = config.answers.get(attribute, ())
         if len(correction.bias) != len(labels):
             raise CheckpointError(
                 f"{folder}/calibration.json corrects {len(correction.bias)} labels of {attribute}, "

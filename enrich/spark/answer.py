@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
+from schemas.labels import NOT_APPLICABLE
 from schemas.quoting import quote_part
 from schemas.tables import (
     BROKEN,
@@ -45,12 +46,14 @@ class Answered(NamedTuple):
 
     `contents` are those of new and changed products, which no accepted run has accounted for;
     `unreadable` of them hold nothing to answer from, `with_image` name an image, and of these the
-    image of `failed_images` could not be read.
+    image of `failed_images` could not be read. `abstained` and `not_applicable` count the answers
+    without a label by attribute.
     """
 
     answered: int
     unanswered: int
     abstained: dict[str, int]
+    not_applicable: dict[str, int]
     contents: int
     unreadable: int
     with_image: int
@@ -134,12 +137,15 @@ def count_candidates(
     """
     own = tables.read_run("candidates", run_id).where(F.col("op") == Op.UPSERT)
     nothing = {a: F.col(quote_part(a)).isNull() for a in tables.attributes}
+    outside = {a: is_null & _is_inapplicable(a) for a, is_null in nothing.items()}
     row = own.agg(
         F.count("*").alias("answered"),
         F.count_if(_has_failed_image()).alias("failed"),
         *(F.count_if(is_null).alias(f"no {a}") for a, is_null in nothing.items()),
+        *(F.count_if(is_outside).alias(f"n/a {a}") for a, is_outside in outside.items()),
     ).collect()[0]
     answered = row["answered"]
+    inapplicable = {a: row[f"n/a {a}"] for a in tables.attributes}
     unanswered = diff.count(*TO_ANSWER, Outcome.REVISED) - answered
     contents = unreadable = with_image = failed = 0
     if encodings is not None and (unanswered or row["failed"]):
@@ -154,7 +160,8 @@ def count_candidates(
     return Answered(
         answered,
         unanswered,
-        {a: row[f"no {a}"] for a in tables.attributes},
+        {a: row[f"no {a}"] - count for a, count in inapplicable.items()},
+        inapplicable,
         contents,
         unreadable,
         with_image,
@@ -245,7 +252,9 @@ def build_answer(
                 continue
             asked = ("vectors", "modalities", *_TEXTS)
             vectors, modalities, *texts = (batch.column(name).to_pylist() for name in asked)
-            answers = answerer.answer(vectors, modalities, [*zip(*texts, strict=True)])
+            categories = batch.column("product_category").to_pylist()
+            wording = [*zip(*texts, strict=True)]
+            answers = answerer.answer(vectors, modalities, wording, categories)
             kept = [batch.column(name) for name in _NAMES]
             names = [*_NAMES, *answers.schema.names]
             yield pa.RecordBatch.from_arrays([*kept, *answers.columns], names=names)
@@ -292,6 +301,11 @@ def _delete(missing: DataFrame) -> DataFrame:
         F.lit(Op.DELETE).alias("op"),
         F.col("outcome").alias("reason"),
     )
+
+
+def _is_inapplicable(attribute: str) -> Column:
+    """Return whether the classifier says that the attribute makes no sense of a product."""
+    return entry_of("predictions", attribute)["abstention"] == NOT_APPLICABLE
 
 
 def _names_image() -> Column:

@@ -56,7 +56,9 @@ def describe_counts(counts: Mapping[str, Any]) -> str:
     rows = [f"{counts[name]:,} {_WORDS.get(name, name)}" for name in COUNTS if counts.get(name)]
     abstained = [f"{a} {n:,}" for a, n in counts.get("abstained", {}).items() if n]
     unanswered = f"; abstained: {', '.join(abstained)}" if abstained else ""
-    return (", ".join(rows) or "no products") + unanswered
+    outside = [f"{a} {n:,}" for a, n in counts.get("not_applicable", {}).items()]
+    inapplicable = f"; not applicable: {', '.join(outside)}" if outside else ""
+    return (", ".join(rows) or "no products") + unanswered + inapplicable
 
 
 def _first_rows(tables: Tables, summary: RunSummary) -> Table:

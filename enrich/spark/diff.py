@@ -99,6 +99,7 @@ def compare(
     *,
     is_whole: bool,
     is_renewed: bool,
+    by_category: bool,
 ) -> DataFrame:
     """Return all rows of the product table and missing products with their outcome; lazy.
 
@@ -110,6 +111,7 @@ def compare(
         look: the UDF of `build_look`.
         is_whole: `products` are all products, so that what is lacking is missing.
         is_renewed: a full refresh.
+        by_category: answers depend on the category.
     """
     # A null key would put all its rows into one task of the window and of the join.
     is_usable = F.col("product_id").isNotNull() & ~F.col("is_malformed")
@@ -125,7 +127,7 @@ def compare(
         compared = compared.join(held, ["product_id", "content_hash"], "left")
     else:
         compared = compared.withColumn("is_held_back", F.lit(False))
-    found = _find(attempt, model_version, is_renewed=is_renewed)
+    found = _find(attempt, model_version, is_renewed=is_renewed, by_category=by_category)
     told = compared.withColumn("outcome", outcome_of(found))
     # A published row of a newer run is not missing from an older product table.
     told = told.where(_is_true("is_listed") | (F.col("outcome") == Outcome.MISSING))
@@ -355,7 +357,7 @@ def _published(published: DataFrame) -> DataFrame:
     return published.select("product_id", *renamed)
 
 
-def _find(attempt: Attempt, model_version: str, *, is_renewed: bool) -> Found:
+def _find(attempt: Attempt, model_version: str, *, is_renewed: bool, by_category: bool) -> Found:
     """Return the facts of a joined row as columns."""
     names = ("run_date", "enriched_at", "run_id")
     other = Attempt(*(F.col(f"published_{name}") for name in names))
@@ -372,7 +374,8 @@ def _find(attempt: Attempt, model_version: str, *, is_renewed: bool) -> Found:
         is_published=F.col("published_run_id").isNotNull(),
         is_newer=F.coalesce(is_newer(other, own), F.lit(False)),
         has_same_content=F.col("content_hash").eqNullSafe(F.col("published_content_hash")),
-        has_same_model=F.coalesce(F.col("published_model_version") == model_version, F.lit(False)),
+        has_same_model=F.coalesce(F.col("published_model_version") == model_version, F.lit(False))
+        & (details[0] if by_category else F.lit(True)),
         has_same_details=details[0] & details[1],
         was_unreadable=F.coalesce(
             F.col("published_status") == Status.IMAGE_UNREADABLE, F.lit(False)

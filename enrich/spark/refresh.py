@@ -168,6 +168,7 @@ class Inputs:
             build_look(self.store, config.image_identity, config.read_threads),
             is_whole=self.request.limit is None,
             is_renewed=self.request.full_refresh,
+            by_category=bool(spec.applies_to),
         )
 
 
@@ -339,6 +340,7 @@ class Refresh:
             "withheld": found.answered + held_back,
             "quarantined": diff.count(*BROKEN, Outcome.QUARANTINED) + found.unanswered,
             "abstained": found.abstained,
+            "not_applicable": {a: count for a, count in found.not_applicable.items() if count},
         }
         return found
 

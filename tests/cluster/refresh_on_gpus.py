@@ -53,7 +53,11 @@ class DeviceAnswerer:
     """Answers with the device that the vectors name."""
 
     def answer(
-        self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
+        self,
+        vectors: Sequence[bytes],
+        modalities: Sequence[str],
+        texts: Sequence[ProductText],
+        categories: Sequence[str | None] | None = None,
     ) -> pa.RecordBatch:
         places = np.frombuffer(b"".join(vectors), "<f2").astype(np.int64).reshape(-1, 1)
         sure = np.ones_like(places, dtype=np.float64)

@@ -101,9 +101,9 @@ def test_answers_of_attributes_with_other_numbers_of_labels_stand_side_by_side()
     assert (second["color"], second["fit"], second["fit_confidence"]) == ("red", None, 1.0)
     color = {"attribute": "color", "label": "red", "confidence": 0.75, "abstained": True}
     color |= {"image_weight": 0.25, "alternatives": [{"label": "pink", "confidence": 0.25}]}
-    color["named"] = None
+    color |= {"named": None, "abstention": "unsure"}
     of_fit = {"attribute": "fit", "label": "slim", "confidence": 1.0, "abstained": False}
-    of_fit |= {"image_weight": None, "alternatives": [], "named": None}
+    of_fit |= {"image_weight": None, "alternatives": [], "named": None, "abstention": None}
     assert first["predictions"] == [color, of_fit]
     assert [one["abstained"] for one in second["predictions"]] == [False, True]
 
@@ -112,7 +112,11 @@ class _Reds:
     """Answers red to everything."""
 
     def answer(
-        self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
+        self,
+        vectors: Sequence[bytes],
+        modalities: Sequence[str],
+        texts: Sequence[ProductText],
+        categories: Sequence[str | None] | None = None,
     ) -> pa.RecordBatch:
         return to_record_batch([_color(*(0.5 + one[0] / 10 for one in vectors))])
 
