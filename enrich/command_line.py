@@ -1,7 +1,9 @@
 """What entry points share: options, and how a command ends."""
 
+import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from inspect import getfile
 from pathlib import Path
@@ -117,6 +119,7 @@ def run_app(
     app: Callable[..., Any], file: Path, explain: Callable[[Exception], EnrichError | None]
 ) -> None:
     """Run an app of typer that stands in a file, and end as `run_command` does."""
+    _give_home()
     try:
         _refuse_other_checkout(file)
         sys.exit(app(standalone_mode=False))
@@ -127,6 +130,14 @@ def run_app(
             sys.exit(1)
         report_error(known)
         sys.exit(known.exit_code)
+
+
+def _give_home() -> None:
+    """Set HOME where a user has none, as in a container: libraries end when they look for it."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = tempfile.gettempdir()
 
 
 def _refuse_other_checkout(job: Path) -> None:

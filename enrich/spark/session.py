@@ -3,6 +3,7 @@
 No other module reaches into Java.
 """
 
+import atexit
 import fcntl
 import logging
 import os
@@ -25,6 +26,7 @@ import psutil
 import pyspark
 from py4j.protocol import Py4JJavaError
 from pyspark import Accumulator, AccumulatorParam, SparkConf, SparkContext
+from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.catalog import Database
 
@@ -69,8 +71,6 @@ def open_session(app_name: str) -> SparkSession:
     """
     if not _is_submitted():
         _prepare_start()
-    if not _has_name():
-        _give_name()
     builder = SparkSession.builder.appName(app_name).enableHiveSupport()
     if is_json() or not _is_watched():
         builder = builder.config("spark.ui.showConsoleProgress", "false")
@@ -105,7 +105,16 @@ def _is_watched() -> bool:
 
 def _start(builder: SparkSession.Builder) -> SparkSession:
     try:
+        if not _has_name():
+            _give_name()
         return builder.getOrCreate()
+    except PySparkRuntimeError as error:
+        if error.getCondition() != "JAVA_GATEWAY_EXITED":
+            raise
+        raise ConfigError(
+            "Spark has not started, for the reason above: expected Java 17 or 21 (JAVA_HOME), and "
+            "the network where Delta's jars are not there yet."
+        ) from None
     except Py4JJavaError as error:
         if not _STOPPED.search(first_line(error)):
             raise
@@ -132,6 +141,7 @@ def _prepare_start() -> None:
             "Java is missing: found neither JAVA_HOME nor java on PATH, expected Java 17 or 21. "
             "Install one."
         )
+    atexit.register(_await_java)
     # Else workers are PATH's python3.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spark = Path(pyspark.__file__).parent
@@ -143,6 +153,14 @@ def _prepare_start() -> None:
         folder = os.environ.get("HOME") or tempfile.gettempdir()
         given = os.environ.get("SPARK_SUBMIT_OPTS", "")
         os.environ["SPARK_SUBMIT_OPTS"] = f'{given} -Duser.home="{folder}"'
+
+
+def _await_java() -> None:
+    """Wait until Java has ended: until then it holds the embedded metastore."""
+    java = getattr(SparkContext._gateway, "proc", None)
+    if java is not None:
+        java.stdin.close()
+        java.wait()
 
 
 def _write_settings(spark: Path, lakehouse: Path) -> Path:
@@ -211,8 +229,15 @@ def refuse_unusable_metastore(folder: Path, warehouse: str | None) -> None:
 
     Raises:
         MetastoreBusy: Another process holds the metastore.
-        ConfigError: The metastore was moved or copied, and names tables where it was before.
+        ConfigError: The metastore was moved or copied, and names tables where it was before; or
+            this user may not write to it.
     """
+    place = next(one for one in (folder, *folder.parents) if one.exists())
+    if not os.access(place, os.W_OK):
+        raise ConfigError(
+            f"the metastore in {folder} cannot be opened: this user may not write to {place}. Set "
+            f"{HOME} to a folder for local tables (docs/operations.md)"
+        )
     if (holder := _lock_holder(folder / "dbex.lck")) is not None:
         raise MetastoreBusy(
             f"the metastore in {folder} is in use by {_describe(holder)}. The embedded metastore "
