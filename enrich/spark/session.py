@@ -156,9 +156,13 @@ def _prepare_start() -> None:
 
 
 def _await_java() -> None:
-    """Wait until Java has ended: until then it holds the embedded metastore."""
+    """End Java, and wait: until its end it holds the embedded metastore."""
     java = getattr(SparkContext._gateway, "proc", None)
     if java is not None:
+        # Else the server of accumulators would print that Java has left it.
+        if (context := SparkContext._active_spark_context) is not None:
+            with suppress(Exception):
+                context.stop()
         java.stdin.close()
         java.wait()
 
