@@ -74,7 +74,9 @@ def open_session(app_name: str) -> SparkSession:
     builder = SparkSession.builder.appName(app_name).enableHiveSupport()
     if is_json() or not _is_watched():
         builder = builder.config("spark.ui.showConsoleProgress", "false")
+    end_when_interrupted()
     spark = _start(builder)
+    # Again, because Spark's context has a handler of its own.
     end_when_interrupted()
     if is_json():
         _log_java_as_json(spark)

@@ -142,6 +142,17 @@ def test_a_shell_completes_commands_and_their_flags(typed: str, completed: str) 
     assert shown.split() == [completed]
 
 
+def test_without_spark_a_command_that_needs_it_says_what_to_install() -> None:
+    shown = run_fresh(
+        "import sys; from jobs.catalog_enrich import main; sys.modules['pyspark'] = None\n"
+        "sys.stderr = sys.stdout; sys.argv = ['catalog-enrich', 'maintain']\n"
+        "try: main()\n"
+        "except SystemExit as end: print(end.code)"
+    )
+    said, code = shown.splitlines()
+    assert code == "2" and "catalog-enrichment[spark]" in said
+
+
 # From a wheel
 
 
