@@ -32,11 +32,15 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "classify": ("classify_table:main", "Classify the products of a file, without Spark."),
     "explain": ("explain_product:main", "Draw what the classifier looked at in one product."),
     "adapt": ("adapt_checkpoint:main", "Fit a checkpoint to a shop by labelled products."),
+    "attributes add": ("add_attribute:main", "Add an attribute of your own by labelled products."),
     "train": ("train_classifier:main", "Train a classifier on labelled products."),
     "compare": ("evaluate_classifiers:main", "Evaluate checkpoints side by side."),
     "export": ("export_checkpoint:main", "Write a checkpoint that computes in int8, for CPUs."),
 }
-GROUPS = {"corrections": "Record people's labels, or write them to a file."}
+GROUPS = {
+    "corrections": "Record people's labels, or write them to a file.",
+    "attributes": "Add attributes of your own to a checkpoint.",
+}
 
 
 class _Lazy(TyperGroup):
