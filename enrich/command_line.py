@@ -1,17 +1,20 @@
 """What entry points share: options, and how a command ends."""
 
+import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from inspect import getfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.markdown import Markdown
+from typer.core import TyperGroup
 
-from enrich.config import DATABASE_PATTERN, JobConfig
+from enrich.config import DATABASE_PATTERN, JobConfig, home, is_checkout
 from enrich.errors import ConfigError, EnrichError
 from enrich.logs import report_crash, report_error
 from enrich.settings_files import load_yaml
@@ -71,6 +74,7 @@ class _JobSettings(JobConfig):
 
 DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "jobs" / "conf" / "local.yaml"
 ConfigOption = Annotated[Path, typer.Option(help="YAML settings of the main job.")]
+Settings = TypeVar("Settings", bound=JobConfig)
 
 
 def read_settings(config: Path, flags: Mapping[str, object]) -> JobConfig:
@@ -79,7 +83,15 @@ def read_settings(config: Path, flags: Mapping[str, object]) -> JobConfig:
     Raises:
         ConfigError: The file cannot be read, or holds an unknown key or a wrong value.
     """
-    return load_yaml(config, _JobSettings, flags).starting_from(config.parent)
+    return read_settings_as(_JobSettings, config, flags)
+
+
+def read_settings_as(kind: type[Settings], config: Path, flags: Mapping[str, object]) -> Settings:
+    """Return settings of a kind; those of the default file write beside the local tables."""
+    places = {"data_docs": "data_docs", "report_dir": "reports", "metrics_dir": "metrics"}
+    stated = {key: home() / "lakehouse" / name for key, name in places.items()}
+    settings = load_yaml(config, kind, flags, stated if config == DEFAULT_CONFIG else None)
+    return settings.starting_from(config.parent)
 
 
 def print_markdown(text: str) -> None:
@@ -100,8 +112,16 @@ def run_command(
     # rich tracebacks print local variables, among them product texts and secrets.
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
+    run_app(app, Path(getfile(main)), explain)
+
+
+def run_app(
+    app: Callable[..., Any], file: Path, explain: Callable[[Exception], EnrichError | None]
+) -> None:
+    """Run an app of typer that stands in a file, and end as `run_command` does."""
+    _give_home()
     try:
-        _refuse_other_checkout(Path(getfile(main)))
+        _refuse_other_checkout(file)
         sys.exit(app(standalone_mode=False))
     except Exception as error:
         known = _recognise(error) or explain(error)
@@ -112,6 +132,14 @@ def run_command(
         sys.exit(known.exit_code)
 
 
+def _give_home() -> None:
+    """Set HOME where a user has none, as in a container: libraries end when they look for it."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = tempfile.gettempdir()
+
+
 def _refuse_other_checkout(job: Path) -> None:
     """Raises ConfigError where a checkout's job would run on the code and tables of another one.
 
@@ -119,16 +147,12 @@ def _refuse_other_checkout(job: Path) -> None:
     package that was installed is in no checkout.
     """
     own, used = (file.resolve().parent.parent for file in (job, Path(__file__)))
-    if _is_checkout(own) and _is_checkout(used) and not own.samefile(used):
+    if is_checkout(own) and is_checkout(used) and not own.samefile(used):
         raise ConfigError(
             f"{job} is of the checkout in {own}, and this Python environment of the one in {used}, "
             f"whose code and tables it would use. In {own} run `python3 -m jobs.set_up`, and "
             "activate the .venv there"
         )
-
-
-def _is_checkout(folder: Path) -> bool:
-    return all((folder / name).exists() for name in ("pyproject.toml", "jobs", "enrich"))
 
 
 def _recognise(error: Exception) -> EnrichError | None:
@@ -137,5 +161,7 @@ def _recognise(error: Exception) -> EnrichError | None:
     The last line of a log is what Airflow and people read.
     """
     if isinstance(error, _USAGE_ERROR):
-        return ConfigError(f"{error.format_message().rstrip('.')}; --help lists the flags")
+        context = getattr(error, "ctx", None)
+        listed = "commands" if context and isinstance(context.command, TyperGroup) else "flags"
+        return ConfigError(f"{error.format_message().rstrip('.')}; --help lists the {listed}")
     return error if isinstance(error, EnrichError) else None

@@ -3,6 +3,7 @@
 Nothing that training fixed appears here; it travels with the checkpoint. Imports no Spark.
 """
 
+import os
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +19,8 @@ from enrich.redaction import refuse_secrets
 from enrich.settings_files import YamlSettings
 
 DEMO_CATALOG = "demo"
+# The variable that names the folder of local tables, pages and the demo catalog.
+HOME = "CATALOG_ENRICH_HOME"
 
 DATABASE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"
 
@@ -30,6 +33,22 @@ Share = Annotated[float, Field(ge=0, le=1)]
 # An empty one, of a variable that was not set, would be the working directory.
 Location = Annotated[str, Field(min_length=1)]
 ColumnName = Annotated[str, Field(min_length=1)]
+
+
+def home() -> Path:
+    """Return the folder in which local tables, pages and the demo catalog are written.
+
+    It is CATALOG_ENRICH_HOME, else the checkout, else the working directory.
+    """
+    if given := os.environ.get(HOME):
+        return Path(given).absolute()
+    root = Path(__file__).resolve().parent.parent
+    return root if is_checkout(root) else Path.cwd()
+
+
+def is_checkout(folder: Path) -> bool:
+    """Return whether a folder is a checkout of this project, not one of installed packages."""
+    return all((folder / name).exists() for name in ("pyproject.toml", "jobs", "enrich"))
 
 
 def is_too_much(found: int, among: int, allowed_share: float) -> bool:

@@ -17,7 +17,10 @@ def load_extra(module: str, extra: str) -> Any:
         return import_module(module)
     except ImportError as error:
         if error.name == package:
-            said = f"{package} is not installed: python3 -m jobs.set_up {extra}"
+            said = (
+                f"{package} is not installed: python3 -m jobs.set_up {extra}, or without a "
+                f"checkout pip install 'catalog-enrichment[{extra}]'"
+            )
         else:
             said = f"{package} cannot be loaded: {first_line(error)}"
         raise ConfigError(said) from error

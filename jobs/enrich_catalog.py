@@ -21,13 +21,12 @@ import typer
 from pyspark.sql import SparkSession
 
 from enrich.classifiers.manifest import Manifest, fetch_manifest
-from enrich.command_line import ImageRootOption, run_command
-from enrich.config import DEMO_CATALOG, JobConfig
+from enrich.command_line import DEFAULT_CONFIG, ImageRootOption, read_settings_as, run_command
+from enrich.config import DEMO_CATALOG, JobConfig, home
 from enrich.errors import ConfigError, NothingPublished
 from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
 from enrich.metrics import Recording, recorded
-from enrich.settings_files import load_yaml
 from enrich.spark.console import show_plan, show_run
 from enrich.spark.encode import refuse_impossible_executors
 from enrich.spark.failures import explain_failure
@@ -43,9 +42,6 @@ from expectations.checks import GateError
 from expectations.gate import Gate
 from expectations.settings import ValidationSettings
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-DEFAULT_CONFIG = CHECKOUT / "jobs" / "conf" / "local.yaml"
-DEMO_FOLDER = CHECKOUT / "demo_catalog"
 # Airflow's run ids fit; quotes and slashes do not.
 _TRIGGER = re.compile(r"[A-Za-z0-9._:+-]{1,100}")
 
@@ -58,16 +54,22 @@ class Settings(JobConfig):
     validation: ValidationSettings = ValidationSettings()
 
 
+Config = Annotated[Path, typer.Option(help="YAML settings.")]
+Catalog = Annotated[str | None, typer.Option(help="Product table: a path, or a table's name.")]
+Database = Annotated[str | None, typer.Option(help="Where the output tables live.")]
+Checkpoint = Annotated[str | None, typer.Option(help="Classifier checkpoint; the bundled one.")]
+Format = Annotated[
+    LogFormat | None, typer.Option(help="Lines for people, or a JSON object a line.")
+]
+WaitingRun = Annotated[str, typer.Option(metavar="RUN", help="The run's id, or its trigger.")]
+
+
 def main(
-    config: Annotated[Path, typer.Option(help="YAML settings.")] = DEFAULT_CONFIG,
-    catalog: Annotated[
-        str | None, typer.Option(help="Product table: a path, or a table's name.")
-    ] = None,
+    config: Config = DEFAULT_CONFIG,
+    catalog: Catalog = None,
     image_root: ImageRootOption = None,
-    database: Annotated[str | None, typer.Option(help="Where the output tables live.")] = None,
-    checkpoint: Annotated[
-        str | None, typer.Option(help="Classifier checkpoint; the bundled one.")
-    ] = None,
+    database: Database = None,
+    checkpoint: Checkpoint = None,
     run_date: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Logical date; today, UTC.")
     ] = None,
@@ -99,9 +101,7 @@ def main(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done and how long; write nothing.")
     ] = False,
-    log_format: Annotated[
-        LogFormat | None, typer.Option(help="Lines for people, or a JSON object a line.")
-    ] = None,
+    log_format: Format = None,
 ) -> None:
     """Enrich a product table with color, pattern and style."""
     start_logging(log_format or LogFormat.TEXT)
@@ -112,7 +112,7 @@ def main(
         "checkpoint": checkpoint,
         "log_format": log_format,
     }
-    settings = load_yaml(config, Settings, overrides).starting_from(config.parent)
+    settings = read_settings_as(Settings, config, overrides)
     settings_file = None if config == DEFAULT_CONFIG else str(config.resolve())
     start_logging(settings.log_format)
     of_a_refresh = {
@@ -150,6 +150,42 @@ def main(
     is_demo = settings.catalog == DEMO_CATALOG and ended.summary.counts.get("published")
     show_run(ended.tables, ended.summary, score_demo(ended.tables) if is_demo else [])
     raise typer.Exit(ended.exit_code)
+
+
+def approve_run(
+    run_id: WaitingRun,
+    reason: Annotated[
+        str | None, typer.Option(help="Why: kept in run_events. A blocked run needs one.")
+    ] = None,
+    config: Config = DEFAULT_CONFIG,
+    catalog: Catalog = None,
+    image_root: ImageRootOption = None,
+    database: Database = None,
+    checkpoint: Checkpoint = None,
+    log_format: Format = None,
+) -> None:
+    """Publish the candidates of a run that waits. Give the other flags that the run had."""
+    main(
+        config, catalog, image_root, database, checkpoint,
+        publish_run=run_id, reason=reason, log_format=log_format,
+    )  # fmt: skip
+
+
+def discard_run(
+    run_id: WaitingRun,
+    reason: Annotated[str, typer.Option(help="Why: kept in run_events.")],
+    config: Config = DEFAULT_CONFIG,
+    catalog: Catalog = None,
+    image_root: ImageRootOption = None,
+    database: Database = None,
+    checkpoint: Checkpoint = None,
+    log_format: Format = None,
+) -> None:
+    """Discard the candidates of a run that waits. Give the other flags that the run had."""
+    main(
+        config, catalog, image_root, database, checkpoint,
+        drop_run=run_id, reason=reason, log_format=log_format,
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -307,12 +343,13 @@ def load_label_baseline(settings: Settings, manifest: Manifest) -> LabelBaseline
 
 def write_demo() -> str:
     """Return the demo catalog's folder, writing it first if it is not there."""
-    if not (DEMO_FOLDER / "products.parquet").exists():
+    folder = home() / "demo_catalog"
+    if not (folder / "products.parquet").exists():
         from demo.catalog import write_demo_catalog
 
-        log.info("writing the demo catalog to %s", DEMO_FOLDER)
-        write_demo_catalog(DEMO_FOLDER)
-    return str(DEMO_FOLDER)
+        log.info("writing the demo catalog to %s", folder)
+        write_demo_catalog(folder)
+    return str(folder)
 
 
 def score_demo(tables: Tables) -> list[str]:

@@ -22,7 +22,7 @@ from enrich.command_line import (
     read_settings,
     run_command,
 )
-from enrich.config import DEMO_CATALOG
+from enrich.config import DEMO_CATALOG, home
 from enrich.errors import ConfigError
 from enrich.files.labels import read_sample
 from enrich.files.targets import prepare_target, require_suffix
@@ -34,7 +34,6 @@ from enrich.spark.session import open_session
 from enrich.spark.source import Source, open_image_store, open_source
 from enrich.spark.tables import Tables
 
-DEMO_FOLDER = Path(__file__).resolve().parent.parent / "demo_catalog"
 DEFAULT_NUMBER = 200
 _OF_ATTRIBUTE = "attribute:"
 
@@ -81,7 +80,9 @@ def main(
         raise ConfigError("--from goes with --what audit, and without --n and --run-id.")
     rows = None if sample is None else read_sample(sample, attributes)
     spark = open_session("review")
-    location = settings.catalog if settings.catalog != DEMO_CATALOG else str(DEMO_FOLDER)
+    location = (
+        settings.catalog if settings.catalog != DEMO_CATALOG else str(home() / "demo_catalog")
+    )
     source = open_source(spark, location, settings.columns)
     if rows is None:
         tables = Tables(spark, settings.database, tuple(attributes))

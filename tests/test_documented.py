@@ -26,7 +26,7 @@ JOB = load_job("enrich_catalog")
 # Of benchmarks and set-up `--help` tells enough.
 USER_JOBS = sorted(
     {file.stem for file in (ROOT / "jobs").glob("*.py")}
-    - {"bench_inference", "bench_refresh", "set_up"}
+    - {"__init__", "bench_inference", "bench_refresh", "catalog_enrich", "set_up"}
 )
 SETTINGS = JOB.Settings.model_fields
 # What is said of a default that is none.

@@ -132,7 +132,7 @@ class Review:
     """Everything on a review page.
 
     `aim` is a key of RANKINGS. With `is_drawn` the questions are of an audit's draw, and its labels
-    go to jobs/audit.py, else to jobs/import_corrections.py; `flags` are for these.
+    go to `catalog-enrich audit`, else to `corrections import`; `flags` are for these.
     """
 
     aim: str
@@ -162,9 +162,9 @@ def _render(review: Review, pictures: Mapping[str, str]) -> bytes:
     # What was chosen is kept in a browser by this name.
     named = json.dumps([review.database, review.aim, data])
     identity = hashlib.sha256(named.encode()).hexdigest()[:12]
-    job = "audit.py --labels" if review.is_drawn else "import_corrections.py --file"
+    taker = "audit --labels" if review.is_drawn else "corrections import --file"
     flags = "".join(f" {shlex.quote(flag)}" for flag in review.flags)
-    data |= {"id": identity, "command": f"spark-submit jobs/{job}", "flags": flags}
+    data |= {"id": identity, "command": f"catalog-enrich {taker}", "flags": flags}
     data |= {"needs_name": not review.is_drawn, "pictures": [*pictures.values()]}
     # In a script element nothing but these could end it.
     escaped = json.dumps(data).translate({ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"})

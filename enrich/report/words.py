@@ -126,9 +126,9 @@ def _describe_waiting(run: RunFacts, deletions: int, headline: Headline) -> Head
         )
         return headline._replace(sentence=sentence)
     said.append("To publish or to discard them after a look, with the flags that the run had:")
-    job, reason = _name_job(run), ' --reason "..."'
-    publish = f"{job} --publish-run {run.run_id}{'' if run.outcome == State.STAGED else reason}"
-    commands = publish, f"{job} --drop-run {run.run_id}{reason}"
+    reason = ' --reason "..."'
+    approve = f"{_name_command('approve', run)}{'' if run.outcome == State.STAGED else reason}"
+    commands = approve, f"{_name_command('discard', run)}{reason}"
     return headline._replace(sentence=" ".join(said), commands=_to_paste(*commands))
 
 
@@ -137,13 +137,13 @@ def _describe_rolled_back(run: RunFacts, headline: Headline) -> Headline:
         "The published table is again as it was before this run. What the run had published is "
         "held back until the product or the checkpoint changes. To publish it all the same:"
     )
-    command = f'{_name_job(run)} --publish-run {run.run_id} --reason "..."'
+    command = f'{_name_command("approve", run)} --reason "..."'
     return headline._replace(sentence=sentence, commands=_to_paste(command))
 
 
-def _name_job(run: RunFacts) -> str:
+def _name_command(name: str, run: RunFacts) -> str:
     given = "" if run.settings_file is None else f" --config {shlex.quote(run.settings_file)}"
-    return f"spark-submit jobs/enrich_catalog.py{given} --database {run.database}"
+    return f"catalog-enrich {name}{given} --database {run.database} --run-id {run.run_id}"
 
 
 def name_correction(card: Card, database: str) -> tuple[Markup, ...]:
@@ -163,7 +163,7 @@ def name_correction(card: Card, database: str) -> tuple[Markup, ...]:
     lines = f"{shlex.quote(header)} {shlex.quote(f'{empty}LABEL')}"
     values = ", ".join(map(quote_literal, (product_id, attribute, "LABEL", "NAME")))
     return _to_paste(
-        f"printf '%s\\n' {lines} > wrong.csv && spark-submit jobs/import_corrections.py "
+        f"printf '%s\\n' {lines} > wrong.csv && catalog-enrich corrections import "
         f"--file wrong.csv --by NAME --database {database}",
         f"INSERT INTO {database}.attribute_corrections VALUES "
         f"({values}, current_timestamp(), NULL)",
@@ -180,7 +180,7 @@ def name_reviews(run: RunFacts) -> tuple[Markup, ...]:
     )
     return _to_paste(
         *(
-            f"spark-submit jobs/review.py --what {what} --run-id {run.run_id} {given} "
+            f"catalog-enrich review --what {what} --run-id {run.run_id} {given} "
             f"--database {run.database} --output review.html"
             for what in ("unsure", "contradictions")
         )

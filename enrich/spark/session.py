@@ -3,14 +3,17 @@
 No other module reaches into Java.
 """
 
+import atexit
 import fcntl
 import logging
 import os
+import pwd
 import re
 import shutil
 import signal
 import struct
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -20,11 +23,14 @@ from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import psutil
+import pyspark
 from py4j.protocol import Py4JJavaError
-from pyspark import Accumulator, AccumulatorParam, SparkConf
+from pyspark import Accumulator, AccumulatorParam, SparkConf, SparkContext
+from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.catalog import Database
 
+from enrich.config import HOME, home
 from enrich.errors import ConfigError, MetastoreBusy, NoAnswer, first_line
 from enrich.images.locations import local_path
 from enrich.logs import is_json
@@ -36,6 +42,8 @@ Value = TypeVar("Value")
 
 ADDRESS = "javax.jdo.option.ConnectionURL"
 _DERBY = re.compile(r"jdbc:derby:(?:directory:)?;?(?:databaseName=)?([^;]+)")
+_TEMPLATES = Path(__file__).parents[2] / "jobs" / "conf" / "spark"
+_DELTA = "io.delta:delta-spark_4.1_2.13:4.4.0"
 # Spark stops itself when it has asked the masters of a cluster for a minute.
 _STOPPED = re.compile(r"stopped SparkContext|SparkContext (was|has been) shut ?down")
 _SMALL_BYTES = 16 << 20
@@ -50,19 +58,25 @@ _FOR_SMALL_TABLES = {
 
 
 def open_session(app_name: str) -> SparkSession:
-    """Return the session that spark-submit configured, with tables by name. Runs on the driver.
+    """Return a session with tables by name. Runs on the driver.
+
+    spark-submit has configured the session, or PySpark's own settings do, as in `catalog-enrich`.
 
     Raises:
         MetastoreBusy: Another process holds the embedded metastore.
-        ConfigError: The embedded metastore was moved or copied, or the address of a shared one
-            holds a password.
+        ConfigError: The embedded metastore was moved or copied, the address of a shared one holds
+            a password, or Java is missing.
         NoAnswer: The cluster's master is out of reach.
         AnalysisException: A shared metastore cannot be opened; `explain_failure` says why.
     """
+    if not _is_submitted():
+        _prepare_start()
     builder = SparkSession.builder.appName(app_name).enableHiveSupport()
     if is_json() or not _is_watched():
         builder = builder.config("spark.ui.showConsoleProgress", "false")
+    end_when_interrupted()
     spark = _start(builder)
+    # Again, because Spark's context has a handler of its own.
     end_when_interrupted()
     if is_json():
         _log_java_as_json(spark)
@@ -82,16 +96,27 @@ def open_session(app_name: str) -> SparkSession:
 def _is_watched() -> bool:
     """Return whether a terminal shows Java's standard error, on which Spark draws its progress bar.
 
-    Into a file it would draw over the job's JSON line. Java is this process's parent.
+    Into a file it would draw over the job's JSON line. spark-submit's Java is this process's
+    parent, and any other Java writes where this process does.
     """
+    java = os.getppid() if _is_submitted() else "self"
     with suppress(OSError):
-        return str(Path(f"/proc/{os.getppid()}/fd/2").readlink()).startswith("/dev/pts/")
+        return str(Path(f"/proc/{java}/fd/2").readlink()).startswith("/dev/pts/")
     return False
 
 
 def _start(builder: SparkSession.Builder) -> SparkSession:
     try:
+        if not _has_name():
+            _give_name()
         return builder.getOrCreate()
+    except PySparkRuntimeError as error:
+        if error.getCondition() != "JAVA_GATEWAY_EXITED":
+            raise
+        raise ConfigError(
+            "Spark has not started, for the reason above: expected Java 17 or 21 (JAVA_HOME), and "
+            "the network where Delta's jars are not there yet."
+        ) from None
     except Py4JJavaError as error:
         if not _STOPPED.search(first_line(error)):
             raise
@@ -101,6 +126,85 @@ def _start(builder: SparkSession.Builder) -> SparkSession:
             f"Spark's master at {master} does not answer, or takes no job: wait and repeat. A "
             "mistyped address looks the same (--master, spark.master)"
         ) from None
+
+
+# Without spark-submit
+
+
+def _is_submitted() -> bool:
+    """Return whether spark-submit, or whoever has started Java, started this process."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ or SparkContext._gateway is not None
+
+
+def _prepare_start() -> None:
+    """Set the variables from which PySpark starts Java and workers in a plain Python process."""
+    if not shutil.which("java") and "JAVA_HOME" not in os.environ:
+        raise ConfigError(
+            "Java is missing: found neither JAVA_HOME nor java on PATH, expected Java 17 or 21. "
+            "Install one."
+        )
+    atexit.register(_await_java)
+    # Else workers are PATH's python3.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    spark = Path(pyspark.__file__).parent
+    is_set_up = (spark / "conf" / "spark-defaults.conf").exists() and not os.environ.get(HOME)
+    if not (is_set_up or {"SPARK_HOME", "SPARK_CONF_DIR"} & os.environ.keys()):
+        os.environ["SPARK_CONF_DIR"] = str(_write_settings(spark, home() / "lakehouse"))
+    if not _has_name():
+        # Java takes "?" for this user's home, and Ivy, which each start loads, refuses it.
+        folder = os.environ.get("HOME") or tempfile.gettempdir()
+        given = os.environ.get("SPARK_SUBMIT_OPTS", "")
+        os.environ["SPARK_SUBMIT_OPTS"] = f'{given} -Duser.home="{folder}"'
+
+
+def _await_java() -> None:
+    """End Java, and wait: until its end it holds the embedded metastore."""
+    java = getattr(SparkContext._gateway, "proc", None)
+    if java is not None:
+        # Else the server of accumulators would print that Java has left it.
+        if (context := SparkContext._active_spark_context) is not None:
+            with suppress(Exception):
+                context.stop()
+        java.stdin.close()
+        java.wait()
+
+
+def _write_settings(spark: Path, lakehouse: Path) -> Path:
+    """Write the settings of Spark on one machine into a lakehouse, and return their folder."""
+    java = os.environ.get("JAVA_HOME", "")
+    paths = {"lakehouse": lakehouse, "jars": spark / "jars", "venv": lakehouse, "java_home": java}
+    folder = lakehouse / "spark"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for template in _TEMPLATES.iterdir():
+            text = template.read_text()
+            for name, path in paths.items():
+                text = text.replace(f"{{{name}}}", str(path))
+            if template.suffix == ".conf" and not any(spark.glob("jars/delta-spark_*.jar")):
+                text += f"spark.jars.packages {_DELTA}\nspark.jars.ivy {lakehouse}/ivy\n"
+            file = folder / template.name
+            if not file.exists() or file.read_text() != text:
+                file.write_text(text)
+    except OSError as error:
+        raise ConfigError(
+            f"{lakehouse} cannot hold local tables: {error.strerror}. Set {HOME} to a folder that "
+            "can, or SPARK_CONF_DIR to that of your Spark's settings."
+        ) from error
+    return folder
+
+
+def _has_name() -> bool:
+    with suppress(KeyError):
+        return bool(pwd.getpwuid(os.getuid()))
+    return False
+
+
+def _give_name() -> None:
+    """Log this user in at Hadoop, which asks the system for a name and would end without one."""
+    SparkContext._ensure_initialized()
+    jvm: Any = SparkContext._jvm
+    users = jvm.org.apache.hadoop.security.UserGroupInformation
+    users.setLoginUser(users.createRemoteUser(os.environ.get("USER") or str(os.getuid())))
 
 
 def end_when_interrupted() -> None:
@@ -131,8 +235,15 @@ def refuse_unusable_metastore(folder: Path, warehouse: str | None) -> None:
 
     Raises:
         MetastoreBusy: Another process holds the metastore.
-        ConfigError: The metastore was moved or copied, and names tables where it was before.
+        ConfigError: The metastore was moved or copied, and names tables where it was before; or
+            this user may not write to it.
     """
+    place = next(one for one in (folder, *folder.parents) if one.exists())
+    if not os.access(place, os.W_OK):
+        raise ConfigError(
+            f"the metastore in {folder} cannot be opened: this user may not write to {place}. Set "
+            f"{HOME} to a folder for local tables (docs/operations.md)"
+        )
     if (holder := _lock_holder(folder / "dbex.lck")) is not None:
         raise MetastoreBusy(
             f"the metastore in {folder} is in use by {_describe(holder)}. The embedded metastore "

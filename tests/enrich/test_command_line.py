@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from enrich import command_line, errors
-from enrich.command_line import ImageRootOption, run_command
+from enrich import command_line, config, errors
+from enrich.command_line import DEFAULT_CONFIG, ImageRootOption, read_settings, run_command
 
 # The tree of the module's docstring.
 EXIT_CODES = dict(re.findall(r"(\w+) +exit (\d)", errors.__doc__))
@@ -81,6 +81,32 @@ def test_a_command_ends_as_it_says(
         run_command(main)
     assert (end.value.code or 0) == code
     assert ("--fail" in capsys.readouterr().out) == (words == ["--help"])
+
+
+def test_default_settings_write_beside_the_local_tables(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = tmp_path / "shop.yaml"
+    own.write_text("report_dir: pages\n")
+    monkeypatch.setenv("CATALOG_ENRICH_HOME", str(tmp_path / "home"))
+    settings = read_settings(DEFAULT_CONFIG, {})
+    assert settings.report_dir == tmp_path / "home" / "lakehouse" / "reports"
+    assert settings.data_docs and settings.metrics_dir
+    assert settings.baselines["demo"].exists()
+    assert read_settings(own, {}).report_dir == tmp_path / "pages"
+    assert read_settings(own, {}).metrics_dir is None
+
+
+@pytest.mark.parametrize("is_checkout", [True, False])
+def test_local_tables_are_in_the_checkout_or_where_a_command_is_called(
+    is_checkout: bool, checkout: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("CATALOG_ENRICH_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config, "__file__", str(checkout / "enrich" / "config.py"))
+    if not is_checkout:
+        (checkout / "pyproject.toml").unlink()
+    assert config.home() == (checkout if is_checkout else tmp_path)
 
 
 @pytest.fixture

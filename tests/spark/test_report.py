@@ -203,7 +203,7 @@ def test_pages_and_the_list_follow_what_people_decide(shop: Shop, tmp_path: Path
 
     blocked = collect(shop, second)
     assert blocked.run.error and "color: too blue" in blocked.run.error
-    assert f"--publish-run {second} --reason" in page.read_text()
+    assert f"--run-id {second} --reason" in page.read_text()
     listed = index.read_text()
     assert listed.index(f'href="{second}.html"') < listed.index(f'href="{first}.html"')
     assert ">Blocked<" in listed and ">Published<" in listed
@@ -215,7 +215,7 @@ def test_pages_and_the_list_follow_what_people_decide(shop: Shop, tmp_path: Path
     assert (approved.attributes, approved.gallery) == (blocked.attributes, blocked.gallery)
     words = page.read_text()
     assert "a new &lt;season&gt;" in words
-    assert "--publish-run" not in words and "too blue" not in words
+    assert "catalog-enrich approve" not in words and "too blue" not in words
 
     idle = shop.refresh(spec=spec, run_date=date(2026, 11, 26))
     write_page(sources, idle)

@@ -87,6 +87,15 @@ def test_a_metastore_that_was_moved_with_its_tables_is_refused(metastore: Path) 
     refuse_unusable_metastore(metastore, "s3a://lake/warehouse")
 
 
+def test_a_metastore_that_this_user_may_not_write_to_is_refused(
+    metastore: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda place, _: Path(place) != metastore.parent)
+    with pytest.raises(ConfigError, match=f"may not write to {metastore.parent}"):
+        refuse_unusable_metastore(metastore.parent / "new", None)
+    refuse_unusable_metastore(metastore, str(metastore.parent / "warehouse"))
+
+
 def test_a_metastore_that_was_cut_off_while_being_made_is_removed(metastore: Path) -> None:
     (metastore / "service.properties").unlink()
     (metastore / "seg0").mkdir()

@@ -317,8 +317,8 @@ def test_every_state_of_a_run_is_said_in_words(make_report: MakeReport, state: S
     title = state.replace("_", " ").capitalize()
     assert f"{title} 24 November 2026" in text
     waits = state in (State.STAGED, State.BLOCKED, State.APPROVED)
-    assert ("--publish-run 20261124-0a1b2c3d" in text) == waits
-    assert ("--drop-run" in text) == waits
+    assert ("--database shop --run-id 20261124-0a1b2c3d" in text) == waits
+    assert ("catalog-enrich discard" in text) == waits
     assert title in Page(render_index([report.run], set())).text
 
 
@@ -328,7 +328,7 @@ def test_rolled_back_run_says_whether_it_can_be_released(make_report: MakeReport
 
     named = read_text(with_run(undone, caused_by=None))
     assert "again as it was before this run" in named
-    assert "--publish-run 20261124-0a1b2c3d --reason" in named
+    assert "--run-id 20261124-0a1b2c3d --reason" in named
 
 
 def test_blocked_run_begins_with_what_the_failed_checks_say(make_report: MakeReport) -> None:
@@ -368,7 +368,7 @@ def test_page_says_what_waits_and_what_was_done(
     text = read_text(with_run(report, counts))
 
     assert sentence in text
-    assert ("--publish-run" in text) == (outcome == "staged")
+    assert ("catalog-enrich approve" in text) == (outcome == "staged")
 
 
 @pytest.mark.parametrize(
@@ -492,8 +492,8 @@ def test_commands_are_whole_however_long_a_path_is(make_report: MakeReport) -> N
     page = render_page(report, {})
 
     shown = path.replace("\u202e", " ")
-    for decides in ("--publish-run", "--drop-run"):
-        whole = f"--config '{shown}' --database shop {decides} 20261124-0a1b2c3d --reason \"...\""
+    for decides in ("approve", "discard"):
+        whole = f"{decides} --config '{shown}' --database shop --run-id 20261124-0a1b2c3d --reason"
         assert whole in Page(page).text
     assert "\u202e" not in page.decode() and "<shop>" not in page.decode()
 
@@ -507,7 +507,7 @@ def test_command_beside_a_card_writes_a_file_that_can_be_imported(
     page = Page(render_page(replace(report, gallery=Gallery(unsure=(card,))), {}))
     (command,) = re.findall(r"printf .* --database shop", page.text)
     printing, importing = command.split(" && ")
-    assert shlex.split(importing)[1] == "jobs/import_corrections.py"
+    assert shlex.split(importing)[:3] == ["catalog-enrich", "corrections", "import"]
 
     subprocess.run(printing.replace("LABEL", "red"), shell=True, cwd=tmp_path, check=True)
 
@@ -519,9 +519,7 @@ def test_command_beside_a_card_writes_a_file_that_can_be_imported(
 
 def test_page_says_how_to_review_its_run(make_report: MakeReport) -> None:
     page = Page(render_page(make_report(), {}))
-    commands = [
-        shlex.split(one) for one in re.findall(r"spark-submit jobs/review.py.*html", page.text)
-    ]
+    commands = [shlex.split(one) for one in re.findall(r"catalog-enrich review.*html", page.text)]
 
     assert [one[one.index("--what") + 1] for one in commands] == ["unsure", "contradictions"]
     for one in commands:

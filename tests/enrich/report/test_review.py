@@ -118,8 +118,8 @@ def test_labels_of_an_audit_s_draw_go_to_the_audit(tmp_path: Path) -> None:
         data_of(render_review(replace(review, is_drawn=is_drawn), ImageStore(str(tmp_path))))
         for is_drawn in (False, True)
     )
-    assert own["command"].endswith("jobs/import_corrections.py --file")
-    assert drawn["command"].endswith("jobs/audit.py --labels")
+    assert own["command"].endswith("corrections import --file")
+    assert drawn["command"].endswith("audit --labels")
     assert drawn["flags"] == " --database shop"
 
 
@@ -178,7 +178,7 @@ def test_keys_label_products_over_a_reload_and_come_back_as_labels(
     tab.press("3", "u", "1", "9", "1", "1", "1")
 
     assert tab.text("summary") == "11 labelled, 1 skipped."
-    assert tab.text("command").startswith("spark-submit jobs/import_corrections.py --file labels-")
+    assert tab.text("command").startswith("catalog-enrich corrections import --file labels-")
     assert tab.text("command").endswith(".csv --database s")
     assert download(tab, tmp_path) == {
         "=0": "navy",

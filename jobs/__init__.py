@@ -1,0 +1,1 @@
+"""Entry points: one file a command, for spark-submit and for `catalog-enrich`."""

@@ -1,0 +1,110 @@
+"""All commands for users as one: `catalog-enrich COMMAND`, also from an installed wheel.
+
+A command has the flags, exit codes and last line of its file in `jobs/`. Only the file of the
+command that is called is imported, so that `--help` is quick.
+"""
+
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from enrich.command_line import run_app
+from enrich.errors import EnrichError
+from enrich.extras import load_extra
+
+# Each command's function and its line in --help, in the order in which a user meets them.
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "enrich": ("enrich_catalog:main", "Enrich a product table, or the demo, into Delta tables."),
+    "approve": ("enrich_catalog:approve_run", "Publish the candidates of a run that waits."),
+    "discard": ("enrich_catalog:discard_run", "Discard the candidates of a run that waits."),
+    "rollback": ("rollback:main", "Roll back what a run published, and what later runs published."),
+    "review": ("review:main", "Write a page on which people label products, with pictures."),
+    "corrections import": ("import_corrections:main", "Record labels that people gave products."),
+    "corrections export": ("export_corrections:main", "Write people's labels to a file."),
+    "audit": ("audit:main", "Prove by a blind sample how many published labels are right."),
+    "baseline": ("build_label_baseline:main", "Count labels, for later runs to be compared to."),
+    "maintain": ("maintain_tables:main", "Compact the tables, and delete what no reader needs."),
+    "classify": ("classify_table:main", "Classify the products of a file, without Spark."),
+    "explain": ("explain_product:main", "Draw what the classifier looked at in one product."),
+    "adapt": ("adapt_checkpoint:main", "Fit a checkpoint to a shop by labelled products."),
+    "attributes add": ("add_attribute:main", "Add an attribute of your own by labelled products."),
+    "train": ("train_classifier:main", "Train a classifier on labelled products."),
+    "compare": ("evaluate_classifiers:main", "Evaluate checkpoints side by side."),
+    "export": ("export_checkpoint:main", "Write a checkpoint that computes in int8, for CPUs."),
+}
+GROUPS = {
+    "corrections": "Record people's labels, or write them to a file.",
+    "attributes": "Add attributes of your own to a checkpoint.",
+}
+
+
+class _Lazy(TyperGroup):
+    """A group that imports the command that is called or completed, and no other."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the name of the command that `args` begin with, the command, and the rest."""
+        name, command, rest = super().resolve_command(ctx, args)
+        path = str(name) if ctx.parent is None else f"{ctx.info_name} {name}"
+        return name, load_command(COMMANDS[path][0]) if path in COMMANDS else command, rest
+
+
+def load_command(target: str) -> Any:
+    """Return the command line of a function, given as `module:function` of `jobs`.
+
+    Raises:
+        ConfigError: The module needs Spark, which is not installed.
+    """
+    module, _, function = target.partition(":")
+    try:
+        found = import_module(f"jobs.{module}")
+    except ModuleNotFoundError:
+        load_extra("pyspark", "spark")
+        raise
+    app = typer.Typer(add_completion=False)
+    app.command()(getattr(found, function))
+    return typer.main.get_command(app)
+
+
+def catalog_enrich() -> None:
+    """Fill color, pattern and style of product tables from texts and pictures.
+
+    `catalog-enrich COMMAND --help` lists a command's flags. Start with `catalog-enrich enrich`.
+    """
+
+
+def build_group() -> Any:
+    """Return the command line with all commands, none of which is imported yet."""
+    app = typer.Typer(cls=_Lazy)
+    app.callback()(catalog_enrich)
+    top: Any = typer.main.get_command(app)
+    for path, (_, line) in COMMANDS.items():
+        group, _, name = path.rpartition(" ")
+        if group and group not in top.commands:
+            top.add_command(_Lazy(name=group, help=GROUPS[group]))
+        (top.commands[group] if group else top).add_command(TyperCommand(name, help=line))
+    return top
+
+
+def explain(error: Exception) -> EnrichError | None:
+    """Return the known error behind one of Spark, None where there is none."""
+    if "pyspark" not in sys.modules:
+        return None
+    from enrich.spark.failures import explain_failure
+
+    return explain_failure(error)
+
+
+def main() -> None:
+    """Run the command that the command line names; list all commands if it names none."""
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
+    run_app(build_group(), Path(__file__), explain)
+
+
+if __name__ == "__main__":
+    main()
