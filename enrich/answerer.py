@@ -14,15 +14,16 @@ from jaxtyping import Float
 from schemas.labels import ABSTENTIONS, NOT_APPLICABLE, RESERVED, UNSURE
 from torch import Tensor
 
-from enrich.calibration import Thresholds
 from enrich.classifiers.calibrated import apply_layer, at_temperatures, join_embeds, to_layer
 from enrich.classifiers.checkpoint import load_answering
 from enrich.classifiers.cma_clip import cls_of
 from enrich.classifiers.interface import ModelOutput, Vectors
 from enrich.classifiers.manifest import Manifest
-from enrich.lexicon import Evidence, LabelFinder, Lexicon, ProductText, weigh
+from enrich.lexicon import Evidence, LabelFinder, ProductText, weigh
+from enrich.own_labels import name_own_words, rename, rename_sets
 from enrich.records import EnrichedProduct, Modalities
 from enrich.rows import AttributeAnswers, to_record_batch
+from enrich.spec import EngineSpec
 from enrich.unseen import FEWEST, AttributeProfile, Reference, SourceProfile
 
 ALTERNATIVES = 3
@@ -37,20 +38,12 @@ _ORDER = {modalities: place for place, modalities in enumerate(Modalities)}
 class Answerer:
     """A checkpoint's heads, calibration and thresholds."""
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        thresholds: Thresholds,
-        lexicon: Lexicon,
-        applies_to: Mapping[str, Sequence[str]] | None = None,
-    ) -> None:
+    def __init__(self, manifest: Manifest, spec: EngineSpec) -> None:
         """Load the heads.
 
         Args:
-            manifest: The checkpoint.
-            thresholds: The least confidences of answers.
-            lexicon: The words that name labels.
-            applies_to: The product categories of attributes that make no sense of others.
+            manifest: The checkpoint that the recipe names.
+            spec: The recipe.
 
         Raises:
             CheckpointError: the weights do not fit the configuration.
@@ -59,24 +52,29 @@ class Answerer:
         self.classifier = load_answering(manifest)
         self._shapes = manifest.config.vectors or {}
         self._width = sum(map(math.prod, self._shapes.values()))
-        self._attributes = manifest.config.answers
-        self._applies_to = {a: pa.array(sets) for a, sets in (applies_to or {}).items()}
+        # In the checkpoint's own words.
+        self.answers = answers = manifest.config.answers
+        renamings = rename(answers, spec.own.labels)
+        self._attributes = rename_sets(answers, renamings)
+        self._own = {a: torch.from_numpy(one.to_matrix()) for a, one in renamings.items()}
+        self._applies_to = {a: pa.array(sets) for a, sets in spec.applies_to.items()}
         self.calibration = manifest.calibration
         self._corrections = {a: to_layer(one) for a, one in self.calibration.corrections.items()}
         # By place in Modalities, and in Evidence or in the labels.
         self._by_evidence = {
             attribute: np.array([[found[m].by_evidence[e] for e in Evidence] for m in Modalities])
-            for attribute, found in thresholds.items()
+            for attribute, found in spec.thresholds.items()
         }
         self._by_label = {
             attribute: np.array([found[m].by_label for m in Modalities])
-            for attribute, found in thresholds.items()
+            for attribute, found in spec.thresholds.items()
         }
         # Attributes that were added as a whole after training.
         self.headless = manifest.config.headless
         # Confidences of attributes that nobody has labelled yet mean nothing.
         self._guessed = set(self.headless).difference(self.calibration.fitted)
-        self._finder = LabelFinder(self._attributes, lexicon, self.headless)
+        words = manifest.lexicon.extended(spec.own.words).extended(name_own_words(spec.own.labels))
+        self._finder = LabelFinder(answers, words, self.headless)
 
     def answer(
         self,
@@ -121,7 +119,12 @@ class Answerer:
         return to_record_batch(
             [
                 self._to_answers(
-                    attribute, probs[attribute], output, places, named[attribute], categories
+                    attribute,
+                    self._rename(attribute, probs[attribute]),
+                    self._rename_named(attribute, named[attribute]),
+                    output,
+                    places,
+                    categories,
                 )
                 for attribute in self._attributes
             ]
@@ -223,7 +226,9 @@ class Answerer:
         place, found = np.array([_ORDER[answer.modalities]]), {}
         for one in answer.predictions:
             best = np.array([self._attributes[one.attribute].index(one.label)])
-            found[one.attribute] = self._least(one.attribute, place, named[one.attribute], best)
+            found[one.attribute] = self._least(
+                one.attribute, place, self._rename_named(one.attribute, named[one.attribute]), best
+            )
         return {attribute: float(least[0]) for attribute, least in found.items()}
 
     def _least(
@@ -233,13 +238,26 @@ class Answerer:
         by_evidence = self._by_evidence[attribute][places, weigh(named, best)]
         return np.maximum(by_evidence, self._by_label[attribute][places, best])
 
+    def _rename(self, attribute: str, probs: Float[Tensor, "B C"]) -> Float[Tensor, "B D"]:
+        """Return the probabilities of a source's own labels."""
+        if attribute not in self._own:
+            return probs
+        summed = probs @ self._own[attribute]
+        # 0 where all that is likely is never answered.
+        return summed / summed.sum(1, keepdim=True).clamp(min=1e-9)
+
+    def _rename_named(self, attribute: str, named: np.ndarray) -> np.ndarray:
+        """Return which of a source's own labels texts name, (B, D)."""
+        own = self._own.get(attribute)
+        return named if own is None else named.astype(np.float32) @ own.numpy() > 0
+
     def _to_answers(
         self,
         attribute: str,
         probs: Float[Tensor, "B C"],
+        named: np.ndarray,
         output: ModelOutput,
         places: np.ndarray,
-        named: np.ndarray,
         categories: Sequence[str | None],
     ) -> AttributeAnswers:
         labels = self._attributes[attribute]

@@ -121,9 +121,10 @@ class JobConfig(YamlSettings):
     `image_hosts` are the web hosts that images are read from, each a name or name:port.
     `lexicon` adds words that name labels to the checkpoint's, by attribute: {color: {navy: blue}};
     null takes a word out. `applies_to` lists the categories that an attribute applies to:
-    {pattern: [Shirts, Dresses]}; of others it is not answered. In a source that looks unlike those
-    of training, `unseen_source` strict answers less. `baselines` maps a catalog, as `--catalog`
-    names it, to its label
+    {pattern: [Shirts, Dresses]}; of others it is not answered. `labels` gives labels the source's
+    own names: {color: {grey: gray, turquoise: blue, multi: null}}; two may become one, and null is
+    never answered. In a source that looks unlike those of training, `unseen_source` strict answers
+    less. `baselines` maps a catalog, as `--catalog` names it, to its label
     baseline file, `report_dir` is where each run's page goes, and `metrics_dir` where its figures
     for Prometheus go. A share is in [0, 1].
     """
@@ -142,6 +143,7 @@ class JobConfig(YamlSettings):
     target_precision: float = DEFAULT_TARGET_PRECISION
     lexicon: dict[str, dict[str, str | None]] = Field(default={})
     applies_to: dict[str, tuple[str, ...]] = Field(default={})
+    labels: dict[str, dict[str, str | None]] = Field(default={})
     unseen_source: UnseenSource = UnseenSource.STRICT
     batch_size: int = Field(default=64, gt=0)
     read_threads: int = Field(default=4, gt=0)

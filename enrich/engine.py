@@ -58,8 +58,7 @@ class Engine:
             keep_freed_memory()
         classifier, self.encode_texts = load_classifier(manifest, device)
         self.forward = Forward(classifier, device)
-        words = manifest.lexicon.extended(spec.words)
-        self.answerer = Answerer(manifest, spec.thresholds, words, spec.applies_to)
+        self.answerer = Answerer(manifest, spec)
         self._manifest, self._device = manifest, device
         self._config = manifest.config
         self._store = spec.open_store()

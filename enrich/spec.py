@@ -8,8 +8,10 @@ import json
 import os
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
+
+from schemas.labels import RESERVED
 
 from enrich.calibration import TARGET_PRECISIONS, Thresholds, Transfer
 from enrich.classifiers.manifest import BUNDLED, Manifest, fetched_checkpoint, read_manifest
@@ -20,6 +22,7 @@ from enrich.images.lists import ImageLists
 from enrich.images.locations import spell_out
 from enrich.images.store import ImageStore
 from enrich.lexicon import ProductText
+from enrich.own_labels import OwnLabels, rename, rename_sets, rename_thresholds
 from enrich.records import EncodedProduct, EnrichedProduct, Product
 from enrich.rows import AnswersProducts
 from enrich.unseen import SourceProfile, raise_thresholds, read_reference
@@ -28,6 +31,29 @@ from enrich.unseen import SourceProfile, raise_thresholds, read_reference
 OwnWords = Mapping[str, Mapping[str, str | None]]
 # The product categories that an attribute applies to.
 CategorySets = Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSettings:
+    """A source's own settings that answers depend on, as `JobConfig` has them."""
+
+    words: OwnWords = field(default_factory=dict)
+    applies_to: CategorySets = field(default_factory=dict)
+    labels: OwnLabels = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: JobConfig) -> "OwnSettings":
+        """Return what a source's settings say."""
+        return cls(config.lexicon, config.applies_to, config.labels)
+
+    def digest(self, rise: float) -> str:
+        """Return the end of a model_version, empty where a source adds nothing."""
+        said = [one for one in (self.applies_to, self.labels) if one]
+        if not self.words and not rise and not said:
+            return ""
+        text = json.dumps([self.words, rise, *said], sort_keys=True)
+        return f"-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
 
 if TYPE_CHECKING:
     import torch
@@ -105,11 +131,9 @@ class BuildsEngine(Protocol):
 class EngineSpec:
     """The recipe that a driver sends to its workers; holds no weights and no open file.
 
-    `words` are what the source adds to the checkpoint's lexicon, `applies_to` the product
-    categories of attributes that make no sense of others, `own_applies_to` those that the source
-    says. `rise` is by how much thresholds
-    rise because the source looks unlike those of training. `answers_version` is the model_version
-    without either.
+    `own` are the source's own settings, `applies_to` the product categories of attributes that make
+    no sense of others. `rise` is by how much thresholds rise because the source looks unlike those
+    of training. `answers_version` is the model_version without any of these.
 
     `target_precision` has chosen the thresholds below which an attribute is abstained on.
     """
@@ -119,12 +143,11 @@ class EngineSpec:
     model_version: str
     attributes: dict[str, tuple[str, ...]]
     thresholds: Thresholds
-    words: OwnWords
+    own: OwnSettings
     answers_version: str
     transfer: Transfer
     reads_descriptions: bool
     applies_to: CategorySets
-    own_applies_to: CategorySets
     image_root: str
     allowed_roots: tuple[str, ...]
     image_hosts: tuple[str, ...]
@@ -177,8 +200,7 @@ class EngineSpec:
         from enrich.answerer import Answerer
 
         with self._read_checkpoint() as manifest:
-            words = manifest.lexicon.extended(self.words)
-            return Answerer(manifest, self.thresholds, words, self.applies_to)
+            return Answerer(manifest, self)
 
     def profile(
         self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
@@ -199,8 +221,7 @@ class EngineSpec:
             reference = read_reference(manifest.folder)
             if reference is None:
                 return None
-            answerer = Answerer(manifest, self.thresholds, manifest.lexicon.extended(self.words))
-            return answerer.profile(reference, vectors, modalities, texts)
+            return Answerer(manifest, self).profile(reference, vectors, modalities, texts)
 
     def in_source(self, rise: float) -> "EngineSpec":
         """Return the recipe whose thresholds are higher by so much, in log odds."""
@@ -210,9 +231,7 @@ class EngineSpec:
             self,
             rise=rise,
             thresholds=raise_thresholds(self.thresholds, rise, self.transfer),
-            model_version=_with_settings(
-                self.answers_version, self.words, rise, self.own_applies_to
-            ),
+            model_version=self.answers_version + self.own.digest(rise),
         )
 
     @contextmanager
@@ -225,8 +244,7 @@ class EngineSpec:
         """
         with fetched_checkpoint(self.checkpoint) as folder:
             manifest = read_manifest(folder)
-            own = (self.words, self.rise, self.own_applies_to)
-            version = name_model_version(manifest, self.target_precision, *own)
+            version = name_model_version(manifest, self.target_precision, self.own, self.rise)
             if version != self.model_version:
                 raise NoAnswer(
                     f"the checkpoint in {self.checkpoint} is {version}, and was "
@@ -240,14 +258,13 @@ class EngineSpec:
 def name_model_version(
     manifest: Manifest,
     target_precision: float,
-    words: OwnWords | None = None,
+    own: OwnSettings = OwnSettings(),
     rise: float = 0.0,
-    applies_to: CategorySets | None = None,
 ) -> str:
     """Return the version that every row carries: name, content digest, target precision.
 
-    A digest of a source's own `words` and categories and of the `rise` of its thresholds follows,
-    where there are any: answers depend on them.
+    A digest of a source's `own` settings and of the `rise` of its thresholds follows, where there
+    are any: answers depend on them.
     """
     if target_precision not in TARGET_PRECISIONS:
         allowed = ", ".join(map(str, TARGET_PRECISIONS))
@@ -256,16 +273,28 @@ def name_model_version(
             f"they were fitted for {allowed}"
         )
     name = f"{manifest.config.name}-{manifest.digests.model}-p{round(100 * target_precision)}"
-    return _with_settings(name, words or {}, rise, applies_to or {})
+    return name + own.digest(rise)
 
 
-def _with_settings(
-    answers_version: str, words: OwnWords, rise: float, applies_to: CategorySets
-) -> str:
-    if not words and not rise and not applies_to:
-        return answers_version
-    text = json.dumps([words, rise, *([applies_to] if applies_to else [])], sort_keys=True)
-    return f"{answers_version}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+def published_labels(config: JobConfig, manifest: Manifest) -> dict[str, tuple[str, ...]]:
+    """Return the labels that a source publishes, by attribute.
+
+    Raises:
+        ConfigError: the settings' labels are not those of the checkpoint.
+    """
+    answers = rename_sets(manifest.config.answers, rename(manifest.config.answers, config.labels))
+    return {a: tuple(one for one in said if one not in RESERVED) for a, said in answers.items()}
+
+
+def choose_thresholds(config: JobConfig, manifest: Manifest) -> Thresholds:
+    """Return the least confidences of a source's answers, of published labels and then of NULLs.
+
+    Raises:
+        ConfigError: the settings' labels are not those of the checkpoint.
+    """
+    answers = manifest.config.answers
+    known = manifest.calibration.thresholds(config.target_precision, answers)
+    return rename_thresholds(known, rename(answers, config.labels))
 
 
 def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> EngineSpec:
@@ -277,25 +306,20 @@ def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> Engine
         CheckpointError: the checkpoint has no thresholds for the configured target precision.
         ConfigError: the settings' lexicon names an attribute or label that the checkpoint lacks.
     """
-    words = config.lexicon
-    _refuse_unknown_labels(words, manifest.config.attributes)
+    _refuse_unknown_labels(config.lexicon, manifest.config.attributes)
     _refuse_unknown_attributes(config, manifest.config.attributes)
+    own = OwnSettings.of(config)
     return EngineSpec(
         checkpoint=_absolute(str(BUNDLED) if config.checkpoint is None else config.checkpoint),
         encoder_version=manifest.digests.encoder,
-        model_version=name_model_version(
-            manifest, config.target_precision, words, applies_to=config.applies_to
-        ),
-        attributes=manifest.config.attributes,
-        thresholds=manifest.calibration.thresholds(
-            config.target_precision, manifest.config.answers
-        ),
-        words=words,
+        model_version=name_model_version(manifest, config.target_precision, own),
+        attributes=published_labels(config, manifest),
+        thresholds=choose_thresholds(config, manifest),
+        own=own,
         answers_version=name_model_version(manifest, config.target_precision),
         transfer=manifest.calibration.transfer,
         reads_descriptions=bool(manifest.config.headless),
         applies_to=manifest.config.applies_to | config.applies_to,
-        own_applies_to=config.applies_to,
         image_root=_absolute(image_root),
         allowed_roots=tuple(map(_absolute, config.allowed_image_roots)),
         image_hosts=config.image_hosts,

@@ -33,6 +33,7 @@ from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
 from enrich.spark.source import open_source
 from enrich.spark.tables import open_tables
+from enrich.spec import published_labels
 
 DEFAULT_COUNT = 120
 
@@ -94,7 +95,7 @@ def draw_answers(output: Path, settings: JobConfig, catalog: str | None, count: 
 
 def certify_labels(file: Path, settings: JobConfig) -> None:
     """Take labels in, and say what they prove."""
-    attributes = fetch_manifest(settings.checkpoint).config.attributes
+    attributes = published_labels(settings, fetch_manifest(settings.checkpoint))
     given = read_labels(file, attributes)
     tables = open_tables(open_session("audit"), settings.database)
     tables.create_missing()

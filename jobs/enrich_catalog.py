@@ -36,7 +36,7 @@ from enrich.spark.runs import RunSummary, summarise
 from enrich.spark.session import open_session, submitted_settings, suit_table_size
 from enrich.spark.source import Source, open_image_store, open_source
 from enrich.spark.tables import Tables, published_attributes
-from enrich.spec import build_spec, name_model_version
+from enrich.spec import OwnSettings, build_spec, name_model_version, published_labels
 from expectations.baseline import BaselineError, LabelBaseline, choose_baseline
 from expectations.checks import GateError
 from expectations.gate import Gate
@@ -305,7 +305,7 @@ def decide_run(
     manifest = fetch_manifest(settings.checkpoint)
     # A run may be discarded because the checkpoint, and so the baseline, is another one by now.
     baseline = None if decision.is_discard else load_label_baseline(settings, manifest)
-    labels, begun_at = manifest.config.attributes, datetime.now(UTC)
+    labels, begun_at = published_labels(settings, manifest), datetime.now(UTC)
     spark = open_session("enrich_catalog")
     tables = Tables(spark, settings.database, tuple(labels))
     tables.require("run_events")
@@ -315,7 +315,7 @@ def decide_run(
         event = discard(tables, decision.run, decision.reason)
     else:
         log.info("publishing the candidates of run %s", decision.run)
-        version = name_model_version(manifest, settings.target_precision, settings.lexicon)
+        version = name_model_version(manifest, settings.target_precision, OwnSettings.of(settings))
         event = approve(tables, decision.run, decision.reason, labels, version)
     recording.summary = summarise(event)
     recording.is_news = event["at"] >= begun_at
@@ -334,7 +334,7 @@ def decide_run(
 
 def load_label_baseline(settings: Settings, manifest: Manifest) -> LabelBaseline | None:
     """Return the baseline that the configuration names for this source, None if it names none."""
-    labels = manifest.config.attributes
+    labels = published_labels(settings, manifest)
     try:
         return choose_baseline(settings.baselines, settings.catalog, labels)
     except BaselineError as error:

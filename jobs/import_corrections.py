@@ -28,6 +28,7 @@ from enrich.spark.corrections import find_unpublished, record_corrections
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
 from enrich.spark.tables import Tables
+from enrich.spec import published_labels
 
 
 def main(
@@ -44,7 +45,7 @@ def main(
 ) -> None:
     """Record labels that people gave products."""
     settings = read_settings(config, {"database": database, "checkpoint": checkpoint})
-    attributes = fetch_manifest(settings.checkpoint).config.attributes
+    attributes = published_labels(settings, fetch_manifest(settings.checkpoint))
     labels = read_labels(file, attributes)
     if by is not None:
         labels["by"] = labels["by"].fillna(by)

@@ -22,7 +22,7 @@ from enrich.command_line import (
     read_settings,
     run_command,
 )
-from enrich.config import DEMO_CATALOG, home
+from enrich.config import DEMO_CATALOG, JobConfig, home
 from enrich.errors import ConfigError
 from enrich.files.labels import read_sample
 from enrich.files.targets import prepare_target, require_suffix
@@ -33,6 +33,7 @@ from enrich.spark.review import Wanted, ask, read_answers
 from enrich.spark.session import open_session
 from enrich.spark.source import Source, open_image_store, open_source
 from enrich.spark.tables import Tables
+from enrich.spec import choose_thresholds, published_labels
 
 DEFAULT_NUMBER = 200
 _OF_ATTRIBUTE = "attribute:"
@@ -74,7 +75,7 @@ def main(
     require_suffix(output, ".html")
     prepare_target(output, sample)
     manifest = fetch_manifest(settings.checkpoint)
-    attributes = manifest.config.attributes
+    attributes = published_labels(settings, manifest)
     wanted = choose_wanted(what, n or DEFAULT_NUMBER, run_id, [*attributes])
     if sample and (wanted.aim != "audit" or run_id or n):
         raise ConfigError("--from goes with --what audit, and without --n and --run-id.")
@@ -86,7 +87,7 @@ def main(
     source = open_source(spark, location, settings.columns)
     if rows is None:
         tables = Tables(spark, settings.database, tuple(attributes))
-        questions = choose_questions(tables, manifest, settings.target_precision, source, wanted)
+        questions = choose_questions(tables, manifest, settings, source, wanted)
     else:
         questions = [Question(*row) for row in rows]
     if not questions:
@@ -126,11 +127,11 @@ def choose_wanted(what: str, number: int, run_id: str | None, attributes: list[s
 
 
 def choose_questions(
-    tables: Tables, manifest: Manifest, precision: float, source: Source, wanted: Wanted
+    tables: Tables, manifest: Manifest, settings: JobConfig, source: Source, wanted: Wanted
 ) -> list[Question]:
     """Return the questions that a page asks."""
-    labels = manifest.config.attributes
-    thresholds = manifest.calibration.thresholds(precision, labels)
+    labels = published_labels(settings, manifest)
+    thresholds = choose_thresholds(settings, manifest)
     answers = read_answers(tables, wanted, labels, thresholds)
     chosen = choose_answers(wanted.aim, answers, wanted.number)
     return ask(chosen, source.products, is_blind=wanted.aim == "audit")

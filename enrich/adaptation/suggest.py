@@ -95,7 +95,7 @@ def guess(engine: Engine, products: list[Product]) -> Guesses:
         ConfigError: pictures are named, and not one of them can be read.
     """
     ids: list[str] = []
-    labels: dict[str, list[str]] = {attribute: [] for attribute in engine.spec.attributes}
+    labels: dict[str, list[str]] = {attribute: [] for attribute in engine.answerer.answers}
     moves: list[torch.Tensor] = []
     answerer = engine.answerer
     text_of = {one.product_id: (one.title, one.description) for one in products}
@@ -106,7 +106,7 @@ def guess(engine: Engine, products: list[Product]) -> Guesses:
         named = answerer.find_named(texts)
         probs = answerer.probabilities(answerer.read(packed, read_from), read_from, named)
         moved = []
-        for attribute, names in engine.spec.attributes.items():
+        for attribute, names in answerer.answers.items():
             best = probs[attribute].argmax(1)
             labels[attribute] += [names[at] for at in best.tolist()]
             answer = torch.nn.functional.one_hot(best, len(names))

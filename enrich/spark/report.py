@@ -42,7 +42,7 @@ from enrich.spark.runs import Event, RunSummary
 from enrich.spark.session import in_utc, session_settings
 from enrich.spark.source import Source, refuse_replaced
 from enrich.spark.tables import Tables, schema_of
-from enrich.spec import name_model_version
+from enrich.spec import OwnSettings, choose_thresholds, name_model_version, published_labels
 from enrich.unseen import SourceProfile, raise_thresholds
 
 log = logging.getLogger(__name__)
@@ -267,10 +267,10 @@ def _find_thresholds(
 ) -> Thresholds:
     """Return the thresholds of a run; none where the settings name another checkpoint."""
     precision, manifest = sources.settings.target_precision, sources.manifest
-    known = manifest.calibration.thresholds(precision, manifest.config.attributes)
+    known = choose_thresholds(sources.settings, manifest)
     for rise in {0.0, 0.0 if profile is None else profile.rise}:
-        words = sources.settings.lexicon
-        if model_version == name_model_version(manifest, precision, words, rise):
+        own = OwnSettings.of(sources.settings)
+        if model_version == name_model_version(manifest, precision, own, rise):
             return raise_thresholds(known, rise, manifest.calibration.transfer) if rise else known
     return {}
 
@@ -310,7 +310,7 @@ def _select_rows(sources: ReportSources, run_id: str, before: DataFrame) -> Data
     published, ABSTAINED for none, NULL for a product without a published row. `is_changed` is NULL
     for such a product. Of rows to be deleted `status` and `answers` are NULL.
     """
-    tables, labels = sources.tables, sources.manifest.config.attributes
+    tables, labels = sources.tables, published_labels(sources.settings, sources.manifest)
     candidates = tables.read_run("candidates", run_id)
     corrections = select_corrections(tables.read("attribute_corrections"), labels)
     pairs = [c for a in tables.attributes for c in (F.lit(a), _published_label(a))]

@@ -94,7 +94,8 @@ def _threshold(thresholds: Thresholds, attribute_labels: AttributeLabels) -> Col
         for modalities, least in by_modalities.items():
             for evidence, at in least.by_evidence.items():
                 by_evidence[f"{attribute} {modalities} {evidence}"] = at
-            for label, at in zip(attribute_labels[attribute], least.by_label, strict=True):
+            # Behind the labels come kinds of NULL, which nobody is asked about.
+            for label, at in zip(attribute_labels[attribute], least.by_label, strict=False):
                 by_label[f"{attribute} {modalities} {label}"] = at
     said = (
         F.when(F.col("named").isNull(), Evidence.SILENT)

@@ -1,5 +1,6 @@
 """Stored vectors are answered as the checkpoint's calibration says."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,10 +23,12 @@ from enrich.classifiers.checkpoint import save_checkpoint
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.classifiers.registry import build_classifier
+from enrich.config import JobConfig
+from enrich.errors import ConfigError
 from enrich.lexicon import Evidence
 from enrich.records import Modalities
 from enrich.rows import answer_fields
-from enrich.spec import default_spec
+from enrich.spec import build_spec, default_spec
 
 WIDTH = 32
 BOTH, IMAGE, TEXT = Modalities
@@ -56,6 +59,7 @@ def make(small_config: ClassifierConfig, tokenizer: Tokenizer, tmp_path: Path) -
         floors: tuple[float | None, ...] | None = None,
         labels: tuple[str, ...] = ("red", "blue"),
         corrections: dict[str, ScoreCorrection] | None = None,
+        own: dict[str, Any] | None = None,
     ) -> Answerer:
         calibrated = {
             modalities: CalibratedModalities(
@@ -73,7 +77,8 @@ def make(small_config: ClassifierConfig, tokenizer: Tokenizer, tmp_path: Path) -
         classifier = build_classifier(config, tokenizer.get_vocab_size())
         save_checkpoint(tmp_path, classifier, tokenizer, calibration, {}, "")
         manifest = read_manifest(tmp_path)
-        answerer = Answerer(manifest, calibration.thresholds(0.90, attributes), manifest.lexicon)
+        settings = JobConfig(checkpoint=str(tmp_path), **(own or {}))
+        answerer = Answerer(manifest, build_spec(settings, manifest, "."))
         answerer.classifier.get_submodule("heads")["color"] = _TextsFirst(len(labels))
         return answerer
 
@@ -158,6 +163,46 @@ def test_rows_of_many_chunks_keep_their_order(make: Make, monkeypatch: pytest.Mo
     monkeypatch.setattr("enrich.answerer._ROWS_AT_ONCE", 3)
     assert _answer(answerer, *rows) == whole
     assert [row["color"] for row in whole[:3]] == ["blue", "red", "red"]
+
+
+def test_a_source_has_its_own_names_and_leaves_labels_out(make: Make) -> None:
+    labels = ("red", "blue", "grey", "navy")
+    own = {"grey": "gray", "navy": "blue", "red": None}
+    answerer = make(labels=labels, own={"labels": {"color": own}}, thresholds=(0.5,) * 3)
+    # Red is the likeliest; blue and navy together are more likely than grey.
+    scores = (math.log(0.5), math.log(0.15), math.log(0.2), math.log(0.15))
+    texts = [(None, None), ("navy shirt", None), ("Gray shirt", None), ("grey shirt", None)]
+    rows = answerer.answer([_store(scores)] * 4, ["text"] * 4, texts).to_pylist()
+    assert [row["color"] for row in rows] == ["blue"] * 4
+    assert rows[0]["color_confidence"] == pytest.approx(0.3 / 0.5, abs=1e-3)
+    said = [row["predictions"][0] for row in rows]
+    assert [one["label"] for one in said[0]["alternatives"]] == ["gray"]
+    assert [one["named"] for one in said] == [None, "blue", "gray", "gray"]
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"size": {"s": "m"}}, "expected one of color"),
+        ({"color": {"mauve": "red"}}, "expected one of red, blue"),
+        ({"color": {"red": "other"}}, "cannot be called so"),
+        ({"color": {"red": None}}, "fewer than two labels"),
+    ],
+)
+def test_own_labels_that_mean_nothing_are_refused(
+    make: Make, own: dict[str, dict[str, str | None]], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        make(own={"labels": own})
+
+
+def test_an_attribute_is_answered_where_it_applies(make: Make) -> None:
+    own = {"applies_to": {"color": ("shirts",)}, "columns": {"category": "kind"}}
+    answerer = make(own=own)
+    rows = [_store((2.0, 0.0))] * 3
+    found = answerer.answer(rows, ["text"] * 3, [(None, None)] * 3, ["shirts", "perfumes", None])
+    said = [(row["color"], row["predictions"][0]["abstention"]) for row in found.to_pylist()]
+    assert said == [("red", None), (None, "not_applicable"), ("red", None)]
 
 
 def test_no_rows_have_the_same_columns(make: Make) -> None:

@@ -19,16 +19,16 @@ from enrich.calibration import Calibration, EvidenceThresholds
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest, read_manifest
+from enrich.config import JobConfig
 from enrich.engine import Engine, open_engine
 from enrich.errors import CheckpointError, NoAnswer
 from enrich.fake_engine import FakeEngineSpec
 from enrich.images.decoding import decode_pixels
-from enrich.images.limits import ImageLimits, ImageReading
-from enrich.images.lists import ImageLists
+from enrich.images.limits import ImageLimits
 from enrich.lexicon import Evidence
 from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
 from enrich.rows import to_enriched
-from enrich.spec import BuildsEngine, EngineSpec, name_model_version
+from enrich.spec import BuildsEngine, EngineSpec, OwnSettings, build_spec, name_model_version
 from enrich.window import Prepared
 
 CPU = torch.device("cpu")
@@ -55,25 +55,13 @@ def root(tmp_path_factory: pytest.TempPathFactory, write_jpeg: Callable[..., Pat
 
 def _make_spec(checkpoint: Path, root: Path) -> EngineSpec:
     manifest = read_manifest(checkpoint)
-    return EngineSpec(
+    settings = JobConfig(
         checkpoint=str(checkpoint),
-        encoder_version=manifest.digests.encoder,
-        model_version=name_model_version(manifest, 0.90),
-        attributes=manifest.config.attributes,
-        thresholds=manifest.calibration.thresholds(0.90, manifest.config.attributes),
-        words={},
-        answers_version=name_model_version(manifest, 0.90),
-        transfer=manifest.calibration.transfer,
-        image_root=str(root),
-        allowed_roots=(),
-        image_hosts=(),
-        image_lists=ImageLists(),
-        limits=ImageLimits(max_pixels=20_000),
-        target_precision=0.90,
+        image_limits=ImageLimits(max_pixels=20_000),
         batch_size=BATCH,
         read_threads=2,
-        reading=ImageReading(),
     )
+    return build_spec(settings, manifest, str(root))
 
 
 @pytest.fixture(scope="module")
@@ -270,8 +258,8 @@ def test_a_title_that_names_the_label_is_answered_where_a_silent_one_is_not(
     product = Product("p1", "Cerise shirt", "of cotton", "red.jpg")
 
     def enrich(words: dict[str, dict[str, str]]) -> Prediction:
-        version = name_model_version(read_manifest(folder), 0.90, words)
-        spec = replace(_make_spec(folder, root), words=words, model_version=version)
+        version = name_model_version(read_manifest(folder), 0.90, OwnSettings(words))
+        spec = replace(_make_spec(folder, root), own=OwnSettings(words), model_version=version)
         return _only(spec.build(CPU), product).predictions[0]
 
     silent = enrich({})

@@ -62,7 +62,7 @@ def test_a_sources_own_words_are_part_of_the_version_of_its_answers() -> None:
 
     def version(lexicon: dict[str, dict[str, str | None]]) -> str:
         spec = build_spec(JobConfig(lexicon=lexicon), manifest, ".")
-        assert spec.words == lexicon
+        assert spec.own.words == lexicon
         return spec.model_version
 
     own = {"color": {"ink": "blue", "navy": None}}
