@@ -265,7 +265,7 @@ def test_a_title_that_names_the_label_is_answered_where_a_silent_one_is_not(
     silent = enrich({})
     titled = enrich({"color": {"cerise": silent.label}})
     assert silent.abstained and not titled.abstained
-    assert replace(silent, abstained=False, named=silent.label) == titled
+    assert replace(silent, abstained=False, abstention=None, named=silent.label) == titled
     labels = read_manifest(folder).config.attributes["color"]
     other = next(label for label in labels if label != silent.label)
     assert enrich({"color": {"cerise": other}}).abstained
