@@ -11,6 +11,7 @@ attribute is published, and `jobs/review.py --what attribute:fabric` asks people
 The last line on standard output is one JSON object.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated
@@ -83,6 +84,9 @@ def add_by_labels(
         "left_out": labelled.left_out.get(attribute, {}),
         "products": len(labelled.products),
         "not_in_catalog": labelled.unknown_ids,
+        "outlook": dataclasses.asdict(adapted.outlooks[attribute])
+        if attribute in adapted.outlooks
+        else None,
         **summarise(adapted.effects)[attribute],
     }
     typer.echo(json.dumps(summary))

@@ -70,6 +70,12 @@ def _fit(engine: Engine, labelled: ShopLabels) -> Adaptation:
     for attribute, doubt in adapted.doubts.items():
         typer.echo(f"{attribute}: {doubt}", err=True)
     print_markdown(format_report(adapted.effects))
+    for attribute, outlook in adapted.outlooks.items():
+        typer.echo(
+            f"{attribute}: accuracy {outlook.at_half:.2f} with half of the labels, about "
+            f"{outlook.at_twice:.2f} may be reached with {2 * outlook.labels:,}",
+            err=True,
+        )
     if not any(effect.is_better for effect in adapted.effects.values()):
         raise AdaptationRefused(
             "no attribute would be answered better than before, and as often where that was "

@@ -61,6 +61,9 @@ def test_a_new_attribute_is_answered_and_all_others_as_before(
     assert summary["left_out"] == {"odd": 3} and summary["products"] == PRODUCTS - 3
     assert set(summary["labels"]) == set(TONES)
     assert summary["after"]["accuracy"] > 0.9 > summary["before"]["accuracy"]
+    outlook = summary["outlook"]
+    assert outlook["labels"] == PRODUCTS - 3
+    assert outlook["at_half"] > 0.5 and 0.9 < outlook["at_twice"] <= 1
     before, after = read_manifest(BUNDLED), read_manifest(output)
     assert after.digests.encoder == before.digests.encoder, "no picture is encoded again"
     found = predict(output, shop, "tone")
