@@ -1,4 +1,4 @@
-"""Evaluates checkpoints side by side and writes tables and plots.
+"""Evaluate checkpoints side by side and writes tables and plots.
 
     python jobs/evaluate_classifiers.py --checkpoint a --checkpoint b --catalog shop --output report
 
@@ -40,13 +40,11 @@ def main(
         Path | None, typer.Option(help="Folder to keep pixels and image features in.")
     ] = None,
 ) -> None:
-    """Evaluates checkpoints side by side."""
+    """Evaluate checkpoints side by side."""
     load_extra("matplotlib", "train")
     # Imported only now, because they import matplotlib: without it there is a message, no trace.
-    from enrich.comparison.contenders import load_contenders
-    from enrich.comparison.report import print_report, write_report
-    from enrich.comparison.run import Workplace, compare
-    from enrich.comparison.shops import build_shops
+    from enrich.analysis.compare import Workplace, build_shops, compare, load_contenders
+    from enrich.analysis.report import print_report, write_report
 
     device = local_device()
     shops = build_shops(catalog or [], strange_shop or [], limit)

@@ -1,4 +1,4 @@
-"""Writes a checkpoint again as one whose towers compute in eight bits on a CPU.
+"""Write a checkpoint again as one whose towers compute in eight bits on a CPU.
 
     python jobs/export_checkpoint.py --checkpoint checkpoints/clip --catalog shop/products.csv \
         --output checkpoints/clip-int8
@@ -15,6 +15,13 @@ from typing import Annotated
 
 import typer
 
+from enrich.analysis.int8 import (
+    compare_in_eight_bits,
+    format_report,
+    refuse_other_answers,
+    summarise,
+    write_exported,
+)
 from enrich.classifiers.checkpoint import check_checkpoint_target, read_metrics
 from enrich.classifiers.manifest import fetch_manifest
 from enrich.command_line import (
@@ -23,9 +30,6 @@ from enrich.command_line import (
     print_markdown,
     run_command,
 )
-from enrich.eight_bits.agreement import compare_in_eight_bits
-from enrich.eight_bits.export import refuse_other_answers, write_exported
-from enrich.eight_bits.report import format_report, summarise
 from enrich.errors import ConfigError
 from enrich.files.products import read_unique_products
 
@@ -47,7 +51,7 @@ def main(
         typer.Option(min=0, max=1, help="The share of answers that must surely stay, 0 to 1."),
     ] = 0.98,
 ) -> None:
-    """Writes a checkpoint that computes in eight bits, if it answers as before."""
+    """Write a checkpoint that computes in eight bits, if it answers as before."""
     manifest = fetch_manifest(checkpoint)
     if manifest.config.int8:
         raise ConfigError(f"{checkpoint} computes in eight bits already")

@@ -1,4 +1,4 @@
-"""Trains a classifier from labelled product tables and writes a checkpoint folder.
+"""Train a classifier from labelled product tables and writes a checkpoint folder.
 
     python jobs/train_classifier.py --catalog shop/ --output checkpoints/mine
     torchrun --standalone --nproc-per-node 4 jobs/train_classifier.py --catalog shop/ \
@@ -72,7 +72,7 @@ def main(
         ),
     ] = False,
 ) -> None:
-    """Trains a classifier from labelled product tables."""
+    """Train a classifier from labelled product tables."""
     flags = {"classifier": classifier, "name": name}
     settings = load_yaml(config, TrainingConfig, flags, parse_settings(set_ or []))
     if classifier and not name:

@@ -1,1 +1,1 @@
-"""Trains a classifier from labelled product tables. The job itself never imports this."""
+"""Train a classifier from labelled product tables; not part of the Spark job."""

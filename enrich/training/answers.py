@@ -41,7 +41,7 @@ class Answers:
         return len(self.targets)
 
     def where(self, kept: Bool[Tensor, " M"]) -> "Answers":
-        """Returns the rows that a mask keeps."""
+        """Return the rows that a mask keeps."""
         return Answers(
             product=self.product[kept],
             groups=self.groups[kept],
@@ -54,20 +54,20 @@ class Answers:
         )
 
     def corrected(self, layer: Layer | None) -> "Answers":
-        """Returns the answers with corrected logits; None leaves them as they are."""
-        return replace(self, logits=apply_layer(self.logits, self.embeds, self.named, layer))
+        """Return the answers with corrected logits; None leaves them as they are."""
+        return replace(self, logits=apply_layer(self.logits, self.embeds, layer))
 
     def log_temperature(self, calibrated: CalibratedSets) -> Float[Tensor, " M"]:
-        """Returns the logarithm of each row's temperature."""
+        """Return the logarithm of each row's temperature."""
         return log_temperatures([calibrated[m] for m in self.modalities], self.image_weight)
 
     def read_from(self, modalities: Modalities) -> "Answers":
-        """Returns the rows that were read from exactly these modalities."""
+        """Return the rows that were read from exactly these modalities."""
         mine = [own is modalities for own in self.modalities]
         return self.where(torch.tensor(mine, dtype=torch.bool))
 
     def to_calibrate(self, share: float = 1.0) -> LabelledLogits:
-        """Returns what calibration needs of rows of one set of modalities; each counts `share`."""
+        """Return what calibration needs of rows of one set of modalities; each counts `share`."""
         # A row of one modality has all its weight there, which tells nothing. Without any row
         # `mixed` is true: temperatures use the weights only if every condition has them.
         mixed = all(m is Modalities.IMAGE_AND_TEXT for m in self.modalities)
@@ -97,7 +97,7 @@ class CalibratedAnswers:
     def by(
         cls, answers: Answers, calibrated: CalibratedSets, correction: Layer | None = None
     ) -> "CalibratedAnswers":
-        """Returns the answers as the job would give them, corrected if a correction is given."""
+        """Return the answers as the job would give them, corrected if a correction is given."""
         rows = [calibrated[m] for m in answers.modalities]
         probs = at_temperatures(answers.corrected(correction).logits, rows, answers.image_weight)
         best = probs.argmax(1)
@@ -112,7 +112,7 @@ class CalibratedAnswers:
         return cls(of=answers, probs=probs, thresholds=thresholds)
 
     def measure(self) -> Figures:
-        """Returns the figures of the answers, and of the thresholds where there is a row."""
+        """Return the figures of the answers, and of the thresholds where there is a row."""
         figures = measure(self.probs, self.of.targets)
         if len(self.of):
             figures |= measure_thresholds(self.probs, self.of.targets, self.thresholds)

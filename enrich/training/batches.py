@@ -1,27 +1,58 @@
-"""Makes model inputs of labelled rows, changed at random for training, reduced for evaluation.
+"""Model inputs of labelled rows: changed at random for training, reduced for evaluation.
 
 Training hides modalities and label words: a classifier that always finds the color in the title
-stops looking at the picture, and then fails on products whose text does not name it.
+stops looking at the picture, and then fails on products whose text does not name the color.
+
+A batch of training is dealt out in parts, over processes, and over time to save memory. Every
+random draw is seeded by phase, epoch, step and part. So a resumed run draws what the unbroken run
+drew, and two processes draw what one process draws in two parts.
 """
 
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
 
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.preprocess import ImageShape
+from enrich.ranks import rank
 from enrich.tokenizer import TextEncoder
-from enrich.training.augmentation import vary
-from enrich.training.conditions import Condition
+from enrich.training.augmentation import LabelWords, mask, relabel, reword, swap, vary
 from enrich.training.config import LossName, TrainingConfig
-from enrich.training.label_words import LabelWords
-from enrich.training.labelled import LabelledProducts
+from enrich.training.distributed import processes
+from enrich.training.feature_cache import CachedViews, cache_views
+from enrich.training.labelled import UNLABELLED, LabelledProducts
 from enrich.training.pixel_cache import CachedImages, cache_pixels
-from enrich.training.text_changes import mask, other_group, relabel, reword, swap
-from enrich.training.view_cache import CachedViews, cache_views
+
+
+class Condition(StrEnum):
+    """What an evaluation takes away from its products. No row loses all that it has."""
+
+    AS_IS = "as is"
+    NO_TEXT = "text removed"
+    NO_IMAGE = "image removed"
+    WORDS_MASKED = "label words masked"
+    OTHER_TEXT = "text of another product"
+
+
+def shown_in_training(config: TrainingConfig) -> frozenset[Condition]:
+    """Return the conditions that a training shows; under others its classifier learns nothing."""
+    if config.drop_text == 1:
+        return frozenset({Condition.NO_TEXT})
+    shown = {
+        Condition.NO_TEXT: config.drop_text + config.image_alone,
+        Condition.NO_IMAGE: config.drop_image,
+        Condition.WORDS_MASKED: config.mask_label_words,
+        Condition.OTHER_TEXT: config.swap_text,
+    }
+    whole = {Condition.AS_IS} if config.drop_text + config.drop_image < 1 else set()
+    return frozenset(whole | {one for one, share in shown.items() if share > 0})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +73,7 @@ class Hiding:
 
     @classmethod
     def of(cls, config: TrainingConfig, loss: LossName) -> "Hiding":
-        """Returns what a training hides in a phase of this loss."""
+        """Return what a training hides in a phase of this loss."""
         if loss == "contrastive":
             # It compares pictures with their own texts, so both have to be there.
             return cls(text=0.0, image=0.0, label_words=config.mask_label_words)
@@ -87,11 +118,11 @@ class Batches:
         self._has_text = np.array([bool(text) for text in products.texts])
 
     def see_once(self, classifier: Classifier) -> None:
-        """Caches the image tower's features of the pictures: all conditions share them."""
+        """Cache the image tower's features of the pictures: all conditions share them."""
         self.cached = cache_views(classifier, self.images, "image_features", 1)
 
     def training(self, rows: np.ndarray, hiding: Hiding, rng: np.random.Generator) -> Drawn:
-        """Returns the rows with modalities and words hidden and texts changed, at random."""
+        """Return the rows with modalities and words hidden and texts changed, at random."""
         texts = [self.products.texts[row] for row in rows]
         pictured = self.images.has_image[rows]
         # A row without an image keeps its own text: nothing else would tell its labels.
@@ -112,13 +143,13 @@ class Batches:
         return Drawn(self._inputs(rows, texts, has_image, has_text, rng), ~swapped, targets)
 
     def readable(self, rows: np.ndarray) -> np.ndarray:
-        """Returns the rows that have an image or a text; the job quarantines the others."""
+        """Return the rows that have an image or a text; the job quarantines the others."""
         return rows[self._has_text[rows] | self.images.has_image[rows]]
 
     def evaluation(
         self, rows: np.ndarray, condition: Condition, size: int
     ) -> Iterator[ModelInputs]:
-        """Yields the rows under one condition, the same every time, in batches of `size`."""
+        """Yield the rows under one condition, the same every time, in batches of `size`."""
         texts = [self.products.texts[row] for row in rows]
         has_text, has_image = self._has_text[rows], self.images.has_image[rows]
         if condition is Condition.WORDS_MASKED:
@@ -197,5 +228,107 @@ def open_batches(
     label_words: LabelWords,
     cache: Path,
 ) -> Batches:
-    """Returns the products as a classifier takes them, their pictures decoded once into `cache`."""
+    """Return the products as a classifier takes them, their pictures decoded once into `cache`."""
     return Batches(products, cache_pixels(products, shape, cache), encoder, label_words)
+
+
+def other_group(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a fixed permutation of rows to rows of another group, and where there is one.
+
+    Where a group holds more than half of the rows, some of its rows have no partner left.
+    """
+    rng = np.random.default_rng(0)
+    # Neighbouring groups may be alike too, so the groups are put into random order first.
+    rank = rng.permutation(groups.max() + 1)[groups]
+    order = np.argsort(rank, kind="stable")
+    # Rows of a group are neighbours in this order, so a step as long as the largest group leads out
+    # of each of them.
+    permutation = np.empty_like(order)
+    permutation[order] = np.roll(order, np.bincount(groups).max())
+    return permutation, groups[permutation] != groups
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Those rows of a step's batch that are computed at once.
+
+    `own_text` is False where a text is another product's. `image_targets` are the labels to learn
+    from the pictures alone, `targets` those to learn from pictures and texts together. `share` is
+    the part's share of the batch's rows; `labelled` counts the labels of the whole batch, for each
+    attribute. The part's `seed` makes its dropout the same in whichever process computes it, also
+    in a resumed run.
+    """
+
+    inputs: ModelInputs
+    own_text: Bool[Tensor, " B"]
+    targets: Int[Tensor, "B K"]
+    image_targets: Int[Tensor, "B K"]
+    groups: Int[Tensor, " B"]
+    labelled: Int[Tensor, " K"]
+    share: float
+    seed: int
+
+    def to(self, device: torch.device) -> "Part":
+        """Return the part on `device`."""
+        return replace(
+            self,
+            inputs=self.inputs.to(device),
+            own_text=self.own_text.to(device),
+            targets=self.targets.to(device),
+            image_targets=self.image_targets.to(device),
+            groups=self.groups.to(device),
+            labelled=self.labelled.to(device),
+        )
+
+
+def deal(
+    batches: Batches,
+    train_rows: np.ndarray,
+    config: TrainingConfig,
+    hiding: Hiding,
+    seed: tuple[int, ...],
+    first_step: int,
+) -> Iterator[list[Part]]:
+    """Yield this process's parts of every batch of an epoch, from its `first_step` on.
+
+    `accumulate` counts the parts of all processes here, and they take turns. `seed` is what the
+    epoch's random draws start from: the run's seed, phase and epoch.
+    """
+    products, count = batches.products, config.accumulate
+    steps = enumerate(shuffled(train_rows, config.batch_size, np.random.default_rng(seed)))
+    for step, batch in itertools.islice(steps, first_step, None):
+        labelled = count_labelled(torch.from_numpy(products.targets[batch]))
+        parts = []
+        for part in range(rank(), count, processes()):
+            rng = np.random.default_rng([*seed, step, part])
+            # Rows are sorted, and neighbours are alike: so a part takes every `count`-th row.
+            rows = batch[part::count]
+            drawn = batches.training(rows, hiding, rng)
+            parts.append(
+                Part(
+                    inputs=drawn.inputs,
+                    own_text=torch.from_numpy(drawn.own_text),
+                    targets=torch.from_numpy(drawn.targets),
+                    image_targets=torch.from_numpy(products.targets[rows]),
+                    groups=torch.from_numpy(products.groups[rows]),
+                    labelled=labelled,
+                    share=len(rows) / len(batch),
+                    seed=int(rng.integers(2**63)),
+                )
+            )
+        yield parts
+
+
+def count_labelled(targets: Int[Tensor, "B K"]) -> Int[Tensor, " K"]:
+    """Return for each attribute how many rows carry a label of it."""
+    return (targets != UNLABELLED).sum(0)
+
+
+def shuffled(rows: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield all rows in random order, in batches; a last short one is left out.
+
+    Rows inside a batch are sorted, which makes reading them from a memory map cheap.
+    """
+    order = rng.permutation(rows)
+    for start in range(0, len(order) - size + 1, size):
+        yield np.sort(order[start : start + size])

@@ -1,4 +1,4 @@
-"""Fits temperatures and abstention thresholds to labelled rows that training did not see.
+"""Fit temperatures and abstention thresholds to labelled rows that training did not see.
 
 Temperature scaling is Guo et al. 2017 (arXiv 1706.04599), but for what is minimised: the log loss
 of the one confidence that is published, for its answer being right or wrong, instead of the label's
@@ -118,7 +118,7 @@ def _judge(condition: LabelledLogits, calibrated: CalibratedModalities) -> tuple
 
 
 def fitted_loss(conditions: Sequence[LabelledLogits]) -> float:
-    """Returns the log loss of the answers, in nats, at temperatures fitted to them.
+    """Return the log loss of the answers, in nats, at temperatures fitted to them.
 
     It is summed over all rows, each weighted by its `share`.
     """
@@ -135,7 +135,7 @@ def fitted_loss(conditions: Sequence[LabelledLogits]) -> float:
 def _answer_losses(
     logits: Float[Tensor, "N C"], log_temperature: Float[Tensor, " N"], targets: Int[Tensor, " N"]
 ) -> Float[Tensor, " N"]:
-    """Returns the log loss of each answer's confidence, in nats, for being right or wrong."""
+    """Return the log loss of each answer's confidence, in nats, for being right or wrong."""
     log_probs = (logits / log_temperature.exp().unsqueeze(1)).log_softmax(1)
     sure, best = log_probs.max(1)
     unsure = torch.log1p(-sure.exp().clamp(max=_SUREST))
@@ -143,7 +143,7 @@ def _answer_losses(
 
 
 def _without_thresholds(conditions: Sequence[LabelledLogits]) -> CalibratedModalities:
-    """Returns the temperatures that are fitted to all conditions; with None as every threshold."""
+    """Return the temperatures that are fitted to all conditions; with None as every threshold."""
     temperature, image_temperature = fit_temperatures(conditions)
     return CalibratedModalities(
         temperature=temperature,
@@ -156,7 +156,7 @@ def _without_thresholds(conditions: Sequence[LabelledLogits]) -> CalibratedModal
 def fit_temperatures(
     conditions: Sequence[LabelledLogits], near: CalibratedModalities | None = None
 ) -> tuple[float, float | None]:
-    """Returns the temperatures of rows that are read from their text and from their picture.
+    """Return the temperatures of rows that are read from their text and from their picture.
 
     Where no image weight is known, no row is labelled, or the temperature is at an end of its
     range, the first is that of all rows and the second is None. Without rows it is that of `near`,
@@ -209,7 +209,7 @@ class _Rows(NamedTuple):
 def _penalised_loss(
     ends: Float[Tensor, " E"], rows: _Rows, near: CalibratedModalities | None
 ) -> Float[Tensor, ""]:
-    """Returns the log loss of the answers and of two normal priors, in nats for each row.
+    """Return the log loss of the answers and of two normal priors, in nats for each row.
 
     One prior holds the temperatures of texts and of pictures together where few rows tell them
     apart, the other holds them to those of `near`. `ends` are their logarithms, or that of the only

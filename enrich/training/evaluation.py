@@ -1,24 +1,21 @@
-"""Runs a classifier over labelled rows under a condition and measures its answers."""
+"""Answers of a classifier to labelled rows under a condition, and their figures."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
 from enrich.calibration import Calibration
-from enrich.classifiers.calibrated import Layer, join_embeds, to_layer
+from enrich.classifiers.calibrated import join_embeds, to_layer
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.errors import ConfigError
 from enrich.lexicon import LabelFinder
 from enrich.precision import autocast
 from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers
-from enrich.training.batches import Batches
-from enrich.training.calibration import LabelledLogits, fit
-from enrich.training.conditions import CALIBRATED_UNDER, Condition, only_shown
+from enrich.training.batches import Batches, Condition
 from enrich.training.labelled import UNLABELLED
 from enrich.training.measures import Figures, expected_calibration_error
-from enrich.training.rare_labels import log_priors, prefer_rare_labels
 
 _BATCH = 256
 
@@ -26,7 +23,7 @@ _BATCH = 256
 def ask(
     classifier: Classifier, batches: Batches, rows: np.ndarray, condition: Condition
 ) -> Iterator[tuple[ModelInputs, ModelOutput]]:
-    """Yields what a classifier makes of the rows under a condition, batch by batch, in order.
+    """Yield what a classifier makes of the rows under a condition, batch by batch, in order.
 
     As in the job, answers are computed in float32 from vectors that were rounded to float16.
     """
@@ -43,7 +40,7 @@ def answer(
     rows: np.ndarray,
     condition: Condition,
 ) -> dict[str, Answers]:
-    """Returns the classifier's answers per attribute.
+    """Return the classifier's answers per attribute.
 
     Rows without a label are left out, and so are those of which nothing can be read.
     """
@@ -78,67 +75,13 @@ def answer(
     return answers
 
 
-def calibrate(
-    classifier: Classifier,
-    batches: Batches,
-    rows: np.ndarray,
-    trained_on: np.ndarray,
-    shown: Collection[Condition],
-) -> Calibration:
-    """Fits corrections for rare labels, temperatures and thresholds on validation rows.
-
-    Which labels are rare is counted in the rows that were `trained_on`. A set of modalities is
-    calibrated under those of its conditions that training has `shown`.
-    """
-    # If none of them, under all: a checkpoint holds temperatures for every set of modalities.
-    under = {
-        modalities: only_shown(shares, shown) or shares
-        for modalities, shares in CALIBRATED_UNDER.items()
-    }
-    answers = {
-        condition: answer(classifier, batches, rows, condition)
-        for shares in under.values()
-        for condition in shares
-    }
-    fitted, corrections = {}, {}
-    seen = torch.from_numpy(batches.products.targets[trained_on])
-    for column, (attribute, labels) in enumerate(classifier.config.attributes.items()):
-        mine = {condition: found[attribute] for condition, found in answers.items()}
-        correction = prefer_rare_labels(
-            [one for conditions in _to_calibrate(mine, under).values() for one in conditions],
-            log_priors(seen[:, column], len(labels)),
-        )
-        if correction is not None:
-            corrections[attribute] = correction
-        corrected = _to_calibrate(mine, under, to_layer(correction))
-        fitted[attribute] = {
-            modalities: fit(conditions) for modalities, conditions in corrected.items()
-        }
-    return Calibration(attributes=fitted, corrections=corrections)
-
-
-def _to_calibrate(
-    answers: Mapping[Condition, Answers],
-    under: Mapping[Modalities, Mapping[Condition, float]],
-    layer: Layer | None = None,
-) -> dict[Modalities, list[LabelledLogits]]:
-    """Returns the rows to calibrate each set of modalities on, corrected if a layer is given."""
-    return {
-        modalities: [
-            answers[condition].corrected(layer).read_from(modalities).to_calibrate(share)
-            for condition, share in shares.items()
-        ]
-        for modalities, shares in under.items()
-    }
-
-
 def evaluate(
     classifier: Classifier,
     batches: Batches,
     rows: np.ndarray,
     calibration: Calibration,
 ) -> dict[str, dict[str, Figures]]:
-    """Returns condition -> attribute -> figures, as answered after calibration."""
+    """Return condition -> attribute -> figures, as answered after calibration."""
     return {
         condition.value: {
             attribute: measure_answers(apply_calibration(calibration, attribute, answers))
@@ -151,13 +94,13 @@ def evaluate(
 def apply_calibration(
     calibration: Calibration, attribute: str, answers: Answers
 ) -> CalibratedAnswers:
-    """Returns an attribute's answers as the job would give them."""
+    """Return an attribute's answers as the job would give them."""
     layer = to_layer(calibration.corrections.get(attribute))
     return CalibratedAnswers.by(answers, calibration.attributes[attribute], layer)
 
 
 def measure_answers(answers: CalibratedAnswers) -> Figures:
-    """Returns every figure of one attribute under one condition."""
+    """Return every figure of one attribute under one condition."""
     figures, of = answers.measure(), answers.of
     if len(of) == 0:
         return figures
@@ -175,7 +118,7 @@ def selection_score(
     rows: np.ndarray,
     conditions: Sequence[Condition],
 ) -> tuple[float, dict[str, float]]:
-    """Returns what the best epoch is chosen by, and the accuracies that it is the mean of.
+    """Return what the best epoch is chosen by, and the accuracies that it is the mean of.
 
     They are named "<condition>/<attribute>". A classifier that reads only the text, or only the
     picture, does badly under one of the conditions.

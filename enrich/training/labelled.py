@@ -1,23 +1,23 @@
 """Labelled products of one or more catalogs as numbers, split by group.
 
-Knows nothing of layouts, which `enrich.training.readers` reads, nor of classifiers.
+A reader of `enrich.training.readers` has read their rows. Classifiers are unknown here.
 """
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, name_some
 from enrich.lexicon import choose_title
 from enrich.near_identical import group_near_identical
+from enrich.progress import say
 from enrich.text import build_text, fold_label, read_as
-from enrich.training.readers.groups import MOST_TEXTS_OF_A_PICTURE
-from enrich.training.readers.layouts import read_labelled
-from enrich.training.readers.rows import LabelledRows, Split
+from enrich.training.readers import MOST_TEXTS_OF_A_PICTURE, LabelledRows, Split, read_labelled
 
 TRAIN, VALIDATION, TEST = Split
 UNLABELLED = -100  # what cross_entropy ignores
@@ -45,7 +45,7 @@ class LabelledProducts:
         return len(self.texts)
 
     def take(self, rows: np.ndarray) -> "LabelledProducts":
-        """Returns these rows, their groups numbered from 0 without a gap."""
+        """Return these rows, their groups numbered from 0 without a gap."""
         return LabelledProducts(
             texts=[self.texts[row] for row in rows],
             titles=[self.titles[row] for row in rows],
@@ -59,7 +59,7 @@ class LabelledProducts:
 
 
 def read_catalogs(catalogs: Sequence[Path]) -> list[LabelledRows]:
-    """Reads catalog folders, or what `LAYOUT:PATH` names, each as its layout holds it.
+    """Read catalog folders, or what `LAYOUT:PATH` names, each as its layout holds it.
 
     Raises:
         ConfigError: something of a catalog is missing, or none of them has a row.
@@ -71,7 +71,7 @@ def read_catalogs(catalogs: Sequence[Path]) -> list[LabelledRows]:
 
 
 def _fold_labels(rows: LabelledRows) -> LabelledRows:
-    """Returns the rows with labels that look the same written alike, see `fold_label`."""
+    """Return the rows with labels that look the same written alike, see `fold_label`."""
     labels = {
         attribute: [fold_label(label or "") or None for label in column]
         for attribute, column in rows.labels.items()
@@ -82,7 +82,7 @@ def _fold_labels(rows: LabelledRows) -> LabelledRows:
 def join_catalogs(
     read: Sequence[LabelledRows], attributes: dict[str, tuple[str, ...]]
 ) -> LabelledProducts:
-    """Returns the rows of all catalogs as one table.
+    """Return the rows of all catalogs as one table.
 
     Args:
         read: The catalogs; an attribute that one lacks is unlabelled there.
@@ -113,7 +113,7 @@ def join_catalogs(
 
 
 def splits_of(rows: LabelledRows) -> np.ndarray:
-    """Returns each row's split: the published one, or that of its group.
+    """Return each row's split: the published one, or that of its group.
 
     Where a data set was published without a validation split, a tenth of the groups to train on
     becomes it.
@@ -128,7 +128,7 @@ def splits_of(rows: LabelledRows) -> np.ndarray:
 
 
 def count_split_groups(products: LabelledProducts) -> int:
-    """Returns how many groups of near-identical products are in more than one split.
+    """Return how many groups of near-identical products are in more than one split.
 
     There are such groups only where catalogs name their splits themselves.
     """
@@ -137,7 +137,7 @@ def count_split_groups(products: LabelledProducts) -> int:
 
 
 def count_known_tests(products: LabelledProducts) -> int:
-    """Returns how many products to test share a text or a picture with one to train on.
+    """Return how many products to test share a text or a picture with one to train on.
 
     Directly or through others, and whatever groups they are in: those that a catalog names may have
     been formed by something else.
@@ -157,7 +157,7 @@ def half_of(groups: np.ndarray) -> np.ndarray:
 
 
 def _split_of(group_id: str) -> int:
-    """Returns the group's split by its hash: a tenth each for validation and test.
+    """Return the group's split by its hash: a tenth each for validation and test.
 
     A hash, not a shuffle: the same group falls into the same split whatever else is in the table.
     """
@@ -174,3 +174,86 @@ def _targets(rows: LabelledRows, attributes: dict[str, tuple[str, ...]]) -> np.n
             meant = {label: index.get(read(label or "") or "", UNLABELLED) for label in set(found)}
             targets[:, column] = [meant[label] for label in found]
     return targets
+
+
+def name_catalog(catalog: Path) -> str:
+    """Return the name of a catalog's folder or file, however it is reached: `.` has none."""
+    return Path(os.path.abspath(catalog)).name  # noqa: PTH100 - resolve() would follow a link
+
+
+def refuse_same_names(
+    what: str, names: Sequence[str], known_by: str, as_known: Callable[[str], str] = str
+) -> None:
+    """Check that no name comes twice.
+
+    Args:
+        what: What has these names, in the singular.
+        names: One for each.
+        known_by: What goes by the names, for the message, with its verb: "the metrics go".
+        as_known: How a name is written there: two may become one.
+
+    Raises:
+        ConfigError: a name comes more than once.
+    """
+    known = [*map(as_known, names)]
+    if twice := {name for name in names if known.count(as_known(name)) > 1}:
+        raise ConfigError(
+            f"more than one {what} is called {', '.join(sorted(twice))}; rename one, {known_by} "
+            "by these names"
+        )
+
+
+def find_unlisted(
+    read: Sequence[LabelledRows], attributes: dict[str, tuple[str, ...]]
+) -> dict[str, list[str]]:
+    """Return for each attribute the labels in the data that it does not list, one a product."""
+    unlisted = {}
+    for attribute, labels in attributes.items():
+        found = [label for rows in read for label in rows.labels.get(attribute, ()) if label]
+        meant = read_as(labels)
+        unknown = {label for label in set(found) if meant(label) is None}
+        unlisted[attribute] = [label for label in found if label in unknown]
+    return unlisted
+
+
+def tell_unlisted(
+    read: Sequence[LabelledRows], attributes: dict[str, tuple[str, ...]], of: str
+) -> None:
+    """Say how many products `of` these catalogs count as unlabelled though they have a label."""
+    for attribute, unlisted in find_unlisted(read, attributes).items():
+        if unlisted:
+            say(
+                f"{attribute}: {len(unlisted):,} products of {of} have a label that is not listed, "
+                f"such as {name_some(unlisted)}; they count as unlabelled, and no figure or "
+                "threshold knows of them"
+            )
+
+
+def read_to_measure(
+    catalog: Path, attributes: dict[str, tuple[str, ...]], title: str
+) -> LabelledProducts:
+    """Read a catalog to measure answers on, and says what of its labels is not measured.
+
+    `title` is what that calls the catalog.
+
+    Raises:
+        ConfigError: the catalog cannot be read, or has no row.
+    """
+    read = read_catalogs([catalog])
+    tell_unlisted(read, attributes, title)
+    return join_catalogs(read, attributes)
+
+
+def require_any_label(
+    products: LabelledProducts, attributes: dict[str, tuple[str, ...]], catalog: Path
+) -> None:
+    """Check that something can be measured on the products of a catalog.
+
+    Raises:
+        ConfigError: none has a label.
+    """
+    if (products.targets == UNLABELLED).all():
+        raise ConfigError(
+            f"no label in {catalog} is one of {', '.join(attributes)} as the checkpoint knows "
+            "them; wanted: such a column in labels.parquet"
+        )

@@ -1,40 +1,165 @@
-"""The training loop: phases of epochs, best state kept, resumable at every step.
+"""The training loop: phases of epochs, best weights kept, resumable at every step.
 
-Knows nothing of where products come from or where the checkpoint goes.
+The state that a killed run continues from is one file beside the checkpoint, written atomically.
+An average of the weights, if asked for, is evaluated and kept in their place.
 """
 
+import errno
+import hashlib
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from enrich.ahead import make_ahead
 from enrich.classifiers.interface import Classifier
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, StorageFailed, first_line
 from enrich.extras import load_extra
+from enrich.files.whole import whole_file
 from enrich.precision import local_device
-from enrich.progress import say
+from enrich.progress import CONSOLE, say
 from enrich.ranks import rank
-from enrich.training.batches import Batches, Hiding
-from enrich.training.conditions import SELECTED_UNDER, shown_in_training
+from enrich.training.batches import Batches, Condition, Hiding, Part, deal, shown_in_training
 from enrich.training.config import Phase, TrainingConfig
-from enrich.training.curves import Curves
 from enrich.training.distributed import first_then_others, from_first
 from enrich.training.evaluation import selection_score
+from enrich.training.feature_cache import CachedViews, cache_unseen_views, cache_views
 from enrich.training.optimiser import Stepper
-from enrich.training.parts import Part, deal
-from enrich.training.progress import EpochProgress
-from enrich.training.state import Progressed, load_state, name_inputs, save_state
-from enrich.training.unseen_views import cache_unseen_views
-from enrich.training.view_cache import CachedViews, cache_views
+
+# The best epoch has the highest mean accuracy under these.
+SELECTED_UNDER = (
+    Condition.AS_IS,
+    Condition.NO_TEXT,
+    Condition.WORDS_MASKED,
+    Condition.OTHER_TEXT,
+)
+
+# Settings that change none of the weights to come: where files lie (what is read in them counts by
+# its content), how often the state is saved, and what is fitted after training.
+_WITHOUT_EFFECT = {
+    *("cache", "save_every_s", "image_tower", "half_towers", "fit_trust", "conventions"),
+}
 
 _STATE = "training_state.pt"
 _STEPS_A_POINT = 20
+
+_LINE_EVERY_S = 30.0
+
+
+@dataclass(slots=True)
+class Progressed:
+    """How far a run has come and what its best epoch was worth.
+
+    `epoch` counts the phase's finished epochs, `step` and `loss` (summed) are of the one under way;
+    `total_steps` is of the whole run, `stale` the phase's epochs since a better score.
+    """
+
+    phase: int = 0
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    total_steps: int = 0
+    best_score: float = -1.0
+    stale: int = 0
+
+    def end_step(self, loss: float) -> None:
+        """Count a step of the epoch under way."""
+        self.step, self.total_steps, self.loss = (
+            self.step + 1,
+            self.total_steps + 1,
+            self.loss + loss,
+        )
+
+    def end_epoch(self) -> None:
+        """Count an epoch of the phase under way."""
+        self.epoch, self.step, self.loss = self.epoch + 1, 0, 0.0
+
+    def end_phase(self) -> None:
+        """Count a phase."""
+        self.phase, self.epoch, self.stale = self.phase + 1, 0, 0
+
+
+def name_inputs(
+    config: TrainingConfig, classifier: Classifier, batches: Batches, rows: np.ndarray
+) -> str:
+    """Return a digest of all that a run's weights depend on: another one is another run.
+
+    Args:
+        config: The run's settings.
+        classifier: As it starts. The weights that are random there follow from the settings.
+        batches: All products, their pictures and tokenizer.
+        rows: Those to train on.
+    """
+    digest = hashlib.sha256(config.model_dump_json(exclude=_WITHOUT_EFFECT).encode())
+    for half_tower in config.half_towers:
+        with (half_tower / "model.safetensors").open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    # What a hub or a folder holds under the same name may be another model by now.
+    digest.update(classifier.config.model_dump_json().encode())
+    digest.update(batches.encoder.tokenizer.to_str().encode())
+    for tower in classifier.pretrained():
+        for tensor in tower.state_dict().values():
+            # As bytes, because numpy knows no bfloat16.
+            digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy())
+    products, images = batches.products, batches.images
+    # The folder's name changes with any of the files.
+    digest.update(images.folder.name.encode())
+    for column in (products.texts, products.image_roots, products.image_paths):
+        digest.update(repr(column).encode())
+    for numbers in (products.targets, products.groups, products.split, images.has_image, rows):
+        digest.update(np.ascontiguousarray(numbers).tobytes())
+    return digest.hexdigest()
+
+
+def save_state(file: Path, state: dict[str, Any]) -> None:
+    """Write the state: after a kill the file holds either the old one or the new one.
+
+    Raises:
+        StorageFailed: it cannot be written.
+    """
+    with whole_file(file) as partial:
+        try:
+            torch.save(state, partial)
+        except (OSError, RuntimeError) as error:
+            # What torch says of a full disk.
+            if isinstance(error, RuntimeError) and "inline_container" not in str(error):
+                raise
+            raise StorageFailed(
+                f"{file} cannot be written, is the disk full? {first_line(error)}"
+            ) from error
+
+
+def load_state(file: Path) -> dict[str, Any] | None:
+    """Return the saved state, None where none can be read; it holds tensors and plain values.
+
+    They are on the CPU: beside what is trained, a GPU may have no room for them.
+    """
+    if not file.exists():
+        return None
+    try:
+        with ZipFile(file) as parts:
+            if (damaged := parts.testzip()) is not None:
+                raise BadZipFile(f"the checksum of {damaged} is another one")
+        state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
+    except MemoryError:
+        raise  # which says nothing of the file
+    except Exception as error:  # damaged bytes may raise anything
+        if "DefaultCPUAllocator" in str(error):
+            raise  # what torch says of a full memory
+        # A disk or a server that fails says nothing of the file either. EINVAL does: damaged bytes
+        # name a place in the file that cannot be.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
+        say(f"{file} is damaged, and training starts anew: {first_line(error)}")
+        return None
+    return state
 
 
 class Trainer:
@@ -65,7 +190,7 @@ class Trainer:
         self.average = _average(classifier, config.ema) if config.ema > 0 else None
 
     def train(self) -> None:
-        """Runs every phase that is left and leaves the best weights in the classifier.
+        """Run every phase that is left and leaves the best weights in the classifier.
 
         Raises:
             ConfigError: a phase has nothing to train, the loss is no number any more, or what is
@@ -143,7 +268,7 @@ class Trainer:
         return done.loss / max(1, done.step)
 
     def _parts(self, number: int, phase: Phase, epoch: int) -> Iterator[list[Part]]:
-        """Yields this process's parts of every batch that is left of the epoch."""
+        """Yield this process's parts of every batch that is left of the epoch."""
         hiding = Hiding.of(self.config, phase.loss)
         seed = (self.config.seed, number, epoch)
         first_step = self.progressed.step
@@ -162,7 +287,7 @@ class Trainer:
         return patience is not None and self.progressed.stale >= patience
 
     def _keep_best(self) -> str:
-        """Scores the epoch, keeps its weights if they are the best yet, and returns what to say."""
+        """Score the epoch, keeps its weights if they are the best yet, and returns what to say."""
         evaluated = self.classifier if self.average is None else self.average.module
         score = 0.0
         if rank() == 0:
@@ -227,7 +352,7 @@ def _copy(classifier: Classifier) -> dict[str, Tensor]:
 
 
 def _copy_frozen(classifier: Classifier, average: Classifier) -> None:
-    """Gives the average the image tower's frozen part, which an earlier phase may have trained.
+    """Give the average the image tower's frozen part, which an earlier phase may have trained.
 
     The average lags behind, and the cache holds what the classifier's own makes of the pictures:
     epochs would be chosen on another tower than is kept.
@@ -242,3 +367,61 @@ def _copy_frozen(classifier: Classifier, average: Classifier) -> None:
 def _average(classifier: Classifier, decay: float) -> Any:
     # Its decay grows with the steps, so that the random start is soon forgotten.
     return load_extra("timm.utils", "train").ModelEmaV3(classifier, decay, use_warmup=True)
+
+
+class EpochProgress(Progress):
+    """Shows an epoch's steps, mean loss and products a second."""
+
+    def __init__(self, title: str, steps: int, done: int) -> None:
+        super().__init__(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=CONSOLE,
+            disable=not CONSOLE.is_terminal or rank() > 0,
+            transient=True,
+        )
+        self._title, self._steps, self._done = title, steps, done
+        self._products, self._started = 0, time.monotonic()
+        self._line_due = self._started + _LINE_EVERY_S
+        self._task = self.add_task(title, total=steps, completed=done)
+
+    def count_step(self, mean_loss: float, products: int) -> None:
+        """Count one step over so many products; `mean_loss` is of the epoch so far."""
+        self._done += 1
+        self._products += products
+        now = time.monotonic()
+        speed = self._products / max(now - self._started, 1e-9)
+        text = f"{self._title}: loss {mean_loss:.4f}, {speed:,.0f} products/s"
+        self.update(self._task, completed=self._done, description=text)
+        if not CONSOLE.is_terminal and now >= self._line_due:
+            self._line_due = now + _LINE_EVERY_S
+            say(f"{text}, step {self._done:,} of {self._steps:,}")
+
+
+class Curves:
+    """Appends figures to `tensorboard/` in a folder; does nothing if tensorboard is not installed.
+
+    A resumed run goes on at `done_steps`: what was written of later steps is not shown any more.
+    """
+
+    def __init__(self, folder: Path, done_steps: int) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            say("tensorboard is not installed (extra: train): no curves are drawn")
+            self._board = None
+        else:
+            self._board = SummaryWriter(folder / "tensorboard", purge_step=done_steps + 1)
+
+    def add(self, step: int, figures: dict[str, float]) -> None:
+        """Add figures at a step of the whole run; what stands before a `/` groups the plots."""
+        if self._board is not None:
+            for name, value in figures.items():
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Write out what is left."""
+        if self._board is not None:
+            self._board.close()

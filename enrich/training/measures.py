@@ -28,7 +28,7 @@ HEADINGS = {
 
 
 def measure(probs: Float[Tensor, "N C"], targets: Int[Tensor, " N"]) -> Figures:
-    """Returns all figures of one attribute, on rows that carry a label of it."""
+    """Return all figures of one attribute, on rows that carry a label of it."""
     if len(targets) == 0:
         return {"rows": 0}
     confidence, best = probs.max(1)
@@ -48,7 +48,7 @@ def measure_thresholds(
     targets: Int[Tensor, " N"],
     thresholds: Mapping[float, Float[Tensor, " N"]],
 ) -> Figures:
-    """Returns what each row's own threshold holds: how many are answered, how many of those right.
+    """Return what each row's own threshold holds: how many are answered, how many of those right.
 
     `thresholds` maps a target precision to the confidence from which on a row is answered. The
     precision is None where none is; the rows are at least one.
@@ -69,7 +69,7 @@ def measure_thresholds(
 def macro_f1(
     best: Int[Tensor, " N"], targets: Int[Tensor, " N"], weights: Float[Tensor, "R N"]
 ) -> Float[Tensor, " R"]:
-    """Returns the mean F1 over the labels that occur in `targets`, in [0, 1], for each weighting.
+    """Return the mean F1 over the labels that occur in `targets`, in [0, 1], for each weighting.
 
     A weighting says how often each row counts, as in a bootstrap draw. A label none of whose rows
     counts keeps the F1 that it has over all rows: if it were left out, a rare label that is never
@@ -90,7 +90,7 @@ def recall_at_precision(
     precision: float,
     weights: Float[Tensor, "R N"],
 ) -> Float[Tensor, " R"]:
-    """Returns the share of all rows that are answered correctly above a threshold, in [0, 1].
+    """Return the share of all rows that are answered correctly above a threshold, in [0, 1].
 
     It is the lowest threshold at which the answers above it have that precision. One share for each
     weighting; nan for one under which no row counts. The CMA-CLIP paper (arXiv 2112.03562) compares
@@ -105,7 +105,7 @@ def recall_at_precision(
 
 
 def last_of_ties(confidence: Float[Tensor, " N"]) -> Bool[Tensor, " N"]:
-    """Returns which of the sorted rows a threshold can end at: the last one of each confidence.
+    """Return which of the sorted rows a threshold can end at: the last one of each confidence.
 
     Rows of equal confidence are above a threshold together or not at all.
     """
@@ -115,14 +115,14 @@ def last_of_ties(confidence: Float[Tensor, " N"]) -> Bool[Tensor, " N"]:
 
 
 def once(rows: int) -> Float[Tensor, "1 N"]:
-    """Returns the weighting under which each of so many rows counts once."""
+    """Return the weighting under which each of so many rows counts once."""
     return torch.ones(1, rows, dtype=torch.double)
 
 
 def expected_calibration_error(
     confidence: Float[Tensor, " N"], is_right: Bool[Tensor, " N"]
 ) -> float:
-    """Returns the mean gap of confidence and accuracy over BINS, in [0, 1]."""
+    """Return the mean gap of confidence and accuracy over BINS, in [0, 1]."""
     gap = torch.zeros(BINS).index_add_(
         0, find_bins(confidence), confidence.float() - is_right.float()
     )
@@ -130,5 +130,5 @@ def expected_calibration_error(
 
 
 def find_bins(confidence: Float[Tensor, " N"]) -> Int[Tensor, " N"]:
-    """Returns in which of the BINS each confidence is, counted from 0."""
+    """Return in which of the BINS each confidence is, counted from 0."""
     return (confidence * BINS).long().clamp(max=BINS - 1)

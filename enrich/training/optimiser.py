@@ -1,19 +1,22 @@
-"""One phase's optimisation: learning rates, number formats, and the step of the weights."""
+"""One phase of optimisation: learning rates, number formats, and steps of the weights."""
 
+import contextlib
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError
 from enrich.precision import choose_dtype
+from enrich.training.batches import Part
 from enrich.training.config import Phase, TrainingConfig
-from enrich.training.distributed import processes, sharing, summed, with_shared_gradients
-from enrich.training.objective import Objective
-from enrich.training.parts import Part
+from enrich.training.distributed import processes
+from enrich.training.losses import Objective
 
 
 class Stepper:
@@ -32,7 +35,7 @@ class Stepper:
         )
 
     def step(self, parts: Sequence[Part], done_share: float) -> float:
-        """Makes one step and returns the loss of the whole batch.
+        """Make one step and returns the loss of the whole batch.
 
         Args:
             parts: This process's parts of the batch.
@@ -62,16 +65,16 @@ class Stepper:
         return _checked(summed(total))
 
     def learning_rates(self) -> dict[str, float]:
-        """Returns the last step's learning rates of new and of pre-trained modules."""
+        """Return the last step's learning rates of new and of pre-trained modules."""
         groups = self._optimiser.param_groups
         return {f"learning_rate/{group['name']}": group["lr"] for group in groups}
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what a resumed phase needs."""
+        """Return what a resumed phase needs."""
         return {"optimiser": self._optimiser.state_dict(), "scaler": self._scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from another stepper of the same phase."""
+        """Go on from another stepper of the same phase."""
         self._optimiser.load_state_dict(state["optimiser"])
         if state["scaler"]:
             self._scaler.load_state_dict(state["scaler"])
@@ -80,7 +83,7 @@ class Stepper:
 def build_optimiser(
     classifier: Classifier, phase: Phase, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """Returns AdamW with one learning rate for new modules and one for pre-trained ones.
+    """Return AdamW with one learning rate for new modules and one for pre-trained ones.
 
     Raises:
         ConfigError: the classifier has nothing that the phase trains.
@@ -115,7 +118,7 @@ def build_optimiser(
 
 
 def schedule(done_share: float, warmup_share: float) -> float:
-    """Returns the factor on the learning rate: linear warm-up, then a cosine to zero.
+    """Return the factor on the learning rate: linear warm-up, then a cosine to zero.
 
     The cosine is that of Loshchilov and Hutter (arXiv 1608.03983), without restarts.
     """
@@ -131,3 +134,33 @@ def _checked(loss: float) -> float:
             "and start anew"
         )
     return loss
+
+
+def summed(number: Tensor) -> float:
+    """Return the sum over all processes."""
+    number = number.detach().clone()
+    if processes() > 1:
+        dist.all_reduce(number)
+    return number.item()
+
+
+def with_shared_gradients(module: nn.Module) -> nn.Module:
+    """Return the module such that a backward pass leaves the mean gradient of all processes.
+
+    A norm over the batch still sees this process's rows only.
+    """
+    if processes() == 1:
+        return module
+    # DistributedDataParallel would wait for the gradients of what is not used: the heads in a
+    # contrastive phase, the text tower of an image-only classifier.
+    return DistributedDataParallel(module, find_unused_parameters=True)
+
+
+def sharing(module: nn.Module, *, now: bool) -> contextlib.AbstractContextManager[None]:
+    """Return the context of a backward pass that shares gradients `now`, or does not yet.
+
+    Until they are shared, they add up in each process.
+    """
+    if isinstance(module, DistributedDataParallel) and not now:
+        return module.no_sync()
+    return contextlib.nullcontext()

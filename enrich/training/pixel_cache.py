@@ -1,8 +1,7 @@
 """Decoded pixels on disk, so that an epoch does not wait for JPEGs.
 
-A memory-mapped array in the order of the labelled products. A cache belongs to one list of image
-files at one size; another list, or a file that has changed, gets another folder. Where trainings
-share it, one fills it and the others wait.
+The pixels are a memory-mapped array in the order of the labelled products. A cache belongs to one
+list of image files at one size. Trainings that share a cache fill it in turn.
 """
 
 import hashlib
@@ -27,8 +26,8 @@ from enrich.preprocess import ImageShape
 from enrich.progress import say, watch
 from enrich.ranks import rank
 from enrich.records import Status
+from enrich.training.hdf5 import name_file, read_hdf5_pixels
 from enrich.training.labelled import LabelledProducts
-from enrich.training.readers.hdf5_images import name_file, read_hdf5_pixels
 from enrich.unreadable import describe_failures
 
 # At least so many, whatever the cores: most of them wait where images come from an object store.
@@ -55,7 +54,7 @@ class CachedImages:
 
 
 def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> CachedImages:
-    """Decodes every image once, or opens what an earlier run decoded of the same files.
+    """Decode every image once, or opens what an earlier run decoded of the same files.
 
     Where a store failed to give an image, the next run decodes all of them anew.
 
@@ -77,7 +76,7 @@ def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> C
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Lets one process at a time fill a folder of the cache."""
+    """Let one process at a time fill a folder of the cache."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(f"{folder}.lock")
     try:
@@ -92,7 +91,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def _stamp(store: ImageStore, path: str | None) -> tuple[int, int] | None:
-    """Returns what changes when a local file does; None where there is none."""
+    """Return what changes when a local file does; None where there is none."""
     file = store.find_local(name_file(path)) if path else None
     if file is None:
         return None
@@ -115,7 +114,7 @@ def _is_decoded(folder: Path) -> bool:
 
 
 def is_array(file: Path) -> bool:
-    """Tells whether the file is there, and not cut short by a machine that lost its power."""
+    """Tell whether the file is there, and not cut short by a machine that lost its power."""
     try:
         np.load(file, mmap_mode="r")
     except (FileNotFoundError, EOFError, ValueError):
@@ -138,7 +137,7 @@ def _decode_into(folder: Path, products: LabelledProducts, shape: ImageShape) ->
 
 
 def make_array(file: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> np.memmap:
-    """Returns an array of zeros in a file whose disk has room for all of it.
+    """Return an array of zeros in a file whose disk has room for all of it.
 
     Raises:
         StorageFailed: it has not.
@@ -161,7 +160,7 @@ def make_array(file: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> n
 def _decode_all(
     products: LabelledProducts, shape: ImageShape, pixels: np.ndarray
 ) -> list[ImageProblem | None]:
-    """Fills `pixels` and returns what is wrong with each image."""
+    """Fill `pixels` and returns what is wrong with each image."""
     problems: list[ImageProblem | None] = []
     with open_pool(max(_THREADS, torch.get_num_threads())) as pool:
         decoded = run_ahead(

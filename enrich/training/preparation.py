@@ -1,6 +1,9 @@
-"""All that a training run has before its first step. What is wrong with its settings shows here."""
+"""Everything that a training run has before its first step.
 
-from collections.abc import Sequence
+Settings, labels or catalogs that cannot be trained on are refused here.
+"""
+
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,36 +18,33 @@ from enrich.errors import ConfigError, name_some
 from enrich.lexicon import Lexicon
 from enrich.progress import say
 from enrich.ranks import rank
+from enrich.text import spell_without_case
 from enrich.tokenizer import TextEncoder
+from enrich.training.augmentation import LabelWords
 from enrich.training.batches import Batches, open_batches
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import first_then_others, processes
-from enrich.training.label_checks import (
-    find_absent,
-    find_same_but_for_capitals,
-    find_untested,
-    read_to_measure,
-    require_any_label,
-    require_labels,
-    require_splits,
-    tell_unlisted,
-    with_labels_of,
-)
-from enrich.training.label_words import LabelWords
 from enrich.training.labelled import (
     TEST,
     TRAIN,
+    UNLABELLED,
     VALIDATION,
     LabelledProducts,
     count_known_tests,
     count_split_groups,
     half_of,
     join_catalogs,
+    name_catalog,
     read_catalogs,
+    read_to_measure,
+    require_any_label,
+    splits_of,
+    tell_unlisted,
 )
-from enrich.training.names import name_catalog
-from enrich.training.recipes import collect_recipes
-from enrich.training.start import keep_usable_phases, start_classifier
+from enrich.training.readers import LabelledRows, Split
+from enrich.training.start import collect_recipes, keep_usable_phases, start_classifier
+
+_PURPOSES = {TRAIN: "to train on", VALIDATION: "to validate with"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Preparation:
 def prepare(
     config: TrainingConfig, catalogs: list[Path], strange_shops: Sequence[Path], workspace: Path
 ) -> Preparation:
-    """Reads the products and starts the classifier.
+    """Read the products and starts the classifier.
 
     Args:
         config: The training run's configuration.
@@ -116,7 +116,7 @@ def prepare(
 def _start(
     config: TrainingConfig, products: LabelledProducts, workspace: Path
 ) -> tuple[Classifier, Tokenizer]:
-    """Returns the classifier that training starts from, the same one in every process."""
+    """Return the classifier that training starts from, the same one in every process."""
     torch.manual_seed(config.seed)
     workspace.mkdir(parents=True, exist_ok=True)
     texts = [products.texts[row] for row in np.flatnonzero(products.split == TRAIN)]
@@ -124,7 +124,7 @@ def _start(
 
 
 def _choose_rows(config: TrainingConfig, batches: Batches) -> Rows:
-    """Returns what each readable product is for, and says how many there are of each.
+    """Return what each readable product is for, and says how many there are of each.
 
     Raises:
         ConfigError: there are too few.
@@ -140,7 +140,7 @@ def _choose_rows(config: TrainingConfig, batches: Batches) -> Rows:
 
 
 def read_strange_shop(shop: Path, attributes: dict[str, tuple[str, ...]]) -> LabelledProducts:
-    """Returns the products of a catalog that is only evaluated on.
+    """Return the products of a catalog that is only evaluated on.
 
     Raises:
         ConfigError: the catalog cannot be read, or holds none of the labels.
@@ -153,7 +153,7 @@ def read_strange_shop(shop: Path, attributes: dict[str, tuple[str, ...]]) -> Lab
 def read_training_products(
     config: TrainingConfig, catalogs: list[Path]
 ) -> tuple[TrainingConfig, LabelledProducts]:
-    """Returns the configuration with all labels, and the products.
+    """Return the configuration with all labels, and the products.
 
     There, `accumulate` counts the parts of all processes.
 
@@ -183,7 +183,7 @@ def read_training_products(
 
 
 def _tell_labels(products: LabelledProducts, attributes: dict[str, tuple[str, ...]]) -> None:
-    """Says what will keep labels from being answered well, or from being measured."""
+    """Say what will keep labels from being answered well, or from being measured."""
     for attribute in find_untested(products, attributes):
         say(f"{attribute}: no product to test has a label: there will be no figure of it")
     for attribute, absent in find_absent(products, attributes).items():
@@ -200,7 +200,7 @@ def _tell_labels(products: LabelledProducts, attributes: dict[str, tuple[str, ..
 
 
 def _tell_leaks(products: LabelledProducts) -> None:
-    """Says what will make figures of the test flatter."""
+    """Say what will make figures of the test flatter."""
     if split_groups := count_split_groups(products):
         say(
             f"{split_groups:,} groups of near-identical products are in more than one split, as "
@@ -221,7 +221,7 @@ def _share_out(products: LabelledProducts, half: int | None, rows: np.ndarray) -
 
 
 def _require_enough(config: TrainingConfig, rows: Rows) -> None:
-    """Raises ConfigError where these are too few."""
+    """Raise ConfigError where these are too few."""
     train, validation, test = len(rows.train), len(rows.validation), len(rows.test)
     if train < config.batch_size:
         raise ConfigError(
@@ -239,3 +239,121 @@ def _require_enough(config: TrainingConfig, rows: Rows) -> None:
             "more products. Of catalogs that name no split, a tenth of all groups goes to each; "
             "without a group_id, products that share a text or a picture are one group"
         )
+
+
+def with_labels_of(
+    read: Sequence[LabelledRows],
+    attributes: dict[str, tuple[str, ...]],
+    optional: Collection[str] = (),
+) -> dict[str, tuple[str, ...]]:
+    """Return the attributes; one without labels gets those of the rows to train on, sorted.
+
+    An optional attribute with fewer than two labels there is left out.
+
+    Raises:
+        ConfigError: another attribute has fewer than two labels there, or none is left.
+    """
+    filled = {a: labels or _labels_to_train_on(read, a) for a, labels in attributes.items()}
+    lacking = [a for a in attributes if not attributes[a] and len(filled[a]) < 2]
+    if set(lacking) - set(optional) or len(lacking) == len(filled):
+        known = sorted({name for rows in read for name in rows.labels})
+        counts = ", ".join(f"{len(filled[a])} of '{a}'" for a in lacking)
+        raise ConfigError(
+            f"attributes shall take their labels from the data, which holds {counts}; wanted: two "
+            f"or more. The data labels {', '.join(known) or 'nothing'}"
+        )
+    return {a: labels for a, labels in filled.items() if a not in lacking}
+
+
+def find_same_but_for_capitals(labels: Collection[str]) -> list[str]:
+    """Return the labels that differ from another one in capitals alone."""
+    alone = set(spell_without_case(labels).values())
+    return sorted(set(labels) - alone, key=lambda label: (label.lower(), label))
+
+
+def find_absent(
+    products: LabelledProducts, attributes: dict[str, tuple[str, ...]]
+) -> dict[str, list[str]]:
+    """Return each attribute's labels that no product to train on has."""
+    seen = [set(targets.tolist()) for targets in products.targets[products.split == TRAIN].T]
+    return {
+        attribute: [label for index, label in enumerate(labels) if index not in there]
+        for (attribute, labels), there in zip(attributes.items(), seen, strict=True)
+    }
+
+
+def find_untested(products: LabelledProducts, attributes: dict[str, tuple[str, ...]]) -> list[str]:
+    """Return the attributes that no product to test has a label of."""
+    is_tested = (products.targets[products.split == TEST] != UNLABELLED).any(axis=0)
+    return [
+        attribute for attribute, tested in zip(attributes, is_tested, strict=True) if not tested
+    ]
+
+
+def require_splits(read: Sequence[LabelledRows]) -> None:
+    """Check that there are products to train, to validate and to test, if catalogs name the split.
+
+    Raises:
+        ConfigError: one does.
+    """
+    if all(rows.split is None for rows in read):
+        return  # groups are dealt out; whether there are enough of them is checked later
+    there = {split for rows in read for split in splits_of(rows)}
+    if lacking := [f"no {split.name.lower()}" for split in Split if split not in there]:
+        raise ConfigError(
+            f"the split that the catalogs name has {' and '.join(lacking)} product: give some "
+            "products that split, or name no split, and a tenth of all groups goes to validation "
+            "and to the test each"
+        )
+
+
+def require_labels(
+    read: Sequence[LabelledRows],
+    products: LabelledProducts,
+    attributes: dict[str, tuple[str, ...]],
+) -> None:
+    """Check that products to train on, to validate with and to test are labelled.
+
+    `products` are those of the catalogs that were read, whose labels an error names.
+
+    Raises:
+        ConfigError: an attribute has no label to train on or to validate with, or none of them has
+            one to test.
+    """
+    lacks = []
+    for column, (attribute, labels) in enumerate(attributes.items()):
+        labelled = products.split[products.targets[:, column] != UNLABELLED]
+        # A split without any product is another error, which is raised elsewhere.
+        lacking = [
+            purpose
+            for split, purpose in _PURPOSES.items()
+            if split in products.split and split not in labelled
+        ]
+        if lacking:
+            lacks.append(
+                f"attribute '{attribute}' has no label {' and none '.join(lacking)}: the catalogs "
+                f"hold {_name_labels(read, attribute) or 'none'}; wanted: {name_some(labels)}"
+            )
+    if lacks:
+        raise ConfigError(f"{'. '.join(lacks)}. Correct the labels, or give more products")
+    if TEST in products.split and len(find_untested(products, attributes)) == len(attributes):
+        raise ConfigError(
+            f"no product to test has a label of {', '.join(attributes)}, so that nothing would be "
+            "measured: label some, or give more products. Of catalogs that name no split, a tenth "
+            "of all groups is to test"
+        )
+
+
+def _name_labels(read: Sequence[LabelledRows], attribute: str) -> str:
+    found = (label for rows in read for label in rows.labels.get(attribute, []))
+    return name_some(label for label in found if label is not None)
+
+
+def _labels_to_train_on(read: Sequence[LabelledRows], attribute: str) -> tuple[str, ...]:
+    found = {
+        label
+        for rows in read
+        for label, split in zip(rows.labels.get(attribute, ()), splits_of(rows), strict=False)
+        if split == TRAIN and label is not None
+    }
+    return tuple(sorted(found))

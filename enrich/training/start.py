@@ -1,9 +1,19 @@
-"""What a training run starts from: a classifier on published weights, and its tokenizer."""
+"""The start of a training run: a classifier on published weights, and its tokenizer."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
-from tokenizers import Tokenizer
+import yaml
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 from enrich.classifiers.config import Architecture, ClassifierConfig
 from enrich.classifiers.interface import Classifier
@@ -14,9 +24,9 @@ from enrich.preprocess import ImageShape
 from enrich.progress import say
 from enrich.tokenizer import TextEncoder
 from enrich.training.config import OPEN_CLIP, PublishedPair, TrainingConfig
-from enrich.training.published.open_clip_weights import open_open_clip
-from enrich.training.published.preprocessors import HALVES
-from enrich.training.published.pretrained import (
+from enrich.training.open_clip import open_open_clip
+from enrich.training.pretrained import (
+    HALVES,
     PublishedTowers,
     load_efficientnet_weights,
     load_image_tower,
@@ -24,7 +34,6 @@ from enrich.training.published.pretrained import (
     open_hugging_face_clip,
     open_pair,
 )
-from enrich.training.tokenizers import train_tokenizer
 
 # Settings that one classifier alone reads. `matching` is another, but recipes that serve all
 # classifiers give it, so nothing is said of it.
@@ -33,11 +42,16 @@ _SWITCHES = {
     "clip_zero_shot": ("prompt",),
 }
 
+_SPECIAL = ["<pad>", "<start>", "<end>"]
+
+TOWER_RECIPE = "image_tower_training.yaml"
+_HALVES_RECIPE = "half_towers_training.yaml"
+
 
 def start_classifier(
     config: TrainingConfig, texts: list[str], folder: Path
 ) -> tuple[Classifier, Tokenizer]:
-    """Returns the classifier on its published weights, and its tokenizer.
+    """Return the classifier on its published weights, and its tokenizer.
 
     Args:
         config: The training run's configuration.
@@ -63,7 +77,7 @@ def start_classifier(
 
 
 def keep_usable_phases(config: TrainingConfig, classifier: Classifier) -> TrainingConfig:
-    """Returns the configuration without the phases whose loss cannot train the classifier.
+    """Return the configuration without the phases whose loss cannot train the classifier.
 
     So one file serves all classifiers: zero-shot takes its contrastive phases, one that reads a
     single modality its multitask phases.
@@ -90,7 +104,7 @@ def keep_usable_phases(config: TrainingConfig, classifier: Classifier) -> Traini
 
 
 def _tell_unused(config: TrainingConfig) -> None:
-    """Says which switches make no difference, before the same classifier is trained twice."""
+    """Say which switches make no difference, before the same classifier is trained twice."""
     fields = Architecture.model_fields
     for owner, switches in _SWITCHES.items():
         given = [name for name in switches if getattr(config, name) != fields[name].default]
@@ -128,7 +142,7 @@ def _open_towers(config: TrainingConfig, texts: list[str], folder: Path) -> Publ
 
 
 def _keep_tokenizer(config: TrainingConfig, texts: list[str], folder: Path) -> Tokenizer:
-    """Returns the tokenizer of these texts, trained now or by an earlier attempt at the run."""
+    """Return the tokenizer of these texts, trained now or by an earlier attempt at the run."""
     digest = hashlib.sha256(repr((config.vocabulary, texts)).encode()).hexdigest()[:12]
     file = folder / f"tokenizer-{digest}.json"
     if not file.exists():
@@ -140,3 +154,61 @@ def _keep_tokenizer(config: TrainingConfig, texts: list[str], folder: Path) -> T
 def _is_aligned(config: TrainingConfig) -> bool:
     """Whether the published towers already put images and their texts close together."""
     return isinstance(config.towers, str) and config.towers != "small"
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
+    """Return a lower-casing byte-level BPE tokenizer: any script can be encoded, none is unknown.
+
+    Every text ends in `<end>`, also when it is cut, because that token stands for the whole.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=_SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        min_frequency=3,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<start> $A <end>",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in _SPECIAL[1:]],
+    )
+    return tokenizer
+
+
+def collect_recipes(config: TrainingConfig, classifier: Classifier) -> dict[str, str]:
+    """Return the content of each file by its name.
+
+    All settings of the run, defaults too, so that they outlive a change of defaults. Beside them
+    those of what was trained before: the image tower, and the towers of the halves.
+
+    Raises:
+        ConfigError: a half has no tower.
+    """
+    settings = config.model_dump(mode="json", exclude={"cache"})
+    recipes = {"training.yaml": yaml.safe_dump(settings, sort_keys=False)}
+    if config.image_tower is not None and not classifier.image_tower.absent:
+        # That checkpoint may have taken its tower from another one; then it says how that was
+        # trained.
+        files = (config.image_tower / name for name in (TOWER_RECIPE, "training.yaml"))
+        if (of_tower := next(filter(Path.exists, files), None)) is not None:
+            recipes[TOWER_RECIPE] = of_tower.read_text()
+    for half_tower in config.half_towers:
+        if not (half_tower / "model.safetensors").is_file():
+            raise ConfigError(
+                f"no checkpoint of a half in {half_tower}: train one on half=0, one on half=1"
+            )
+    of_halves = [half_tower / "training.yaml" for half_tower in config.half_towers]
+    if of_halves and all(file.exists() for file in of_halves):
+        recipes[_HALVES_RECIPE] = "---\n".join(file.read_text() for file in of_halves)
+    return recipes
+
+
+def remove_others(folder: Path, recipes: dict[str, str]) -> None:
+    """Remove what an earlier run left there of other towers, which this one lacks."""
+    for name in {TOWER_RECIPE, _HALVES_RECIPE} - recipes.keys():
+        (folder / name).unlink(missing_ok=True)

@@ -15,10 +15,9 @@ from enrich.classifiers.interface import ModelInputs
 from enrich.lexicon import Lexicon
 from enrich.text import build_text
 from enrich.tokenizer import TextEncoder
-from enrich.training.batches import Batches, Condition, Hiding
+from enrich.training.augmentation import LabelWords
+from enrich.training.batches import Batches, Condition, Hiding, shuffled
 from enrich.training.config import TrainingConfig
-from enrich.training.label_words import LabelWords
-from enrich.training.parts import shuffled
 from enrich.training.pixel_cache import CachedImages, cache_pixels
 from schemas.labels import ATTRIBUTE_LABELS, LABEL_WORDS
 

@@ -15,17 +15,11 @@ from enrich.lexicon import Lexicon
 from enrich.records import Modalities
 from enrich.settings_files import load_yaml
 from enrich.training.answers import Answers, CalibratedAnswers
-from enrich.training.batches import Batches
-from enrich.training.conditions import Condition, shown_in_training
+from enrich.training.augmentation import LabelWords
+from enrich.training.batches import Batches, Condition, shown_in_training
 from enrich.training.config import TrainingConfig
-from enrich.training.evaluation import (
-    answer,
-    apply_calibration,
-    calibrate,
-    evaluate,
-    measure_answers,
-)
-from enrich.training.label_words import LabelWords
+from enrich.training.evaluation import answer, apply_calibration, evaluate, measure_answers
+from enrich.training.fitting import calibrate
 from enrich.training.labelled import UNLABELLED
 from enrich.training.pixel_cache import CachedImages
 
@@ -83,7 +77,7 @@ def test_calibrated_is_under_the_conditions_that_training_has_shown_if_it_has_sh
         asked.append(condition)
         return answer(classifier, batches, rows, condition)
 
-    monkeypatch.setattr("enrich.training.evaluation.answer", answer_and_note)
+    monkeypatch.setattr("enrich.training.fitting.answer", answer_and_note)
 
     calibrate(*loaded, np.arange(6), np.arange(6), {Condition.AS_IS})
 

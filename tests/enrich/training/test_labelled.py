@@ -1,4 +1,4 @@
-"""Labelled catalogs are read whole, split by group, and refused with a reason."""
+"""Labelled products: numbers, groups and splits."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +10,6 @@ import pytest
 from labelled import load_labelled
 
 from enrich.errors import ConfigError
-from enrich.training.label_checks import find_absent, find_unlisted
 from enrich.training.labelled import (
     TEST,
     TRAIN,
@@ -19,9 +18,12 @@ from enrich.training.labelled import (
     LabelledProducts,
     count_known_tests,
     count_split_groups,
+    find_unlisted,
     join_catalogs,
+    name_catalog,
     read_catalogs,
 )
+from enrich.training.preparation import find_absent
 
 ATTRIBUTES = {"color": ("red", "blue"), "fit": ("slim", "wide")}
 
@@ -290,3 +292,14 @@ def test_a_file_that_is_no_table_is_a_config_error(tmp_path: Path) -> None:
     (folder / "products.parquet").write_text("product_id,title\n1,shirt\n")
     with pytest.raises(ConfigError, match=f"no Parquet file can be read at {folder}"):
         load_labelled([folder], ATTRIBUTES)
+
+
+def test_a_catalog_is_named_by_its_folder_from_wherever_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "shop" / "images"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    given = (Path(".."), tmp_path / "shop", Path("food101:../../shop"))
+    assert {name_catalog(catalog) for catalog in given} == {"shop"}
+    assert name_catalog(Path()) == "images"

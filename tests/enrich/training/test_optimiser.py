@@ -9,13 +9,11 @@ from torch import Tensor
 from enrich.classifiers.small_towers import EfficientNetTower
 from enrich.errors import ConfigError
 from enrich.training import optimiser
-from enrich.training.batches import Hiding
+from enrich.training.batches import Hiding, count_labelled, deal
 from enrich.training.config import Phase
 from enrich.training.loop import Trainer
-from enrich.training.losses import count_labelled
-from enrich.training.objective import Objective
+from enrich.training.losses import Objective
 from enrich.training.optimiser import Stepper, build_optimiser, schedule
-from enrich.training.parts import deal
 
 HEADS = Phase(loss="multitask", epochs=3, learning_rate=3e-3)
 Make = Callable[..., Trainer]
@@ -117,7 +115,7 @@ def test_a_loss_that_is_no_number_stops_the_run(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "enrich.training.objective.multitask_loss",
+        "enrich.training.losses.multitask_loss",
         lambda losses: losses["color"] * float("nan"),
     )
     with pytest.raises(ConfigError, match="lower the learning rates"):

@@ -1,0 +1,272 @@
+"""A checkpoint in int8: its answers beside those in floating point, and its export.
+
+`enrich.classifiers.eight_bits` computes in int8.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from schemas.tables import IMAGE_PROBLEMS
+
+from enrich.classifiers.checkpoint import (
+    add_to_card,
+    derived_checkpoint,
+    read_metrics,
+    write_metrics,
+)
+from enrich.classifiers.manifest import Manifest
+from enrich.engine import Engine
+from enrich.errors import ConfigError, ExportRefused
+from enrich.images.limits import ImageProblem
+from enrich.markdown import Table, escape, to_markdown
+from enrich.progress import say, watch
+from enrich.records import EnrichedProduct, Modalities, Prediction, Product
+from enrich.spec import default_spec
+from enrich.training.thresholds import bound_precision
+from enrich.unreadable import describe_failures
+
+# Eight bits are for CPUs: on a GPU such a checkpoint computes with its weights as they are stored.
+_DEVICE = torch.device("cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelAgreement:
+    """How many of the answers to one attribute are the same before and after.
+
+    Attributes:
+        same: products for which the tables show the same: a label, or NULL for an abstention.
+        same_best: products with the same best label, whether it is shown or abstained on. Where a
+            classifier abstains on everything, `same` alone would call any two classifiers alike.
+        mean_move, largest_move: by how much confidences differ, in [0, 1].
+    """
+
+    products: int
+    same: int
+    same_best: int
+    mean_move: float
+    largest_move: float
+
+    @property
+    def at_least(self) -> float:
+        """The share that surely stays: in nine of ten samples the true share lies above it.
+
+        Of the shares of `same` and `same_best` the smaller one counts.
+        """
+        return bound_precision(min(self.same, self.same_best), self.products)
+
+
+@dataclass(frozen=True, slots=True)
+class EightBitComparison:
+    """Both checkpoints on the same products: agreement by attribute, and CPU time a product.
+
+    Attributes:
+        with_image: how many products' answers rest on their image, alone or with the text.
+    """
+
+    attributes: dict[str, LabelAgreement]
+    with_image: int
+    cpu_ms_before: float
+    cpu_ms_after: float
+
+    @property
+    def speedup(self) -> float:
+        """How many times as many products a second; above 1 where eight bits are faster."""
+        return self.cpu_ms_before / self.cpu_ms_after
+
+
+def compare_in_eight_bits(
+    manifest: Manifest, image_root: str, products: Sequence[Product]
+) -> EightBitComparison:
+    """Answer the products twice: as the checkpoint does, and with its linear layers in eight bits.
+
+    Returns:
+        What became of the products that both could read in the same modalities.
+
+    Raises:
+        ConfigError: there are no products, none of them can be read, or none of the images that
+            they name: of texts alone nothing is learnt about an image tower.
+        CheckpointError: this machine cannot compute in eight bits.
+    """
+    if not products:
+        raise ConfigError("there are no products to compare answers of: give another --catalog")
+    spec = default_spec(manifest, image_root)
+    in_eight_bits = replace(manifest, config=manifest.config.model_copy(update={"int8": True}))
+    engines = [Engine(spec, variant, _DEVICE) for variant in (manifest, in_eight_bits)]
+    (before, cpu_ms_before), (after, cpu_ms_after) = _answer_in_turn(engines, products)
+    alike = _choose_read_alike(before, after)
+    pairs = [
+        pair for old, new in alike for pair in zip(old.predictions, new.predictions, strict=True)
+    ]
+    return EightBitComparison(
+        {a: _agree([pair for pair in pairs if pair[0].attribute == a]) for a in spec.attributes},
+        sum(old.modalities is not Modalities.TEXT for old, _ in alike),
+        cpu_ms_before,
+        cpu_ms_after,
+    )
+
+
+def _answer_in_turn(
+    engines: Sequence[Engine], products: Sequence[Product]
+) -> list[tuple[list[EnrichedProduct], float]]:
+    """Return each engine's answers, and the CPU time in milliseconds that a product takes it.
+
+    In turns of a window, as fewer would make smaller batches than a job's; each engine goes first
+    every other time, so that neither alone pays for what else the machine does.
+    """
+    turn = engines[0].window_size
+    # Before time is taken: in its first pass a layer looks for its fastest way to compute.
+    for engine in engines:
+        list(engine.enrich(products[:turn]))
+    answers: list[list[EnrichedProduct]] = [[] for _ in engines]
+    seconds = [0.0 for _ in engines]
+    order = list(range(len(engines)))
+    turns = range(0, len(products), turn)
+    for start in watch(turns, "as it is and in eight bits", len(turns)):
+        for which in order:
+            begin = time.process_time()
+            answers[which] += engines[which].enrich(products[start : start + turn])
+            seconds[which] += time.process_time() - begin
+        order.reverse()
+    cpu_ms = [1_000 * taken / len(products) for taken in seconds]
+    return list(zip(answers, cpu_ms, strict=True))
+
+
+def _choose_read_alike(
+    before: Sequence[EnrichedProduct], after: Sequence[EnrichedProduct]
+) -> list[tuple[EnrichedProduct, EnrichedProduct]]:
+    """Return both answers to the products that were read in the same modalities.
+
+    Raises:
+        ConfigError: there are none, or none of the images that are named could be read.
+    """
+    if warning := describe_failures([_image_problem(one) for one in before]):
+        say(warning)
+    # An image may be out of reach for one of the two and not for the other.
+    alike = [
+        (old, new)
+        for old, new in zip(before, after, strict=True)
+        if old.modalities is not None and old.modalities == new.modalities
+    ]
+    if not alike:
+        raise ConfigError(
+            f"none of the {len(before)} products can be read, so nothing can be compared: look "
+            "at --image-root"
+        )
+    return alike
+
+
+def _image_problem(product: EnrichedProduct) -> ImageProblem | None:
+    if product.status not in IMAGE_PROBLEMS:
+        return None
+    return ImageProblem(product.status, product.error or "")
+
+
+def _agree(pairs: Sequence[tuple[Prediction, Prediction]]) -> LabelAgreement:
+    moves = [abs(old.confidence - new.confidence) for old, new in pairs]
+    return LabelAgreement(
+        products=len(pairs),
+        same=sum(_shown(old) == _shown(new) for old, new in pairs),
+        same_best=sum(old.label == new.label for old, new in pairs),
+        mean_move=sum(moves) / len(moves),
+        largest_move=max(moves),
+    )
+
+
+def _shown(prediction: Prediction) -> str | None:
+    return None if prediction.abstained else prediction.label
+
+
+def format_report(comparison: EightBitComparison) -> str:
+    """Return the comparison as Markdown."""
+    rows = [
+        [
+            attribute,
+            f"{agreement.products:,}",
+            f"{agreement.same / agreement.products:.4f}",
+            f"{agreement.same_best / agreement.products:.4f}",
+            f"{agreement.at_least:.4f}",
+            f"{agreement.mean_move:.4f}",
+            f"{agreement.largest_move:.3f}",
+        ]
+        for attribute, agreement in comparison.attributes.items()
+    ]
+    columns = (
+        "attribute",
+        "products",
+        "same answer",
+        "same best label",
+        "surely",
+        "confidence moves by",
+        "at most",
+    )
+    return (
+        f"{to_markdown(Table('The same products, before and in eight bits', columns, [rows]))}\n"
+        f"{comparison.with_image:,} of the products were answered with their image.\n"
+        f"A product takes {comparison.cpu_ms_before:.1f} ms of a core before and "
+        f"{comparison.cpu_ms_after:.1f} in eight bits, reading and decoding included: "
+        f"{comparison.speedup:.2f} times as fast.\n"
+    )
+
+
+def summarise(comparison: EightBitComparison) -> dict[str, Any]:
+    """Return the comparison as plain values."""
+    return {
+        "with_image": comparison.with_image,
+        "cpu_ms_before": round(comparison.cpu_ms_before, 2),
+        "cpu_ms_after": round(comparison.cpu_ms_after, 2),
+        "speedup": round(comparison.speedup, 2),
+        "attributes": {
+            attribute: {
+                "products": agreement.products,
+                "same": agreement.same,
+                "surely": round(agreement.at_least, 4),
+                "same_best": agreement.same_best,
+                "mean_move": round(agreement.mean_move, 5),
+                "largest_move": round(agreement.largest_move, 4),
+            }
+            for attribute, agreement in comparison.attributes.items()
+        },
+    }
+
+
+def refuse_other_answers(comparison: EightBitComparison, least: float) -> None:
+    """Refuse a checkpoint that answers otherwise in eight bits.
+
+    Args:
+        comparison: what becomes of a sample of answers.
+        least: the share of them, in [0, 1], that must surely stay for each attribute.
+
+    Raises:
+        ExportRefused: fewer stay, or the products are too few to tell.
+    """
+    short = [
+        f"{attribute} stays in {min(answers.same, answers.same_best):,} of {answers.products:,}, "
+        f"which is surely {answers.at_least:.3f}"
+        for attribute, answers in comparison.attributes.items()
+        if answers.at_least < least
+    ]
+    if short:
+        raise ExportRefused(
+            f"nothing is written, because answers may change: {'; '.join(short)}. Wanted: "
+            f"{least:g}. Give a larger --sample if it is a matter of too few, else use the "
+            "checkpoint as it is"
+        )
+
+
+def write_exported(
+    manifest: Manifest, name: str, comparison: EightBitComparison, output: Path
+) -> None:
+    """Write the checkpoint's folder, with the comparison in its metrics and on its card."""
+    config = manifest.config.model_copy(update={"name": name, "int8": True})
+    with derived_checkpoint(manifest, config, output) as partial:
+        write_metrics(partial, read_metrics(partial) | {"int8": summarise(comparison)})
+        add_to_card(
+            partial,
+            f"## In eight bits\n\nThe linear layers of {escape(manifest.config.name)}, content "
+            f"{manifest.digests.model}, compute in eight bits here. The figures above are those of "
+            f"the checkpoint before.\n\n{format_report(comparison)}",
+        )
