@@ -1,4 +1,4 @@
-"""Draw what a checkpoint's classifier looked at in one product.
+"""Explain the answers of a checkpoint to one product, as a picture.
 
     python jobs/explain_product.py --image shirt.jpg --title "Blue shirt" --output shirt.png
     python jobs/explain_product.py --catalog shop/products.parquet --product-id 42 --output 42.png
@@ -38,7 +38,7 @@ def main(
     image_root: ImageRootOption = None,
     checkpoint: CheckpointOption = str(BUNDLED),
 ) -> None:
-    """Draw what the classifier looked at in one product."""
+    """Explain the answers of a checkpoint to one product, as a picture."""
     load_extra("matplotlib", "train")
     # Imported only now, because it imports matplotlib: without it there is a message, no trace.
     from enrich.analysis.explanation_figure import MOST_WORDS, draw
@@ -58,7 +58,7 @@ def main(
 def choose_product(
     given: Product, image: Path | None, catalog: Path | None
 ) -> tuple[Product, Path]:
-    """Return the product that the flags name, and the folder that its image path starts from."""
+    """Return the product that the flags name, and the folder of its image path."""
     single = [given.title, given.description, given.image_path]
     if catalog is not None:
         if not given.product_id or any(single):

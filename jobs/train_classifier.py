@@ -54,7 +54,7 @@ def main(
             help="Setting in place of the configuration's, value as in YAML; repeatable.",
         ),
     ] = None,
-    strange_shop: Annotated[
+    unseen_source: Annotated[
         list[Path] | None, typer.Option(help="Labelled catalog to evaluate on only; repeatable.")
     ] = None,
     check: Annotated[
@@ -77,12 +77,12 @@ def main(
     settings = load_yaml(config, TrainingConfig, flags, parse_settings(set_ or []))
     if classifier and not name:
         settings = settings.model_copy(update={"name": f"{settings.name}-{classifier}"})
-    output, strange_shops = output.resolve(), strange_shop or []
+    output, unseen_sources = output.resolve(), unseen_source or []
     if check:
-        check_training(settings, catalog, output, strange_shops)
+        check_training(settings, catalog, output, unseen_sources)
         typer.echo("catalogs and labels can be trained on")
         return
-    if train_checkpoint(settings, catalog, output, strange_shops=strange_shops) is None:
+    if train_checkpoint(settings, catalog, output, unseen_sources=unseen_sources) is None:
         return  # the first of torchrun's processes prints
     print_markdown((output / "MODEL_CARD.md").read_text())
     typer.echo(f"checkpoint: {output}")

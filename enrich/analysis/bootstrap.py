@@ -22,8 +22,8 @@ from enrich.training.measures import macro_f1, recall_at_precision
 # Not the ECE: rows that are drawn twice widen its gaps, so that nearly all draws lie above it.
 COMPARED = ("accuracy", "macro_f1", "recall_at_90_precision")
 FIGURES = (*COMPARED, "precision_at_90_threshold")
-# Of fewer the draws are too alike: an interval said to hold the truth in 95 of 100 shops does so in
-# 90 to 92 with 20 groups, in 86 to 89 with ten, and of one group it has no width at all.
+# With fewer groups the draws are too alike: a 95 % interval holds the truth in 90 to 92 % of all
+# cases with 20 groups, in 86 to 89 % with ten, and with one group it has a width of 0.
 LEAST_GROUPS = 20
 _SEED = 0
 # Draws are taken in parts of so many draws times rows, which are 16 MB a tensor.
@@ -35,7 +35,7 @@ Record = dict[str, Any]
 
 
 def draw_groups(groups: int, replicates: int) -> Float[Tensor, "R G"]:
-    """Return how often each group is drawn, the same every time; each row sums to `groups`."""
+    """Draw groups with replacement: how often each one, rows summing to `groups`."""
     rng = np.random.default_rng(_SEED)
     drawn = (rng.integers(0, groups, groups) for _ in range(replicates))
     counts = np.stack([np.bincount(one, minlength=groups) for one in drawn])
@@ -51,15 +51,15 @@ def replicate(
 ) -> Replicates:
     """Return each of FIGURES under each draw.
 
-    Under a draw that holds no labelled row the macro-F1 is that of all rows, the others are nan;
-    so is the precision under one that holds no answered row.
+    Without a labelled row in a draw the macro-F1 is that of all rows, and all others are nan.
+    Without an answered row the precision is nan.
 
     Args:
-        probs: Calibrated probabilities of the labelled rows.
-        targets: Their labels.
-        groups: Each row's group, in [0, G).
-        thresholds: Each row's own, the confidence from which on it is answered.
-        draws: From `draw_groups`.
+        probs: calibrated probabilities of the labelled rows.
+        targets: labels of the rows.
+        groups: group of each row, in [0, G).
+        thresholds: confidence from which on a row is answered.
+        draws: as `draw_groups` returns them.
     """
     confidence, best = probs.max(1)
     is_right, is_answered = best == targets, (confidence >= thresholds).float()
@@ -85,10 +85,10 @@ def interval(values: Float[Tensor, " R"]) -> tuple[float, float]:
 def measure_with_intervals(
     answers: CalibratedAnswers, draws: Float[Tensor, "R G"]
 ) -> tuple[Record, Replicates]:
-    """Return every figure of one attribute, `<figure>_interval` for FIGURES, and the replicates.
+    """Return a record of figures with intervals, and the replicates of FIGURES.
 
-    The answers are of one row at least, and their groups are those drawn. A figure that is of fewer
-    than LEAST_GROUPS has nan for replicates, and so neither it nor its difference has an interval.
+    There is at least one answer. A figure of fewer than LEAST_GROUPS groups has nan for replicates,
+    so neither the figure nor its difference has an interval.
     """
     of, thresholds = answers.of, answers.thresholds[DEFAULT_TARGET_PRECISION]
     replicates = replicate(answers.probs, of.targets, of.groups, thresholds, draws)
@@ -103,8 +103,8 @@ def measure_with_intervals(
 
 
 def subtract(record: Record, replicates: Replicates, other: Record, others: Replicates) -> Record:
-    """Return COMPARED less another checkpoint's, with the intervals of the paired difference."""
-    same = ("checkpoint", "shop", "condition", "attribute")
+    """Return the paired differences of COMPARED, with their intervals."""
+    same = ("checkpoint", "source", "condition", "attribute")
     difference: Record = {key: record[key] for key in same} | {"against": other["checkpoint"]}
     for figure in COMPARED:
         difference[figure] = round(record[figure] - other[figure], 4)

@@ -1,4 +1,4 @@
-"""Evaluation of checkpoints on the same products, under the same conditions and draws.
+"""Comparison of checkpoints on the same products, conditions and draws.
 
 The checkpoints stay in memory together, because their speeds are measured in turns.
 """
@@ -48,15 +48,13 @@ from enrich.training.labelled import (
     require_any_label,
 )
 
-_SPEED_BATCH = 64
+_SPEED_BATCH, _REPETITIONS = 64, 7
 Key = tuple[str, str]  # condition and attribute
-
-_REPETITIONS = 7
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledShop:
-    """A labelled catalog; if it was trained on, only its held-back test groups are evaluated."""
+class LabelledSource:
+    """A labelled catalog; of one that was trained on, the test groups are evaluated."""
 
     folder: Path
     trained_on: bool
@@ -64,16 +62,16 @@ class LabelledShop:
 
     @property
     def title(self) -> str:
-        """What tables and plots call it."""
+        """The name of the source in tables and plots."""
         return (
             f"{self.folder.resolve().name}, {'test groups' if self.trained_on else 'all products'}"
         )
 
     def load(self, attributes: dict[str, tuple[str, ...]]) -> LabelledProducts:
-        """Return the products to evaluate, their groups numbered from 0 without a gap.
+        """Return the products to evaluate, with groups numbered from 0 without a gap.
 
         Raises:
-            ConfigError: the catalog cannot be read, or holds nothing to evaluate on.
+            ConfigError: the catalog cannot be read, or has 0 products to evaluate.
         """
         products = read_to_measure(self.folder, attributes, self.title)
         rows = np.arange(len(products))
@@ -81,8 +79,9 @@ class LabelledShop:
             rows = rows[products.split == TEST]
         if len(rows) == 0:
             raise ConfigError(
-                f"no test group in {self.folder}: a tenth of all groups is held back, and "
-                f"{len(products)} products give none. Use --strange-shop if none was trained on"
+                f"{self.folder} cannot be evaluated: found 0 test groups among {len(products)} "
+                "products, expected a tenth of all groups. Give it as --unseen-source if it was "
+                "not trained on."
             )
         if self.limit is not None and self.limit < len(rows):
             # Evenly spread, because a catalog is often sorted by kind of product.
@@ -92,28 +91,30 @@ class LabelledShop:
         return products
 
 
-def build_shops(
-    trained_on: list[Path], strange: list[Path], limit: int | None
-) -> list[LabelledShop]:
-    """Return what to evaluate on, of each catalog at most `limit` products.
+def build_sources(
+    trained_on: list[Path], unseen: list[Path], limit: int | None
+) -> list[LabelledSource]:
+    """Return the sources to evaluate on, of each at most `limit` products.
 
     Raises:
-        ConfigError: there is none, or two would have the same title.
+        ConfigError: there are 0 sources, or two have the same title.
     """
-    shops = [LabelledShop(folder, True, limit) for folder in trained_on]
-    shops += [LabelledShop(folder, False, limit) for folder in strange]
-    titles = [shop.title for shop in shops]
+    sources = [LabelledSource(folder, True, limit) for folder in trained_on]
+    sources += [LabelledSource(folder, False, limit) for folder in unseen]
+    titles = [source.title for source in sources]
     if not titles:
-        raise ConfigError("no products to evaluate on: give --catalog or --strange-shop")
+        raise ConfigError(
+            "a source is missing: found 0, expected 1 or more. Give --catalog or --unseen-source."
+        )
     refuse_same_names("catalog", titles, "the report goes", file_name)
-    return shops
+    return sources
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
-    """A loaded checkpoint; its `name` is that of its folder, and no two have the same.
+class LoadedCheckpoint:
+    """A loaded checkpoint, named after its folder.
 
-    `label_words` are those of all contenders' labels: each is asked about the same masked texts.
+    `label_words` has the labels of all checkpoints, so that all read the same masked texts.
     """
 
     name: str
@@ -129,13 +130,13 @@ class Contender:
 
     @property
     def fitted_to(self) -> list[str]:
-        """The shops to whose labelled products it was fitted, of whatever split those are."""
+        """The sources whose labelled products the checkpoint was fitted to, of any split."""
         return [adaptation["shop"] for adaptation in list_adaptations(self.manifest)]
 
     def as_stored(self) -> Classifier:
-        """Return the classifier with all its layers in floating point.
+        """Return the classifier with all layers in floating point.
 
-        Those in eight bits have no parameters, and the FLOP counter does not know them.
+        Layers in int8 have no parameters, and the FLOP counter does not know them.
         """
         config = self.manifest.config
         if not config.int8:
@@ -144,17 +145,17 @@ class Contender:
         return load_classifier(exact, self.classifier.device)[0]
 
     def batches(self, products: LabelledProducts, cache: Path) -> Batches:
-        """Return the products as this checkpoint takes them, their pictures decoded once."""
+        """Return the products as inputs of this checkpoint, with decoded pictures."""
         shape = self.manifest.config.image
         return open_batches(products, shape, self.encoder, self.label_words, cache)
 
 
-def load_contenders(locations: Sequence[str], device: torch.device) -> list[Contender]:
+def load_checkpoints(locations: Sequence[str], device: torch.device) -> list[LoadedCheckpoint]:
     """Load every checkpoint, in the order given.
 
     Raises:
-        CheckpointError: one of them cannot be loaded.
-        ConfigError: two have the same name.
+        CheckpointError: a checkpoint cannot be loaded.
+        ConfigError: two checkpoints have the same name.
     """
     names = [Path(location).resolve().name for location in locations]
     refuse_same_names("checkpoint folder", names, "the report goes", file_name)
@@ -165,19 +166,21 @@ def load_contenders(locations: Sequence[str], device: torch.device) -> list[Cont
             labels[attribute] = labels.get(attribute, ()) + own
     label_words = LabelWords(labels, Lexicon.of_labels(LABEL_WORDS))
     return [
-        Contender(name, manifest, *load_classifier(manifest, device), label_words)
+        LoadedCheckpoint(name, manifest, *load_classifier(manifest, device), label_words)
         for name, manifest in zip(names, manifests, strict=True)
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What was measured, as records of plain values.
+    """The result of a comparison, as records of plain values.
 
-    `figures` has a record for each checkpoint, shop, condition and attribute. `differences` has the
-    same for every checkpoint but the first: its figures less the first one's, on the same draws.
-    `costs` has one a checkpoint; `machine` says what its speed was measured on. `fitted_to` maps
-    each checkpoint that was fitted to labelled products of shops to their names.
+    Attributes:
+        machine: the device that speeds were measured on.
+        costs: a record for each checkpoint.
+        figures: a record for each checkpoint, source, condition and attribute.
+        differences: the same for every checkpoint but the first, less the figures of the first.
+        fitted_to: the sources that a checkpoint was fitted to, by the checkpoint's name.
     """
 
     machine: str
@@ -189,7 +192,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """Where a comparison computes, keeps pixels and image features, and puts its plots."""
+    """Device, cache folder and plot folder of a comparison."""
 
     device: torch.device
     cache: Path
@@ -197,70 +200,72 @@ class Workplace:
 
 
 def compare(
-    contenders: Sequence[Contender],
-    shops: Sequence[LabelledShop],
+    checkpoints: Sequence[LoadedCheckpoint],
+    sources: Sequence[LabelledSource],
     replicates: int,
     workplace: Workplace,
 ) -> Comparison:
-    """Evaluate every checkpoint in every shop and draws the plots.
+    """Evaluate every checkpoint in every source, and draw the plots.
 
     Args:
-        contenders: The loaded checkpoints; the others are compared with the first.
-        shops: Labelled catalogs.
-        replicates: Bootstrap draws behind each interval.
-        workplace: The plots are `overview.png` and `<checkpoint>/<shop>/*.png` there.
+        checkpoints: loaded checkpoints; all others are compared with the first.
+        sources: labelled catalogs.
+        replicates: bootstrap draws behind each interval.
+        workplace: gets the plots `overview.png` and `<checkpoint>/<source>/*.png`.
 
     Raises:
-        ConfigError: a catalog cannot be read, or holds nothing to evaluate on.
+        ConfigError: a catalog cannot be read, or has 0 products to evaluate.
     """
     # Before anything is computed, so that a wrong folder shows at once.
-    products = [_load_for_each(contenders, shop) for shop in shops]
+    products = [_load_for_each(checkpoints, source) for source in sources]
     figures, differences = [], []
-    for shop, by_contender in zip(shops, products, strict=True):
-        draws = draw_groups(int(by_contender[0].groups.max()) + 1, replicates)
+    for source, by_checkpoint in zip(sources, products, strict=True):
+        draws = draw_groups(int(by_checkpoint[0].groups.max()) + 1, replicates)
         measured = [
-            _evaluate(contender, shop, labelled, draws, workplace)
-            for contender, labelled in zip(contenders, by_contender, strict=True)
+            _evaluate(checkpoint, source, labelled, draws, workplace)
+            for checkpoint, labelled in zip(checkpoints, by_checkpoint, strict=True)
         ]
-        for contender, own in zip(contenders, measured, strict=True):
+        for checkpoint, own in zip(checkpoints, measured, strict=True):
             figures += [record for record, _ in own.values()]
-            if contender is not contenders[0]:
-                differences += _differences(own, measured[0], _shared(contender, contenders[0]))
+            if checkpoint is not checkpoints[0]:
+                differences += _differences(own, measured[0], _shared(checkpoint, checkpoints[0]))
     draw_overview(figures, workplace.plots / "overview.png")
-    costs = _measure_costs(contenders, products[0], workplace)
-    fitted_to = {one.name: one.fitted_to for one in contenders if one.fitted_to}
+    costs = _measure_costs(checkpoints, products[0], workplace)
+    fitted_to = {one.name: one.fitted_to for one in checkpoints if one.fitted_to}
     return Comparison(describe_machine(workplace.device), costs, figures, differences, fitted_to)
 
 
-def _load_for_each(contenders: Sequence[Contender], shop: LabelledShop) -> list[LabelledProducts]:
-    """Return the products with each checkpoint's own label numbers, read once a label set."""
-    label_sets = [tuple(contender.attributes.items()) for contender in contenders]
-    loaded = {labels: shop.load(dict(labels)) for labels in dict.fromkeys(label_sets)}
+def _load_for_each(
+    checkpoints: Sequence[LoadedCheckpoint], source: LabelledSource
+) -> list[LabelledProducts]:
+    """Return the products with the label numbers of each checkpoint."""
+    label_sets = [tuple(checkpoint.attributes.items()) for checkpoint in checkpoints]
+    loaded = {labels: source.load(dict(labels)) for labels in dict.fromkeys(label_sets)}
     return [loaded[labels] for labels in label_sets]
 
 
 def _evaluate(
-    contender: Contender,
-    shop: LabelledShop,
+    checkpoint: LoadedCheckpoint,
+    source: LabelledSource,
     products: LabelledProducts,
     draws: Float[Tensor, "R G"],
     workplace: Workplace,
 ) -> dict[Key, tuple[Record, Replicates]]:
-    """Return the figures of one checkpoint in one shop, and draws the plots of the two."""
-    title = f"{contender.name} on {shop.title}"
+    """Return the figures of a checkpoint in a source; draw their plots."""
+    title = f"{checkpoint.name} on {source.title}"
     say(f"{title}: {len(products):,} products")
-    batches = contender.batches(products, workplace.cache)
-    batches.see_once(contender.classifier)
-    answered = _ask(contender, batches)
-    folder = workplace.plots / file_name(contender.name) / file_name(shop.title)
-    draw_checkpoint(answered, contender.attributes, title, folder)
+    batches = checkpoint.batches(products, workplace.cache)
+    batches.cache_features(checkpoint.classifier)
+    answered = _ask(checkpoint, batches)
+    folder = workplace.plots / file_name(checkpoint.name) / file_name(source.title)
+    draw_checkpoint(answered, checkpoint.attributes, title, folder)
     measured = {}
     for condition, by_attribute in answered.items():
         for attribute, answers in by_attribute.items():
             record, replicates = measure_with_intervals(answers, draws)
             where = {
-                "checkpoint": contender.name,
-                "shop": shop.title,
+                "checkpoint": checkpoint.name,
+                "source": source.title,
                 "condition": condition.value,
                 "attribute": attribute,
             }
@@ -268,29 +273,28 @@ def _evaluate(
     return measured
 
 
-def _ask(contender: Contender, batches: Batches) -> ByCondition:
-    """Return the calibrated answers under every condition, attributes without a label left out."""
+def _ask(checkpoint: LoadedCheckpoint, batches: Batches) -> ByCondition:
+    """Return calibrated answers by condition and attribute, where there are labels."""
     rows = batches.readable(np.arange(len(batches.products)))
     if (batches.products.targets[rows] == UNLABELLED).all():
         raise ConfigError(
-            f"no labelled product of {batches.products.image_roots[0]} has a text or a picture "
-            "that can be read; wanted: titles, or images under that folder"
+            f"{batches.products.image_roots[0]} cannot be evaluated: found 0 labelled products "
+            "with a readable text or picture, expected 1 or more. Give titles or images."
         )
     return {
         condition: {
-            attribute: apply_calibration(contender.manifest.calibration, attribute, answers)
-            for attribute, answers in answer(contender.classifier, batches, rows, condition).items()
+            attribute: apply_calibration(checkpoint.manifest.calibration, attribute, answers)
+            for attribute, answers in answer(
+                checkpoint.classifier, batches, rows, condition
+            ).items()
             if len(answers)
         }
         for condition in Condition
     }
 
 
-def _shared(one: Contender, other: Contender) -> set[str]:
-    """Return the attributes that both answer with the same labels: only these are comparable.
-
-    In which order does not matter, as no figure depends on it.
-    """
+def _shared(one: LoadedCheckpoint, other: LoadedCheckpoint) -> set[str]:
+    """Return the attributes with the same labels in both; their order does not matter."""
     return {a for a, own in one.attributes.items() if {*own} == {*other.attributes.get(a, ())}}
 
 
@@ -305,45 +309,47 @@ def _differences(
 
 
 def _measure_costs(
-    contenders: Sequence[Contender], products: Sequence[LabelledProducts], workplace: Workplace
+    checkpoints: Sequence[LoadedCheckpoint],
+    products: Sequence[LabelledProducts],
+    workplace: Workplace,
 ) -> list[Record]:
     turns = []
-    for contender, labelled in zip(contenders, products, strict=True):
-        batches = contender.batches(labelled, workplace.cache)
+    for checkpoint, labelled in zip(checkpoints, products, strict=True):
+        batches = checkpoint.batches(labelled, workplace.cache)
         rows = batches.readable(np.arange(len(labelled)))[:_SPEED_BATCH]
         (inputs,) = batches.evaluation(rows, Condition.AS_IS, _SPEED_BATCH)
-        turns.append((contender.classifier, inputs))
+        turns.append((checkpoint.classifier, inputs))
     costs = []
-    for contender, speed in zip(contenders, measure_speeds(turns, workplace.device), strict=True):
-        stored = contender.as_stored()
+    for checkpoint, speed in zip(checkpoints, measure_speeds(turns, workplace.device), strict=True):
+        stored = checkpoint.as_stored()
         parameters, pretrained = count_parameters(stored)
         costs.append(
             {
-                "checkpoint": contender.name,
-                "classifier": contender.manifest.config.classifier,
+                "checkpoint": checkpoint.name,
+                "classifier": checkpoint.manifest.config.classifier,
                 "parameters": parameters,
                 "pretrained_parameters": pretrained,
                 "flops_per_product": count_flops(stored),
                 "products_per_second": round(speed, 1),
-                "checkpoint_bytes": measure_size(contender.manifest.folder),
+                "checkpoint_bytes": measure_size(checkpoint.manifest.folder),
             }
         )
     return costs
 
 
 def count_parameters(classifier: Classifier) -> tuple[int, int]:
-    """Return all parameters, and how many of them started from published weights."""
+    """Count all parameters, and those that started from published weights."""
     pretrained = {p for module in classifier.pretrained() for p in module.parameters()}
     total = sum(parameter.numel() for parameter in classifier.parameters())
     return total, sum(parameter.numel() for parameter in pretrained)
 
 
 def count_flops(classifier: Classifier) -> int:
-    """Return the operations that one more product in a batch takes, picture and full-length text.
+    """Count the operations that one more product in a batch takes.
 
-    A multiplication with its addition counts as two. Counted are convolutions, matrix products and
-    attention; norms, activations, pooling and look-ups are not, nor what is done once a batch, as
-    for the prompts of `clip_zero_shot`.
+    The product has a picture and a text of full length. A multiplication with its addition counts
+    as two. Convolutions, matrix products and attention count; norms, activations, pooling,
+    look-ups, and work done once a batch do not.
     """
     one, two = (_count_batch_flops(classifier, products) for products in (1, 2))
     return two - one
@@ -374,10 +380,10 @@ def _count_batch_flops(classifier: Classifier, products: int) -> int:
 def measure_speeds(
     runs: Sequence[tuple[Classifier, ModelInputs]], device: torch.device
 ) -> list[float]:
-    """Return the products a second of each classifier's forward pass, its median repetition.
+    """Return the products a second of each forward pass, by its median repetition.
 
-    What is timed are copies, made quick as the job makes its own classifier. They take turns, so
-    that whatever else the machine does slows all of them alike.
+    Copies are timed, fused as the job fuses its classifier. They take turns, so that other work of
+    the machine slows all of them alike.
     """
     on_device = [(Forward(copy.deepcopy(one), device), inputs.to(device)) for one, inputs in runs]
     seconds: list[list[float]] = [[] for _ in runs]
@@ -394,7 +400,7 @@ def measure_speeds(
 
 
 def describe_machine(device: torch.device) -> str:
-    """Return the device, the threads and the number format that a speed was measured with."""
+    """Describe device, threads and number format of a speed measurement."""
     number_format = str(choose_dtype(device)).removeprefix("torch.")
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, {number_format}"
@@ -405,5 +411,5 @@ def describe_machine(device: torch.device) -> str:
 
 
 def measure_size(checkpoint: Path) -> int:
-    """Return the bytes of the checkpoint's files."""
+    """Return the total size of the checkpoint's files in bytes."""
     return sum(file.stat().st_size for file in checkpoint.iterdir() if file.is_file())

@@ -1,4 +1,4 @@
-"""Where the answers to one product come from, as numbers.
+"""Explanation of the answers to one product, as numbers.
 
 Answers and pixels are the engine's own, so they are those of the job.
 """
@@ -32,9 +32,9 @@ PatchMap = Float[np.ndarray, "G G"]
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word of a text: `tokens` are all its tokens' positions, `spans` its places in the text.
+    """A word of a text, with the positions of its tokens and its places in the text.
 
-    A word that stands in the text twice is one word with two places.
+    A word that stands in the text twice is one word with two spans.
     """
 
     text: str
@@ -43,9 +43,9 @@ class Word:
 
 
 def read_words(tokenizer: Tokenizer, text: str) -> list[Word]:
-    """Return the words of a text that the classifier reads, lower-cased and in order.
+    """Return the words that the classifier reads of a text, lower-cased and in order.
 
-    Punctuation is left out, and so is what lies behind the tokens that the tokenizer keeps.
+    Punctuation is left out, and so is text behind the last token of the tokenizer.
     """
     encoded = tokenizer.encode(text)
     places: dict[str, list[tuple[int, int]]] = {}
@@ -68,7 +68,7 @@ def read_words(tokenizer: Tokenizer, text: str) -> list[Word]:
 
 
 def without(word: Word, text: str) -> str:
-    """Return the text with every place of the word left out."""
+    """Return the text without the word."""
     for start, end in reversed(word.spans):
         text = text[:start] + text[end:]
     return " ".join(text.split())
@@ -76,11 +76,10 @@ def without(word: Word, text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ReadWord:
-    """A word of the product's text and what it did.
+    """A word of the product's text and its effect.
 
-    `patches` is its attention over the picture's patches and sums to 1; None without a picture.
-    `adds` is, per attribute, the confidence in the answer less what is left of it when the word is
-    taken out of the text, in [-1, 1].
+    `patches` is the word's attention over the patches of the picture and sums to 1; None without a
+    picture. `adds` is, by attribute, how much the confidence falls without the word, in [-1, 1].
     """
 
     text: str
@@ -89,18 +88,18 @@ class ReadWord:
 
     @property
     def effect(self) -> tuple[str, float]:
-        """The attribute that the word moved most, and by how much."""
+        """The attribute that the word moves most, and its change."""
         return max(self.adds.items(), key=lambda added: abs(added[1]))
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One product's answers and where they come from.
+    """The answers to one product and where they come from.
 
-    `words` are those that moved an answer most, the strongest first. `whole_image` and
-    `whole_text` are where I'_CLS and T'_CLS look, of which the answers are made; None where their
-    modality or the picture is missing. `thresholds` are the confidences below which an attribute
-    is abstained on for `target_precision`; inf means always.
+    `words` moved an answer most, the strongest first. `whole_image` and `whole_text` are the
+    attention of I'_CLS and T'_CLS, of which answers are made; None where their modality or the
+    picture is missing. `thresholds` are the confidences below which the answer to an attribute is
+    abstained on for `target_precision`; inf means always.
     """
 
     product: Product
@@ -115,18 +114,18 @@ class Explanation:
 
 
 def explain(engine: Engine, product: Product, most_words: int) -> Explanation:
-    """Return where the answers to a product come from, with its `most_words` strongest words.
+    """Explain the answers to a product, with its `most_words` strongest words.
 
     Raises:
         ConfigError: neither picture nor text of the product can be read.
-        CheckpointError: the classifier has no attention over the joint sequence, or its image
-            tower no grid of patches.
+        CheckpointError: the classifier lacks attention over the joint sequence, or its image tower
+            lacks a grid of patches.
     """
     prepared = engine.prepare(product)
     if prepared.modalities is None:
         raise ConfigError(
-            f"product '{product.product_id}' cannot be explained: it has no text, and its picture "
-            f"is {prepared.status} ({prepared.error})"
+            f"product '{product.product_id}' cannot be explained: found an empty text and a "
+            f"picture that is {prepared.status} ({prepared.error}), expected one of the two"
         )
     attention = _Attention(engine, prepared)
     words = read_words(engine.encode_texts.tokenizer, prepared.text) if prepared.text else []
@@ -152,7 +151,7 @@ def explain(engine: Engine, product: Product, most_words: int) -> Explanation:
 
 
 class _Attention:
-    """The joint sequence's attention of one product, and where in the sequence things lie."""
+    """The attention of one product over its joint sequence, by place."""
 
     def __init__(self, engine: Engine, prepared: Prepared) -> None:
         inputs = engine.build_inputs([prepared]).to(engine.classifier.device)
@@ -160,8 +159,8 @@ class _Attention:
         grid = engine.classifier.image_tower.grid
         if not grid:
             raise CheckpointError(
-                f"the image tower of '{engine.spec.model_version}' has no grid of patches to draw "
-                "an attention over; wanted: one that says its grid"
+                f"'{engine.spec.model_version}' cannot be explained: found an image tower without "
+                "a grid of patches, expected one with a grid"
             )
         self._grid = grid
         self._has_image = prepared.pixels is not None
@@ -171,7 +170,7 @@ class _Attention:
         self.image_cls = text.embeds.shape[1]
 
     def over_patches(self, tokens: Sequence[int]) -> PatchMap | None:
-        """Return where some tokens look on average; sums to 1."""
+        """Return the mean attention of tokens over the patches; it sums to 1."""
         if not self._has_image:
             return None
         first = self.image_cls + 1
@@ -182,14 +181,14 @@ class _Attention:
 def _leave_out_each(
     engine: Engine, prepared: Prepared, words: Sequence[Word]
 ) -> list[dict[str, float]]:
-    """Return for each word and attribute what the word adds to the confidence in the answer."""
+    """Return by word and attribute what the word adds to the confidence."""
     if not words:
         return []
     batch = [prepared, *(replace(prepared, text=without(word, prepared.text)) for word in words)]
     inputs = engine.build_inputs(batch).to(engine.classifier.device)
     with torch.inference_mode():
         output = engine.classifier(inputs)
-    # A word that was all there is leaves nothing, and the classifier says NaN of it.
+    # Without its only word a text is empty, and the classifier's scores are NaN.
     modalities = [one.modalities or Modalities.TEXT for one in batch]
     adds: list[dict[str, float]] = [{} for _ in words]
     named = engine.answerer.find_named([(one.text, None) for one in batch])
@@ -201,20 +200,20 @@ def _leave_out_each(
 
 
 def joint_attention(classifier: Classifier, inputs: ModelInputs) -> Float[Tensor, "B N N"]:
-    """Return how much each token of the joint sequence draws on each other one.
+    """Return the attention of each token of the joint sequence over all tokens.
 
     Attention rollout (Abnar and Zuidema, arXiv 2005.00928): heads are averaged, half of every
     layer is the residual path, and the layers are multiplied. A row sums to 1.
 
     Raises:
-        CheckpointError: the classifier has no attention over the joint sequence.
+        CheckpointError: the classifier lacks attention over the joint sequence.
     """
     sequence_wise = getattr(classifier, "sequence_wise", None)
     if not isinstance(sequence_wise, SequenceWiseAttention):
         raise CheckpointError(
-            f"'{classifier.config.name}' ({classifier.config.classifier}) has no attention "
-            "over text and image together, which is what the picture shows; wanted: a cma_clip "
-            "checkpoint with sequence_wise"
+            f"'{classifier.config.name}' cannot be explained: found {classifier.config.classifier} "
+            "without attention over text and image together, expected a cma_clip checkpoint with "
+            "sequence_wise"
         )
     weights: list[Tensor] = []
     transformer = sequence_wise.transformer
@@ -230,7 +229,7 @@ def joint_attention(classifier: Classifier, inputs: ModelInputs) -> Float[Tensor
 
 @contextmanager
 def _recording(transformer: nn.TransformerEncoder, weights: list[Tensor]) -> Iterator[None]:
-    """Append each layer's attention, averaged over the heads, while the context is open."""
+    """Append the attention of each layer, averaged over its heads, to `weights`."""
 
     def ask(module: nn.Module, args: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         return args, given | {"need_weights": True}

@@ -159,7 +159,7 @@ def _draw_maps(sheet: Sheet, explanation: Explanation, pixels: np.ndarray) -> No
 
 
 def _draw_words_alone(sheet: Sheet, words: Sequence[ReadWord]) -> None:
-    """Bars instead of maps: a text without a picture looks at none."""
+    """Draw the effect of each word as a bar, for products without a picture."""
     largest = max((abs(word.effect[1]) for word in words), default=0) or 1
     for row, word in enumerate(words):
         part = sheet.place(_RIGHT, _HEAD + 0.45 * row, _WIDTH - _MARGIN - _RIGHT, 0.4)
@@ -191,7 +191,7 @@ def _draw_foot(sheet: Sheet, explanation: Explanation) -> None:
 
 
 def _describe(word: ReadWord) -> tuple[str, str]:
-    """Return what a word did, and in which color to say so."""
+    """Return the effect of a word as text, and the color of the text."""
     attribute, added = word.effect
     if abs(added) < _NOTHING:
         return "changes nothing", _FAINT
@@ -200,7 +200,7 @@ def _describe(word: ReadWord) -> tuple[str, str]:
 
 
 def _heat_over(gray: np.ndarray, patches: PatchMap) -> np.ndarray:
-    """Return the gray picture under the patches' heat, smoothed, as (S, S, 3) in [0, 1]."""
+    """Return the gray picture under smoothed heat, (S, S, 3) in [0, 1]."""
     smooth = Image.fromarray(patches.astype(np.float32)).resize(
         gray.shape, Image.Resampling.BICUBIC
     )

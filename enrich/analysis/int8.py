@@ -1,4 +1,4 @@
-"""A checkpoint in int8: its answers beside those in floating point, and its export.
+"""Export of a checkpoint to int8, where its answers stay.
 
 `enrich.classifiers.eight_bits` computes in int8.
 """
@@ -29,19 +29,19 @@ from enrich.spec import default_spec
 from enrich.training.thresholds import bound_precision
 from enrich.unreadable import describe_failures
 
-# Eight bits are for CPUs: on a GPU such a checkpoint computes with its weights as they are stored.
+# int8 is for CPUs: on a GPU such a checkpoint computes with its weights as they are stored.
 _DEVICE = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
 class LabelAgreement:
-    """How many of the answers to one attribute are the same before and after.
+    """Agreement of the answers to one attribute before and after.
 
     Attributes:
-        same: products for which the tables show the same: a label, or NULL for an abstention.
-        same_best: products with the same best label, whether it is shown or abstained on. Where a
-            classifier abstains on everything, `same` alone would call any two classifiers alike.
-        mean_move, largest_move: by how much confidences differ, in [0, 1].
+        same: products with the same published value, a label or NULL.
+        same_best: products with the same best label, published or not. Without this, a classifier
+            that always abstains would agree with every other classifier.
+        mean_move, largest_move: differences of the confidences, in [0, 1].
     """
 
     products: int
@@ -52,19 +52,19 @@ class LabelAgreement:
 
     @property
     def at_least(self) -> float:
-        """The share that surely stays: in nine of ten samples the true share lies above it.
+        """The lower bound of the share that stays, exceeded in nine of ten samples.
 
-        Of the shares of `same` and `same_best` the smaller one counts.
+        The smaller of `same` and `same_best` counts.
         """
         return bound_precision(min(self.same, self.same_best), self.products)
 
 
 @dataclass(frozen=True, slots=True)
-class EightBitComparison:
-    """Both checkpoints on the same products: agreement by attribute, and CPU time a product.
+class Int8Comparison:
+    """Agreement by attribute and CPU time a product, on the same products.
 
     Attributes:
-        with_image: how many products' answers rest on their image, alone or with the text.
+        with_image: products whose answers rest on their image, alone or with the text.
     """
 
     attributes: dict[str, LabelAgreement]
@@ -74,34 +74,34 @@ class EightBitComparison:
 
     @property
     def speedup(self) -> float:
-        """How many times as many products a second; above 1 where eight bits are faster."""
+        """The ratio of products a second; above 1 where int8 is faster."""
         return self.cpu_ms_before / self.cpu_ms_after
 
 
-def compare_in_eight_bits(
+def compare_with_int8(
     manifest: Manifest, image_root: str, products: Sequence[Product]
-) -> EightBitComparison:
-    """Answer the products twice: as the checkpoint does, and with its linear layers in eight bits.
+) -> Int8Comparison:
+    """Answer the products as the checkpoint does, and with its linear layers in int8.
 
     Returns:
-        What became of the products that both could read in the same modalities.
+        The comparison over products that both could read in the same modalities.
 
     Raises:
-        ConfigError: there are no products, none of them can be read, or none of the images that
-            they name: of texts alone nothing is learnt about an image tower.
-        CheckpointError: this machine cannot compute in eight bits.
+        ConfigError: there are 0 products, 0 readable products, or 0 readable images where images
+            are named: texts alone tell nothing about an image tower.
+        CheckpointError: this machine cannot compute in int8.
     """
     if not products:
-        raise ConfigError("there are no products to compare answers of: give another --catalog")
+        raise ConfigError("--catalog is empty: found 0 products, expected 1 or more")
     spec = default_spec(manifest, image_root)
-    in_eight_bits = replace(manifest, config=manifest.config.model_copy(update={"int8": True}))
-    engines = [Engine(spec, variant, _DEVICE) for variant in (manifest, in_eight_bits)]
+    in_int8 = replace(manifest, config=manifest.config.model_copy(update={"int8": True}))
+    engines = [Engine(spec, variant, _DEVICE) for variant in (manifest, in_int8)]
     (before, cpu_ms_before), (after, cpu_ms_after) = _answer_in_turn(engines, products)
     alike = _choose_read_alike(before, after)
     pairs = [
         pair for old, new in alike for pair in zip(old.predictions, new.predictions, strict=True)
     ]
-    return EightBitComparison(
+    return Int8Comparison(
         {a: _agree([pair for pair in pairs if pair[0].attribute == a]) for a in spec.attributes},
         sum(old.modalities is not Modalities.TEXT for old, _ in alike),
         cpu_ms_before,
@@ -112,10 +112,10 @@ def compare_in_eight_bits(
 def _answer_in_turn(
     engines: Sequence[Engine], products: Sequence[Product]
 ) -> list[tuple[list[EnrichedProduct], float]]:
-    """Return each engine's answers, and the CPU time in milliseconds that a product takes it.
+    """Return the answers of each engine, and its CPU time a product in milliseconds.
 
-    In turns of a window, as fewer would make smaller batches than a job's; each engine goes first
-    every other time, so that neither alone pays for what else the machine does.
+    The engines take turns of a window, as a job batches it. Each engine goes first every other
+    time, so that both pay alike for other work of the machine.
     """
     turn = engines[0].window_size
     # Before time is taken: in its first pass a layer looks for its fastest way to compute.
@@ -125,7 +125,7 @@ def _answer_in_turn(
     seconds = [0.0 for _ in engines]
     order = list(range(len(engines)))
     turns = range(0, len(products), turn)
-    for start in watch(turns, "as it is and in eight bits", len(turns)):
+    for start in watch(turns, "floating point and int8", len(turns)):
         for which in order:
             begin = time.process_time()
             answers[which] += engines[which].enrich(products[start : start + turn])
@@ -141,7 +141,7 @@ def _choose_read_alike(
     """Return both answers to the products that were read in the same modalities.
 
     Raises:
-        ConfigError: there are none, or none of the images that are named could be read.
+        ConfigError: there are 0 such products, or 0 of the named images could be read.
     """
     if warning := describe_failures([_image_problem(one) for one in before]):
         say(warning)
@@ -153,8 +153,8 @@ def _choose_read_alike(
     ]
     if not alike:
         raise ConfigError(
-            f"none of the {len(before)} products can be read, so nothing can be compared: look "
-            "at --image-root"
+            f"products cannot be compared: found 0 of {len(before)} readable, expected 1 or more. "
+            "Check --image-root."
         )
     return alike
 
@@ -180,7 +180,7 @@ def _shown(prediction: Prediction) -> str | None:
     return None if prediction.abstained else prediction.label
 
 
-def format_report(comparison: EightBitComparison) -> str:
+def format_report(comparison: Int8Comparison) -> str:
     """Return the comparison as Markdown."""
     rows = [
         [
@@ -204,15 +204,15 @@ def format_report(comparison: EightBitComparison) -> str:
         "at most",
     )
     return (
-        f"{to_markdown(Table('The same products, before and in eight bits', columns, [rows]))}\n"
+        f"{to_markdown(Table('The same products, before and in int8', columns, [rows]))}\n"
         f"{comparison.with_image:,} of the products were answered with their image.\n"
         f"A product takes {comparison.cpu_ms_before:.1f} ms of a core before and "
-        f"{comparison.cpu_ms_after:.1f} in eight bits, reading and decoding included: "
+        f"{comparison.cpu_ms_after:.1f} in int8, reading and decoding included: "
         f"{comparison.speedup:.2f} times as fast.\n"
     )
 
 
-def summarise(comparison: EightBitComparison) -> dict[str, Any]:
+def summarise(comparison: Int8Comparison) -> dict[str, Any]:
     """Return the comparison as plain values."""
     return {
         "with_image": comparison.with_image,
@@ -233,40 +233,37 @@ def summarise(comparison: EightBitComparison) -> dict[str, Any]:
     }
 
 
-def refuse_other_answers(comparison: EightBitComparison, least: float) -> None:
-    """Refuse a checkpoint that answers otherwise in eight bits.
+def refuse_other_answers(comparison: Int8Comparison, least: float) -> None:
+    """Refuse a checkpoint that answers otherwise in int8.
 
     Args:
-        comparison: what becomes of a sample of answers.
-        least: the share of them, in [0, 1], that must surely stay for each attribute.
+        comparison: agreement on a sample of products.
+        least: the share of answers, in [0, 1], that must stay for each attribute.
 
     Raises:
-        ExportRefused: fewer stay, or the products are too few to tell.
+        ExportRefused: fewer answers stay, or the products are too few to tell.
     """
     short = [
-        f"{attribute} stays in {min(answers.same, answers.same_best):,} of {answers.products:,}, "
-        f"which is surely {answers.at_least:.3f}"
+        f"found {attribute} unchanged in {min(answers.same, answers.same_best):,} of "
+        f"{answers.products:,} products (lower bound {answers.at_least:.3f})"
         for attribute, answers in comparison.attributes.items()
         if answers.at_least < least
     ]
     if short:
         raise ExportRefused(
-            f"nothing is written, because answers may change: {'; '.join(short)}. Wanted: "
-            f"{least:g}. Give a larger --sample if it is a matter of too few, else use the "
-            "checkpoint as it is"
+            f"int8 may change answers: {'; '.join(short)}, expected {least:g}. Give a larger "
+            "--sample if the products are too few, else use the checkpoint as it is."
         )
 
 
-def write_exported(
-    manifest: Manifest, name: str, comparison: EightBitComparison, output: Path
-) -> None:
-    """Write the checkpoint's folder, with the comparison in its metrics and on its card."""
+def write_exported(manifest: Manifest, name: str, comparison: Int8Comparison, output: Path) -> None:
+    """Write the checkpoint, with the comparison in its metrics and on its card."""
     config = manifest.config.model_copy(update={"name": name, "int8": True})
     with derived_checkpoint(manifest, config, output) as partial:
         write_metrics(partial, read_metrics(partial) | {"int8": summarise(comparison)})
         add_to_card(
             partial,
-            f"## In eight bits\n\nThe linear layers of {escape(manifest.config.name)}, content "
-            f"{manifest.digests.model}, compute in eight bits here. The figures above are those of "
-            f"the checkpoint before.\n\n{format_report(comparison)}",
+            f"## int8\n\nThe linear layers of {escape(manifest.config.name)}, content "
+            f"{manifest.digests.model}, compute in int8 here. The figures above are those of the "
+            f"checkpoint before.\n\n{format_report(comparison)}",
         )

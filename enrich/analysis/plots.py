@@ -67,13 +67,13 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-# A title and a legend need some width, whatever is drawn.
+# A title and a legend need some width.
 _LEAST_IN, _LEGEND_IN = 6.2, 2.0
 
 
 @contextmanager
 def new_figure(file: Path, title: str, width: float, height: float) -> Iterator[Figure]:
-    """Give an empty figure of that size in inches and writes it as PNG when it is drawn."""
+    """Yield an empty figure, sizes in inches, and write it as PNG afterwards."""
     with matplotlib.rc_context(_STYLE), plain_text():
         figure = Figure((max(width, _LEAST_IN), height), dpi=150, layout="constrained")
         figure.suptitle(title, x=0.01, ha="left", fontsize=10)
@@ -83,7 +83,7 @@ def new_figure(file: Path, title: str, width: float, height: float) -> Iterator[
 
 
 def add_condition_legend(figure: Figure, *, markers: bool) -> None:
-    """Name the conditions' colors below the plot, in as many lines as its width needs."""
+    """Name the colors of the conditions below the plot."""
     handles = [
         Line2D([], [], color=COLORS[c], marker=MARKERS[c] if markers else "", label=c.value)
         for c in Condition
@@ -93,16 +93,13 @@ def add_condition_legend(figure: Figure, *, markers: bool) -> None:
 
 
 def file_name(name: str) -> str:
-    """Return the name as a file or folder may be called anywhere."""
+    """Return the name as a file or folder may be called on any system."""
     return re.sub(r'[\s/\\:*?"<>|,]+', "-", unicodedata.normalize("NFC", name))
 
 
 def draw_overview(figures: Sequence[Mapping[str, Any]], file: Path) -> None:
-    """Draw accuracy and interval, a row a checkpoint, a panel a shop and attribute.
-
-    `figures` are the records of a comparison.
-    """
-    subjects = list(dict.fromkeys((r["shop"], r["attribute"]) for r in figures))
+    """Draw accuracy with interval: a row a checkpoint, a panel a source and attribute."""
+    subjects = list(dict.fromkeys((r["source"], r["attribute"]) for r in figures))
     checkpoints = list(dict.fromkeys(r["checkpoint"] for r in figures))
     columns = min(_COLUMNS, len(subjects))
     rows = math.ceil(len(subjects) / columns)
@@ -114,10 +111,10 @@ def draw_overview(figures: Sequence[Mapping[str, Any]], file: Path) -> None:
     with new_figure(file, title, 2 + 2.9 * columns, height) as figure:
         add_condition_legend(figure, markers=True)
         panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flatten()
-        for axes, (shop, attribute) in zip(panels, subjects, strict=False):
-            where = {"shop": shop, "attribute": attribute}
+        for axes, (source, attribute) in zip(panels, subjects, strict=False):
+            where = {"source": source, "attribute": attribute}
             _draw_panel(axes, [r for r in figures if where.items() <= r.items()], checkpoints)
-            axes.set_title(textwrap.fill(f"{attribute}, {shop}", _TITLE_WIDTH))
+            axes.set_title(textwrap.fill(f"{attribute}, {source}", _TITLE_WIDTH))
         for axes in panels[len(subjects) :]:
             axes.set_visible(False)
         panels[0].set_yticks(range(len(checkpoints)), checkpoints)
@@ -145,13 +142,13 @@ def _draw_panel(
 def draw_checkpoint(
     answered: ByCondition, labels: Mapping[str, tuple[str, ...]], title: str, folder: Path
 ) -> None:
-    """Write the plots as PNG into `folder`, in the place of those of an earlier comparison.
+    """Write the plots of a checkpoint into `folder`, replacing earlier PNG files.
 
     Args:
-        answered: Every condition's answers on every attribute that has labelled rows.
-        labels: Each attribute's labels, in the order of the probabilities.
-        title: Which checkpoint on which shop.
-        folder: Made if it is not there.
+        answered: answers by condition and attribute, for attributes with labelled rows.
+        labels: labels of each attribute, in the order of the probabilities.
+        title: names of checkpoint and source.
+        folder: created if missing.
     """
     as_is = answered[Condition.AS_IS]
     for earlier in folder.glob("*.png"):
@@ -192,9 +189,9 @@ def draw_reliability(as_is: Mapping[str, CalibratedAnswers], title: str, file: P
 def _draw_bins(
     axes: Axes, probs: torch.Tensor, targets: torch.Tensor, color: str, label: str
 ) -> float:
-    """Draw accuracy over confidence, a dot's area being its share of rows; returns the ECE.
+    """Draw accuracy over confidence, and return the ECE.
 
-    A dot has the next BINS-th of the rows, sorted by confidence: every row is in one.
+    Rows are sorted by confidence and cut into BINS dots. The area of a dot is its share of rows.
     """
     confidence, best = probs.max(1)
     is_right = best == targets
@@ -213,7 +210,7 @@ def _draw_bins(
 
 
 def draw_precision_recall(answered: ByCondition, title: str, file: Path) -> None:
-    """Draw precision over recall, the share of products answered correctly; thresholds marked."""
+    """Draw precision over recall of the surest answers, with thresholds."""
     attributes = list(answered[Condition.AS_IS])
     title = (
         "Precision and recall of the surest answers (thresholds for 90 %: ○, for 95 %: □)\n"
@@ -260,9 +257,9 @@ def _draw_precision_recall(axes: Axes, answers: CalibratedAnswers, color: str) -
 def draw_confusion(
     answers: CalibratedAnswers, labels: tuple[str, ...], title: str, file: Path
 ) -> None:
-    """Draw what the products of each label are answered as, in percent of that label.
+    """Draw how the products of each label are answered, in percent of that label.
 
-    Of many labels the most frequent ones, and the title says so; one more column has the rest.
+    At most 60 labels are drawn, the most frequent; one more column has the rest.
     """
     counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
     np.add.at(counts, (answers.of.targets.numpy(), answers.probs.argmax(1).numpy()), 1)
@@ -296,7 +293,7 @@ def draw_confusion(
 
 
 def draw_modality_weights(answered: ByCondition, title: str, file: Path) -> None:
-    """Draw how much of the answers comes from the picture, for each condition and attribute."""
+    """Draw the weight of the picture by condition and attribute."""
     attributes = list(answered[Condition.AS_IS])
     title = f"Weight of the picture: mean, middle half and middle 90 % of products\n{title}"
     with new_figure(file, title, 1.2 + _PANEL_IN * len(attributes), 2.9) as figure:

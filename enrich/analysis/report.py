@@ -27,7 +27,7 @@ NOTE = (
     "are, where no condition is named. R@90P is the share of all labelled products answered "
     "correctly above the lowest threshold of 90 % precision on these very products."
 )
-# Of the first shop; of the others there is room for the accuracy alone, and for so many of them.
+# Of the first source. The others have a column of accuracy each, as far as there is room.
 _SHOWN = (
     (Condition.AS_IS, "accuracy"),
     (Condition.AS_IS, "macro_f1"),
@@ -36,7 +36,7 @@ _SHOWN = (
     (Condition.NO_TEXT, "accuracy"),
     (Condition.OTHER_TEXT, "accuracy"),
 )
-_MOST_OTHER_SHOPS = 3
+_MOST_OTHER_SOURCES = 3
 
 NOTES = (
     "Intervals are 95 %, by bootstrap over groups of near-identical products: of accuracy, "
@@ -51,8 +51,8 @@ NOTES = (
     "Labels that a checkpoint does not know are left out of its figures: rows says how many "
     "remain. The overview's means are over the attributes that all answer with the same labels.",
     "ECE is before and after calibration. Image weight is the mean share of the picture. CMA-CLIP "
-    "alone has a trust that is fitted to validation groups after training, and so in either ECE, "
-    "unless it was trained with fit_trust: false.",
+    "alone has a modality bias that is fitted to validation groups after training, and is in both "
+    "ECEs, unless it was trained with fit_modality_bias: false.",
     "A star marks a difference whose interval leaves out zero. Each row was trained once: what "
     "another seed would change is in no interval.",
     "FLOPs are of one product with a picture and a text of the full length: convolutions, matrix "
@@ -61,7 +61,7 @@ NOTES = (
 
 
 def write_report(comparison: Comparison, folder: Path) -> None:
-    """Write `comparison.json` and `comparison.md`, which links to the plots that are there."""
+    """Write `comparison.json` and `comparison.md`, with links to the plots."""
     folder.mkdir(parents=True, exist_ok=True)
     content = json.dumps(asdict(comparison), indent=2, allow_nan=False)
     (folder / "comparison.json").write_text(content + "\n")
@@ -82,20 +82,22 @@ def write_report(comparison: Comparison, folder: Path) -> None:
 
 
 def _link_plots(comparison: Comparison, folder: Path) -> list[str]:
-    """Return an item of a list for each checkpoint and shop."""
+    """Return a Markdown list item for each checkpoint and source."""
     items = []
-    for checkpoint, shop in dict.fromkeys((r["checkpoint"], r["shop"]) for r in comparison.figures):
-        plots = folder / "plots" / file_name(checkpoint) / file_name(shop)
+    for checkpoint, source in dict.fromkeys(
+        (r["checkpoint"], r["source"]) for r in comparison.figures
+    ):
+        plots = folder / "plots" / file_name(checkpoint) / file_name(source)
         links = ", ".join(
             f"[{escape(plot.stem)}]({quote(plot.relative_to(folder).as_posix())})"
             for plot in sorted(plots.glob("*.png"))
         )
-        items.append(f"- {escape(checkpoint)} on {escape(shop)}: {links}")
+        items.append(f"- {escape(checkpoint)} on {escape(source)}: {links}")
     return items
 
 
 def print_report(comparison: Comparison) -> None:
-    """Print the summary to standard output, as wide as it is: no cell is broken."""
+    """Print the summary to standard output, without wrapping its cells."""
     console = Console(width=_WIDEST)
     console.print(_as_rich(build_summary(comparison)))
     notes = [*tell_fitted(comparison), NOTE, f"Speed: {comparison.machine}."]
@@ -117,11 +119,11 @@ def _as_rich(table: Table) -> RichTable:
 
 
 def build_summary(comparison: Comparison) -> Table:
-    """Return each checkpoint's size and speed, and what its answers are worth in the shops."""
+    """Return a table of size, speed and mean figures, one row a checkpoint."""
     figures = select_alike(comparison)
-    first, *others = dict.fromkeys(record["shop"] for record in comparison.figures)
+    first, *others = dict.fromkeys(record["source"] for record in comparison.figures)
     columns = [(first, *shown) for shown in _SHOWN]
-    columns += [(shop, *_SHOWN[0]) for shop in others[:_MOST_OTHER_SHOPS]]
+    columns += [(source, *_SHOWN[0]) for source in others[:_MOST_OTHER_SOURCES]]
     rows = [
         [
             cost["checkpoint"],
@@ -136,23 +138,23 @@ def build_summary(comparison: Comparison) -> Table:
     return Table(title, ("checkpoint", "parameters", "products/s", *headings), [rows])
 
 
-def _heading(first: str, shop: str, condition: Condition, figure: str) -> str:
-    of_shop = "" if shop == first else f"{shop}: "
+def _heading(first: str, source: str, condition: Condition, figure: str) -> str:
+    of_source = "" if source == first else f"{source}: "
     of_condition = "" if condition is Condition.AS_IS else f"{condition.value}: "
-    return of_shop + of_condition + HEADINGS[figure]
+    return of_source + of_condition + HEADINGS[figure]
 
 
 def average(
-    figures: Iterable[Record], checkpoint: str, shop: str, condition: Condition, figure: str
+    figures: Iterable[Record], checkpoint: str, source: str, condition: Condition, figure: str
 ) -> str:
-    """Return the mean of one figure over attributes as a cell; empty where there is none."""
-    where = {"checkpoint": checkpoint, "shop": shop, "condition": condition.value}
+    """Return the mean of a figure over attributes as a cell, empty without a record."""
+    where = {"checkpoint": checkpoint, "source": source, "condition": condition.value}
     found = [record[figure] for record in figures if where.items() <= record.items()]
     return format_figure(fmean(found) if found else None)
 
 
 def select_alike(comparison: Comparison) -> list[Record]:
-    """Return the figures of attributes that every checkpoint answers with the first's labels."""
+    """Return the figures of attributes with the same labels in all checkpoints."""
     first, *others = [cost["checkpoint"] for cost in comparison.costs]
     alike = {r["attribute"] for r in comparison.figures if r["checkpoint"] == first}
     for other in others:
@@ -161,18 +163,18 @@ def select_alike(comparison: Comparison) -> list[Record]:
 
 
 def tell_fitted(comparison: Comparison) -> list[str]:
-    """Return a note on each checkpoint that may have seen labels that it is measured by."""
+    """Return a note on each checkpoint that was fitted to labels of a source."""
     return [
-        f"{checkpoint} was fitted to labelled products of {' and '.join(shops)}, test groups or "
+        f"{checkpoint} was fitted to labelled products of {' and '.join(sources)}, test groups or "
         "not: figures on those products flatter it."
-        for checkpoint, shops in comparison.fitted_to.items()
+        for checkpoint, sources in comparison.fitted_to.items()
     ]
 
 
 def build_tables(comparison: Comparison) -> list[Table]:
-    """Return the overview, the figures of each shop and attribute, and the differences."""
-    figures = _by_shop_and_attribute(comparison.figures)
-    differences = _by_shop_and_attribute(comparison.differences)
+    """Return the overview, the tables of figures, and those of differences."""
+    figures = _by_source_and_attribute(comparison.figures)
+    differences = _by_source_and_attribute(comparison.differences)
     return [
         _overview(comparison),
         *(
@@ -195,21 +197,21 @@ def build_tables(comparison: Comparison) -> list[Table]:
 
 
 def _overview(comparison: Comparison) -> Table:
-    """Return a row a checkpoint: its costs, and recall at 90 % precision under each condition."""
-    shown = list(dict.fromkeys((r["shop"], r["condition"]) for r in comparison.figures))
+    """Return costs, and recall at 90 % precision by condition, one row a checkpoint."""
+    shown = list(dict.fromkeys((r["source"], r["condition"]) for r in comparison.figures))
     figures = select_alike(comparison)
     rows = []
     for cost in comparison.costs:
         name = cost["checkpoint"]
         recalls = [
-            average(figures, name, shop, Condition(condition), "recall_at_90_precision")
-            for shop, condition in shown
+            average(figures, name, source, Condition(condition), "recall_at_90_precision")
+            for source, condition in shown
         ]
         rows.append([name, *_cost_cells(cost), *recalls])
     columns = ("checkpoint", "parameters", "pre-trained", "MFLOPs", "products/s", "MB")
     return Table(
         "Cost, and recall at 90 % precision as the mean over attributes",
-        (*columns, *(f"{shop}: {condition}" for shop, condition in shown)),
+        (*columns, *(f"{source}: {condition}" for source, condition in shown)),
         [rows],
     )
 
@@ -224,17 +226,17 @@ def _cost_cells(cost: Record) -> list[str]:
     ]
 
 
-def _by_shop_and_attribute(records: Sequence[Record]) -> dict[str, list[Record]]:
+def _by_source_and_attribute(records: Sequence[Record]) -> dict[str, list[Record]]:
     found: dict[str, list[Record]] = {}
     for record in records:
-        found.setdefault(f"{record['attribute']}, {record['shop']}", []).append(record)
+        found.setdefault(f"{record['attribute']}, {record['source']}", []).append(record)
     return found
 
 
 def _blocks(
     records: Sequence[Record], cells: Callable[[Record], list[str]]
 ) -> list[list[list[str]]]:
-    """Return a block a condition, with the checkpoints in the order given."""
+    """Return the rows in blocks, one a condition."""
     rows: dict[str, list[list[str]]] = {}
     for record in records:
         rows.setdefault(record["condition"], []).append([record["checkpoint"], *cells(record)])

@@ -31,22 +31,22 @@ _DARKEST_BACKDROP = 0.45
 _TINT = 0.1
 _PLAIN_WHITE = 244 / 255
 _BLURRED_SHARE = 0.25
-_BLURRED_PX = 72  # the height of many a shop's thumbnails
+_BLURRED_PX = 72  # the height of many thumbnails
 
 _WORD = re.compile(r"\w+")
-# Stands for a label word that is taken out; no text has this character.
+# Marks a removed label word; texts lack this character.
 _MARK = "\0"
 # Marks in a row and what joins them, as in "red, green and blue".
 _SEVERAL = rf"{_MARK}(?:\W+(?:and\W+)?{_MARK})*"
-# With the blanks on one side of them: those on the other side keep the words around apart.
+# With the blanks on one side; those on the other side keep the words around apart.
 _MARKED = re.compile(rf"\s+{_SEVERAL}(?!\w)|{_SEVERAL}\s*")
 
 
 def vary(pixels: UInt8[Tensor, "B 3 S S"], random: torch.Generator) -> UInt8[Tensor, "B 3 S S"]:
-    """Mirror, scales, turns and shifts each picture a little, and varies its light and sharpness.
+    """Vary position, light, sharpness and backdrop of each picture at random.
 
-    Some stand before another backdrop than plain white, as in shops that photograph so. What comes
-    into view from outside a picture is white, as the padding of `to_pixels` is.
+    A picture is mirrored, scaled, turned and shifted. Some pictures get another backdrop than plain
+    white. Pixels from outside a picture are white, as the padding of `to_pixels` is.
     """
     scaled = pixels.float() / 255
     elsewhere = torch.rand(len(pixels), generator=random) < _BACKDROP_SHARE
@@ -63,12 +63,12 @@ def vary(pixels: UInt8[Tensor, "B 3 S S"], random: torch.Generator) -> UInt8[Ten
 
 
 def _draw(count: int, most: float, random: torch.Generator) -> Float[Tensor, " B"]:
-    """Return `count` numbers between -`most` and `most`."""
+    """Draw `count` numbers between -`most` and `most`."""
     return (2 * torch.rand(count, generator=random) - 1) * most
 
 
 def _placements(count: int, random: torch.Generator) -> Float[Tensor, "B 2 3"]:
-    """Return where each output pixel is read from: affine maps of the square [-1, 1]."""
+    """Draw affine maps of the square [-1, 1], from output to input pixels."""
     scale = _draw(count, _SCALE, random).exp()
     stretch = _draw(count, _STRETCH, random).exp()
     turn = _draw(count, _TURN_RADIANS, random)
@@ -85,10 +85,10 @@ def _placements(count: int, random: torch.Generator) -> Float[Tensor, "B 2 3"]:
 def _backdrops(
     pixels: Float[Tensor, "B 3 S S"], random: torch.Generator
 ) -> Float[Tensor, "B 3 S S"]:
-    """Return what to multiply pictures by: a light backdrop where there is plain white, else 1."""
+    """Return factors for pictures: a light backdrop for plain white, else 1."""
     white = (pixels.amin(1) >= _PLAIN_WHITE).float()
-    # Backdrop is what is white all the way to an edge of the picture, along its row or its column.
-    # A white product is hardly ever that white, and hardly ever touches an edge.
+    # The backdrop is white all the way to an edge of the picture, along its row or its column. A
+    # white product is hardly ever that white, and hardly ever touches an edge.
     around = torch.stack(
         [
             line
@@ -96,7 +96,7 @@ def _backdrops(
             for line in (white.cumprod(axis), white.flip(axis).cumprod(axis).flip(axis))
         ]
     ).amax(0)
-    # The change from product to backdrop is soft in the picture, and stays so.
+    # The soft change from product to backdrop stays soft.
     around = F.avg_pool2d(around.unsqueeze(1), 3, stride=1, padding=1, count_include_pad=False)
     ends = torch.empty(2, len(pixels), 1, 1, 1).uniform_(_DARKEST_BACKDROP, 1, generator=random)
     tint = torch.empty(len(pixels), 3, 1, 1).uniform_(-_TINT, _TINT, generator=random)
@@ -111,9 +111,9 @@ def _blur(pixels: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
 
 
 class LabelWords:
-    """Finds the words that give a label away in a text, to take them out or to change them.
+    """Words that name labels in texts, to be removed or changed.
 
-    Labels are looked for as `build_text` would write them.
+    Texts are as `build_text` writes them.
     """
 
     def __init__(
@@ -149,18 +149,18 @@ class LabelWords:
         }
 
     def remove(self, text: str) -> str:
-        """Return the text without any label word of any attribute.
+        """Return the text without label words of any attribute.
 
-        No gap, comma or "and" is left where they were: a classifier trained on such texts could
-        tell them from texts of shops that never name a label.
+        Gaps, commas and "and" go with them. Else a classifier could tell these texts from texts of
+        sources that never name a label.
         """
         return _MARKED.sub("", self._pattern.sub(_MARK, text))
 
     def rename(self, text: str, attribute: str, label: int, to: int) -> str:
-        """Return the text with the name of the label `to` where it has words of `label`.
+        """Return the text with the name of label `to` in the place of words of `label`.
 
-        A word that is of another attribute as well is neither replaced nor put in: the product's
-        label of that attribute would be wrong then.
+        Words of several attributes are neither replaced nor put in, because the product's label of
+        the other attribute would become wrong.
         """
         name = self._names[attribute][to]
         own = self._own[attribute][label]
@@ -171,11 +171,11 @@ class LabelWords:
         )
 
     def find_others(self, text: str) -> list[str]:
-        """Return the text's words that are no label words, in order."""
+        """Return the words of the text other than label words, in order."""
         return [word for gap in self._pattern.split(text) for word in _WORD.findall(gap)]
 
     def change_others(self, text: str, change: Callable[[str], str]) -> str:
-        """Return the text with every word changed that is no label word."""
+        """Return the text with every word changed other than label words."""
         gaps, labels = self._pattern.split(text), self._pattern.findall(text)
         changed = [_WORD.sub(lambda found: change(found[0]), gap) for gap in gaps]
         return "".join(part for pair in zip_longest(changed, labels, fillvalue="") for part in pair)
@@ -188,9 +188,9 @@ def _words_of(label: str, known: Mapping[str, str]) -> list[str]:
 def swap(
     texts: list[str], groups: np.ndarray, chosen: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Replace chosen texts by texts of other groups; returns where.
+    """Replace chosen texts by texts of other groups in place; return the mask.
 
-    A row without a text gets none, and no row gets the text of one without.
+    A row without a text stays without one, and its empty text goes to no other row.
     """
     others = rng.permutation(len(texts))
     has_text = np.array([bool(text) for text in texts], dtype=bool)
@@ -204,12 +204,11 @@ def swap(
 def reword(
     texts: list[str], label_words: LabelWords, chosen: np.ndarray, rng: np.random.Generator
 ) -> None:
-    """Replace a share of the chosen texts' words, from none to all, by unknown ones.
+    """Replace words of chosen texts by unknown words in place, a random share of them.
 
-    An unknown word is a word of some text of the batch with its letters shuffled. Label words
-    stay, so the text is still right about its picture, like one of a shop that training does
-    not know. Else the classifier would learn that a text which sounds strange is another
-    product's.
+    An unknown word is a word of the batch with its letters shuffled. Label words stay, so the text
+    is still right about its picture, as texts of an unseen source are. Else the classifier would
+    learn that a text of unknown words is the text of another product.
     """
     if not chosen.any():
         return
@@ -232,11 +231,11 @@ def relabel(
     chosen: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Make the chosen texts name labels of other rows; returns the labels to learn.
+    """Make chosen texts name labels of other rows in place; return the labels to learn.
 
-    These are the ones that the text names now, else those of `targets`. Where a picture seems to
-    contradict its own text, it is more often the picture that is misread: a contradiction is no
-    sign that the text is another product's.
+    The labels to learn are those that a text names now, else those of `targets`. If a picture seems
+    to contradict its own text, the picture is more often misread: a contradiction does not show
+    that the text is another product's.
     """
     targets = targets.copy()
     wanted = rng.permutation(targets)
@@ -254,8 +253,8 @@ def relabel(
 def mask(text: str, label_words: LabelWords, *, is_alone: bool) -> str:
     """Return the text without label words.
 
-    A text of nothing else becomes empty. If it `is_alone`, without an image, it stays as it is:
-    nothing of the row would be left.
+    A text of label words only becomes empty, unless it `is_alone`, without an image: the row would
+    be empty then.
     """
     masked = label_words.remove(text)
     if masked.strip():

@@ -32,7 +32,7 @@ from enrich.training.pixel_cache import CachedImages, cache_pixels
 
 
 class Condition(StrEnum):
-    """What an evaluation takes away from its products. No row loses all that it has."""
+    """A change that an evaluation makes to its products; each keeps a modality."""
 
     AS_IS = "as is"
     NO_TEXT = "text removed"
@@ -42,7 +42,7 @@ class Condition(StrEnum):
 
 
 def shown_in_training(config: TrainingConfig) -> frozenset[Condition]:
-    """Return the conditions that a training shows; under others its classifier learns nothing."""
+    """Return the conditions that a training shows to its classifier."""
     if config.drop_text == 1:
         return frozenset({Condition.NO_TEXT})
     shown = {
@@ -57,11 +57,14 @@ def shown_in_training(config: TrainingConfig) -> frozenset[Condition]:
 
 @dataclass(frozen=True, slots=True)
 class Hiding:
-    """How likely each change is that training makes to a row, in [0, 1].
+    """Probabilities of the changes that training makes to a row, in [0, 1].
 
-    `text` and `image` hide one of the two, `label_words` takes these out of the text. `swap` puts
-    another product's text in the place of the row's own, `reword` unknown words in the place of
-    words, `relabel` another label's words in the place of those of the row's label.
+    Attributes:
+        text, image: hide one of the two.
+        label_words: take label words out of the text.
+        swap: replace the text by the text of another product.
+        reword: replace words by unknown words.
+        relabel: replace the words of a label by those of another label.
     """
 
     text: float
@@ -73,9 +76,9 @@ class Hiding:
 
     @classmethod
     def of(cls, config: TrainingConfig, loss: LossName) -> "Hiding":
-        """Return what a training hides in a phase of this loss."""
+        """Return the probabilities in a phase of this loss."""
         if loss == "contrastive":
-            # It compares pictures with their own texts, so both have to be there.
+            # This loss compares pictures with their own texts, so both must be there.
             return cls(text=0.0, image=0.0, label_words=config.mask_label_words)
         return cls(
             text=config.drop_text,
@@ -89,10 +92,10 @@ class Hiding:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A batch as training sees it; `own_text` is False where the text is another product's.
+    """A batch with random changes.
 
-    `targets` are the labels to learn from text and picture together: those that a relabelled text
-    names now, else the row's own.
+    `own_text` is False for texts of another product. `targets` are the labels to learn from text
+    and picture together, those of a relabelled text included.
     """
 
     inputs: ModelInputs
@@ -101,7 +104,7 @@ class Drawn:
 
 
 class Batches:
-    """Makes model inputs of labelled rows; `cached`, when set, stands in for pixels."""
+    """Model inputs of labelled rows; `cached` features take the place of pixels."""
 
     def __init__(
         self,
@@ -117,15 +120,15 @@ class Batches:
         self.cached: CachedViews | None = None
         self._has_text = np.array([bool(text) for text in products.texts])
 
-    def see_once(self, classifier: Classifier) -> None:
-        """Cache the image tower's features of the pictures: all conditions share them."""
+    def cache_features(self, classifier: Classifier) -> None:
+        """Cache the features of all pictures, which all conditions share."""
         self.cached = cache_views(classifier, self.images, "image_features", 1)
 
     def training(self, rows: np.ndarray, hiding: Hiding, rng: np.random.Generator) -> Drawn:
-        """Return the rows with modalities and words hidden and texts changed, at random."""
+        """Return the rows with random changes of texts and modalities."""
         texts = [self.products.texts[row] for row in rows]
         pictured = self.images.has_image[rows]
-        # A row without an image keeps its own text: nothing else would tell its labels.
+        # A row without an image keeps its own text, the only sign of its labels.
         chosen = (rng.random(len(rows)) < hiding.swap) & pictured
         swapped = swap(texts, self.products.groups[rows], chosen, rng)
         reword(texts, self.label_words, (rng.random(len(rows)) < hiding.reword) & ~swapped, rng)
@@ -143,13 +146,13 @@ class Batches:
         return Drawn(self._inputs(rows, texts, has_image, has_text, rng), ~swapped, targets)
 
     def readable(self, rows: np.ndarray) -> np.ndarray:
-        """Return the rows that have an image or a text; the job quarantines the others."""
+        """Return the rows with an image or a text; the job quarantines all others."""
         return rows[self._has_text[rows] | self.images.has_image[rows]]
 
     def evaluation(
         self, rows: np.ndarray, condition: Condition, size: int
     ) -> Iterator[ModelInputs]:
-        """Yield the rows under one condition, the same every time, in batches of `size`."""
+        """Yield the rows under a condition in batches of `size`, the same every time."""
         texts = [self.products.texts[row] for row in rows]
         has_text, has_image = self._has_text[rows], self.images.has_image[rows]
         if condition is Condition.WORDS_MASKED:
@@ -172,7 +175,7 @@ class Batches:
             yield self._inputs(rows[part], texts[part], has_image[part], has_text[part], None)
 
     def titles(self, rows: np.ndarray, condition: Condition) -> list[str | None]:
-        """Return what label words are looked for in under a condition, by row."""
+        """Return by row the text in which label words are looked for."""
         titles = [self.products.titles[row] for row in rows]
         if condition is Condition.WORDS_MASKED:
             return [None] * len(rows)
@@ -186,7 +189,7 @@ class Batches:
         return titles
 
     def _exchange(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the places whose texts are exchanged, whose texts they get, and if any is left."""
+        """Return the places of exchanged texts, whose texts they get, and if there is one."""
         both = np.flatnonzero(self._has_text[rows] & self.images.has_image[rows])
         if not len(both):
             return both, both, np.zeros(0, bool)
@@ -228,21 +231,21 @@ def open_batches(
     label_words: LabelWords,
     cache: Path,
 ) -> Batches:
-    """Return the products as a classifier takes them, their pictures decoded once into `cache`."""
+    """Return the products as model inputs, with pictures decoded into `cache`."""
     return Batches(products, cache_pixels(products, shape, cache), encoder, label_words)
 
 
 def other_group(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a fixed permutation of rows to rows of another group, and where there is one.
+    """Return a fixed permutation to rows of another group, and a mask of its success.
 
-    Where a group holds more than half of the rows, some of its rows have no partner left.
+    If a group has more than half of the rows, it fails for some of them.
     """
     rng = np.random.default_rng(0)
     # Neighbouring groups may be alike too, so the groups are put into random order first.
     rank = rng.permutation(groups.max() + 1)[groups]
     order = np.argsort(rank, kind="stable")
-    # Rows of a group are neighbours in this order, so a step as long as the largest group leads out
-    # of each of them.
+    # Rows of a group are neighbours in this order. A step as long as the largest group leads out of
+    # each group.
     permutation = np.empty_like(order)
     permutation[order] = np.roll(order, np.bincount(groups).max())
     return permutation, groups[permutation] != groups
@@ -250,13 +253,15 @@ def other_group(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Those rows of a step's batch that are computed at once.
+    """The rows of a batch that are computed at once.
 
-    `own_text` is False where a text is another product's. `image_targets` are the labels to learn
-    from the pictures alone, `targets` those to learn from pictures and texts together. `share` is
-    the part's share of the batch's rows; `labelled` counts the labels of the whole batch, for each
-    attribute. The part's `seed` makes its dropout the same in whichever process computes it, also
-    in a resumed run.
+    Attributes:
+        own_text: False for texts of another product.
+        targets: labels to learn from pictures and texts together.
+        image_targets: labels to learn from the pictures alone.
+        labelled: labelled rows of the whole batch, by attribute.
+        share: share of the batch's rows.
+        seed: seed of the part's dropout, the same in every process and in a resumed run.
     """
 
     inputs: ModelInputs
@@ -289,10 +294,10 @@ def deal(
     seed: tuple[int, ...],
     first_step: int,
 ) -> Iterator[list[Part]]:
-    """Yield this process's parts of every batch of an epoch, from its `first_step` on.
+    """Yield this process's parts of every batch of an epoch, from `first_step` on.
 
-    `accumulate` counts the parts of all processes here, and they take turns. `seed` is what the
-    epoch's random draws start from: the run's seed, phase and epoch.
+    `accumulate` counts the parts of all processes, which take turns. `seed` has the run's seed,
+    phase and epoch.
     """
     products, count = batches.products, config.accumulate
     steps = enumerate(shuffled(train_rows, config.batch_size, np.random.default_rng(seed)))
@@ -320,14 +325,14 @@ def deal(
 
 
 def count_labelled(targets: Int[Tensor, "B K"]) -> Int[Tensor, " K"]:
-    """Return for each attribute how many rows carry a label of it."""
+    """Count the labelled rows of each attribute."""
     return (targets != UNLABELLED).sum(0)
 
 
 def shuffled(rows: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield all rows in random order, in batches; a last short one is left out.
+    """Yield all rows in random order in batches, without a short last one.
 
-    Rows inside a batch are sorted, which makes reading them from a memory map cheap.
+    Rows inside a batch are sorted, so that a memory map reads them fast.
     """
     order = rng.permutation(rows)
     for start in range(0, len(order) - size + 1, size):

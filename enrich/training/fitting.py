@@ -1,16 +1,22 @@
 """Fits to validation groups, after training.
 
-The modality bias of CMA-CLIP and its disagreement penalty, a correction for rare labels, and the
-calibration.
+A tower reads the pictures that it was trained on better than any others: 0.88 of the colors right
+against 0.74 of those of held-back groups, where this was measured. A modality-wise attention that
+is trained on the same products prefers pictures accordingly. As in stacked generalisation (Wolpert
+1992), the weight of two readers must be fitted to products that neither has seen. For CMA-CLIP
+these are two numbers an attribute: a modality bias on the picture's score, and a disagreement
+penalty on the confidence of answers whose text and picture contradict each other.
+
+For every classifier a correction for rare labels, temperatures and thresholds follow.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from enrich.calibration import Calibration, ScoreCorrection
 from enrich.classifiers.calibrated import Layer, to_layer
@@ -24,9 +30,9 @@ from enrich.training.evaluation import answer, ask
 from enrich.training.labelled import UNLABELLED
 from enrich.training.measures import macro_f1, once
 
-# The conditions under which a set of modalities is calibrated, and how much a row of each counts. A
-# shop whose titles do not name the color is as likely as one whose titles do; one whose texts are
-# other products' is rare.
+# The conditions under which a set of modalities is calibrated, and the weight of a row under each.
+# Sources whose titles name the color are as likely as sources whose titles do not. Sources with
+# texts of other products are rare.
 CALIBRATED_UNDER = {
     Modalities.IMAGE_AND_TEXT: {
         Condition.AS_IS: 1.0,
@@ -36,110 +42,98 @@ CALIBRATED_UNDER = {
     Modalities.IMAGE: {Condition.NO_TEXT: 1.0},
     Modalities.TEXT: {Condition.NO_IMAGE: 1.0},
 }
-# What the trust in pictures is fitted to. Texts of other products count even less here: confidence
-# is to be right for them too, but answers to all other products are not to get worse for them.
-TRUSTED_UNDER = CALIBRATED_UNDER[Modalities.IMAGE_AND_TEXT] | {Condition.OTHER_TEXT: 0.1}
+# Texts of other products count even less for the modality bias: confidences must be right for them
+# too, but answers to all other products must not become worse for them.
+BIAS_FITTED_UNDER = CALIBRATED_UNDER[Modalities.IMAGE_AND_TEXT] | {Condition.OTHER_TEXT: 0.1}
 
-# The smallest first, because the first of equals is chosen: where no product has both modalities,
-# all of them are equal.
-_TRIED = sorted(np.linspace(-4, 4, 65).tolist(), key=abs)
-_DOUBTS = np.linspace(0, 1, 17).tolist()
-
+# In the order of their size, because the first of equals is chosen: all are equal where no product
+# has both modalities.
+_BIASES = sorted(np.linspace(-4, 4, 65).tolist(), key=abs)
+_PENALTIES = np.linspace(0, 1, 17).tolist()
 _TAUS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
-# How much accuracy may be lost, in standard errors: too little to be told from chance.
-_UNSEEN = 0.25
+# The accuracy that a correction for rare labels may cost, in standard errors.
+_COST = 0.25
 
 
 def only_shown(
     shares: Mapping[Condition, float], shown: Collection[Condition]
 ) -> dict[Condition, float]:
-    """Return the shares of those conditions that training has `shown`; there may be none."""
+    """Return the conditions that training has `shown`, with their shares."""
     return {condition: share for condition, share in shares.items() if condition in shown}
 
 
-def fit_trust(
+def fit_modality_bias(
     classifier: Classifier,
     batches: Batches,
     rows: np.ndarray,
-    trusted: Mapping[Condition, float],
-    calibrated: Mapping[Condition, float],
+    for_bias: Mapping[Condition, float],
+    for_penalty: Mapping[Condition, float],
 ) -> None:
-    """Shift each attribute's trust to the labels' least loss, and sets its doubt to the answers'.
+    """Fit modality bias and disagreement penalty of each attribute, in place.
+
+    The bias has the least loss of the labels, the penalty the least loss of the confidences.
 
     Args:
-        classifier: Left as it is if it has no modality-wise attention.
-        batches: The products.
-        rows: Those to fit to.
-        trusted: The conditions that trust is fitted to, and how much a row of each counts. Without
-            any, trust stays as it is.
-        calibrated: The same for doubt.
+        classifier: stays as it is if it lacks modality-wise attention.
+        batches: the products.
+        rows: rows to fit to.
+        for_bias: conditions to fit the bias under, with the weight of a row. Without a condition
+            the bias stays as it is.
+        for_penalty: the same for the penalty.
     """
     if not isinstance(classifier, CmaClip) or not classifier.config.modality_wise:
         return
     targets = torch.from_numpy(batches.products.targets[rows])
-    vectors = {c: _encode(classifier, batches, rows, c) for c in trusted.keys() | calibrated.keys()}
+    vectors = {
+        one: Vectors.join([out.vectors for _, out in ask(classifier, batches, rows, one)])
+        for one in for_bias.keys() | for_penalty.keys()
+    }
     for column, attribute in enumerate(classifier.config.attributes):
         labels = targets[:, column]
-        if trusted and (labels != UNLABELLED).any():
-            shares = [(vectors[c], share) for c, share in trusted.items()]
-            classifier.shift_trust(attribute, _choose_trust(classifier, attribute, shares, labels))
-        if calibrated:
-            shares = [(vectors[c], share) for c, share in calibrated.items()]
-            classifier.set_doubt(attribute, _choose_doubt(classifier, attribute, shares, labels))
+        if for_bias and (labels != UNLABELLED).any():
+            shares = [(vectors[c], share) for c, share in for_bias.items()]
+            classifier.shift_trust(attribute, _choose_bias(classifier, attribute, shares, labels))
+        if for_penalty:
+            shares = [(vectors[c], share) for c, share in for_penalty.items()]
+            classifier.set_doubt(attribute, _choose_penalty(classifier, attribute, shares, labels))
 
 
-def _choose_trust(
+def _choose_bias(
     classifier: CmaClip, attribute: str, shares: Sequence[tuple[Vectors, float]], targets: Tensor
 ) -> float:
+    """Return the shift of the modality bias with the least cross-entropy."""
     targets = targets.to(classifier.device)
+
+    def loss(vectors: Vectors, shift: float) -> float:
+        with torch.inference_mode():
+            logits, _ = classifier.answer_attribute(attribute, vectors, shift)
+        return F.cross_entropy(logits, targets, ignore_index=UNLABELLED).item()
+
     losses = {
-        shift: sum(
-            share * _loss(classifier, attribute, vectors, targets, shift)
-            for vectors, share in shares
-        )
-        for shift in _TRIED
+        shift: sum(share * loss(vectors, shift) for vectors, share in shares) for shift in _BIASES
     }
     return min(losses, key=losses.__getitem__)
 
 
-def _choose_doubt(
+def _choose_penalty(
     classifier: CmaClip, attribute: str, shares: Sequence[tuple[Vectors, float]], targets: Tensor
 ) -> float:
-    """Return the doubt of the least loss, each tried with temperatures fitted to its logits."""
-    losses = {}
-    for doubt in _DOUBTS:
-        classifier.set_doubt(attribute, doubt)
-        losses[doubt] = fitted_loss(
-            [_label(classifier, attribute, vectors, targets, share) for vectors, share in shares]
+    """Return the disagreement penalty with the least loss at its own temperatures."""
+
+    def label(vectors: Vectors, share: float) -> LabelledLogits:
+        with torch.inference_mode():
+            logits, image_weight = classifier.answer_attribute(attribute, vectors)
+        assert image_weight is not None
+        fits = (targets != UNLABELLED) & (vectors.has_image & vectors.has_text).cpu()
+        return LabelledLogits(
+            logits.cpu()[fits], targets[fits], image_weight.float().cpu()[fits], share
         )
+
+    losses = {}
+    for penalty in _PENALTIES:
+        classifier.set_doubt(attribute, penalty)
+        losses[penalty] = fitted_loss([label(*each) for each in shares])
     return min(losses, key=losses.__getitem__)
-
-
-def _label(
-    classifier: CmaClip, attribute: str, vectors: Vectors, targets: Tensor, share: float
-) -> LabelledLogits:
-    """Return what temperatures are fitted to: labelled rows that have both modalities."""
-    with torch.inference_mode():
-        logits, image_weight = classifier.answer_attribute(attribute, vectors)
-    assert image_weight is not None
-    fits = (targets != UNLABELLED) & (vectors.has_image & vectors.has_text).cpu()
-    return LabelledLogits(
-        logits.cpu()[fits], targets[fits], image_weight.float().cpu()[fits], share
-    )
-
-
-def _encode(
-    classifier: CmaClip, batches: Batches, rows: np.ndarray, condition: Condition
-) -> Vectors:
-    return Vectors.join([out.vectors for _, out in ask(classifier, batches, rows, condition)])
-
-
-def _loss(
-    classifier: CmaClip, attribute: str, vectors: Vectors, targets: Tensor, shift: float
-) -> float:
-    with torch.inference_mode():
-        logits, _ = classifier.answer_attribute(attribute, vectors, shift)
-    return F.cross_entropy(logits, targets, ignore_index=UNLABELLED).item()
 
 
 def calibrate(
@@ -149,12 +143,16 @@ def calibrate(
     trained_on: np.ndarray,
     shown: Collection[Condition],
 ) -> Calibration:
-    """Fit corrections for rare labels, temperatures and thresholds on validation rows.
+    """Fit corrections for rare labels, temperatures and thresholds.
 
-    Which labels are rare is counted in the rows that were `trained_on`. A set of modalities is
-    calibrated under those of its conditions that training has `shown`.
+    Args:
+        classifier: the trained classifier.
+        batches: the products.
+        rows: rows to fit to.
+        trained_on: rows of training, which tell rare labels.
+        shown: conditions that training has shown. Modalities without such a condition are
+            calibrated under all of theirs, as a checkpoint has temperatures for each.
     """
-    # If none of them, under all: a checkpoint holds temperatures for every set of modalities.
     under = {
         modalities: only_shown(shares, shown) or shares
         for modalities, shares in CALIBRATED_UNDER.items()
@@ -186,7 +184,7 @@ def _to_calibrate(
     under: Mapping[Modalities, Mapping[Condition, float]],
     layer: Layer | None = None,
 ) -> dict[Modalities, list[LabelledLogits]]:
-    """Return the rows to calibrate each set of modalities on, corrected if a layer is given."""
+    """Return the rows to calibrate each set of modalities on, corrected by a layer."""
     return {
         modalities: [
             answers[condition].corrected(layer).read_from(modalities).to_calibrate(share)
@@ -199,13 +197,19 @@ def _to_calibrate(
 def prefer_rare_labels(
     conditions: Sequence[LabelledLogits], log_priors: Float[Tensor, " C"]
 ) -> ScoreCorrection | None:
-    """Return the correction of highest macro-F1 that costs no accuracy to speak of, or None.
+    """Return the correction with the highest macro-F1 at nearly no loss of accuracy.
 
-    Both are means over the conditions. The rows must not be those trained on.
+    Post-hoc logit adjustment (Menon et al. 2020, arXiv 2007.07314) takes tau times the logarithm of
+    a label's share off its score. With tau = 1 all labels count alike, at the cost of many frequent
+    ones. A small tau finds rare labels that are hardly ever answered otherwise.
 
     Args:
-        conditions: Labelled rows of one attribute.
-        log_priors: The logarithm of each label's share among the rows trained on.
+        conditions: labelled rows of one attribute that training has not seen. Accuracy and
+            macro-F1 are means over the conditions.
+        log_priors: logarithm of each label's share among the rows of training.
+
+    Returns:
+        None if scores as they are do best, or without a labelled row.
     """
     labelled = [condition for condition in conditions if len(condition.targets)]
     if not labelled:
@@ -213,7 +217,7 @@ def prefer_rare_labels(
     scores = {tau: _weigh(labelled, -tau * log_priors) for tau in _TAUS}
     accuracy, _ = scores[0.0]
     rows = max(len(condition.targets) for condition in labelled)
-    least = accuracy - _UNSEEN * (accuracy * (1 - accuracy) / rows) ** 0.5
+    least = accuracy - _COST * (accuracy * (1 - accuracy) / rows) ** 0.5
     allowed = [tau for tau in _TAUS if scores[tau][0] >= least]
     best = max(allowed, key=lambda tau: scores[tau][1])
     if best == 0:
@@ -222,9 +226,9 @@ def prefer_rare_labels(
 
 
 def log_priors(targets: Int[Tensor, " N"], labels: int) -> Float[Tensor, " C"]:
-    """Return the logarithm of each label's share in the targets, unlabelled rows left out.
+    """Return the logarithm of each label's share among labelled targets.
 
-    One row is added to every label, so that none is infinitely rare.
+    One row is added to every label, so that all logarithms are finite.
     """
     counts = torch.bincount(targets[targets != UNLABELLED], minlength=labels) + 1
     return (counts / counts.sum()).log()

@@ -44,7 +44,7 @@ SELECTED_UNDER = (
 # Settings that change none of the weights to come: where files lie (what is read in them counts by
 # its content), how often the state is saved, and what is fitted after training.
 _WITHOUT_EFFECT = {
-    *("cache", "save_every_s", "image_tower", "half_towers", "fit_trust", "conventions"),
+    *("cache", "save_every_s", "image_tower", "half_towers", "fit_modality_bias", "conventions"),
 }
 
 _STATE = "training_state.pt"

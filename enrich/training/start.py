@@ -35,8 +35,8 @@ from enrich.training.pretrained import (
     open_pair,
 )
 
-# Settings that one classifier alone reads. `matching` is another, but recipes that serve all
-# classifiers give it, so nothing is said of it.
+# Settings that one classifier alone reads. `matching` is left out, because recipes for all
+# classifiers set it.
 _SWITCHES = {
     "cma_clip": ("sequence_wise", "modality_wise", "scoring"),
     "clip_zero_shot": ("prompt",),
@@ -51,15 +51,15 @@ _HALVES_RECIPE = "half_towers_training.yaml"
 def start_classifier(
     config: TrainingConfig, texts: list[str], folder: Path
 ) -> tuple[Classifier, Tokenizer]:
-    """Return the classifier on its published weights, and its tokenizer.
+    """Build the classifier on its published weights, with its tokenizer.
 
     Args:
-        config: The training run's configuration.
-        texts: What a tokenizer is trained on, where the towers bring none.
-        folder: Where a trained one is kept: a resumed run must read the same token ids.
+        config: settings of the run.
+        texts: texts to train a tokenizer on, for towers without one.
+        folder: folder that keeps a trained tokenizer, so that a resumed run reads the same ids.
 
     Raises:
-        ConfigError: the published weights cannot be read, or are not for this classifier.
+        ConfigError: the published weights cannot be read, or do not fit this classifier.
     """
     _tell_unused(config)
     published = _open_towers(config, texts, folder)
@@ -77,13 +77,13 @@ def start_classifier(
 
 
 def keep_usable_phases(config: TrainingConfig, classifier: Classifier) -> TrainingConfig:
-    """Return the configuration without the phases whose loss cannot train the classifier.
+    """Return the settings with only those phases whose loss can train the classifier.
 
-    So one file serves all classifiers: zero-shot takes its contrastive phases, one that reads a
+    So one file serves all classifiers: zero-shot takes its contrastive phases, a classifier of a
     single modality its multitask phases.
 
     Raises:
-        ConfigError: what is left would not train the classifier.
+        ConfigError: the phases that are left would not train the classifier.
     """
     phases = tuple(phase for phase in config.phases if phase.loss in classifier.trained_by)
     if left_out := len(config.phases) - len(phases):
@@ -92,19 +92,19 @@ def keep_usable_phases(config: TrainingConfig, classifier: Classifier) -> Traini
     if "multitask" in classifier.trained_by:
         if not any(phase.loss == "multitask" for phase in phases):
             raise ConfigError(
-                f"{config.classifier} has heads that only a multitask phase trains, and there is "
-                "none: give it one"
+                f"{config.classifier} cannot be trained: found 0 multitask phases, expected 1 or "
+                "more for its heads. Add one to phases."
             )
-    elif not phases and not _is_aligned(config):
+    elif not phases and (config.towers == "small" or isinstance(config.towers, PublishedPair)):
         raise ConfigError(
-            f"{config.classifier} compares images with texts, and these towers were never taught "
-            "to: give it a contrastive phase, or a CLIP as towers"
+            f"{config.classifier} cannot be trained: found towers that were not trained to compare "
+            "images with texts, expected a CLIP or a contrastive phase"
         )
     return config.model_copy(update={"phases": phases})
 
 
 def _tell_unused(config: TrainingConfig) -> None:
-    """Say which switches make no difference, before the same classifier is trained twice."""
+    """Log switches without effect, before the same classifier is trained twice."""
     fields = Architecture.model_fields
     for owner, switches in _SWITCHES.items():
         given = [name for name in switches if getattr(config, name) != fields[name].default]
@@ -126,7 +126,7 @@ def _build(config: TrainingConfig, published: PublishedTowers) -> Classifier:
             published.tokenizer.get_vocab_size(),
         )
     except ValueError as error:
-        raise ConfigError(f"these settings make no classifier: {error}") from error
+        raise ConfigError(f"settings of the classifier are wrong: {error}") from error
 
 
 def _open_towers(config: TrainingConfig, texts: list[str], folder: Path) -> PublishedTowers:
@@ -142,7 +142,7 @@ def _open_towers(config: TrainingConfig, texts: list[str], folder: Path) -> Publ
 
 
 def _keep_tokenizer(config: TrainingConfig, texts: list[str], folder: Path) -> Tokenizer:
-    """Return the tokenizer of these texts, trained now or by an earlier attempt at the run."""
+    """Return the tokenizer of these texts, as an earlier attempt at the run left it."""
     digest = hashlib.sha256(repr((config.vocabulary, texts)).encode()).hexdigest()[:12]
     file = folder / f"tokenizer-{digest}.json"
     if not file.exists():
@@ -151,15 +151,10 @@ def _keep_tokenizer(config: TrainingConfig, texts: list[str], folder: Path) -> T
     return Tokenizer.from_file(str(file))
 
 
-def _is_aligned(config: TrainingConfig) -> bool:
-    """Whether the published towers already put images and their texts close together."""
-    return isinstance(config.towers, str) and config.towers != "small"
-
-
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
-    """Return a lower-casing byte-level BPE tokenizer: any script can be encoded, none is unknown.
+    """Train a lower-casing byte-level BPE tokenizer, which encodes any script.
 
-    Every text ends in `<end>`, also when it is cut, because that token stands for the whole.
+    Every text ends in `<end>`, also when it is cut, because that token stands for the whole text.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Lowercase()
@@ -181,26 +176,26 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
 
 
 def collect_recipes(config: TrainingConfig, classifier: Classifier) -> dict[str, str]:
-    """Return the content of each file by its name.
+    """Return the checkpoint's files with training settings, content by name.
 
-    All settings of the run, defaults too, so that they outlive a change of defaults. Beside them
-    those of what was trained before: the image tower, and the towers of the halves.
+    They have all settings of the run, defaults too, so that they outlive a change of defaults, and
+    those of image towers that were trained before.
 
     Raises:
-        ConfigError: a half has no tower.
+        ConfigError: the checkpoint of a half is missing.
     """
     settings = config.model_dump(mode="json", exclude={"cache"})
     recipes = {"training.yaml": yaml.safe_dump(settings, sort_keys=False)}
     if config.image_tower is not None and not classifier.image_tower.absent:
-        # That checkpoint may have taken its tower from another one; then it says how that was
-        # trained.
+        # That checkpoint may have taken its tower from another one, and has its settings.
         files = (config.image_tower / name for name in (TOWER_RECIPE, "training.yaml"))
         if (of_tower := next(filter(Path.exists, files), None)) is not None:
             recipes[TOWER_RECIPE] = of_tower.read_text()
     for half_tower in config.half_towers:
         if not (half_tower / "model.safetensors").is_file():
             raise ConfigError(
-                f"no checkpoint of a half in {half_tower}: train one on half=0, one on half=1"
+                f"{half_tower} lacks model.safetensors: half_towers expects two checkpoints. Train "
+                "one with half=0 and one with half=1."
             )
     of_halves = [half_tower / "training.yaml" for half_tower in config.half_towers]
     if of_halves and all(file.exists() for file in of_halves):
@@ -208,7 +203,7 @@ def collect_recipes(config: TrainingConfig, classifier: Classifier) -> dict[str,
     return recipes
 
 
-def remove_others(folder: Path, recipes: dict[str, str]) -> None:
-    """Remove what an earlier run left there of other towers, which this one lacks."""
+def remove_stale_recipes(folder: Path, recipes: dict[str, str]) -> None:
+    """Remove settings of towers that an earlier run left in the folder."""
     for name in {TOWER_RECIPE, _HALVES_RECIPE} - recipes.keys():
         (folder / name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Made-up answers of a classifier, and two checkpoints over a shop of colored pictures."""
+"""Made-up answers of a classifier, and two checkpoints over a source of colored pictures."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -61,8 +61,8 @@ def answered(labels: dict[str, tuple[str, ...]]) -> ByCondition:
 
 
 @pytest.fixture(scope="session")
-def shop_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shops") / "colored"
+def source_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sources") / "colored"
     write_colored_shop(folder, 60)
     return folder
 

@@ -131,7 +131,7 @@ def test_interval_is_of_the_middle_95_percent_and_skips_empty_draws() -> None:
 
 
 Make = Callable[[int, int, int], CalibratedAnswers]
-WHERE = {"checkpoint": "a", "shop": "s", "condition": "as is", "attribute": "color"}
+WHERE = {"checkpoint": "a", "source": "s", "condition": "as is", "attribute": "color"}
 
 
 def test_record_holds_every_figure_within_its_interval(make_answers: Make) -> None:

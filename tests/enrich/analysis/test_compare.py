@@ -17,15 +17,15 @@ from torch import nn
 from enrich.analysis import compare as compare_module
 from enrich.analysis.compare import (
     Comparison,
-    Contender,
-    LabelledShop,
+    LabelledSource,
+    LoadedCheckpoint,
     Workplace,
-    build_shops,
+    build_sources,
     compare,
     count_flops,
     count_parameters,
     describe_machine,
-    load_contenders,
+    load_checkpoints,
     measure_size,
     measure_speeds,
 )
@@ -42,21 +42,21 @@ from enrich.training.labelled import TEST
 from schemas.labels import ATTRIBUTE_LABELS
 
 
-def test_a_catalog_is_evaluated_on_its_test_groups_and_a_strange_shop_whole(
-    shop_folder: Path,
+def test_a_catalog_is_evaluated_on_its_test_groups_and_an_unseen_source_whole(
+    source_folder: Path,
 ) -> None:
-    known, strange = build_shops([shop_folder], [shop_folder], limit=None)
+    known, strange = build_sources([source_folder], [source_folder], limit=None)
     assert (known.title, strange.title) == ("colored, test groups", "colored, all products")
-    everything = load_labelled([shop_folder], ATTRIBUTE_LABELS)
+    everything = load_labelled([source_folder], ATTRIBUTE_LABELS)
     held_back = known.load(ATTRIBUTE_LABELS)
     assert 0 < len(held_back) < 20 and (held_back.split == TEST).all()
     assert len(held_back) == (everything.split == TEST).sum()
     assert strange.load(ATTRIBUTE_LABELS).texts == everything.texts
 
 
-def test_rows_stay_together_and_groups_are_numbered_without_a_gap(shop_folder: Path) -> None:
-    everything = load_labelled([shop_folder], ATTRIBUTE_LABELS)
-    held_back = LabelledShop(shop_folder, trained_on=True).load(ATTRIBUTE_LABELS)
+def test_rows_stay_together_and_groups_are_numbered_without_a_gap(source_folder: Path) -> None:
+    everything = load_labelled([source_folder], ATTRIBUTE_LABELS)
+    held_back = LabelledSource(source_folder, trained_on=True).load(ATTRIBUTE_LABELS)
     rows = np.flatnonzero(everything.split == TEST)
     assert held_back.texts == [everything.texts[row] for row in rows]
     assert held_back.image_paths == [everything.image_paths[row] for row in rows]
@@ -66,38 +66,38 @@ def test_rows_stay_together_and_groups_are_numbered_without_a_gap(shop_folder: P
     assert set(held_back.groups) == set(range(held_back.groups.max() + 1))
 
 
-def test_a_limit_takes_products_spread_over_the_whole_catalog(shop_folder: Path) -> None:
-    everything = load_labelled([shop_folder], ATTRIBUTE_LABELS)
-    some = LabelledShop(shop_folder, trained_on=False, limit=5).load(ATTRIBUTE_LABELS)
+def test_a_limit_takes_products_spread_over_the_whole_catalog(source_folder: Path) -> None:
+    everything = load_labelled([source_folder], ATTRIBUTE_LABELS)
+    some = LabelledSource(source_folder, trained_on=False, limit=5).load(ATTRIBUTE_LABELS)
     assert some.texts == [everything.texts[row] for row in (0, 14, 29, 44, 59)]
-    more = LabelledShop(shop_folder, trained_on=False, limit=1000).load(ATTRIBUTE_LABELS)
+    more = LabelledSource(source_folder, trained_on=False, limit=1000).load(ATTRIBUTE_LABELS)
     assert len(more) == len(everything)
 
 
 def test_labels_that_a_checkpoint_does_not_know_are_counted(
-    shop_folder: Path, capsys: pytest.CaptureFixture[str]
+    source_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     solid = {"pattern": ("solid", "pied")}
-    LabelledShop(shop_folder, trained_on=False).load(solid)
+    LabelledSource(source_folder, trained_on=False).load(solid)
     said = " ".join(capsys.readouterr().err.split())
     assert "products of colored, all products have a label that is not listed" in said
-    LabelledShop(shop_folder, trained_on=False).load(ATTRIBUTE_LABELS)
+    LabelledSource(source_folder, trained_on=False).load(ATTRIBUTE_LABELS)
     assert "not listed" not in capsys.readouterr().err
 
 
-def test_what_gives_no_figure_is_refused_with_a_reason(shop_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--strange-shop"):
-        build_shops([], [], limit=None)
+def test_what_gives_no_figure_is_refused_with_a_reason(source_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--unseen-source"):
+        build_sources([], [], limit=None)
     with pytest.raises(ConfigError, match="colored, test groups; rename"):
-        build_shops([shop_folder, shop_folder], [], limit=None)
+        build_sources([source_folder, source_folder], [], limit=None)
     with pytest.raises(ConfigError, match="is one of sleeve"):
-        LabelledShop(shop_folder, trained_on=False).load({"sleeve": ("long", "short")})
+        LabelledSource(source_folder, trained_on=False).load({"sleeve": ("long", "short")})
     for table in ("products", "labels"):
-        pd.read_parquet(shop_folder / f"{table}.parquet").head(1).to_parquet(
+        pd.read_parquet(source_folder / f"{table}.parquet").head(1).to_parquet(
             tmp_path / f"{table}.parquet"
         )
     with pytest.raises(ConfigError, match="no test group in"):
-        LabelledShop(tmp_path, trained_on=True).load(ATTRIBUTE_LABELS)
+        LabelledSource(tmp_path, trained_on=True).load(ATTRIBUTE_LABELS)
 
 
 CPU = torch.device("cpu")
@@ -116,8 +116,8 @@ def test_checkpoints_are_loaded_in_order_and_named_after_their_folders(
     two_checkpoints: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(two_checkpoints["other"])
-    contenders = load_contenders([".", f"{two_checkpoints['tiny']}/"], CPU)
-    assert [contender.name for contender in contenders] == ["other", "tiny"]
+    checkpoints = load_checkpoints([".", f"{two_checkpoints['tiny']}/"], CPU)
+    assert [checkpoint.name for checkpoint in checkpoints] == ["other", "tiny"]
 
 
 def test_one_broken_checkpoint_among_sound_ones_is_named(
@@ -127,7 +127,7 @@ def test_one_broken_checkpoint_among_sound_ones_is_named(
     shutil.copytree(two_checkpoints["tiny"], broken)
     (broken / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(CheckpointError, match="broken"):
-        load_contenders([str(two_checkpoints["tiny"]), str(broken)], CPU)
+        load_checkpoints([str(two_checkpoints["tiny"]), str(broken)], CPU)
 
 
 def test_two_checkpoints_of_one_name_are_refused(
@@ -135,7 +135,7 @@ def test_two_checkpoints_of_one_name_are_refused(
 ) -> None:
     shutil.copytree(two_checkpoints["tiny"], tmp_path / "tiny")
     with pytest.raises(ConfigError, match="called tiny; rename one"):
-        load_contenders([str(two_checkpoints["tiny"]), str(tmp_path / "tiny")], CPU)
+        load_checkpoints([str(two_checkpoints["tiny"]), str(tmp_path / "tiny")], CPU)
 
 
 def test_all_checkpoints_are_asked_about_the_same_masked_texts(
@@ -144,16 +144,16 @@ def test_all_checkpoints_are_asked_about_the_same_masked_texts(
     attributes = read_manifest(two_checkpoints["other"]).config.attributes
     kinds = [f"kind{number}" for number in range(len(attributes["pattern"]))]
     other = _copy(two_checkpoints["other"], tmp_path, attributes=attributes | {"pattern": kinds})
-    contenders = load_contenders([str(two_checkpoints["tiny"]), str(other)], CPU)
-    for contender in contenders:
-        assert contender.label_words.remove("a red striped kind1 shirt") == "a shirt"
+    checkpoints = load_checkpoints([str(two_checkpoints["tiny"]), str(other)], CPU)
+    for checkpoint in checkpoints:
+        assert checkpoint.label_words.remove("a red striped kind1 shirt") == "a shirt"
 
 
-def test_costs_of_a_checkpoint_in_eight_bits_are_counted_of_its_weights_as_stored(
+def test_costs_of_a_checkpoint_in_int8_are_counted_of_its_weights_as_stored(
     two_checkpoints: Mapping[str, Path], tmp_path: Path
 ) -> None:
     exported = _copy(two_checkpoints["tiny"], tmp_path, int8=True)
-    before, after = load_contenders([str(two_checkpoints["tiny"]), str(exported)], CPU)
+    before, after = load_checkpoints([str(two_checkpoints["tiny"]), str(exported)], CPU)
     assert count_parameters(after.classifier) != count_parameters(before.classifier)
     assert count_parameters(after.as_stored()) == count_parameters(before.classifier)
     assert before.as_stored() is before.classifier
@@ -163,19 +163,19 @@ def test_a_checkpoint_says_to_which_shops_it_was_fitted(
     two_checkpoints: Mapping[str, Path], tmp_path: Path
 ) -> None:
     fitted = shutil.copytree(two_checkpoints["tiny"], tmp_path / "fitted")
-    earlier = {"shop": "one shop", "from": "tiny", "attributes": {}}
+    earlier = {"shop": "one source", "from": "tiny", "attributes": {}}
     adaptation = earlier | {"shop": "another", "earlier": earlier}
     (fitted / "metrics.json").write_text(json.dumps({"adaptation": adaptation}))
-    both = load_contenders([str(two_checkpoints["tiny"]), str(fitted)], CPU)
-    assert [contender.fitted_to for contender in both] == [[], ["another", "one shop"]]
+    both = load_checkpoints([str(two_checkpoints["tiny"]), str(fitted)], CPU)
+    assert [checkpoint.fitted_to for checkpoint in both] == [[], ["another", "one source"]]
 
 
 ATTRIBUTES = ("color", "pattern", "style")
 
 
 @pytest.fixture(scope="module")
-def contenders(two_checkpoints: Mapping[str, Path]) -> list[Contender]:
-    return load_contenders([str(folder) for folder in two_checkpoints.values()], CPU)
+def checkpoints(two_checkpoints: Mapping[str, Path]) -> list[LoadedCheckpoint]:
+    return load_checkpoints([str(folder) for folder in two_checkpoints.values()], CPU)
 
 
 @pytest.fixture(scope="module")
@@ -185,8 +185,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
 
 
 @pytest.fixture(scope="module")
-def comparison(contenders: list[Contender], shop_folder: Path, place: Workplace) -> Comparison:
-    return compare(contenders, build_shops([], [shop_folder], None), 50, place)
+def comparison(
+    checkpoints: list[LoadedCheckpoint], source_folder: Path, place: Workplace
+) -> Comparison:
+    return compare(checkpoints, build_sources([], [source_folder], None), 50, place)
 
 
 def test_every_checkpoint_condition_and_attribute_has_its_figures(comparison: Comparison) -> None:
@@ -197,20 +199,23 @@ def test_every_checkpoint_condition_and_attribute_has_its_figures(comparison: Co
         for condition in Condition
         for attribute in ATTRIBUTES
     ]
-    assert {record["shop"] for record in comparison.figures} == {"colored, all products"}
+    assert {record["source"] for record in comparison.figures} == {"colored, all products"}
 
 
 def test_figures_are_those_that_training_reports(
-    comparison: Comparison, contenders: list[Contender], shop_folder: Path, place: Workplace
+    comparison: Comparison,
+    checkpoints: list[LoadedCheckpoint],
+    source_folder: Path,
+    place: Workplace,
 ) -> None:
-    (shop,) = build_shops([], [shop_folder], None)
-    products = shop.load(contenders[0].attributes)
-    batches = contenders[0].batches(products, place.cache)
+    (source,) = build_sources([], [source_folder], None)
+    products = source.load(checkpoints[0].attributes)
+    batches = checkpoints[0].batches(products, place.cache)
     # Else its layers would be computed one by one here, which is less exact in half precision.
-    batches.see_once(contenders[0].classifier)
+    batches.cache_features(checkpoints[0].classifier)
     rows = torch.arange(len(products)).numpy()
-    calibration = contenders[0].manifest.calibration
-    wanted = evaluate(contenders[0].classifier, batches, rows, calibration)
+    calibration = checkpoints[0].manifest.calibration
+    wanted = evaluate(checkpoints[0].classifier, batches, rows, calibration)
     for record in comparison.figures[:15]:
         figures = wanted[record["condition"]][record["attribute"]]
         # Features are cached in half precision.
@@ -218,7 +223,7 @@ def test_figures_are_those_that_training_reports(
 
 
 def test_a_shop_of_whose_labelled_products_none_can_be_read_is_refused(
-    contenders: list[Contender], tmp_path: Path
+    checkpoints: list[LoadedCheckpoint], tmp_path: Path
 ) -> None:
     folder = tmp_path / "unread"
     folder.mkdir()
@@ -229,7 +234,7 @@ def test_a_shop_of_whose_labelled_products_none_can_be_read_is_refused(
 
     with pytest.raises(ConfigError, match=r"no labelled product of .*unread has a text"):
         place = Workplace(CPU, tmp_path / "cache", tmp_path / "plots")
-        compare(contenders, build_shops([], [folder], None), 50, place)
+        compare(checkpoints, build_sources([], [folder], None), 50, place)
 
 
 def test_differences_are_to_the_first_checkpoint(comparison: Comparison) -> None:
@@ -264,30 +269,30 @@ def test_plots_are_sorted_by_checkpoint_and_shop(comparison: Comparison, place: 
 
 
 def test_attributes_with_other_labels_are_measured_and_not_compared(
-    contenders: list[Contender], shop_folder: Path, tmp_path: Path
+    checkpoints: list[LoadedCheckpoint], source_folder: Path, tmp_path: Path
 ) -> None:
-    first, other = contenders
+    first, other = checkpoints
     colors = ("green", "red", "white", "mauve")
     config = other.manifest.config
     config = config.model_copy(update={"attributes": config.attributes | {"color": colors}})
     other = replace(other, manifest=replace(other.manifest, config=config))
     place = Workplace(CPU, tmp_path / "cache", tmp_path / "plots")
-    shops = build_shops([], [shop_folder], limit=30)
-    comparison = compare([first, other], shops, 10, place)
+    sources = build_sources([], [source_folder], limit=30)
+    comparison = compare([first, other], sources, 10, place)
     assert {record["attribute"] for record in comparison.differences} == {"pattern", "style"}
     assert len(comparison.figures) == 30
 
 
 def test_attributes_with_the_same_labels_in_another_order_are_compared(
-    contenders: list[Contender], shop_folder: Path, tmp_path: Path
+    checkpoints: list[LoadedCheckpoint], source_folder: Path, tmp_path: Path
 ) -> None:
-    first, other = contenders
+    first, other = checkpoints
     config = other.manifest.config
     reversed_ = {attribute: labels[::-1] for attribute, labels in config.attributes.items()}
     config = config.model_copy(update={"attributes": reversed_})
     other = replace(other, manifest=replace(other.manifest, config=config))
     place = Workplace(CPU, tmp_path / "cache", tmp_path / "plots")
-    comparison = compare([first, other], build_shops([], [shop_folder], limit=30), 10, place)
+    comparison = compare([first, other], build_sources([], [source_folder], limit=30), 10, place)
     assert {record["attribute"] for record in comparison.differences} == set(ATTRIBUTES)
 
 

@@ -11,9 +11,9 @@ import torch
 
 from enrich.analysis import int8
 from enrich.analysis.int8 import (
-    EightBitComparison,
+    Int8Comparison,
     LabelAgreement,
-    compare_in_eight_bits,
+    compare_with_int8,
     format_report,
     refuse_other_answers,
     summarise,
@@ -45,7 +45,7 @@ def products(
     tmp_path_factory: pytest.TempPathFactory, write_jpeg: Callable[..., Path]
 ) -> list[Product]:
     """A picture and a text, a text alone, and one of which nothing can be read."""
-    picture = write_jpeg(tmp_path_factory.mktemp("shop") / "red.jpg")
+    picture = write_jpeg(tmp_path_factory.mktemp("source") / "red.jpg")
     read = [
         Product(f"{a} {b}", f"{a} {b} shirt", None, str(picture) if a < b else None)
         for a in WORDS
@@ -60,12 +60,12 @@ def image_root(products: list[Product]) -> str:
 
 
 @pytest.fixture(scope="session")
-def comparison(manifest: Manifest, image_root: str, products: list[Product]) -> EightBitComparison:
-    return compare_in_eight_bits(manifest, image_root, products)
+def comparison(manifest: Manifest, image_root: str, products: list[Product]) -> Int8Comparison:
+    return compare_with_int8(manifest, image_root, products)
 
 
-def test_the_comparison_is_of_answers_in_floating_point_and_in_eight_bits(
-    comparison: EightBitComparison,
+def test_the_comparison_is_of_answers_in_floating_point_and_in_int8(
+    comparison: Int8Comparison,
 ) -> None:
     assert set(comparison.attributes) == {"color", "pattern", "style"}
     for one in comparison.attributes.values():
@@ -87,7 +87,7 @@ def test_the_batches_are_as_large_as_a_job_computes_them_however_many_cores_ther
         return compute(forward, inputs)
 
     monkeypatch.setattr(Forward, "__call__", note)
-    compare_in_eight_bits(manifest, "", [Product(str(n), f"red {n}") for n in range(1_024)])
+    compare_with_int8(manifest, "", [Product(str(n), f"red {n}") for n in range(1_024)])
     assert set(computed) == {default_spec(manifest, "").batch_size}
 
 
@@ -141,9 +141,9 @@ def test_products_that_cannot_be_read_are_no_comparison(
     manifest: Manifest, image_root: str
 ) -> None:
     with pytest.raises(ConfigError, match="no products"):
-        compare_in_eight_bits(manifest, image_root, [])
+        compare_with_int8(manifest, image_root, [])
     with pytest.raises(ConfigError, match="none of the 1 products"):
-        compare_in_eight_bits(manifest, image_root, [Product("1")])
+        compare_with_int8(manifest, image_root, [Product("1")])
 
 
 def test_texts_alone_are_no_comparison_where_images_are_named(
@@ -151,7 +151,7 @@ def test_texts_alone_are_no_comparison_where_images_are_named(
 ) -> None:
     elsewhere = [replace(one, image_path=one.image_path and "red.jpg") for one in products]
     with pytest.raises(ConfigError, match=r"not one of 15 images .* image root"):
-        compare_in_eight_bits(manifest, str(tmp_path), elsewhere)
+        compare_with_int8(manifest, str(tmp_path), elsewhere)
 
 
 def test_images_that_are_lost_are_told(
@@ -161,7 +161,7 @@ def test_images_that_are_lost_are_told(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     lost = Product("lost", "red shirt", None, "gone.jpg")
-    assert compare_in_eight_bits(manifest, image_root, [*products, lost]).with_image == 15
+    assert compare_with_int8(manifest, image_root, [*products, lost]).with_image == 15
     assert "1 of 16 images cannot be read: 1 image_missing" in capsys.readouterr().err
 
 
@@ -178,7 +178,7 @@ def test_images_that_are_lost_are_told(
 def test_other_labels_are_refused_and_so_are_other_answers(
     same: int, same_best: int, is_refused: bool
 ) -> None:
-    comparison = EightBitComparison(
+    comparison = Int8Comparison(
         {"color": LabelAgreement(1_000, same, same_best, 0.01, 0.1)}, 900, 2, 1
     )
     if is_refused:
@@ -191,12 +191,12 @@ def test_other_labels_are_refused_and_so_are_other_answers(
 def test_a_few_products_that_all_stay_are_too_few_to_tell() -> None:
     with pytest.raises(ExportRefused, match="larger --sample"):
         refuse_other_answers(
-            EightBitComparison({"color": LabelAgreement(20, 20, 20, 0, 0)}, 20, 2, 1), 0.98
+            Int8Comparison({"color": LabelAgreement(20, 20, 20, 0, 0)}, 20, 2, 1), 0.98
         )
 
 
-def test_what_is_written_computes_in_eight_bits_under_a_version_of_its_own(
-    manifest: Manifest, products: list[Product], comparison: EightBitComparison, tmp_path: Path
+def test_what_is_written_computes_in_int8_under_a_version_of_its_own(
+    manifest: Manifest, products: list[Product], comparison: Int8Comparison, tmp_path: Path
 ) -> None:
     write_exported(manifest, "clip-int8", comparison, tmp_path / "clip-int8")
 
@@ -218,7 +218,7 @@ def test_what_is_written_computes_in_eight_bits_under_a_version_of_its_own(
 
 def test_the_report_tells_the_same_answers_from_the_same_best_labels_and_how_much_faster() -> None:
     agreed = LabelAgreement(1_000, same=900, same_best=950, mean_move=0.01, largest_move=0.1)
-    comparison = EightBitComparison({"color": agreed}, 9, cpu_ms_before=4.0, cpu_ms_after=2.0)
+    comparison = Int8Comparison({"color": agreed}, 9, cpu_ms_before=4.0, cpu_ms_after=2.0)
     told = format_report(comparison)
     assert "| color | 1,000 | 0.9000 | 0.9500 |" in told
     assert "4.0 ms of a core before and 2.0 in eight bits" in told

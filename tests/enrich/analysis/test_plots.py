@@ -204,14 +204,14 @@ def test_overview_has_a_panel_for_each_shop_and_attribute_that_was_measured(
     figures = [
         {
             "checkpoint": checkpoint,
-            "shop": shop,
+            "source": source,
             "condition": condition.value,
             "attribute": attribute,
             "accuracy": 0.5,
             "accuracy_interval": [0.4, 0.6],
         }
         for checkpoint in ("one", r"two_$\x$")
-        for shop, attribute in (("a", "color"), ("a", "style"), ("b", "color"), ("c", "color"))
+        for source, attribute in (("a", "color"), ("a", "style"), ("b", "color"), ("c", "color"))
         for condition in Condition
     ]
     draw_overview(figures, tmp_path / "deep" / "overview.png")

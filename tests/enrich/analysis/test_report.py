@@ -17,7 +17,7 @@ FIRST, SECOND = "cma-clip", "odd|[red]*name*"
 
 
 def _record(checkpoint: str, condition: str, attribute: str, **given: object) -> dict[str, object]:
-    where = {"checkpoint": checkpoint, "shop": "myntra, test groups"}
+    where = {"checkpoint": checkpoint, "source": "myntra, test groups"}
     return where | {"condition": condition, "attribute": attribute} | given
 
 
@@ -119,8 +119,8 @@ def test_every_mean_of_the_overview_is_of_its_own_checkpoint_and_condition(
 
 def test_the_summary_has_a_dozen_columns_and_a_row_a_checkpoint(comparison: Comparison) -> None:
     others = [
-        record | {"shop": shop, "accuracy": 0.5 + number / 10}
-        for number, shop in enumerate(("abo", "b", "c", "d"))
+        record | {"source": source, "accuracy": 0.5 + number / 10}
+        for number, source in enumerate(("abo", "b", "c", "d"))
         for record in comparison.figures
     ]
     # Of this attribute the second one has another set of labels.
@@ -163,7 +163,7 @@ def test_every_plot_that_was_written_is_linked(comparison: Comparison, tmp_path:
     assert not any(re.search(r"[ \[\]]", link) for link in links)
 
 
-def test_figures_stand_by_shop_and_attribute_with_a_block_a_condition(
+def test_figures_stand_by_source_and_attribute_with_a_block_a_condition(
     comparison: Comparison,
 ) -> None:
     tables = {table.title: table for table in build_tables(comparison)}
@@ -223,10 +223,10 @@ def test_a_checkpoint_that_may_have_seen_the_labels_is_named(
 ) -> None:
     write_report(comparison, tmp_path)
     assert "fitted to labelled" not in (tmp_path / "comparison.md").read_text()
-    fitted = replace(comparison, fitted_to={FIRST: ["one shop", "a_b"]})
+    fitted = replace(comparison, fitted_to={FIRST: ["one source", "a_b"]})
     write_report(fitted, tmp_path)
     print_report(fitted)
-    note = f"{FIRST} was fitted to labelled products of one shop and a"
+    note = f"{FIRST} was fitted to labelled products of one source and a"
     assert note in (tmp_path / "comparison.md").read_text()
     assert note in " ".join(capsys.readouterr().out.split())
     assert json.loads((tmp_path / "comparison.json").read_text())["fitted_to"] == fitted.fitted_to

@@ -11,7 +11,7 @@ from enrich.classifiers.cma_clip import CmaClip, cls_of, jensen_shannon
 from enrich.classifiers.config import ClassifierConfig
 from enrich.training.batches import Batches, Condition
 from enrich.training.calibration import LabelledLogits
-from enrich.training.fitting import fit_trust, log_priors, prefer_rare_labels
+from enrich.training.fitting import fit_modality_bias, log_priors, prefer_rare_labels
 from enrich.training.labelled import UNLABELLED
 from enrich.training.loop import Trainer
 
@@ -44,7 +44,7 @@ def test_the_modality_that_is_right_is_trusted_more(
     make: Callable[..., Trainer], classifier: CmaClip, modality: str, sign: int
 ) -> None:
     batches = _labelled_by(classifier, make("a").batches, modality, 0, "color")
-    fit_trust(classifier, batches, ROWS, {Condition.AS_IS: 1.0}, {})
+    fit_modality_bias(classifier, batches, ROWS, {Condition.AS_IS: 1.0}, {})
     assert sign * classifier.modality_wise["color"].trust.item() > 0.25
     (inputs,) = batches.evaluation(ROWS, Condition.AS_IS, len(ROWS))
     with torch.inference_mode():
@@ -84,7 +84,7 @@ def test_what_two_readers_disagree_about_is_doubted_where_it_is_often_wrong(
     make: Callable[..., Trainer], classifier: CmaClip, is_often_wrong: bool
 ) -> None:
     batches = _answered(classifier, make("a").batches, is_often_wrong=is_often_wrong)
-    fit_trust(classifier, batches, ROWS, {}, {Condition.AS_IS: 1.0})
+    fit_modality_bias(classifier, batches, ROWS, {}, {Condition.AS_IS: 1.0})
     assert (classifier.modality_wise["color"].doubt > 0.25) == is_often_wrong
 
 
@@ -99,7 +99,7 @@ def test_products_without_a_picture_tell_nothing_about_doubt(
     batches.products.targets[:, 0] %= len(classifier.config.attributes["color"])
     doubts = []
     for rows in (ROWS, ROWS[has_image]):
-        fit_trust(classifier, batches, rows, {}, {Condition.AS_IS: 1.0})
+        fit_modality_bias(classifier, batches, rows, {}, {Condition.AS_IS: 1.0})
         doubts.append(classifier.modality_wise["color"].doubt.item())
     assert doubts[0] == doubts[1] > 0
 
@@ -115,7 +115,7 @@ def _fitted(
     labelled.products.targets[ROWS % 3 == 0, 0] += 1
     labelled.products.targets[:, 0] %= len(config.attributes["color"])
     labelled.products.targets[ROWS % 4 == 0] = UNLABELLED
-    fit_trust(classifier, labelled, rows, shares, shares)
+    fit_modality_bias(classifier, labelled, rows, shares, shares)
     attention = classifier.modality_wise["color"]
     return attention.trust.item(), attention.doubt.item()
 
@@ -150,7 +150,7 @@ def test_where_no_product_has_both_modalities_trust_stays_as_it_was_learnt(
     else:
         products = replace(batches.products, texts=[""] * len(ROWS))
         batches = Batches(products, batches.images, batches.encoder, batches.label_words)
-    fit_trust(classifier, batches, ROWS, {Condition.AS_IS: 1.0}, {Condition.AS_IS: 1.0})
+    fit_modality_bias(classifier, batches, ROWS, {Condition.AS_IS: 1.0}, {Condition.AS_IS: 1.0})
     assert classifier.modality_wise["color"].trust == 0
 
 
@@ -159,7 +159,9 @@ def test_a_classifier_without_that_attention_is_left_as_it_is(
 ) -> None:
     averaging = CmaClip(small_config.model_copy(update={"modality_wise": False}), 320)
     before = {name: tensor.clone() for name, tensor in averaging.state_dict().items()}
-    fit_trust(averaging, make("a").batches, ROWS, {Condition.AS_IS: 1.0}, {Condition.AS_IS: 1.0})
+    fit_modality_bias(
+        averaging, make("a").batches, ROWS, {Condition.AS_IS: 1.0}, {Condition.AS_IS: 1.0}
+    )
     assert all(tensor.equal(before[name]) for name, tensor in averaging.state_dict().items())
 
 

@@ -301,8 +301,8 @@ def test_a_hugging_face_clip_is_trained_into_a_checkpoint_that_the_engine_runs(
     config = _clip_config(clip_folder, heads, whole)
     shop = tmp_path / "shop"
     shutil.copytree(catalog, shop)
-    metrics = train_checkpoint(config, [catalog], tmp_path / "made", strange_shops=[shop])
-    assert set(metrics) == {"products", "test_groups_catalog", "strange_shop_shop"}
+    metrics = train_checkpoint(config, [catalog], tmp_path / "made", unseen_sources=[shop])
+    assert set(metrics) == {"products", "test_groups_catalog", "unseen_source_shop"}
     assert sum(metrics["products"].values()) == 40
     assert "# clip-tiny" in (tmp_path / "made" / "MODEL_CARD.md").read_text()
 

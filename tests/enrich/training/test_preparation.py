@@ -134,11 +134,11 @@ def test_two_catalogs_of_one_name_are_refused_because_one_s_figures_would_be_los
     config = TrainingConfig.model_validate(settings)
     said = _refused([catalog, other], config, tmp_path / "made")
     assert "more than one catalog is called catalog" in said
-    said = _refused([catalog], config, tmp_path / "made", strange_shops=[other, catalog])
-    assert "more than one strange shop is called catalog" in said
+    said = _refused([catalog], config, tmp_path / "made", unseen_sources=[other, catalog])
+    assert "more than one unseen source is called catalog" in said
 
 
-def test_a_strange_shop_without_any_label_is_refused_before_training(
+def test_a_unseen_source_without_any_label_is_refused_before_training(
     tmp_path: Path, catalog: Path, settings: dict[str, Any]
 ) -> None:
     shop = tmp_path / "shop"
@@ -147,19 +147,19 @@ def test_a_strange_shop_without_any_label_is_refused_before_training(
     labels = labels.drop(columns=[*ATTRIBUTE_LABELS]).assign(size="small")
     labels.to_parquet(shop / "labels.parquet")
     config = TrainingConfig.model_validate(settings)
-    said = _refused([catalog], config, tmp_path / "made", strange_shops=[shop])
+    said = _refused([catalog], config, tmp_path / "made", unseen_sources=[shop])
     assert f"no label in {shop} is one of" in said
     with pytest.raises(ConfigError, match="no label in"):
         check_training(config, [catalog], tmp_path / "made", [shop])
 
 
-def test_what_is_trained_on_is_no_strange_shop(
+def test_what_is_trained_on_is_no_unseen_source(
     tmp_path: Path, catalog: Path, settings: dict[str, Any]
 ) -> None:
     (tmp_path / "other").symlink_to(catalog)
     config = TrainingConfig.model_validate(settings)
     for shop in (catalog, tmp_path / "other", Path(f"catalog:{catalog}/../catalog")):
-        said = _refused([catalog], config, tmp_path / "made", strange_shops=[shop])
+        said = _refused([catalog], config, tmp_path / "made", unseen_sources=[shop])
         assert f"{shop} is trained on" in said
 
 
@@ -232,9 +232,9 @@ def test_labels_that_differ_in_capitals_alone_are_told(checked: Checked) -> None
     assert checked("RED", "Red", "blue", color=["red", "Blue"]) == ""
 
 
-def test_labels_of_a_strange_shop_that_are_not_listed_are_counted(checked: Checked) -> None:
+def test_labels_of_a_unseen_source_that_are_not_listed_are_counted(checked: Checked) -> None:
     said = checked("red", "blue", strange=["Red", "crimson", "navy"])
-    assert "color: 14 products of the strange shop strange.yaml have a label that is not" in said
+    assert "color: 14 products of the unseen source strange.yaml have a label that is not" in said
     assert "such as 'crimson', 'navy'" in said and "the catalogs" not in said
     said = checked("a", "b", "c", color=["a", "b"])
     assert "color: 8 products of the catalogs have a label that is not listed, such as 'c'" in said
@@ -258,12 +258,12 @@ def test_an_output_that_cannot_be_written_is_refused_before_training(
     assert said in _refused([catalog], config, Path(output))
 
 
-def test_a_strange_shop_that_is_not_there_is_refused_before_training(
+def test_a_unseen_source_that_is_not_there_is_refused_before_training(
     tmp_path: Path, catalog: Path, settings: dict[str, Any]
 ) -> None:
     config = TrainingConfig.model_validate(settings)
     gone = tmp_path / "gone"
-    assert "gone" in _refused([catalog], config, tmp_path / "made", strange_shops=[gone])
+    assert "gone" in _refused([catalog], config, tmp_path / "made", unseen_sources=[gone])
 
 
 def test_a_batch_in_too_many_parts_is_refused(

@@ -216,7 +216,7 @@ def test_nothing_is_fitted_to_validation_groups_that_other_classifiers_lack_wher
         return [w.item() for n, w in weights.items() if n.endswith((".trust", ".doubt"))]
 
     assert any(fitted("as-always"))
-    assert not any(fitted("without", fit_trust=False))
+    assert not any(fitted("without", fit_modality_bias=False))
 
 
 def test_groups_in_two_splits_of_a_catalog_are_told_and_stand_in_the_card(
@@ -268,7 +268,7 @@ def write(small_config: ClassifierConfig) -> Any:
             training,
             metrics,
             catalogs,
-            tells_of_tower=False,
+            has_tower_recipe=False,
             split_groups=0,
             known_tests=known_tests,
         )
@@ -314,12 +314,12 @@ def test_tests_that_share_something_with_what_is_trained_on_are_told(write: Any)
 
 
 @pytest.mark.parametrize(
-    ("of", "is_told"), [("test_groups_strange_shop", False), ("strange_shop_other", True)]
+    ("of", "is_told"), [("test_groups_unseen_source", False), ("unseen_source_other", True)]
 )
-def test_figures_of_a_strange_shop_are_announced_where_there_are_any(
+def test_figures_of_a_unseen_source_are_announced_where_there_are_any(
     write: Any, of: str, is_told: bool
 ) -> None:
     card = " ".join(write({"as is": {"color": FIGURES}}, ["myntra"], of))
-    assert ("figures of a strange shop" in card) is is_told
-    assert ("### strange shop other" in card) is is_told
+    assert ("figures of an unseen source" in card) is is_told
+    assert ("### unseen source other" in card) is is_told
     assert "adapted to labels of that shop" in card
