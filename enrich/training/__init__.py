@@ -1,1 +1,1 @@
-"""Train a classifier from labelled product tables; not part of the Spark job."""
+"""Training of classifiers from labelled product tables, apart from the Spark job."""

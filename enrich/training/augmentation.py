@@ -231,7 +231,7 @@ def relabel(
     chosen: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Make chosen texts name labels of other rows in place; return the labels to learn.
+    """Make chosen texts name labels of other rows; return the labels to learn.
 
     The labels to learn are those that a text names now, else those of `targets`. If a picture seems
     to contradict its own text, the picture is more often misread: a contradiction does not show

@@ -1,4 +1,4 @@
-"""Model inputs of labelled rows: changed at random for training, reduced for evaluation.
+"""Model inputs of labelled rows, changed for training and for evaluation.
 
 Training hides modalities and label words: a classifier that always finds the color in the title
 stops looking at the picture, and then fails on products whose text does not name the color.

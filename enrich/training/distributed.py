@@ -24,44 +24,44 @@ Made = TypeVar("Made")
 
 @contextlib.contextmanager
 def process_group() -> Iterator[None]:
-    """Join torchrun's processes while the context lasts, each with a GPU of its own, or the CPU.
+    """Join torchrun's processes, each with a GPU of its own, or the CPU.
 
-    They share the machine's cores.
+    They share the cores of the machine.
 
     Raises:
-        ConfigError: torchrun started more processes than there are GPUs.
+        ConfigError: there are more processes than GPUs.
     """
     if not dist.is_torchelastic_launched():
         yield
         return
     if os.environ.get("OMP_NUM_THREADS") == "1":
-        # What torchrun sets, unless told otherwise. Pictures are varied on the CPU: with one thread
-        # each, a GPU would wait for them.
+        # torchrun's default. Pictures are varied on the CPU: with one thread a process, GPUs would
+        # wait for them.
         cores = len(os.sched_getaffinity(0))
         torch.set_num_threads(max(1, cores // int(os.environ["LOCAL_WORLD_SIZE"])))
     if torch.cuda.is_available():
         local_rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if local_rank >= gpus:
             raise ConfigError(
-                f"process {local_rank + 1} of this machine found {gpus} GPU(s), none left for it: "
-                f"give torchrun --nproc-per-node {gpus}"
+                f"processes are too many: found {gpus} GPU(s) for process {local_rank + 1} of this "
+                f"machine, expected one each. Give torchrun --nproc-per-node {gpus}."
             )
         torch.cuda.set_device(local_rank)
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=_LONGEST_WAIT)
     yield
-    # Not after an error: NCCL would wait here for the others, who wait for this process, and nobody
-    # would learn of it. A process that just ends makes torchrun end the others.
+    # Not after an error: NCCL would wait here for processes that wait for this one. A process that
+    # just ends makes torchrun end the others.
     dist.destroy_process_group()
 
 
 def processes() -> int:
-    """Return how many processes train together."""
+    """Return the number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def first_then_others(make: Callable[[], Made]) -> Made:
-    """Call `make` in the first process and then in the others, who find what it left on disk."""
+    """Call `make` in the first process, then in the others, which find its files."""
     if rank() > 0:
         dist.barrier()
     made = make()
@@ -71,7 +71,7 @@ def first_then_others(make: Callable[[], Made]) -> Made:
 
 
 def from_first(number: float) -> float:
-    """Return the first process's number to all, so that all decide alike."""
+    """Return the number of the first process to all, so that all decide alike."""
     if processes() == 1:
         return number
     shared = torch.tensor(number, dtype=torch.float64, device=local_device())

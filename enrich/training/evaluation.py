@@ -23,7 +23,7 @@ _BATCH = 256
 def ask(
     classifier: Classifier, batches: Batches, rows: np.ndarray, condition: Condition
 ) -> Iterator[tuple[ModelInputs, ModelOutput]]:
-    """Yield what a classifier makes of the rows under a condition, batch by batch, in order.
+    """Yield inputs and outputs of the rows under a condition, batch by batch.
 
     As in the job, answers are computed in float32 from vectors that were rounded to float16.
     """
@@ -40,10 +40,7 @@ def answer(
     rows: np.ndarray,
     condition: Condition,
 ) -> dict[str, Answers]:
-    """Return the classifier's answers per attribute.
-
-    Rows without a label are left out, and so are those of which nothing can be read.
-    """
+    """Return the classifier's answers by attribute, to readable and labelled rows."""
     rows = batches.readable(rows)
     outputs: list[ModelOutput] = []
     modalities: list[Modalities] = []
@@ -54,7 +51,7 @@ def answer(
         embeds.append(join_embeds(output.vectors))
     targets = torch.from_numpy(batches.products.targets[rows])
     groups = torch.from_numpy(batches.products.groups[rows])
-    # Its own labels: those of `label_words` may be of several classifiers.
+    # Its own labels, because `label_words` may have those of several classifiers.
     finder = LabelFinder(classifier.config.attributes, batches.label_words.lexicon)
     named = finder.find([(title, None) for title in batches.titles(rows, condition)])
     answers = {}
@@ -81,7 +78,7 @@ def evaluate(
     rows: np.ndarray,
     calibration: Calibration,
 ) -> dict[str, dict[str, Figures]]:
-    """Return condition -> attribute -> figures, as answered after calibration."""
+    """Return figures of calibrated answers by condition and attribute."""
     return {
         condition.value: {
             attribute: measure_answers(apply_calibration(calibration, attribute, answers))
@@ -94,7 +91,7 @@ def evaluate(
 def apply_calibration(
     calibration: Calibration, attribute: str, answers: Answers
 ) -> CalibratedAnswers:
-    """Return an attribute's answers as the job would give them."""
+    """Return the answers to an attribute as the job gives them."""
     layer = to_layer(calibration.corrections.get(attribute))
     return CalibratedAnswers.by(answers, calibration.attributes[attribute], layer)
 
@@ -118,10 +115,10 @@ def selection_score(
     rows: np.ndarray,
     conditions: Sequence[Condition],
 ) -> tuple[float, dict[str, float]]:
-    """Return what the best epoch is chosen by, and the accuracies that it is the mean of.
+    """Return the score of an epoch, and the accuracies that it is the mean of.
 
-    They are named "<condition>/<attribute>". A classifier that reads only the text, or only the
-    picture, does badly under one of the conditions.
+    Accuracies are named "<condition>/<attribute>". A classifier that reads only the text, or only
+    the picture, does badly under one of the conditions.
     """
     accuracies = {
         f"{condition}/{attribute}": (found.logits.argmax(1) == found.targets).float().mean().item()
@@ -130,5 +127,8 @@ def selection_score(
         if len(found)
     }
     if not accuracies:
-        raise ConfigError("of the products to validate with, none that has a label can be read")
+        raise ConfigError(
+            "products to validate cannot be read: found 0 readable ones with a label, expected 1 "
+            "or more"
+        )
     return sum(accuracies.values()) / len(accuracies), accuracies

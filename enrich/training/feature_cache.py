@@ -32,18 +32,16 @@ from enrich.training.labelled import half_of
 from enrich.training.pixel_cache import CachedImages, alone, is_array, make_array
 from enrich.training.pretrained import load_image_tower
 
-_BATCH = 64
-
-_UPPER_BATCH = 128
-# Keeps a map from following noise: a share of the mean square of each feature.
+_BATCH, _UPPER_BATCH = 64, 128
+# Regularises a linear map, as a share of the mean square of each feature.
 _RIDGE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class CachedViews:
-    """What stands in for pixels: per view an array float16 (N, ...) in the order of the products.
+    """Features in the place of pixels: an array float16 (N, ...) for each view.
 
-    The first view is of the pictures as they are.
+    Rows are in the order of the products. The first view is of the pictures as they are.
     """
 
     kind: CacheKind
@@ -53,17 +51,17 @@ class CachedViews:
 def cache_views(
     classifier: Classifier, images: CachedImages, kind: CacheKind, views: int
 ) -> CachedViews:
-    """Return what the frozen part of the image tower makes of every picture, computed once.
+    """Compute the features of all pictures once, or open those of an earlier run.
 
     Args:
-        classifier: Its image tower is frozen, wholly (`image_features`) or but for its upper stages
-            (`image_lower`).
-        images: The decoded pictures.
-        kind: Which input of the classifier the cache stands in for.
-        views: The pictures as they are, and `views` - 1 random variations of all of them.
+        classifier: a classifier whose image tower is frozen (`image_features`), or is frozen except
+            for its upper stages (`image_lower`).
+        images: the decoded pictures.
+        kind: the input of the classifier that is cached.
+        views: number of views: the pictures as they are, and `views` - 1 random variations.
     """
-    # Named after the frozen weights, the pictures that could be read and how they are varied: where
-    # one of these has changed, the files have other names and are made anew.
+    # Files are named after the frozen weights, the readable pictures and the variations, so that a
+    # change of one of these gives new files.
     name = f"{kind}-{frozen_digest(classifier, kind)}{_which_pictures(images.has_image)}"
     files = [images.folder / f"{name}-0.npy"]
     files += [
@@ -82,7 +80,7 @@ def _compute_view(
 ) -> None:
     tower = classifier.image_tower
     if classifier.device.type == "cpu":
-        # As the engine runs it. On a GPU there is nothing to merge, and memory is dear.
+        # Fused, as the engine runs the tower. On a GPU there is nothing to fuse.
         tower = copy.deepcopy(tower)
         tower.quicken()
         cast_weights(tower, classifier.device)
@@ -107,12 +105,12 @@ def _compute_view(
 
 
 def _which_pictures(has_image: np.ndarray) -> str:
-    """Return a digest of which pictures could be read, "" if all: another run may read more."""
+    """Return a digest of the readable pictures, "" if all; a later run may read more."""
     return "" if has_image.all() else f"-{hashlib.sha256(has_image.tobytes()).hexdigest()[:8]}"
 
 
 def _variation_digest() -> str:
-    """Return a digest of one varied picture: it changes when the code of `vary` does."""
+    """Return a digest of a varied picture, which changes with the code of `vary`."""
     picture = torch.full((8, 3, 32, 32), 255, dtype=torch.uint8)
     picture[:, :, 8:24, 12:20] = torch.tensor([180, 40, 60], dtype=torch.uint8).view(3, 1, 1)
     varied = vary(picture, torch.Generator().manual_seed(0))
@@ -120,18 +118,19 @@ def _variation_digest() -> str:
 
 
 def frozen_digest(classifier: Classifier, kind: CacheKind) -> str:
+    """Return a digest of the weights that cached features depend on."""
     tower, backbone = classifier.image_tower, classifier.image_tower.pretrained()
     trained = {id(p) for p in tower.upper_parameters()} if kind == "image_lower" else set()
     rounded = [part.rounded() for part in backbone.modules() if isinstance(part, EightBitLinear)]
     digest = hashlib.sha256()
-    # Not state_dict: its tensors are copies of what the parameters hold, and not the same objects.
+    # Not state_dict, whose tensors are other objects than the parameters.
     for tensor in itertools.chain(backbone.parameters(), backbone.buffers(), *rounded):
         if id(tensor) not in trained:
             digest.update(tensor.detach().cpu().numpy().tobytes())
     return digest.hexdigest()[:12]
 
 
-def cache_unseen_views(
+def cross_fit_views(
     classifier: Classifier,
     images: CachedImages,
     groups: np.ndarray,
@@ -140,16 +139,16 @@ def cache_unseen_views(
     half_towers: Sequence[Path],
     views: int,
 ) -> CachedViews:
-    """Return the features of every picture; of those to train on, as seen for the first time.
+    """Compute features of all rows, cross-fitted for the rows to train on.
 
     Args:
-        classifier: Its image tower is frozen, and was trained on all rows to train on.
-        images: The decoded pictures.
-        groups: The group of near-identical products of each row.
-        train_rows: Those whose features are taken from the tower of the other half.
-        validation_rows: Those that the maps are fitted to.
-        half_towers: Checkpoints of two towers, of the first and of the second half of the groups.
-        views: The pictures as they are, and `views` - 1 random variations of all of them.
+        classifier: a classifier whose frozen image tower was trained on all `train_rows`.
+        images: the decoded pictures.
+        groups: group of near-identical products of each row.
+        train_rows: rows that get the features of the tower of the other half.
+        validation_rows: rows that the linear maps are fitted to.
+        half_towers: checkpoints of two towers, trained on half 0 and on half 1 of the groups.
+        views: number of views: the pictures as they are, and `views` - 1 random variations.
 
     Raises:
         ConfigError: a tower cannot be read, or differs in more than its upper stages.
@@ -178,8 +177,8 @@ def cache_unseen_views(
                 for rows, features in _features(classifier, lower.views[view], others):
                     array[rows] = features.half().numpy()
                 for number, (tower, to_own) in enumerate(zip(towers, maps, strict=True)):
-                    strange = train_rows[half != number]
-                    for rows, features in _features(tower, lower.views[view], strange):
+                    foreign = train_rows[half != number]
+                    for rows, features in _features(tower, lower.views[view], foreign):
                         array[rows] = (_with_one(features) @ to_own).half().numpy()
                 array.flush()
     return CachedViews("image_features", tuple(np.load(file, mmap_mode="r") for file in files))
@@ -191,8 +190,8 @@ def _with_tower(classifier: Classifier, checkpoint: Path) -> Classifier:
     load_image_tower(other.image_tower.pretrained(), checkpoint)
     if frozen_digest(other, "image_lower") != frozen_digest(classifier, "image_lower"):
         raise ConfigError(
-            f"the image tower of {checkpoint} has other lower stages: train it and the whole one "
-            "with upper_stages_only, from the same weights"
+            f"the image tower of {checkpoint} does not fit: found other lower stages, expected "
+            "those of image_tower. Train both with upper_stages_only, from the same weights."
         )
     return other.eval()
 
@@ -200,7 +199,7 @@ def _with_tower(classifier: Classifier, checkpoint: Path) -> Classifier:
 def _fit_map(
     tower: Classifier, own: Classifier, lower: CachedViews, rows: np.ndarray
 ) -> Float[Tensor, "D C"]:
-    """Return the linear map from a tower's features to the own one's, by least squares."""
+    """Fit the linear map from a tower's features to those of the own tower."""
     inner = outer = torch.zeros((), dtype=torch.float64)
     for view in lower.views:
         for (_, given), (_, wanted) in zip(
@@ -216,9 +215,9 @@ def _fit_map(
 def _features(
     tower: Classifier, lower: np.ndarray, rows: np.ndarray
 ) -> Iterator[tuple[np.ndarray, Float[Tensor, "B M C"]]]:
-    """Yield rows and what the tower makes of them, batch by batch."""
+    """Yield rows and their features, batch by batch."""
     parts = [rows[at : at + _UPPER_BATCH] for at in range(0, len(rows), _UPPER_BATCH)]
-    for part in watch(parts, "image features of an unknowing tower", len(parts)):
+    for part in watch(parts, "cross-fitted image features", len(parts)):
         given = torch.from_numpy(np.asarray(lower[part], dtype=np.float32))
         with torch.inference_mode(), autocast(tower.device):
             features = tower.image_tower.upper(given.to(tower.device))

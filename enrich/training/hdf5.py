@@ -31,7 +31,7 @@ def name_picture(file: Path, dataset: str, row: int) -> str:
 
 
 def name_file(image_path: str) -> str:
-    """Return the path of the file that holds a picture: its own, or the HDF5 file around it."""
+    """Return the path of the file of a picture, which may be an HDF5 file."""
     named = _NAME.fullmatch(image_path)
     return image_path if named is None else named["file"]
 
@@ -39,11 +39,11 @@ def name_file(image_path: str) -> str:
 def read_hdf5_pixels(
     store: ImageStore, image_path: str | None, shape: ImageShape
 ) -> np.ndarray | None:
-    """Return the pixels that a tower sees, as `decode_pixels`; None of a path of another kind.
+    """Read a picture like `decode_pixels`; None if the path is of another kind.
 
     Raises:
-        ImageProblem: as `ImageStore.read` and `decode_pixels`, but not for the size of the file,
-            which holds many pictures; or the picture's bytes lie in another file.
+        ImageProblem: as `ImageStore.read` and `decode_pixels`, except for the size of the file; or
+            the bytes of the picture lie in another file.
         ConfigError: h5py is not installed.
     """
     named = _NAME.fullmatch(image_path or "")
@@ -60,7 +60,7 @@ def read_hdf5_pixels(
     except ImageProblem:
         raise
     except MemoryError as error:
-        # No fault of the picture: another run may have enough memory.
+        # Another run may have enough memory.
         raise ImageProblem(Status.IMAGE_UNREADABLE, describe_error(error)) from error
     except Exception as error:
         # Damaged files make h5py raise whatever HDF5 happens to meet.
@@ -68,7 +68,7 @@ def read_hdf5_pixels(
 
 
 def _find_pictures(opened: Any, name: str) -> Any:
-    """Return the data set of that name, all of it in this file."""
+    """Return the data set of that name, which must lie in this file as a whole."""
     h5py = load_extra("h5py", "train")
     links, link = opened.id.links, name.encode()
     outside = ImageProblem(
@@ -77,7 +77,7 @@ def _find_pictures(opened: Any, name: str) -> Any:
     if not links.exists(link):
         raise ImageProblem(Status.IMAGE_CORRUPT, f"no data set '{name}' in the HDF5 file")
     if links.get_info(link).type != h5py.h5l.TYPE_HARD:
-        raise outside  # without following it: it may lead out of the allowed roots
+        raise outside  # without following the link out of the allowed roots
     pictures = opened[name]
     is_set = isinstance(pictures, h5py.Dataset)
     if not is_set or pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3:
@@ -105,10 +105,10 @@ def _read_row(pictures: Any, row: int, limits: ImageLimits, shape: ImageShape) -
 
 @lru_cache(maxsize=8)
 def open_hdf5(file: Path) -> Any:
-    """Return the open h5py file, the same one every time: opening costs more than reading a row.
+    """Open a file with h5py, once: opening costs more than reading a row.
 
     Raises:
-        ConfigError: it cannot be opened, or h5py is not installed.
+        ConfigError: the file cannot be opened, or h5py is not installed.
     """
     h5py = load_extra("h5py", "train")
     try:

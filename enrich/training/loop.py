@@ -4,14 +4,12 @@ The state that a killed run continues from is one file beside the checkpoint, wr
 An average of the weights, if asked for, is evaluated and kept in their place.
 """
 
-import errno
 import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
@@ -30,35 +28,37 @@ from enrich.training.batches import Batches, Condition, Hiding, Part, deal, show
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.distributed import first_then_others, from_first
 from enrich.training.evaluation import selection_score
-from enrich.training.feature_cache import CachedViews, cache_unseen_views, cache_views
+from enrich.training.feature_cache import CachedViews, cache_views, cross_fit_views
 from enrich.training.optimiser import Stepper
 
-# The best epoch has the highest mean accuracy under these.
+# The best epoch has the highest mean accuracy under these conditions.
 SELECTED_UNDER = (
     Condition.AS_IS,
     Condition.NO_TEXT,
     Condition.WORDS_MASKED,
     Condition.OTHER_TEXT,
 )
-
-# Settings that change none of the weights to come: where files lie (what is read in them counts by
-# its content), how often the state is saved, and what is fitted after training.
+# Settings without effect on the weights of training: places of files, whose content counts itself,
+# the pace of saving, and fits after training.
 _WITHOUT_EFFECT = {
     *("cache", "save_every_s", "image_tower", "half_towers", "fit_modality_bias", "conventions"),
 }
-
 _STATE = "training_state.pt"
 _STEPS_A_POINT = 20
-
 _LINE_EVERY_S = 30.0
 
 
 @dataclass(slots=True)
 class Progressed:
-    """How far a run has come and what its best epoch was worth.
+    """Progress of a run.
 
-    `epoch` counts the phase's finished epochs, `step` and `loss` (summed) are of the one under way;
-    `total_steps` is of the whole run, `stale` the phase's epochs since a better score.
+    Attributes:
+        phase: finished phases.
+        epoch: finished epochs of the current phase.
+        step, loss: finished steps of the current epoch, and their summed loss.
+        total_steps: finished steps of the run.
+        best_score: score of the best epoch.
+        stale: epochs of the current phase since a better score.
     """
 
     phase: int = 0
@@ -70,15 +70,13 @@ class Progressed:
     stale: int = 0
 
     def end_step(self, loss: float) -> None:
-        """Count a step of the epoch under way."""
-        self.step, self.total_steps, self.loss = (
-            self.step + 1,
-            self.total_steps + 1,
-            self.loss + loss,
-        )
+        """Count a step of the current epoch."""
+        self.step += 1
+        self.total_steps += 1
+        self.loss += loss
 
     def end_epoch(self) -> None:
-        """Count an epoch of the phase under way."""
+        """Count an epoch of the current phase."""
         self.epoch, self.step, self.loss = self.epoch + 1, 0, 0.0
 
     def end_phase(self) -> None:
@@ -89,19 +87,19 @@ class Progressed:
 def name_inputs(
     config: TrainingConfig, classifier: Classifier, batches: Batches, rows: np.ndarray
 ) -> str:
-    """Return a digest of all that a run's weights depend on: another one is another run.
+    """Return a digest of everything that the weights of a run depend on.
 
     Args:
-        config: The run's settings.
-        classifier: As it starts. The weights that are random there follow from the settings.
-        batches: All products, their pictures and tokenizer.
-        rows: Those to train on.
+        config: settings of the run.
+        classifier: the classifier before training; its random weights follow from the settings.
+        batches: all products, with pictures and tokenizer.
+        rows: rows to train on.
     """
     digest = hashlib.sha256(config.model_dump_json(exclude=_WITHOUT_EFFECT).encode())
     for half_tower in config.half_towers:
         with (half_tower / "model.safetensors").open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
-    # What a hub or a folder holds under the same name may be another model by now.
+    # A hub or a folder may have another model under the same name by now.
     digest.update(classifier.config.model_dump_json().encode())
     digest.update(batches.encoder.tokenizer.to_str().encode())
     for tower in classifier.pretrained():
@@ -119,51 +117,45 @@ def name_inputs(
 
 
 def save_state(file: Path, state: dict[str, Any]) -> None:
-    """Write the state: after a kill the file holds either the old one or the new one.
+    """Write the state atomically.
 
     Raises:
-        StorageFailed: it cannot be written.
+        StorageFailed: the file cannot be written.
     """
     with whole_file(file) as partial:
         try:
             torch.save(state, partial)
         except (OSError, RuntimeError) as error:
-            # What torch says of a full disk.
+            # torch raises a RuntimeError of this text for a full disk.
             if isinstance(error, RuntimeError) and "inline_container" not in str(error):
                 raise
             raise StorageFailed(
-                f"{file} cannot be written, is the disk full? {first_line(error)}"
+                f"{file} cannot be written: {first_line(error)}. Is the disk full?"
             ) from error
 
 
 def load_state(file: Path) -> dict[str, Any] | None:
-    """Return the saved state, None where none can be read; it holds tensors and plain values.
+    """Read the saved state into main memory; None without a file.
 
-    They are on the CPU: beside what is trained, a GPU may have no room for them.
+    Raises:
+        StorageFailed: the file is damaged.
     """
     if not file.exists():
         return None
     try:
-        with ZipFile(file) as parts:
-            if (damaged := parts.testzip()) is not None:
-                raise BadZipFile(f"the checksum of {damaged} is another one")
         state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
-    except MemoryError:
-        raise  # which says nothing of the file
+    except (MemoryError, OSError):
+        raise
     except Exception as error:  # damaged bytes may raise anything
-        if "DefaultCPUAllocator" in str(error):
-            raise  # what torch says of a full memory
-        # A disk or a server that fails says nothing of the file either. EINVAL does: damaged bytes
-        # name a place in the file that cannot be.
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:
-            raise
-        say(f"{file} is damaged, and training starts anew: {first_line(error)}")
-        return None
+        raise StorageFailed(
+            f"{file} cannot be read: {first_line(error)}. If it is damaged, remove it to train "
+            "anew."
+        ) from error
     return state
 
 
 class Trainer:
-    """Trains one classifier; after `train` it holds the best state that was seen."""
+    """The training of one classifier, which has its best weights after `train`."""
 
     def __init__(
         self,
@@ -190,11 +182,11 @@ class Trainer:
         self.average = _average(classifier, config.ema) if config.ema > 0 else None
 
     def train(self) -> None:
-        """Run every phase that is left and leaves the best weights in the classifier.
+        """Run every phase that is left, and load the best weights.
 
         Raises:
-            ConfigError: a phase has nothing to train, the loss is no number any more, or what is
-                in the folder is of another training.
+            ConfigError: a phase has 0 parameters to train, the loss is not finite, or the folder
+                has the state of another training.
         """
         stepper_state = self._resume()
         self.curves = Curves(self.folder, self.progressed.total_steps) if rank() == 0 else None
@@ -234,7 +226,7 @@ class Trainer:
         images = self.batches.images
         looks = not self.classifier.image_tower.absent
         if looks and self.config.half_towers and phase.cached == "image_features":
-            return cache_unseen_views(
+            return cross_fit_views(
                 self.classifier,
                 images,
                 self.batches.products.groups,
@@ -247,13 +239,13 @@ class Trainer:
 
     def _train_epoch(self, number: int, phase: Phase, epoch: int, stepper: Stepper) -> float:
         self.classifier.train()
-        # The pre-trained norms keep their statistics: these batches are too small for better ones.
+        # Pre-trained norms keep their statistics: these batches are too small for better ones.
         self.classifier.image_tower.pretrained().eval()
         done, saved = self.progressed, time.monotonic()
         steps = len(self.train_rows) // self.config.batch_size
         with EpochProgress(f"{phase.loss} epoch {epoch + 1}", steps, done.step) as progress:
             for parts in self._parts(number, phase, epoch):
-                # Taken at the middle of the step: at both ends of the phase the learning rate is 0.
+                # The middle of the step, because the learning rate is 0 at both ends of the phase.
                 done_share = (epoch * steps + done.step + 0.5) / (phase.epochs * steps)
                 loss = stepper.step(parts, done_share)
                 done.end_step(loss)
@@ -268,7 +260,7 @@ class Trainer:
         return done.loss / max(1, done.step)
 
     def _parts(self, number: int, phase: Phase, epoch: int) -> Iterator[list[Part]]:
-        """Yield this process's parts of every batch that is left of the epoch."""
+        """Yield this process's parts of the batches that are left of the epoch."""
         hiding = Hiding.of(self.config, phase.loss)
         seed = (self.config.seed, number, epoch)
         first_step = self.progressed.step
@@ -277,8 +269,8 @@ class Trainer:
         )
 
     def _is_scored(self, phase: Phase) -> bool:
-        # After a contrastive phase that others follow, the heads are still random and the answers
-        # say nothing. A classifier that has no other phases has no heads: its answers do count.
+        # After a contrastive phase that others follow, the heads are still random, and a score of
+        # their answers is worthless. A classifier with contrastive phases only has no heads.
         contrast_only = all(each.loss == "contrastive" for each in self.config.phases)
         return phase.loss == "multitask" or contrast_only
 
@@ -287,7 +279,7 @@ class Trainer:
         return patience is not None and self.progressed.stale >= patience
 
     def _keep_best(self) -> str:
-        """Score the epoch, keeps its weights if they are the best yet, and returns what to say."""
+        """Score the epoch, keep its weights if they are the best, and return a note."""
         evaluated = self.classifier if self.average is None else self.average.module
         score = 0.0
         if rank() == 0:
@@ -333,9 +325,9 @@ class Trainer:
             return None
         if state.get("inputs") != self.inputs_digest:
             raise ConfigError(
-                f"{self.folder} is of a training with another configuration, other products or "
-                "other pictures (one that could not be read then and can be now is another): "
-                "remove it to train anew, or give another --output"
+                f"{self.folder} cannot be resumed: found the state of a training with other "
+                "settings, products or readable pictures, expected this training's. Remove it to "
+                "train anew, or give another --output."
             )
         self.classifier.load_state_dict(state["classifier"])
         if self.average is not None:
@@ -352,10 +344,10 @@ def _copy(classifier: Classifier) -> dict[str, Tensor]:
 
 
 def _copy_frozen(classifier: Classifier, average: Classifier) -> None:
-    """Give the average the image tower's frozen part, which an earlier phase may have trained.
+    """Copy the frozen part of the image tower into the average.
 
-    The average lags behind, and the cache holds what the classifier's own makes of the pictures:
-    epochs would be chosen on another tower than is kept.
+    An earlier phase may have trained that part. The average lags behind, and cached features are
+    those of the classifier's own tower, so epochs would be chosen on another tower than is kept.
     """
     towers = [each.image_tower.pretrained().parameters() for each in (classifier, average)]
     with torch.no_grad():
@@ -370,7 +362,7 @@ def _average(classifier: Classifier, decay: float) -> Any:
 
 
 class EpochProgress(Progress):
-    """Shows an epoch's steps, mean loss and products a second."""
+    """Steps, mean loss and products a second of an epoch, as a bar or as log lines."""
 
     def __init__(self, title: str, steps: int, done: int) -> None:
         super().__init__(
@@ -388,7 +380,7 @@ class EpochProgress(Progress):
         self._task = self.add_task(title, total=steps, completed=done)
 
     def count_step(self, mean_loss: float, products: int) -> None:
-        """Count one step over so many products; `mean_loss` is of the epoch so far."""
+        """Count one step over `products`; `mean_loss` is of the epoch so far."""
         self._done += 1
         self._products += products
         now = time.monotonic()
@@ -401,9 +393,9 @@ class EpochProgress(Progress):
 
 
 class Curves:
-    """Appends figures to `tensorboard/` in a folder; does nothing if tensorboard is not installed.
+    """Curves in `tensorboard/` of a folder, if tensorboard is installed.
 
-    A resumed run goes on at `done_steps`: what was written of later steps is not shown any more.
+    A resumed run continues at `done_steps`; curves of later steps are not shown any more.
     """
 
     def __init__(self, folder: Path, done_steps: int) -> None:
@@ -416,12 +408,12 @@ class Curves:
             self._board = SummaryWriter(folder / "tensorboard", purge_step=done_steps + 1)
 
     def add(self, step: int, figures: dict[str, float]) -> None:
-        """Add figures at a step of the whole run; what stands before a `/` groups the plots."""
+        """Add figures at a step of the run; the part before a `/` groups the plots."""
         if self._board is not None:
             for name, value in figures.items():
                 self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Write out what is left."""
+        """Write the rest."""
         if self._board is not None:
             self._board.close()

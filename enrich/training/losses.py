@@ -30,14 +30,14 @@ def label_losses(
     label_smoothing: float,
     labelled: Int[Tensor, " K"],
 ) -> dict[str, Float[Tensor, ""]]:
-    """Return for each attribute the mean cross-entropy over its labelled rows.
+    """Return the mean cross-entropy of each attribute over its labelled rows.
 
     Args:
-        logits: Scores per attribute.
-        targets: The labels' indices, attributes in the order of `logits`.
-        label_smoothing: In [0, 1).
-        labelled: Rows with a label of each attribute in the whole batch, of which these rows may be
-            a part: so the losses of the parts add up to that of the batch.
+        logits: scores by attribute.
+        targets: indices of the labels, attributes in the order of `logits`.
+        label_smoothing: in [0, 1).
+        labelled: labelled rows of the whole batch by attribute, so that the losses of parts add up
+            to the loss of the batch.
     """
     losses = {}
     for column, (attribute, scores) in enumerate(logits.items()):
@@ -53,14 +53,14 @@ def label_losses(
 
 
 def multitask_loss(losses: Mapping[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
-    """Return the mean over attributes, of which there is at least one."""
+    """Return the mean over one or more attributes."""
     return torch.stack(list(losses.values())).mean()
 
 
 def matching_loss(scores: Float[Tensor, " B"], own_text: Bool[Tensor, " B"]) -> Float[Tensor, ""]:
     """Return the binary cross-entropy of telling an image's own text from another's.
 
-    The image-text matching of ALBEF (Li et al. 2021, arXiv 2107.07651). Without any row it is 0.
+    Image-text matching of ALBEF (Li et al. 2021, arXiv 2107.07651). Without a row it is 0.
     """
     if len(scores) == 0:
         return scores.sum()
@@ -73,10 +73,9 @@ def contrastive_loss(
     group_ids: Int[Tensor, " B"],
     temperature: float = TEMPERATURE,
 ) -> Float[Tensor, ""]:
-    """Return CLIP's symmetric loss (Radford et al., arXiv 2103.00020).
+    """Return CLIP's symmetric loss (Radford et al. 2021, arXiv 2103.00020).
 
-    Products of one group are near-identical, so they are no negatives of each other. Without any
-    row it is 0.
+    Near-identical products, of one group, are not negatives of each other. Without a row it is 0.
     """
     if len(image_embeds) == 0:
         return (image_embeds.sum() + text_embeds.sum()).float()
@@ -93,11 +92,10 @@ def contrastive_loss(
 class Objective(nn.Module):
     """The loss of a part of a batch.
 
-    The losses against labels of all parts add up to that of the batch. Contrast and matching are
-    means over the rows of a part that show both modalities, weighted by the part's size.
-
-    Classifier and losses are one module, because DistributedDataParallel shares gradients only of
-    what the module's forward returns.
+    The losses against labels of all parts add up to the loss of the batch. Contrast and matching
+    are means over the rows of a part with both modalities, weighted by the part's size. Classifier
+    and losses are one module, because DistributedDataParallel shares gradients of the outputs of a
+    module's forward only.
     """
 
     def __init__(self, classifier: Classifier, phase: Phase, config: TrainingConfig) -> None:
@@ -105,12 +103,12 @@ class Objective(nn.Module):
         self.classifier = classifier
         self.loss = phase.loss
         self.label_smoothing = config.label_smoothing
-        # To a classifier of one modality, the picture alone would be the same question once more.
+        # For a classifier of one modality, the picture alone is the same task once more.
         reads_both = not (classifier.image_tower.absent or classifier.text_tower.absent)
         self.image_alone = config.image_alone if reads_both else 0.0
 
     def forward(self, part: Part) -> Float[Tensor, ""]:
-        """Return the part's addition to the loss of its batch."""
+        """Return the part's share of the loss of its batch."""
         inputs = part.inputs
         with autocast(inputs.has_text.device):
             tokens = self.classifier.towers(inputs)
@@ -136,7 +134,7 @@ class Objective(nn.Module):
         return loss
 
     def _of_images_alone(self, part: Part, tokens: Tokens) -> Float[Tensor, ""]:
-        """Return the loss of answers to the same pictures joined with no text."""
+        """Return the loss of answers to the same pictures without a text."""
         seen = part.inputs.has_image
         shown = seen[seen]
         with autocast(seen.device):
@@ -149,9 +147,9 @@ class Objective(nn.Module):
 
 
 def contrast_temperature(classifier: Classifier) -> float:
-    """Return the temperature at which the training of its towers ended, else where CLIP's begins.
+    """Return the last temperature of published towers, or CLIP's first one.
 
-    At another temperature the embeddings of published towers would first have to adapt to it.
+    At another temperature the embeddings of published towers would have to adapt first.
     """
     towers, logit_scale = classifier.config.towers, None
     if classifier.contrasts_towers and isinstance(towers, ClipTowers):

@@ -1,7 +1,8 @@
-"""Published weights of open_clip's models: CoCas as they are, CLIPs as Hugging Face's CLIP.
+"""Published weights of open_clip's models, CLIPs and CoCas.
 
 A CLIP of open_clip is the network of Hugging Face's CLIP under other names. It is converted, so
-that a checkpoint on it runs without open_clip. Weights are read from safetensors only.
+that a checkpoint on it runs without open_clip. A CoCa stays as it is. Weights are read from
+safetensors only.
 """
 
 import json
@@ -76,10 +77,10 @@ _CONVERT = (
 
 
 def open_open_clip(name: str) -> PublishedTowers:
-    """Open a CoCa or a CLIP as open_clip publishes it, by a name as `find_folder` takes it.
+    """Open a CoCa or a CLIP of open_clip, by a name as for `find_folder`.
 
     Raises:
-        ConfigError: there is none, what is there is of another kind, or open_clip is not installed.
+        ConfigError: it is missing or of another kind, or open_clip is not installed.
     """
     folder = find_folder(name)
     try:
@@ -90,7 +91,7 @@ def open_open_clip(name: str) -> PublishedTowers:
         image = read_image_shape(settings)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = explain(str(folder), error)
-        raise ConfigError(f"no open_clip model can be read at '{name}': {reason}") from error
+        raise ConfigError(f"'{name}' cannot be opened as open_clip model: {reason}") from error
     tokenizer = open_tokenizer(folder, text["vocab_size"], text.get("hf_tokenizer_name"))
     return PublishedTowers(towers, image, tokenizer, parts)
 
@@ -105,7 +106,7 @@ def coca_parts(coca: OpenClipModule) -> dict[str, nn.Module]:
 
 
 def convert_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of open_clip's CLIP by the names that they have in Hugging Face's."""
+    """Rename the tensors of open_clip's CLIP as in Hugging Face's."""
     converted = {}
     for name, tensor in weights.items():
         tensor = tensor.float()
@@ -124,7 +125,7 @@ def _read_coca(folder: Path, model: dict[str, Any]) -> tuple[CocaTowers, dict[st
     towers = CocaTowers(coca=model)
     coca = new_coca(towers)
     import_open_clip().load_checkpoint(coca, str(folder / WEIGHTS))
-    # As in a CLIP's towers, the scale begins where its training ended.
+    # With its trained logit scale, as in a CLIP's towers.
     towers = CocaTowers(coca=model | {"init_logit_scale": coca.logit_scale.item()})
     return towers, coca_parts(coca)
 
@@ -137,16 +138,18 @@ def _read_clip(folder: Path, model: dict[str, Any]) -> tuple[ClipTowers, dict[st
 
 
 def _convert_config(model: dict[str, Any]) -> CLIPConfig:
-    """Return the configuration of the same network.
+    """Return the configuration of the same network in Hugging Face's CLIP.
 
     Raises:
-        ValueError: Hugging Face's CLIP has no such network.
+        ValueError: the network does not exist there.
     """
     halves = import_open_clip()
     vision = _complete(model["vision_cfg"], halves.CLIPVisionCfg(), _SIZES, "vision_cfg")
     text = _complete(model["text_cfg"], halves.CLIPTextCfg(), _SIZES | _WORDS, "text_cfg")
     if not isinstance(vision["layers"], int):
-        raise ValueError(f"vision_cfg has layers: {vision['layers']}, a ResNet's; wanted a ViT")
+        raise ValueError(
+            f"vision_cfg has layers of a ResNet: found {vision['layers']}, expected those of a ViT"
+        )
     if unknown := model.keys() - _MODEL:
         raise ValueError(f"{', '.join(sorted(unknown))} of its configuration is not supported")
     both = {
@@ -175,17 +178,17 @@ def _convert_config(model: dict[str, Any]) -> CLIPConfig:
 def _complete(
     given: dict[str, Any], defaults: Any, supported: set[str], half: str
 ) -> dict[str, Any]:
-    """Return the settings of one half, completed by open_clip's defaults.
+    """Complete the settings of one half by open_clip's defaults.
 
     Raises:
-        ValueError: one that is not `supported` has another value than its default.
+        ValueError: a setting that is not `supported` differs from its default.
     """
     settings = vars(defaults) | given
     for name in sorted(settings.keys() - supported):
         if settings[name] != getattr(defaults, name, None):
             raise ValueError(
-                f"{half} has {name}: {settings[name]}; of open_clip's CLIPs those of its own plain "
-                "transformers are supported, such as ViT-B-32, and CoCas, such as coca_ViT-B-32"
+                f"{half} is not supported: found {name}: {settings[name]}, expected a plain "
+                "transformer, such as ViT-B-32, or a CoCa, such as coca_ViT-B-32"
             )
     return settings
 
@@ -208,42 +211,42 @@ def find_folder(name: str) -> Path:
     """Return the folder with a model's files.
 
     Args:
-        name: A local folder, a hub name, or open_clip's name of a model (ViT-B-32), which stands
-            for the first of its published weights; `ViT-B-32/TAG` for those of a tag.
+        name: a local folder, a hub name, or open_clip's name of a model: ViT-B-32 for the first of
+            its published weights, `ViT-B-32/TAG` for those of a tag.
 
     Raises:
-        ConfigError: there is none, it lacks a file, or open_clip is not installed.
+        ConfigError: the folder or a file is missing, or open_clip is not installed.
     """
     folder = Path(name) if Path(name).is_dir() else _fetch(name)
     if lacking := [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]:
-        wanted = "wanted an open_clip model in safetensors"
+        advice = "expected an open_clip model in safetensors"
         if lacking == [WEIGHTS]:
-            wanted = say_how_to_convert(name, _CONVERT)
-        raise ConfigError(f"'{name}' holds no {' and no '.join(lacking)}; {wanted}")
+            advice = say_how_to_convert(name, _CONVERT)
+        raise ConfigError(f"'{name}' lacks {' and '.join(lacking)}: {advice}")
     return folder
 
 
 def read_settings(folder: Path, name: str) -> dict[str, Any]:
-    """Return the configuration in the folder that `find_folder` found for this name.
+    """Return the configuration of a model in its folder.
 
     Raises:
         OSError, ValueError, KeyError, TypeError: it cannot be read, or is of another kind.
     """
     settings: dict[str, Any] = json.loads((folder / CONFIG).read_text())
-    # Some files do not say it, but open_clip's own list of published weights does.
+    # Some files lack it, but open_clip's list of published weights has it.
     if _look_up(name).get("quick_gelu"):
         settings["model_cfg"].setdefault("quick_gelu", True)
     return settings
 
 
 def read_image_shape(settings: dict[str, Any]) -> ImageShape:
-    """Return size, mean and standard deviation that the model was made for.
+    """Return size, mean and standard deviation of the model's pictures.
 
-    A model that saw the centre square gets it; any other saw the whole picture, and gets that
-    padded to a square.
+    A model that was trained on the centre square gets it; any other gets the whole picture, padded
+    to a square.
 
     Raises:
-        KeyError, ValueError: the configuration does not say, or says what makes no picture.
+        KeyError, ValueError: the configuration lacks them, or they are wrong.
     """
     wanted = settings.get("preprocess_cfg") or {}
     return ImageShape(
@@ -255,22 +258,22 @@ def read_image_shape(settings: dict[str, Any]) -> ImageShape:
 
 
 def open_tokenizer(folder: Path, words: int, another: str | None) -> Tokenizer:
-    """Return the folder's tokenizer, or the one that open_clip itself has for its models.
+    """Open the tokenizer of a folder, else open_clip's own.
 
     Args:
-        folder: The model's.
-        words: How many tokens the model knows.
-        another: The name of the tokenizer that it was trained with, if that is not open_clip's.
+        folder: folder of the model.
+        words: number of tokens that the model knows.
+        another: name of the tokenizer that it was trained with, if that is not open_clip's.
 
     Raises:
-        ConfigError: it cannot be read or is not the model's, or the folder has none and open_clip
-            is not installed.
+        ConfigError: the tokenizer cannot be read or does not fit the model, or it is missing and
+            open_clip is not installed.
     """
     file = folder / TOKENIZER
     if another is not None and not file.is_file():
         raise ConfigError(
-            f"'{folder}' was trained with the tokenizer of '{another}': put its {TOKENIZER} beside "
-            "the weights"
+            f"'{folder}' lacks {TOKENIZER}: expected the tokenizer of '{another}', with which it "
+            "was trained. Put the file beside the weights."
         )
     tokenizer = _read_tokenizer(file) if file.is_file() else _convert_own_tokenizer()
     require_words(tokenizer, words, str(folder))
@@ -278,22 +281,23 @@ def open_tokenizer(folder: Path, words: int, another: str | None) -> Tokenizer:
 
 
 def _fetch(name: str) -> Path:
-    """Return the folder with a hub's copy."""
+    """Download the files of a model, and return their folder."""
     model = name.partition("/")[0]
     tags = import_open_clip().list_pretrained_tags_by_model(model)
     hub_name = _look_up(name).get("hf_hub", "").strip("/") if tags else name
     if not hub_name:
         raise ConfigError(
-            f"open_clip has no safetensors for '{name}'; tags of {model}: {', '.join(tags)}"
+            f"open_clip lacks safetensors for '{name}': expected a tag of {model}: "
+            f"{', '.join(tags)}"
         )
     try:
         return Path(snapshot_download(hub_name, allow_patterns=[CONFIG, WEIGHTS, TOKENIZER]))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"no open_clip model at '{name}': {error}") from error
+        raise ConfigError(f"'{name}' cannot be opened as open_clip model: {error}") from error
 
 
 def _look_up(name: str) -> dict[str, Any]:
-    """Return what open_clip's list of published weights says of a name; {} if it lacks it."""
+    """Look up a name in open_clip's list of published weights; {} if it is missing."""
     if Path(name).is_dir():
         return {}
     open_clip = import_open_clip()
@@ -306,12 +310,12 @@ def _read_tokenizer(file: Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(file))
     except Exception as error:
-        # tokenizers raises nothing more special.
+        # tokenizers raises plain Exceptions.
         raise ConfigError(f"{file} cannot be read: {error}") from error
 
 
 def _convert_own_tokenizer() -> Tokenizer:
-    """Return the tokenizer that open_clip brings for its models, made one of Hugging Face's."""
+    """Convert open_clip's own tokenizer to one of Hugging Face."""
     published = import_open_clip().SimpleTokenizer()
     start, end = (published.decoder[token] for token in published.all_special_ids)
     converted = CLIPTokenizer(

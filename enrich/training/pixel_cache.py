@@ -30,9 +30,9 @@ from enrich.training.hdf5 import name_file, read_hdf5_pixels
 from enrich.training.labelled import LabelledProducts
 from enrich.unreadable import describe_failures
 
-# At least so many, whatever the cores: most of them wait where images come from an object store.
+# At least so many threads: most of them wait if images come from an object store.
 _THREADS = 4
-# Pictures that are decoded and not yet on the disk, which may be slower.
+# Decoded pictures that wait for a slower disk.
 _AHEAD = 256
 _PIXELS, _STORE_FAILED = "pixels.npy", "store_failed"
 # Written last: its presence says that the pixels are complete.
@@ -41,10 +41,13 @@ _HAS_IMAGE = "has_image.npy"
 
 @dataclass(frozen=True, slots=True)
 class CachedImages:
-    """`pixels` is uint8 (N, 3, S, S); `has_image` (N,) is False where nothing could be read.
+    """Decoded pictures of all products.
 
-    `folder` is named after the files and the size. `pictures` is a digest of the files alone: the
-    same at another size, and where a catalog was moved with its files' times.
+    Attributes:
+        pixels: uint8 (N, 3, S, S).
+        has_image: (N,), False for pictures that could not be read.
+        folder: folder of the cache, named after the files and the size.
+        pictures: digest of the files, the same at another size and in a moved catalog.
     """
 
     pixels: np.ndarray
@@ -54,12 +57,12 @@ class CachedImages:
 
 
 def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> CachedImages:
-    """Decode every image once, or opens what an earlier run decoded of the same files.
+    """Decode every image once, or open the pixels that an earlier run decoded.
 
-    Where a store failed to give an image, the next run decodes all of them anew.
+    If a store failed to give an image, the next run decodes all images anew.
 
     Raises:
-        ConfigError: images are named, and not one of them can be read.
+        ConfigError: images are named, and 0 of them can be read.
     """
     files = list(zip(products.image_roots, products.image_paths, strict=True))
     stores = {image_root: ImageStore(image_root) for image_root in set(products.image_roots)}
@@ -76,7 +79,7 @@ def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> C
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Let one process at a time fill a folder of the cache."""
+    """Hold the lock of a cache folder, which one process at a time fills."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(f"{folder}.lock")
     try:
@@ -91,7 +94,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def _stamp(store: ImageStore, path: str | None) -> tuple[int, int] | None:
-    """Return what changes when a local file does; None where there is none."""
+    """Return size and time of a local file; None for other or missing files."""
     file = store.find_local(name_file(path)) if path else None
     if file is None:
         return None
@@ -107,14 +110,13 @@ def _digest(listed: object) -> str:
 
 
 def _is_decoded(folder: Path) -> bool:
-    # Where a store has failed, the next run decodes anew. The other processes of the same run take
-    # what the first one has just decoded.
+    # After a failure of a store the next run decodes anew, but not the other processes of this run.
     is_final = rank() > 0 or not (folder / _STORE_FAILED).exists()
     return is_final and is_array(folder / _PIXELS) and is_array(folder / _HAS_IMAGE)
 
 
 def is_array(file: Path) -> bool:
-    """Tell whether the file is there, and not cut short by a machine that lost its power."""
+    """Check that the file is a whole array, not cut short by a loss of power."""
     try:
         np.load(file, mmap_mode="r")
     except (FileNotFoundError, EOFError, ValueError):
@@ -137,22 +139,22 @@ def _decode_into(folder: Path, products: LabelledProducts, shape: ImageShape) ->
 
 
 def make_array(file: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> np.memmap:
-    """Return an array of zeros in a file whose disk has room for all of it.
+    """Create an array of zeros in a file, with room reserved on the disk.
 
     Raises:
-        StorageFailed: it has not.
+        StorageFailed: the disk has too little room.
     """
     array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
     try:
         with file.open("r+b") as made:
-            # Room is taken now: writing to a memory map when the disk is full kills the process.
+            # Writing to a memory map on a full disk would kill the process.
             os.posix_fallocate(made.fileno(), 0, file.stat().st_size)
     except OSError as error:
-        # Else the file would go on taking all that was free.
-        file.unlink()
+        file.unlink()  # which takes all free room
         raise StorageFailed(
-            f"what is made of the pictures takes {array.nbytes / 1e9:.1f} GB, and there is no such "
-            f"room in {file.parent} ({error.strerror}): make room, or set 'cache' to another folder"
+            f"{file.parent} has too little room ({error.strerror}): expected "
+            f"{array.nbytes / 1e9:.1f} GB for the pictures. Make room, or set 'cache' to another "
+            "folder."
         ) from error
     return array
 
@@ -160,7 +162,7 @@ def make_array(file: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> n
 def _decode_all(
     products: LabelledProducts, shape: ImageShape, pixels: np.ndarray
 ) -> list[ImageProblem | None]:
-    """Fill `pixels` and returns what is wrong with each image."""
+    """Fill `pixels`, and return the problem of each image."""
     problems: list[ImageProblem | None] = []
     with open_pool(max(_THREADS, torch.get_num_threads())) as pool:
         decoded = run_ahead(

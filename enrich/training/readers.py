@@ -28,7 +28,7 @@ MOST_TEXTS_OF_A_PICTURE = 20
 
 
 class Split(IntEnum):
-    """What a product is for; a data set may have been published with it."""
+    """The use of a product in training."""
 
     TRAIN = 0
     VALIDATION = 1
@@ -37,11 +37,13 @@ class Split(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class LabelledRows:
-    """Products as their layout holds them; all lists have the same length.
+    """Labelled products of one catalog; all lists have the same length.
 
-    `image_paths` start from `root`. `groups` name near-identical products alike. `labels` maps an
-    attribute to the products' labels, None where one has none. `split` is None where the data set
-    was published without one.
+    Attributes:
+        image_paths: paths from `root`.
+        groups: names of groups of near-identical products.
+        labels: labels by attribute, None for an unlabelled product.
+        split: the published split, if there is one.
     """
 
     root: Path
@@ -57,7 +59,7 @@ class LabelledRows:
 
 
 def as_texts(column: pd.Series) -> list[str | None]:
-    """Return a column's values as text, None where one is missing or empty."""
+    """Return the values of a column as text, None for missing or empty ones."""
     return [None if value is pd.NA else value or None for value in column.astype("string")]
 
 
@@ -68,11 +70,10 @@ def name_groups(
     descriptions: Sequence[str | None],
     image_paths: Sequence[str | None],
 ) -> list[str]:
-    """Return each row's group; a name that is given stays, whatever the rows share.
+    """Name the group of each row; given names stay.
 
-    A row without one is in the group of those with which it shares a text or a picture. That has
-    the least of the names that are given to them, or else of their own, whatever the order of the
-    rows.
+    Rows without a given name that share a text or a picture are one group. Its name is the least of
+    the names given to them, else of their own names, whatever the order of the rows.
     """
     named = [(name or "").strip() for name in given]
     if all(named):
@@ -90,12 +91,20 @@ _REQUIRED = {
     "products.parquet": ("product_id", "title", "description", "image_path"),
     "labels.parquet": ("product_id",),
 }
-# Read as text where labels.parquet has it, whatever its type.
 _GROUP = "group_id"
 
 
 def read_catalog_folder(folder: Path) -> LabelledRows:
-    """Read the labelled products of a catalog folder.
+    """Read the labelled products of a catalog folder, this project's own layout.
+
+        products.parquet    product_id, title, description, image_path
+        labels.parquet      product_id, one column an attribute (NULL is unlabelled), maybe
+                            group_id; or product_id, attribute, label
+
+    Either table may be a folder, as Spark writes it. Rows without a group_id that share a text or a
+    picture are one group. Rows without a product_id are left out. Further columns of
+    products.parquet, except bytes and lists, can be trained on as attributes; no classifier reads
+    them.
 
     Raises:
         ConfigError: a file or a column is missing or cannot be read, or a labelled
@@ -133,25 +142,30 @@ def read_catalog_folder(folder: Path) -> LabelledRows:
 
 
 def _as_columns(labels: pd.DataFrame, file: Path) -> pd.DataFrame:
-    """Return a column an attribute, also of labels with a row each, as people's labels come."""
+    """Return one column an attribute, also of tables with a row a label."""
     if not {"attribute", "label"} <= {*labels.columns}:
         return labels
     key = ["product_id", "attribute"]
     if (is_again := labels.duplicated(key)).any():
         twice = labels["product_id"][is_again].iloc[0]
-        raise ConfigError(f"{file} labels an attribute of product {twice!r} twice; wanted: once")
+        raise ConfigError(
+            f"{file} repeats a label: found an attribute of product {twice!r} twice, expected once"
+        )
     return labels.pivot(index="product_id", columns="attribute", values="label").reset_index()
 
 
 def _require_one_row_each(products: pd.DataFrame, file: Path) -> None:
     if (is_again := products["product_id"].duplicated()).any():
         twice = products["product_id"][is_again].iloc[0]
-        raise ConfigError(f"{file} has more than one row of product {twice!r}; wanted: one")
+        raise ConfigError(
+            f"{file} repeats a product: found more than one row of {twice!r}, expected one"
+        )
 
 
 def _read_as_text(file: Path, wanted: tuple[str, ...]) -> pd.DataFrame:
     if not file.exists():
-        raise ConfigError(f"no {file.name} in {file.parent}; wanted: {', '.join(wanted)}")
+        columns = ", ".join(wanted)
+        raise ConfigError(f"{file} is missing: expected a table with the columns {columns}")
     table = read_table(file)
     further = [
         one.name
@@ -163,7 +177,7 @@ def _read_as_text(file: Path, wanted: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _is_plain(kind: pa.DataType) -> bool:
-    """Tell whether a column may be a category or a label: no thumbnail, no embedding."""
+    """Check that a column may be a category or a label, not bytes or lists."""
     is_bytes = (
         pa.types.is_binary(kind)
         or pa.types.is_large_binary(kind)
@@ -183,11 +197,18 @@ _SPLITS = {
 
 
 class TableDescription(BaseModel):
-    """Where a table lies and what it calls its columns; null is for a column that it lacks.
+    """Path of a table, Parquet, CSV or JSON, and names of its columns, as a YAML file.
+
+        table: products.csv
+        image_root: photos
+        title: name
+        description: null           # a column that the table lacks
+        image_path: picture
+        labels: {color: base_colour, style: usage}
 
     Paths start from the folder of the description, image paths from `image_root`. `labels` maps
-    attributes to columns. Rows of the same `group_id` are near-identical products, without one
-    those that share a text or a picture. `split` holds train, validation and test.
+    attributes to columns. Rows of the same `group_id` are near-identical products; without it, rows
+    that share a text or a picture are. `split` has the values train, validation and test.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -203,7 +224,7 @@ class TableDescription(BaseModel):
 
 
 def read_described_table(file: Path) -> LabelledRows:
-    """Read the table that a description speaks of.
+    """Read the table of a description.
 
     Raises:
         ConfigError: description or table cannot be read, a column is missing, or a split has
@@ -229,7 +250,7 @@ def read_described_table(file: Path) -> LabelledRows:
 
 
 def _read_columns(file: Path, described: TableDescription) -> dict[str | None, list[str | None]]:
-    """Return the described columns by name; under None, one that holds nothing."""
+    """Return the described columns by name, and an empty one under None."""
     source = file.parent / described.table
     table = read_table(source)
     roles = described.title, described.description, described.image_path, described.group_id
@@ -237,8 +258,9 @@ def _read_columns(file: Path, described: TableDescription) -> dict[str | None, l
     named = {name for name in every if name is not None}
     if lacking := sorted(named.difference(table.column_names)):
         raise ConfigError(
-            f"{source} has no column {', '.join(lacking)}; it has {', '.join(table.column_names)}. "
-            f"Correct {file}, with null for what the table lacks"
+            f"{source} lacks the column {', '.join(lacking)}: found "
+            f"{', '.join(table.column_names)}. Correct {file}, with null for columns that the "
+            "table lacks."
         )
     columns = select_text(table, sorted(named), source).to_pydict()
     filled = {name: [value or None for value in column] for name, column in columns.items()}
@@ -250,8 +272,8 @@ def _read_split(described: TableDescription, values: list[str | None]) -> list[S
     known = [value for value in split if value is not None]
     if len(known) < len(split):
         raise ConfigError(
-            f"{described.table} has a split {values[split.index(None)]!r} in column "
-            f"{described.split}; wanted: {', '.join(_SPLITS)}"
+            f"{described.table} has an unknown split in column {described.split}: found "
+            f"{values[split.index(None)]!r}, expected one of {', '.join(_SPLITS)}"
         )
     return known
 
@@ -262,12 +284,16 @@ _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 
 
 def read_food101(folder: Path) -> LabelledRows:
-    """Read both published splits; a class is labelled by its name in words ("apple pie").
+    """Read UPMC Food-101 as published: 101 dishes, pictures with titles of web pages.
 
-    Pictures of one title in one class are one group: pages were crawled more than once.
+        images/{train,test}/<class>/<image>.jpg
+        texts/{train,test}_titles.csv               image, title, class; no header
+
+    Wang et al., "Recipe recognition with large multimodal food dataset", ICME workshops 2015.
+    Pictures of one title in one class are one group, because pages were crawled more than once.
 
     Raises:
-        ConfigError: a file is missing, or a line does not hold image, title and class.
+        ConfigError: a file is missing, or a line lacks image, title or class.
     """
     splits = {"train": Split.TRAIN, "test": Split.TEST}
     rows = [(split, *row) for split in splits for row in _read_titles(folder, split)]
@@ -288,7 +314,7 @@ def _read_titles(folder: Path, split: str) -> Iterator[tuple[str, str, str]]:
     images = folder / "images" / split
     if not file.is_file() or not images.is_dir():
         raise ConfigError(
-            f"no UPMC Food-101 in {folder}: wanted texts/{split}_titles.csv and the folder "
+            f"{folder} is not UPMC Food-101: expected texts/{split}_titles.csv and the folder "
             f"images/{split}/"
         )
     with file.open(encoding="utf-8-sig", errors="replace") as lines:
@@ -298,10 +324,11 @@ def _read_titles(folder: Path, split: str) -> Iterator[tuple[str, str, str]]:
             fields = line.strip().split(",")
             if len(fields) < 3:
                 raise ConfigError(
-                    f"{file}, row {number} has {len(fields)} field(s); wanted: image, title, class"
+                    f"{file}, row {number} is wrong: found {len(fields)} field(s), expected image, "
+                    "title, class"
                 )
-            # Copies of the data set differ in whether a title with commas is quoted, and a title
-            # that begins with a quotation mark ends in the same line all the same.
+            # Some copies of the data set quote titles with commas, others do not. A title that
+            # begins with a quotation mark ends in the same line.
             image, *title, name = fields
             yield image.strip(), _unquote(",".join(title)), name.strip()
 
@@ -318,7 +345,13 @@ _FILES = {"train": Split.TRAIN, "validation": Split.TEST}
 
 
 def read_fashion_gen(folder: Path) -> LabelledRows:
-    """Read both files; the pictures stay where they are. Views of one product are one group.
+    """Read Fashion-Gen as published, two HDF5 files with pictures and texts.
+
+        fashiongen_256_256_train.h5, fashiongen_256_256_validation.h5
+
+    Rostamzadeh et al., "Fashion-Gen: The Generative Fashion Dataset and Challenge", arXiv
+    1806.08317. Others report on the published validation file, so its products are the test split.
+    Views of one product are one group. Pictures stay where they are.
 
     Raises:
         ConfigError: a file or a data set in it is missing or cannot be read, or h5py is not
@@ -331,7 +364,7 @@ def read_fashion_gen(folder: Path) -> LabelledRows:
         opened = open_hdf5(file)
         if lacking := [name for name in _COLUMNS if name not in opened]:
             raise ConfigError(
-                f"{file} has no data set {', '.join(lacking)}; it has {', '.join(opened)}"
+                f"{file} lacks the data set {', '.join(lacking)}: found {', '.join(opened)}"
             )
         rows = len(opened["input_image"])
         columns["input_image"] += [name_picture(file, "input_image", row) for row in range(rows)]
@@ -353,7 +386,8 @@ def _find(folder: Path, part: str) -> Path:
     found = sorted(folder.glob(f"fashiongen_*_{part}.h5"))
     if len(found) != 1:
         raise ConfigError(
-            f"{len(found)} file(s) fashiongen_*_{part}.h5 in {folder}; wanted: one, as published"
+            f"{folder} is not Fashion-Gen: found {len(found)} file(s) fashiongen_*_{part}.h5, "
+            "expected 1"
         )
     return found[0]
 
@@ -363,7 +397,7 @@ def _read(file: Path, opened: Any, name: str, rows: int) -> Any:
         return opened[name][:].reshape(rows)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"data set '{name}' of {file} cannot be read: {error}; wanted: one value for each of "
+            f"data set '{name}' of {file} cannot be read: {error}, expected one value for each of "
             f"the {rows:,} pictures"
         ) from error
 
@@ -373,7 +407,7 @@ def _as_texts(values: Iterable[Any]) -> list[str]:
 
 
 def _decode(value: bytes) -> str:
-    """Return the text; nothing in the files says which of two encodings it is in."""
+    """Decode text in UTF-8 or Latin-1; the files do not tell which."""
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
@@ -397,13 +431,13 @@ def read_labelled(catalog: Path) -> LabelledRows:
     layout, path = locate(catalog)
     if layout not in LAYOUTS:
         raise ConfigError(
-            f"no folder {catalog}, and no layout '{layout}'; wanted: a catalog folder, or "
-            f"LAYOUT:PATH with one of {', '.join(LAYOUTS)}"
+            f"catalog {catalog} is unknown: expected a folder, or LAYOUT:PATH with one of "
+            f"{', '.join(LAYOUTS)}"
         )
     return LAYOUTS[layout](path)
 
 
 def locate(catalog: Path) -> tuple[str, Path]:
-    """Return the layout that a catalog is said to have, and where it lies."""
+    """Return the layout and the path of a catalog."""
     layout, colon, path = str(catalog).partition(":")
     return (layout, Path(path)) if colon and not catalog.exists() else ("catalog", catalog)

@@ -1,4 +1,4 @@
-"""One training run from labelled catalogs to a checkpoint folder with its model card."""
+"""One training run, from labelled catalogs to a checkpoint with its model card."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -217,9 +217,9 @@ def _workspace(output: Path) -> Path:
 
 
 def _cache_features(run: Preparation, batches: Batches) -> None:
-    """Cache the features of all pictures, unless the run trained the image tower as a whole.
+    """Cache the features of all pictures, unless the run trained the image tower.
 
-    Features of such a tower are of use to no other run, and would fill the disk.
+    Other runs cannot use features of a tower that was trained as a whole.
     """
     if all(phase.cached for phase in run.config.phases):
         batches.cache_features(run.classifier)
@@ -249,7 +249,7 @@ def _measure(run: Preparation, catalogs: list[str], calibration: Calibration) ->
 
 
 def _sample_reference(run: Preparation) -> Reference | None:
-    """Sample the encodings of training, by which unseen sources are told; None if too few."""
+    """Sample encodings of training that tell unseen sources; None if too few."""
     rng = np.random.default_rng(0)
     taken = []
     for rows in (run.rows.train, run.rows.validation):

@@ -1,4 +1,4 @@
-"""The start of a training run: a classifier on published weights, and its tokenizer."""
+"""A classifier on published weights, and its tokenizer, to start training from."""
 
 import hashlib
 from collections.abc import Iterable

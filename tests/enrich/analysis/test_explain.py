@@ -146,7 +146,7 @@ def test_a_classifier_without_that_attention_is_refused(
 ) -> None:
     config = small_config.model_copy(update={"sequence_wise": False})
     other = build_classifier(config, tokenizer.get_vocab_size()).eval()
-    with pytest.raises(CheckpointError, match="has no attention over text and image together"):
+    with pytest.raises(CheckpointError, match="without attention over text and image"):
         joint_attention(other, _inputs(engine, product))
 
 
@@ -262,7 +262,7 @@ def test_an_image_tower_without_a_grid_is_refused(
 ) -> None:
     monkeypatch.setattr("enrich.analysis.explain.joint_attention", _each_on_one_patch)
     monkeypatch.setattr(engine.classifier.image_tower, "grid", 0)
-    with pytest.raises(CheckpointError, match="no grid of patches"):
+    with pytest.raises(CheckpointError, match="without a grid of patches"):
         explain(engine, product, 12)
 
 

@@ -18,7 +18,7 @@ from enrich.classifiers.registry import build_classifier
 from enrich.errors import ConfigError
 from enrich.training import feature_cache
 from enrich.training.config import Phase
-from enrich.training.feature_cache import CachedViews, cache_unseen_views, cache_views
+from enrich.training.feature_cache import CachedViews, cache_views, cross_fit_views
 from enrich.training.labelled import half_of
 from enrich.training.loop import Trainer
 from enrich.training.pixel_cache import CachedImages
@@ -45,7 +45,7 @@ def test_features_of_towers_in_eight_bits_that_differ_in_one_layer_are_not_the_s
     one = build_classifier(clip_config, tokenizer.get_vocab_size())
     other = copy.deepcopy(one)
     layer = next(part for part in other.image_tower.modules() if type(part) is nn.Linear)
-    # As whole numbers of eight bits the weights stay what they were.
+    # In int8 the weights stay what they were.
     layer.weight.data *= 2
     images = cache("red.jpg", "blue.jpg")
     found = []
@@ -94,7 +94,7 @@ def _shift_last_stage(classifier: Classifier) -> None:
 
 def _see(trainer: Trainer, *half_towers: Path) -> np.ndarray:
     batches = trainer.batches
-    seen = cache_unseen_views(
+    seen = cross_fit_views(
         trainer.classifier,
         batches.images,
         batches.products.groups,
@@ -159,7 +159,7 @@ def test_towers_of_other_lower_stages_are_refused(
             next(classifier.image_tower.pretrained().parameters()).add_(1)
 
     other = _write_tower(trainer, tmp_path / "half-0", change)
-    with pytest.raises(ConfigError, match="has other lower stages"):
+    with pytest.raises(ConfigError, match="other lower stages"):
         _see(trainer, other, other)
 
 

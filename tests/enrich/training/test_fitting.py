@@ -40,7 +40,7 @@ def _labelled_by(
 
 
 @pytest.mark.parametrize(("modality", "sign"), [("image_cls", 1), ("text_cls", -1)])
-def test_the_modality_that_is_right_is_trusted_more(
+def test_the_bias_prefers_the_modality_that_is_right(
     make: Callable[..., Trainer], classifier: CmaClip, modality: str, sign: int
 ) -> None:
     batches = _labelled_by(classifier, make("a").batches, modality, 0, "color")
@@ -67,20 +67,20 @@ def _answered(classifier: CmaClip, batches: Batches, *, is_often_wrong: bool) ->
         output = classifier(inputs)
         alone = [classifier.heads["color"](one).softmax(1) for one in cls_of(output.vectors)]
         answered = output.logits["color"].argmax(1)
-    doubtful = jensen_shannon(*alone) > 0.5
-    assert 5 < doubtful.sum() < 35
+    disagreeing = jensen_shannon(*alone) > 0.5
+    assert 5 < disagreeing.sum() < 35
     targets = batches.products.targets.copy()
     # Right everywhere, or wrong in half of what they disagree about.
     targets[:, 0] = answered.numpy()
     if is_often_wrong:
-        targets[doubtful.numpy() & (ROWS % 5 == 0), 0] += 1
+        targets[disagreeing.numpy() & (ROWS % 5 == 0), 0] += 1
         targets[:, 0] %= len(classifier.config.attributes["color"])
     products = replace(batches.products, targets=targets)
     return Batches(products, batches.images, batches.encoder, batches.label_words)
 
 
 @pytest.mark.parametrize("is_often_wrong", [True, False])
-def test_what_two_readers_disagree_about_is_doubted_where_it_is_often_wrong(
+def test_disagreement_is_penalised_if_its_answers_are_often_wrong(
     make: Callable[..., Trainer], classifier: CmaClip, is_often_wrong: bool
 ) -> None:
     batches = _answered(classifier, make("a").batches, is_often_wrong=is_often_wrong)
@@ -88,7 +88,7 @@ def test_what_two_readers_disagree_about_is_doubted_where_it_is_often_wrong(
     assert (classifier.modality_wise["color"].doubt > 0.25) == is_often_wrong
 
 
-def test_products_without_a_picture_tell_nothing_about_doubt(
+def test_products_without_a_picture_leave_the_penalty_alone(
     make: Callable[..., Trainer], classifier: CmaClip
 ) -> None:
     batches = _answered(classifier, make("a").batches, is_often_wrong=False)
@@ -97,17 +97,17 @@ def test_products_without_a_picture_tell_nothing_about_doubt(
     # One in five is wrong, and without a picture all.
     batches.products.targets[~has_image | (ROWS % 5 == 0), 0] += 1
     batches.products.targets[:, 0] %= len(classifier.config.attributes["color"])
-    doubts = []
+    penalties = []
     for rows in (ROWS, ROWS[has_image]):
         fit_modality_bias(classifier, batches, rows, {}, {Condition.AS_IS: 1.0})
-        doubts.append(classifier.modality_wise["color"].doubt.item())
-    assert doubts[0] == doubts[1] > 0
+        penalties.append(classifier.modality_wise["color"].doubt.item())
+    assert penalties[0] == penalties[1] > 0
 
 
 def _fitted(
     config: ClassifierConfig, batches: Batches, rows: np.ndarray, shares: dict[Condition, float]
 ) -> tuple[float, float]:
-    """Returns trust and doubt; one text in three is wrong, and one product in four unlabelled."""
+    """Fit bias and penalty; one text in three is wrong, and one product in four unlabelled."""
     torch.manual_seed(0)
     classifier = CmaClip(config, 320)
     _make_sure(classifier)
@@ -120,7 +120,7 @@ def _fitted(
     return attention.trust.item(), attention.doubt.item()
 
 
-def test_a_condition_moves_trust_and_doubt_by_its_share(
+def test_a_condition_moves_bias_and_penalty_by_its_share(
     make: Callable[..., Trainer], small_config: ClassifierConfig
 ) -> None:
     batches, as_is = make("a").batches, {Condition.AS_IS: 1.0}
@@ -132,7 +132,7 @@ def test_a_condition_moves_trust_and_doubt_by_its_share(
     assert all(moved != before for moved, before in zip(often, alone, strict=True))
 
 
-def test_products_without_a_label_tell_nothing_about_trust_or_doubt(
+def test_products_without_a_label_leave_bias_and_penalty_alone(
     make: Callable[..., Trainer], small_config: ClassifierConfig
 ) -> None:
     batches, shares = make("a").batches, {Condition.AS_IS: 1.0}
@@ -141,7 +141,7 @@ def test_products_without_a_label_tell_nothing_about_trust_or_doubt(
 
 
 @pytest.mark.parametrize("modality", ["image", "text"])
-def test_where_no_product_has_both_modalities_trust_stays_as_it_was_learnt(
+def test_without_products_of_both_modalities_the_bias_stays(
     make: Callable[..., Trainer], classifier: CmaClip, modality: str
 ) -> None:
     batches = make("a").batches
@@ -165,7 +165,7 @@ def test_a_classifier_without_that_attention_is_left_as_it_is(
     assert all(tensor.equal(before[name]) for name, tensor in averaging.state_dict().items())
 
 
-def test_weights_from_before_there_was_trust_or_doubt_are_read_with_none(
+def test_weights_without_bias_and_penalty_have_zeros(
     classifier: CmaClip,
 ) -> None:
     classifier.shift_trust("color", 2.0)

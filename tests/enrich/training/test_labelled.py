@@ -255,7 +255,7 @@ def test_nulls_are_none_and_never_the_word_nan(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_a_config_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no products\.parquet in"):
+    with pytest.raises(ConfigError, match=r"products\.parquet is missing"):
         load_labelled([tmp_path], ATTRIBUTES)
     lacking = _write(tmp_path / "lacking", 2)
     pd.read_parquet(lacking / "labels.parquet").drop(columns="product_id").to_parquet(
@@ -263,12 +263,12 @@ def test_what_cannot_be_read_is_a_config_error(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match=r"labels\.parquet has no column product_id"):
         load_labelled([lacking], ATTRIBUTES)
-    with pytest.raises(ConfigError, match="no labelled product"):
+    with pytest.raises(ConfigError, match="found 0 labelled products"):
         load_labelled([_write(tmp_path / "empty", 0)], ATTRIBUTES)
     twice = _write(tmp_path / "twice", 2)
     labels = pd.read_parquet(twice / "labels.parquet")
     pd.concat([labels, labels]).to_parquet(twice / "labels.parquet")
-    with pytest.raises(ConfigError, match=r"labels\.parquet has more than one"):
+    with pytest.raises(ConfigError, match=r"labels\.parquet repeats a product"):
         load_labelled([twice], ATTRIBUTES)
 
 

@@ -24,7 +24,7 @@ import enrich.progress
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import read_manifest
 from enrich.engine import open_engine
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, StorageFailed
 from enrich.records import Product, Status
 from enrich.settings_files import load_yaml
 from enrich.tokenizer import TextEncoder
@@ -127,7 +127,7 @@ def test_a_finished_run_is_not_trained_again(make: Make, monkeypatch: pytest.Mon
 
 def test_the_state_of_another_configuration_is_neither_gone_on_with_nor_lost(make: Make) -> None:
     trained = _train(make("a", HEADS))
-    with pytest.raises(ConfigError, match=r"another configuration.*remove it to train anew"):
+    with pytest.raises(ConfigError, match="cannot be resumed"):
         make("a", HEADS, seed=1).train()
     assert _same(trained, _train(make("a", HEADS)))
 
@@ -247,7 +247,7 @@ def test_without_phases_the_classifier_stays_as_it_is(make: Make) -> None:
 def test_other_labels_are_another_run(make: Make) -> None:
     _train(make("a", HEADS))
     make("a", HEADS).batches.products.targets[:, 2] = 0
-    with pytest.raises(ConfigError, match="remove it to train anew"):
+    with pytest.raises(ConfigError, match="cannot be resumed"):
         make("a", HEADS).train()
 
 
@@ -325,7 +325,7 @@ def test_a_contrastive_phase_over_a_frozen_clip_is_refused(tmp_path: Path) -> No
         "name: a\ntowers: openai/clip\nphases: [{loss: contrastive, epochs: 1, learning_rate: 1}]"
     )
     file.write_text(text)
-    with pytest.raises(ConfigError, match="tower_learning_rate above 0"):
+    with pytest.raises(ConfigError, match="tower_learning_rate of 0"):
         load_yaml(file, TrainingConfig)
     file.write_text(text.replace("learning_rate", "tower_learning_rate: 1, learning_rate"))
     assert load_yaml(file, TrainingConfig).phases[0].tower_learning_rate == 1
@@ -333,7 +333,7 @@ def test_a_contrastive_phase_over_a_frozen_clip_is_refused(tmp_path: Path) -> No
 
 def test_towers_that_are_not_there_are_a_config_error(tmp_path: Path, catalog: Path) -> None:
     config = _clip_config(tmp_path / "no-clip", HEADS)
-    with pytest.raises(ConfigError, match="no CLIP checkpoint at"):
+    with pytest.raises(ConfigError, match="cannot be opened as CLIP"):
         train_checkpoint(config, [catalog], tmp_path / "made")
 
 
@@ -341,14 +341,14 @@ def test_products_too_few_for_one_batch_are_refused_and_not_left_untrained(
     tmp_path: Path, catalog: Path, clip_folder: Path
 ) -> None:
     config = _clip_config(clip_folder, HEADS, batch_size=64)
-    with pytest.raises(ConfigError, match="lower batch_size"):
+    with pytest.raises(ConfigError, match="batch_size"):
         train_checkpoint(config, [catalog], tmp_path / "made")
 
 
 def test_products_too_few_to_validate_are_refused(tmp_path: Path, clip_folder: Path) -> None:
     write_colored_shop(tmp_path / "few", 3)
     config = _clip_config(clip_folder, HEADS, batch_size=2)
-    with pytest.raises(ConfigError, match="give more products"):
+    with pytest.raises(ConfigError, match="to validate"):
         train_checkpoint(config, [tmp_path / "few"], tmp_path / "made")
 
 
@@ -449,35 +449,14 @@ def test_where_a_run_keeps_its_files_changes_nothing(name: Name, tmp_path: Path)
     assert name(cache=tmp_path, save_every_s=1) == name()
 
 
-def test_a_machine_without_memory_is_no_damage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save_state(tmp_path / "training_state.pt", {})
-    monkeypatch.setattr(torch, "load", lambda *_, **__: torch.empty(2**60, dtype=torch.uint8))
-    with pytest.raises(RuntimeError, match="can't allocate memory"):
-        load_state(tmp_path / "training_state.pt")
-
-
-def test_a_damaged_state_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "training_state.pt"
     save_state(file, {"weights": torch.zeros(1_000)})
     whole = file.read_bytes()
     for content in (whole[:1_000], b"", b"no state"):
         file.write_bytes(content)
-        assert load_state(file) is None
-        assert "is damaged, and training starts anew" in capsys.readouterr().err.replace("\n", " ")
-
-
-def test_a_state_with_a_flipped_bit_anywhere_is_none_or_what_it_was(tmp_path: Path) -> None:
-    file, best = tmp_path / "training_state.pt", torch.arange(50.0)
-    save_state(file, {"inputs": "a", "best": best, "progressed": {"epoch": 3}})
-    whole, refused = file.read_bytes(), 0
-    for at in range(0, len(whole), 7):
-        file.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
-        found = load_state(file)
-        refused += found is None
-        assert found is None or (found["inputs"] == "a" and found["best"].equal(best))
-    assert refused > 50
+        with pytest.raises(StorageFailed, match="remove it"):
+            load_state(file)
 
 
 def test_a_state_that_cannot_be_read_now_is_no_damage(

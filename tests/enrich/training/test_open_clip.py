@@ -107,7 +107,7 @@ def test_a_folder_without_configuration_or_safetensors_is_refused(
     (folder / missing).unlink()
     # open_clip itself would go on to this one.
     torch.save({}, folder / "open_clip_pytorch_model.bin")
-    with pytest.raises(ConfigError, match=f"holds no {missing}"):
+    with pytest.raises(ConfigError, match=f"lacks {missing}"):
         open_open_clip(str(folder))
 
 
@@ -122,14 +122,14 @@ def test_what_open_clip_cannot_read_is_a_config_error(folder: Path, how: str) ->
     elif how == "no CoCa":
         del settings["model_cfg"]["text_cfg"]["embed_cls"]
     config.write_text("{" if how == "no JSON" else json.dumps(settings))
-    with pytest.raises(ConfigError, match=f"no open_clip model can be read at '{folder}'"):
+    with pytest.raises(ConfigError, match=f"'{folder}' cannot be opened"):
         open_open_clip(str(folder))
 
 
 def test_a_tokenizer_of_more_words_than_the_model_knows_is_refused(folder: Path) -> None:
     # open_clip's own stands in, which is of another vocabulary than this small model.
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(ConfigError, match="49408 tokens and the model 300"):
+    with pytest.raises(ConfigError, match="found 49408 tokens, expected at most 300"):
         open_open_clip(str(folder))
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"tokenizer\.json cannot be read"):
@@ -228,7 +228,7 @@ def test_a_pickle_is_refused_with_the_line_that_converts_it(folder: Path) -> Non
     weights = load_file(folder / WEIGHTS)
     (folder / WEIGHTS).unlink()
     torch.save(weights, folder / "open_clip_pytorch_model.bin")
-    with pytest.raises(ConfigError, match="no weights in safetensors") as refused:
+    with pytest.raises(ConfigError, match="weights in safetensors are missing") as refused:
         open_open_clip(str(folder))
     (line,) = re.findall(r'python -c "(.*?)"', str(refused.value))
     exec(line)
@@ -239,18 +239,18 @@ def test_a_pickle_is_refused_with_the_line_that_converts_it(folder: Path) -> Non
 
 def test_a_file_that_git_lfs_left_out_is_named(folder: Path) -> None:
     (folder / WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\n")
-    with pytest.raises(ConfigError, match=rf"{WEIGHTS} is a note of Git LFS.*git lfs pull"):
+    with pytest.raises(ConfigError, match=rf"{WEIGHTS} is a pointer of Git LFS.*git lfs pull"):
         open_open_clip(str(folder))
 
 
 @pytest.mark.parametrize("name", ["somebody/their-coca", "/no/such/folder"])
 def test_a_name_that_leads_nowhere_is_told(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"no open_clip model at '{name}'"):
+    with pytest.raises(ConfigError, match=f"'{name}' cannot be opened"):
         open_open_clip(name)
 
 
 def test_a_contrastive_phase_over_frozen_towers_is_refused() -> None:
-    with pytest.raises(ValueError, match="nothing to train"):
+    with pytest.raises(ValueError, match="tower_learning_rate of 0"):
         _config("coca_ViT-B-32", phases=(LABELLED.model_copy(update={"loss": "contrastive"}),))
 
 
@@ -312,7 +312,7 @@ def test_a_checkpoint_on_a_clip_of_open_clip_s_is_run_without_open_clip(
 
 
 def test_a_mistyped_tag_is_answered_with_those_that_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"tags of ViT-B-32: openai, .*laion2b_s34b_b79k"):
+    with pytest.raises(ConfigError, match=r"a tag of ViT-B-32: openai, .*laion2b_s34b_b79k"):
         open_open_clip("ViT-B-32/laion2b_s34b_b79")
 
 
@@ -350,5 +350,5 @@ def test_a_clip_of_another_network_is_refused_by_what_is_other(
     settings = json.loads((folder / CONFIG).read_text())
     settings["model_cfg"][half] |= setting
     (folder / CONFIG).write_text(json.dumps(settings))
-    with pytest.raises(ConfigError, match=f"{half} has {next(iter(setting))}"):
+    with pytest.raises(ConfigError, match=rf"{half} .*{next(iter(setting))}"):
         open_open_clip(str(folder))

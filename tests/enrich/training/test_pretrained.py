@@ -331,7 +331,7 @@ def test_a_model_that_sees_texts_as_well_is_no_vision_model(
     clip_folder: Path, text_folder: Path
 ) -> None:
     wrong = PublishedPair(vision=str(clip_folder), text=str(text_folder))
-    with pytest.raises(ConfigError, match="type clip; wanted one that takes pictures alone"):
+    with pytest.raises(ConfigError, match="found type clip"):
         open_pair(wrong)
 
 
@@ -340,7 +340,7 @@ def test_a_text_model_that_is_not_read_at_its_first_token_is_refused(
 ) -> None:
     settings = {"n_embd": 32, "n_layer": 1, "n_head": 2, "vocab_size": 9, "n_positions": 16}
     gpt = save(AutoModel.from_config(AutoConfig.for_model("gpt2", **settings)))
-    with pytest.raises(ConfigError, match="type gpt2; wanted an encoder like BERT"):
+    with pytest.raises(ConfigError, match="found type gpt2"):
         open_pair(PublishedPair(vision=str(vision_folder), text=gpt))
 
 
@@ -350,7 +350,7 @@ def test_a_vision_model_that_cannot_take_its_own_pictures_is_refused(
     vision = save(ViTModel(ViTConfig(**LAYER, image_size=64, patch_size=32)))
     wrong = PREPROCESSOR | {"size": {"height": 96, "width": 96}}
     (tmp_path / "saved" / "preprocessor_config.json").write_text(json.dumps(wrong))
-    with pytest.raises(ConfigError, match="takes no pictures of 96 px"):
+    with pytest.raises(ConfigError, match="pictures of 96 px"):
         open_pair(PublishedPair(vision=vision, text=str(text_folder)))
 
 
@@ -360,7 +360,7 @@ def test_a_vision_model_that_wants_more_than_pictures_is_refused(
     siglip2 = AutoConfig.for_model("siglip2_vision_model", **LAYER, patch_size=32, num_patches=4)
     vision = save(AutoModel.from_config(siglip2))
     (tmp_path / "saved" / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
-    with pytest.raises(ConfigError, match="takes no pictures of 64 px"):
+    with pytest.raises(ConfigError, match="pictures of 64 px"):
         open_pair(PublishedPair(vision=vision, text=str(text_folder)))
 
 
@@ -370,7 +370,7 @@ def test_weights_that_lack_a_layer_are_refused_and_not_filled_at_random(
     vision = save(ViTModel(ViTConfig(**LAYER, image_size=64, patch_size=32)))
     file = tmp_path / "saved" / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"num_hidden_layers": 2}))
-    with pytest.raises(ConfigError, match=r"lack .* of the vision model's tensors"):
+    with pytest.raises(ConfigError, match=r"\d+ tensors of the vision model"):
         open_pair(PublishedPair(vision=vision, text=str(text_folder)))
 
 
@@ -410,7 +410,7 @@ def siglip(save: Save) -> str:
 
 
 def test_a_siglip_is_refused_with_what_to_do(siglip: str) -> None:
-    with pytest.raises(ConfigError, match=r"model of type siglip; .*towers: \{vision: NAME"):
+    with pytest.raises(ConfigError, match=r"model of type siglip.*towers: \{vision: NAME"):
         open_hugging_face_clip(siglip)
 
 
@@ -449,13 +449,13 @@ def test_a_tokenizer_that_marks_no_text_is_refused(clip_folder: Path, tmp_path: 
     CLIPModel.from_pretrained(clip_folder).save_pretrained(tmp_path / "clip")
     bare = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     PreTrainedTokenizerFast(tokenizer_object=bare).save_pretrained(tmp_path / "clip")
-    with pytest.raises(ConfigError, match=r"does not mark where a text ends"):
+    with pytest.raises(ConfigError, match="marks at the ends of texts"):
         open_hugging_face_clip(str(tmp_path / "clip"))
 
 
 def test_a_clip_without_its_tokenizer_is_refused(clip_folder: Path, tmp_path: Path) -> None:
     CLIPModel.from_pretrained(clip_folder).save_pretrained(tmp_path / "clip")
-    with pytest.raises(ConfigError, match="tells no words apart"):
+    with pytest.raises(ConfigError, match="told apart"):
         open_hugging_face_clip(str(tmp_path / "clip"))
 
 
@@ -468,7 +468,7 @@ def test_a_tokenizer_of_more_tokens_than_its_model_is_refused(
     tokenizer.add_tokens([f"word{number}" for number in range(size)])
     for part in (clip, tokenizer):
         part.save_pretrained(tmp_path / "clip")
-    with pytest.raises(ConfigError, match=rf"\d+ tokens and the model {size}, or"):
+    with pytest.raises(ConfigError, match=rf"found \d+ tokens, expected at most {size}"):
         open_hugging_face_clip(str(tmp_path / "clip"))
 
 
@@ -546,7 +546,7 @@ def test_pixels_that_are_not_normalised_stay_from_0_to_1(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("content", [{"rescale_factor": 1 / 127.5}, {"do_rescale": False}])
 def test_pixels_of_another_range_are_refused(tmp_path: Path, content: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="only 1/255 is supported"):
+    with pytest.raises(ConfigError, match="expected 1/255"):
         _open(tmp_path, content, OPENAI)
 
 
@@ -560,7 +560,7 @@ def test_a_hub_out_of_reach_is_no_model_without_the_file(monkeypatch: pytest.Mon
     read = Mock(side_effect=OSError("cannot be found on the hub"))
     monkeypatch.setattr(ImageProcessingMixin, "get_image_processor_dict", read)
     monkeypatch.setattr(weights, "file_exists", Mock(side_effect=ConnectionError("no route")))
-    with pytest.raises(ConfigError, match=r"cannot be found out \(no route\)"):
+    with pytest.raises(ConfigError, match="cannot be looked up: no route"):
         open_image_shape("owner/model", OPENAI, 224)
 
     monkeypatch.setattr(weights, "file_exists", Mock(return_value=False))
@@ -572,7 +572,7 @@ def test_a_hub_out_of_reach_is_no_model_without_the_file(monkeypatch: pytest.Mon
 
 
 def test_a_folder_that_is_not_there_is_said_to_be_none(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no such folder"):
+    with pytest.raises(ConfigError, match="the folder is missing"):
         open_hugging_face_clip(str(tmp_path / "gone"))
 
 
@@ -586,7 +586,7 @@ def _pickle(folder: Path) -> None:
 def test_a_pickle_is_refused_with_the_line_that_converts_it(copied_clip: Path) -> None:
     wanted = CLIPModel.from_pretrained(copied_clip).vision_model.state_dict()
     _pickle(copied_clip)
-    with pytest.raises(ConfigError, match="no weights in safetensors") as refused:
+    with pytest.raises(ConfigError, match="weights in safetensors are missing") as refused:
         open_hugging_face_clip(str(copied_clip))
     assert "hf download" not in str(refused.value)
     (line,) = re.findall(r'python -c "(.*?)"', str(refused.value))
@@ -621,7 +621,9 @@ def test_a_hub_s_pickle_is_told_without_settings_that_nobody_has(
 def test_a_file_that_git_lfs_left_out_is_named(copied_clip: Path) -> None:
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 605157884\n"
     (copied_clip / "model.safetensors").write_text(pointer)
-    with pytest.raises(ConfigError, match=r"model\.safetensors is a note of Git LFS.*git lfs pull"):
+    with pytest.raises(
+        ConfigError, match=r"model\.safetensors is a pointer of Git LFS.*git lfs pull"
+    ):
         open_hugging_face_clip(str(copied_clip))
 
 
@@ -662,5 +664,5 @@ def test_what_the_libraries_refuse_is_a_message(copied_clip: Path, how: str) -> 
     else:
         config["vision_config"]["hidden_size"] = "32"
     file.write_text(json.dumps(config))
-    with pytest.raises(ConfigError, match=f"at '{copied_clip}': "):
+    with pytest.raises(ConfigError, match=f"'{copied_clip}' cannot be opened"):
         open_hugging_face_clip(str(copied_clip))

