@@ -155,57 +155,32 @@ class TrainingConfig(Architecture):
     save_every_s: float = Field(default=300, ge=0)
 
     @model_validator(mode="after")
-    def _no_row_loses_both(self) -> "TrainingConfig":
-        if self.drop_text + self.drop_image > 1:
+    def _settings_fit_together(self) -> "TrainingConfig":
+        if (hidden := self.drop_text + self.drop_image) > 1:
             raise ValueError(
-                "drop_text and drop_image hide different rows: found "
-                f"{self.drop_text + self.drop_image:g} together, expected at most 1"
+                f"drop_text and drop_image hide different rows: found {hidden:g} together, "
+                "expected at most 1"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _upper_stages_are_those_of_small_towers(self) -> "TrainingConfig":
-        if not any(phase.upper_stages_only for phase in self.phases):
-            return self
-        if self.towers != "small":
+        is_small = self.towers == "small"
+        for name in ("image_tower", "half_towers"):
+            if getattr(self, name) and not is_small:
+                raise ValueError(
+                    f"{name} does not fit the towers: found {self.towers}, expected small. Leave "
+                    "it out."
+                )
+        if self.half_towers and (len(self.half_towers) < 2 or self.half is not None):
             raise ValueError(
-                f"upper_stages_only does not fit the towers: found {self.towers}, expected small. "
-                "Leave it out."
+                "half_towers are wrong: expected the checkpoints of half 0 and half 1, and no half"
             )
-        if self.image_size_px % 32:
-            raise ValueError(
-                f"image_size_px does not fit upper_stages_only: found {self.image_size_px}, "
-                "expected a multiple of 32"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _half_towers_are_two_small_ones(self) -> "TrainingConfig":
-        if self.half_towers and (
-            len(self.half_towers) < 2 or self.towers != "small" or self.half is not None
-        ):
-            raise ValueError(
-                "half_towers are wrong: expected two checkpoints with small towers, of half 0 and "
-                "half 1, towers: small, and no half"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _an_image_tower_has_a_place(self) -> "TrainingConfig":
-        if self.image_tower is not None and self.towers != "small":
-            raise ValueError(
-                f"image_tower does not fit the towers: found {self.towers}, expected small. Leave "
-                "it out."
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _contrast_has_something_to_train(self) -> "TrainingConfig":
         # Contrast compares the towers' own embeddings, and all of a CLIP's towers is pre-trained.
-        is_clip = isinstance(self.towers, str) and self.towers != "small"
+        is_clip = isinstance(self.towers, str) and not is_small
         for phase in self.phases:
-            frozen = phase.tower_learning_rate == 0
-            if is_clip and phase.loss == "contrastive" and frozen:
+            if phase.upper_stages_only and (not is_small or self.image_size_px % 32):
+                raise ValueError(
+                    f"upper_stages_only does not fit: found towers: {self.towers} and "
+                    f"image_size_px: {self.image_size_px}, expected small and a multiple of 32"
+                )
+            if is_clip and phase.loss == "contrastive" and phase.tower_learning_rate == 0:
                 raise ValueError(
                     "a contrastive phase on a CLIP or CoCa cannot train: found a "
                     "tower_learning_rate of 0, expected one above 0. Or leave the phase out."

@@ -177,7 +177,7 @@ class Trainer:
         self.inputs_digest = name_inputs(config, classifier, batches, train_rows)
         self.progressed = Progressed()
         self.best = _copy(classifier)
-        self.curves: Curves | None = None
+        self.curves: Any = None  # of TensorBoard, in the first process
         classifier.to(local_device()).to(memory_format=torch.channels_last)
         self.average = _average(classifier, config.ema) if config.ema > 0 else None
 
@@ -189,7 +189,11 @@ class Trainer:
                 has the state of another training.
         """
         stepper_state = self._resume()
-        self.curves = Curves(self.folder, self.progressed.total_steps) if rank() == 0 else None
+        if rank() == 0:
+            # A resumed run hides the curves of later steps.
+            self.curves = load_extra("torch.utils.tensorboard", "train").SummaryWriter(
+                self.folder / "tensorboard", purge_step=self.progressed.total_steps + 1
+            )
         try:
             for number, phase in list(enumerate(self.config.phases))[self.progressed.phase :]:
                 self._train_phase(number, phase, stepper_state)
@@ -301,7 +305,8 @@ class Trainer:
 
     def _plot(self, figures: dict[str, float]) -> None:
         if self.curves is not None:
-            self.curves.add(self.progressed.total_steps, figures)
+            for name, value in figures.items():
+                self.curves.add_scalar(name, value, self.progressed.total_steps)
 
     def _save_state(self, stepper: Stepper) -> None:
         if rank() > 0:
@@ -390,30 +395,3 @@ class EpochProgress(Progress):
         if not CONSOLE.is_terminal and now >= self._line_due:
             self._line_due = now + _LINE_EVERY_S
             say(f"{text}, step {self._done:,} of {self._steps:,}")
-
-
-class Curves:
-    """Curves in `tensorboard/` of a folder, if tensorboard is installed.
-
-    A resumed run continues at `done_steps`; curves of later steps are not shown any more.
-    """
-
-    def __init__(self, folder: Path, done_steps: int) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            say("tensorboard is not installed (extra: train): no curves are drawn")
-            self._board = None
-        else:
-            self._board = SummaryWriter(folder / "tensorboard", purge_step=done_steps + 1)
-
-    def add(self, step: int, figures: dict[str, float]) -> None:
-        """Add figures at a step of the run; the part before a `/` groups the plots."""
-        if self._board is not None:
-            for name, value in figures.items():
-                self._board.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        """Write the rest."""
-        if self._board is not None:
-            self._board.close()

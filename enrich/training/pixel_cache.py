@@ -6,6 +6,7 @@ list of image files at one size. Trainings that share a cache fill it in turn.
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -15,19 +16,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
+from PIL import Image
 
 from enrich.ahead import open_pool, run_ahead
-from enrich.errors import StorageFailed
+from enrich.errors import ConfigError, StorageFailed
 from enrich.files.whole import whole_file
-from enrich.images.decoding import decode_pixels
+from enrich.images.decoding import decode_pixels, refuse_many_pixels
 from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
-from enrich.preprocess import ImageShape
+from enrich.preprocess import ImageShape, to_pixels
 from enrich.progress import say, watch
 from enrich.ranks import rank
 from enrich.records import Status
-from enrich.training.hdf5 import name_file, read_hdf5_pixels
+from enrich.redaction import describe_error
 from enrich.training.labelled import LabelledProducts
+from enrich.training.readers import HDF5_PICTURE, open_hdf5
 from enrich.unreadable import describe_failures
 
 # At least so many threads: most of them wait if images come from an object store.
@@ -95,7 +98,8 @@ def alone(folder: Path) -> Iterator[None]:
 
 def _stamp(store: ImageStore, path: str | None) -> tuple[int, int] | None:
     """Return size and time of a local file; None for other or missing files."""
-    file = store.find_local(name_file(path)) if path else None
+    in_hdf5 = HDF5_PICTURE.fullmatch(path or "")
+    file = store.find_local(in_hdf5["file"] if in_hdf5 else path)
     if file is None:
         return None
     try:
@@ -185,9 +189,27 @@ def _decode_one(
     root, path = products.image_roots[row], products.image_paths[row]
     store = ImageStore(root)
     try:
-        pixels = read_hdf5_pixels(store, path, shape)
-        if pixels is None:
-            pixels = decode_pixels(store.read(path), limits=store.limits, shape=shape)
-        return pixels
+        if (named := HDF5_PICTURE.fullmatch(path or "")) is not None:
+            return _read_hdf5_row(store, named, shape)
+        return decode_pixels(store.read(path), limits=store.limits, shape=shape)
     except ImageProblem as problem:
         return problem
+
+
+def _read_hdf5_row(store: ImageStore, named: re.Match[str], shape: ImageShape) -> np.ndarray:
+    """Read a picture in an HDF5 file as `decode_pixels` reads others.
+
+    Raises:
+        ImageProblem: the file is forbidden or missing, or its row cannot be read.
+    """
+    store.stat(named["file"])
+    file = store.find_local(named["file"])
+    if file is None:
+        raise ImageProblem(Status.IMAGE_FORBIDDEN, "HDF5 files are read from local disks only")
+    try:
+        pictures = open_hdf5(Path(file))[named["dataset"]]
+        _, height, width = pictures.shape[:3]
+        refuse_many_pixels(width, height, store.limits.max_pixels)
+        return to_pixels(Image.fromarray(pictures[int(named["row"])]), shape)
+    except (ConfigError, OSError, LookupError, TypeError, ValueError) as error:
+        raise ImageProblem(Status.IMAGE_CORRUPT, describe_error(error)) from error

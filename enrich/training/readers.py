@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,17 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from enrich.errors import ConfigError, name_some
+from enrich.extras import load_extra
 from enrich.files.tables import read_table, select_text
 from enrich.near_identical import group_near_identical
 from enrich.progress import say
 from enrich.settings_files import load_yaml
 from enrich.text import build_text, normalise
-from enrich.training.hdf5 import name_picture, open_hdf5
 
 # Sizes of one article, each with a text of its own, are fewer.
 MOST_TEXTS_OF_A_PICTURE = 20
+# The path of a picture in an HDF5 file of the root folder, FILE.h5#DATASET/ROW.
+HDF5_PICTURE = re.compile(r"(?P<file>[^/\\]+\.h5)#(?P<dataset>\w+)/(?P<row>\d+)")
 
 
 class Split(IntEnum):
@@ -367,7 +370,7 @@ def read_fashion_gen(folder: Path) -> LabelledRows:
                 f"{file} lacks the data set {', '.join(lacking)}: found {', '.join(opened)}"
             )
         rows = len(opened["input_image"])
-        columns["input_image"] += [name_picture(file, "input_image", row) for row in range(rows)]
+        columns["input_image"] += [f"{file.name}#input_image/{row}" for row in range(rows)]
         for name in _COLUMNS[1:]:
             columns[name] += _as_texts(_read(file, opened, name, rows))
         split += [published] * rows
@@ -380,6 +383,20 @@ def read_fashion_gen(folder: Path) -> LabelledRows:
         labels={attribute: [*columns[name]] for attribute, name in _LABELS.items()},
         split=split,
     )
+
+
+@lru_cache(maxsize=8)
+def open_hdf5(file: Path) -> Any:
+    """Open a file with h5py, once: opening costs more than reading a row.
+
+    Raises:
+        ConfigError: the file cannot be opened, or h5py is not installed.
+    """
+    h5py = load_extra("h5py", "train")
+    try:
+        return h5py.File(file, "r")
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read as HDF5: {error}") from error
 
 
 def _find(folder: Path, part: str) -> Path:

@@ -50,6 +50,18 @@ def test_pictures_inside_hdf5_files_are_counted_with_all_others(
     assert "2 of 4 images cannot be read: 1 image_corrupt, 1 image_missing" in said
 
 
+def test_a_damaged_hdf5_row_is_corrupt(cache: Cache, tmp_path: Path) -> None:
+    file = tmp_path / "damaged.h5"
+    noise = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
+    with h5py.File(file, "w") as opened:
+        opened.create_dataset("pictures", data=noise, chunks=noise.shape, compression="gzip")
+        at = opened["pictures"].id.get_chunk_info(0).byte_offset
+    data = bytearray(file.read_bytes())
+    data[at : at + 2_000] = bytes(2_000)
+    file.write_bytes(data)
+    assert cache("red.jpg", "damaged.h5#pictures/0").has_image.tolist() == [True, False]
+
+
 def test_pictures_of_which_none_can_be_read_are_refused_and_none_at_all_are_not(
     cache: Cache,
 ) -> None:

@@ -463,7 +463,7 @@ def _damage_names(folder: Path) -> None:
         (_cut_names, "'input_name' of .*_train.h5 cannot be read: .* size 3 .* the 4 pictures"),
         (_damage_names, "'input_name' of .*_train.h5 cannot be read: .*"),
         (_remove_validation, r"0 file\(s\) fashiongen_\*_validation\.h5"),
-        (_damage_train, "no HDF5 file can be read"),
+        (_damage_train, "_train.h5 cannot be read"),
         (_write_other, "lacks the data set input_name, .*found input_image"),
     ],
 )

@@ -203,7 +203,7 @@ def test_upper_stages_of_towers_that_have_none_are_refused_before_a_picture_is_d
         ({"towers": "some/clip", "image_tower": BUNDLED}, "image_tower does not fit"),
         (
             {"image_size_px": 144, "phases": [{**LABELS.model_dump(), "upper_stages_only": True}]},
-            "found 144, expected a multiple of 32",
+            "image_size_px: 144, expected small and a multiple of 32",
         ),
     ],
 )
