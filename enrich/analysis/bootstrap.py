@@ -27,7 +27,7 @@ FIGURES = (*COMPARED, "precision_at_90_threshold")
 LEAST_GROUPS = 20
 _SEED = 0
 # Draws are taken in parts of so many draws times rows, which are 16 MB a tensor.
-_CHUNK = 4_000_000
+CHUNK = 4_000_000
 
 Replicates = dict[str, Float[Tensor, " R"]]
 
@@ -64,7 +64,7 @@ def replicate(
     confidence, best = probs.max(1)
     is_right, is_answered = best == targets, (confidence >= thresholds).float()
     chunks = []
-    for some in draws.split(max(1, _CHUNK // len(targets))):
+    for some in draws.split(max(1, CHUNK // len(targets))):
         weights = some[:, groups]
         figures = (
             weights @ is_right.float() / weights.sum(1),

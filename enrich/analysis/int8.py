@@ -96,20 +96,23 @@ def compare_with_int8(
     spec = default_spec(manifest, image_root)
     in_int8 = replace(manifest, config=manifest.config.model_copy(update={"int8": True}))
     engines = [Engine(spec, variant, _DEVICE) for variant in (manifest, in_int8)]
-    (before, cpu_ms_before), (after, cpu_ms_after) = _answer_in_turn(engines, products)
-    alike = _choose_read_alike(before, after)
+    (before, cpu_ms_before), (after, cpu_ms_after) = answer_in_turns(engines, products)
+    alike = select_read_alike(before, after)
     pairs = [
         pair for old, new in alike for pair in zip(old.predictions, new.predictions, strict=True)
     ]
     return Int8Comparison(
-        {a: _agree([pair for pair in pairs if pair[0].attribute == a]) for a in spec.attributes},
+        {
+            a: measure_agreement([pair for pair in pairs if pair[0].attribute == a])
+            for a in spec.attributes
+        },
         sum(old.modalities is not Modalities.TEXT for old, _ in alike),
         cpu_ms_before,
         cpu_ms_after,
     )
 
 
-def _answer_in_turn(
+def answer_in_turns(
     engines: Sequence[Engine], products: Sequence[Product]
 ) -> list[tuple[list[EnrichedProduct], float]]:
     """Return the answers of each engine, and its CPU time a product in milliseconds.
@@ -135,7 +138,7 @@ def _answer_in_turn(
     return list(zip(answers, cpu_ms, strict=True))
 
 
-def _choose_read_alike(
+def select_read_alike(
     before: Sequence[EnrichedProduct], after: Sequence[EnrichedProduct]
 ) -> list[tuple[EnrichedProduct, EnrichedProduct]]:
     """Return both answers to the products that were read in the same modalities.
@@ -165,7 +168,8 @@ def _image_problem(product: EnrichedProduct) -> ImageProblem | None:
     return ImageProblem(product.status, product.error or "")
 
 
-def _agree(pairs: Sequence[tuple[Prediction, Prediction]]) -> LabelAgreement:
+def measure_agreement(pairs: Sequence[tuple[Prediction, Prediction]]) -> LabelAgreement:
+    """Return the agreement of pairs of predictions of one attribute."""
     moves = [abs(old.confidence - new.confidence) for old, new in pairs]
     return LabelAgreement(
         products=len(pairs),

@@ -166,7 +166,7 @@ def cross_fit_views(
     if not all(map(is_array, files)):
         lower = cache_views(classifier, images, "image_lower", views)
         validation_rows = validation_rows[images.has_image[validation_rows]]
-        maps = [_fit_map(tower, classifier, lower, validation_rows) for tower in towers]
+        maps = [fit_map(tower, classifier, lower, validation_rows) for tower in towers]
         half = half_of(groups)[train_rows]
         others = np.setdiff1d(np.arange(len(images.pixels)), train_rows)
         for view, file in enumerate(files):
@@ -196,7 +196,7 @@ def _with_tower(classifier: Classifier, checkpoint: Path) -> Classifier:
     return other.eval()
 
 
-def _fit_map(
+def fit_map(
     tower: Classifier, own: Classifier, lower: CachedViews, rows: np.ndarray
 ) -> Float[Tensor, "D C"]:
     """Fit the linear map from a tower's features to those of the own tower."""

@@ -188,7 +188,7 @@ class Trainer:
             ConfigError: a phase has 0 parameters to train, the loss is not finite, or the folder
                 has the state of another training.
         """
-        stepper_state = self._resume()
+        stepper_state = self.resume()
         if rank() == 0:
             # A resumed run hides the curves of later steps.
             self.curves = load_extra("torch.utils.tensorboard", "train").SummaryWriter(
@@ -196,14 +196,15 @@ class Trainer:
             )
         try:
             for number, phase in list(enumerate(self.config.phases))[self.progressed.phase :]:
-                self._train_phase(number, phase, stepper_state)
+                self.train_phase(number, phase, stepper_state)
                 stepper_state = None
         finally:
             if self.curves is not None:
                 self.curves.close()
         self.classifier.load_state_dict(self.best)
 
-    def _train_phase(self, number: int, phase: Phase, stepper_state: dict[str, Any] | None) -> None:
+    def train_phase(self, number: int, phase: Phase, stepper_state: dict[str, Any] | None) -> None:
+        """Train the epochs that are left of a phase."""
         self.batches.cached = first_then_others(lambda: self._cache_views(phase))
         stepper = Stepper(self.classifier, phase, self.config)
         if self.average is not None and phase.cached is not None:
@@ -212,7 +213,7 @@ class Trainer:
             stepper.load_state_dict(stepper_state)
         while self.progressed.epoch < phase.epochs and not self._is_stale():
             epoch = self.progressed.epoch
-            loss = self._train_epoch(number, phase, epoch, stepper)
+            loss = self.train_epoch(number, phase, epoch, stepper)
             note = self._keep_best() if self._is_scored(phase) else ""
             say(
                 f"phase {number + 1}/{len(self.config.phases)} ({phase.loss}) "
@@ -241,7 +242,8 @@ class Trainer:
             )
         return cache_views(self.classifier, images, phase.cached, phase.views)
 
-    def _train_epoch(self, number: int, phase: Phase, epoch: int, stepper: Stepper) -> float:
+    def train_epoch(self, number: int, phase: Phase, epoch: int, stepper: Stepper) -> float:
+        """Train the steps that are left of an epoch, and return the mean loss."""
         self.classifier.train()
         # Pre-trained norms keep their statistics: these batches are too small for better ones.
         self.classifier.image_tower.pretrained().eval()
@@ -324,7 +326,8 @@ class Trainer:
             },
         )
 
-    def _resume(self) -> dict[str, Any] | None:
+    def resume(self) -> dict[str, Any] | None:
+        """Load the saved state if there is one, and return the state of its stepper."""
         state = load_state(self.folder / _STATE)
         if state is None:
             return None

@@ -132,7 +132,7 @@ def _decode_into(folder: Path, products: LabelledProducts, shape: ImageShape) ->
     folder.mkdir(parents=True, exist_ok=True)
     size = (len(products), 3, shape.size_px, shape.size_px)
     pixels = make_array(folder / _PIXELS, np.uint8, size)
-    problems = _decode_all(products, shape, pixels)
+    problems = decode_all(products, shape, pixels)
     if warning := describe_failures(problems):
         say(warning)
     pixels.flush()
@@ -163,7 +163,7 @@ def make_array(file: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> n
     return array
 
 
-def _decode_all(
+def decode_all(
     products: LabelledProducts, shape: ImageShape, pixels: np.ndarray
 ) -> list[ImageProblem | None]:
     """Fill `pixels`, and return the problem of each image."""
@@ -171,7 +171,7 @@ def _decode_all(
     with open_pool(max(_THREADS, torch.get_num_threads())) as pool:
         decoded = run_ahead(
             range(len(products)),
-            lambda row: pool.submit(_decode_one, products, row, shape).result,
+            lambda row: pool.submit(decode_one, products, row, shape).result,
             _AHEAD,
         )
         for row, result in enumerate(watch(decoded, "decoding images", len(products))):
@@ -183,9 +183,10 @@ def _decode_all(
     return problems
 
 
-def _decode_one(
+def decode_one(
     products: LabelledProducts, row: int, shape: ImageShape
 ) -> np.ndarray | ImageProblem:
+    """Decode the image of a row, or return its problem."""
     root, path = products.image_roots[row], products.image_paths[row]
     store = ImageStore(root)
     try:

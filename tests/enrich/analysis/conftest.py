@@ -19,7 +19,7 @@ from enrich.training.batches import Condition
 
 
 def _answers(rows: int, labels: int, seed: int) -> CalibratedAnswers:
-    """Returns answers that are mostly right, two rows a group."""
+    """Return answers that are mostly right, two rows a group."""
     generator = torch.Generator().manual_seed(seed)
     targets = torch.randint(0, labels, (rows,), generator=generator)
     scores = torch.randn(rows, labels, generator=generator)
@@ -40,13 +40,13 @@ def _answers(rows: int, labels: int, seed: int) -> CalibratedAnswers:
 
 @pytest.fixture(scope="session")
 def make_answers() -> Callable[[int, int, int], CalibratedAnswers]:
-    """Returns a function of rows, labels and seed."""
+    """Return a function of rows, labels and seed."""
     return _answers
 
 
 @pytest.fixture(scope="session")
 def labels() -> dict[str, tuple[str, ...]]:
-    """Labels that mean something to Markdown or to a formula."""
+    """Label that mean something to Markdown or to a formula."""
     return {"color": ("red", "$5 blue", "sea_green"), "pattern": ("solid", "striped")}
 
 
@@ -87,7 +87,7 @@ def engine(
     write_jpeg: Callable[..., Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Engine:
-    """Reads images from a folder that holds red.jpg, and has two joint layers."""
+    """Read images from a folder that holds red.jpg, and has two joint layers."""
     folder = tmp_path_factory.mktemp("pictures")
     write_jpeg(folder / "red.jpg")
     checkpoint = make_checkpoint(small_config.model_copy(update={"joint_layers": 2}))

@@ -75,7 +75,7 @@ def test_rows_are_held_in_chunks_that_change_nothing(
 ) -> None:
     draws = draw_groups(GROUPS, replicates=50)
     whole = replicate(*answers, draws)
-    monkeypatch.setattr("enrich.analysis.bootstrap._CHUNK", 7 * ROWS)
+    monkeypatch.setattr("enrich.analysis.bootstrap.CHUNK", 7 * ROWS)
     parts = replicate(*answers, draws)
     assert all(whole[figure].equal(parts[figure]) for figure in FIGURES)
 

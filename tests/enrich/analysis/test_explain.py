@@ -96,7 +96,7 @@ def test_a_missing_modality_and_padding_are_looked_at_by_no_other_token(
 
 
 def _attention_in(layer: torch.nn.Module, given: torch.Tensor) -> torch.Tensor:
-    """Returns what a layer's attention computes, as the mean over its heads."""
+    """Return what a layer's attention computes, as the mean over its heads."""
     attention = layer.get_submodule("self_attn")
     normed = layer.get_submodule("norm1")(given)
     query, key, _ = (
@@ -107,7 +107,7 @@ def _attention_in(layer: torch.nn.Module, given: torch.Tensor) -> torch.Tensor:
     return (query @ key.mT / attention.head_dim**0.5).softmax(3).mean(1)
 
 
-def test_each_layer_is_half_the_residual_and_half_what_attention_computes_of_the_one_below(
+def test_attention_rollout_is_half_residual_and_half_attention(
     engine: Engine, product: Product
 ) -> None:
     layers = list(engine.classifier.get_submodule("sequence_wise.transformer.layers"))

@@ -83,7 +83,7 @@ def test_the_heat_lies_on_the_patch_that_is_looked_at(engine: Engine, tmp_path: 
 
 
 def _draw_parts(found: Explanation, monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
-    """Returns what a picture is put together from."""
+    """Return what a picture is put together from."""
     sheets: list[Sheet] = []
     monkeypatch.setattr(Sheet, "save", lambda sheet, file: sheets.append(sheet))
     draw(found, Path("unwritten.png"))
@@ -94,7 +94,7 @@ def _read(part: Axes) -> list[str]:
     return [text.get_text() for text in part.texts]
 
 
-def test_an_attribute_is_drawn_with_its_confidence_its_threshold_and_its_weights(
+def test_an_attribute_has_confidence_threshold_and_weights(
     engine: Engine, product: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = explain(engine, product, MOST_WORDS)

@@ -1,4 +1,4 @@
-"""Answers in int8 beside those in floating point, and the export."""
+"""Answer in int8 beside those in floating point, and the export."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,6 @@ from enrich.analysis.int8 import (
     Int8Comparison,
     LabelAgreement,
     compare_with_int8,
-    format_report,
     refuse_other_answers,
     summarise,
     write_exported,
@@ -76,7 +75,7 @@ def test_the_comparison_is_of_answers_in_floating_point_and_in_int8(
 
 
 @pytest.mark.usefixtures("own_threads")
-def test_the_batches_are_as_large_as_a_job_computes_them_however_many_cores_there_are(
+def test_batches_are_as_large_as_those_of_a_job(
     manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.set_num_threads(4)
@@ -91,7 +90,7 @@ def test_the_batches_are_as_large_as_a_job_computes_them_however_many_cores_ther
     assert set(computed) == {default_spec(manifest, "").batch_size}
 
 
-def test_neither_engine_always_goes_first_and_each_takes_its_own_time_a_product(
+def test_engines_take_turns_and_each_has_its_own_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     turns: list[str] = []
@@ -111,7 +110,7 @@ def test_neither_engine_always_goes_first_and_each_takes_its_own_time_a_product(
 
     given = list(range(2 * Named.window_size + 1))
     engines = [Named("b", ms_a_product=4.0), Named("a", ms_a_product=2.0)]
-    (before, ms_before), (after, ms_after) = int8._answer_in_turn(engines, given)
+    (before, ms_before), (after, ms_after) = int8.answer_in_turns(engines, given)
     warming, timed = turns[:2], turns[2:]
     assert warming == ["b", "a"]
     assert timed == ["b", "a", "a", "b", "b", "a"]
@@ -120,11 +119,11 @@ def test_neither_engine_always_goes_first_and_each_takes_its_own_time_a_product(
     assert (ms_before, ms_after) == (pytest.approx(4.0), pytest.approx(2.0))
 
 
-def test_an_answer_that_is_abstained_on_afterwards_is_another_and_its_best_label_the_same() -> None:
+def test_an_abstention_changes_the_answer_and_not_the_best_label() -> None:
     red = Prediction("color", "red", 0.9, False, 0.5, ())
     unsure, blue = replace(red, confidence=0.6, abstained=True), replace(red, label="blue")
     pairs = [(red, red), (red, unsure), (unsure, red), (unsure, unsure), (red, blue)]
-    found = int8._agree([*pairs, (unsure, replace(blue, abstained=True))])
+    found = int8.measure_agreement([*pairs, (unsure, replace(blue, abstained=True))])
     assert (found.products, found.same, found.same_best) == (6, 3, 4)
     assert (found.mean_move, found.largest_move) == (pytest.approx(0.15), pytest.approx(0.3))
 
@@ -133,7 +132,7 @@ def test_a_product_that_one_of_both_read_without_its_image_is_not_compared() -> 
     said = (Prediction("color", "red", 0.9, False, 0.5, ()),)
     whole = EnrichedProduct("1", Status.OK, Modalities.IMAGE_AND_TEXT, said)
     blind = replace(whole, status=Status.IMAGE_UNREADABLE, modalities=Modalities.TEXT, error="gone")
-    found = int8._choose_read_alike([whole, whole, blind], [whole, blind, whole])
+    found = int8.select_read_alike([whole, whole, blind], [whole, blind, whole])
     assert found == [(whole, whole)]
 
 
@@ -214,13 +213,3 @@ def test_what_is_written_computes_in_int8_under_a_version_of_its_own(
     towers = (engine.classifier.image_tower, engine.classifier.text_tower)
     assert all(any(isinstance(p, EightBitLinear) for p in tower.modules()) for tower in towers)
     assert len(list(engine.enrich(products))) == len(products)
-
-
-def test_the_report_tells_the_same_answers_from_the_same_best_labels_and_how_much_faster() -> None:
-    agreed = LabelAgreement(1_000, same=900, same_best=950, mean_move=0.01, largest_move=0.1)
-    comparison = Int8Comparison({"color": agreed}, 9, cpu_ms_before=4.0, cpu_ms_after=2.0)
-    told = format_report(comparison)
-    assert "| color | 1,000 | 0.9000 | 0.9500 |" in told
-    assert "4.0 ms of a core before and 2.0 in int8" in told
-    assert "2.00 times as fast" in told
-    assert summarise(comparison)["speedup"] == 2.0

@@ -1,4 +1,4 @@
-"""Plots of a comparison."""
+"""Plot of a comparison."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -93,7 +93,7 @@ def test_every_product_is_in_a_dot_of_the_reliability_plot(
 
 
 def _lines(answers: CalibratedAnswers, file: Path, patch: pytest.MonkeyPatch) -> list[list[float]]:
-    """Returns recall and precision of the points that are drawn of such answers as a line."""
+    """Return recall and precision of the points that are drawn of such answers as a line."""
     drawn = []
     plot = Axes.plot
 

@@ -43,7 +43,7 @@ def _offline() -> Iterator[None]:
 def make(
     small_config: ClassifierConfig, tokenizer: Tokenizer, tmp_path: Path
 ) -> Callable[..., Trainer]:
-    """Returns a function that builds a trainer of colored squares, always from the same start."""
+    """Return a function that builds a trainer of colored squares, always from the same start."""
     labels = np.arange(COUNT) % len(COLORS)
     shades = np.array([(220, 20, 20), (20, 220, 20), (20, 20, 220), (240, 240, 240)])
     noise = np.random.default_rng(0).integers(-15, 15, (COUNT, 3, 64, 64))
@@ -68,7 +68,7 @@ def make(
 
 @pytest.fixture
 def cache(tmp_path: Path, write_jpeg: Callable[..., Path]) -> Callable[..., CachedImages]:
-    """Returns a function that caches the pictures of those paths: two are there, one is damaged."""
+    """Return a function that caches the pictures of those paths: two are there, one is damaged."""
     write_jpeg(tmp_path / "red.jpg", (220, 20, 20))
     write_jpeg(tmp_path / "blue.jpg", (20, 20, 220))
     (tmp_path / "bad.jpg").write_bytes(b"no picture")

@@ -41,7 +41,7 @@ def test_what_comes_into_view_from_outside_is_white() -> None:
     assert corners.min() > 200
 
 
-def test_some_products_stand_before_another_backdrop_and_keep_the_white_within() -> None:
+def test_another_backdrop_keeps_the_white_within_products() -> None:
     ring = torch.full((3, 64, 64), 255, dtype=torch.uint8)
     ring[:, 20:44, 20:44] = 60
     ring[:, 26:38, 26:38] = 255
@@ -76,6 +76,6 @@ def test_no_product_is_paired_with_its_own_group(sizes: list[int]) -> None:
     assert is_other.all() and (groups[partner] != groups).all()
 
 
-def test_products_of_a_group_that_is_more_than_half_find_no_partner_for_all() -> None:
+def test_a_group_of_more_than_half_finds_partners_for_some() -> None:
     partner, is_other = other_group(np.array([4, 4, 4, 0]))
     assert is_other.sum() == 2 and sorted(partner) == [0, 1, 2, 3]

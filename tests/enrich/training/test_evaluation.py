@@ -1,4 +1,4 @@
-"""Answers are taken and measured as the job would give them."""
+"""Answer are taken and measured as the job would give them."""
 
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def test_no_row_to_answer_is_no_answer(loaded: tuple[Classifier, Batches]) -> No
     assert {len(found.targets) for found in answers.values()} == {0}
 
 
-def test_calibrated_is_under_the_conditions_that_training_has_shown_if_it_has_shown_one(
+def test_calibration_uses_conditions_that_training_has_shown(
     loaded: tuple[Classifier, Batches], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Condition] = []
@@ -84,7 +84,7 @@ def test_calibrated_is_under_the_conditions_that_training_has_shown_if_it_has_sh
     assert asked == [Condition.AS_IS, Condition.NO_TEXT, Condition.NO_IMAGE]
 
 
-def test_weights_tell_something_of_rows_of_both_modalities_and_no_row_takes_them_away() -> None:
+def test_image_weights_are_used_for_rows_of_both_modalities() -> None:
     every, scores = torch.arange(3), torch.zeros(3, 2)
     both = [BOTH, BOTH, IMAGE]
     answers = Answers(
@@ -164,7 +164,7 @@ def test_an_epoch_is_chosen_under_conditions_that_its_training_shows(
     assert shown_in_training(load_yaml(conf / f"{recipe}.yaml", TrainingConfig)) == shown
 
 
-def test_a_training_that_hides_one_of_both_in_every_row_shows_no_product_as_it_is() -> None:
+def test_hiding_a_modality_of_every_row_never_shows_products_as_they_are() -> None:
     some = TrainingConfig(name="a", phases=(), drop_text=0.5, drop_image=0.4)
     every = some.model_copy(update={"drop_image": 0.5})
     assert shown_in_training(some) - shown_in_training(every) == {Condition.AS_IS}

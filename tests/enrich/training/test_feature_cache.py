@@ -26,7 +26,7 @@ from enrich.training.pixel_cache import CachedImages
 Cache = Callable[..., CachedImages]
 
 
-def test_features_of_pictures_that_were_missing_are_not_those_of_pictures_that_came(
+def test_features_are_computed_anew_for_pictures_that_came_later(
     cache: Cache, small_config: ClassifierConfig, tokenizer: Tokenizer
 ) -> None:
     classifier = build_classifier(small_config, tokenizer.get_vocab_size())
@@ -39,7 +39,7 @@ def test_features_of_pictures_that_were_missing_are_not_those_of_pictures_that_c
     assert not np.array_equal(*found)
 
 
-def test_features_of_towers_in_eight_bits_that_differ_in_one_layer_are_not_the_same(
+def test_features_of_int8_towers_differ_with_one_layer(
     cache: Cache, clip_config: ClassifierConfig, tokenizer: Tokenizer
 ) -> None:
     one = build_classifier(clip_config, tokenizer.get_vocab_size())
@@ -76,7 +76,7 @@ HEADS = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
 
 
 def _write_tower(trainer: Trainer, folder: Path, change: Callable[[Classifier], None]) -> Path:
-    """Writes the trainer's classifier, changed, as the checkpoint of a half."""
+    """Write the trainer's classifier, changed, as the checkpoint of a half."""
     other = copy.deepcopy(trainer.classifier)
     change(other)
     folder.mkdir()
@@ -114,12 +114,12 @@ def test_products_of_one_group_are_in_one_half_and_always_in_the_same() -> None:
     assert (half_of(groups) == halves).all()
 
 
-def test_each_half_is_seen_by_the_tower_of_the_other_and_all_else_by_the_own_one(
+def test_each_half_has_features_of_the_other_half_s_tower(
     make: Callable[..., Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # So few products say nothing of so many features: here both towers' are taken as they are.
     as_they_are = torch.eye(516, 515)
-    monkeypatch.setattr(feature_cache, "_fit_map", lambda *given: as_they_are)
+    monkeypatch.setattr(feature_cache, "fit_map", lambda *given: as_they_are)
     trainer = make("whole")
     alike = _write_tower(trainer, tmp_path / "half-0", lambda classifier: None)
     shifted = _write_tower(trainer, tmp_path / "half-1", _shift_last_stage)
@@ -142,7 +142,7 @@ def test_a_map_takes_one_tower_s_features_to_another_s(
     monkeypatch.setattr(one.image_tower, "upper", lambda lower: 2 * lower)
     monkeypatch.setattr(own.image_tower, "upper", lambda lower: 2 * lower @ turn + shift)
 
-    fitted = feature_cache._fit_map(one, own, CachedViews("image_lower", lower), np.arange(50))
+    fitted = feature_cache.fit_map(one, own, CachedViews("image_lower", lower), np.arange(50))
 
     features = torch.from_numpy(2 * lower[0][50:].astype(np.float32))
     found = torch.cat([features, torch.ones(10, 4, 1)], dim=2) @ fitted

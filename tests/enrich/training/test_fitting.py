@@ -53,7 +53,7 @@ def test_the_bias_prefers_the_modality_that_is_right(
 
 
 def _make_sure(classifier: CmaClip) -> None:
-    """Makes the readers of picture and text sure enough of themselves to disagree."""
+    """Make the readers of picture and text sure enough of themselves to disagree."""
     with torch.no_grad():
         classifier.heads["color"][-1].weight.mul_(60)
 
@@ -213,7 +213,7 @@ def test_one_that_is_bold_already_is_left_alone() -> None:
     assert prefer_rare_labels([_scored(timid=-1.0)], PRIORS) is None
 
 
-def test_rare_labels_are_preferred_as_far_as_all_conditions_together_bear_it() -> None:
+def test_rare_labels_are_preferred_by_all_conditions_together() -> None:
     timid, bold = _scored(timid=0.5), _scored(timid=-1.0)
     assert prefer_rare_labels([timid, bold], PRIORS) is None
 

@@ -29,7 +29,7 @@ ATTRIBUTES = {"color": ("red", "blue"), "fit": ("slim", "wide")}
 
 
 def _write(folder: Path, count: int, **columns: list[object]) -> Path:
-    """Writes a catalog of `count` products; `columns` change or add to its labels."""
+    """Write a catalog of `count` products; `columns` change or add to its labels."""
     folder.mkdir(parents=True)
     ids = [f"p{number}" for number in range(count)]
     products = {
@@ -172,7 +172,7 @@ def test_groups_of_two_catalogs_that_are_numbered_alike_are_not_one(tmp_path: Pa
 
 
 def _parted(products: LabelledProducts, names: Sequence[str | None]) -> set[str | None]:
-    """Returns those of the names, one a product, that are in more than one split."""
+    """Return those of the names, one a product, that are in more than one split."""
     splits: dict[str | None, set[int]] = {}
     for name, split in zip(names, products.split, strict=True):
         splits.setdefault(name, set()).add(int(split))
@@ -180,7 +180,7 @@ def _parted(products: LabelledProducts, names: Sequence[str | None]) -> set[str 
 
 
 def _write_table(folder: Path, lines: Sequence[str], *, has_split: bool = False) -> Path:
-    """Writes a table of title, picture, color and maybe split, and what describes it."""
+    """Write a table of title, picture, color and maybe split, and what describes it."""
     header = "title,picture,color" + ",split" * has_split
     (folder / "shop.csv").write_text("\n".join([header, *lines]))
     described = "table: shop.csv\ndescription: null\nimage_path: picture\nlabels: {color: color}\n"
@@ -195,7 +195,7 @@ def test_products_of_one_picture_are_in_one_split_though_no_group_is_named(tmp_p
     assert products.groups.max() == 59 and len(set(products.split)) == 3
 
 
-def test_products_that_read_alike_are_in_one_split_though_no_group_is_named(tmp_path: Path) -> None:
+def test_products_of_one_text_are_in_one_split_without_groups(tmp_path: Path) -> None:
     spelt = ("Shirt {}", "Shirt  {}", "<b>Shirt</b> {}")
     lines = [f"{one.format(n)},{n}-{at}.jpg,red" for n in range(60) for at, one in enumerate(spelt)]
     products = load_labelled([_write_table(tmp_path, lines)], ATTRIBUTES)
@@ -216,7 +216,7 @@ def test_a_picture_that_stands_in_for_many_makes_no_group(tmp_path: Path) -> Non
     assert load_labelled([_write_table(tmp_path, lines)], ATTRIBUTES).groups.max() == 59
 
 
-def test_tests_that_are_known_from_training_are_counted_whatever_their_groups(
+def test_tests_known_from_training_are_counted_across_groups(
     tmp_path: Path,
 ) -> None:
     lines = [
@@ -234,7 +234,7 @@ def test_tests_that_are_known_from_training_are_counted_whatever_their_groups(
     assert count_known_tests(replace(products, image_roots=elsewhere)) == 1
 
 
-def test_a_validation_split_is_made_of_what_was_published_to_train_on_alone(tmp_path: Path) -> None:
+def test_a_validation_split_is_made_of_published_training_rows(tmp_path: Path) -> None:
     lines = [f"Shirt {n},{n}.jpg,red,{'test' if n % 2 else 'train'}" for n in range(200)]
     split = load_labelled([_write_table(tmp_path, lines, has_split=True)], ATTRIBUTES).split
     assert (split[1::2] == TEST).all() and set(split[0::2]) == {TRAIN, VALIDATION}

@@ -40,7 +40,7 @@ from enrich.training.losses import (
 def _loss(
     logits: dict[str, torch.Tensor], targets: torch.Tensor, label_smoothing: float = 0.0
 ) -> torch.Tensor:
-    """Returns the loss of rows that are a whole batch."""
+    """Return the loss of rows that are a whole batch."""
     return multitask_loss(label_losses(logits, targets, label_smoothing, count_labelled(targets)))
 
 

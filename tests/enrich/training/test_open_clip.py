@@ -152,7 +152,7 @@ def test_open_clip_s_own_tokenizer_is_converted_token_for_token(tmp_path: Path) 
     assert tokenizer.get_vocab_size() == 49408
 
 
-def test_a_tokenizer_beside_the_weights_reads_typographic_quotes_as_plain_ones(
+def test_a_tokenizer_beside_the_weights_reads_quotes_as_plain_ones(
     coca_folder: Path,
 ) -> None:
     tokenizer = open_open_clip(str(coca_folder)).tokenizer
@@ -195,7 +195,7 @@ def test_a_name_is_fetched_from_the_hub_without_its_pickles(
         ("somebody/their-clip", {}, "gelu"),
     ],
 )
-def test_an_activation_that_the_files_leave_unsaid_is_open_clip_s_own_for_the_name(
+def test_an_activation_that_files_lack_is_open_clip_s_for_the_name(
     coca_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -247,11 +247,6 @@ def test_a_file_that_git_lfs_left_out_is_named(folder: Path) -> None:
 def test_a_name_that_leads_nowhere_is_told(name: str) -> None:
     with pytest.raises(ConfigError, match=f"'{name}' cannot be opened"):
         open_open_clip(name)
-
-
-def test_a_contrastive_phase_over_frozen_towers_is_refused() -> None:
-    with pytest.raises(ValueError, match="tower_learning_rate of 0"):
-        _config("coca_ViT-B-32", phases=(LABELLED.model_copy(update={"loss": "contrastive"}),))
 
 
 CLIP = {

@@ -27,7 +27,7 @@ def _compute_in(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _gradients(trainer: Trainer) -> dict[str, Tensor]:
-    """Returns the gradients of the first batch, with nothing hidden and no dropout."""
+    """Return the gradients of the first batch, with nothing hidden and no dropout."""
     classifier = trainer.classifier.eval()
     objective = Objective(classifier, HEADS, trainer.config)
     plain, seed = Hiding(0.0, 0.0, 0.0), (0, 0, 0)
@@ -86,7 +86,7 @@ def test_bfloat16_needs_no_scale(make: Make, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_gradients_are_clipped_to_the_configured_length_without_their_scale(
+def test_gradients_are_clipped_without_their_scale(
     make: Make, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
 ) -> None:
     _compute_in(dtype, monkeypatch)

@@ -93,7 +93,7 @@ def test_an_attribute_without_labels_in_the_data_is_refused(food101: Path) -> No
         with_labels_of(read, {"class": (), "color": ()})
 
 
-def test_an_optional_attribute_without_labels_is_left_out_if_another_is_there(
+def test_an_optional_attribute_without_labels_is_left_out(
     food101: Path,
 ) -> None:
     read = read_catalogs([Path(f"food101:{food101}")])
@@ -330,7 +330,7 @@ def test_a_description_that_does_not_fit_is_refused(
 
 
 def _replace_lines(root: Path, *lines: str) -> Path:
-    """Writes a data set that has these lines alone, all of them to train on."""
+    """Write a data set that has these lines alone, all of them to train on."""
     for split in ("train", "test"):
         (root / "images" / split).mkdir(parents=True)
     (root / "texts").mkdir()
@@ -374,7 +374,7 @@ def test_a_file_that_begins_with_a_byte_order_mark_keeps_its_first_picture(tmp_p
     assert rows.image_paths == ["images/train/pie/1.jpg", "images/train/tart/2.jpg"]
 
 
-def test_a_title_that_begins_with_a_quotation_mark_takes_no_other_row_along(
+def test_a_title_that_begins_with_a_quotation_mark_ends_in_its_row(
     tmp_path: Path,
 ) -> None:
     rows = read_food101(
@@ -383,7 +383,7 @@ def test_a_title_that_begins_with_a_quotation_mark_takes_no_other_row_along(
     assert rows.titles == ['"Best" pie', '"Pie', "Tart"]
 
 
-def test_pictures_of_one_title_are_one_group_but_not_across_classes_or_without_title(
+def test_pictures_of_one_title_and_class_are_one_group(
     tmp_path: Path,
 ) -> None:
     groups = read_food101(
