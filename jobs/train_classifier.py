@@ -1,13 +1,13 @@
-"""Train a classifier from labelled product tables and writes a checkpoint folder.
+"""Train a classifier from labelled product tables, and write a checkpoint.
 
     python jobs/train_classifier.py --catalog shop/ --output checkpoints/mine
     torchrun --standalone --nproc-per-node 4 jobs/train_classifier.py --catalog shop/ \
         --output checkpoints/mine
 
 A catalog folder holds products.parquet, labels.parquet and the images; `food101:FOLDER`,
-`fashion_gen:FOLDER` and `table:DESCRIPTION.yaml` read other layouts. A killed run goes on where
-it stopped when the same command is given again. Beside the checkpoint, `<output>.training/` keeps
-what it goes on from and its curves: `tensorboard --logdir <output>.training/tensorboard`.
+`fashion_gen:FOLDER` and `table:DESCRIPTION.yaml` read other layouts. The same command resumes a
+killed run. Beside the checkpoint, `<output>.training/` has the state of the run and its curves:
+`tensorboard --logdir <output>.training/tensorboard`.
 """
 
 from pathlib import Path

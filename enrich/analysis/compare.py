@@ -7,7 +7,7 @@ import copy
 import platform
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -228,7 +228,12 @@ def compare(
         for checkpoint, own in zip(checkpoints, measured, strict=True):
             figures += [record for record, _ in own.values()]
             if checkpoint is not checkpoints[0]:
-                differences += _differences(own, measured[0], _shared(checkpoint, checkpoints[0]))
+                shared = _shared(checkpoint, checkpoints[0])
+                differences += [
+                    subtract(*one, *measured[0][key])
+                    for key, one in own.items()
+                    if key[1] in shared
+                ]
     draw_overview(figures, workplace.plots / "overview.png")
     costs = _measure_costs(checkpoints, products[0], workplace)
     fitted_to = {one.name: one.fitted_to for one in checkpoints if one.fitted_to}
@@ -298,16 +303,6 @@ def _shared(one: LoadedCheckpoint, other: LoadedCheckpoint) -> set[str]:
     return {a for a, own in one.attributes.items() if {*own} == {*other.attributes.get(a, ())}}
 
 
-def _differences(
-    own: Mapping[Key, tuple[Record, Replicates]],
-    first: Mapping[Key, tuple[Record, Replicates]],
-    attributes: set[str],
-) -> list[Record]:
-    return [
-        subtract(*measured, *first[key]) for key, measured in own.items() if key[1] in attributes
-    ]
-
-
 def _measure_costs(
     checkpoints: Sequence[LoadedCheckpoint],
     products: Sequence[LabelledProducts],
@@ -331,7 +326,11 @@ def _measure_costs(
                 "pretrained_parameters": pretrained,
                 "flops_per_product": count_flops(stored),
                 "products_per_second": round(speed, 1),
-                "checkpoint_bytes": measure_size(checkpoint.manifest.folder),
+                "checkpoint_bytes": sum(
+                    file.stat().st_size
+                    for file in checkpoint.manifest.folder.iterdir()
+                    if file.is_file()
+                ),
             }
         )
     return costs
@@ -408,8 +407,3 @@ def describe_machine(device: torch.device) -> str:
     threads = torch.get_num_threads()
     plural = "" if threads == 1 else "s"
     return f"{platform.machine()} CPU ({instructions}), {threads} thread{plural}, {number_format}"
-
-
-def measure_size(checkpoint: Path) -> int:
-    """Return the total size of the checkpoint's files in bytes."""
-    return sum(file.stat().st_size for file in checkpoint.iterdir() if file.is_file())

@@ -1,4 +1,4 @@
-"""Temperatures and abstention thresholds, fitted to rows that training did not see.
+"""Temperatures and abstention thresholds, fitted to rows unseen by training.
 
 Temperature scaling is that of Guo et al. 2017 (arXiv 1706.04599) with another loss: the log loss of
 the one confidence that is published, for its answer being right or wrong, instead of the negative
