@@ -57,7 +57,7 @@ class Answers:
 
     def corrected(self, layer: Layer | None) -> "Answers":
         """Return the answers with logits corrected by a layer, if one is given."""
-        return replace(self, logits=apply_layer(self.logits, self.embeds, layer))
+        return replace(self, logits=apply_layer(self.logits, self.embeds, self.named, layer))
 
     def log_temperature(self, calibrated: CalibratedSets) -> Float[Tensor, " M"]:
         """Return the logarithm of each row's temperature."""
