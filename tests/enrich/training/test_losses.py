@@ -151,7 +151,7 @@ class Indifferent(Classifier):
         embeds = tokens.image.pooled
         return Vectors({IMAGE: embeds, TEXT: embeds}, has_image, has_text)
 
-    def _answer(self, vectors: Vectors) -> ModelOutput:
+    def answer(self, vectors: Vectors) -> ModelOutput:
         self.asked.append(vectors)
         return ModelOutput({"style": torch.zeros(len(vectors.has_image), 2)}, vectors)
 
@@ -172,8 +172,8 @@ def test_a_picture_alone_is_taught_what_it_shows_whatever_its_text_says() -> Non
     class Sure(Indifferent):
         """Says label 0 of all that it is asked."""
 
-        def _answer(self, vectors: Vectors) -> ModelOutput:
-            output = super()._answer(vectors)
+        def answer(self, vectors: Vectors) -> ModelOutput:
+            output = super().answer(vectors)
             return replace(output, logits={"style": torch.tensor([[9.0, 0.0]] * 2)})
 
     config = TrainingConfig(name="a", phases=(HEADS,), image_alone=1.0)
@@ -241,8 +241,8 @@ def test_whether_a_text_matches_is_asked_of_rows_that_have_both_modalities(
     class Matching(Indifferent):
         """Says that the first text is the picture's own, and the second one surely not."""
 
-        def _answer(self, vectors: Vectors) -> ModelOutput:
-            return replace(super()._answer(vectors), matching=torch.tensor([1.0, -9.0]))
+        def answer(self, vectors: Vectors) -> ModelOutput:
+            return replace(super().answer(vectors), matching=torch.tensor([1.0, -9.0]))
 
     objective = Objective(Matching(ImageTower()), HEADS, TrainingConfig(name="a", phases=(HEADS,)))
     # It counts half beside the labels, and the part is half a batch.
