@@ -116,11 +116,7 @@ class LabelWords:
     Texts are as `build_text` writes them.
     """
 
-    def __init__(
-        self,
-        attributes: dict[str, tuple[str, ...]],
-        lexicon: Lexicon,
-    ) -> None:
+    def __init__(self, attributes: dict[str, tuple[str, ...]], lexicon: Lexicon) -> None:
         words = {label for labels in attributes.values() for label in labels}
         for attribute in attributes:
             words.update(lexicon.root.get(attribute, {}))

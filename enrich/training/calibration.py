@@ -22,11 +22,7 @@ from enrich.training.thresholds import find_floors, pick_threshold
 
 # Kinds of evidence that share a threshold. The titles of a source may all be silent, or may all
 # contradict, so the precision must hold for these alone. Titles that name labels come mixed.
-_TOGETHER = (
-    (Evidence.SILENT,),
-    (Evidence.CONTRADICTED,),
-    (Evidence.NAMED, Evidence.SEVERAL),
-)
+_TOGETHER = ((Evidence.SILENT,), (Evidence.CONTRADICTED,), (Evidence.NAMED, Evidence.SEVERAL))
 # Kinds of evidence with fewer answers have the threshold of all.
 _FEWEST = 60
 # Share of rows of a rare condition, such as texts of other products, that count for thresholds.

@@ -3,14 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from schemas.labels import ATTRIBUTE_LABELS
 
 from enrich.classifiers.config import NAME_PATTERN, Architecture, AttributeName, SmallTowers

@@ -35,10 +35,7 @@ def ask(
 
 
 def answer(
-    classifier: Classifier,
-    batches: Batches,
-    rows: np.ndarray,
-    condition: Condition,
+    classifier: Classifier, batches: Batches, rows: np.ndarray, condition: Condition
 ) -> dict[str, Answers]:
     """Return the classifier's answers by attribute, to readable and labelled rows."""
     rows = batches.readable(rows)
@@ -73,10 +70,7 @@ def answer(
 
 
 def evaluate(
-    classifier: Classifier,
-    batches: Batches,
-    rows: np.ndarray,
-    calibration: Calibration,
+    classifier: Classifier, batches: Batches, rows: np.ndarray, calibration: Calibration
 ) -> dict[str, dict[str, Figures]]:
     """Return figures of calibrated answers by condition and attribute."""
     return {
@@ -110,10 +104,7 @@ def measure_answers(answers: CalibratedAnswers) -> Figures:
 
 
 def selection_score(
-    classifier: Classifier,
-    batches: Batches,
-    rows: np.ndarray,
-    conditions: Sequence[Condition],
+    classifier: Classifier, batches: Batches, rows: np.ndarray, conditions: Sequence[Condition]
 ) -> tuple[float, dict[str, float]]:
     """Return the score of an epoch, and the accuracies that it is the mean of.
 

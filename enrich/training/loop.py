@@ -32,16 +32,11 @@ from enrich.training.feature_cache import CachedViews, cache_views, cross_fit_vi
 from enrich.training.optimiser import Stepper
 
 # The best epoch has the highest mean accuracy under these conditions.
-SELECTED_UNDER = (
-    Condition.AS_IS,
-    Condition.NO_TEXT,
-    Condition.WORDS_MASKED,
-    Condition.OTHER_TEXT,
-)
+SELECTED_UNDER = (Condition.AS_IS, Condition.NO_TEXT, Condition.WORDS_MASKED, Condition.OTHER_TEXT)
 # Settings without effect on the weights of training: places of files, whose content counts itself,
 # the pace of saving, and fits after training.
 _WITHOUT_EFFECT = {
-    *("cache", "save_every_s", "image_tower", "half_towers", "fit_modality_bias", "conventions"),
+    *("cache", "save_every_s", "image_tower", "half_towers", "fit_modality_bias", "conventions")
 }
 _STATE = "training_state.pt"
 _STEPS_A_POINT = 20
@@ -190,10 +185,12 @@ class Trainer:
         """
         stepper_state = self.resume()
         if rank() == 0:
+            load_extra("tensorboard", "train")
+            from torch.utils.tensorboard import SummaryWriter
+
             # A resumed run hides the curves of later steps.
-            self.curves = load_extra("torch.utils.tensorboard", "train").SummaryWriter(
-                self.folder / "tensorboard", purge_step=self.progressed.total_steps + 1
-            )
+            next_step = self.progressed.total_steps + 1
+            self.curves = SummaryWriter(self.folder / "tensorboard", purge_step=next_step)
         try:
             for number, phase in list(enumerate(self.config.phases))[self.progressed.phase :]:
                 self.train_phase(number, phase, stepper_state)
@@ -291,10 +288,7 @@ class Trainer:
         if rank() == 0:
             evaluated.settle()
             score, accuracies = selection_score(
-                evaluated,
-                self.batches,
-                self.validation_rows,
-                self.selected_under,
+                evaluated, self.batches, self.validation_rows, self.selected_under
             )
             self._plot({"validation/score": score} | accuracies)
         score = from_first(score)

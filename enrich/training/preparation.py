@@ -311,9 +311,7 @@ def require_splits(read: Sequence[LabelledRows]) -> None:
 
 
 def require_labels(
-    read: Sequence[LabelledRows],
-    products: LabelledProducts,
-    attributes: dict[str, tuple[str, ...]],
+    read: Sequence[LabelledRows], products: LabelledProducts, attributes: dict[str, tuple[str, ...]]
 ) -> None:
     """Check that the products of each split are labelled.
 

@@ -15,11 +15,7 @@ from huggingface_hub import _CACHED_NO_EXIST, file_exists, try_to_load_from_cach
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from tokenizers import (
-    Regex,
-    Tokenizer,
-    normalizers,
-)
+from tokenizers import Regex, Tokenizer, normalizers
 from torch import nn
 from transformers import (
     MODEL_FOR_MASKED_LM_MAPPING,

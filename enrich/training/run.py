@@ -235,7 +235,7 @@ def _measure(run: Preparation, catalogs: list[str], calibration: Calibration) ->
             "train": len(rows.train),
             "validation": len(rows.validation),
             "test": len(rows.test),
-        },
+        }
     }
     # Each catalog apart: easy products of one must not flatter the figures of another.
     for number, name in enumerate(catalogs):
