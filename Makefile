@@ -115,7 +115,7 @@ airflow-environment: environment
 
 # Labelled catalog folders to train on, and some to evaluate on only.
 CATALOGS ?=
-STRANGE_SHOPS ?=
+UNSEEN_SOURCES ?=
 # Graphics cards of this machine to train on together.
 GPUS ?= 1
 TRAIN = $(IN_VENV) $(if $(filter-out 1,$(GPUS)),torchrun --standalone --nproc-per-node $(GPUS),python) \
@@ -136,11 +136,11 @@ SHARED_TOWER = $(if $(wildcard $(CONFIG)),$(if $(OTHER_TOWERS),,$(TOWER)))
 COMPARED = cma_clip clip_mlp clip_sum clip_transformer clip_zero_shot mmbt embracenet perceiver_io \
 	coca single_stream image_only text_only
 # The first is the paper's CMA-CLIP: nothing is fitted to the validation groups that others lack.
-ABLATIONS = without-trust without-modality-wise without-both
+ABLATIONS = without-modality-bias without-modality-wise without-both
 
 # What follows the tower learns from pictures as that tower of two sees them which does not know them.
-train: known-labels $(TOWER) trained/half-1 ## Train the bundled checkpoint again: CATALOGS="shop/ ..." STRANGE_SHOPS="other/".
-	$(TRAIN) $(addprefix --strange-shop ,$(STRANGE_SHOPS)) --set image_tower=$(TOWER) \
+train: known-labels $(TOWER) trained/half-1 ## Train the bundled checkpoint again: CATALOGS="shop/ ..." UNSEEN_SOURCES="other/".
+	$(TRAIN) $(addprefix --unseen-source ,$(UNSEEN_SOURCES)) --set image_tower=$(TOWER) \
 		$(HALF_TOWERS) --output trained/cma-clip-small
 
 ifneq ($(filter train,$(MAKECMDGOALS)),)
@@ -150,12 +150,12 @@ endif
 # The last step alone wants the bundled labels, hours after the towers, which take any.
 known-labels: | train-environment
 	@$(IN_VENV) python jobs/train_classifier.py --check $(addprefix --catalog ,$(CATALOGS)) \
-		$(addprefix --strange-shop ,$(STRANGE_SHOPS)) --output trained/cma-clip-small
+		$(addprefix --unseen-source ,$(UNSEEN_SOURCES)) --output trained/cma-clip-small
 
 compare: $(COMPARED:%=$(COMPARISON)/%) $(ABLATIONS:%=$(COMPARISON)/%) ## Train every classifier alike on CATALOGS, by the recipe CONFIG, and compare them.
 	$(IN_VENV) python jobs/evaluate_classifiers.py --output $(COMPARISON)/report --cache $(CACHE) \
 		$(addprefix --checkpoint ,$^) $(addprefix --catalog ,$(CATALOGS)) \
-		$(addprefix --strange-shop ,$(STRANGE_SHOPS))
+		$(addprefix --unseen-source ,$(UNSEEN_SOURCES))
 
 # A folder that is there is done: a killed training goes on when make is called again.
 COMPARE = $(TRAIN) --config $(CONFIG) $(addprefix --set image_tower=,$(SHARED_TOWER)) \
@@ -172,8 +172,8 @@ trained/half-0: | train-environment
 trained/half-1: | train-environment
 	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set half=1 $(call tower_epochs,4) --output $@
 
-$(COMPARISON)/without-trust: | comparison-environment $(SHARED_TOWER)
-	$(COMPARE) --set fit_trust=false --name $(@F)
+$(COMPARISON)/without-modality-bias: | comparison-environment $(SHARED_TOWER)
+	$(COMPARE) --set fit_modality_bias=false --name $(@F)
 
 $(COMPARISON)/without-modality-wise: | comparison-environment $(SHARED_TOWER)
 	$(COMPARE) --set modality_wise=false --name $(@F)

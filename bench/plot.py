@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 
 from bench.peers.stages import SAME_ARITHMETIC
 from bench.ratios import PEERS
-from enrich.comparison.figure import BLUE, GREY, LIGHT, new_figure
+from enrich.analysis.plots import BLUE, GREY, LIGHT, new_figure
 
 # In the order of the bars. Decoding alone has none: it is often forty times as fast as all else,
 # whose bars would be too short to compare. The floor contains it.

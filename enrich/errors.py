@@ -11,7 +11,7 @@
     │   ├── SchemaMismatch      exit 2  the product table lacks a column or has a wrong type
     │   └── CheckpointError     exit 2  the checkpoint is missing, damaged or of another kind
     ├── AdaptationRefused       exit 3  a checkpoint would not get better in this shop
-    ├── ExportRefused           exit 3  a checkpoint would answer otherwise in eight bits
+    ├── ExportRefused           exit 3  a checkpoint would answer otherwise in int8
     └── NothingPublished        exit 3  the staged rows stay for a look
         ├── ValidationFailed    exit 3  an expectation of severity critical failed
         └── TooManyFailures     exit 3  too much is unreadable or gone, or nothing was read
@@ -157,7 +157,7 @@ class AdaptationRefused(EnrichError):
 
 
 class ExportRefused(EnrichError):
-    """In eight bits a checkpoint gives other answers."""
+    """In int8 a checkpoint gives other answers."""
 
     exit_code = 3
 

@@ -1,8 +1,8 @@
-"""Evaluates checkpoints side by side and writes tables and plots.
+"""Evaluate checkpoints side by side, and write tables and plots.
 
     python jobs/evaluate_classifiers.py --checkpoint a --checkpoint b --catalog shop --output report
 
-A catalog is evaluated on its held-back test groups, a strange shop on all its products; both are
+A catalog is evaluated on its held-back test groups, an unseen source on all its products; both are
 folders as jobs/train_classifier.py takes them. Every other checkpoint is compared with the first.
 One table is printed; all of them, and links to the plots, are in `report/comparison.md`.
 """
@@ -29,7 +29,7 @@ def main(
         list[Path] | None,
         typer.Option(help="Labelled catalog to evaluate on the test groups of; repeatable."),
     ] = None,
-    strange_shop: Annotated[
+    unseen_source: Annotated[
         list[Path] | None, typer.Option(help="Labelled catalog to evaluate on whole; repeatable.")
     ] = None,
     limit: Annotated[
@@ -40,24 +40,22 @@ def main(
         Path | None, typer.Option(help="Folder to keep pixels and image features in.")
     ] = None,
 ) -> None:
-    """Evaluates checkpoints side by side."""
+    """Evaluate checkpoints side by side."""
     load_extra("matplotlib", "train")
     # Imported only now, because they import matplotlib: without it there is a message, no trace.
-    from enrich.comparison.contenders import load_contenders
-    from enrich.comparison.report import print_report, write_report
-    from enrich.comparison.run import Workplace, compare
-    from enrich.comparison.shops import build_shops
+    from enrich.analysis.compare import Workplace, build_sources, compare, load_checkpoints
+    from enrich.analysis.report import print_report, write_report
 
     device = local_device()
-    shops = build_shops(catalog or [], strange_shop or [], limit)
-    contenders = load_contenders(checkpoint or [str(BUNDLED)], device)
+    sources = build_sources(catalog or [], unseen_source or [], limit)
+    checkpoints = load_checkpoints(checkpoint or [str(BUNDLED)], device)
     prepare_target(output / "comparison.md")
-    with tempfile.TemporaryDirectory() as scratch:
-        workplace = Workplace(device, cache or Path(scratch), output / "plots")
-        comparison = compare(contenders, shops, bootstrap, workplace)
+    with tempfile.TemporaryDirectory() as temporary:
+        workplace = Workplace(device, cache or Path(temporary), output / "plots")
+        comparison = compare(checkpoints, sources, bootstrap, workplace)
     write_report(comparison, output)
     print_report(comparison)
-    typer.echo(f"all shops, conditions, attributes, intervals, plots: {output / 'comparison.md'}")
+    typer.echo(f"all sources, conditions, attributes, intervals, plots: {output / 'comparison.md'}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draws what a checkpoint's classifier looked at in one product.
+"""Explain the answers of a checkpoint to one product, as a picture.
 
     python jobs/explain_product.py --image shirt.jpg --title "Blue shirt" --output shirt.png
     python jobs/explain_product.py --catalog shop/products.parquet --product-id 42 --output 42.png
@@ -13,11 +13,11 @@ from typing import Annotated
 
 import typer
 
+from enrich.analysis.explain import explain
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
 from enrich.command_line import CheckpointOption, ImageRootOption, run_command
 from enrich.engine import open_engine
 from enrich.errors import ConfigError
-from enrich.explanation.explain import explain
 from enrich.extras import load_extra
 from enrich.files.products import find_product
 from enrich.files.targets import prepare_target, require_suffix
@@ -38,10 +38,10 @@ def main(
     image_root: ImageRootOption = None,
     checkpoint: CheckpointOption = str(BUNDLED),
 ) -> None:
-    """Draws what the classifier looked at in one product."""
+    """Explain the answers of a checkpoint to one product, as a picture."""
     load_extra("matplotlib", "train")
     # Imported only now, because it imports matplotlib: without it there is a message, no trace.
-    from enrich.explanation.figure import MOST_WORDS, draw
+    from enrich.analysis.explanation_figure import MOST_WORDS, draw
 
     given = Product(product_id or "", title, description, None if image is None else image.name)
     if image is not None and image_root is not None:
@@ -58,7 +58,7 @@ def main(
 def choose_product(
     given: Product, image: Path | None, catalog: Path | None
 ) -> tuple[Product, Path]:
-    """Returns the product that the flags name, and the folder that its image path starts from."""
+    """Return the product that the flags name, and the folder of its image path."""
     single = [given.title, given.description, given.image_path]
     if catalog is not None:
         if not given.product_id or any(single):

@@ -1,4 +1,4 @@
-"""Writes a checkpoint again as one whose towers compute in eight bits on a CPU.
+"""Export a checkpoint to one whose towers compute in int8 on a CPU.
 
     python jobs/export_checkpoint.py --checkpoint checkpoints/clip --catalog shop/products.csv \
         --output checkpoints/clip-int8
@@ -15,6 +15,13 @@ from typing import Annotated
 
 import typer
 
+from enrich.analysis.int8 import (
+    compare_with_int8,
+    format_report,
+    refuse_other_answers,
+    summarise,
+    write_exported,
+)
 from enrich.classifiers.checkpoint import check_checkpoint_target, read_metrics
 from enrich.classifiers.manifest import fetch_manifest
 from enrich.command_line import (
@@ -23,9 +30,6 @@ from enrich.command_line import (
     print_markdown,
     run_command,
 )
-from enrich.eight_bits.agreement import compare_in_eight_bits
-from enrich.eight_bits.export import refuse_other_answers, write_exported
-from enrich.eight_bits.report import format_report, summarise
 from enrich.errors import ConfigError
 from enrich.files.products import read_unique_products
 
@@ -47,10 +51,12 @@ def main(
         typer.Option(min=0, max=1, help="The share of answers that must surely stay, 0 to 1."),
     ] = 0.98,
 ) -> None:
-    """Writes a checkpoint that computes in eight bits, if it answers as before."""
+    """Export a checkpoint to int8, if it answers as before."""
     manifest = fetch_manifest(checkpoint)
     if manifest.config.int8:
-        raise ConfigError(f"{checkpoint} computes in eight bits already")
+        raise ConfigError(
+            f"{checkpoint} cannot be exported: found int8 towers, expected floating point"
+        )
     name = name or f"{manifest.config.name}-int8"
     check_checkpoint_target(name, output)
     products = read_unique_products(catalog)
@@ -59,7 +65,7 @@ def main(
     read_metrics(manifest.folder)
     if min_agreement == 1:
         raise ConfigError("no sample shows that all answers surely stay: give --min-agreement < 1")
-    comparison = compare_in_eight_bits(manifest, choose_image_root(image_root, catalog), chosen)
+    comparison = compare_with_int8(manifest, choose_image_root(image_root, catalog), chosen)
     print_markdown(format_report(comparison))
     refuse_other_answers(comparison, min_agreement)
     write_exported(manifest, name, comparison, output)

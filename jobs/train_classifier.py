@@ -1,13 +1,13 @@
-"""Trains a classifier from labelled product tables and writes a checkpoint folder.
+"""Train a classifier from labelled product tables, and write a checkpoint.
 
     python jobs/train_classifier.py --catalog shop/ --output checkpoints/mine
     torchrun --standalone --nproc-per-node 4 jobs/train_classifier.py --catalog shop/ \
         --output checkpoints/mine
 
 A catalog folder holds products.parquet, labels.parquet and the images; `food101:FOLDER`,
-`fashion_gen:FOLDER` and `table:DESCRIPTION.yaml` read other layouts. A killed run goes on where
-it stopped when the same command is given again. Beside the checkpoint, `<output>.training/` keeps
-what it goes on from and its curves: `tensorboard --logdir <output>.training/tensorboard`.
+`fashion_gen:FOLDER` and `table:DESCRIPTION.yaml` read other layouts. The same command resumes a
+killed run. Beside the checkpoint, `<output>.training/` has the state of the run and its curves:
+`tensorboard --logdir <output>.training/tensorboard`.
 """
 
 from pathlib import Path
@@ -54,7 +54,7 @@ def main(
             help="Setting in place of the configuration's, value as in YAML; repeatable.",
         ),
     ] = None,
-    strange_shop: Annotated[
+    unseen_source: Annotated[
         list[Path] | None, typer.Option(help="Labelled catalog to evaluate on only; repeatable.")
     ] = None,
     check: Annotated[
@@ -72,17 +72,17 @@ def main(
         ),
     ] = False,
 ) -> None:
-    """Trains a classifier from labelled product tables."""
+    """Train a classifier from labelled product tables."""
     flags = {"classifier": classifier, "name": name}
     settings = load_yaml(config, TrainingConfig, flags, parse_settings(set_ or []))
     if classifier and not name:
         settings = settings.model_copy(update={"name": f"{settings.name}-{classifier}"})
-    output, strange_shops = output.resolve(), strange_shop or []
+    output, unseen_sources = output.resolve(), unseen_source or []
     if check:
-        check_training(settings, catalog, output, strange_shops)
+        check_training(settings, catalog, output, unseen_sources)
         typer.echo("catalogs and labels can be trained on")
         return
-    if train_checkpoint(settings, catalog, output, strange_shops=strange_shops) is None:
+    if train_checkpoint(settings, catalog, output, unseen_sources=unseen_sources) is None:
         return  # the first of torchrun's processes prints
     print_markdown((output / "MODEL_CARD.md").read_text())
     typer.echo(f"checkpoint: {output}")

@@ -71,14 +71,14 @@ def test_for_a_recipe_that_is_not_there_no_tower_is_trained(tmp_path: Path) -> N
 
 def test_labels_that_the_last_step_does_not_know_end_make_train_before_the_first() -> None:
     made = subprocess.run(
-        ["make", "-n", "-B", "train", "CATALOGS=shop abo", "STRANGE_SHOPS=other"],
+        ["make", "-n", "-B", "train", "CATALOGS=shop abo", "UNSEEN_SOURCES=other"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     commands = made.stdout.replace("\\\n", "").splitlines()
     check, *trainings = (line for line in commands if "train_classifier.py" in line)
     assert "--check" in check and len(trainings) == 4
     assert not any("--check" in line for line in trainings)
-    for flag in ("--catalog shop", "--catalog abo", "--strange-shop other", "cma-clip-small"):
+    for flag in ("--catalog shop", "--catalog abo", "--unseen-source other", "cma-clip-small"):
         assert flag in check and flag in trainings[-1]
 
 

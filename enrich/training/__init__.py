@@ -1,1 +1,1 @@
-"""Trains a classifier from labelled product tables. The job itself never imports this."""
+"""Training of classifiers from labelled product tables, apart from the Spark job."""

@@ -1,7 +1,4 @@
-"""A classifier's answers to labelled products: its scores, and what the job would say of them.
-
-Knows nothing of how they were asked for, or of how calibrations are fitted.
-"""
+"""Answers of a classifier to labelled products, before and after calibration."""
 
 from dataclasses import dataclass, replace
 
@@ -19,13 +16,18 @@ from enrich.training.measures import Figures, measure, measure_thresholds
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The scores of M products that carry a label of one attribute.
+    """The scores of M products with a label of one attribute.
 
-    `product` is the number of each row's product, `groups` that of its group of near-identical
-    products. `modalities` are what was read of the product, `logits` are before temperatures,
-    `embeds` what `join_embeds` returns. `image_weight` is the image's share in each answer, in
-    [0, 1]; None where the classifier does not weigh its modalities. `named` are the labels that
-    each product's title names.
+    Attributes:
+        product: number of each row's product.
+        groups: number of each row's group of near-identical products.
+        modalities: modalities that were read of each product.
+        logits: scores before temperatures.
+        embeds: vectors as `join_embeds` returns them.
+        targets: index of each row's label.
+        image_weight: share of the image in each answer, in [0, 1]; None if the classifier does not
+            weigh its modalities.
+        named: labels that each product's title names.
     """
 
     product: Int[Tensor, " M"]
@@ -41,7 +43,7 @@ class Answers:
         return len(self.targets)
 
     def where(self, kept: Bool[Tensor, " M"]) -> "Answers":
-        """Returns the rows that a mask keeps."""
+        """Select rows by a mask."""
         return Answers(
             product=self.product[kept],
             groups=self.groups[kept],
@@ -54,22 +56,22 @@ class Answers:
         )
 
     def corrected(self, layer: Layer | None) -> "Answers":
-        """Returns the answers with corrected logits; None leaves them as they are."""
+        """Return the answers with logits corrected by a layer, if one is given."""
         return replace(self, logits=apply_layer(self.logits, self.embeds, self.named, layer))
 
     def log_temperature(self, calibrated: CalibratedSets) -> Float[Tensor, " M"]:
-        """Returns the logarithm of each row's temperature."""
+        """Return the logarithm of each row's temperature."""
         return log_temperatures([calibrated[m] for m in self.modalities], self.image_weight)
 
     def read_from(self, modalities: Modalities) -> "Answers":
-        """Returns the rows that were read from exactly these modalities."""
+        """Return the rows that were read from exactly these modalities."""
         mine = [own is modalities for own in self.modalities]
         return self.where(torch.tensor(mine, dtype=torch.bool))
 
     def to_calibrate(self, share: float = 1.0) -> LabelledLogits:
-        """Returns what calibration needs of rows of one set of modalities; each counts `share`."""
-        # A row of one modality has all its weight there, which tells nothing. Without any row
-        # `mixed` is true: temperatures use the weights only if every condition has them.
+        """Return the input of calibration, rows of one set of modalities."""
+        # A row of one modality has all its weight there. Without a row `mixed` is true, because
+        # temperatures use the weights only if every condition has them.
         mixed = all(m is Modalities.IMAGE_AND_TEXT for m in self.modalities)
         return LabelledLogits(
             self.logits,
@@ -83,10 +85,10 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class CalibratedAnswers:
-    """Answers as probabilities, and the confidence from which on each of them is given.
+    """Probabilities of answers, and the threshold of each.
 
-    `of` are the answers before calibration. `thresholds` maps a target precision to the thresholds
-    of the rows, which depend on the modalities of each.
+    `of` are the answers before calibration. `thresholds` maps a target precision to the confidences
+    from which on each row is answered.
     """
 
     of: Answers
@@ -97,7 +99,7 @@ class CalibratedAnswers:
     def by(
         cls, answers: Answers, calibrated: CalibratedSets, correction: Layer | None = None
     ) -> "CalibratedAnswers":
-        """Returns the answers as the job would give them, corrected if a correction is given."""
+        """Return the answers as the job gives them, after a correction if one is given."""
         rows = [calibrated[m] for m in answers.modalities]
         probs = at_temperatures(answers.corrected(correction).logits, rows, answers.image_weight)
         best = probs.argmax(1)
@@ -112,7 +114,7 @@ class CalibratedAnswers:
         return cls(of=answers, probs=probs, thresholds=thresholds)
 
     def measure(self) -> Figures:
-        """Returns the figures of the answers, and of the thresholds where there is a row."""
+        """Return the figures of answers and thresholds."""
         figures = measure(self.probs, self.of.targets)
         if len(self.of):
             figures |= measure_thresholds(self.probs, self.of.targets, self.thresholds)

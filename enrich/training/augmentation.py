@@ -1,11 +1,24 @@
-"""Varies pictures in ways that leave a product's color, pattern and style what they are."""
+"""Random changes of pictures and texts for training.
+
+Color, pattern and style of a picture stay what they are. Changed texts keep a classifier from
+reading the answer off the title. How likely a change is, `enrich.training.batches` decides.
+"""
 
 import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from itertools import zip_longest
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
+
+from enrich.lexicon import Lexicon, match_any
+from enrich.text import normalise
+from enrich.training.labelled import UNLABELLED
 
 _SCALE = math.log(1.4)
 _STRETCH = 0.1
@@ -18,14 +31,22 @@ _DARKEST_BACKDROP = 0.45
 _TINT = 0.1
 _PLAIN_WHITE = 244 / 255
 _BLURRED_SHARE = 0.25
-_BLURRED_PX = 72  # the height of many a shop's thumbnails
+_BLURRED_PX = 72  # the height of many thumbnails
+
+_WORD = re.compile(r"\w+")
+# Marks a removed label word; texts lack this character.
+_MARK = "\0"
+# Marks in a row and what joins them, as in "red, green and blue".
+_SEVERAL = rf"{_MARK}(?:\W+(?:and\W+)?{_MARK})*"
+# With the blanks on one side; those on the other side keep the words around apart.
+_MARKED = re.compile(rf"\s+{_SEVERAL}(?!\w)|{_SEVERAL}\s*")
 
 
 def vary(pixels: UInt8[Tensor, "B 3 S S"], random: torch.Generator) -> UInt8[Tensor, "B 3 S S"]:
-    """Mirrors, scales, turns and shifts each picture a little, and varies its light and sharpness.
+    """Vary position, light, sharpness and backdrop of each picture at random.
 
-    Some stand before another backdrop than plain white, as in shops that photograph so. What comes
-    into view from outside a picture is white, as the padding of `to_pixels` is.
+    A picture is mirrored, scaled, turned and shifted. Some pictures get another backdrop than plain
+    white. Pixels from outside a picture are white, as the padding of `to_pixels` is.
     """
     scaled = pixels.float() / 255
     elsewhere = torch.rand(len(pixels), generator=random) < _BACKDROP_SHARE
@@ -42,12 +63,12 @@ def vary(pixels: UInt8[Tensor, "B 3 S S"], random: torch.Generator) -> UInt8[Ten
 
 
 def _draw(count: int, most: float, random: torch.Generator) -> Float[Tensor, " B"]:
-    """Returns `count` numbers between -`most` and `most`."""
+    """Draw `count` numbers between -`most` and `most`."""
     return (2 * torch.rand(count, generator=random) - 1) * most
 
 
 def _placements(count: int, random: torch.Generator) -> Float[Tensor, "B 2 3"]:
-    """Returns where each output pixel is read from: affine maps of the square [-1, 1]."""
+    """Draw affine maps of the square [-1, 1], from output to input pixels."""
     scale = _draw(count, _SCALE, random).exp()
     stretch = _draw(count, _STRETCH, random).exp()
     turn = _draw(count, _TURN_RADIANS, random)
@@ -64,10 +85,10 @@ def _placements(count: int, random: torch.Generator) -> Float[Tensor, "B 2 3"]:
 def _backdrops(
     pixels: Float[Tensor, "B 3 S S"], random: torch.Generator
 ) -> Float[Tensor, "B 3 S S"]:
-    """Returns what to multiply pictures by: a light backdrop where there is plain white, else 1."""
+    """Return factors for pictures: a light backdrop for plain white, else 1."""
     white = (pixels.amin(1) >= _PLAIN_WHITE).float()
-    # Backdrop is what is white all the way to an edge of the picture, along its row or its column.
-    # A white product is hardly ever that white, and hardly ever touches an edge.
+    # The backdrop is white all the way to an edge of the picture, along its row or its column. A
+    # white product is hardly ever that white, and hardly ever touches an edge.
     around = torch.stack(
         [
             line
@@ -75,7 +96,7 @@ def _backdrops(
             for line in (white.cumprod(axis), white.flip(axis).cumprod(axis).flip(axis))
         ]
     ).amax(0)
-    # The change from product to backdrop is soft in the picture, and stays so.
+    # The soft change from product to backdrop stays soft.
     around = F.avg_pool2d(around.unsqueeze(1), 3, stride=1, padding=1, count_include_pad=False)
     ends = torch.empty(2, len(pixels), 1, 1, 1).uniform_(_DARKEST_BACKDROP, 1, generator=random)
     tint = torch.empty(len(pixels), 3, 1, 1).uniform_(-_TINT, _TINT, generator=random)
@@ -87,3 +108,151 @@ def _backdrops(
 def _blur(pixels: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
     small = F.interpolate(pixels, size=_BLURRED_PX, mode="bilinear", antialias=True)
     return F.interpolate(small, size=pixels.shape[-1], mode="bicubic").clamp(0, 1)
+
+
+class LabelWords:
+    """Words that name labels in texts, to be removed or changed.
+
+    Texts are as `build_text` writes them.
+    """
+
+    def __init__(self, attributes: dict[str, tuple[str, ...]], lexicon: Lexicon) -> None:
+        words = {label for labels in attributes.values() for label in labels}
+        for attribute in attributes:
+            words.update(lexicon.root.get(attribute, {}))
+        known = lexicon.root.items()
+        self.lexicon = Lexicon({a: words for a, words in known if a in attributes})
+        self.attributes = tuple(attributes)
+        self._names = {
+            attribute: [*map(normalise, labels)] for attribute, labels in attributes.items()
+        }
+        self._pattern = match_any(map(normalise, words))
+        told_by = {
+            attribute: [
+                {
+                    normalise(word).casefold()
+                    for word in (label, *_words_of(label, lexicon.root.get(attribute, {})))
+                }
+                for label in labels
+            ]
+            for attribute, labels in attributes.items()
+        }
+        uses = Counter(word for labels in told_by.values() for word in set().union(*labels))
+        # By attribute and label, the words that are of no other attribute as well.
+        self._own = {
+            attribute: [{word for word in words if uses[word] == 1} for words in labels]
+            for attribute, labels in told_by.items()
+        }
+
+    def remove(self, text: str) -> str:
+        """Return the text without label words of any attribute.
+
+        Gaps, commas and "and" go with them. Else a classifier could tell these texts from texts of
+        sources that never name a label.
+        """
+        return _MARKED.sub("", self._pattern.sub(_MARK, text))
+
+    def rename(self, text: str, attribute: str, label: int, to: int) -> str:
+        """Return the text with the name of label `to` in the place of words of `label`.
+
+        Words of several attributes are neither replaced nor put in, because the product's label of
+        the other attribute would become wrong.
+        """
+        name = self._names[attribute][to]
+        own = self._own[attribute][label]
+        if name.casefold() not in self._own[attribute][to]:
+            return text
+        return self._pattern.sub(
+            lambda found: name if found[0].casefold() in own else found[0], text
+        )
+
+    def find_others(self, text: str) -> list[str]:
+        """Return the words of the text other than label words, in order."""
+        return [word for gap in self._pattern.split(text) for word in _WORD.findall(gap)]
+
+    def change_others(self, text: str, change: Callable[[str], str]) -> str:
+        """Return the text with every word changed other than label words."""
+        gaps, labels = self._pattern.split(text), self._pattern.findall(text)
+        changed = [_WORD.sub(lambda found: change(found[0]), gap) for gap in gaps]
+        return "".join(part for pair in zip_longest(changed, labels, fillvalue="") for part in pair)
+
+
+def _words_of(label: str, known: Mapping[str, str]) -> list[str]:
+    return [word for word, named in known.items() if named == label]
+
+
+def swap(
+    texts: list[str], groups: np.ndarray, chosen: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Replace chosen texts by texts of other groups in place; return the mask.
+
+    A row without a text stays without one, and its empty text goes to no other row.
+    """
+    others = rng.permutation(len(texts))
+    has_text = np.array([bool(text) for text in texts], dtype=bool)
+    swapped = chosen & has_text & has_text[others] & (groups != groups[others])
+    own = list(texts)
+    for at in np.flatnonzero(swapped):
+        texts[at] = own[others[at]]
+    return swapped
+
+
+def reword(
+    texts: list[str], label_words: LabelWords, chosen: np.ndarray, rng: np.random.Generator
+) -> None:
+    """Replace words of chosen texts by unknown words in place, a random share of them.
+
+    An unknown word is a word of the batch with its letters shuffled. Label words stay, so the text
+    is still right about its picture, as texts of an unseen source are. Else the classifier would
+    learn that a text of unknown words is the text of another product.
+    """
+    if not chosen.any():
+        return
+    known = [word for text in texts for word in label_words.find_others(text)]
+    for at in np.flatnonzero(chosen):
+        share = rng.random()
+
+        def change(word: str, share: float = share) -> str:
+            if rng.random() >= share:
+                return word
+            return "".join(rng.permutation(list(known[rng.integers(len(known))])))
+
+        texts[at] = label_words.change_others(texts[at], change)
+
+
+def relabel(
+    texts: list[str],
+    label_words: LabelWords,
+    targets: np.ndarray,
+    chosen: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Make chosen texts name labels of other rows; return the labels to learn.
+
+    The labels to learn are those that a text names now, else those of `targets`. If a picture seems
+    to contradict its own text, the picture is more often misread: a contradiction does not show
+    that the text is another product's.
+    """
+    targets = targets.copy()
+    wanted = rng.permutation(targets)
+    for at in np.flatnonzero(chosen):
+        for column, attribute in enumerate(label_words.attributes):
+            old, new = int(targets[at, column]), int(wanted[at, column])
+            if UNLABELLED in (old, new) or old == new:
+                continue
+            renamed = label_words.rename(texts[at], attribute, old, new)
+            if renamed != texts[at]:
+                texts[at], targets[at, column] = renamed, new
+    return targets
+
+
+def mask(text: str, label_words: LabelWords, *, is_alone: bool) -> str:
+    """Return the text without label words.
+
+    A text of label words only becomes empty, unless it `is_alone`, without an image: the row would
+    be empty then.
+    """
+    masked = label_words.remove(text)
+    if masked.strip():
+        return masked
+    return text if is_alone else ""

@@ -1,36 +1,70 @@
-"""Makes model inputs of labelled rows, changed at random for training, reduced for evaluation.
+"""Model inputs of labelled rows, changed for training and for evaluation.
 
 Training hides modalities and label words: a classifier that always finds the color in the title
-stops looking at the picture, and then fails on products whose text does not name it.
+stops looking at the picture, and then fails on products whose text does not name the color.
+
+A batch of training is dealt out in parts, over processes, and over time to save memory. Every
+random draw is seeded by phase, epoch, step and part. So a resumed run draws what the unbroken run
+drew, and two processes draw what one process draws in two parts.
 """
 
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
 
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.preprocess import ImageShape
+from enrich.ranks import rank
 from enrich.tokenizer import TextEncoder
-from enrich.training.augmentation import vary
-from enrich.training.conditions import Condition
+from enrich.training.augmentation import LabelWords, mask, relabel, reword, swap, vary
 from enrich.training.config import LossName, TrainingConfig
-from enrich.training.label_words import LabelWords
-from enrich.training.labelled import LabelledProducts
+from enrich.training.distributed import processes
+from enrich.training.feature_cache import CachedViews, cache_views
+from enrich.training.labelled import UNLABELLED, LabelledProducts
 from enrich.training.pixel_cache import CachedImages, cache_pixels
-from enrich.training.text_changes import mask, other_group, relabel, reword, swap
-from enrich.training.view_cache import CachedViews, cache_views
+
+
+class Condition(StrEnum):
+    """A change that an evaluation makes to its products; each keeps a modality."""
+
+    AS_IS = "as is"
+    NO_TEXT = "text removed"
+    NO_IMAGE = "image removed"
+    WORDS_MASKED = "label words masked"
+    OTHER_TEXT = "text of another product"
+
+
+def shown_in_training(config: TrainingConfig) -> frozenset[Condition]:
+    """Return the conditions that a training shows to its classifier."""
+    if config.drop_text == 1:
+        return frozenset({Condition.NO_TEXT})
+    shown = {
+        Condition.NO_TEXT: config.drop_text + config.image_alone,
+        Condition.NO_IMAGE: config.drop_image,
+        Condition.WORDS_MASKED: config.mask_label_words,
+        Condition.OTHER_TEXT: config.swap_text,
+    }
+    whole = {Condition.AS_IS} if config.drop_text + config.drop_image < 1 else set()
+    return frozenset(whole | {one for one, share in shown.items() if share > 0})
 
 
 @dataclass(frozen=True, slots=True)
 class Hiding:
-    """How likely each change is that training makes to a row, in [0, 1].
+    """Probabilities of the changes that training makes to a row, in [0, 1].
 
-    `text` and `image` hide one of the two, `label_words` takes these out of the text. `swap` puts
-    another product's text in the place of the row's own, `reword` unknown words in the place of
-    words, `relabel` another label's words in the place of those of the row's label.
+    Attributes:
+        text, image: hide one of the two.
+        label_words: take label words out of the text.
+        swap: replace the text by the text of another product.
+        reword: replace words by unknown words.
+        relabel: replace the words of a label by those of another label.
     """
 
     text: float
@@ -42,9 +76,9 @@ class Hiding:
 
     @classmethod
     def of(cls, config: TrainingConfig, loss: LossName) -> "Hiding":
-        """Returns what a training hides in a phase of this loss."""
+        """Return the probabilities in a phase of this loss."""
         if loss == "contrastive":
-            # It compares pictures with their own texts, so both have to be there.
+            # This loss compares pictures with their own texts, so both must be there.
             return cls(text=0.0, image=0.0, label_words=config.mask_label_words)
         return cls(
             text=config.drop_text,
@@ -58,10 +92,10 @@ class Hiding:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A batch as training sees it; `own_text` is False where the text is another product's.
+    """A batch with random changes.
 
-    `targets` are the labels to learn from text and picture together: those that a relabelled text
-    names now, else the row's own.
+    `own_text` is False for texts of another product. `targets` are the labels to learn from text
+    and picture together, those of a relabelled text included.
     """
 
     inputs: ModelInputs
@@ -70,7 +104,7 @@ class Drawn:
 
 
 class Batches:
-    """Makes model inputs of labelled rows; `cached`, when set, stands in for pixels."""
+    """Model inputs of labelled rows; `cached` features take the place of pixels."""
 
     def __init__(
         self,
@@ -86,15 +120,15 @@ class Batches:
         self.cached: CachedViews | None = None
         self._has_text = np.array([bool(text) for text in products.texts])
 
-    def see_once(self, classifier: Classifier) -> None:
-        """Caches the image tower's features of the pictures: all conditions share them."""
+    def cache_features(self, classifier: Classifier) -> None:
+        """Cache the features of all pictures, which all conditions share."""
         self.cached = cache_views(classifier, self.images, "image_features", 1)
 
     def training(self, rows: np.ndarray, hiding: Hiding, rng: np.random.Generator) -> Drawn:
-        """Returns the rows with modalities and words hidden and texts changed, at random."""
+        """Return the rows with random changes of texts and modalities."""
         texts = [self.products.texts[row] for row in rows]
         pictured = self.images.has_image[rows]
-        # A row without an image keeps its own text: nothing else would tell its labels.
+        # A row without an image keeps its own text, the only sign of its labels.
         chosen = (rng.random(len(rows)) < hiding.swap) & pictured
         swapped = swap(texts, self.products.groups[rows], chosen, rng)
         reword(texts, self.label_words, (rng.random(len(rows)) < hiding.reword) & ~swapped, rng)
@@ -112,13 +146,13 @@ class Batches:
         return Drawn(self._inputs(rows, texts, has_image, has_text, rng), ~swapped, targets)
 
     def readable(self, rows: np.ndarray) -> np.ndarray:
-        """Returns the rows that have an image or a text; the job quarantines the others."""
+        """Return the rows with an image or a text; the job quarantines all others."""
         return rows[self._has_text[rows] | self.images.has_image[rows]]
 
     def evaluation(
         self, rows: np.ndarray, condition: Condition, size: int
     ) -> Iterator[ModelInputs]:
-        """Yields the rows under one condition, the same every time, in batches of `size`."""
+        """Yield the rows under a condition in batches of `size`, the same every time."""
         texts = [self.products.texts[row] for row in rows]
         has_text, has_image = self._has_text[rows], self.images.has_image[rows]
         if condition is Condition.WORDS_MASKED:
@@ -141,7 +175,7 @@ class Batches:
             yield self._inputs(rows[part], texts[part], has_image[part], has_text[part], None)
 
     def titles(self, rows: np.ndarray, condition: Condition) -> list[str | None]:
-        """Return what label words are looked for in under a condition, by row."""
+        """Return by row the text in which label words are looked for."""
         titles = [self.products.titles[row] for row in rows]
         if condition is Condition.WORDS_MASKED:
             return [None] * len(rows)
@@ -155,7 +189,7 @@ class Batches:
         return titles
 
     def _exchange(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the places whose texts are exchanged, whose texts they get, and if any is left."""
+        """Return the places of exchanged texts, whose texts they get, and if there is one."""
         both = np.flatnonzero(self._has_text[rows] & self.images.has_image[rows])
         if not len(both):
             return both, both, np.zeros(0, bool)
@@ -197,5 +231,109 @@ def open_batches(
     label_words: LabelWords,
     cache: Path,
 ) -> Batches:
-    """Returns the products as a classifier takes them, their pictures decoded once into `cache`."""
+    """Return the products as model inputs, with pictures decoded into `cache`."""
     return Batches(products, cache_pixels(products, shape, cache), encoder, label_words)
+
+
+def other_group(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a fixed permutation to rows of another group, and a mask of its success.
+
+    If a group has more than half of the rows, it fails for some of them.
+    """
+    rng = np.random.default_rng(0)
+    # Neighbouring groups may be alike too, so the groups are put into random order first.
+    rank = rng.permutation(groups.max() + 1)[groups]
+    order = np.argsort(rank, kind="stable")
+    # Rows of a group are neighbours in this order. A step as long as the largest group leads out of
+    # each group.
+    permutation = np.empty_like(order)
+    permutation[order] = np.roll(order, np.bincount(groups).max())
+    return permutation, groups[permutation] != groups
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The rows of a batch that are computed at once.
+
+    Attributes:
+        own_text: False for texts of another product.
+        targets: labels to learn from pictures and texts together.
+        image_targets: labels to learn from the pictures alone.
+        labelled: labelled rows of the whole batch, by attribute.
+        share: share of the batch's rows.
+        seed: seed of the part's dropout, the same in every process and in a resumed run.
+    """
+
+    inputs: ModelInputs
+    own_text: Bool[Tensor, " B"]
+    targets: Int[Tensor, "B K"]
+    image_targets: Int[Tensor, "B K"]
+    groups: Int[Tensor, " B"]
+    labelled: Int[Tensor, " K"]
+    share: float
+    seed: int
+
+    def to(self, device: torch.device) -> "Part":
+        """Return the part on `device`."""
+        return replace(
+            self,
+            inputs=self.inputs.to(device),
+            own_text=self.own_text.to(device),
+            targets=self.targets.to(device),
+            image_targets=self.image_targets.to(device),
+            groups=self.groups.to(device),
+            labelled=self.labelled.to(device),
+        )
+
+
+def deal(
+    batches: Batches,
+    train_rows: np.ndarray,
+    config: TrainingConfig,
+    hiding: Hiding,
+    seed: tuple[int, ...],
+    first_step: int,
+) -> Iterator[list[Part]]:
+    """Yield this process's parts of every batch of an epoch, from `first_step` on.
+
+    `accumulate` counts the parts of all processes, which take turns. `seed` has the run's seed,
+    phase and epoch.
+    """
+    products, count = batches.products, config.accumulate
+    steps = enumerate(shuffled(train_rows, config.batch_size, np.random.default_rng(seed)))
+    for step, batch in itertools.islice(steps, first_step, None):
+        labelled = count_labelled(torch.from_numpy(products.targets[batch]))
+        parts = []
+        for part in range(rank(), count, processes()):
+            rng = np.random.default_rng([*seed, step, part])
+            # Rows are sorted, and neighbours are alike: so a part takes every `count`-th row.
+            rows = batch[part::count]
+            drawn = batches.training(rows, hiding, rng)
+            parts.append(
+                Part(
+                    inputs=drawn.inputs,
+                    own_text=torch.from_numpy(drawn.own_text),
+                    targets=torch.from_numpy(drawn.targets),
+                    image_targets=torch.from_numpy(products.targets[rows]),
+                    groups=torch.from_numpy(products.groups[rows]),
+                    labelled=labelled,
+                    share=len(rows) / len(batch),
+                    seed=int(rng.integers(2**63)),
+                )
+            )
+        yield parts
+
+
+def count_labelled(targets: Int[Tensor, "B K"]) -> Int[Tensor, " K"]:
+    """Count the labelled rows of each attribute."""
+    return (targets != UNLABELLED).sum(0)
+
+
+def shuffled(rows: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield all rows in random order in batches, without a short last one.
+
+    Rows inside a batch are sorted, so that a memory map reads them fast.
+    """
+    order = rng.permutation(rows)
+    for start in range(0, len(order) - size + 1, size):
+        yield np.sort(order[start : start + size])

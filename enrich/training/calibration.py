@@ -1,8 +1,8 @@
-"""Fits temperatures and abstention thresholds to labelled rows that training did not see.
+"""Temperatures and abstention thresholds, fitted to rows unseen by training.
 
-Temperature scaling is Guo et al. 2017 (arXiv 1706.04599), but for what is minimised: the log loss
-of the one confidence that is published, for its answer being right or wrong, instead of the label's
-negative log-likelihood. Knows nothing of classifiers.
+Temperature scaling is that of Guo et al. 2017 (arXiv 1706.04599) with another loss: the log loss of
+the one confidence that is published, for its answer being right or wrong, instead of the negative
+log-likelihood of the label.
 """
 
 import math
@@ -20,37 +20,36 @@ from enrich.classifiers.calibrated import at_temperatures, log_temperatures
 from enrich.lexicon import Evidence, weigh
 from enrich.training.thresholds import find_floors, pick_threshold
 
-# Kinds of evidence that share a threshold. A shop's titles may all be silent, or all contradict:
-# then the promise must hold for them alone. Titles that name one or several labels come mixed.
-_TOGETHER = (
-    (Evidence.SILENT,),
-    (Evidence.CONTRADICTED,),
-    (Evidence.NAMED, Evidence.SEVERAL),
-)
-# Fewer answers of a kind of evidence have the threshold of all.
+# Kinds of evidence that share a threshold. The titles of a source may all be silent, or may all
+# contradict, so the precision must hold for these alone. Titles that name labels come mixed.
+_TOGETHER = ((Evidence.SILENT,), (Evidence.CONTRADICTED,), (Evidence.NAMED, Evidence.SEVERAL))
+# Kinds of evidence with fewer answers have the threshold of all.
 _FEWEST = 60
-# Of a rare condition, such as another product's text, so many rows count for thresholds.
+# Share of rows of a rare condition, such as texts of other products, that count for thresholds.
 _RARE = 0.1
 # A wrong answer of confidence 1 would have no finite loss.
 _SUREST = 1 - 1e-6
-# The range of the logarithm of a temperature, and where in it the search for the best one looks.
+# Range of log temperatures, and points of the grid search.
 _LOWEST, _HIGHEST, _TRIED = math.log(0.05), math.log(20), 61
-# How far a row read from its picture may be from one read from its text, as the standard deviation
-# of the difference of their log temperatures: a hundred rows hardly tell them apart, thousands do.
+# Prior of the temperatures of text and picture, as the standard deviation of the difference of
+# their logarithms: a hundred rows hardly tell them apart, thousands do.
 _PRIOR_SPREAD = 0.5
-# How far a shop's temperature may be from the checkpoint's, as the standard deviation of their log
-# ratio. Without it, a few dozen products that are all answered right would leave no doubt at all.
+# Prior of a source's temperature around that of the checkpoint, as the standard deviation of their
+# log ratio. Without it, a few dozen right answers would make all confidences 1.
 _NEAR_SPREAD = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledLogits:
-    """Labelled rows of one condition, with the logits that a classifier gives them.
+    """Labelled rows of one condition, with the logits of a classifier.
 
-    `image_weight` is the image's share in each answer, in [0, 1], None where nothing weighs it.
-    `share` is how much a row counts beside a row of another condition when temperatures are fitted,
-    in (0, 1]. `named` are the labels that titles name, None where none is named; `groups` are those
-    of near-identical products, None where each row has its own.
+    Attributes:
+        logits: scores before temperatures.
+        targets: index of each row's label.
+        image_weight: share of the image in each answer, in [0, 1]; None without weights.
+        share: weight of a row beside rows of other conditions for temperatures, in (0, 1].
+        named: labels that titles name; None if titles name no labels.
+        groups: group of near-identical products; None if each row has its own.
     """
 
     logits: Float[Tensor, "N C"]
@@ -62,10 +61,11 @@ class LabelledLogits:
 
 
 def fit(conditions: Sequence[LabelledLogits]) -> CalibratedModalities:
-    """Return temperatures and thresholds fitted to all conditions together.
+    """Fit temperatures and thresholds to all conditions together.
 
-    Thresholds are split by what the title says of the answer. Of a rare condition (`share` below 1)
-    a tenth of the rows counts there: so many texts of a source may be another product's.
+    Thresholds are split by the evidence of the title for the answer. A tenth of the rows of a rare
+    condition (`share` below 1) counts there, as up to a tenth of a source's texts may be those of
+    other products.
     """
     calibrated = _without_thresholds(conditions)
     return calibrated.model_copy(update=_fit_thresholds(conditions, calibrated))
@@ -74,8 +74,8 @@ def fit(conditions: Sequence[LabelledLogits]) -> CalibratedModalities:
 def _fit_thresholds(
     conditions: Sequence[LabelledLogits], calibrated: CalibratedModalities
 ) -> dict[str, object]:
-    """Return thresholds and floors that hold for the rows of all conditions together."""
-    # One row of a group counts, the first: so a tenth of the groups is seen under a rare condition.
+    """Fit thresholds and floors to the rows of all conditions together."""
+    # The first row of a group counts, so a tenth of the groups counts under a rare condition.
     rare_first = sorted(conditions, key=lambda one: one.share)
     parts = [_judge(one, calibrated) for one in rare_first if len(one.targets)]
     if not parts:
@@ -87,7 +87,7 @@ def _fit_thresholds(
         found: EvidenceThresholds = {}
         for kinds in _TOGETHER:
             mine = np.isin(evidence, [every.index(kind) for kind in kinds])
-            # Too few to tell them apart from the others.
+            # With too few rows they share the threshold of all.
             rows = mine if mine.sum() >= _FEWEST else np.full(len(mine), True)
             threshold = pick_threshold(confidence[rows], is_right[rows], groups[rows], precision)
             found |= dict.fromkeys(kinds, threshold)
@@ -99,7 +99,7 @@ def _fit_thresholds(
 
 
 def _judge(condition: LabelledLogits, calibrated: CalibratedModalities) -> tuple[np.ndarray, ...]:
-    """Return confidence, rightness, best label, evidence and group of the rows that count."""
+    """Return confidence, rightness, best label, evidence and group of rows."""
     every_row = [calibrated] * len(condition.targets)
     probs = at_temperatures(condition.logits, every_row, condition.image_weight)
     highest, best = probs.max(1)
@@ -118,9 +118,9 @@ def _judge(condition: LabelledLogits, calibrated: CalibratedModalities) -> tuple
 
 
 def fitted_loss(conditions: Sequence[LabelledLogits]) -> float:
-    """Returns the log loss of the answers, in nats, at temperatures fitted to them.
+    """Return the log loss of answers at temperatures fitted to them, in nats.
 
-    It is summed over all rows, each weighted by its `share`.
+    The loss is summed over all rows, weighted by `share`.
     """
     calibrated = _without_thresholds(conditions)
     total = 0.0
@@ -135,7 +135,7 @@ def fitted_loss(conditions: Sequence[LabelledLogits]) -> float:
 def _answer_losses(
     logits: Float[Tensor, "N C"], log_temperature: Float[Tensor, " N"], targets: Int[Tensor, " N"]
 ) -> Float[Tensor, " N"]:
-    """Returns the log loss of each answer's confidence, in nats, for being right or wrong."""
+    """Return the log loss of each confidence for being right or wrong, in nats."""
     log_probs = (logits / log_temperature.exp().unsqueeze(1)).log_softmax(1)
     sure, best = log_probs.max(1)
     unsure = torch.log1p(-sure.exp().clamp(max=_SUREST))
@@ -143,7 +143,7 @@ def _answer_losses(
 
 
 def _without_thresholds(conditions: Sequence[LabelledLogits]) -> CalibratedModalities:
-    """Returns the temperatures that are fitted to all conditions; with None as every threshold."""
+    """Fit temperatures to all conditions; all thresholds are None."""
     temperature, image_temperature = fit_temperatures(conditions)
     return CalibratedModalities(
         temperature=temperature,
@@ -156,11 +156,10 @@ def _without_thresholds(conditions: Sequence[LabelledLogits]) -> CalibratedModal
 def fit_temperatures(
     conditions: Sequence[LabelledLogits], near: CalibratedModalities | None = None
 ) -> tuple[float, float | None]:
-    """Returns the temperatures of rows that are read from their text and from their picture.
+    """Fit the temperatures of rows that are read from texts and from pictures.
 
-    Where no image weight is known, no row is labelled, or the temperature is at an end of its
-    range, the first is that of all rows and the second is None. Without rows it is that of `near`,
-    or 1.
+    Without image weights or labelled rows, or at an end of the range, the first is the temperature
+    of all rows and the second is None. Without rows it is that of `near`, or 1.
     """
     if not any(len(condition.targets) for condition in conditions):
         return (near.temperature if near else 1.0), None
@@ -188,7 +187,7 @@ def fit_temperatures(
 
 
 class _Rows(NamedTuple):
-    """The rows of all conditions; without image weights where one of the conditions has none."""
+    """The rows of all conditions, with image weights if all conditions have them."""
 
     logits: Float[Tensor, "N C"]
     targets: Int[Tensor, " N"]
@@ -209,11 +208,11 @@ class _Rows(NamedTuple):
 def _penalised_loss(
     ends: Float[Tensor, " E"], rows: _Rows, near: CalibratedModalities | None
 ) -> Float[Tensor, ""]:
-    """Returns the log loss of the answers and of two normal priors, in nats for each row.
+    """Return the mean log loss of answers, with two normal priors, in nats.
 
-    One prior holds the temperatures of texts and of pictures together where few rows tell them
-    apart, the other holds them to those of `near`. `ends` are their logarithms, or that of the only
-    one. By row, so that an optimiser's tolerances mean the same for few rows as for many.
+    One prior holds the temperatures of texts and of pictures together, the other holds both to
+    those of `near`. `ends` are the logarithms of the temperatures. The mean gives an optimiser's
+    tolerances the same meaning for few and for many rows.
     """
     inner = ends.clamp(_LOWEST, _HIGHEST)
     weight = torch.zeros_like(rows.share) if rows.image_weight is None else rows.image_weight

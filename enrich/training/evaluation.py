@@ -1,24 +1,21 @@
-"""Runs a classifier over labelled rows under a condition and measures its answers."""
+"""Answers of a classifier to labelled rows under a condition, and their figures."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
 from enrich.calibration import Calibration
-from enrich.classifiers.calibrated import Layer, join_embeds, to_layer
+from enrich.classifiers.calibrated import join_embeds, to_layer
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.errors import ConfigError
 from enrich.lexicon import LabelFinder
 from enrich.precision import autocast
 from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers
-from enrich.training.batches import Batches
-from enrich.training.calibration import LabelledLogits, fit
-from enrich.training.conditions import CALIBRATED_UNDER, Condition, only_shown
+from enrich.training.batches import Batches, Condition
 from enrich.training.labelled import UNLABELLED
 from enrich.training.measures import Figures, expected_calibration_error
-from enrich.training.rare_labels import log_priors, prefer_rare_labels
 
 _BATCH = 256
 
@@ -26,7 +23,7 @@ _BATCH = 256
 def ask(
     classifier: Classifier, batches: Batches, rows: np.ndarray, condition: Condition
 ) -> Iterator[tuple[ModelInputs, ModelOutput]]:
-    """Yields what a classifier makes of the rows under a condition, batch by batch, in order.
+    """Yield inputs and outputs of the rows under a condition, batch by batch.
 
     As in the job, answers are computed in float32 from vectors that were rounded to float16.
     """
@@ -38,15 +35,9 @@ def ask(
 
 
 def answer(
-    classifier: Classifier,
-    batches: Batches,
-    rows: np.ndarray,
-    condition: Condition,
+    classifier: Classifier, batches: Batches, rows: np.ndarray, condition: Condition
 ) -> dict[str, Answers]:
-    """Returns the classifier's answers per attribute.
-
-    Rows without a label are left out, and so are those of which nothing can be read.
-    """
+    """Return the classifier's answers by attribute, to readable and labelled rows."""
     rows = batches.readable(rows)
     outputs: list[ModelOutput] = []
     modalities: list[Modalities] = []
@@ -57,7 +48,7 @@ def answer(
         embeds.append(join_embeds(output.vectors))
     targets = torch.from_numpy(batches.products.targets[rows])
     groups = torch.from_numpy(batches.products.groups[rows])
-    # Its own labels: those of `label_words` may be of several classifiers.
+    # Its own labels, because `label_words` may have those of several classifiers.
     finder = LabelFinder(classifier.config.attributes, batches.label_words.lexicon)
     named = finder.find([(title, None) for title in batches.titles(rows, condition)])
     answers = {}
@@ -78,67 +69,10 @@ def answer(
     return answers
 
 
-def calibrate(
-    classifier: Classifier,
-    batches: Batches,
-    rows: np.ndarray,
-    trained_on: np.ndarray,
-    shown: Collection[Condition],
-) -> Calibration:
-    """Fits corrections for rare labels, temperatures and thresholds on validation rows.
-
-    Which labels are rare is counted in the rows that were `trained_on`. A set of modalities is
-    calibrated under those of its conditions that training has `shown`.
-    """
-    # If none of them, under all: a checkpoint holds temperatures for every set of modalities.
-    under = {
-        modalities: only_shown(shares, shown) or shares
-        for modalities, shares in CALIBRATED_UNDER.items()
-    }
-    answers = {
-        condition: answer(classifier, batches, rows, condition)
-        for shares in under.values()
-        for condition in shares
-    }
-    fitted, corrections = {}, {}
-    seen = torch.from_numpy(batches.products.targets[trained_on])
-    for column, (attribute, labels) in enumerate(classifier.config.attributes.items()):
-        mine = {condition: found[attribute] for condition, found in answers.items()}
-        correction = prefer_rare_labels(
-            [one for conditions in _to_calibrate(mine, under).values() for one in conditions],
-            log_priors(seen[:, column], len(labels)),
-        )
-        if correction is not None:
-            corrections[attribute] = correction
-        corrected = _to_calibrate(mine, under, to_layer(correction))
-        fitted[attribute] = {
-            modalities: fit(conditions) for modalities, conditions in corrected.items()
-        }
-    return Calibration(attributes=fitted, corrections=corrections)
-
-
-def _to_calibrate(
-    answers: Mapping[Condition, Answers],
-    under: Mapping[Modalities, Mapping[Condition, float]],
-    layer: Layer | None = None,
-) -> dict[Modalities, list[LabelledLogits]]:
-    """Returns the rows to calibrate each set of modalities on, corrected if a layer is given."""
-    return {
-        modalities: [
-            answers[condition].corrected(layer).read_from(modalities).to_calibrate(share)
-            for condition, share in shares.items()
-        ]
-        for modalities, shares in under.items()
-    }
-
-
 def evaluate(
-    classifier: Classifier,
-    batches: Batches,
-    rows: np.ndarray,
-    calibration: Calibration,
+    classifier: Classifier, batches: Batches, rows: np.ndarray, calibration: Calibration
 ) -> dict[str, dict[str, Figures]]:
-    """Returns condition -> attribute -> figures, as answered after calibration."""
+    """Return figures of calibrated answers by condition and attribute."""
     return {
         condition.value: {
             attribute: measure_answers(apply_calibration(calibration, attribute, answers))
@@ -151,13 +85,13 @@ def evaluate(
 def apply_calibration(
     calibration: Calibration, attribute: str, answers: Answers
 ) -> CalibratedAnswers:
-    """Returns an attribute's answers as the job would give them."""
+    """Return the answers to an attribute as the job gives them."""
     layer = to_layer(calibration.corrections.get(attribute))
     return CalibratedAnswers.by(answers, calibration.attributes[attribute], layer)
 
 
 def measure_answers(answers: CalibratedAnswers) -> Figures:
-    """Returns every figure of one attribute under one condition."""
+    """Return every figure of one attribute under one condition."""
     figures, of = answers.measure(), answers.of
     if len(of) == 0:
         return figures
@@ -170,15 +104,12 @@ def measure_answers(answers: CalibratedAnswers) -> Figures:
 
 
 def selection_score(
-    classifier: Classifier,
-    batches: Batches,
-    rows: np.ndarray,
-    conditions: Sequence[Condition],
+    classifier: Classifier, batches: Batches, rows: np.ndarray, conditions: Sequence[Condition]
 ) -> tuple[float, dict[str, float]]:
-    """Returns what the best epoch is chosen by, and the accuracies that it is the mean of.
+    """Return the score of an epoch, and the accuracies that it is the mean of.
 
-    They are named "<condition>/<attribute>". A classifier that reads only the text, or only the
-    picture, does badly under one of the conditions.
+    Accuracies are named "<condition>/<attribute>". A classifier that reads only the text, or only
+    the picture, does badly under one of the conditions.
     """
     accuracies = {
         f"{condition}/{attribute}": (found.logits.argmax(1) == found.targets).float().mean().item()
@@ -187,5 +118,8 @@ def selection_score(
         if len(found)
     }
     if not accuracies:
-        raise ConfigError("of the products to validate with, none that has a label can be read")
+        raise ConfigError(
+            "products to validate cannot be read: found 0 readable ones with a label, expected 1 "
+            "or more"
+        )
     return sum(accuracies.values()) / len(accuracies), accuracies

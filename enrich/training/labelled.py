@@ -1,23 +1,23 @@
 """Labelled products of one or more catalogs as numbers, split by group.
 
-Knows nothing of layouts, which `enrich.training.readers` reads, nor of classifiers.
+A reader of `enrich.training.readers` has read their rows. Classifiers are unknown here.
 """
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, name_some
 from enrich.lexicon import choose_title
 from enrich.near_identical import group_near_identical
+from enrich.progress import say
 from enrich.text import build_text, fold_label, read_as
-from enrich.training.readers.groups import MOST_TEXTS_OF_A_PICTURE
-from enrich.training.readers.layouts import read_labelled
-from enrich.training.readers.rows import LabelledRows, Split
+from enrich.training.readers import MOST_TEXTS_OF_A_PICTURE, LabelledRows, Split, read_labelled
 
 TRAIN, VALIDATION, TEST = Split
 UNLABELLED = -100  # what cross_entropy ignores
@@ -25,11 +25,14 @@ UNLABELLED = -100  # what cross_entropy ignores
 
 @dataclass(frozen=True, slots=True)
 class LabelledProducts:
-    """Products with labels, one row each, all arrays of the same length N.
+    """Products with labels, one row each, all columns of the same length N.
 
-    `titles` are what label words are looked for in. `catalog` numbers the catalog that a row is of.
-    `targets` is (N, attributes) with the label's index or UNLABELLED; `groups` numbers the groups
-    of near-identical products; `split` is TRAIN, VALIDATION or TEST.
+    Attributes:
+        titles: texts in which label words are looked for.
+        catalog: number of each row's catalog.
+        targets: (N, attributes), index of the label, or UNLABELLED.
+        groups: number of each row's group of near-identical products.
+        split: TRAIN, VALIDATION or TEST.
     """
 
     texts: list[str]
@@ -45,7 +48,7 @@ class LabelledProducts:
         return len(self.texts)
 
     def take(self, rows: np.ndarray) -> "LabelledProducts":
-        """Returns these rows, their groups numbered from 0 without a gap."""
+        """Return some rows, their groups numbered from 0 without a gap."""
         return LabelledProducts(
             texts=[self.texts[row] for row in rows],
             titles=[self.titles[row] for row in rows],
@@ -59,19 +62,20 @@ class LabelledProducts:
 
 
 def read_catalogs(catalogs: Sequence[Path]) -> list[LabelledRows]:
-    """Reads catalog folders, or what `LAYOUT:PATH` names, each as its layout holds it.
+    """Read catalogs, each a folder or `LAYOUT:PATH`.
 
     Raises:
-        ConfigError: something of a catalog is missing, or none of them has a row.
+        ConfigError: a part of a catalog is missing, or all catalogs are empty.
     """
     read = [_fold_labels(read_labelled(catalog)) for catalog in catalogs]
     if not any(map(len, read)):
-        raise ConfigError(f"no labelled product in {', '.join(map(str, catalogs))}")
+        named = ", ".join(map(str, catalogs))
+        raise ConfigError(f"{named}: found 0 labelled products, expected 1 or more")
     return read
 
 
 def _fold_labels(rows: LabelledRows) -> LabelledRows:
-    """Returns the rows with labels that look the same written alike, see `fold_label`."""
+    """Return the rows with labels that look the same written alike."""
     labels = {
         attribute: [fold_label(label or "") or None for label in column]
         for attribute, column in rows.labels.items()
@@ -82,12 +86,12 @@ def _fold_labels(rows: LabelledRows) -> LabelledRows:
 def join_catalogs(
     read: Sequence[LabelledRows], attributes: dict[str, tuple[str, ...]]
 ) -> LabelledProducts:
-    """Returns the rows of all catalogs as one table.
+    """Return the rows of all catalogs as one table.
 
     Args:
-        read: The catalogs; an attribute that one lacks is unlabelled there.
-        attributes: Labels in the order of the logits, however they are spelled in the data, see
-            `read_as`; other labels count as unlabelled.
+        read: the catalogs. An attribute that a catalog lacks is unlabelled there.
+        attributes: labels in the order of the logits, spelled as `read_as` allows. Other labels
+            count as unlabelled.
     """
     return LabelledProducts(
         texts=[
@@ -113,10 +117,9 @@ def join_catalogs(
 
 
 def splits_of(rows: LabelledRows) -> np.ndarray:
-    """Returns each row's split: the published one, or that of its group.
+    """Return the split of each row: the published one, or that of its group.
 
-    Where a data set was published without a validation split, a tenth of the groups to train on
-    becomes it.
+    Without a published validation split, a tenth of the groups to train on becomes it.
     """
     by_group = np.array([_split_of(group) for group in rows.groups], dtype=np.int64)
     if rows.split is None:
@@ -128,19 +131,18 @@ def splits_of(rows: LabelledRows) -> np.ndarray:
 
 
 def count_split_groups(products: LabelledProducts) -> int:
-    """Returns how many groups of near-identical products are in more than one split.
+    """Count the groups of near-identical products in more than one split.
 
-    There are such groups only where catalogs name their splits themselves.
+    There are such groups only if catalogs name their splits.
     """
     found = np.unique(np.stack([products.groups, products.split]), axis=1)
     return int((np.bincount(found[0]) > 1).sum())
 
 
 def count_known_tests(products: LabelledProducts) -> int:
-    """Returns how many products to test share a text or a picture with one to train on.
+    """Count the products to test that share a text or a picture with one to train on.
 
-    Directly or through others, and whatever groups they are in: those that a catalog names may have
-    been formed by something else.
+    They share it directly or through others, whatever groups a catalog names.
     """
     pictures = [
         path and f"{root}/{path}"
@@ -152,14 +154,14 @@ def count_known_tests(products: LabelledProducts) -> int:
 
 
 def half_of(groups: np.ndarray) -> np.ndarray:
-    """Return 0 or 1 for each row (N,), the same for all rows of a group and in every run."""
+    """Return the half of each row's group, 0 or 1, the same in every run."""
     return np.random.default_rng(0).integers(0, 2, groups.max() + 1)[groups]
 
 
 def _split_of(group_id: str) -> int:
-    """Returns the group's split by its hash: a tenth each for validation and test.
+    """Return the split of a group: a tenth each for validation and test.
 
-    A hash, not a shuffle: the same group falls into the same split whatever else is in the table.
+    It depends on the group's hash alone, so a group keeps its split whatever else is in the table.
     """
     bucket = int(hashlib.sha256(group_id.encode()).hexdigest()[:8], 16) % 10
     return {0: TEST, 1: VALIDATION}.get(bucket, TRAIN)
@@ -174,3 +176,83 @@ def _targets(rows: LabelledRows, attributes: dict[str, tuple[str, ...]]) -> np.n
             meant = {label: index.get(read(label or "") or "", UNLABELLED) for label in set(found)}
             targets[:, column] = [meant[label] for label in found]
     return targets
+
+
+def name_catalog(catalog: Path) -> str:
+    """Return the name of a catalog's folder or file, also of a relative path."""
+    return Path(os.path.abspath(catalog)).name  # noqa: PTH100 - resolve() would follow a link
+
+
+def refuse_same_names(
+    what: str, names: Sequence[str], known_by: str, as_known: Callable[[str], str] = str
+) -> None:
+    """Check that names are unique.
+
+    Args:
+        what: noun for a thing that has such a name.
+        names: one for each thing.
+        known_by: what uses the names, with its verb: "the metrics go".
+        as_known: spelling of a name there, which may make two names the same.
+
+    Raises:
+        ConfigError: a name comes more than once.
+    """
+    known = [*map(as_known, names)]
+    if twice := {name for name in names if known.count(as_known(name)) > 1}:
+        raise ConfigError(
+            f"more than one {what} is called {', '.join(sorted(twice))}: rename one, because "
+            f"{known_by} by these names"
+        )
+
+
+def find_unlisted(
+    read: Sequence[LabelledRows], attributes: dict[str, tuple[str, ...]]
+) -> dict[str, list[str]]:
+    """Return by attribute the labels in the data that it does not list, one a row."""
+    unlisted = {}
+    for attribute, labels in attributes.items():
+        found = [label for rows in read for label in rows.labels.get(attribute, ()) if label]
+        meant = read_as(labels)
+        unknown = {label for label in set(found) if meant(label) is None}
+        unlisted[attribute] = [label for label in found if label in unknown]
+    return unlisted
+
+
+def tell_unlisted(
+    read: Sequence[LabelledRows], attributes: dict[str, tuple[str, ...]], of: str
+) -> None:
+    """Log how many products of the catalogs `of` have a label that is not listed."""
+    for attribute, unlisted in find_unlisted(read, attributes).items():
+        if unlisted:
+            say(
+                f"{attribute}: {len(unlisted):,} products of {of} have a label that is not listed "
+                f"and count as unlabelled, such as {name_some(unlisted)}"
+            )
+
+
+def read_to_measure(
+    catalog: Path, attributes: dict[str, tuple[str, ...]], title: str
+) -> LabelledProducts:
+    """Read a catalog to measure answers on; log its labels that are not listed.
+
+    Raises:
+        ConfigError: the catalog cannot be read, or is empty.
+    """
+    read = read_catalogs([catalog])
+    tell_unlisted(read, attributes, title)
+    return join_catalogs(read, attributes)
+
+
+def require_any_label(
+    products: LabelledProducts, attributes: dict[str, tuple[str, ...]], catalog: Path
+) -> None:
+    """Check that a product of the catalog has a label.
+
+    Raises:
+        ConfigError: all products are unlabelled.
+    """
+    if (products.targets == UNLABELLED).all():
+        raise ConfigError(
+            f"{catalog} is not labelled: found 0 labels of {', '.join(attributes)} that the "
+            "checkpoint knows, expected 1 or more. Add such a column to labels.parquet."
+        )

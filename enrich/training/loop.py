@@ -1,44 +1,156 @@
-"""The training loop: phases of epochs, best state kept, resumable at every step.
+"""The training loop: phases of epochs, best weights kept, resumable at every step.
 
-Knows nothing of where products come from or where the checkpoint goes.
+The state that a killed run continues from is one file beside the checkpoint, written atomically.
+An average of the weights, if asked for, is evaluated and kept in their place.
 """
 
+import hashlib
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from enrich.ahead import make_ahead
 from enrich.classifiers.interface import Classifier
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, StorageFailed, first_line
 from enrich.extras import load_extra
+from enrich.files.whole import whole_file
 from enrich.precision import local_device
-from enrich.progress import say
+from enrich.progress import CONSOLE, say
 from enrich.ranks import rank
-from enrich.training.batches import Batches, Hiding
-from enrich.training.conditions import SELECTED_UNDER, shown_in_training
+from enrich.training.batches import Batches, Condition, Hiding, Part, deal, shown_in_training
 from enrich.training.config import Phase, TrainingConfig
-from enrich.training.curves import Curves
 from enrich.training.distributed import first_then_others, from_first
 from enrich.training.evaluation import selection_score
+from enrich.training.feature_cache import CachedViews, cache_views, cross_fit_views
 from enrich.training.optimiser import Stepper
-from enrich.training.parts import Part, deal
-from enrich.training.progress import EpochProgress
-from enrich.training.state import Progressed, load_state, name_inputs, save_state
-from enrich.training.unseen_views import cache_unseen_views
-from enrich.training.view_cache import CachedViews, cache_views
 
+# The best epoch has the highest mean accuracy under these conditions.
+SELECTED_UNDER = (Condition.AS_IS, Condition.NO_TEXT, Condition.WORDS_MASKED, Condition.OTHER_TEXT)
+# Settings without effect on the weights of training: places of files, whose content counts itself,
+# the pace of saving, and fits after training.
+_WITHOUT_EFFECT = {
+    *("cache", "save_every_s", "image_tower", "half_towers", "fit_modality_bias", "conventions")
+}
 _STATE = "training_state.pt"
 _STEPS_A_POINT = 20
+_LINE_EVERY_S = 30.0
+
+
+@dataclass(slots=True)
+class Progressed:
+    """Progress of a run.
+
+    Attributes:
+        phase: finished phases.
+        epoch: finished epochs of the current phase.
+        step, loss: finished steps of the current epoch, and their summed loss.
+        total_steps: finished steps of the run.
+        best_score: score of the best epoch.
+        stale: epochs of the current phase since a better score.
+    """
+
+    phase: int = 0
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    total_steps: int = 0
+    best_score: float = -1.0
+    stale: int = 0
+
+    def end_step(self, loss: float) -> None:
+        """Count a step of the current epoch."""
+        self.step += 1
+        self.total_steps += 1
+        self.loss += loss
+
+    def end_epoch(self) -> None:
+        """Count an epoch of the current phase."""
+        self.epoch, self.step, self.loss = self.epoch + 1, 0, 0.0
+
+    def end_phase(self) -> None:
+        """Count a phase."""
+        self.phase, self.epoch, self.stale = self.phase + 1, 0, 0
+
+
+def name_inputs(
+    config: TrainingConfig, classifier: Classifier, batches: Batches, rows: np.ndarray
+) -> str:
+    """Return a digest of everything that the weights of a run depend on.
+
+    Args:
+        config: settings of the run.
+        classifier: the classifier before training; its random weights follow from the settings.
+        batches: all products, with pictures and tokenizer.
+        rows: rows to train on.
+    """
+    digest = hashlib.sha256(config.model_dump_json(exclude=_WITHOUT_EFFECT).encode())
+    for half_tower in config.half_towers:
+        with (half_tower / "model.safetensors").open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    # A hub or a folder may have another model under the same name by now.
+    digest.update(classifier.config.model_dump_json().encode())
+    digest.update(batches.encoder.tokenizer.to_str().encode())
+    for tower in classifier.pretrained():
+        for tensor in tower.state_dict().values():
+            # As bytes, because numpy knows no bfloat16.
+            digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy())
+    products, images = batches.products, batches.images
+    # The folder's name changes with any of the files.
+    digest.update(images.folder.name.encode())
+    for column in (products.texts, products.image_roots, products.image_paths):
+        digest.update(repr(column).encode())
+    for numbers in (products.targets, products.groups, products.split, images.has_image, rows):
+        digest.update(np.ascontiguousarray(numbers).tobytes())
+    return digest.hexdigest()
+
+
+def save_state(file: Path, state: dict[str, Any]) -> None:
+    """Write the state atomically.
+
+    Raises:
+        StorageFailed: the file cannot be written.
+    """
+    with whole_file(file) as partial:
+        try:
+            torch.save(state, partial)
+        except (OSError, RuntimeError) as error:
+            # torch raises a RuntimeError of this text for a full disk.
+            if isinstance(error, RuntimeError) and "inline_container" not in str(error):
+                raise
+            raise StorageFailed(
+                f"{file} cannot be written: {first_line(error)}. Is the disk full?"
+            ) from error
+
+
+def load_state(file: Path) -> dict[str, Any] | None:
+    """Read the saved state into main memory; None without a file.
+
+    Raises:
+        StorageFailed: the file is damaged.
+    """
+    if not file.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
+    except (MemoryError, OSError):
+        raise
+    except Exception as error:  # damaged bytes may raise anything
+        raise StorageFailed(
+            f"{file} cannot be read: {first_line(error)}. If it is damaged, remove it to train "
+            "anew."
+        ) from error
+    return state
 
 
 class Trainer:
-    """Trains one classifier; after `train` it holds the best state that was seen."""
+    """The training of one classifier, which has its best weights after `train`."""
 
     def __init__(
         self,
@@ -60,29 +172,36 @@ class Trainer:
         self.inputs_digest = name_inputs(config, classifier, batches, train_rows)
         self.progressed = Progressed()
         self.best = _copy(classifier)
-        self.curves: Curves | None = None
+        self.curves: Any = None  # of TensorBoard, in the first process
         classifier.to(local_device()).to(memory_format=torch.channels_last)
         self.average = _average(classifier, config.ema) if config.ema > 0 else None
 
     def train(self) -> None:
-        """Runs every phase that is left and leaves the best weights in the classifier.
+        """Run every phase that is left, and load the best weights.
 
         Raises:
-            ConfigError: a phase has nothing to train, the loss is no number any more, or what is
-                in the folder is of another training.
+            ConfigError: a phase has 0 parameters to train, the loss is not finite, or the folder
+                has the state of another training.
         """
-        stepper_state = self._resume()
-        self.curves = Curves(self.folder, self.progressed.total_steps) if rank() == 0 else None
+        stepper_state = self.resume()
+        if rank() == 0:
+            load_extra("tensorboard", "train")
+            from torch.utils.tensorboard import SummaryWriter
+
+            # A resumed run hides the curves of later steps.
+            next_step = self.progressed.total_steps + 1
+            self.curves = SummaryWriter(self.folder / "tensorboard", purge_step=next_step)
         try:
             for number, phase in list(enumerate(self.config.phases))[self.progressed.phase :]:
-                self._train_phase(number, phase, stepper_state)
+                self.train_phase(number, phase, stepper_state)
                 stepper_state = None
         finally:
             if self.curves is not None:
                 self.curves.close()
         self.classifier.load_state_dict(self.best)
 
-    def _train_phase(self, number: int, phase: Phase, stepper_state: dict[str, Any] | None) -> None:
+    def train_phase(self, number: int, phase: Phase, stepper_state: dict[str, Any] | None) -> None:
+        """Train the epochs that are left of a phase."""
         self.batches.cached = first_then_others(lambda: self._cache_views(phase))
         stepper = Stepper(self.classifier, phase, self.config)
         if self.average is not None and phase.cached is not None:
@@ -91,7 +210,7 @@ class Trainer:
             stepper.load_state_dict(stepper_state)
         while self.progressed.epoch < phase.epochs and not self._is_stale():
             epoch = self.progressed.epoch
-            loss = self._train_epoch(number, phase, epoch, stepper)
+            loss = self.train_epoch(number, phase, epoch, stepper)
             note = self._keep_best() if self._is_scored(phase) else ""
             say(
                 f"phase {number + 1}/{len(self.config.phases)} ({phase.loss}) "
@@ -109,7 +228,7 @@ class Trainer:
         images = self.batches.images
         looks = not self.classifier.image_tower.absent
         if looks and self.config.half_towers and phase.cached == "image_features":
-            return cache_unseen_views(
+            return cross_fit_views(
                 self.classifier,
                 images,
                 self.batches.products.groups,
@@ -120,15 +239,16 @@ class Trainer:
             )
         return cache_views(self.classifier, images, phase.cached, phase.views)
 
-    def _train_epoch(self, number: int, phase: Phase, epoch: int, stepper: Stepper) -> float:
+    def train_epoch(self, number: int, phase: Phase, epoch: int, stepper: Stepper) -> float:
+        """Train the steps that are left of an epoch, and return the mean loss."""
         self.classifier.train()
-        # The pre-trained norms keep their statistics: these batches are too small for better ones.
+        # Pre-trained norms keep their statistics: these batches are too small for better ones.
         self.classifier.image_tower.pretrained().eval()
         done, saved = self.progressed, time.monotonic()
         steps = len(self.train_rows) // self.config.batch_size
         with EpochProgress(f"{phase.loss} epoch {epoch + 1}", steps, done.step) as progress:
             for parts in self._parts(number, phase, epoch):
-                # Taken at the middle of the step: at both ends of the phase the learning rate is 0.
+                # The middle of the step, because the learning rate is 0 at both ends of the phase.
                 done_share = (epoch * steps + done.step + 0.5) / (phase.epochs * steps)
                 loss = stepper.step(parts, done_share)
                 done.end_step(loss)
@@ -143,7 +263,7 @@ class Trainer:
         return done.loss / max(1, done.step)
 
     def _parts(self, number: int, phase: Phase, epoch: int) -> Iterator[list[Part]]:
-        """Yields this process's parts of every batch that is left of the epoch."""
+        """Yield this process's parts of the batches that are left of the epoch."""
         hiding = Hiding.of(self.config, phase.loss)
         seed = (self.config.seed, number, epoch)
         first_step = self.progressed.step
@@ -152,8 +272,8 @@ class Trainer:
         )
 
     def _is_scored(self, phase: Phase) -> bool:
-        # After a contrastive phase that others follow, the heads are still random and the answers
-        # say nothing. A classifier that has no other phases has no heads: its answers do count.
+        # After a contrastive phase that others follow, the heads are still random, and a score of
+        # their answers is worthless. A classifier with contrastive phases only has no heads.
         contrast_only = all(each.loss == "contrastive" for each in self.config.phases)
         return phase.loss == "multitask" or contrast_only
 
@@ -162,16 +282,13 @@ class Trainer:
         return patience is not None and self.progressed.stale >= patience
 
     def _keep_best(self) -> str:
-        """Scores the epoch, keeps its weights if they are the best yet, and returns what to say."""
+        """Score the epoch, keep its weights if they are the best, and return a note."""
         evaluated = self.classifier if self.average is None else self.average.module
         score = 0.0
         if rank() == 0:
             evaluated.settle()
             score, accuracies = selection_score(
-                evaluated,
-                self.batches,
-                self.validation_rows,
-                self.selected_under,
+                evaluated, self.batches, self.validation_rows, self.selected_under
             )
             self._plot({"validation/score": score} | accuracies)
         score = from_first(score)
@@ -184,7 +301,8 @@ class Trainer:
 
     def _plot(self, figures: dict[str, float]) -> None:
         if self.curves is not None:
-            self.curves.add(self.progressed.total_steps, figures)
+            for name, value in figures.items():
+                self.curves.add_scalar(name, value, self.progressed.total_steps)
 
     def _save_state(self, stepper: Stepper) -> None:
         if rank() > 0:
@@ -202,15 +320,16 @@ class Trainer:
             },
         )
 
-    def _resume(self) -> dict[str, Any] | None:
+    def resume(self) -> dict[str, Any] | None:
+        """Load the saved state if there is one, and return the state of its stepper."""
         state = load_state(self.folder / _STATE)
         if state is None:
             return None
         if state.get("inputs") != self.inputs_digest:
             raise ConfigError(
-                f"{self.folder} is of a training with another configuration, other products or "
-                "other pictures (one that could not be read then and can be now is another): "
-                "remove it to train anew, or give another --output"
+                f"{self.folder} cannot be resumed: found the state of a training with other "
+                "settings, products or readable pictures, expected this training's. Remove it to "
+                "train anew, or give another --output."
             )
         self.classifier.load_state_dict(state["classifier"])
         if self.average is not None:
@@ -227,10 +346,10 @@ def _copy(classifier: Classifier) -> dict[str, Tensor]:
 
 
 def _copy_frozen(classifier: Classifier, average: Classifier) -> None:
-    """Gives the average the image tower's frozen part, which an earlier phase may have trained.
+    """Copy the frozen part of the image tower into the average.
 
-    The average lags behind, and the cache holds what the classifier's own makes of the pictures:
-    epochs would be chosen on another tower than is kept.
+    An earlier phase may have trained that part. The average lags behind, and cached features are
+    those of the classifier's own tower, so epochs would be chosen on another tower than is kept.
     """
     towers = [each.image_tower.pretrained().parameters() for each in (classifier, average)]
     with torch.no_grad():
@@ -242,3 +361,34 @@ def _copy_frozen(classifier: Classifier, average: Classifier) -> None:
 def _average(classifier: Classifier, decay: float) -> Any:
     # Its decay grows with the steps, so that the random start is soon forgotten.
     return load_extra("timm.utils", "train").ModelEmaV3(classifier, decay, use_warmup=True)
+
+
+class EpochProgress(Progress):
+    """Steps, mean loss and products a second of an epoch, as a bar or as log lines."""
+
+    def __init__(self, title: str, steps: int, done: int) -> None:
+        super().__init__(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=CONSOLE,
+            disable=not CONSOLE.is_terminal or rank() > 0,
+            transient=True,
+        )
+        self._title, self._steps, self._done = title, steps, done
+        self._products, self._started = 0, time.monotonic()
+        self._line_due = self._started + _LINE_EVERY_S
+        self._task = self.add_task(title, total=steps, completed=done)
+
+    def count_step(self, mean_loss: float, products: int) -> None:
+        """Count one step over `products`; `mean_loss` is of the epoch so far."""
+        self._done += 1
+        self._products += products
+        now = time.monotonic()
+        speed = self._products / max(now - self._started, 1e-9)
+        text = f"{self._title}: loss {mean_loss:.4f}, {speed:,.0f} products/s"
+        self.update(self._task, completed=self._done, description=text)
+        if not CONSOLE.is_terminal and now >= self._line_due:
+            self._line_due = now + _LINE_EVERY_S
+            say(f"{text}, step {self._done:,} of {self._steps:,}")

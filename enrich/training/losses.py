@@ -1,18 +1,27 @@
-"""The losses: image-text contrast for the warm-up, masked multitask for the labels.
+"""The losses of training, and the objective that adds them up.
 
-And what may be added: whether a text is the image's own.
+A new loss is a term of `Objective`, with its weight, and what it is computed from in `Part`.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
+from enrich.classifiers.config import ClipTowers, CocaTowers
+from enrich.classifiers.interface import Classifier, Tokens
+from enrich.precision import autocast
+from enrich.training.batches import Part
+from enrich.training.config import Phase, TrainingConfig
 from enrich.training.labelled import UNLABELLED
 
 TEMPERATURE = 0.07  # of the contrast, where CLIP begins
+
+_MATCHING_WEIGHT = 0.5
+_LOWEST_TEMPERATURE = 0.01  # CLIP's own bound, at which most published ones have ended
 
 
 def label_losses(
@@ -21,14 +30,14 @@ def label_losses(
     label_smoothing: float,
     labelled: Int[Tensor, " K"],
 ) -> dict[str, Float[Tensor, ""]]:
-    """Returns for each attribute the mean cross-entropy over its labelled rows.
+    """Return the mean cross-entropy of each attribute over its labelled rows.
 
     Args:
-        logits: Scores per attribute.
-        targets: The labels' indices, attributes in the order of `logits`.
-        label_smoothing: In [0, 1).
-        labelled: Rows with a label of each attribute in the whole batch, of which these rows may be
-            a part: so the losses of the parts add up to that of the batch.
+        logits: scores by attribute.
+        targets: indices of the labels, attributes in the order of `logits`.
+        label_smoothing: in [0, 1).
+        labelled: labelled rows of the whole batch by attribute, so that the losses of parts add up
+            to the loss of the batch.
     """
     losses = {}
     for column, (attribute, scores) in enumerate(logits.items()):
@@ -44,23 +53,18 @@ def label_losses(
 
 
 def multitask_loss(losses: Mapping[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
-    """Returns the mean over attributes, of which there is at least one."""
+    """Return the mean over one or more attributes."""
     return torch.stack(list(losses.values())).mean()
 
 
 def matching_loss(scores: Float[Tensor, " B"], own_text: Bool[Tensor, " B"]) -> Float[Tensor, ""]:
-    """Returns the binary cross-entropy of telling an image's own text from another's.
+    """Return the binary cross-entropy of telling an image's own text from another's.
 
-    The image-text matching of ALBEF (Li et al. 2021, arXiv 2107.07651). Without any row it is 0.
+    Image-text matching of ALBEF (Li et al. 2021, arXiv 2107.07651). Without a row it is 0.
     """
     if len(scores) == 0:
         return scores.sum()
     return F.binary_cross_entropy_with_logits(scores.float(), own_text.float())
-
-
-def count_labelled(targets: Int[Tensor, "B K"]) -> Int[Tensor, " K"]:
-    """Returns for each attribute how many rows carry a label of it."""
-    return (targets != UNLABELLED).sum(0)
 
 
 def contrastive_loss(
@@ -69,10 +73,9 @@ def contrastive_loss(
     group_ids: Int[Tensor, " B"],
     temperature: float = TEMPERATURE,
 ) -> Float[Tensor, ""]:
-    """Returns CLIP's symmetric loss (Radford et al., arXiv 2103.00020).
+    """Return CLIP's symmetric loss (Radford et al. 2021, arXiv 2103.00020).
 
-    Products of one group are near-identical, so they are no negatives of each other. Without any
-    row it is 0.
+    Near-identical products, of one group, are not negatives of each other. Without a row it is 0.
     """
     if len(image_embeds) == 0:
         return (image_embeds.sum() + text_embeds.sum()).float()
@@ -84,3 +87,75 @@ def contrastive_loss(
     scores = scores.masked_fill(same_group, float("-inf"))
     here = torch.arange(len(scores), device=scores.device)
     return (F.cross_entropy(scores, here) + F.cross_entropy(scores.T, here)) / 2
+
+
+class Objective(nn.Module):
+    """The loss of a part of a batch.
+
+    The losses against labels of all parts add up to the loss of the batch. Contrast and matching
+    are means over the rows of a part with both modalities, weighted by the part's size. Classifier
+    and losses are one module, because DistributedDataParallel shares gradients of the outputs of a
+    module's forward only.
+    """
+
+    def __init__(self, classifier: Classifier, phase: Phase, config: TrainingConfig) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.loss = phase.loss
+        self.label_smoothing = config.label_smoothing
+        # For a classifier of one modality, the picture alone is the same task once more.
+        reads_both = not (classifier.image_tower.absent or classifier.text_tower.absent)
+        self.image_alone = config.image_alone if reads_both else 0.0
+
+    def forward(self, part: Part) -> Float[Tensor, ""]:
+        """Return the part's share of the loss of its batch."""
+        inputs = part.inputs
+        with autocast(inputs.has_text.device):
+            tokens = self.classifier.towers(inputs)
+            vectors = self.classifier.join(tokens, inputs.has_image, inputs.has_text)
+        both = inputs.has_image & inputs.has_text
+        if self.loss == "contrastive":
+            contrast = contrastive_loss(
+                vectors.image[both],
+                vectors.text[both],
+                part.groups[both],
+                contrast_temperature(self.classifier),
+            )
+            return part.share * contrast
+        output = self.classifier.answer(vectors)
+        loss = multitask_loss(
+            label_losses(output.logits, part.targets, self.label_smoothing, part.labelled)
+        )
+        if self.image_alone and inputs.has_image.any():
+            loss = loss + self.image_alone * self._of_images_alone(part, tokens)
+        if output.matching is not None:
+            matching = matching_loss(output.matching[both], part.own_text[both])
+            loss = loss + _MATCHING_WEIGHT * part.share * matching
+        return loss
+
+    def _of_images_alone(self, part: Part, tokens: Tokens) -> Float[Tensor, ""]:
+        """Return the loss of answers to the same pictures without a text."""
+        seen = part.inputs.has_image
+        shown = seen[seen]
+        with autocast(seen.device):
+            vectors = self.classifier.join(tokens.images_alone(seen), shown, ~shown)
+        alone = self.classifier.answer(vectors)
+        losses = label_losses(
+            alone.logits, part.image_targets[seen], self.label_smoothing, part.labelled
+        )
+        return multitask_loss(losses)
+
+
+def contrast_temperature(classifier: Classifier) -> float:
+    """Return the last temperature of published towers, or CLIP's first one.
+
+    At another temperature the embeddings of published towers would have to adapt first.
+    """
+    towers, logit_scale = classifier.config.towers, None
+    if classifier.contrasts_towers and isinstance(towers, ClipTowers):
+        logit_scale = towers.clip.get("logit_scale_init_value")
+    elif classifier.contrasts_towers and isinstance(towers, CocaTowers):
+        logit_scale = towers.coca.get("init_logit_scale")
+    if logit_scale is None:
+        return TEMPERATURE
+    return max(math.exp(-logit_scale), _LOWEST_TEMPERATURE)

@@ -1,4 +1,4 @@
-"""What a classifier's answers are worth: accuracy, macro-F1, recall at a precision, ECE."""
+"""Figures of answers: accuracy, macro-F1, recall at a precision, ECE."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ Figures = dict[str, float | int | None]
 # Of equal width over [0, 1], as in Guo et al. 2017.
 BINS = 15
 
-# What people call the figures. t90 is the checkpoint's own threshold for a precision of 90 %.
+# Names of the figures in tables. t90 is the checkpoint's own threshold for a precision of 90 %.
 HEADINGS = {
     "accuracy": "accuracy",
     "macro_f1": "macro-F1",
@@ -28,7 +28,7 @@ HEADINGS = {
 
 
 def measure(probs: Float[Tensor, "N C"], targets: Int[Tensor, " N"]) -> Figures:
-    """Returns all figures of one attribute, on rows that carry a label of it."""
+    """Return all figures of one attribute, on labelled rows."""
     if len(targets) == 0:
         return {"rows": 0}
     confidence, best = probs.max(1)
@@ -48,10 +48,10 @@ def measure_thresholds(
     targets: Int[Tensor, " N"],
     thresholds: Mapping[float, Float[Tensor, " N"]],
 ) -> Figures:
-    """Returns what each row's own threshold holds: how many are answered, how many of those right.
+    """Return precision and answered share of thresholds, on one row or more.
 
-    `thresholds` maps a target precision to the confidence from which on a row is answered. The
-    precision is None where none is; the rows are at least one.
+    `thresholds` maps a target precision to the confidence from which on each row is answered. The
+    precision of 0 answers is None.
     """
     confidence, best = probs.max(1)
     figures: Figures = {}
@@ -69,11 +69,11 @@ def measure_thresholds(
 def macro_f1(
     best: Int[Tensor, " N"], targets: Int[Tensor, " N"], weights: Float[Tensor, "R N"]
 ) -> Float[Tensor, " R"]:
-    """Returns the mean F1 over the labels that occur in `targets`, in [0, 1], for each weighting.
+    """Return the mean F1 over labels in `targets` for each weighting, in [0, 1].
 
-    A weighting says how often each row counts, as in a bootstrap draw. A label none of whose rows
-    counts keeps the F1 that it has over all rows: if it were left out, a rare label that is never
-    answered would raise the mean of every draw without it.
+    A weighting has the number of times that each row counts, as in a bootstrap draw. A label
+    without a counting row keeps its F1 over all rows. If it were left out, a rare label that is
+    never answered would raise the mean of every draw without it.
     """
     labels = targets.unique()
     answered, wanted = ((of.unsqueeze(1) == labels).to(weights.dtype) for of in (best, targets))
@@ -90,11 +90,11 @@ def recall_at_precision(
     precision: float,
     weights: Float[Tensor, "R N"],
 ) -> Float[Tensor, " R"]:
-    """Returns the share of all rows that are answered correctly above a threshold, in [0, 1].
+    """Return the recall at a precision for each weighting, in [0, 1].
 
-    It is the lowest threshold at which the answers above it have that precision. One share for each
-    weighting; nan for one under which no row counts. The CMA-CLIP paper (arXiv 2112.03562) compares
-    classifiers by it.
+    It is the share of all rows that are answered correctly above the lowest threshold with that
+    precision; nan for a weighting without a counting row. The CMA-CLIP paper (arXiv 2112.03562)
+    compares classifiers by it.
     """
     confidence, order = confidence.sort(descending=True)
     weights = weights[:, order]
@@ -105,7 +105,7 @@ def recall_at_precision(
 
 
 def last_of_ties(confidence: Float[Tensor, " N"]) -> Bool[Tensor, " N"]:
-    """Returns which of the sorted rows a threshold can end at: the last one of each confidence.
+    """Return the mask of sorted rows that are the last of their confidence.
 
     Rows of equal confidence are above a threshold together or not at all.
     """
@@ -115,14 +115,14 @@ def last_of_ties(confidence: Float[Tensor, " N"]) -> Bool[Tensor, " N"]:
 
 
 def once(rows: int) -> Float[Tensor, "1 N"]:
-    """Returns the weighting under which each of so many rows counts once."""
+    """Return the weighting under which each row counts once."""
     return torch.ones(1, rows, dtype=torch.double)
 
 
 def expected_calibration_error(
     confidence: Float[Tensor, " N"], is_right: Bool[Tensor, " N"]
 ) -> float:
-    """Returns the mean gap of confidence and accuracy over BINS, in [0, 1]."""
+    """Return the mean gap of confidence and accuracy over BINS bins, in [0, 1]."""
     gap = torch.zeros(BINS).index_add_(
         0, find_bins(confidence), confidence.float() - is_right.float()
     )
@@ -130,5 +130,5 @@ def expected_calibration_error(
 
 
 def find_bins(confidence: Float[Tensor, " N"]) -> Int[Tensor, " N"]:
-    """Returns in which of the BINS each confidence is, counted from 0."""
+    """Return the bin of each confidence, in [0, BINS)."""
     return (confidence * BINS).long().clamp(max=BINS - 1)

@@ -1,29 +1,32 @@
-"""One phase's optimisation: learning rates, number formats, and the step of the weights."""
+"""The optimiser of a phase: learning rates, number formats, steps of the weights."""
 
+import contextlib
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError
 from enrich.precision import choose_dtype
+from enrich.training.batches import Part
 from enrich.training.config import Phase, TrainingConfig
-from enrich.training.distributed import processes, sharing, summed, with_shared_gradients
-from enrich.training.objective import Objective
-from enrich.training.parts import Part
+from enrich.training.distributed import processes
+from enrich.training.losses import Objective
 
 
 class Stepper:
-    """Turns the parts of a batch into one step of the weights, over a phase of training."""
+    """Steps of the weights over a phase of training."""
 
     def __init__(self, classifier: Classifier, phase: Phase, config: TrainingConfig) -> None:
         self._config = config
         self._device = classifier.device
-        # Before the objective is wrapped: building it sets which parameters are trained, and it is
-        # the gradients of those that processes share.
+        # Before the objective is wrapped: the optimiser freezes parameters, and processes share the
+        # gradients of all others.
         self._optimiser = build_optimiser(classifier, phase, config.weight_decay)
         self._objective = with_shared_gradients(Objective(classifier, phase, config))
         # The gradients of float16 would vanish; bfloat16 has the range of float32.
@@ -32,14 +35,14 @@ class Stepper:
         )
 
     def step(self, parts: Sequence[Part], done_share: float) -> float:
-        """Makes one step and returns the loss of the whole batch.
+        """Make one step, and return the loss of the whole batch.
 
         Args:
-            parts: This process's parts of the batch.
-            done_share: How much of the phase lies behind, in [0, 1].
+            parts: this process's parts of the batch.
+            done_share: finished share of the phase, in [0, 1].
 
         Raises:
-            ConfigError: the loss is no number any more.
+            ConfigError: the loss is not finite.
         """
         factor = schedule(done_share, self._config.warmup_share)
         for group in self._optimiser.param_groups:
@@ -50,11 +53,11 @@ class Stepper:
             torch.manual_seed(part.seed)
             with sharing(self._objective, now=number == len(parts)):
                 loss = self._objective(part.to(self._device))
-                # Times the processes: the losses of their parts add up, and they share a mean.
+                # Times the processes: losses of parts add up, and processes share mean gradients.
                 self._scaler.scale(loss * processes()).backward()
             total += loss.detach()
         self._scaler.unscale_(self._optimiser)
-        # Not all parameters: those that this phase freezes may hold gradients of an earlier one.
+        # Not all parameters: frozen ones may have gradients of an earlier phase.
         held = [p for group in self._optimiser.param_groups for p in group["params"]]
         nn.utils.clip_grad_norm_(held, self._config.gradient_clip)
         self._scaler.step(self._optimiser)
@@ -62,16 +65,16 @@ class Stepper:
         return _checked(summed(total))
 
     def learning_rates(self) -> dict[str, float]:
-        """Returns the last step's learning rates of new and of pre-trained modules."""
+        """Return the learning rates of new and of pre-trained modules."""
         groups = self._optimiser.param_groups
         return {f"learning_rate/{group['name']}": group["lr"] for group in groups}
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what a resumed phase needs."""
+        """Return the state that a resumed phase needs."""
         return {"optimiser": self._optimiser.state_dict(), "scaler": self._scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from another stepper of the same phase."""
+        """Load the state of another stepper of the same phase."""
         self._optimiser.load_state_dict(state["optimiser"])
         if state["scaler"]:
             self._scaler.load_state_dict(state["scaler"])
@@ -80,10 +83,10 @@ class Stepper:
 def build_optimiser(
     classifier: Classifier, phase: Phase, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """Returns AdamW with one learning rate for new modules and one for pre-trained ones.
+    """Build AdamW with one learning rate for new modules and one for pre-trained ones.
 
     Raises:
-        ConfigError: the classifier has nothing that the phase trains.
+        ConfigError: the phase trains 0 parameters of the classifier.
     """
     pretrained = {p for module in classifier.pretrained() for p in module.parameters()}
     trained = pretrained
@@ -99,7 +102,7 @@ def build_optimiser(
             if p.requires_grad and (p in pretrained) == (name == "pretrained")
         ]
         if chosen:
-            # Norms and biases, which have one dimension, are not decayed.
+            # Norms and biases, of one dimension, are not decayed.
             for decay, members in (
                 (weight_decay, [p for p in chosen if p.ndim > 1]),
                 (0.0, [p for p in chosen if p.ndim <= 1]),
@@ -108,14 +111,14 @@ def build_optimiser(
                 groups.append({"params": members, **settings})
     if not groups:
         raise ConfigError(
-            f"a {phase.loss} phase without tower_learning_rate has nothing to train in "
-            f"{classifier.config.classifier}: all of it is pre-trained; give it one above 0"
+            f"a {phase.loss} phase cannot train {classifier.config.classifier}: found a "
+            "tower_learning_rate of 0, expected one above 0, because all of it is pre-trained"
         )
     return torch.optim.AdamW(groups, lr=phase.learning_rate)
 
 
 def schedule(done_share: float, warmup_share: float) -> float:
-    """Returns the factor on the learning rate: linear warm-up, then a cosine to zero.
+    """Return the factor on the learning rate: linear warm-up, then a cosine to zero.
 
     The cosine is that of Loshchilov and Hutter (arXiv 1608.03983), without restarts.
     """
@@ -127,7 +130,36 @@ def schedule(done_share: float, warmup_share: float) -> float:
 def _checked(loss: float) -> float:
     if not math.isfinite(loss):
         raise ConfigError(
-            f"the loss became {loss}, and with it the weights are lost: lower the learning rates "
-            "and start anew"
+            f"the loss is not finite: found {loss}. Lower the learning rates and start anew."
         )
     return loss
+
+
+def summed(number: Tensor) -> float:
+    """Return the sum of a number over all processes."""
+    number = number.detach().clone()
+    if processes() > 1:
+        dist.all_reduce(number)
+    return number.item()
+
+
+def with_shared_gradients(module: nn.Module) -> nn.Module:
+    """Wrap a module so that its gradients are means over all processes.
+
+    A norm over the batch still sees the rows of this process only.
+    """
+    if processes() == 1:
+        return module
+    # Else DistributedDataParallel waits for gradients of unused parameters: the heads in a
+    # contrastive phase, the text tower of an image-only classifier.
+    return DistributedDataParallel(module, find_unused_parameters=True)
+
+
+def sharing(module: nn.Module, *, now: bool) -> contextlib.AbstractContextManager[None]:
+    """Return the context of a backward pass that shares gradients `now` or later.
+
+    Gradients that are not shared yet add up in each process.
+    """
+    if isinstance(module, DistributedDataParallel) and not now:
+        return module.no_sync()
+    return contextlib.nullcontext()

@@ -1,12 +1,12 @@
 """Decoded pixels on disk, so that an epoch does not wait for JPEGs.
 
-A memory-mapped array in the order of the labelled products. A cache belongs to one list of image
-files at one size; another list, or a file that has changed, gets another folder. Where trainings
-share it, one fills it and the others wait.
+The pixels are a memory-mapped array in the order of the labelled products. A cache belongs to one
+list of image files at one size. Trainings that share a cache fill it in turn.
 """
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -16,24 +16,26 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
+from PIL import Image
 
 from enrich.ahead import open_pool, run_ahead
-from enrich.errors import StorageFailed
+from enrich.errors import ConfigError, StorageFailed
 from enrich.files.whole import whole_file
-from enrich.images.decoding import decode_pixels
+from enrich.images.decoding import decode_pixels, refuse_many_pixels
 from enrich.images.limits import ImageProblem
 from enrich.images.store import ImageStore
-from enrich.preprocess import ImageShape
+from enrich.preprocess import ImageShape, to_pixels
 from enrich.progress import say, watch
 from enrich.ranks import rank
 from enrich.records import Status
+from enrich.redaction import describe_error
 from enrich.training.labelled import LabelledProducts
-from enrich.training.readers.hdf5_images import name_file, read_hdf5_pixels
+from enrich.training.readers import HDF5_PICTURE, open_hdf5
 from enrich.unreadable import describe_failures
 
-# At least so many, whatever the cores: most of them wait where images come from an object store.
+# At least so many threads: most of them wait if images come from an object store.
 _THREADS = 4
-# Pictures that are decoded and not yet on the disk, which may be slower.
+# Decoded pictures that wait for a slower disk.
 _AHEAD = 256
 _PIXELS, _STORE_FAILED = "pixels.npy", "store_failed"
 # Written last: its presence says that the pixels are complete.
@@ -42,10 +44,13 @@ _HAS_IMAGE = "has_image.npy"
 
 @dataclass(frozen=True, slots=True)
 class CachedImages:
-    """`pixels` is uint8 (N, 3, S, S); `has_image` (N,) is False where nothing could be read.
+    """Decoded pictures of all products.
 
-    `folder` is named after the files and the size. `pictures` is a digest of the files alone: the
-    same at another size, and where a catalog was moved with its files' times.
+    Attributes:
+        pixels: uint8 (N, 3, S, S).
+        has_image: (N,), False for pictures that could not be read.
+        folder: folder of the cache, named after the files and the size.
+        pictures: digest of the files, the same at another size and in a moved catalog.
     """
 
     pixels: np.ndarray
@@ -55,12 +60,12 @@ class CachedImages:
 
 
 def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> CachedImages:
-    """Decodes every image once, or opens what an earlier run decoded of the same files.
+    """Decode every image once, or open the pixels that an earlier run decoded.
 
-    Where a store failed to give an image, the next run decodes all of them anew.
+    If a store failed to give an image, the next run decodes all images anew.
 
     Raises:
-        ConfigError: images are named, and not one of them can be read.
+        ConfigError: images are named, and 0 of them can be read.
     """
     files = list(zip(products.image_roots, products.image_paths, strict=True))
     stores = {image_root: ImageStore(image_root) for image_root in set(products.image_roots)}
@@ -77,7 +82,7 @@ def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> C
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Lets one process at a time fill a folder of the cache."""
+    """Hold the lock of a cache folder, which one process at a time fills."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(f"{folder}.lock")
     try:
@@ -92,8 +97,9 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def _stamp(store: ImageStore, path: str | None) -> tuple[int, int] | None:
-    """Returns what changes when a local file does; None where there is none."""
-    file = store.find_local(name_file(path)) if path else None
+    """Return size and time of a local file; None for other or missing files."""
+    in_hdf5 = HDF5_PICTURE.fullmatch(path or "")
+    file = store.find_local(in_hdf5["file"] if in_hdf5 else path)
     if file is None:
         return None
     try:
@@ -108,14 +114,13 @@ def _digest(listed: object) -> str:
 
 
 def _is_decoded(folder: Path) -> bool:
-    # Where a store has failed, the next run decodes anew. The other processes of the same run take
-    # what the first one has just decoded.
+    # After a failure of a store the next run decodes anew, but not the other processes of this run.
     is_final = rank() > 0 or not (folder / _STORE_FAILED).exists()
     return is_final and is_array(folder / _PIXELS) and is_array(folder / _HAS_IMAGE)
 
 
 def is_array(file: Path) -> bool:
-    """Tells whether the file is there, and not cut short by a machine that lost its power."""
+    """Check that the file is a whole array, not cut short by a loss of power."""
     try:
         np.load(file, mmap_mode="r")
     except (FileNotFoundError, EOFError, ValueError):
@@ -127,7 +132,7 @@ def _decode_into(folder: Path, products: LabelledProducts, shape: ImageShape) ->
     folder.mkdir(parents=True, exist_ok=True)
     size = (len(products), 3, shape.size_px, shape.size_px)
     pixels = make_array(folder / _PIXELS, np.uint8, size)
-    problems = _decode_all(products, shape, pixels)
+    problems = decode_all(products, shape, pixels)
     if warning := describe_failures(problems):
         say(warning)
     pixels.flush()
@@ -138,35 +143,35 @@ def _decode_into(folder: Path, products: LabelledProducts, shape: ImageShape) ->
 
 
 def make_array(file: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> np.memmap:
-    """Returns an array of zeros in a file whose disk has room for all of it.
+    """Create an array of zeros in a file, with room reserved on the disk.
 
     Raises:
-        StorageFailed: it has not.
+        StorageFailed: the disk has too little room.
     """
     array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
     try:
         with file.open("r+b") as made:
-            # Room is taken now: writing to a memory map when the disk is full kills the process.
+            # Writing to a memory map on a full disk would kill the process.
             os.posix_fallocate(made.fileno(), 0, file.stat().st_size)
     except OSError as error:
-        # Else the file would go on taking all that was free.
-        file.unlink()
+        file.unlink()  # which takes all free room
         raise StorageFailed(
-            f"what is made of the pictures takes {array.nbytes / 1e9:.1f} GB, and there is no such "
-            f"room in {file.parent} ({error.strerror}): make room, or set 'cache' to another folder"
+            f"{file.parent} has too little room ({error.strerror}): expected "
+            f"{array.nbytes / 1e9:.1f} GB for the pictures. Make room, or set 'cache' to another "
+            "folder."
         ) from error
     return array
 
 
-def _decode_all(
+def decode_all(
     products: LabelledProducts, shape: ImageShape, pixels: np.ndarray
 ) -> list[ImageProblem | None]:
-    """Fills `pixels` and returns what is wrong with each image."""
+    """Fill `pixels`, and return the problem of each image."""
     problems: list[ImageProblem | None] = []
     with open_pool(max(_THREADS, torch.get_num_threads())) as pool:
         decoded = run_ahead(
             range(len(products)),
-            lambda row: pool.submit(_decode_one, products, row, shape).result,
+            lambda row: pool.submit(decode_one, products, row, shape).result,
             _AHEAD,
         )
         for row, result in enumerate(watch(decoded, "decoding images", len(products))):
@@ -178,15 +183,34 @@ def _decode_all(
     return problems
 
 
-def _decode_one(
+def decode_one(
     products: LabelledProducts, row: int, shape: ImageShape
 ) -> np.ndarray | ImageProblem:
+    """Decode the image of a row, or return its problem."""
     root, path = products.image_roots[row], products.image_paths[row]
     store = ImageStore(root)
     try:
-        pixels = read_hdf5_pixels(store, path, shape)
-        if pixels is None:
-            pixels = decode_pixels(store.read(path), limits=store.limits, shape=shape)
-        return pixels
+        if (named := HDF5_PICTURE.fullmatch(path or "")) is not None:
+            return _read_hdf5_row(store, named, shape)
+        return decode_pixels(store.read(path), limits=store.limits, shape=shape)
     except ImageProblem as problem:
         return problem
+
+
+def _read_hdf5_row(store: ImageStore, named: re.Match[str], shape: ImageShape) -> np.ndarray:
+    """Read a picture in an HDF5 file as `decode_pixels` reads others.
+
+    Raises:
+        ImageProblem: the file is forbidden or missing, or its row cannot be read.
+    """
+    store.stat(named["file"])
+    file = store.find_local(named["file"])
+    if file is None:
+        raise ImageProblem(Status.IMAGE_FORBIDDEN, "HDF5 files are read from local disks only")
+    try:
+        pictures = open_hdf5(Path(file))[named["dataset"]]
+        _, height, width = pictures.shape[:3]
+        refuse_many_pixels(width, height, store.limits.max_pixels)
+        return to_pixels(Image.fromarray(pictures[int(named["row"])]), shape)
+    except (ConfigError, OSError, LookupError, TypeError, ValueError) as error:
+        raise ImageProblem(Status.IMAGE_CORRUPT, describe_error(error)) from error

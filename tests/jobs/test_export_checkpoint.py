@@ -1,4 +1,4 @@
-"""jobs/export_checkpoint.py: a checkpoint in, one in eight bits out, or a refusal."""
+"""jobs/export_checkpoint.py: a checkpoint in, one in int8 out, or a refusal."""
 
 import json
 from pathlib import Path
@@ -37,14 +37,14 @@ def test_a_checkpoint_that_answers_as_before_is_written_and_is_not_exported_agai
 
     again = ["--checkpoint", tmp_path / "exported", *flags[2:-1], tmp_path / "again"]
     code, _, err = run(*again)
-    assert code == 2 and "in eight bits already" in err
+    assert code == 2 and "found int8 towers" in err
 
 
 def test_one_that_would_answer_otherwise_is_not(
     run: Run, flags: list[object], tmp_path: Path
 ) -> None:
     code, _, err = run(*flags, "--sample", 20)
-    assert code == 3 and "nothing is written" in err
+    assert code == 3 and "int8 may change answers" in err
     assert [path.name for path in tmp_path.iterdir()] == ["products.csv"]
 
 

@@ -102,9 +102,9 @@ def test_a_check_says_what_is_wrong_and_trains_nothing(
     code, out, _ = run(*flags, tmp_path / "made")
     assert code == 0 and "can be trained on" in out
     for wrong, message in (
-        (["--set", "attributes={color: [rot, blau]}"], "'color' has no label to train on"),
-        (["--strange-shop", tmp_path / "gone"], "gone"),
-        (["--strange-shop", tmp_path / "shop"] * 2, "more than one strange shop"),
+        (["--set", "attributes={color: [rot, blau]}"], "'color' lacks labels to train on"),
+        (["--unseen-source", tmp_path / "gone"], "gone"),
+        (["--unseen-source", tmp_path / "shop"] * 2, "more than one unseen source"),
     ):
         code, _, err = run(*flags, tmp_path / "made", *wrong)
         assert code == 2 and message in err

@@ -14,7 +14,7 @@ from enrich.classifiers.cma_clip import CmaClip, cls_of, jensen_shannon
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.registry import build_classifier
-from enrich.training.published.pretrained import clip_parts, load_parts
+from enrich.training.pretrained import clip_parts, load_parts
 
 ROWS, LENGTH, END = 4, 7, 2
 

@@ -21,8 +21,8 @@ from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.tower_interface import end_of_text, take
 from enrich.errors import ConfigError
-from enrich.training.published.open_clip_weights import coca_parts
-from enrich.training.published.pretrained import load_parts
+from enrich.training.open_clip import coca_parts
+from enrich.training.pretrained import load_parts
 
 BOTH_TOWERS = pytest.mark.parametrize("towers", ["small", "open_clip_coca"])
 CPU = torch.device("cpu")

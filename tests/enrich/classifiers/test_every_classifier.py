@@ -30,7 +30,8 @@ from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier
 from enrich.precision import cast_weights
 from enrich.tokenizer import TextEncoder
-from enrich.training.losses import contrastive_loss, count_labelled, label_losses, multitask_loss
+from enrich.training.batches import count_labelled
+from enrich.training.losses import contrastive_loss, label_losses, multitask_loss
 
 TEXTS = ["a red striped shirt for the office", "blue shoes", "", "white cotton shirt"]
 ROWS = len(TEXTS)

@@ -10,7 +10,8 @@ from tokenizers import Tokenizer
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.registry import build_classifier
-from enrich.training.losses import count_labelled, label_losses, multitask_loss
+from enrich.training.batches import count_labelled
+from enrich.training.losses import label_losses, multitask_loss
 
 HAS_IMAGE = torch.tensor([True, False, True])
 HAS_TEXT = torch.tensor([True, True, False])

@@ -14,7 +14,7 @@ from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.pair_towers import EncoderTextTower, build_encoder
 from enrich.classifiers.small_towers import SmallTextTower
 from enrich.tokenizer import TextEncoder
-from enrich.training.published.pretrained import load_parts
+from enrich.training.pretrained import load_parts
 
 STREAMS = ("mmbt", "single_stream")
 # The same four sizes by the names that each family has for them.

@@ -1,9 +1,11 @@
 """Trainers of colored squares, and a catalog and a CLIP for runs from end to end."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,12 +20,12 @@ from enrich.classifiers.registry import build_classifier
 from enrich.lexicon import Lexicon
 from enrich.preprocess import ImageShape
 from enrich.tokenizer import TextEncoder
+from enrich.training.augmentation import LabelWords
 from enrich.training.batches import Batches
 from enrich.training.config import Phase, TrainingConfig
-from enrich.training.label_words import LabelWords
 from enrich.training.loop import Trainer
 from enrich.training.pixel_cache import CachedImages, cache_pixels
-from enrich.training.tokenizers import train_tokenizer
+from enrich.training.start import train_tokenizer
 
 COUNT = 40
 COLORS = ("red", "green", "blue", "white")
@@ -41,7 +43,7 @@ def _offline() -> Iterator[None]:
 def make(
     small_config: ClassifierConfig, tokenizer: Tokenizer, tmp_path: Path
 ) -> Callable[..., Trainer]:
-    """Returns a function that builds a trainer of colored squares, always from the same start."""
+    """Return a function that builds a trainer of colored squares, always from the same start."""
     labels = np.arange(COUNT) % len(COLORS)
     shades = np.array([(220, 20, 20), (20, 220, 20), (20, 20, 220), (240, 240, 240)])
     noise = np.random.default_rng(0).integers(-15, 15, (COUNT, 3, 64, 64))
@@ -66,7 +68,7 @@ def make(
 
 @pytest.fixture
 def cache(tmp_path: Path, write_jpeg: Callable[..., Path]) -> Callable[..., CachedImages]:
-    """Returns a function that caches the pictures of those paths: two are there, one is damaged."""
+    """Return a function that caches the pictures of those paths: two are there, one is damaged."""
     write_jpeg(tmp_path / "red.jpg", (220, 20, 20))
     write_jpeg(tmp_path / "blue.jpg", (20, 20, 220))
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
@@ -131,3 +133,53 @@ def settings(clip_folder: Path) -> dict[str, Any]:
             },
         ],
     }
+
+
+@pytest.fixture
+def copied_clip(clip_folder: Path, tmp_path: Path) -> Path:
+    """A copy to be damaged."""
+    return Path(shutil.copytree(clip_folder, tmp_path / "copied"))
+
+
+FOODS = {"apple_pie": (200, 150, 60), "beet_salad": (130, 20, 70)}
+
+
+@pytest.fixture(scope="session")
+def food101(tmp_path_factory: pytest.TempPathFactory, write_jpeg: Callable[..., Path]) -> Path:
+    """UPMC Food-101 with two classes: 30 pictures each to train on, 5 to test; one is missing."""
+    root = tmp_path_factory.mktemp("data") / "UPMC_Food101"
+    (root / "texts").mkdir(parents=True)
+    for split, count in (("train", 30), ("test", 5)):
+        lines = []
+        for name, color in FOODS.items():
+            for number in range(count):
+                image = f"{name}_{number}.jpg"
+                if (split, name, number) != ("train", "beet_salad", 0):
+                    write_jpeg(root / "images" / split / name / image, color, side=40)
+                title = f'"{name.replace("_", " ")} no. {number}, the best | Site"'
+                lines.append(f"{image},{title},{name}\n")
+        (root / "texts" / f"{split}_titles.csv").write_text("".join(lines))
+    return root
+
+
+@pytest.fixture
+def fashion_gen(tmp_path: Path) -> Path:
+    """Fashion-Gen with two products of two views each to train on, and one to validate."""
+
+    def write(part: str, products: list[tuple[int, bytes, bytes, bytes, bytes]]) -> None:
+        with h5py.File(tmp_path / f"fashiongen_256_256_{part}.h5", "w") as file:
+            names = ("productID", "name", "description", "category", "subcategory")
+            for name, column in zip(names, zip(*products, strict=True), strict=True):
+                kind = "i4" if name == "productID" else "S200"
+                file[f"input_{name}"] = np.array(column, dtype=kind).reshape(-1, 1)
+            # Each picture of its own gray.
+            grays = np.arange(1, len(products) + 1, dtype=np.uint8) * 10
+            file["input_image"] = np.broadcast_to(
+                grays[:, None, None, None], (len(products), 256, 256, 3)
+            )
+
+    shirt = (7, b"Wool Shirt", "Chemise légère".encode(), b"SHIRTS", b"SHIRTS")
+    bag = (8, b"Caf\xe9 Bag", b"A bag.", b"BAGS & LUGGAGE", b"DUFFLE & TOP HANDLE BAGS")
+    write("train", [shirt, shirt, bag, bag])
+    write("validation", [(9, b"Tie", b"", b"TIES", b"TIES")])
+    return tmp_path

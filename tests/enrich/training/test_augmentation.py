@@ -1,6 +1,11 @@
+"""Pictures and texts vary, and keep what they show and say."""
+
+import numpy as np
+import pytest
 import torch
 
 from enrich.training.augmentation import vary
+from enrich.training.batches import other_group
 
 
 def _disc(color: tuple[int, int, int]) -> torch.Tensor:
@@ -36,7 +41,7 @@ def test_what_comes_into_view_from_outside_is_white() -> None:
     assert corners.min() > 200
 
 
-def test_some_products_stand_before_another_backdrop_and_keep_the_white_within() -> None:
+def test_another_backdrop_keeps_the_white_within_products() -> None:
     ring = torch.full((3, 64, 64), 255, dtype=torch.uint8)
     ring[:, 20:44, 20:44] = 60
     ring[:, 26:38, 26:38] = 255
@@ -61,3 +66,16 @@ def test_one_seed_varies_pictures_in_one_way() -> None:
     first, again = (vary(pixels, torch.Generator().manual_seed(3)) for _ in range(2))
     other = vary(pixels, torch.Generator().manual_seed(4))
     assert first.equal(again) and not first.equal(other)
+
+
+@pytest.mark.parametrize("sizes", [[1] * 50, [7, 1, 3, 9, 2, 2], [5, 5], [3, 1, 1, 1]])
+def test_no_product_is_paired_with_its_own_group(sizes: list[int]) -> None:
+    groups = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    partner, is_other = other_group(groups)
+    assert sorted(partner) == list(range(len(groups)))
+    assert is_other.all() and (groups[partner] != groups).all()
+
+
+def test_a_group_of_more_than_half_finds_partners_for_some() -> None:
+    partner, is_other = other_group(np.array([4, 4, 4, 0]))
+    assert is_other.sum() == 2 and sorted(partner) == [0, 1, 2, 3]

@@ -15,10 +15,9 @@ from enrich.classifiers.interface import ModelInputs
 from enrich.lexicon import Lexicon
 from enrich.text import build_text
 from enrich.tokenizer import TextEncoder
-from enrich.training.batches import Batches, Condition, Hiding
+from enrich.training.augmentation import LabelWords
+from enrich.training.batches import Batches, Condition, Hiding, shuffled
 from enrich.training.config import TrainingConfig
-from enrich.training.label_words import LabelWords
-from enrich.training.parts import shuffled
 from enrich.training.pixel_cache import CachedImages, cache_pixels
 from schemas.labels import ATTRIBUTE_LABELS, LABEL_WORDS
 
@@ -148,7 +147,7 @@ def test_label_words_vanish_from_masked_texts(batches: Batches) -> None:
         assert all("red" not in text and "shirt" in text for text in texts)
 
 
-def test_reworded_texts_keep_their_label_words_and_others_give_way_to_unknown_ones(
+def test_reworded_texts_keep_their_label_words(
     batches: Batches,
 ) -> None:
     rewording = Hiding(0.0, 0.0, 0.0, reword=1.0)
@@ -292,7 +291,7 @@ def test_only_words_that_are_no_label_words_are_changed(text: str, changed: str)
     assert [word.upper() for word in WORDS.find_others(text)] == others
 
 
-def test_a_text_of_label_words_alone_is_none_beside_a_picture_and_stays_without(
+def test_a_text_of_label_words_stays_without_a_picture_only(
     batches: Batches,
 ) -> None:
     texts = ["red blue" if text else "" for text in batches.products.texts]

@@ -1,4 +1,4 @@
-"""Answers are taken and measured as the job would give them."""
+"""Answer are taken and measured as the job would give them."""
 
 from pathlib import Path
 
@@ -15,17 +15,11 @@ from enrich.lexicon import Lexicon
 from enrich.records import Modalities
 from enrich.settings_files import load_yaml
 from enrich.training.answers import Answers, CalibratedAnswers
-from enrich.training.batches import Batches
-from enrich.training.conditions import Condition, shown_in_training
+from enrich.training.augmentation import LabelWords
+from enrich.training.batches import Batches, Condition, shown_in_training
 from enrich.training.config import TrainingConfig
-from enrich.training.evaluation import (
-    answer,
-    apply_calibration,
-    calibrate,
-    evaluate,
-    measure_answers,
-)
-from enrich.training.label_words import LabelWords
+from enrich.training.evaluation import answer, apply_calibration, evaluate, measure_answers
+from enrich.training.fitting import calibrate
 from enrich.training.labelled import UNLABELLED
 from enrich.training.pixel_cache import CachedImages
 
@@ -72,7 +66,7 @@ def test_no_row_to_answer_is_no_answer(loaded: tuple[Classifier, Batches]) -> No
     assert {len(found.targets) for found in answers.values()} == {0}
 
 
-def test_calibrated_is_under_the_conditions_that_training_has_shown_if_it_has_shown_one(
+def test_calibration_uses_conditions_that_training_has_shown(
     loaded: tuple[Classifier, Batches], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Condition] = []
@@ -83,14 +77,14 @@ def test_calibrated_is_under_the_conditions_that_training_has_shown_if_it_has_sh
         asked.append(condition)
         return answer(classifier, batches, rows, condition)
 
-    monkeypatch.setattr("enrich.training.evaluation.answer", answer_and_note)
+    monkeypatch.setattr("enrich.training.fitting.answer", answer_and_note)
 
     calibrate(*loaded, np.arange(6), np.arange(6), {Condition.AS_IS})
 
     assert asked == [Condition.AS_IS, Condition.NO_TEXT, Condition.NO_IMAGE]
 
 
-def test_weights_tell_something_of_rows_of_both_modalities_and_no_row_takes_them_away() -> None:
+def test_image_weights_are_used_for_rows_of_both_modalities() -> None:
     every, scores = torch.arange(3), torch.zeros(3, 2)
     both = [BOTH, BOTH, IMAGE]
     answers = Answers(
@@ -170,7 +164,7 @@ def test_an_epoch_is_chosen_under_conditions_that_its_training_shows(
     assert shown_in_training(load_yaml(conf / f"{recipe}.yaml", TrainingConfig)) == shown
 
 
-def test_a_training_that_hides_one_of_both_in_every_row_shows_no_product_as_it_is() -> None:
+def test_hiding_a_modality_of_every_row_never_shows_products_as_they_are() -> None:
     some = TrainingConfig(name="a", phases=(), drop_text=0.5, drop_image=0.4)
     every = some.model_copy(update={"drop_image": 0.5})
     assert shown_in_training(some) - shown_in_training(every) == {Condition.AS_IS}

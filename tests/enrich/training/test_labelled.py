@@ -1,4 +1,4 @@
-"""Labelled catalogs are read whole, split by group, and refused with a reason."""
+"""Labelled products: numbers, groups and splits."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +10,6 @@ import pytest
 from labelled import load_labelled
 
 from enrich.errors import ConfigError
-from enrich.training.label_checks import find_absent, find_unlisted
 from enrich.training.labelled import (
     TEST,
     TRAIN,
@@ -19,15 +18,18 @@ from enrich.training.labelled import (
     LabelledProducts,
     count_known_tests,
     count_split_groups,
+    find_unlisted,
     join_catalogs,
+    name_catalog,
     read_catalogs,
 )
+from enrich.training.preparation import find_absent
 
 ATTRIBUTES = {"color": ("red", "blue"), "fit": ("slim", "wide")}
 
 
 def _write(folder: Path, count: int, **columns: list[object]) -> Path:
-    """Writes a catalog of `count` products; `columns` change or add to its labels."""
+    """Write a catalog of `count` products; `columns` change or add to its labels."""
     folder.mkdir(parents=True)
     ids = [f"p{number}" for number in range(count)]
     products = {
@@ -170,7 +172,7 @@ def test_groups_of_two_catalogs_that_are_numbered_alike_are_not_one(tmp_path: Pa
 
 
 def _parted(products: LabelledProducts, names: Sequence[str | None]) -> set[str | None]:
-    """Returns those of the names, one a product, that are in more than one split."""
+    """Return those of the names, one a product, that are in more than one split."""
     splits: dict[str | None, set[int]] = {}
     for name, split in zip(names, products.split, strict=True):
         splits.setdefault(name, set()).add(int(split))
@@ -178,7 +180,7 @@ def _parted(products: LabelledProducts, names: Sequence[str | None]) -> set[str 
 
 
 def _write_table(folder: Path, lines: Sequence[str], *, has_split: bool = False) -> Path:
-    """Writes a table of title, picture, color and maybe split, and what describes it."""
+    """Write a table of title, picture, color and maybe split, and what describes it."""
     header = "title,picture,color" + ",split" * has_split
     (folder / "shop.csv").write_text("\n".join([header, *lines]))
     described = "table: shop.csv\ndescription: null\nimage_path: picture\nlabels: {color: color}\n"
@@ -193,7 +195,7 @@ def test_products_of_one_picture_are_in_one_split_though_no_group_is_named(tmp_p
     assert products.groups.max() == 59 and len(set(products.split)) == 3
 
 
-def test_products_that_read_alike_are_in_one_split_though_no_group_is_named(tmp_path: Path) -> None:
+def test_products_of_one_text_are_in_one_split_without_groups(tmp_path: Path) -> None:
     spelt = ("Shirt {}", "Shirt  {}", "<b>Shirt</b> {}")
     lines = [f"{one.format(n)},{n}-{at}.jpg,red" for n in range(60) for at, one in enumerate(spelt)]
     products = load_labelled([_write_table(tmp_path, lines)], ATTRIBUTES)
@@ -214,7 +216,7 @@ def test_a_picture_that_stands_in_for_many_makes_no_group(tmp_path: Path) -> Non
     assert load_labelled([_write_table(tmp_path, lines)], ATTRIBUTES).groups.max() == 59
 
 
-def test_tests_that_are_known_from_training_are_counted_whatever_their_groups(
+def test_tests_known_from_training_are_counted_across_groups(
     tmp_path: Path,
 ) -> None:
     lines = [
@@ -232,7 +234,7 @@ def test_tests_that_are_known_from_training_are_counted_whatever_their_groups(
     assert count_known_tests(replace(products, image_roots=elsewhere)) == 1
 
 
-def test_a_validation_split_is_made_of_what_was_published_to_train_on_alone(tmp_path: Path) -> None:
+def test_a_validation_split_is_made_of_published_training_rows(tmp_path: Path) -> None:
     lines = [f"Shirt {n},{n}.jpg,red,{'test' if n % 2 else 'train'}" for n in range(200)]
     split = load_labelled([_write_table(tmp_path, lines, has_split=True)], ATTRIBUTES).split
     assert (split[1::2] == TEST).all() and set(split[0::2]) == {TRAIN, VALIDATION}
@@ -253,7 +255,7 @@ def test_nulls_are_none_and_never_the_word_nan(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_a_config_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no products\.parquet in"):
+    with pytest.raises(ConfigError, match=r"products\.parquet is missing"):
         load_labelled([tmp_path], ATTRIBUTES)
     lacking = _write(tmp_path / "lacking", 2)
     pd.read_parquet(lacking / "labels.parquet").drop(columns="product_id").to_parquet(
@@ -261,12 +263,12 @@ def test_what_cannot_be_read_is_a_config_error(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match=r"labels\.parquet has no column product_id"):
         load_labelled([lacking], ATTRIBUTES)
-    with pytest.raises(ConfigError, match="no labelled product"):
+    with pytest.raises(ConfigError, match="found 0 labelled products"):
         load_labelled([_write(tmp_path / "empty", 0)], ATTRIBUTES)
     twice = _write(tmp_path / "twice", 2)
     labels = pd.read_parquet(twice / "labels.parquet")
     pd.concat([labels, labels]).to_parquet(twice / "labels.parquet")
-    with pytest.raises(ConfigError, match=r"labels\.parquet has more than one"):
+    with pytest.raises(ConfigError, match=r"labels\.parquet repeats a product"):
         load_labelled([twice], ATTRIBUTES)
 
 
@@ -290,3 +292,14 @@ def test_a_file_that_is_no_table_is_a_config_error(tmp_path: Path) -> None:
     (folder / "products.parquet").write_text("product_id,title\n1,shirt\n")
     with pytest.raises(ConfigError, match=f"no Parquet file can be read at {folder}"):
         load_labelled([folder], ATTRIBUTES)
+
+
+def test_a_catalog_is_named_by_its_folder_from_wherever_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "shop" / "images"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    given = (Path(".."), tmp_path / "shop", Path("food101:../../shop"))
+    assert {name_catalog(catalog) for catalog in given} == {"shop"}
+    assert name_catalog(Path()) == "images"

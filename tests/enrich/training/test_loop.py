@@ -1,29 +1,40 @@
-"""Training is the same twice, goes on where it was killed, and keeps its best epoch."""
+"""Phases, epochs, the best weights, and runs that are killed and go on."""
 
+import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from cases import is_full
-from colored_shop import write_colored_shop
+from labelled import labelled_products
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
+import enrich.progress
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import read_manifest
 from enrich.engine import open_engine
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, StorageFailed
 from enrich.records import Product, Status
 from enrich.settings_files import load_yaml
+from enrich.tokenizer import TextEncoder
+from enrich.training import loop
+from enrich.training.batches import Batches
 from enrich.training.config import Phase, TrainingConfig
-from enrich.training.loop import Trainer
-from enrich.training.published.pretrained import load_efficientnet_weights
+from enrich.training.labelled import TEST, LabelledProducts
+from enrich.training.loop import EpochProgress, Trainer, load_state, name_inputs, save_state
+from enrich.training.pixel_cache import CachedImages
+from enrich.training.pretrained import load_efficientnet_weights
 from enrich.training.run import train_checkpoint
+from enrich.training.start import train_tokenizer
 
 HEADS = Phase(loss="multitask", epochs=3, learning_rate=3e-3)
 WARM_UP = Phase(loss="contrastive", epochs=1, learning_rate=1e-3)
@@ -53,7 +64,7 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others(make: Make) ->
 
 
 def _last_state(trainer: Trainer) -> dict[str, Any]:
-    """Returns the state after the last epoch, not only the best one that is kept."""
+    """Return the state after the last epoch, not only the best one that is kept."""
     return torch.load(trainer.folder / "training_state.pt", weights_only=True)
 
 
@@ -61,7 +72,7 @@ def test_a_killed_run_goes_on_to_what_the_unbroken_one_reaches(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     phases = (WARM_UP, HEADS, WHOLE)
-    whole_epoch, epochs, kill_at = Trainer._train_epoch, [], None
+    whole_epoch, epochs, kill_at = Trainer.train_epoch, [], None
 
     def count_and_kill(trainer: Trainer, number: int, *given: Any) -> float:
         if len(epochs) == kill_at:
@@ -72,7 +83,7 @@ def test_a_killed_run_goes_on_to_what_the_unbroken_one_reaches(
     # The best epoch lies before two of the kills: a resumed run must remember it.
     scores = {(1, 0): 0.5, (1, 1): 0.9, (1, 2): 0.4, (2, 0): 0.3, (2, 1): 0.2}
     monkeypatch.setattr("enrich.training.loop.selection_score", lambda *_: (scores[epochs[-1]], {}))
-    monkeypatch.setattr(Trainer, "_train_epoch", count_and_kill)
+    monkeypatch.setattr(Trainer, "train_epoch", count_and_kill)
     unbroken = make("unbroken", *phases)
     unbroken.train()
     every_epoch, wanted = list(epochs), _last_state(unbroken)
@@ -100,7 +111,7 @@ def test_a_resumed_run_keeps_no_more_on_the_device_than_the_killed_one(
     make("a", HEADS).train()
     monkeypatch.setattr("enrich.training.loop.local_device", lambda: torch.device("meta"))
     resumed = make("a", HEADS)
-    stepper_state = resumed._resume()
+    stepper_state = resumed.resume()
     assert {tensor.device.type for tensor in resumed.best.values()} == {"cpu"}
     moments = stepper_state["optimiser"]["state"].values()
     assert {tensor.device.type for one in moments for tensor in one.values()} == {"cpu"}
@@ -108,13 +119,13 @@ def test_a_resumed_run_keeps_no_more_on_the_device_than_the_killed_one(
 
 def test_a_finished_run_is_not_trained_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = _train(make("a", HEADS))
-    monkeypatch.setattr(Trainer, "_train_epoch", None)
+    monkeypatch.setattr(Trainer, "train_epoch", None)
     assert _same(weights, _train(make("a", HEADS)))
 
 
-def test_the_state_of_another_configuration_is_neither_gone_on_with_nor_lost(make: Make) -> None:
+def test_the_state_of_another_configuration_is_refused_and_kept(make: Make) -> None:
     trained = _train(make("a", HEADS))
-    with pytest.raises(ConfigError, match=r"another configuration.*remove it to train anew"):
+    with pytest.raises(ConfigError, match="cannot be resumed"):
         make("a", HEADS, seed=1).train()
     assert _same(trained, _train(make("a", HEADS)))
 
@@ -133,8 +144,8 @@ def test_an_unfrozen_phase_trains_the_backbone_but_not_its_statistics(make: Make
     trainer = make("a", HEADS, WHOLE)
     backbone = trainer.classifier.image_tower.pretrained()
     before = _weights(backbone)
-    trainer._train_phase(0, HEADS, None)
-    trainer._train_phase(1, WHOLE, None)
+    trainer.train_phase(0, HEADS, None)
+    trainer.train_phase(1, WHOLE, None)
     after = _weights(backbone)
     changed = {name for name, tensor in before.items() if not tensor.equal(after[name])}
     assert changed and not any("running" in name for name in changed)
@@ -155,7 +166,7 @@ def test_the_best_epoch_is_kept_and_not_the_last(
 
 
 def _scored(monkeypatch: pytest.MonkeyPatch, *scores: float) -> list[Classifier]:
-    """Gives each epoch its score; returns the list of the classifiers that were scored."""
+    """Give each epoch its score; returns the list of the classifiers that were scored."""
     left, scored = iter(scores), []
 
     def score(classifier: Classifier, *given: Any) -> tuple[float, dict[str, float]]:
@@ -183,7 +194,7 @@ def test_a_run_killed_after_its_patience_ended_does_not_try_once_more(
     long = HEADS.model_copy(update={"epochs": 9})
     _scored(monkeypatch, 0.5, 0.4)
     make("a", long, patience=1).train()
-    monkeypatch.setattr(Trainer, "_train_epoch", None)
+    monkeypatch.setattr(Trainer, "train_epoch", None)
     make("a", long, patience=1).train()
 
 
@@ -231,13 +242,6 @@ def test_without_phases_the_classifier_stays_as_it_is(make: Make) -> None:
     assert _same(_train(trainer), before)
 
 
-def test_other_labels_are_another_run(make: Make) -> None:
-    _train(make("a", HEADS))
-    make("a", HEADS).batches.products.targets[:, 2] = 0
-    with pytest.raises(ConfigError, match="remove it to train anew"):
-        make("a", HEADS).train()
-
-
 def test_curves_tell_loss_and_accuracies_once_for_each_step(make: Make) -> None:
     long = HEADS.model_copy(update={"epochs": 10})
     trainer = make("a", long)
@@ -280,7 +284,7 @@ def _clip_config(clip_folder: Path, *phases: Phase, batch_size: int = 8) -> Trai
     )
 
 
-def test_a_hugging_face_clip_is_trained_into_a_checkpoint_that_the_engine_runs(
+def test_the_engine_runs_a_checkpoint_trained_on_a_hugging_face_clip(
     tmp_path: Path, catalog: Path, clip_folder: Path
 ) -> None:
     heads = HEADS.model_copy(update={"epochs": 1})
@@ -288,8 +292,8 @@ def test_a_hugging_face_clip_is_trained_into_a_checkpoint_that_the_engine_runs(
     config = _clip_config(clip_folder, heads, whole)
     shop = tmp_path / "shop"
     shutil.copytree(catalog, shop)
-    metrics = train_checkpoint(config, [catalog], tmp_path / "made", strange_shops=[shop])
-    assert set(metrics) == {"products", "test_groups_catalog", "strange_shop_shop"}
+    metrics = train_checkpoint(config, [catalog], tmp_path / "made", unseen_sources=[shop])
+    assert set(metrics) == {"products", "test_groups_catalog", "unseen_source_shop"}
     assert sum(metrics["products"].values()) == 40
     assert "# clip-tiny" in (tmp_path / "made" / "MODEL_CARD.md").read_text()
 
@@ -312,7 +316,7 @@ def test_a_contrastive_phase_over_a_frozen_clip_is_refused(tmp_path: Path) -> No
         "name: a\ntowers: openai/clip\nphases: [{loss: contrastive, epochs: 1, learning_rate: 1}]"
     )
     file.write_text(text)
-    with pytest.raises(ConfigError, match="tower_learning_rate above 0"):
+    with pytest.raises(ConfigError, match="tower_learning_rate of 0"):
         load_yaml(file, TrainingConfig)
     file.write_text(text.replace("learning_rate", "tower_learning_rate: 1, learning_rate"))
     assert load_yaml(file, TrainingConfig).phases[0].tower_learning_rate == 1
@@ -320,20 +324,131 @@ def test_a_contrastive_phase_over_a_frozen_clip_is_refused(tmp_path: Path) -> No
 
 def test_towers_that_are_not_there_are_a_config_error(tmp_path: Path, catalog: Path) -> None:
     config = _clip_config(tmp_path / "no-clip", HEADS)
-    with pytest.raises(ConfigError, match="no CLIP checkpoint at"):
+    with pytest.raises(ConfigError, match="cannot be opened as CLIP"):
         train_checkpoint(config, [catalog], tmp_path / "made")
 
 
-def test_products_too_few_for_one_batch_are_refused_and_not_left_untrained(
-    tmp_path: Path, catalog: Path, clip_folder: Path
+ROWS = np.arange(2)
+PRODUCTS = labelled_products(
+    ["a", "b"], "shop", image_paths=["a.jpg", None], targets=np.zeros((2, 3), dtype=np.int64)
+)
+PIXELS = np.zeros((2, 3, 8, 8), dtype=np.uint8)
+IMAGES = CachedImages(PIXELS, np.array([True, False]), Path("cache/images-1"), "pictures")
+Name = Callable[..., str]
+
+
+@pytest.fixture
+def trainer(make: Callable[..., Trainer]) -> Trainer:
+    return make("a")
+
+
+@pytest.fixture
+def name(trainer: Trainer) -> Name:
+    """Return a function that names the inputs of one small run, with what is given changed."""
+
+    def name(
+        products: LabelledProducts = PRODUCTS,
+        images: CachedImages = IMAGES,
+        encoder: TextEncoder = trainer.batches.encoder,
+        **settings: Any,
+    ) -> str:
+        config = TrainingConfig.model_validate({"name": "tiny", "phases": []} | settings)
+        batches = Batches(products, images, encoder, trainer.batches.label_words)
+        return name_inputs(config, trainer.classifier, batches, ROWS)
+
+    return name
+
+
+def test_pictures_of_another_folder_are_another_run(name: Name) -> None:
+    assert name(replace(PRODUCTS, image_roots=["shop", "other"])) != name() == name()
+
+
+def test_changed_pictures_are_another_run_and_a_moved_cache_is_not(name: Name) -> None:
+    assert name(images=replace(IMAGES, folder=Path("cache/images-2"))) != name()
+    assert name(images=replace(IMAGES, folder=Path("moved/images-1"))) == name()
+
+
+def test_pictures_that_can_be_read_by_now_are_another_run(name: Name) -> None:
+    assert name(images=replace(IMAGES, has_image=np.array([True, True]))) != name()
+
+
+def test_another_split_is_another_run(name: Name) -> None:
+    assert name(replace(PRODUCTS, split=np.array([0, TEST]))) != name()
+
+
+def test_towers_count_by_their_weights_and_not_by_their_place(name: Name, trainer: Trainer) -> None:
+    before = name()
+    assert name(image_tower="somewhere") == before
+    tower = trainer.classifier.image_tower.pretrained()
+    for one in (next(tower.parameters()), next(tower.buffers())):
+        named = name()
+        with torch.no_grad():
+            one.add_(1)
+        assert name() not in (before, named)
+
+
+def test_weights_that_the_seed_gives_are_no_input(name: Name, trainer: Trainer) -> None:
+    before = name()
+    with torch.no_grad():
+        next(trainer.classifier.text_tower.parameters()).add_(1)
+    assert name() == before
+
+
+def test_towers_of_the_same_weights_and_another_setting_are_another_run(
+    name: Name, trainer: Trainer
 ) -> None:
-    config = _clip_config(clip_folder, HEADS, batch_size=64)
-    with pytest.raises(ConfigError, match="lower batch_size"):
-        train_checkpoint(config, [catalog], tmp_path / "made")
+    before = name()
+    towers = trainer.classifier.config.towers.model_copy(update={"heads": 4})
+    trainer.classifier.config = trainer.classifier.config.model_copy(update={"towers": towers})
+    assert name() != before
 
 
-def test_products_too_few_to_validate_are_refused(tmp_path: Path, clip_folder: Path) -> None:
-    write_colored_shop(tmp_path / "few", 3)
-    config = _clip_config(clip_folder, HEADS, batch_size=2)
-    with pytest.raises(ConfigError, match="give more products"):
-        train_checkpoint(config, [tmp_path / "few"], tmp_path / "made")
+def test_another_tokenizer_is_another_run(name: Name) -> None:
+    other = TextEncoder(train_tokenizer(["entirely other words"] * 4, vocabulary=270), 16)
+    assert name(encoder=other) != name()
+
+
+def test_half_towers_count_by_their_weights(name: Name, tmp_path: Path) -> None:
+    halves, seen = [tmp_path / "half-0", tmp_path / "half-1"], []
+    for half in halves:
+        half.mkdir()
+        (half / "model.safetensors").write_bytes(b"0")
+    for content in (b"1", b"2"):
+        (halves[1] / "model.safetensors").write_bytes(content)
+        seen.append(name(half_towers=halves))
+    moved = halves[1].rename(tmp_path / "moved")
+    assert len({name(), *seen}) == 3
+    assert name(half_towers=[halves[0], moved]) == seen[1]
+
+
+def test_where_a_run_keeps_its_files_changes_nothing(name: Name, tmp_path: Path) -> None:
+    assert name(cache=tmp_path, save_every_s=1) == name()
+
+
+def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "training_state.pt"
+    save_state(file, {"weights": torch.zeros(1_000)})
+    whole = file.read_bytes()
+    for content in (whole[:1_000], b"", b"no state"):
+        file.write_bytes(content)
+        with pytest.raises(StorageFailed, match="remove it"):
+            load_state(file)
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    written = io.StringIO()
+    for module in (loop, enrich.progress):
+        monkeypatch.setattr(module, "CONSOLE", Console(file=written, width=60))
+    return written
+
+
+def test_a_log_gets_a_line_at_intervals_and_not_at_every_step(
+    log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 10.0, 20.0, 40.0, 50.0])
+    monkeypatch.setattr(loop.time, "monotonic", lambda: next(clock))
+    with EpochProgress("multitask epoch 2", steps=1_000, done=100) as shown:
+        for _ in range(4):
+            shown.count_step(0.25, products=400)
+    assert log.getvalue() == ("multitask epoch 2: loss 0.2500, 30 products/s, step 103 of 1,000\n")

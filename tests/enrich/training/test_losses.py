@@ -1,15 +1,36 @@
-"""Losses count what is labelled and contrast what differs."""
+"""Each loss against its formula, and the objective that adds them up."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from enrich.classifiers.absent_towers import NoImageTower, NoTextTower
+from enrich.classifiers.config import ClassifierConfig, ClipTowers, CocaTowers
+from enrich.classifiers.interface import (
+    IMAGE,
+    TEXT,
+    Classifier,
+    ModelInputs,
+    ModelOutput,
+    Tokens,
+    Vectors,
+)
+from enrich.classifiers.registry import build_classifier
+from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower
+from enrich.precision import autocast
+from enrich.tokenizer import TextEncoder
+from enrich.training.batches import Part, count_labelled
+from enrich.training.config import Phase, TrainingConfig
 from enrich.training.losses import (
     UNLABELLED,
+    Objective,
     contrastive_loss,
-    count_labelled,
     label_losses,
     matching_loss,
     multitask_loss,
@@ -19,7 +40,7 @@ from enrich.training.losses import (
 def _loss(
     logits: dict[str, torch.Tensor], targets: torch.Tensor, label_smoothing: float = 0.0
 ) -> torch.Tensor:
-    """Returns the loss of rows that are a whole batch."""
+    """Return the loss of rows that are a whole batch."""
     return multitask_loss(label_losses(logits, targets, label_smoothing, count_labelled(targets)))
 
 
@@ -107,3 +128,172 @@ def test_a_match_is_told_by_a_score_above_zero() -> None:
     scores, own_text = torch.tensor([2.0, -2.0, 2.0]), torch.tensor([True, False, False])
     right, wrong = F.softplus(torch.tensor([-2.0, 2.0]))
     torch.testing.assert_close(matching_loss(scores, own_text), (2 * right + wrong) / 3)
+
+
+HEADS = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
+YES = torch.ones(2, dtype=torch.bool)
+FIRST = torch.tensor([True, False])
+
+
+class Indifferent(Classifier):
+    """Answers every label alike, and notes what it is asked."""
+
+    def __init__(self, image_tower: ImageTower, text_tower: TextTower | None = None) -> None:
+        nn.Module.__init__(self)
+        self.image_tower, self.text_tower = image_tower, text_tower or TextTower()
+        self.asked: list[Vectors] = []
+
+    def towers(self, inputs: ModelInputs) -> Tokens:
+        tokens = Encoded.cls_first(torch.zeros(len(inputs.has_image), 1, 4))
+        return Tokens(tokens, tokens, inputs.token_mask)
+
+    def join(self, tokens: Tokens, has_image: Tensor, has_text: Tensor) -> Vectors:
+        embeds = tokens.image.pooled
+        return Vectors({IMAGE: embeds, TEXT: embeds}, has_image, has_text)
+
+    def answer(self, vectors: Vectors) -> ModelOutput:
+        self.asked.append(vectors)
+        return ModelOutput({"style": torch.zeros(len(vectors.has_image), 2)}, vectors)
+
+
+def test_a_picture_is_answered_a_second_time_without_its_text() -> None:
+    classifier = Indifferent(ImageTower())
+    config = TrainingConfig(name="a", phases=(HEADS,), image_alone=0.5)
+    objective = Objective(classifier, HEADS, config)
+    loss = objective(two_rows(has_image=FIRST))
+    both, alone = classifier.asked
+    assert both.has_text.all() and not alone.has_text.any()
+    assert alone.has_image.tolist() == [True]
+    # Two answers, and half of one more, of two labelled rows.
+    torch.testing.assert_close(loss, torch.tensor(2.0).log() * (2 + 0.5) / 2)
+
+
+def test_a_picture_alone_is_taught_what_it_shows_whatever_its_text_says() -> None:
+    class Sure(Indifferent):
+        """Says label 0 of all that it is asked."""
+
+        def answer(self, vectors: Vectors) -> ModelOutput:
+            output = super().answer(vectors)
+            return replace(output, logits={"style": torch.tensor([[9.0, 0.0]] * 2)})
+
+    config = TrainingConfig(name="a", phases=(HEADS,), image_alone=1.0)
+    objective = Objective(Sure(ImageTower()), HEADS, config)
+    part = two_rows(has_image=YES)
+    right, wrong = F.softplus(torch.tensor([-9.0, 9.0])).unbind()
+    torch.testing.assert_close(objective(part), wrong + wrong)
+    shown = replace(part, image_targets=torch.zeros(2, 1, dtype=torch.long))
+    torch.testing.assert_close(objective(shown), wrong + right)
+
+
+@pytest.mark.parametrize(
+    ("image_tower", "text_tower", "has_image"),
+    [
+        (NoImageTower(4), TextTower(), YES),
+        (ImageTower(), NoTextTower(4), YES),
+        (ImageTower(), TextTower(), ~YES),
+    ],
+    ids=["no image tower", "no text tower", "no images"],
+)
+def test_rows_are_answered_once_where_there_is_nothing_to_leave_out(
+    image_tower: ImageTower, text_tower: TextTower, has_image: torch.Tensor
+) -> None:
+    classifier = Indifferent(image_tower, text_tower)
+    config = TrainingConfig(name="a", phases=(HEADS,), image_alone=0.5)
+    Objective(classifier, HEADS, config)(two_rows(has_image=has_image))
+    assert len(classifier.asked) == 1
+
+
+def two_rows(has_image: torch.Tensor) -> Part:
+    """Half a batch, the other half of which has no label."""
+    return Part(
+        inputs=ModelInputs(torch.zeros(2, 1, dtype=torch.long), YES.view(2, 1), has_image, YES),
+        targets=torch.tensor([[1], [1]]),
+        image_targets=torch.tensor([[1], [1]]),
+        groups=torch.arange(2),
+        labelled=torch.tensor([2]),
+        own_text=YES,
+        share=0.5,
+        seed=0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("has_image", "contrast"), [(YES, math.log(2)), (FIRST, 0.0)], ids=["two rows", "one row"]
+)
+def test_contrast_is_of_rows_that_have_both_modalities(
+    small_config: ClassifierConfig, has_image: torch.Tensor, contrast: float
+) -> None:
+    classifier = Indifferent(ImageTower())
+    classifier.config = small_config
+    phase = HEADS.model_copy(update={"loss": "contrastive"})
+    objective = Objective(classifier, phase, TrainingConfig(name="a", phases=(phase,)))
+    assert objective(two_rows(has_image)).item() == pytest.approx(contrast / 2)
+
+
+@pytest.mark.parametrize(
+    ("has_image", "matching"),
+    [(FIRST, math.log1p(math.exp(-1.0))), (~YES, 0.0)],
+    ids=["one row", "no row"],
+)
+def test_whether_a_text_matches_is_asked_of_rows_that_have_both_modalities(
+    has_image: torch.Tensor, matching: float
+) -> None:
+    class Matching(Indifferent):
+        """Says that the first text is the picture's own, and the second one surely not."""
+
+        def answer(self, vectors: Vectors) -> ModelOutput:
+            return replace(super().answer(vectors), matching=torch.tensor([1.0, -9.0]))
+
+    objective = Objective(Matching(ImageTower()), HEADS, TrainingConfig(name="a", phases=(HEADS,)))
+    # It counts half beside the labels, and the part is half a batch.
+    wanted = math.log(2) + 0.5 * 0.5 * matching
+    assert objective(two_rows(has_image)).item() == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "towers", "logit_scale", "temperature"),
+    [
+        ("clip_zero_shot", "clip", math.log(50), 0.02),
+        # CLIP's own bound.
+        ("clip_zero_shot", "clip", 9.0, 0.01),
+        ("cma_clip", "coca", math.log(50), 0.02),
+        ("cma_clip", "clip", None, 0.07),
+        ("cma_clip", "small", None, 0.07),
+        # It contrasts what a new map makes of the towers.
+        ("mmbt", "clip", math.log(50), 0.07),
+        ("single_stream", "clip", math.log(50), 0.07),
+    ],
+)
+def test_contrast_begins_at_the_temperature_that_published_towers_ended_at(
+    small_config: ClassifierConfig,
+    tokenizer: Tokenizer,
+    clip_json: dict[str, Any],
+    coca_json: dict[str, Any],
+    name: str,
+    towers: str,
+    logit_scale: float | None,
+    temperature: float,
+) -> None:
+    scale = {} if logit_scale is None else {"logit_scale": logit_scale}
+    clip = {f"{key}_init_value": value for key, value in scale.items()}
+    coca = {f"init_{key}": value for key, value in scale.items()}
+    chosen = {
+        "small": small_config.towers,
+        "clip": ClipTowers(clip=clip_json | clip),
+        "coca": CocaTowers(coca=coca_json | coca),
+    }[towers]
+    config = small_config.model_copy(
+        update={"towers": chosen, "classifier": name, "joint_heads": 2}
+    )
+    torch.manual_seed(0)
+    classifier = build_classifier(config, tokenizer.get_vocab_size()).eval()
+    classifier.read_tokenizer(TextEncoder(tokenizer, 16))
+    ids, mask = TextEncoder(tokenizer, 16)(["red shirt", "blue"])
+    pixels = torch.randint(0, 256, (2, 3, 64, 64)).byte()
+    part = replace(two_rows(YES), inputs=ModelInputs(ids, mask, YES, YES, pixel_values=pixels))
+    contrast = HEADS.model_copy(update={"loss": "contrastive"})
+    objective = Objective(classifier, contrast, TrainingConfig(name="a", phases=(HEADS,)))
+    with autocast(classifier.device):
+        vectors = classifier.encode(part.inputs)
+    wanted = contrastive_loss(vectors.image, vectors.text, part.groups, temperature)
+    torch.testing.assert_close(objective(part), part.share * wanted)

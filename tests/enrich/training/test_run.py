@@ -1,4 +1,4 @@
-"""A run ends in the same weights whatever happens to it: killed, repeated, or shared out."""
+"""A training from labelled catalogs to a checkpoint and its model card."""
 
 import multiprocessing
 import os
@@ -16,13 +16,14 @@ from safetensors.torch import load_file
 from transformers import CLIPConfig, CLIPModel
 
 from enrich.calibration import Calibration
+from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError
 from enrich.settings_files import load_yaml
-from enrich.training.config import TrainingConfig
-from enrich.training.evaluation import calibrate
+from enrich.training.config import Phase, TrainingConfig
+from enrich.training.fitting import calibrate
 from enrich.training.optimiser import Stepper
-from enrich.training.run import train_checkpoint
+from enrich.training.run import format_model_card, train_checkpoint
 
 JOB = Path(__file__).parents[3] / "jobs" / "train_classifier.py"
 
@@ -115,7 +116,7 @@ def test_the_checkpoints_own_training_file_gives_the_same_weights_again(
     assert set(written) == set(TrainingConfig.model_fields) - {"cache"}
 
 
-def test_an_optional_attribute_without_labels_is_left_out_and_the_training_file_stays_usable(
+def test_settings_stay_usable_without_an_optional_attribute(
     tmp_path: Path, catalog: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     optional = {
@@ -123,7 +124,7 @@ def test_an_optional_attribute_without_labels_is_left_out_and_the_training_file_
         "optional_attributes": ["color", "fit"],
     }
     train_checkpoint(TrainingConfig.model_validate(settings | optional), [catalog], tmp_path / "x")
-    assert "no two labels are there to train on: fit" in capsys.readouterr().err
+    assert "to train on: fit" in capsys.readouterr().err
     assert [*load_yaml(tmp_path / "x/training.yaml", TrainingConfig).attributes] == ["color"]
 
 
@@ -144,7 +145,7 @@ def test_a_run_goes_on_until_pictures_or_the_towers_weights_have_changed(
         return "goes on" if "resuming" in capsys.readouterr().err else "anew"
 
     def train_anew() -> str:
-        with pytest.raises(ConfigError, match="remove it to train anew"):
+        with pytest.raises(ConfigError, match="cannot be resumed"):
             train()
         shutil.rmtree(tmp_path / "made.training")
         with pytest.raises(ConfigError, match="made exists already"):
@@ -203,7 +204,7 @@ def test_two_processes_of_torchrun_reach_what_one_reaches_in_two_parts(
     assert found["inputs"] == wanted["inputs"]
 
 
-def test_nothing_is_fitted_to_validation_groups_that_other_classifiers_lack_where_it_is_off(
+def test_fit_modality_bias_off_leaves_bias_and_penalty_at_zero(
     tmp_path: Path, catalog: Path, settings: dict[str, Any]
 ) -> None:
     quick = settings | {"phases": settings["phases"][:1], "swap_text": 0.1}
@@ -215,7 +216,7 @@ def test_nothing_is_fitted_to_validation_groups_that_other_classifiers_lack_wher
         return [w.item() for n, w in weights.items() if n.endswith((".trust", ".doubt"))]
 
     assert any(fitted("as-always"))
-    assert not any(fitted("without", fit_trust=False))
+    assert not any(fitted("without", fit_modality_bias=False))
 
 
 def test_groups_in_two_splits_of_a_catalog_are_told_and_stand_in_the_card(
@@ -236,4 +237,82 @@ def test_groups_in_two_splits_of_a_catalog_are_told_and_stand_in_the_card(
     said = " ".join(capsys.readouterr().err.split())
     card = " ".join((tmp_path / "made" / "MODEL_CARD.md").read_text().split())
     assert told in said and told in card
-    assert "20 products to test share a text" in said and "20 of all to test share a text" in card
+    assert "20 products to test share a text" in said and "20 products to test share a text" in card
+
+
+FIGURES = {
+    "rows": 3819,
+    "accuracy": 0.91937,
+    "macro_f1": 0.8715,
+    "recall_at_90_precision": 0.9194,
+    "precision_at_90_threshold": None,
+    "ece": 0.0168,
+    "ece_before_calibration": 0.04,
+}
+
+
+@pytest.fixture
+def write(small_config: ClassifierConfig) -> Any:
+    def write(
+        figures: dict[str, Any],
+        catalogs: list[str],
+        of: str = "test_groups_myntra",
+        known_tests: int = 0,
+    ) -> list[str]:
+        products = {"train": 34_880, "validation": 4_246, "test": 4_217}
+        metrics = {"products": products, of: figures}
+        phase = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
+        training = TrainingConfig(name="tiny", phases=(phase,))
+        card = format_model_card(
+            small_config,
+            training,
+            metrics,
+            catalogs,
+            has_tower_recipe=False,
+            split_groups=0,
+            known_tests=known_tests,
+        )
+        return card.splitlines()
+
+    return write
+
+
+def test_tables_are_rounded_and_name_each_condition_once(write: Any) -> None:
+    unlabelled = {"rows": 0}
+    figures = {
+        "as is": {"color": FIGURES, "pattern": unlabelled, "style": FIGURES},
+        "text removed": {"color": FIGURES, "pattern": unlabelled, "style": FIGURES},
+    }
+    card = write(figures, ["myntra"])
+    start = card.index("### test groups myntra") + 2
+    assert card[start].startswith("| condition | attribute | rows | accuracy | macro-F1 | R@90P |")
+    rows = [line.strip("| ").split(" | ")[:5] for line in card[start + 2 : start + 6]]
+    assert rows == [
+        ["as is", "color", "3,819", "0.919", "0.872"],
+        ["style", "3,819", "0.919", "0.872", "0.919"],
+        ["text removed", "color", "3,819", "0.919", "0.872"],
+        ["style", "3,819", "0.919", "0.872", "0.919"],
+    ]
+    assert len({line.count("|") for line in card[start : start + 6]}) == 1
+    assert "0.040 | 0.017 |" in card[start + 2]
+
+
+def test_names_that_mean_something_to_markdown_are_shown_as_they_are(write: Any) -> None:
+    card = "\n".join(write({}, ["shop_a", "a|b*c*"]))
+    assert r"Trained on: shop_a, a\|b\*c\*." in card
+
+
+def test_catalogs_of_known_origin_are_credited(write: Any) -> None:
+    assert "Amazon Berkeley Objects" in "\n".join(write({}, ["abo"]))
+    assert "Berkeley" not in "\n".join(write({}, ["another"]))
+
+
+@pytest.mark.parametrize(
+    ("of", "is_told"), [("test_groups_unseen_source", False), ("unseen_source_other", True)]
+)
+def test_figures_of_an_unseen_source_are_announced_where_there_are_any(
+    write: Any, of: str, is_told: bool
+) -> None:
+    card = " ".join(write({"as is": {"color": FIGURES}}, ["myntra"], of))
+    assert ("figures of an unseen source" in card) is is_told
+    assert ("### unseen source other" in card) is is_told

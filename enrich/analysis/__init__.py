@@ -1,0 +1,1 @@
+"""Comparisons of checkpoints, explanations of answers, and the export to int8."""

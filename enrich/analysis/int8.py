@@ -1,0 +1,273 @@
+"""Export of a checkpoint to int8, where its answers stay.
+
+`enrich.classifiers.eight_bits` computes in int8.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from schemas.tables import IMAGE_PROBLEMS
+
+from enrich.classifiers.checkpoint import (
+    add_to_card,
+    derived_checkpoint,
+    read_metrics,
+    write_metrics,
+)
+from enrich.classifiers.manifest import Manifest
+from enrich.engine import Engine
+from enrich.errors import ConfigError, ExportRefused
+from enrich.images.limits import ImageProblem
+from enrich.markdown import Table, escape, to_markdown
+from enrich.progress import say, watch
+from enrich.records import EnrichedProduct, Modalities, Prediction, Product
+from enrich.spec import default_spec
+from enrich.training.thresholds import bound_precision
+from enrich.unreadable import describe_failures
+
+# int8 is for CPUs: on a GPU such a checkpoint computes with its weights as they are stored.
+_DEVICE = torch.device("cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelAgreement:
+    """Agreement of the answers to one attribute before and after.
+
+    Attributes:
+        same: products with the same published value, a label or NULL.
+        same_best: products with the same best label, published or not. Without this, a classifier
+            that always abstains would agree with every other classifier.
+        mean_move, largest_move: differences of the confidences, in [0, 1].
+    """
+
+    products: int
+    same: int
+    same_best: int
+    mean_move: float
+    largest_move: float
+
+    @property
+    def at_least(self) -> float:
+        """The lower bound of the share that stays, exceeded in nine of ten samples.
+
+        The smaller of `same` and `same_best` counts.
+        """
+        return bound_precision(min(self.same, self.same_best), self.products)
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Comparison:
+    """Agreement by attribute and CPU time a product, on the same products.
+
+    Attributes:
+        with_image: products whose answers rest on their image, alone or with the text.
+    """
+
+    attributes: dict[str, LabelAgreement]
+    with_image: int
+    cpu_ms_before: float
+    cpu_ms_after: float
+
+    @property
+    def speedup(self) -> float:
+        """The ratio of products a second; above 1 where int8 is faster."""
+        return self.cpu_ms_before / self.cpu_ms_after
+
+
+def compare_with_int8(
+    manifest: Manifest, image_root: str, products: Sequence[Product]
+) -> Int8Comparison:
+    """Answer the products as the checkpoint does, and with its linear layers in int8.
+
+    Returns:
+        The comparison over products that both could read in the same modalities.
+
+    Raises:
+        ConfigError: there are 0 products, 0 readable products, or 0 readable images where images
+            are named: texts alone tell nothing about an image tower.
+        CheckpointError: this machine cannot compute in int8.
+    """
+    if not products:
+        raise ConfigError("--catalog is empty: found 0 products, expected 1 or more")
+    spec = default_spec(manifest, image_root)
+    in_int8 = replace(manifest, config=manifest.config.model_copy(update={"int8": True}))
+    engines = [Engine(spec, variant, _DEVICE) for variant in (manifest, in_int8)]
+    (before, cpu_ms_before), (after, cpu_ms_after) = answer_in_turns(engines, products)
+    alike = select_read_alike(before, after)
+    pairs = [
+        pair for old, new in alike for pair in zip(old.predictions, new.predictions, strict=True)
+    ]
+    return Int8Comparison(
+        {
+            a: measure_agreement([pair for pair in pairs if pair[0].attribute == a])
+            for a in spec.attributes
+        },
+        sum(old.modalities is not Modalities.TEXT for old, _ in alike),
+        cpu_ms_before,
+        cpu_ms_after,
+    )
+
+
+def answer_in_turns(
+    engines: Sequence[Engine], products: Sequence[Product]
+) -> list[tuple[list[EnrichedProduct], float]]:
+    """Return the answers of each engine, and its CPU time a product in milliseconds.
+
+    The engines take turns of a window, as a job batches it. Each engine goes first every other
+    time, so that both pay alike for other work of the machine.
+    """
+    turn = engines[0].window_size
+    # Before time is taken: in its first pass a layer looks for its fastest way to compute.
+    for engine in engines:
+        list(engine.enrich(products[:turn]))
+    answers: list[list[EnrichedProduct]] = [[] for _ in engines]
+    seconds = [0.0 for _ in engines]
+    order = list(range(len(engines)))
+    turns = range(0, len(products), turn)
+    for start in watch(turns, "floating point and int8", len(turns)):
+        for which in order:
+            begin = time.process_time()
+            answers[which] += engines[which].enrich(products[start : start + turn])
+            seconds[which] += time.process_time() - begin
+        order.reverse()
+    cpu_ms = [1_000 * taken / len(products) for taken in seconds]
+    return list(zip(answers, cpu_ms, strict=True))
+
+
+def select_read_alike(
+    before: Sequence[EnrichedProduct], after: Sequence[EnrichedProduct]
+) -> list[tuple[EnrichedProduct, EnrichedProduct]]:
+    """Return both answers to the products that were read in the same modalities.
+
+    Raises:
+        ConfigError: there are 0 such products, or 0 of the named images could be read.
+    """
+    if warning := describe_failures([_image_problem(one) for one in before]):
+        say(warning)
+    # An image may be out of reach for one of the two and not for the other.
+    alike = [
+        (old, new)
+        for old, new in zip(before, after, strict=True)
+        if old.modalities is not None and old.modalities == new.modalities
+    ]
+    if not alike:
+        raise ConfigError(
+            f"products cannot be compared: found 0 of {len(before)} readable, expected 1 or more. "
+            "Check --image-root."
+        )
+    return alike
+
+
+def _image_problem(product: EnrichedProduct) -> ImageProblem | None:
+    if product.status not in IMAGE_PROBLEMS:
+        return None
+    return ImageProblem(product.status, product.error or "")
+
+
+def measure_agreement(pairs: Sequence[tuple[Prediction, Prediction]]) -> LabelAgreement:
+    """Return the agreement of pairs of predictions of one attribute."""
+    moves = [abs(old.confidence - new.confidence) for old, new in pairs]
+    return LabelAgreement(
+        products=len(pairs),
+        same=sum(_shown(old) == _shown(new) for old, new in pairs),
+        same_best=sum(old.label == new.label for old, new in pairs),
+        mean_move=sum(moves) / len(moves),
+        largest_move=max(moves),
+    )
+
+
+def _shown(prediction: Prediction) -> str | None:
+    return None if prediction.abstained else prediction.label
+
+
+def format_report(comparison: Int8Comparison) -> str:
+    """Return the comparison as Markdown."""
+    rows = [
+        [
+            attribute,
+            f"{agreement.products:,}",
+            f"{agreement.same / agreement.products:.4f}",
+            f"{agreement.same_best / agreement.products:.4f}",
+            f"{agreement.at_least:.4f}",
+            f"{agreement.mean_move:.4f}",
+            f"{agreement.largest_move:.3f}",
+        ]
+        for attribute, agreement in comparison.attributes.items()
+    ]
+    columns = (
+        "attribute",
+        "products",
+        "same answer",
+        "same best label",
+        "surely",
+        "confidence moves by",
+        "at most",
+    )
+    return (
+        f"{to_markdown(Table('The same products, before and in int8', columns, [rows]))}\n"
+        f"{comparison.with_image:,} of the products were answered with their image.\n"
+        f"A product takes {comparison.cpu_ms_before:.1f} ms of a core before and "
+        f"{comparison.cpu_ms_after:.1f} in int8, reading and decoding included: "
+        f"{comparison.speedup:.2f} times as fast.\n"
+    )
+
+
+def summarise(comparison: Int8Comparison) -> dict[str, Any]:
+    """Return the comparison as plain values."""
+    return {
+        "with_image": comparison.with_image,
+        "cpu_ms_before": round(comparison.cpu_ms_before, 2),
+        "cpu_ms_after": round(comparison.cpu_ms_after, 2),
+        "speedup": round(comparison.speedup, 2),
+        "attributes": {
+            attribute: {
+                "products": agreement.products,
+                "same": agreement.same,
+                "surely": round(agreement.at_least, 4),
+                "same_best": agreement.same_best,
+                "mean_move": round(agreement.mean_move, 5),
+                "largest_move": round(agreement.largest_move, 4),
+            }
+            for attribute, agreement in comparison.attributes.items()
+        },
+    }
+
+
+def refuse_other_answers(comparison: Int8Comparison, least: float) -> None:
+    """Refuse a checkpoint that answers otherwise in int8.
+
+    Args:
+        comparison: agreement on a sample of products.
+        least: the share of answers, in [0, 1], that must stay for each attribute.
+
+    Raises:
+        ExportRefused: fewer answers stay, or the products are too few to tell.
+    """
+    short = [
+        f"found {attribute} unchanged in {min(answers.same, answers.same_best):,} of "
+        f"{answers.products:,} products (lower bound {answers.at_least:.3f})"
+        for attribute, answers in comparison.attributes.items()
+        if answers.at_least < least
+    ]
+    if short:
+        raise ExportRefused(
+            f"int8 may change answers: {'; '.join(short)}, expected {least:g}. Give a larger "
+            "--sample if the products are too few, else use the checkpoint as it is."
+        )
+
+
+def write_exported(manifest: Manifest, name: str, comparison: Int8Comparison, output: Path) -> None:
+    """Write the checkpoint, with the comparison in its metrics and on its card."""
+    config = manifest.config.model_copy(update={"name": name, "int8": True})
+    with derived_checkpoint(manifest, config, output) as partial:
+        write_metrics(partial, read_metrics(partial) | {"int8": summarise(comparison)})
+        add_to_card(
+            partial,
+            f"## int8\n\nThe linear layers of {escape(manifest.config.name)}, content "
+            f"{manifest.digests.model}, compute in int8 here. The figures above are those of the "
+            f"checkpoint before.\n\n{format_report(comparison)}",
+        )

@@ -1,0 +1,228 @@
+"""Features of frozen image towers on disk, beside the pixels.
+
+The features are memory-mapped arrays in the order of the labelled products. A tower reads the
+pictures that it was trained on better than others, and heads that are trained on their features
+rely on pictures too much. Cross-fitting avoids that: two more towers are trained, each on one half
+of the groups, and the features of a picture are those of the tower that has not seen it. A linear
+map takes them to the space of the classifier's own tower. The map is fitted to pictures that none
+of the three towers was trained on.
+"""
+
+import copy
+import hashlib
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from enrich.classifiers.eight_bits import EightBitLinear
+from enrich.classifiers.interface import Classifier
+from enrich.errors import ConfigError
+from enrich.files.whole import whole_file
+from enrich.precision import autocast, cast_weights
+from enrich.progress import watch
+from enrich.training.augmentation import vary
+from enrich.training.config import CacheKind
+from enrich.training.labelled import half_of
+from enrich.training.pixel_cache import CachedImages, alone, is_array, make_array
+from enrich.training.pretrained import load_image_tower
+
+_BATCH, _UPPER_BATCH = 64, 128
+# Regularises a linear map, as a share of the mean square of each feature.
+_RIDGE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class CachedViews:
+    """Features in the place of pixels: an array float16 (N, ...) for each view.
+
+    Rows are in the order of the products. The first view is of the pictures as they are.
+    """
+
+    kind: CacheKind
+    views: tuple[np.ndarray, ...]
+
+
+def cache_views(
+    classifier: Classifier, images: CachedImages, kind: CacheKind, views: int
+) -> CachedViews:
+    """Compute the features of all pictures once, or open those of an earlier run.
+
+    Args:
+        classifier: a classifier whose image tower is frozen (`image_features`), or is frozen except
+            for its upper stages (`image_lower`).
+        images: the decoded pictures.
+        kind: the input of the classifier that is cached.
+        views: number of views: the pictures as they are, and `views` - 1 random variations.
+    """
+    # Files are named after the frozen weights, the readable pictures and the variations, so that a
+    # change of one of these gives new files.
+    name = f"{kind}-{frozen_digest(classifier, kind)}{_which_pictures(images.has_image)}"
+    files = [images.folder / f"{name}-0.npy"]
+    files += [
+        images.folder / f"{name}-{_variation_digest()}-{view}.npy" for view in range(1, views)
+    ]
+    for view, file in enumerate(files):
+        if not is_array(file):
+            with alone(images.folder):
+                if not is_array(file):
+                    _compute_view(classifier, images, kind, view, file)
+    return CachedViews(kind, tuple(np.load(file, mmap_mode="r") for file in files))
+
+
+def _compute_view(
+    classifier: Classifier, images: CachedImages, kind: CacheKind, view: int, file: Path
+) -> None:
+    tower = classifier.image_tower
+    if classifier.device.type == "cpu":
+        # Fused, as the engine runs the tower. On a GPU there is nothing to fuse.
+        tower = copy.deepcopy(tower)
+        tower.quicken()
+        cast_weights(tower, classifier.device)
+    compute = tower.features if kind == "image_features" else tower.lower
+    random = torch.Generator().manual_seed(view)
+    computed: np.memmap | None = None
+    classifier.eval()
+    slices = [slice(at, at + _BATCH) for at in range(0, len(images.pixels), _BATCH)]
+    with whole_file(file) as partial:
+        for rows in watch(slices, f"image features, view {view + 1}", len(slices)):
+            pixels = torch.from_numpy(np.array(images.pixels[rows]))
+            if view:
+                pixels = vary(pixels, random)
+            with torch.inference_mode(), autocast(classifier.device):
+                out = compute(classifier.normalise_pixels(pixels.to(classifier.device)))
+            if computed is None:
+                size = (len(images.pixels), *out.shape[1:])
+                computed = make_array(partial, np.float16, size)
+            computed[rows] = out.half().cpu().numpy()
+        if computed is not None:
+            computed.flush()
+
+
+def _which_pictures(has_image: np.ndarray) -> str:
+    """Return a digest of the readable pictures, "" if all; a later run may read more."""
+    return "" if has_image.all() else f"-{hashlib.sha256(has_image.tobytes()).hexdigest()[:8]}"
+
+
+def _variation_digest() -> str:
+    """Return a digest of a varied picture, which changes with the code of `vary`."""
+    picture = torch.full((8, 3, 32, 32), 255, dtype=torch.uint8)
+    picture[:, :, 8:24, 12:20] = torch.tensor([180, 40, 60], dtype=torch.uint8).view(3, 1, 1)
+    varied = vary(picture, torch.Generator().manual_seed(0))
+    return hashlib.sha256(varied.numpy().tobytes()).hexdigest()[:12]
+
+
+def frozen_digest(classifier: Classifier, kind: CacheKind) -> str:
+    """Return a digest of the weights that cached features depend on."""
+    tower, backbone = classifier.image_tower, classifier.image_tower.pretrained()
+    trained = {id(p) for p in tower.upper_parameters()} if kind == "image_lower" else set()
+    rounded = [part.rounded() for part in backbone.modules() if isinstance(part, EightBitLinear)]
+    digest = hashlib.sha256()
+    # Not state_dict, whose tensors are other objects than the parameters.
+    for tensor in itertools.chain(backbone.parameters(), backbone.buffers(), *rounded):
+        if id(tensor) not in trained:
+            digest.update(tensor.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def cross_fit_views(
+    classifier: Classifier,
+    images: CachedImages,
+    groups: np.ndarray,
+    train_rows: np.ndarray,
+    validation_rows: np.ndarray,
+    half_towers: Sequence[Path],
+    views: int,
+) -> CachedViews:
+    """Compute features of all rows, cross-fitted for the rows to train on.
+
+    Args:
+        classifier: a classifier whose frozen image tower was trained on all `train_rows`.
+        images: the decoded pictures.
+        groups: group of near-identical products of each row.
+        train_rows: rows that get the features of the tower of the other half.
+        validation_rows: rows that the linear maps are fitted to.
+        half_towers: checkpoints of two towers, trained on half 0 and on half 1 of the groups.
+        views: number of views: the pictures as they are, and `views` - 1 random variations.
+
+    Raises:
+        ConfigError: a tower cannot be read, or differs in more than its upper stages.
+    """
+    towers = [_with_tower(classifier, checkpoint) for checkpoint in half_towers]
+    digest = hashlib.sha256(frozen_digest(classifier, "image_features").encode())
+    for rows in (train_rows, validation_rows, half_of(groups)):
+        digest.update(np.ascontiguousarray(rows).tobytes())
+    for tower in towers:
+        digest.update(frozen_digest(tower, "image_features").encode())
+    files = [
+        images.folder / f"image_features-unseen-{digest.hexdigest()[:12]}-{view}.npy"
+        for view in range(views)
+    ]
+    if not all(map(is_array, files)):
+        lower = cache_views(classifier, images, "image_lower", views)
+        validation_rows = validation_rows[images.has_image[validation_rows]]
+        maps = [fit_map(tower, classifier, lower, validation_rows) for tower in towers]
+        half = half_of(groups)[train_rows]
+        others = np.setdiff1d(np.arange(len(images.pixels)), train_rows)
+        for view, file in enumerate(files):
+            with alone(images.folder), whole_file(file) as partial:
+                tokens = next(_features(classifier, lower.views[view], others[:1]))[1][0]
+                size = (len(images.pixels), *tokens.shape)
+                array = make_array(partial, np.float16, size)
+                for rows, features in _features(classifier, lower.views[view], others):
+                    array[rows] = features.half().numpy()
+                for number, (tower, to_own) in enumerate(zip(towers, maps, strict=True)):
+                    foreign = train_rows[half != number]
+                    for rows, features in _features(tower, lower.views[view], foreign):
+                        array[rows] = (_with_one(features) @ to_own).half().numpy()
+                array.flush()
+    return CachedViews("image_features", tuple(np.load(file, mmap_mode="r") for file in files))
+
+
+def _with_tower(classifier: Classifier, checkpoint: Path) -> Classifier:
+    """Return a copy of the classifier with the image tower of a checkpoint."""
+    other = copy.deepcopy(classifier)
+    load_image_tower(other.image_tower.pretrained(), checkpoint)
+    if frozen_digest(other, "image_lower") != frozen_digest(classifier, "image_lower"):
+        raise ConfigError(
+            f"the image tower of {checkpoint} does not fit: found other lower stages, expected "
+            "those of image_tower. Train both with upper_stages_only, from the same weights."
+        )
+    return other.eval()
+
+
+def fit_map(
+    tower: Classifier, own: Classifier, lower: CachedViews, rows: np.ndarray
+) -> Float[Tensor, "D C"]:
+    """Fit the linear map from a tower's features to those of the own tower."""
+    inner = outer = torch.zeros((), dtype=torch.float64)
+    for view in lower.views:
+        for (_, given), (_, wanted) in zip(
+            _features(tower, view, rows), _features(own, view, rows), strict=True
+        ):
+            known = _with_one(given).flatten(0, 1).double()
+            inner = inner + known.T @ known
+            outer = outer + known.T @ wanted.flatten(0, 1).double()
+    inner = inner + torch.diag(_RIDGE * inner.diagonal().clamp(min=1e-9))
+    return torch.linalg.solve(inner, outer).float()
+
+
+def _features(
+    tower: Classifier, lower: np.ndarray, rows: np.ndarray
+) -> Iterator[tuple[np.ndarray, Float[Tensor, "B M C"]]]:
+    """Yield rows and their features, batch by batch."""
+    parts = [rows[at : at + _UPPER_BATCH] for at in range(0, len(rows), _UPPER_BATCH)]
+    for part in watch(parts, "cross-fitted image features", len(parts)):
+        given = torch.from_numpy(np.asarray(lower[part], dtype=np.float32))
+        with torch.inference_mode(), autocast(tower.device):
+            features = tower.image_tower.upper(given.to(tower.device))
+        yield part, features.float().cpu()
+
+
+def _with_one(features: Float[Tensor, "B M C"]) -> Float[Tensor, "B M D"]:
+    return torch.cat([features, torch.ones_like(features[..., :1])], dim=-1)

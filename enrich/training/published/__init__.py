@@ -1,1 +1,0 @@
-"""Published weights to start from, and how they want their pictures."""

@@ -1,0 +1,445 @@
+"""Checkpoints, sources, figures and costs of a comparison."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from labelled import load_labelled
+from tokenizers import Tokenizer
+from torch import nn
+
+from enrich.analysis import compare as compare_module
+from enrich.analysis.compare import (
+    Comparison,
+    LabelledSource,
+    LoadedCheckpoint,
+    Workplace,
+    build_sources,
+    compare,
+    count_flops,
+    count_parameters,
+    load_checkpoints,
+    measure_speeds,
+)
+from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.interface import TEXT, Classifier, ModelInputs, ModelOutput, Tokens, Vectors
+from enrich.classifiers.manifest import read_manifest
+from enrich.classifiers.registry import CLASSIFIERS, build_classifier
+from enrich.classifiers.tower_interface import Encoded
+from enrich.classifiers.transformer import build_transformer
+from enrich.errors import CheckpointError, ConfigError
+from enrich.training.batches import Condition
+from enrich.training.evaluation import evaluate
+from enrich.training.labelled import TEST
+from schemas.labels import ATTRIBUTE_LABELS
+
+
+def test_a_catalog_is_evaluated_on_test_groups_an_unseen_source_whole(
+    source_folder: Path,
+) -> None:
+    known, unseen = build_sources([source_folder], [source_folder], limit=None)
+    assert (known.title, unseen.title) == ("colored, test groups", "colored, all products")
+    everything = load_labelled([source_folder], ATTRIBUTE_LABELS)
+    held_back = known.load(ATTRIBUTE_LABELS)
+    assert 0 < len(held_back) < 20 and (held_back.split == TEST).all()
+    assert len(held_back) == (everything.split == TEST).sum()
+    assert unseen.load(ATTRIBUTE_LABELS).texts == everything.texts
+
+
+def test_rows_stay_together_and_groups_are_numbered_without_a_gap(source_folder: Path) -> None:
+    everything = load_labelled([source_folder], ATTRIBUTE_LABELS)
+    held_back = LabelledSource(source_folder, trained_on=True).load(ATTRIBUTE_LABELS)
+    rows = np.flatnonzero(everything.split == TEST)
+    assert held_back.texts == [everything.texts[row] for row in rows]
+    assert held_back.image_paths == [everything.image_paths[row] for row in rows]
+    assert (held_back.targets == everything.targets[rows]).all()
+    same = everything.groups[rows][:, None] == everything.groups[rows]
+    assert ((held_back.groups[:, None] == held_back.groups) == same).all()
+    assert set(held_back.groups) == set(range(held_back.groups.max() + 1))
+
+
+def test_a_limit_takes_products_spread_over_the_whole_catalog(source_folder: Path) -> None:
+    everything = load_labelled([source_folder], ATTRIBUTE_LABELS)
+    some = LabelledSource(source_folder, trained_on=False, limit=5).load(ATTRIBUTE_LABELS)
+    assert some.texts == [everything.texts[row] for row in (0, 14, 29, 44, 59)]
+    more = LabelledSource(source_folder, trained_on=False, limit=1000).load(ATTRIBUTE_LABELS)
+    assert len(more) == len(everything)
+
+
+def test_labels_that_a_checkpoint_does_not_know_are_counted(
+    source_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    solid = {"pattern": ("solid", "pied")}
+    LabelledSource(source_folder, trained_on=False).load(solid)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "products of colored, all products have a label that is not listed" in said
+    LabelledSource(source_folder, trained_on=False).load(ATTRIBUTE_LABELS)
+    assert "not listed" not in capsys.readouterr().err
+
+
+def test_what_gives_no_figure_is_refused_with_a_reason(source_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--unseen-source"):
+        build_sources([], [], limit=None)
+    with pytest.raises(ConfigError, match="colored, test groups: rename"):
+        build_sources([source_folder, source_folder], [], limit=None)
+    with pytest.raises(ConfigError, match="0 labels of sleeve"):
+        LabelledSource(source_folder, trained_on=False).load({"sleeve": ("long", "short")})
+    for table in ("products", "labels"):
+        pd.read_parquet(source_folder / f"{table}.parquet").head(1).to_parquet(
+            tmp_path / f"{table}.parquet"
+        )
+    with pytest.raises(ConfigError, match="0 test groups"):
+        LabelledSource(tmp_path, trained_on=True).load(ATTRIBUTE_LABELS)
+
+
+CPU = torch.device("cpu")
+
+
+def _copy(checkpoint: Path, folder: Path, **changes: object) -> Path:
+    """Return a copy of a checkpoint with another configuration."""
+    copy = folder / "changed"
+    shutil.copytree(checkpoint, copy)
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | changes))
+    return copy
+
+
+def test_checkpoints_are_loaded_in_order_and_named_after_their_folders(
+    two_checkpoints: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(two_checkpoints["other"])
+    checkpoints = load_checkpoints([".", f"{two_checkpoints['tiny']}/"], CPU)
+    assert [checkpoint.name for checkpoint in checkpoints] == ["other", "tiny"]
+
+
+def test_one_broken_checkpoint_among_sound_ones_is_named(
+    two_checkpoints: Mapping[str, Path], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(two_checkpoints["tiny"], broken)
+    (broken / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(CheckpointError, match="broken"):
+        load_checkpoints([str(two_checkpoints["tiny"]), str(broken)], CPU)
+
+
+def test_two_checkpoints_of_one_name_are_refused(
+    two_checkpoints: Mapping[str, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(two_checkpoints["tiny"], tmp_path / "tiny")
+    with pytest.raises(ConfigError, match="called tiny"):
+        load_checkpoints([str(two_checkpoints["tiny"]), str(tmp_path / "tiny")], CPU)
+
+
+def test_all_checkpoints_are_asked_about_the_same_masked_texts(
+    two_checkpoints: Mapping[str, Path], tmp_path: Path
+) -> None:
+    attributes = read_manifest(two_checkpoints["other"]).config.attributes
+    kinds = [f"kind{number}" for number in range(len(attributes["pattern"]))]
+    other = _copy(two_checkpoints["other"], tmp_path, attributes=attributes | {"pattern": kinds})
+    checkpoints = load_checkpoints([str(two_checkpoints["tiny"]), str(other)], CPU)
+    for checkpoint in checkpoints:
+        assert checkpoint.label_words.remove("a red striped kind1 shirt") == "a shirt"
+
+
+def test_costs_of_an_int8_checkpoint_are_counted_in_floating_point(
+    two_checkpoints: Mapping[str, Path], tmp_path: Path
+) -> None:
+    exported = _copy(two_checkpoints["tiny"], tmp_path, int8=True)
+    before, after = load_checkpoints([str(two_checkpoints["tiny"]), str(exported)], CPU)
+    assert count_parameters(after.classifier) != count_parameters(before.classifier)
+    assert count_parameters(after.as_stored()) == count_parameters(before.classifier)
+    assert before.as_stored() is before.classifier
+
+
+def test_a_checkpoint_says_to_which_sources_it_was_fitted(
+    two_checkpoints: Mapping[str, Path], tmp_path: Path
+) -> None:
+    fitted = shutil.copytree(two_checkpoints["tiny"], tmp_path / "fitted")
+    earlier = {"shop": "one source", "from": "tiny", "attributes": {}}
+    adaptation = earlier | {"shop": "another", "earlier": earlier}
+    (fitted / "metrics.json").write_text(json.dumps({"adaptation": adaptation}))
+    both = load_checkpoints([str(two_checkpoints["tiny"]), str(fitted)], CPU)
+    assert [checkpoint.fitted_to for checkpoint in both] == [[], ["another", "one source"]]
+
+
+ATTRIBUTES = ("color", "pattern", "style")
+
+
+@pytest.fixture(scope="module")
+def checkpoints(two_checkpoints: Mapping[str, Path]) -> list[LoadedCheckpoint]:
+    return load_checkpoints([str(folder) for folder in two_checkpoints.values()], CPU)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    folder = tmp_path_factory.mktemp("compared")
+    return Workplace(CPU, folder / "cache", folder / "plots")
+
+
+@pytest.fixture(scope="module")
+def comparison(
+    checkpoints: list[LoadedCheckpoint], source_folder: Path, place: Workplace
+) -> Comparison:
+    return compare(checkpoints, build_sources([], [source_folder], None), 50, place)
+
+
+def test_every_checkpoint_condition_and_attribute_has_its_figures(comparison: Comparison) -> None:
+    keys = [(r["checkpoint"], r["condition"], r["attribute"]) for r in comparison.figures]
+    assert keys == [
+        (checkpoint, condition.value, attribute)
+        for checkpoint in ("tiny", "other")
+        for condition in Condition
+        for attribute in ATTRIBUTES
+    ]
+    assert {record["source"] for record in comparison.figures} == {"colored, all products"}
+
+
+def test_figures_are_those_that_training_reports(
+    comparison: Comparison,
+    checkpoints: list[LoadedCheckpoint],
+    source_folder: Path,
+    place: Workplace,
+) -> None:
+    (source,) = build_sources([], [source_folder], None)
+    products = source.load(checkpoints[0].attributes)
+    batches = checkpoints[0].batches(products, place.cache)
+    # Else its layers would be computed one by one here, which is less exact in half precision.
+    batches.cache_features(checkpoints[0].classifier)
+    rows = torch.arange(len(products)).numpy()
+    calibration = checkpoints[0].manifest.calibration
+    wanted = evaluate(checkpoints[0].classifier, batches, rows, calibration)
+    for record in comparison.figures[:15]:
+        figures = wanted[record["condition"]][record["attribute"]]
+        # Features are cached in half precision.
+        assert {name: record[name] for name in figures} == pytest.approx(figures, abs=0.03)
+
+
+def test_a_source_without_readable_labelled_products_is_refused(
+    checkpoints: list[LoadedCheckpoint], tmp_path: Path
+) -> None:
+    folder = tmp_path / "unread"
+    folder.mkdir()
+    titles = pd.DataFrame({"product_id": ["1", "2"], "title": ["", "a shirt"]})
+    titles.assign(description=None, image_path=None).to_parquet(folder / "products.parquet")
+    labels = pd.DataFrame({"product_id": ["1", "2"], "group_id": ["1", "2"]})
+    labels.assign(color=["red", None]).to_parquet(folder / "labels.parquet")
+
+    with pytest.raises(ConfigError, match=r"unread cannot be evaluated"):
+        place = Workplace(CPU, tmp_path / "cache", tmp_path / "plots")
+        compare(checkpoints, build_sources([], [folder], None), 50, place)
+
+
+def test_differences_are_to_the_first_checkpoint(comparison: Comparison) -> None:
+    by_key = {(r["checkpoint"], r["condition"], r["attribute"]): r for r in comparison.figures}
+    assert len(comparison.differences) == 15
+    for record in comparison.differences:
+        assert (record["checkpoint"], record["against"]) == ("other", "tiny")
+        where = record["condition"], record["attribute"]
+        wanted = by_key["other", *where]["accuracy"] - by_key["tiny", *where]["accuracy"]
+        assert record["accuracy"] == pytest.approx(wanted, abs=1e-4)
+
+
+def test_each_checkpoint_has_its_costs(comparison: Comparison) -> None:
+    assert [cost["checkpoint"] for cost in comparison.costs] == ["tiny", "other"]
+    for cost in comparison.costs:
+        assert cost["classifier"] == "cma_clip" and cost["checkpoint_bytes"] > 1_000_000
+        assert 0 < cost["pretrained_parameters"] < cost["parameters"]
+        assert cost["flops_per_product"] > 1e6 and cost["products_per_second"] > 0
+
+
+def test_checkpoints_with_the_same_image_tower_share_its_features(
+    comparison: Comparison, place: Workplace
+) -> None:
+    assert len(list(place.cache.glob("*/pixels.npy"))) == 1
+    assert len(list(place.cache.glob("*/image_features-*.npy"))) == 1
+
+
+def test_plots_are_sorted_by_checkpoint_and_source(
+    comparison: Comparison, place: Workplace
+) -> None:
+    assert (place.plots / "overview.png").exists()
+    for checkpoint in ("tiny", "other"):
+        assert (place.plots / checkpoint / "colored-all-products" / "reliability.png").exists()
+
+
+def test_attributes_with_other_labels_are_measured_and_not_compared(
+    checkpoints: list[LoadedCheckpoint], source_folder: Path, tmp_path: Path
+) -> None:
+    first, other = checkpoints
+    colors = ("green", "red", "white", "mauve")
+    config = other.manifest.config
+    config = config.model_copy(update={"attributes": config.attributes | {"color": colors}})
+    other = replace(other, manifest=replace(other.manifest, config=config))
+    place = Workplace(CPU, tmp_path / "cache", tmp_path / "plots")
+    sources = build_sources([], [source_folder], limit=30)
+    comparison = compare([first, other], sources, 10, place)
+    assert {record["attribute"] for record in comparison.differences} == {"pattern", "style"}
+    assert len(comparison.figures) == 30
+
+
+def test_attributes_with_the_same_labels_in_another_order_are_compared(
+    checkpoints: list[LoadedCheckpoint], source_folder: Path, tmp_path: Path
+) -> None:
+    first, other = checkpoints
+    config = other.manifest.config
+    reversed_ = {attribute: labels[::-1] for attribute, labels in config.attributes.items()}
+    config = config.model_copy(update={"attributes": reversed_})
+    other = replace(other, manifest=replace(other.manifest, config=config))
+    place = Workplace(CPU, tmp_path / "cache", tmp_path / "plots")
+    comparison = compare([first, other], build_sources([], [source_folder], limit=30), 10, place)
+    assert {record["attribute"] for record in comparison.differences} == set(ATTRIBUTES)
+
+
+WIDTH, LABELS = 32, 4
+
+
+@pytest.fixture(scope="module")
+def classifier(small_config: ClassifierConfig, tokenizer: Tokenizer) -> Classifier:
+    config = small_config.model_copy(update={"attributes": {"color": ("a", "b", "c", "d")}})
+    return build_classifier(config, tokenizer.get_vocab_size()).eval()
+
+
+def test_pretrained_parameters_are_those_of_the_backbone(classifier: Classifier) -> None:
+    total, pretrained = count_parameters(classifier)
+    backbone = sum(p.numel() for p in classifier.image_tower.pretrained().parameters())
+    assert pretrained == backbone and 1_000_000 < backbone < total
+    assert total == sum(p.numel() for p in classifier.parameters())
+
+
+class Counted(Classifier):
+    """A convolution, a transformer layer and a head, small enough to count by hand."""
+
+    def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
+        self.convolution = nn.Conv2d(3, 8, kernel_size=16, stride=16)
+        self.tokens = nn.Embedding(vocabulary, WIDTH)
+        self.transformer = build_transformer(WIDTH, layers=1, heads=2, dropout=0.1)
+
+    def build_answering(self, config: ClassifierConfig) -> None:
+        self.head = nn.Linear(WIDTH, LABELS)
+
+    def vector_shapes(self, config: ClassifierConfig) -> dict[str, tuple[int, ...]]:
+        return {TEXT: (WIDTH,)}
+
+    def encode(self, inputs: ModelInputs) -> Vectors:
+        self.convolution(self.normalise_pixels(inputs.pixel_values))
+        hidden = self.transformer(
+            self.tokens(inputs.token_ids), src_key_padding_mask=~inputs.token_mask
+        )
+        return Vectors({TEXT: hidden[:, 0]}, inputs.has_image, inputs.has_text)
+
+    def _answer(self, vectors: Vectors) -> ModelOutput:
+        return ModelOutput({"color": self.head(vectors.text)}, vectors)
+
+
+def test_flops_count_every_multiplication_with_its_addition_twice(
+    small_config: ClassifierConfig,
+) -> None:
+    cells, tokens = (64 // 16) ** 2, small_config.text_length
+    convolution = 2 * cells * 8 * (3 * 16 * 16)
+    # Queries, keys, values and output, then a feed-forward of four widths.
+    projections = 2 * tokens * WIDTH * (3 * WIDTH + WIDTH + 4 * WIDTH + 4 * WIDTH)
+    attention = 2 * 2 * tokens * tokens * WIDTH
+    head = 2 * WIDTH * LABELS
+    assert torch.backends.mha.get_fastpath_enabled()
+    counted = count_flops(Counted(small_config, vocabulary=40).eval())
+    assert counted == convolution + projections + attention + head
+    assert torch.backends.mha.get_fastpath_enabled(), "inference is left as fast as it was"
+
+
+class Slow(Classifier):
+    """Takes as long as it is told, on a clock that only it moves."""
+
+    def __init__(self, clock: list[float], seconds: list[float], turns: list["Slow"]) -> None:
+        torch.nn.Module.__init__(self)
+        self.clock, self.seconds, self.turns = clock, seconds, turns
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Slow":
+        return self
+
+    def towers(self, inputs: ModelInputs) -> Tokens:
+        self.turns.append(self)
+        self.clock[0] += self.seconds[len([turn for turn in self.turns if turn is self]) - 1]
+        nothing = Encoded(torch.zeros(4, 1, 1), torch.ones(4, 1).bool(), torch.zeros(4).long())
+        return Tokens(nothing, nothing, inputs.token_mask)
+
+    def join(self, tokens: Tokens, has_image: torch.Tensor, has_text: torch.Tensor) -> Vectors:
+        return Vectors({TEXT: torch.zeros(4, 1)}, has_image, has_text)
+
+
+def test_speed_is_the_median_of_turns_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, turns = [0.0], []
+    monkeypatch.setattr(compare_module.time, "perf_counter", lambda: clock[0])
+    present = torch.ones(4, dtype=torch.bool)
+    inputs = ModelInputs(torch.ones(4, 2).long(), torch.ones(4, 2).bool(), present, present)
+    slow = Slow(clock, [90.0, 50.0, 4.0, 2.0, 6.0, 1.0, 2.0, 5.0], turns)
+    fast = Slow(clock, [70.0] + [0.5] * 7, turns)
+    assert measure_speeds([(slow, inputs), (fast, inputs)], CPU) == [1.0, 8.0]
+    assert turns == [slow, fast] * 8
+
+
+def _inputs(config: ClassifierConfig) -> ModelInputs:
+    present = torch.ones(2, dtype=torch.bool)
+    ids = torch.ones(2, config.text_length, dtype=torch.long)
+    size_px = config.image.size_px
+    pixels = torch.zeros(2, 3, size_px, size_px, dtype=torch.uint8)
+    return ModelInputs(ids, ids.bool(), present, present, pixel_values=pixels)
+
+
+def _dtypes(classifier: Classifier) -> dict[str, torch.dtype]:
+    return {name: weights.dtype for name, weights in classifier.state_dict().items()}
+
+
+# The second keeps what it has read of its prompts.
+@pytest.mark.parametrize("name", ["cma_clip", "clip_zero_shot"])
+def test_speed_is_measured_of_a_fused_copy(
+    small_config: ClassifierConfig,
+    tokenizer: Tokenizer,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = small_config.model_copy(update={"classifier": name})
+    classifier = build_classifier(config, tokenizer.get_vocab_size()).eval()
+    inputs, before = _inputs(config), _dtypes(classifier)
+    # As it comes from being evaluated.
+    with torch.inference_mode():
+        classifier(inputs)
+    quickened: list[nn.Module] = []
+    tower = type(classifier.image_tower)
+    monkeypatch.setattr(tower, "quicken", lambda tower: quickened.append(tower))
+    assert measure_speeds([(classifier, inputs)], CPU)[0] > 0
+    assert len(quickened) == 1 and quickened[0] is not classifier.image_tower
+    assert _dtypes(classifier) == before
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_operations_of_every_classifier_can_be_counted(
+    small_config: ClassifierConfig, tokenizer: Tokenizer, name: str
+) -> None:
+    config = small_config.model_copy(update={"classifier": name})
+    classifier = build_classifier(config, tokenizer.get_vocab_size()).eval()
+    assert count_flops(classifier) > 10_000
+
+
+def test_what_is_computed_once_a_batch_is_no_cost_of_a_product(
+    small_config: ClassifierConfig, tokenizer: Tokenizer
+) -> None:
+    many = {"color": tuple(f"label {number}" for number in range(100))}
+    counted = [
+        count_flops(
+            build_classifier(
+                small_config.model_copy(
+                    update={"classifier": "clip_zero_shot", "attributes": attributes}
+                ),
+                tokenizer.get_vocab_size(),
+            ).eval()
+        )
+        for attributes in ({"color": ("red", "blue")}, many)
+    ]
+    # A hundred cosines more, and no prompt.
+    assert counted[0] < counted[1] < 1.05 * counted[0]

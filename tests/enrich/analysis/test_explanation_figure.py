@@ -1,0 +1,151 @@
+"""The figure of an explanation."""
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import mathtext
+from matplotlib.axes import Axes
+from PIL import Image
+
+from enrich.analysis.explain import Explanation, ReadWord, explain
+from enrich.analysis.explanation_figure import MOST_WORDS, Sheet, draw
+from enrich.engine import Engine
+from enrich.records import Product
+
+
+def _pixels(file: Path) -> np.ndarray:
+    with Image.open(file) as picture:
+        assert picture.format == "PNG"
+        return np.asarray(picture.convert("RGB"))
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        Product("p1", "red shirt", "for the office", "red.jpg"),
+        Product("p1", image_path="red.jpg"),
+        Product("p1", "red shirt"),
+        Product("p1", " ".join(f"word{n}" for n in range(40)), image_path="red.jpg"),
+    ],
+    ids=["both", "image", "text", "long"],
+)
+def test_a_product_is_drawn_whatever_it_lacks(
+    engine: Engine, product: Product, tmp_path: Path
+) -> None:
+    draw(explain(engine, product, MOST_WORDS), tmp_path / "new" / "a.png")
+    assert _pixels(tmp_path / "new" / "a.png").std() > 10
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "shirt $50 to $60",
+        r"$\frac{1}{$ broken",
+        "$\\unknowncommand$",
+        "two\nlines\tand\x00more",
+        "תיק עור שחור",
+        "قميص أحمر",
+        "红色衬衫 👕",
+        "half a pair \ud83d",
+    ],
+)
+def test_a_title_is_drawn_as_text_whatever_it_holds(
+    engine: Engine, title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: object, **more: object) -> None:
+        raise AssertionError("a formula was parsed")
+
+    monkeypatch.setattr(mathtext.MathTextParser, "parse", refuse)
+    product = Product(title, title, title, "red.jpg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw(explain(engine, product, MOST_WORDS), tmp_path / "a.png")
+    assert _pixels(tmp_path / "a.png").std() > 10
+
+
+def test_the_heat_lies_on_the_patch_that_is_looked_at(engine: Engine, tmp_path: Path) -> None:
+    found = explain(engine, Product("p1", image_path="red.jpg"), MOST_WORDS)
+    pictures = []
+    for corner in ([[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [1.0, 0.0]]):
+        draw(replace(found, whole_image=np.array(corner)), tmp_path / "a.png")
+        pictures.append(_pixels(tmp_path / "a.png").astype(int))
+    changed = np.abs(pictures[0] - pictures[1]).sum(2)
+    rows, columns = np.nonzero(changed)
+    middle = ((rows.min() + rows.max()) // 2, (columns.min() + columns.max()) // 2)
+    # Heat is red on gray: red less blue is large.
+    reddish = pictures[0][..., 0] - pictures[0][..., 2]
+    upper_right = reddish[rows.min() : middle[0], middle[1] : columns.max()].mean()
+    lower_left = reddish[middle[0] : rows.max(), columns.min() : middle[1]].mean()
+    assert upper_right > lower_left + 30
+
+
+def _draw_parts(found: Explanation, monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
+    """Return what a picture is put together from."""
+    sheets: list[Sheet] = []
+    monkeypatch.setattr(Sheet, "save", lambda sheet, file: sheets.append(sheet))
+    draw(found, Path("unwritten.png"))
+    return sheets[0]._figure.axes
+
+
+def _read(part: Axes) -> list[str]:
+    return [text.get_text() for text in part.texts]
+
+
+def test_an_attribute_has_confidence_threshold_and_weights(
+    engine: Engine, product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = explain(engine, product, MOST_WORDS)
+    color = replace(found.answer.predictions[0], confidence=0.3, image_weight=0.8)
+    shown = replace(
+        found,
+        answer=replace(found.answer, predictions=(color,)),
+        thresholds={color.attribute: 0.7},
+    )
+    (part,) = (one for one in _draw_parts(shown, monkeypatch) if color.attribute in _read(one))
+    assert _read(part)[2:] == ["30%", "image 80%", "text 20%"]
+    assert [bar.get_width() for bar in part.patches] == [1, 0.3, 1, 0.8]
+    assert [*part.lines[0].get_xdata()] == [0.7, 0.7]
+
+
+def test_a_word_is_said_to_speak_for_an_answer_or_against_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = explain(engine, Product("p1", "red shirt"), MOST_WORDS)
+    added = {"red": 0.25, "blue": -0.25, "shirt": 0.001}
+    words = tuple(ReadWord(word, None, {"color": by}) for word, by in added.items())
+    parts = _draw_parts(replace(found, words=words), monkeypatch)
+    said = dict(_read(part) for part in parts if len(part.texts) == 2)
+    assert said.items() >= {
+        ("red", "color +0.25"),
+        ("blue", "color \N{MINUS SIGN}0.25"),
+        ("shirt", "changes nothing"),
+    }
+
+
+def test_an_answer_below_its_threshold_looks_otherwise(engine: Engine, tmp_path: Path) -> None:
+    found = explain(engine, Product("p1", "red shirt", image_path="red.jpg"), MOST_WORDS)
+    answered, abstained = (
+        replace(
+            found,
+            answer=replace(
+                found.answer,
+                predictions=tuple(replace(p, abstained=no) for p in found.answer.predictions),
+            ),
+        )
+        for no in (False, True)
+    )
+    draw(answered, tmp_path / "a.png")
+    draw(abstained, tmp_path / "b.png")
+    assert (_pixels(tmp_path / "a.png") != _pixels(tmp_path / "b.png")).any()
+
+
+def test_a_classifier_that_does_not_weigh_its_modalities_is_drawn(
+    engine: Engine, tmp_path: Path
+) -> None:
+    found = explain(engine, Product("p1", "red shirt", image_path="red.jpg"), MOST_WORDS)
+    predictions = tuple(replace(p, image_weight=None) for p in found.answer.predictions)
+    draw(replace(found, answer=replace(found.answer, predictions=predictions)), tmp_path / "a.png")
+    assert _pixels(tmp_path / "a.png").std() > 10

@@ -1,0 +1,215 @@
+"""Answer in int8 beside those in floating point, and the export."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from enrich.analysis import int8
+from enrich.analysis.int8 import (
+    Int8Comparison,
+    LabelAgreement,
+    compare_with_int8,
+    refuse_other_answers,
+    summarise,
+    write_exported,
+)
+from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.eight_bits import EightBitLinear
+from enrich.classifiers.interface import ModelInputs, ModelOutput
+from enrich.classifiers.manifest import Manifest, read_manifest
+from enrich.engine import open_engine
+from enrich.errors import ConfigError, ExportRefused
+from enrich.forward import Forward
+from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
+from enrich.spec import default_spec
+
+WORDS = ("red", "blue", "green", "white", "striped", "formal")
+
+
+@pytest.fixture(scope="session")
+def manifest(
+    make_checkpoint: Callable[[ClassifierConfig], Path], clip_config: ClassifierConfig
+) -> Manifest:
+    """A checkpoint on CLIP's towers."""
+    return read_manifest(make_checkpoint(clip_config))
+
+
+@pytest.fixture(scope="session")
+def products(
+    tmp_path_factory: pytest.TempPathFactory, write_jpeg: Callable[..., Path]
+) -> list[Product]:
+    """A picture and a text, a text alone, and one of which nothing can be read."""
+    picture = write_jpeg(tmp_path_factory.mktemp("source") / "red.jpg")
+    read = [
+        Product(f"{a} {b}", f"{a} {b} shirt", None, str(picture) if a < b else None)
+        for a in WORDS
+        for b in WORDS
+    ]
+    return [*read, Product("nothing")]
+
+
+@pytest.fixture(scope="session")
+def image_root(products: list[Product]) -> str:
+    return str(Path(next(one.image_path for one in products if one.image_path)).parent)
+
+
+@pytest.fixture(scope="session")
+def comparison(manifest: Manifest, image_root: str, products: list[Product]) -> Int8Comparison:
+    return compare_with_int8(manifest, image_root, products)
+
+
+def test_the_comparison_is_of_answers_in_floating_point_and_in_int8(
+    comparison: Int8Comparison,
+) -> None:
+    assert set(comparison.attributes) == {"color", "pattern", "style"}
+    for one in comparison.attributes.values():
+        assert one.products == 36
+        assert 0 < one.mean_move <= one.largest_move < 0.05
+    assert comparison.with_image == 15
+    assert comparison.speedup > 0
+
+
+@pytest.mark.usefixtures("own_threads")
+def test_batches_are_as_large_as_those_of_a_job(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(4)
+    compute, computed = Forward.__call__, []
+
+    def note(forward: Forward, inputs: ModelInputs) -> ModelOutput:
+        computed.append(len(inputs.has_text))
+        return compute(forward, inputs)
+
+    monkeypatch.setattr(Forward, "__call__", note)
+    compare_with_int8(manifest, "", [Product(str(n), f"red {n}") for n in range(1_024)])
+    assert set(computed) == {default_spec(manifest, "").batch_size}
+
+
+def test_engines_take_turns_and_each_has_its_own_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turns: list[str] = []
+    clock = SimpleNamespace(seconds=0.0, process_time=lambda: clock.seconds)
+    monkeypatch.setattr(int8, "time", clock)
+
+    class Named:
+        window_size = 3
+
+        def __init__(self, name: str, ms_a_product: float) -> None:
+            self.name, self.ms_a_product = name, ms_a_product
+
+        def enrich(self, products: list[int]) -> list[str]:
+            turns.append(self.name)
+            clock.seconds += self.ms_a_product * len(products) / 1_000
+            return [f"{self.name}{product}" for product in products]
+
+    given = list(range(2 * Named.window_size + 1))
+    engines = [Named("b", ms_a_product=4.0), Named("a", ms_a_product=2.0)]
+    (before, ms_before), (after, ms_after) = int8.answer_in_turns(engines, given)
+    warming, timed = turns[:2], turns[2:]
+    assert warming == ["b", "a"]
+    assert timed == ["b", "a", "a", "b", "b", "a"]
+    assert before == [f"b{product}" for product in given]
+    assert after == [f"a{product}" for product in given]
+    assert (ms_before, ms_after) == (pytest.approx(4.0), pytest.approx(2.0))
+
+
+def test_an_abstention_changes_the_answer_and_not_the_best_label() -> None:
+    red = Prediction("color", "red", 0.9, False, 0.5, ())
+    unsure, blue = replace(red, confidence=0.6, abstained=True), replace(red, label="blue")
+    pairs = [(red, red), (red, unsure), (unsure, red), (unsure, unsure), (red, blue)]
+    found = int8.measure_agreement([*pairs, (unsure, replace(blue, abstained=True))])
+    assert (found.products, found.same, found.same_best) == (6, 3, 4)
+    assert (found.mean_move, found.largest_move) == (pytest.approx(0.15), pytest.approx(0.3))
+
+
+def test_a_product_that_one_of_both_read_without_its_image_is_not_compared() -> None:
+    said = (Prediction("color", "red", 0.9, False, 0.5, ()),)
+    whole = EnrichedProduct("1", Status.OK, Modalities.IMAGE_AND_TEXT, said)
+    blind = replace(whole, status=Status.IMAGE_UNREADABLE, modalities=Modalities.TEXT, error="gone")
+    found = int8.select_read_alike([whole, whole, blind], [whole, blind, whole])
+    assert found == [(whole, whole)]
+
+
+def test_products_that_cannot_be_read_are_no_comparison(
+    manifest: Manifest, image_root: str
+) -> None:
+    with pytest.raises(ConfigError, match="found 0 products"):
+        compare_with_int8(manifest, image_root, [])
+    with pytest.raises(ConfigError, match="found 0 of 1 readable"):
+        compare_with_int8(manifest, image_root, [Product("1")])
+
+
+def test_texts_alone_are_no_comparison_where_images_are_named(
+    manifest: Manifest, products: list[Product], tmp_path: Path
+) -> None:
+    elsewhere = [replace(one, image_path=one.image_path and "red.jpg") for one in products]
+    with pytest.raises(ConfigError, match=r"not one of 15 images .* image root"):
+        compare_with_int8(manifest, str(tmp_path), elsewhere)
+
+
+def test_images_that_are_lost_are_told(
+    manifest: Manifest,
+    image_root: str,
+    products: list[Product],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lost = Product("lost", "red shirt", None, "gone.jpg")
+    assert compare_with_int8(manifest, image_root, [*products, lost]).with_image == 15
+    assert "1 of 16 images cannot be read: 1 image_missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("same", "same_best", "is_refused"),
+    [
+        (1_000, 1_000, False),
+        (990, 1_000, False),
+        (975, 1_000, True),
+        # All of it abstained on: the tables would show no difference.
+        (1_000, 900, True),
+    ],
+)
+def test_other_labels_are_refused_and_so_are_other_answers(
+    same: int, same_best: int, is_refused: bool
+) -> None:
+    comparison = Int8Comparison(
+        {"color": LabelAgreement(1_000, same, same_best, 0.01, 0.1)}, 900, 2, 1
+    )
+    if is_refused:
+        with pytest.raises(ExportRefused, match="found color unchanged"):
+            refuse_other_answers(comparison, 0.98)
+    else:
+        refuse_other_answers(comparison, 0.98)
+
+
+def test_a_few_products_that_all_stay_are_too_few_to_tell() -> None:
+    with pytest.raises(ExportRefused, match="larger --sample"):
+        refuse_other_answers(
+            Int8Comparison({"color": LabelAgreement(20, 20, 20, 0, 0)}, 20, 2, 1), 0.98
+        )
+
+
+def test_what_is_written_computes_in_int8_under_a_version_of_its_own(
+    manifest: Manifest, products: list[Product], comparison: Int8Comparison, tmp_path: Path
+) -> None:
+    write_exported(manifest, "clip-int8", comparison, tmp_path / "clip-int8")
+
+    written = read_manifest(tmp_path / "clip-int8")
+    assert written.config.int8 and written.config.name == "clip-int8"
+    assert written.digests.encoder != manifest.digests.encoder
+    assert written.calibration == manifest.calibration
+    metrics = json.loads((tmp_path / "clip-int8" / "metrics.json").read_text())
+    assert metrics["made"] == "up" and metrics["int8"] == summarise(comparison)
+    card = (tmp_path / "clip-int8" / "MODEL_CARD.md").read_text()
+    assert card.startswith("# tiny\n") and f"content {manifest.digests.model}" in card
+    assert "15 of the products were answered with their image" in card
+
+    engine = open_engine(written, "/nowhere")
+    towers = (engine.classifier.image_tower, engine.classifier.text_tower)
+    assert all(any(isinstance(p, EightBitLinear) for p in tower.modules()) for tower in towers)
+    assert len(list(engine.enrich(products))) == len(products)

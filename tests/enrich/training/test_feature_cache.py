@@ -1,0 +1,181 @@
+"""Features of frozen towers: computed once, and cross-fitted."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from torch import nn
+
+from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.eight_bits import use_eight_bits
+from enrich.classifiers.interface import Classifier
+from enrich.classifiers.registry import build_classifier
+from enrich.errors import ConfigError
+from enrich.training import feature_cache
+from enrich.training.config import Phase
+from enrich.training.feature_cache import CachedViews, cache_views, cross_fit_views
+from enrich.training.labelled import half_of
+from enrich.training.loop import Trainer
+from enrich.training.pixel_cache import CachedImages
+
+Cache = Callable[..., CachedImages]
+
+
+def test_features_are_computed_anew_for_pictures_that_came_later(
+    cache: Cache, small_config: ClassifierConfig, tokenizer: Tokenizer
+) -> None:
+    classifier = build_classifier(small_config, tokenizer.get_vocab_size())
+    images = cache("red.jpg", "blue.jpg")
+    blank = np.zeros_like(images.pixels)
+    missing = CachedImages(blank, np.array([False, False]), images.folder, images.pictures)
+    found = [
+        cache_views(classifier, one, "image_features", 1).views[0] for one in (missing, images)
+    ]
+    assert not np.array_equal(*found)
+
+
+def test_features_of_int8_towers_differ_with_one_layer(
+    cache: Cache, clip_config: ClassifierConfig, tokenizer: Tokenizer
+) -> None:
+    one = build_classifier(clip_config, tokenizer.get_vocab_size())
+    other = copy.deepcopy(one)
+    layer = next(part for part in other.image_tower.modules() if type(part) is nn.Linear)
+    # In int8 the weights stay what they were.
+    layer.weight.data *= 2
+    images = cache("red.jpg", "blue.jpg")
+    found = []
+    for classifier in (one, other):
+        use_eight_bits(classifier.image_tower)
+        found.append(cache_views(classifier, images, "image_features", 1).views[0])
+    assert not np.array_equal(*found)
+
+
+def test_features_that_were_cut_short_are_made_anew(
+    cache: Cache, small_config: ClassifierConfig, tokenizer: Tokenizer
+) -> None:
+    classifier, images = (
+        build_classifier(small_config, tokenizer.get_vocab_size()),
+        cache("red.jpg", "blue.jpg"),
+    )
+
+    def make() -> np.ndarray:
+        return np.array(cache_views(classifier, images, "image_features", 1).views[0])
+
+    first = make()
+    (file,) = images.folder.glob("image_features-*.npy")
+    file.write_bytes(file.read_bytes()[:-1])
+    assert np.array_equal(make(), first)
+
+
+HEADS = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
+
+
+def _write_tower(trainer: Trainer, folder: Path, change: Callable[[Classifier], None]) -> Path:
+    """Write the trainer's classifier, changed, as the checkpoint of a half."""
+    other = copy.deepcopy(trainer.classifier)
+    change(other)
+    folder.mkdir()
+    save_file(
+        {name: tensor.contiguous().clone() for name, tensor in other.state_dict().items()},
+        folder / "model.safetensors",
+    )
+    return folder
+
+
+def _shift_last_stage(classifier: Classifier) -> None:
+    with torch.no_grad():
+        classifier.image_tower.upper_parameters()[-1].fill_(1)
+
+
+def _see(trainer: Trainer, *half_towers: Path) -> np.ndarray:
+    batches = trainer.batches
+    seen = cross_fit_views(
+        trainer.classifier,
+        batches.images,
+        batches.products.groups,
+        trainer.train_rows,
+        trainer.validation_rows,
+        half_towers,
+        views=2,
+    )
+    assert len(seen.views) == 2 and not np.array_equal(*seen.views)
+    return np.array(seen.views[0], dtype=np.float32)
+
+
+def test_products_of_one_group_are_in_one_half_and_always_in_the_same() -> None:
+    groups = np.arange(200) % 40
+    halves = half_of(groups)
+    assert (halves == np.tile(halves[:40], 5)).all() and set(halves) == {0, 1}
+    assert (half_of(groups) == halves).all()
+
+
+def test_each_half_has_features_of_the_other_half_s_tower(
+    make: Callable[..., Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So few products say nothing of so many features: here both towers' are taken as they are.
+    as_they_are = torch.eye(516, 515)
+    monkeypatch.setattr(feature_cache, "fit_map", lambda *given: as_they_are)
+    trainer = make("whole")
+    alike = _write_tower(trainer, tmp_path / "half-0", lambda classifier: None)
+    shifted = _write_tower(trainer, tmp_path / "half-1", _shift_last_stage)
+
+    apart = np.abs(_see(trainer, alike, shifted) - _see(trainer, alike, alike)).mean((1, 2))
+
+    rows, held_back = trainer.train_rows, trainer.validation_rows
+    half = half_of(trainer.batches.products.groups)[rows]
+    assert (apart[held_back] == 0).all() and (apart[rows[half == 1]] == 0).all()
+    assert (apart[rows[half == 0]] > 0).all()
+
+
+def test_a_map_takes_one_tower_s_features_to_another_s(
+    make: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    lower = tuple(random.normal(size=(60, 4, 3)).astype(np.float16) for _ in range(2))
+    turn, shift = torch.randn(3, 3), torch.randn(3)
+    one, own = make("one").classifier, make("own").classifier
+    monkeypatch.setattr(one.image_tower, "upper", lambda lower: 2 * lower)
+    monkeypatch.setattr(own.image_tower, "upper", lambda lower: 2 * lower @ turn + shift)
+
+    fitted = feature_cache.fit_map(one, own, CachedViews("image_lower", lower), np.arange(50))
+
+    features = torch.from_numpy(2 * lower[0][50:].astype(np.float32))
+    found = torch.cat([features, torch.ones(10, 4, 1)], dim=2) @ fitted
+    torch.testing.assert_close(found, features @ turn + shift, rtol=0.02, atol=0.1)
+
+
+def test_towers_of_other_lower_stages_are_refused(
+    make: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    trainer = make("whole")
+
+    def change(classifier: Classifier) -> None:
+        with torch.no_grad():
+            next(classifier.image_tower.pretrained().parameters()).add_(1)
+
+    other = _write_tower(trainer, tmp_path / "half-0", change)
+    with pytest.raises(ConfigError, match="other lower stages"):
+        _see(trainer, other, other)
+
+
+def test_a_training_sees_the_pictures_so_and_is_measured_on_the_own_tower(
+    make: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    trainer = make("whole", HEADS)
+    shifted = _write_tower(trainer, tmp_path / "half", _shift_last_stage)
+
+    def train(folder: str, **settings: object) -> dict[str, torch.Tensor]:
+        one = make(folder, HEADS, **settings)
+        one.train()
+        weights: dict[str, torch.Tensor] = one.classifier.state_dict()
+        return weights
+
+    plain, unseen = train("plain"), train("unseen", half_towers=[shifted, shifted])
+    names = [name for name in plain if name.startswith("image_tower.backbone.")]
+    assert names and all(plain[name].equal(unseen[name]) for name in names)
+    assert any(not plain[name].equal(unseen[name]) for name in plain)

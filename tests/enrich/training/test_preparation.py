@@ -1,0 +1,262 @@
+"""Wrong settings and labels stop a training before its first step."""
+
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from enrich.errors import ConfigError
+from enrich.settings_files import load_yaml
+from enrich.training.config import TrainingConfig
+from enrich.training.loop import Trainer
+from enrich.training.preparation import read_training_products
+from enrich.training.run import check_training, train_checkpoint
+from schemas.labels import ATTRIBUTE_LABELS
+
+
+def _refused(catalogs: list[Path], config: TrainingConfig, output: Path, **given: Any) -> str:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(ConfigError) as error,
+    ):
+        patch.setattr(Trainer, "train", lambda trainer: pytest.fail("it trains"))
+        train_checkpoint(config, catalogs, output, **given)
+    return str(error.value)
+
+
+def test_attributes_without_labels_are_refused_before_decoding(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any]
+) -> None:
+    attributes = {
+        "color": ["rot", "blau"],
+        "pattern": ATTRIBUTE_LABELS["pattern"],
+        "size": ["small", "large"],
+    }
+    config = TrainingConfig.model_validate(settings | {"attributes": attributes})
+    said = _refused([catalog], config, tmp_path / "made")
+    assert "'color' lacks labels to train on and to validate with" in said
+    assert re.search(r"found ('\w+', ){3}\.\.\., expected 'rot', 'blau'", said)
+    assert "found none, expected 'small', 'large'" in said and "'pattern'" not in said
+    assert not (tmp_path / "made.training" / "cache").exists()
+
+
+@pytest.mark.parametrize("blocked", ["made", "made.training"])
+def test_a_file_where_a_folder_is_to_be_written_is_refused_before_training(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any], blocked: str
+) -> None:
+    (tmp_path / blocked).write_text("mine")
+    said = _refused([catalog], TrainingConfig.model_validate(settings), tmp_path / "made")
+    assert f"{tmp_path / blocked} cannot be written" in said
+    assert [file.name for file in tmp_path.iterdir()] == [blocked]
+
+
+@pytest.mark.parametrize(
+    ("splits", "lacking"),
+    [
+        (("train", "valid"), "found 0 of test"),
+        (("train", "train"), "found 0 of test"),
+        (("valid", "test"), "found 0 of train"),
+        (("test", "test"), "found 0 of train and validation"),
+    ],
+)
+def test_a_split_column_without_products_of_a_split_is_refused(
+    tmp_path: Path, settings: dict[str, Any], splits: tuple[str, str], lacking: str
+) -> None:
+    lines = "".join(f"{c} shirt {n},{splits[n % 2]},{c}\n" for n in range(60) for c in ("a", "b"))
+    (tmp_path / "a.csv").write_text(f"title,part,color\n{lines}")
+    (tmp_path / "a.yaml").write_text(
+        "table: a.csv\ndescription: null\nimage_path: null\nsplit: part\nlabels: {color: color}"
+    )
+    config = TrainingConfig.model_validate(settings | {"attributes": {"color": "from_data"}})
+    said = _refused([Path(f"table:{tmp_path}/a.yaml")], config, tmp_path / "made")
+    assert lacking in said and "name no split" in said
+    assert "give more products" not in said
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"seed": -1}, "seed: Input should be greater than or equal to 0, found -1"),
+        ({"attributes": {"color": ["red", "red "]}}, "found"),
+        ({"attributes": {"color": ["red"]}}, "found"),
+        ({"attributes": {"color": ["red", " "]}}, "found"),
+        ({"attributes": {"color": "from_date"}}, "found 'from_date'"),
+    ],
+)
+def test_settings_that_make_no_training_are_a_message(
+    tmp_path: Path, settings: dict[str, Any], wrong: dict[str, Any], message: str
+) -> None:
+    file = tmp_path / "training.yaml"
+    file.write_text("{}")
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_yaml(file, TrainingConfig, settings | wrong)
+
+
+def test_an_error_of_several_settings_does_not_repeat_all_settings(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    file = tmp_path / "training.yaml"
+    file.write_text("{}")
+    with pytest.raises(ConfigError) as refused:
+        load_yaml(file, TrainingConfig, settings | {"drop_text": 0.6, "drop_image": 0.6})
+    assert str(refused.value).endswith("found 1.2 together, expected at most 1")
+
+
+def test_a_catalog_that_fills_no_batch_is_found_out_by_a_check(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any]
+) -> None:
+    config = TrainingConfig.model_validate(settings | {"batch_size": 64})
+    with pytest.raises(ConfigError, match="expected a batch of 64"):
+        check_training(config, [catalog], tmp_path / "made", [])
+    # Enough of all products, and not of one half of them.
+    config = TrainingConfig.model_validate(settings | {"batch_size": 20, "accumulate": 1})
+    check_training(config, [catalog], tmp_path / "made", [])
+    with pytest.raises(ConfigError, match="expected a batch of 20"):
+        check_training(config.model_copy(update={"half": 0}), [catalog], tmp_path / "made", [])
+
+
+def test_two_catalogs_of_one_name_are_refused(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any]
+) -> None:
+    other = tmp_path / "elsewhere" / catalog.name
+    other.parent.mkdir()
+    other.symlink_to(catalog)
+    config = TrainingConfig.model_validate(settings)
+    said = _refused([catalog, other], config, tmp_path / "made")
+    assert "more than one catalog is called catalog" in said
+    said = _refused([catalog], config, tmp_path / "made", unseen_sources=[other, catalog])
+    assert "more than one unseen source is called catalog" in said
+
+
+def test_an_unseen_source_without_any_label_is_refused_before_training(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any]
+) -> None:
+    shop = tmp_path / "shop"
+    shutil.copytree(catalog, shop)
+    labels = pd.read_parquet(shop / "labels.parquet")
+    labels = labels.drop(columns=[*ATTRIBUTE_LABELS]).assign(size="small")
+    labels.to_parquet(shop / "labels.parquet")
+    config = TrainingConfig.model_validate(settings)
+    said = _refused([catalog], config, tmp_path / "made", unseen_sources=[shop])
+    assert f"{shop} is not labelled" in said
+    with pytest.raises(ConfigError, match="is not labelled"):
+        check_training(config, [catalog], tmp_path / "made", [shop])
+
+
+def test_what_is_trained_on_is_no_unseen_source(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any]
+) -> None:
+    (tmp_path / "other").symlink_to(catalog)
+    config = TrainingConfig.model_validate(settings)
+    for shop in (catalog, tmp_path / "other", Path(f"catalog:{catalog}/../catalog")):
+        said = _refused([catalog], config, tmp_path / "made", unseen_sources=[shop])
+        assert f"{shop} is not unseen" in said
+
+
+Checked = Callable[..., str]
+
+
+@pytest.fixture
+def checked(
+    tmp_path: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> Checked:
+    """Return a function that checks a table of colors and says what is told of it."""
+
+    def write(name: str, colors: Sequence[str], to_test: Sequence[str]) -> Path:
+        """Write the colors in each split; to test, those that are given for it."""
+        shown = {"train": [*colors] * 6, "valid": colors, "test": to_test}
+        lines = [
+            f"{name} {part} {row},{color},wide,{part}"
+            for part, column in shown.items()
+            for row, color in enumerate(column)
+        ]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["title,color,fit,part", *lines]))
+        (tmp_path / f"{name}.yaml").write_text(
+            f"table: {name}.csv\ndescription: null\nimage_path: null\nsplit: part\n"
+            "labels: {color: color, fit: fit}"
+        )
+        return Path(f"table:{tmp_path}/{name}.yaml")
+
+    def checked(
+        *colors: str,
+        to_test: Sequence[str] = (),
+        unseen: Sequence[str] = (),
+        **attributes: object,
+    ) -> str:
+        config = TrainingConfig.model_validate(
+            settings | {"attributes": attributes or {"color": "from_data"}}
+        )
+        sources = [write("unseen", unseen, ())] if unseen else []
+        shop = write("shop", colors, to_test or colors)
+        check_training(config, [shop], tmp_path / "made", sources)
+        return " ".join(capsys.readouterr().err.split())
+
+    return checked
+
+
+def test_what_processes_share_are_parts_of_the_batch_too(
+    catalog: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("enrich.training.preparation.processes", lambda: 2)
+    config = TrainingConfig.model_validate(settings | {"accumulate": 2})
+    assert read_training_products(config, [catalog])[0].accumulate == 4
+    config = TrainingConfig.model_validate(settings | {"accumulate": 3})
+    with pytest.raises(
+        ConfigError, match=r"found 8 products for 6 parts \(accumulate times 2 process"
+    ):
+        read_training_products(config, [catalog])
+
+
+def test_an_optional_attribute_that_is_none_is_told(
+    catalog: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = TrainingConfig.model_validate(settings | {"optional_attributes": ["colour", "style"]})
+    read_training_products(config, [catalog])
+    assert "optional_attributes that attributes lacks: colour\n" in capsys.readouterr().err
+
+
+def test_labels_that_differ_in_capitals_alone_are_told(checked: Checked) -> None:
+    said = checked("RED", "Red", "red", "blue", "Navy", "navy")
+    assert "color: 5 labels differ" in said and "'Navy', 'navy', 'RED'" in said
+    assert checked("red", "blue", "dark red") == ""
+    assert checked("RED", "Red", "blue", color=["red", "Blue"]) == ""
+
+
+def test_labels_of_an_unseen_source_that_are_not_listed_are_counted(checked: Checked) -> None:
+    said = checked("red", "blue", unseen=["Red", "crimson", "navy"])
+    assert "color: 14 products of the unseen source unseen.yaml have a label that is not" in said
+    assert "such as 'crimson', 'navy'" in said and "the catalogs" not in said
+    said = checked("a", "b", "c", color=["a", "b"])
+    assert "color: 8 products of the catalogs" in said and "such as 'c'" in said
+
+
+def test_tests_without_labels_are_refused_or_told(
+    checked: Checked,
+) -> None:
+    with pytest.raises(ConfigError, match="found 0 labels"):
+        checked("red", "blue", to_test=["", ""])
+    said = checked("red", "blue", to_test=["", ""], color="from_data", fit=["wide", "slim"])
+    assert "color: 0 products to test have a label" in said
+    assert "fit: 0 products to test" not in said
+
+
+@pytest.mark.parametrize(
+    ("output", "said"), [("/", "lacks a name"), ("/proc/no", "nothing can be")]
+)
+def test_an_output_that_cannot_be_written_is_refused_before_training(
+    catalog: Path, settings: dict[str, Any], output: str, said: str
+) -> None:
+    config = TrainingConfig.model_validate(settings)
+    assert said in _refused([catalog], config, Path(output))
+
+
+def test_an_unseen_source_that_is_not_there_is_refused_before_training(
+    tmp_path: Path, catalog: Path, settings: dict[str, Any]
+) -> None:
+    config = TrainingConfig.model_validate(settings)
+    gone = tmp_path / "gone"
+    assert "gone" in _refused([catalog], config, tmp_path / "made", unseen_sources=[gone])

@@ -1,0 +1,601 @@
+"""Published weights: read as they are, or refused with the way out."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    CLIPModel,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTModel,
+)
+from transformers.image_processing_base import ImageProcessingMixin
+
+from enrich.classifiers.config import ClassifierConfig, PairTowers
+from enrich.classifiers.interface import Classifier, ModelInputs
+from enrich.classifiers.registry import CLASSIFIERS, build_classifier
+from enrich.errors import ConfigError
+from enrich.preprocess import ImageShape
+from enrich.tokenizer import TextEncoder
+from enrich.training import pretrained as weights
+from enrich.training.config import PublishedPair, TrainingConfig
+from enrich.training.pretrained import (
+    HALVES,
+    OPENAI,
+    Normalisation,
+    PublishedTowers,
+    load_parts,
+    open_hugging_face_clip,
+    open_image_shape,
+    open_pair,
+)
+from enrich.training.start import start_classifier
+
+LAYER = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
+WORDS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "red", "blue", "shirt", "shoes"]
+PREPROCESSOR = {
+    "image_processor_type": "ViTImageProcessor",
+    "do_resize": True,
+    "size": {"height": 64, "width": 64},
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": [0.1, 0.2, 0.3],
+    "image_std": [0.4, 0.5, 0.6],
+}
+
+
+@pytest.fixture(scope="module")
+def vision_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ViT with the head that it was published with, in half precision."""
+    folder = tmp_path_factory.mktemp("hub") / "vit"
+    torch.manual_seed(0)
+    vit = ViTForImageClassification(ViTConfig(**LAYER, image_size=64, patch_size=32, num_labels=3))
+    vit.half().save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT with the head that it was published with, and its tokenizer."""
+    folder = tmp_path_factory.mktemp("hub") / "bert"
+    torch.manual_seed(1)
+    settings = BertConfig(**LAYER, vocab_size=len(WORDS), max_position_embeddings=24)
+    BertForMaskedLM(settings).save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        unk_token="[UNK]",
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pair(vision_folder: Path, text_folder: Path) -> PublishedPair:
+    return PublishedPair(vision=str(vision_folder), text=str(text_folder), width=48)
+
+
+@pytest.fixture(scope="module")
+def published(pair: PublishedPair) -> PublishedTowers:
+    return open_pair(pair)
+
+
+def _build(
+    published: PublishedTowers, config: ClassifierConfig, name: str = "cma_clip"
+) -> Classifier:
+    """Return a classifier on the towers, without the published weights."""
+    config = config.model_copy(
+        update={"towers": published.towers, "image": published.image, "classifier": name}
+    )
+    # As a checkpoint would have it, and with it the towers' own check of what it says.
+    config = ClassifierConfig.model_validate_json(config.model_dump_json())
+    return build_classifier(config, published.tokenizer.get_vocab_size()).eval()
+
+
+def test_a_pair_answers_as_its_two_models_do(
+    published: PublishedTowers,
+    small_config: ClassifierConfig,
+    vision_folder: Path,
+    text_folder: Path,
+) -> None:
+    classifier = _build(published, small_config)
+    load_parts(classifier, published.parts)
+    pixels = torch.randn(2, 3, 64, 64)
+    ids, mask = TextEncoder(published.tokenizer, 16)(["red shirt", "blue"])
+    vit = ViTModel.from_pretrained(vision_folder, dtype=torch.float32).eval()
+    bert = BertModel.from_pretrained(text_folder).eval()
+    with torch.inference_mode():
+        patches = vit(pixel_values=pixels).last_hidden_state
+        torch.testing.assert_close(classifier.image_tower.features(pixels), patches)
+        words = bert(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        encoded = classifier.text_tower(ids, mask)
+        projected = classifier.text_tower.projection(words)
+    torch.testing.assert_close(encoded.embeds[mask], projected[mask])
+    # BERT's text is read at [CLS], its first token.
+    torch.testing.assert_close(encoded.pooled, projected[:, 0])
+    assert {p.dtype for p in classifier.parameters()} == {torch.float32}
+
+
+def test_a_pair_s_pictures_are_prepared_as_the_vision_model_had_them(
+    published: PublishedTowers,
+) -> None:
+    assert published.image.model_dump() == {
+        "size_px": 64,
+        "fit": "pad",
+        "mean": (0.1, 0.2, 0.3),
+        "std": (0.4, 0.5, 0.6),
+    }
+
+
+def test_nothing_but_the_architecture_is_kept_of_a_published_configuration(
+    published: PublishedTowers, vision_folder: Path
+) -> None:
+    kept = json.dumps(published.towers.model_dump())
+    assert str(vision_folder) not in kept
+    for machinery in ("auto_map", "dtype", "attn_implementation", "label2id", "_name_or_path"):
+        assert machinery not in kept
+    with_code = PairTowers(
+        vision={"model_type": "vit", "auto_map": {"AutoModel": "evil--code.Model"}},
+        text={"model_type": "bert", "nested": {"_attn_implementation": "evil/kernel"}},
+        width=8,
+    )
+    assert with_code.vision == {"model_type": "vit"}
+    assert with_code.text == {"model_type": "bert", "nested": {}}
+
+
+def test_only_the_models_themselves_are_pretrained_in_a_pair(
+    published: PublishedTowers, small_config: ClassifierConfig
+) -> None:
+    classifier = _build(published, small_config)
+    parts = classifier.pretrained()
+    assert parts == [classifier.image_tower.vision, classifier.text_tower.text]
+    assert not any("pooler" in name for name, _ in classifier.named_parameters())
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_every_classifier_starts_from_a_pair_s_weights(
+    pair: PublishedPair, published: PublishedTowers, tmp_path: Path, name: str
+) -> None:
+    config = TrainingConfig(
+        name="tiny",
+        classifier=name,
+        towers=pair,
+        text_length=12,
+        joint_layers=1,
+        joint_heads=2,
+        phases=[{"loss": "multitask", "epochs": 1, "learning_rate": 1}],
+    )
+    classifier, tokenizer = start_classifier(config, [], tmp_path)
+    assert tokenizer.get_vocab_size() == len(WORDS)
+    own = classifier.state_dict()
+    loaded = 0
+    for part, module in published.parts.items():
+        for key, tensor in module.state_dict().items():
+            if f"{part}.{key}" in own:
+                assert own[f"{part}.{key}"].equal(tensor)
+                loaded += 1
+    assert loaded
+    read = {"image_only": {"image_tower.vision"}, "text_only": {"text_tower.text"}}
+    for part in read.get(name, published.parts.keys()):
+        assert {f"{part}.{key}" for key in published.parts[part].state_dict()} <= own.keys()
+
+
+def test_towers_that_a_classifier_has_no_place_for_are_refused(
+    published: PublishedTowers, small_config: ClassifierConfig
+) -> None:
+    classifier = _build(published, small_config, "text_only")
+    parts = {"image_tower.vision": published.parts["image_tower.vision"]}
+    with pytest.raises(ConfigError, match="text_only cannot start from these towers"):
+        load_parts(classifier, parts)
+
+
+Save = Callable[[PreTrainedModel], str]
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Save:
+    """Return a function that saves a model and returns its folder."""
+
+    def save(model: PreTrainedModel) -> str:
+        model.save_pretrained(tmp_path / "saved")
+        return str(tmp_path / "saved")
+
+    return save
+
+
+@pytest.mark.parametrize(
+    "model_type, sizes",
+    [
+        ("dinov2", {"patch_size": 32}),
+        ("swin", {"embed_dim": 16, "depths": [1], "num_heads": [2], "window_size": 2}),
+        ("resnet", {"hidden_sizes": [16, 32], "depths": [1, 1], "embedding_size": 8}),
+        ("convnext", {"hidden_sizes": [16, 32], "depths": [1, 1], "num_stages": 2}),
+    ],
+)
+def test_other_vision_models_than_vit_are_read_too(
+    save: Save,
+    text_folder: Path,
+    small_config: ClassifierConfig,
+    model_type: str,
+    sizes: dict[str, Any],
+) -> None:
+    settings = (LAYER if model_type == "dinov2" else {}) | sizes | {"image_size": 64}
+    vision = save(AutoModel.from_config(AutoConfig.for_model(model_type, **settings)))
+    published = open_pair(PublishedPair(vision=vision, text=str(text_folder), width=48))
+    # Without a preprocessor_config.json: the model's own size, pixels from -1 to 1.
+    assert (published.image.size_px, published.image.mean) == (64, (0.5, 0.5, 0.5))
+    classifier = _build(published, small_config)
+    load_parts(classifier, published.parts)
+    tower = classifier.image_tower
+    with torch.inference_mode():
+        encoded = tower.embed(tower.features(torch.randn(2, 3, 64, 64)))
+    assert encoded.embeds.shape[2] == 48 and encoded.embeds.isfinite().all()
+    patches = encoded.embeds[:, 1:]
+    # A model without CLS is summed up by the mean of its patches.
+    is_mean = encoded.pooled.allclose(patches.mean(1), atol=1e-5)
+    assert is_mean == (model_type != "dinov2")
+
+
+@pytest.mark.parametrize("name", ["cma_clip", "mmbt", "single_stream"])
+@pytest.mark.parametrize("model_type", ["roberta", "albert", "distilbert"])
+def test_other_text_encoders_than_bert_are_read_too(
+    published: PublishedTowers, small_config: ClassifierConfig, model_type: str, name: str
+) -> None:
+    sizes = {"vocab_size": 300, "max_position_embeddings": 24}
+    if model_type == "distilbert":
+        sizes |= {"dim": 32, "hidden_dim": 64, "n_layers": 1, "n_heads": 2}
+    else:
+        sizes |= LAYER
+    if model_type == "albert":
+        sizes["embedding_size"] = 16  # its words are narrower than its layers
+    text = {"model_type": model_type} | sizes
+    config = small_config.model_copy(
+        update={
+            "towers": published.towers.model_copy(update={"text": text}),
+            "image": published.image,
+            "classifier": name,
+        }
+    )
+    torch.manual_seed(0)
+    classifier = build_classifier(config, 300).eval()
+    ids = torch.randint(3, 300, (2, 12))
+    mask = torch.arange(12) < torch.tensor([[12], [5]])
+    both = torch.ones(2, dtype=torch.bool)
+    pixels = torch.randint(0, 256, (2, 3, 64, 64)).byte()
+    with torch.inference_mode():
+        output = classifier(ModelInputs(ids, mask, both, both, pixel_values=pixels))
+        # What stands in the padding does not matter, whatever id this model pads with.
+        ids = torch.where(mask, ids, 1)
+        padded = classifier(ModelInputs(ids, mask, both, both, pixel_values=pixels))
+    torch.testing.assert_close(output.logits, padded.logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "text_length", "is_read"),
+    [("bert", 24, True), ("bert", 25, False), ("roberta", 22, True), ("roberta", 23, False)],
+)
+def test_texts_are_as_long_as_an_encoder_has_places_for(
+    published: PublishedTowers,
+    small_config: ClassifierConfig,
+    model_type: str,
+    text_length: int,
+    is_read: bool,
+) -> None:
+    text = {
+        "model_type": model_type,
+        "vocab_size": 300,
+        "max_position_embeddings": 24,
+        "pad_token_id": 1,
+        **LAYER,
+    }
+    towers = published.towers.model_copy(update={"text": text})
+    config = small_config.model_copy(
+        update={"towers": towers, "image": published.image, "text_length": text_length}
+    )
+    if not is_read:
+        with pytest.raises(ValueError, match=f"of up to {text_length - 1} tokens"):
+            build_classifier(config, 300)
+        return
+    ids, both = torch.full((1, text_length), 5), torch.ones(1, dtype=torch.bool)
+    build_classifier(config, 300).text_tower(ids, both.expand(1, text_length))
+
+
+def test_a_model_that_sees_texts_as_well_is_no_vision_model(
+    clip_folder: Path, text_folder: Path
+) -> None:
+    wrong = PublishedPair(vision=str(clip_folder), text=str(text_folder))
+    with pytest.raises(ConfigError, match="found type clip"):
+        open_pair(wrong)
+
+
+def test_a_text_model_that_is_not_read_at_its_first_token_is_refused(
+    save: Save, vision_folder: Path
+) -> None:
+    settings = {"n_embd": 32, "n_layer": 1, "n_head": 2, "vocab_size": 9, "n_positions": 16}
+    gpt = save(AutoModel.from_config(AutoConfig.for_model("gpt2", **settings)))
+    with pytest.raises(ConfigError, match="found type gpt2"):
+        open_pair(PublishedPair(vision=str(vision_folder), text=gpt))
+
+
+def test_a_vision_model_that_cannot_take_its_own_pictures_is_refused(
+    save: Save, text_folder: Path, tmp_path: Path
+) -> None:
+    vision = save(ViTModel(ViTConfig(**LAYER, image_size=64, patch_size=32)))
+    wrong = PREPROCESSOR | {"size": {"height": 96, "width": 96}}
+    (tmp_path / "saved" / "preprocessor_config.json").write_text(json.dumps(wrong))
+    with pytest.raises(ConfigError, match="pictures of 96 px"):
+        open_pair(PublishedPair(vision=vision, text=str(text_folder)))
+
+
+def test_weights_that_lack_a_layer_are_refused_and_not_filled_at_random(
+    save: Save, text_folder: Path, tmp_path: Path
+) -> None:
+    vision = save(ViTModel(ViTConfig(**LAYER, image_size=64, patch_size=32)))
+    file = tmp_path / "saved" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"num_hidden_layers": 2}))
+    with pytest.raises(ConfigError, match=r"\d+ tensors of the vision model"):
+        open_pair(PublishedPair(vision=vision, text=str(text_folder)))
+
+
+@pytest.mark.parametrize("model_type", [None, "of-nobody"])
+def test_a_checkpoint_of_a_model_that_is_not_shipped_is_refused(
+    published: PublishedTowers, small_config: ClassifierConfig, model_type: str | None
+) -> None:
+    strange = {k: v for k, v in published.towers.vision.items() if k != "model_type"}
+    if model_type:
+        strange["model_type"] = model_type
+    config = small_config.model_copy(
+        update={"towers": published.towers.model_copy(update={"vision": strange})}
+    )
+    with pytest.raises(ValueError, match=model_type or "names no model_type"):
+        build_classifier(config, 8)
+
+
+@pytest.fixture
+def siglip(save: Save) -> str:
+    tower = LAYER | {"image_size": 64, "patch_size": 32, "vocab_size": 9}
+    config = AutoConfig.for_model("siglip", text_config=tower, vision_config=tower)
+    return save(AutoModel.from_config(config))
+
+
+def test_a_siglip_is_refused_with_what_to_do(siglip: str) -> None:
+    with pytest.raises(ConfigError, match=r"model of type siglip.*towers: \{vision: NAME"):
+        open_hugging_face_clip(siglip)
+
+
+def test_the_vision_half_of_a_siglip_makes_a_pair(
+    siglip: str, text_folder: Path, small_config: ClassifierConfig
+) -> None:
+    published = open_pair(PublishedPair(vision=siglip, text=str(text_folder), width=48))
+    assert published.towers.vision["model_type"] == "siglip_vision_model"
+    classifier = _build(published, small_config)
+    load_parts(classifier, published.parts)
+    pixels = torch.randn(2, 3, 64, 64)
+    theirs = AutoModel.from_pretrained(siglip).vision_model.eval()
+    with torch.inference_mode():
+        wanted = theirs(pixel_values=pixels).last_hidden_state
+        torch.testing.assert_close(classifier.image_tower.features(pixels), wanted)
+
+
+def test_a_clip_without_a_preprocessor_gets_openai_s(clip_folder: Path) -> None:
+    image = open_hugging_face_clip(str(clip_folder)).image
+    assert (image.size_px, image.fit, image.mean[0]) == (64, "crop", 0.48145466)
+
+
+def test_a_clip_without_its_tokenizer_is_refused(clip_folder: Path, tmp_path: Path) -> None:
+    CLIPModel.from_pretrained(clip_folder).save_pretrained(tmp_path / "clip")
+    with pytest.raises(ConfigError, match="told apart"):
+        open_hugging_face_clip(str(tmp_path / "clip"))
+
+
+def test_a_tokenizer_of_more_tokens_than_its_model_is_refused(
+    clip_folder: Path, tmp_path: Path
+) -> None:
+    clip = CLIPModel.from_pretrained(clip_folder)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(clip_folder)
+    size = clip.config.text_config.vocab_size
+    tokenizer.add_tokens([f"word{number}" for number in range(size)])
+    for part in (clip, tokenizer):
+        part.save_pretrained(tmp_path / "clip")
+    with pytest.raises(ConfigError, match=rf"found \d+ tokens, expected at most {size}"):
+        open_hugging_face_clip(str(tmp_path / "clip"))
+
+
+def test_a_damaged_preprocessor_is_not_taken_for_none(clip_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(clip_folder, tmp_path / "clip")
+    (tmp_path / "clip" / "preprocessor_config.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"preprocessor_config\.json of .* cannot be read"):
+        open_hugging_face_clip(str(tmp_path / "clip"))
+
+
+def test_a_clip_reads_typographic_quotes_as_plain_ones(clip_folder: Path, tmp_path: Path) -> None:
+    tokenizer = open_hugging_face_clip(str(clip_folder)).tokenizer
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    for kept in (tokenizer, Tokenizer.from_file(str(tmp_path / "tokenizer.json"))):
+        assert (
+            kept.encode("men\u2019s \u201cslim\u201d shirt").ids
+            == kept.encode('men\'s "slim" shirt').ids
+        )
+
+
+def test_the_temperature_that_a_clip_ended_at_travels_in_its_towers(copied_clip: Path) -> None:
+    clip = CLIPModel.from_pretrained(copied_clip)
+    clip.logit_scale.data.fill_(4.0)
+    clip.save_pretrained(copied_clip)
+    towers = open_hugging_face_clip(str(copied_clip)).towers
+    assert towers.clip["logit_scale_init_value"] == 4.0
+
+
+MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+NORMAL = {"image_mean": list(MEAN), "image_std": list(STD)}
+
+
+def _open(folder: Path, content: dict[str, Any] | None, default: Normalisation) -> ImageShape:
+    if content is not None:
+        (folder / "preprocessor_config.json").write_text(json.dumps(content))
+    return open_image_shape(str(folder), default, 224)
+
+
+@pytest.mark.parametrize(
+    "size, size_px",
+    [
+        ({"size": 64}, 64),
+        ({"size": {"height": 64, "width": 64}}, 64),
+        ({"size": {"shortest_edge": 64}}, 64),
+        ({"size": {"shortest_edge": 73}, "crop_size": {"height": 64, "width": 64}}, 73),
+        ({}, 224),
+        # Not square: the model's own configuration says what it takes.
+        ({"size": {"height": 64, "width": 96}}, 224),
+    ],
+)
+def test_a_whole_picture_is_padded_to_the_size_that_the_model_sees(
+    tmp_path: Path, size: dict[str, Any], size_px: int
+) -> None:
+    shape = _open(tmp_path, NORMAL | size, OPENAI)
+    assert shape == ImageShape(size_px=size_px, fit="pad", mean=MEAN, std=STD)
+
+
+@pytest.mark.parametrize("crop_size", [64, {"height": 64, "width": 64}])
+def test_a_centre_crop_is_cut_at_the_size_of_the_crop(tmp_path: Path, crop_size: Any) -> None:
+    content = NORMAL | {"do_center_crop": True, "size": 73, "crop_size": crop_size}
+    shape = _open(tmp_path, content, HALVES)
+    assert shape == ImageShape(size_px=64, fit="crop", mean=MEAN, std=STD)
+
+
+@pytest.mark.parametrize("default", [OPENAI, HALVES])
+def test_without_the_file_the_default_holds(tmp_path: Path, default: Normalisation) -> None:
+    fit, mean, std = default
+    assert _open(tmp_path, None, default) == ImageShape(size_px=224, fit=fit, mean=mean, std=std)
+
+
+def test_pixels_that_are_not_normalised_stay_from_0_to_1(tmp_path: Path) -> None:
+    shape = _open(tmp_path, NORMAL | {"do_normalize": False}, OPENAI)
+    assert (shape.mean, shape.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize("content", [{"rescale_factor": 1 / 127.5}, {"do_rescale": False}])
+def test_pixels_of_another_range_are_refused(tmp_path: Path, content: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="expected 1/255"):
+        _open(tmp_path, content, OPENAI)
+
+
+@pytest.mark.parametrize("content", [{"image_mean": [0.5]}, {"size": "large"}])
+def test_a_file_of_another_kind_is_named(tmp_path: Path, content: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=str(tmp_path)):
+        _open(tmp_path, content, OPENAI)
+
+
+def test_a_hub_out_of_reach_is_no_model_without_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Mock(side_effect=OSError("cannot be found on the hub"))
+    monkeypatch.setattr(ImageProcessingMixin, "get_image_processor_dict", read)
+    monkeypatch.setattr(weights, "file_exists", Mock(side_effect=ConnectionError("no route")))
+    with pytest.raises(ConfigError, match="cannot be looked up: no route"):
+        open_image_shape("owner/model", OPENAI, 224)
+
+    monkeypatch.setattr(weights, "file_exists", Mock(return_value=False))
+    assert open_image_shape("owner/model", OPENAI, 224).mean == OPENAI.mean
+
+    monkeypatch.setattr(weights, "file_exists", Mock(return_value=True))
+    with pytest.raises(ConfigError, match="cannot be read: cannot be found on the hub"):
+        open_image_shape("owner/model", OPENAI, 224)
+
+
+def test_a_folder_that_is_not_there_is_said_to_be_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the folder is missing"):
+        open_hugging_face_clip(str(tmp_path / "gone"))
+
+
+def _pickle(folder: Path) -> None:
+    """Leave the weights as older checkpoints have them."""
+    weights = CLIPModel.from_pretrained(folder).state_dict()
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+
+
+def test_a_pickle_is_refused_with_the_line_that_converts_it(copied_clip: Path) -> None:
+    wanted = CLIPModel.from_pretrained(copied_clip).vision_model.state_dict()
+    _pickle(copied_clip)
+    with pytest.raises(ConfigError, match="weights in safetensors are missing") as refused:
+        open_hugging_face_clip(str(copied_clip))
+    assert "hf download" not in str(refused.value)
+    (line,) = re.findall(r'python -c "(.*?)"', str(refused.value))
+    exec(line)
+    found = open_hugging_face_clip(str(copied_clip)).parts["image_tower.vision"].state_dict()
+    torch.testing.assert_close(found, wanted)
+
+
+def test_a_file_that_git_lfs_left_out_is_named(copied_clip: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 605157884\n"
+    (copied_clip / "model.safetensors").write_text(pointer)
+    with pytest.raises(
+        ConfigError, match=r"model\.safetensors is a pointer of Git LFS.*git lfs pull"
+    ):
+        open_hugging_face_clip(str(copied_clip))
+
+
+def test_damaged_weights_are_said_to_be_damaged(copied_clip: Path) -> None:
+    os.truncate(copied_clip / "model.safetensors", 1000)
+    with pytest.raises(ConfigError, match="its weights are damaged"):
+        open_hugging_face_clip(str(copied_clip))
+
+
+@pytest.mark.parametrize("how", ["code of its own", "no model_type", "no config.json"])
+def test_an_open_clip_model_without_its_prefix_is_told_of_it(copied_clip: Path, how: str) -> None:
+    file = copied_clip / "config.json"
+    config = json.loads(file.read_text())
+    if how == "code of its own":
+        config |= {"model_type": "their-clip", "auto_map": {"AutoConfig": "their_clip.Config"}}
+        (copied_clip / "their_clip.py").write_text("")
+    else:
+        del config["model_type"]
+    file.write_text(json.dumps(config))
+    if how == "no config.json":
+        file.unlink()
+        (copied_clip / "open_clip_config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"towers: open_clip:NAME") as refused:
+        open_hugging_face_clip(str(copied_clip))
+    assert "trust_remote_code" not in str(refused.value)
+
+
+@pytest.mark.parametrize("how", ["heads", "kind of value", "merges"])
+def test_what_the_libraries_refuse_is_a_message(copied_clip: Path, how: str) -> None:
+    file = copied_clip / "config.json"
+    config = json.loads(file.read_text())
+    if how == "merges":
+        tokenizer = json.loads((copied_clip / "tokenizer.json").read_text())
+        tokenizer["model"]["merges"] = [["zzq", "qqz"]]
+        (copied_clip / "tokenizer.json").write_text(json.dumps(tokenizer))
+    elif how == "heads":
+        config["vision_config"]["num_attention_heads"] = 7
+    else:
+        config["vision_config"]["hidden_size"] = "32"
+    file.write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=f"'{copied_clip}' cannot be opened"):
+        open_hugging_face_clip(str(copied_clip))
