@@ -228,7 +228,11 @@ def to_spark(spark: SparkSession, rows: pd.DataFrame) -> DataFrame:
     table = spark.createDataFrame(pd.DataFrame({"product_id": ids, "content_hash": ids, **columns}))
     predictions = F.array(
         *(
-            F.struct(F.lit(a).alias("attribute"), F.col(f"{a}_best").alias("label"))
+            F.struct(
+                F.lit(a).alias("attribute"),
+                F.col(f"{a}_best").alias("label"),
+                F.lit(None).cast("string").alias("abstention"),
+            )
             for a in attributes
         )
     )

@@ -72,7 +72,7 @@ class Answerer:
         # Attributes that were added as a whole after training.
         self.headless = manifest.config.headless
         # Confidences of attributes that nobody has labelled yet mean nothing.
-        self._guessed = set(self.headless).difference(self.calibration.fitted)
+        self._guessed = manifest.guessed
         words = manifest.lexicon.extended(spec.own.words).extended(name_own_words(spec.own.labels))
         self._finder = LabelFinder(answers, words, self.headless)
 

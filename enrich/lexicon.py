@@ -71,7 +71,7 @@ class LabelFinder:
         """Compile the words. Words of labels that an attribute does not have are left out.
 
         Labels are looked for in titles (see `choose_title`), those of the attributes
-        `in_descriptions` in descriptions too.
+        `in_descriptions` also in descriptions of products whose titles name none.
         """
         self._in_descriptions = frozenset(in_descriptions)
         self._widths = {attribute: len(labels) for attribute, labels in attributes.items()}
@@ -110,8 +110,10 @@ class LabelFinder:
         short, *others = (normalise(one).casefold() for one in (title, description) if one)
         found = []
         for attribute, pattern in self._patterns.items():
-            read = (short, *others) if attribute in self._in_descriptions else (short,)
-            if words := [word for text in read for word in pattern.findall(text)]:
+            words = pattern.findall(short)
+            if not words and others and attribute in self._in_descriptions:
+                words = pattern.findall(others[0])
+            if words:
                 found.append((attribute, [self._places[attribute][word] for word in words]))
         return found
 

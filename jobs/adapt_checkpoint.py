@@ -104,7 +104,8 @@ def adapt_checkpoint(
     """Writes a checkpoint that is fitted to the corrections."""
     name = name or f"{manifest.config.name.removesuffix('-adapted')}-adapted"
     check_checkpoint_target(name, output)
-    labelled = read_shop_labels(corrections, catalog, manifest.config.answers)
+    answers, guessed = manifest.config.answers, manifest.guessed
+    labelled = read_shop_labels(corrections, catalog, answers, guessed=guessed)
     shop = catalog.resolve().parent.name
     adapted = fit_checkpoint(manifest, labelled, image_root, name, shop, output)
     summary = {

@@ -50,7 +50,7 @@ def main(
 ) -> None:
     """Add an attribute to a checkpoint by labelled products, or by the names of its labels."""
     manifest = fetch_manifest(checkpoint)
-    called = checkpoint_name or f"{manifest.config.name}-{name}"
+    called = checkpoint_name or f"{manifest.config.name.removesuffix(f'-{name}')}-{name}"
     check_checkpoint_target(called, output)
     if values is not None and labels is None and catalog is None and image_root is None:
         add_by_names(manifest, name, values, called, output)
@@ -73,7 +73,9 @@ def add_by_labels(
     output: Path,
 ) -> None:
     """Write a checkpoint whose attribute is fitted to labelled products."""
-    labelled = read_shop_labels(labels, catalog, manifest.config.answers, only=attribute)
+    labelled = read_shop_labels(
+        labels, catalog, manifest.config.answers, attribute, manifest.guessed
+    )
     shop = catalog.resolve().parent.name
     adapted = fit_checkpoint(manifest, labelled, image_root, name, shop, output)
     summary = {

@@ -45,6 +45,9 @@ from expectations.settings import ValidationSettings
 # Airflow's run ids fit; quotes and slashes do not.
 _TRIGGER = re.compile(r"[A-Za-z0-9._:+-]{1,100}")
 
+# The arguments of --config and --checkpoint, None where the job had none.
+Flags = tuple[str | None, str | None]
+
 log = logging.getLogger("enrich")
 
 
@@ -113,7 +116,12 @@ def main(
         "log_format": log_format,
     }
     settings = read_settings_as(Settings, config, overrides)
-    settings_file = None if config == DEFAULT_CONFIG else str(config.resolve())
+    given = (
+        None if config == DEFAULT_CONFIG else str(config.resolve()),
+        checkpoint
+        if checkpoint is None or "://" in checkpoint
+        else str(Path(checkpoint).resolve()),
+    )
     start_logging(settings.log_format)
     of_a_refresh = {
         "--run-date": run_date,
@@ -126,7 +134,7 @@ def main(
     decision = choose_decision(publish_run, drop_run, reason, of_a_refresh)
     if decision is not None:
         with recorded(settings.metrics_dir, settings.database, decides=True) as recording:
-            ended = decide_run(settings, settings_file, recording, decision)
+            ended = decide_run(settings, given, recording, decision)
     else:
         request = Request(
             run_date=choose_run_date(run_date),
@@ -144,7 +152,7 @@ def main(
             show_plan(plan_refresh(open_inputs(settings, request, manifest)))
             return
         with recorded(settings.metrics_dir, settings.database) as recording:
-            ended = refresh_catalog(settings, settings_file, request, recording)
+            ended = refresh_catalog(settings, given, request, recording)
     # After all else that may log: spark-submit sends standard error to standard output, where the
     # JSON line must be last.
     is_demo = settings.catalog == DEMO_CATALOG and ended.summary.counts.get("published")
@@ -258,7 +266,7 @@ def choose_run_date(given: datetime | None) -> date:
 
 
 def refresh_catalog(
-    settings: Settings, settings_file: str | None, request: Request, recording: Recording
+    settings: Settings, given: Flags, request: Request, recording: Recording
 ) -> Ended:
     """Run one refresh and write its page. Everything that can be wrong is checked first."""
     manifest = fetch_manifest(settings.checkpoint)
@@ -275,7 +283,7 @@ def refresh_catalog(
         exit_code = error.exit_code
     except GateError as error:
         raise ConfigError(str(error)) from error
-    of_page = PageSources(manifest, settings, settings_file, baseline)
+    of_page = PageSources(manifest, settings, given, baseline)
     record_end(inputs.tables, refresh.summary, of_page, lambda: (inputs.source, inputs.store))
     return Ended(inputs.tables, refresh.summary, exit_code)
 
@@ -298,9 +306,7 @@ def open_both(spark: SparkSession, location: str, settings: Settings) -> tuple[S
     return source, open_image_store(source, settings)
 
 
-def decide_run(
-    settings: Settings, settings_file: str | None, recording: Recording, decision: Decision
-) -> Ended:
+def decide_run(settings: Settings, given: Flags, recording: Recording, decision: Decision) -> Ended:
     """Publish or discard the candidates of an earlier run, and write its page anew."""
     manifest = fetch_manifest(settings.checkpoint)
     # A run may be discarded because the checkpoint, and so the baseline, is another one by now.
@@ -322,7 +328,7 @@ def decide_run(
     # What this checkpoint alone answers has no columns where nothing of it was published.
     there = set(published_attributes(spark, settings.database))
     tables = dataclasses.replace(tables, attributes=tuple(a for a in labels if a in there))
-    of_page = PageSources(manifest, settings, settings_file, baseline)
+    of_page = PageSources(manifest, settings, given, baseline)
 
     def open_again() -> tuple[Source, ImageStore]:
         # From run_events: the settings may name another table by now.
@@ -369,7 +375,7 @@ class PageSources(NamedTuple):
 
     manifest: Manifest
     settings: Settings
-    settings_file: str | None
+    given: Flags
     baseline: LabelBaseline | None
 
 
@@ -385,14 +391,14 @@ def record_end(
     log.info("run %s: %s", summary.run_id, summary.outcome, extra=fields)
     if summary.was_idle:
         return
-    from enrich.report.content import ExpectedLabels
+    from enrich.report.content import ExpectedLabels, Given
     from enrich.spark.report import ReportSources, write_page
 
-    manifest, settings, settings_file, baseline = of_page
+    manifest, settings, given, baseline = of_page
     expected = None
     if baseline is not None:
         expected = ExpectedLabels(baseline.catalog, baseline.label_counts)
-    sources = ReportSources(tables, manifest, settings, settings_file, expected, open_source)
+    sources = ReportSources(tables, manifest, settings, Given(*given), expected, open_source)
     write_page(sources, summary)
 
 

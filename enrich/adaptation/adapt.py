@@ -5,7 +5,7 @@ near-identical to it, with a prior whose strength was chosen on those as well.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ class Adaptation:
     too_few: dict[str, str]
     flaws: dict[str, str]
     doubts: dict[str, str]
-    outlooks: dict[str, "Outlook"]
+    outlooks: dict[str, "Outlook"] = field(default_factory=dict)
 
     @property
     def left(self) -> dict[str, str]:

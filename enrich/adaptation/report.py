@@ -63,6 +63,7 @@ def summarise(effects: dict[str, Effect]) -> dict[str, Any]:
             "silenced": [str(modalities) for modalities in effect.silenced],
             "loses_answers": effect.loses_answers,
             "trust_shift": effect.trust_shift,
+            "given_at_90": round(effect.given, 4),
             "before": effect.before,
             "after": effect.after,
         }

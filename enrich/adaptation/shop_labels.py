@@ -2,7 +2,7 @@
 
 import itertools
 import operator
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +54,11 @@ class ShopLabels:
 
 
 def read_shop_labels(
-    file: Path, catalog: Path, attributes: LabelSets, only: str | None = None
+    file: Path,
+    catalog: Path,
+    attributes: LabelSets,
+    only: str | None = None,
+    guessed: Container[str] = (),
 ) -> ShopLabels:
     """Reads labels that people gave, and finds their products in the catalog.
 
@@ -63,6 +67,7 @@ def read_shop_labels(
         catalog: The product table, Parquet, CSV or JSON.
         attributes: The checkpoint's answers in the order of the logits.
         only: Read the labels of this attribute alone, which may be a new one.
+        guessed: Attributes that nobody has labelled yet, `Manifest.guessed`.
 
     Raises:
         ConfigError: a file cannot be read or holds no label, a product is labelled twice, or none
@@ -78,7 +83,7 @@ def read_shop_labels(
         raise ConfigError(
             f"{file} labels no product; wanted: labels of {only or ', '.join(attributes)} filled in"
         )
-    wider = choose_labels(given, known)
+    wider = choose_labels(given, known, guessed)
     pairs = [*zip(given["attribute"], given["label"], strict=True)]
     is_used = [label in wider[attribute] for attribute, label in pairs]
     left_out: dict[str, dict[str, int]] = {}

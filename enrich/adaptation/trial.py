@@ -35,6 +35,7 @@ class Trial:
 
     def compare(self, before: "Trial") -> Effect:
         """Returns what would change if this were done instead of what was tried before."""
+        settled = CalibratedAnswers.by(self.fully.of, self.calibrated)
         return Effect(
             before=before.fully.measure(),
             after=self.fully.measure(),
@@ -54,6 +55,7 @@ class Trial:
             trust_shift=self.trust_shift,
             correction=self.correction,
             calibrated=self.calibrated,
+            given=float(settled.measure().get("answered_at_90_threshold") or 0),
         )
 
 

@@ -6,7 +6,7 @@ fitted to labelled products, and answers of all other attributes stay equal bit 
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,7 +40,9 @@ _NAMED_WEIGHT = 4.0
 LabelSets = dict[str, tuple[str, ...]]
 
 
-def choose_labels(given: pd.DataFrame, known: Mapping[str, Sequence[str]]) -> LabelSets:
+def choose_labels(
+    given: pd.DataFrame, known: Mapping[str, Sequence[str]], new: Container[str] = ()
+) -> LabelSets:
     """Return the label sets with the new labels that enough products carry, the commonest first.
 
     RESERVED labels, for which NULL is published, are the last.
@@ -48,15 +50,17 @@ def choose_labels(given: pd.DataFrame, known: Mapping[str, Sequence[str]]) -> La
     Args:
         given: What `read_labels` returns.
         known: The checkpoint's answers by attribute; those of a new attribute are empty.
+        new: Attributes that the checkpoint only guesses, by names.
     """
     wider = {attribute: tuple(labels) for attribute, labels in known.items()}
     for attribute, rows in given.groupby("attribute", sort=False):
         labels = wider[str(attribute)]
-        fewest = FEWEST_OF_KNOWN_ATTRIBUTE if labels else FEWEST_OF_NEW_ATTRIBUTE
+        is_new = not labels or attribute in new
+        fewest = FEWEST_OF_NEW_ATTRIBUTE if is_new else FEWEST_OF_KNOWN_ATTRIBUTE
         counts = rows["label"].value_counts()
-        new = counts[(counts >= fewest) & ~counts.index.isin(labels)].index
-        nulls = [one for one in (*labels, *new) if one in RESERVED]
-        wider[str(attribute)] = (*(o for o in (*labels, *new) if o not in RESERVED), *nulls)
+        found = counts[(counts >= fewest) & ~counts.index.isin(labels)].index
+        nulls = [one for one in (*labels, *found) if one in RESERVED]
+        wider[str(attribute)] = (*(o for o in (*labels, *found) if o not in RESERVED), *nulls)
     return wider
 
 

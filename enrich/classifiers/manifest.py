@@ -65,6 +65,11 @@ class Manifest:
     lexicon: Lexicon
     digests: "Digests"
 
+    @property
+    def guessed(self) -> frozenset[str]:
+        """Attributes that were added by names alone: nobody has labelled them yet."""
+        return frozenset(self.config.headless).difference(self.calibration.fitted)
+
 
 @dataclass(frozen=True, slots=True)
 class Digests:

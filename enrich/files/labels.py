@@ -115,6 +115,13 @@ def _as_times(given: pd.Series, file: Path) -> pd.Series:
             f"{file}: at is not a time: found {name_some(wrong.astype(str))}, expected such as "
             "2026-11-24T09:30:00Z"
         )
+    # The latest label counts: one from the future would win over all that follow.
+    late = given[times > pd.Timestamp.now("UTC") + pd.Timedelta(days=1)]
+    if len(late):
+        raise ConfigError(
+            f"{file}: at lies in the future: found {name_some(late.astype(str))}, expected a time "
+            "that has been. Set the clock of who labelled right, or leave it empty"
+        )
     return times
 
 

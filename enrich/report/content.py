@@ -1,5 +1,6 @@
 """Contents of a run's page, as plain values of bounded size. Knows nothing of HTML."""
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -20,13 +21,28 @@ NO_BASELINE = "none"
 BINS = 20
 
 
+class Given(NamedTuple):
+    """The arguments of --config and --checkpoint, None where the job had none."""
+
+    config: str | None = None
+    checkpoint: str | None = None
+
+    def to_flags(self) -> str:
+        """Return both flags as a shell takes them, each with a blank in front."""
+        flags = {"--config": self.config, "--checkpoint": self.checkpoint}
+        return "".join(f" {flag} {shlex.quote(one)}" for flag, one in flags.items() if one)
+
+
+_NO_FLAGS = Given()
+
+
 @dataclass(frozen=True, slots=True)
 class RunFacts:
     """A run as its last event tells it; `counts` are those of `schemas.tables.COUNTS`.
 
     `error` says why the run was stopped, `reason` why a person decided otherwise. `caused_by` is
-    the run whose rollback undid this one. `settings_file` is the argument of --config, None for
-    the job's default.
+    the run whose rollback undid this one. `given` are flags of the job that commands on the
+    page repeat.
     """
 
     run_id: str
@@ -44,7 +60,7 @@ class RunFacts:
     error: str | None = None
     reason: str | None = None
     caused_by: str | None = None
-    settings_file: str | None = None
+    given: Given = _NO_FLAGS
 
     @property
     def stages(self) -> list[tuple[str, float]]:

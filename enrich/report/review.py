@@ -72,10 +72,14 @@ def rank_audit(answers: Answers) -> list[Answer]:
 
 
 def rank_unsure(answers: Answers) -> list[Answer]:
-    """Return what the classifier abstained on, the nearest to its threshold first."""
+    """Return what the classifier abstained on, the nearest to its threshold first.
+
+    In an unseen source thresholds are higher than those known here: what lies far above one is of
+    an attribute that is not answered there.
+    """
 
     def distance(one: Answer) -> tuple[float, float, str]:
-        return one.threshold - one.confidence, -one.confidence, one.product_id
+        return abs(one.threshold - one.confidence), -one.confidence, one.product_id
 
     return sorted((one for one in answers if one.abstained), key=distance)
 

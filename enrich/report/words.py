@@ -142,11 +142,11 @@ def _describe_rolled_back(run: RunFacts, headline: Headline) -> Headline:
 
 
 def _name_command(name: str, run: RunFacts) -> str:
-    given = "" if run.settings_file is None else f" --config {shlex.quote(run.settings_file)}"
-    return f"catalog-enrich {name}{given} --database {run.database} --run-id {run.run_id}"
+    of_run = f"--database {run.database} --run-id {run.run_id}"
+    return f"catalog-enrich {name}{run.given.to_flags()} {of_run}"
 
 
-def name_correction(card: Card, database: str) -> tuple[Markup, ...]:
+def name_correction(card: Card, run: RunFacts) -> tuple[Markup, ...]:
     """Return the shell command and the SQL that give a card's product another label.
 
     LABEL and NAME are left to a person. Empty for a product without an answer, or whose id cannot
@@ -164,23 +164,19 @@ def name_correction(card: Card, database: str) -> tuple[Markup, ...]:
     values = ", ".join(map(quote_literal, (product_id, attribute, "LABEL", "NAME")))
     return _to_paste(
         f"printf '%s\\n' {lines} > wrong.csv && catalog-enrich corrections import "
-        f"--file wrong.csv --by NAME --database {database}",
-        f"INSERT INTO {database}.attribute_corrections VALUES "
+        f"--file wrong.csv --by NAME{run.given.to_flags()} --database {run.database}",
+        f"INSERT INTO {run.database}.attribute_corrections VALUES "
         f"({values}, current_timestamp(), NULL)",
     )
 
 
 def name_reviews(run: RunFacts) -> tuple[Markup, ...]:
     """Return the shell commands that write review pages of a run's answers."""
-    where = run.settings_file
-    given = (
-        f"--catalog {shlex.quote(run.source)}"
-        if where is None
-        else f"--config {shlex.quote(where)}"
-    )
+    catalog = "" if run.given.config else f" --catalog {shlex.quote(run.source)}"
+    given = f"{run.given.to_flags()}{catalog}"
     return _to_paste(
         *(
-            f"catalog-enrich review --what {what} --run-id {run.run_id} {given} "
+            f"catalog-enrich review --what {what} --run-id {run.run_id}{given} "
             f"--database {run.database} --output review.html"
             for what in ("unsure", "contradictions")
         )

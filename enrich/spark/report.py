@@ -68,7 +68,7 @@ _SAID = {
 class ReportSources:
     """The tables that pages are made of, and what pages show beside their rows.
 
-    `settings_file` is the argument of --config, None for the job's default. `expected` are the
+    `given` are flags of the job that commands on the page repeat. `expected` are the
     labels of the baseline, None without one. `open_source` opens the product table as it is today,
     and the store of its pictures.
     """
@@ -76,7 +76,7 @@ class ReportSources:
     tables: Tables
     manifest: Manifest
     settings: JobConfig
-    settings_file: str | None
+    given: content.Given
     expected: content.ExpectedLabels | None
     open_source: Callable[[], tuple[Source, ImageStore]]
 
@@ -214,7 +214,7 @@ def _describe_run(sources: ReportSources, event: Event) -> content.RunFacts:
         outcome=event["state"],
         counts={name: event[name] or 0 for name in COUNTS},
         database=sources.tables.database,
-        settings_file=sources.settings_file,
+        given=sources.given,
     )
 
 

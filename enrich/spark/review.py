@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
+from schemas.labels import UNSURE
 
 from enrich.calibration import Thresholds
 from enrich.lexicon import Evidence
@@ -69,12 +70,12 @@ def _first(said: DataFrame, wanted: Wanted) -> DataFrame:
     next_best = F.coalesce(F.get("alternatives", F.lit(0))["confidence"], F.lit(0.0))
     order = {
         "audit": F.col("draw"),
-        "unsure": F.col("threshold") - F.col("confidence"),
+        "unsure": F.abs(F.col("threshold") - F.col("confidence")),
         "contradictions": -F.col("confidence"),
         "attribute": F.col("confidence") - next_best,
     }[wanted.aim]
     if wanted.aim == "unsure":
-        said = said.where("abstained")
+        said = said.where(F.col("abstention") == UNSURE)
     if wanted.aim == "contradictions":
         said = said.where("named <> label")
     surest = F.col("confidence").desc()

@@ -69,9 +69,10 @@ def test_attributes_are_looked_for_apart_from_each_other() -> None:
 def test_descriptions_are_read_for_attributes_without_a_head_alone() -> None:
     labels = {"color": ("red", "blue"), "fabric": ("silk", "silk red")}
     finder = LabelFinder(labels, Lexicon({}), in_descriptions=["fabric"])
-    found = finder.find([("Red shirt", "silk, not blue"), ("silk", "red"), (None, "blue silk")])
+    texts = [("Red shirt", "silk, not blue"), ("silk", "with silk red"), (None, "blue silk")]
+    found = finder.find(texts)
     assert found["color"].tolist() == [[True, False], [False, False], [False, True]]
-    assert found["fabric"].tolist() == [[True, False]] * 3
+    assert found["fabric"].tolist() == [[True, False]] * 3, "what a title says comes first"
 
 
 def test_a_word_taken_out_is_found_no_more_and_one_put_in_is() -> None:

@@ -26,8 +26,8 @@ pytestmark = pytest.mark.spark
 ATTRIBUTES = list(LABELS)
 
 
-def predictions(**labels: str | None) -> list[tuple[str, str | None]]:
-    return list(labels.items())
+def predictions(**labels: str | None) -> list[tuple[str, str | None, None]]:
+    return [(attribute, label, None) for attribute, label in labels.items()]
 
 
 def test_spark_counts_what_the_benchmark_counts(spark: SparkSession) -> None:
@@ -76,7 +76,7 @@ def test_best_labels_of_unchanged_products_are_compared(spark: SparkSession) -> 
     schema = (
         "product_id STRING, content_hash STRING, product_category STRING, modalities STRING, "
         "model_version STRING, color STRING, color_confidence DOUBLE, "
-        "predictions ARRAY<STRUCT<attribute: STRING, label: STRING>>"
+        "predictions ARRAY<STRUCT<attribute: STRING, label: STRING, abstention: STRING>>"
     )
 
     def row(name: str, content: str, best: str, model: str = "m") -> tuple[object, ...]:
@@ -155,7 +155,8 @@ def test_an_attribute_may_be_called_as_the_gate_calls_its_own_columns(spark: Spa
         [("1", "h1", "image", "m", None, "kids", 0.9, "yes", 0.8, None)],
         "product_id STRING, content_hash STRING, modalities STRING, model_version STRING, "
         "product_category STRING, category STRING, category_confidence DOUBLE, `a.b c` STRING, "
-        "`a.b c_confidence` DOUBLE, predictions ARRAY<STRUCT<attribute: STRING, label: STRING>>",
+        "`a.b c_confidence` DOUBLE, predictions ARRAY<STRUCT<attribute: STRING, label: STRING, "
+        "abstention: STRING>>",
     )
     counted = count_answers(mark_rows(rows, None, ["category", "a.b c"], ["shoes"])).catalog
     assert counted is not None

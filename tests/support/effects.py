@@ -15,4 +15,5 @@ def make_effect(figures: Figures, gain: Gain, calibrated: CalibratedSets) -> Eff
         trust_shift=0.0,
         correction=None,
         calibrated=calibrated,
+        given=0.5,
     )

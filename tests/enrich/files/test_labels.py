@@ -116,6 +116,13 @@ def test_a_label_of_no_product_is_refused(tmp_path: Path, nobody: str) -> None:
         read_labels(file, {"color": ["red", "blue"]})
 
 
+def test_a_label_from_the_future_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "labelled.csv"
+    file.write_text("product_id,attribute,label,at\n7,color,red,2199-01-01T00:00:00Z\n")
+    with pytest.raises(ConfigError, match="lies in the future"):
+        read_labels(file, {"color": ["red", "blue"]})
+
+
 def test_a_gap_in_the_json_of_a_pandas_frame_corrects_nothing(tmp_path: Path) -> None:
     file = tmp_path / "labelled.json"
     file.write_text('{"product_id": 7.0, "color": "red"}\n{"product_id": 8.0, "color": NaN}\n')

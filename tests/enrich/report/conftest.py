@@ -19,6 +19,7 @@ from enrich.report.content import (
     Change,
     CheckRow,
     Gallery,
+    Given,
     Proof,
     RunFacts,
     RunReport,
@@ -97,7 +98,7 @@ def _make_facts(text: Text, outcome: str) -> RunFacts:
         error=text("too many failures"),
         reason=text("a new season"),
         caused_by=text("20261123-0a1b2c3d") if outcome == "rolled_back" else None,
-        settings_file=text("our shop.yaml"),
+        given=Given(text("our shop.yaml")),
     )
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from enrich.files.labels import read_labels
 from enrich.records import Candidate
-from enrich.report.content import BINS, STAGES, Gallery, RunReport
+from enrich.report.content import BINS, STAGES, Gallery, Given, RunReport
 from enrich.report.page import MAX_PAGE_BYTES, render_index, render_page
 from enrich.report.words import CAUSES, REASONS, STATUSES
 from schemas.labels import ABSTAINED
@@ -488,7 +488,7 @@ def test_bars_stand_out_from_a_light_page() -> None:
 
 def test_commands_are_whole_however_long_a_path_is(make_report: MakeReport) -> None:
     path = f"/volume/{'long-folder/' * 60}<shop>\u202e.yaml"
-    report = with_run(make_report(outcome="blocked"), settings_file=path)
+    report = with_run(make_report(outcome="blocked"), given=Given(path))
     page = render_page(report, {})
 
     shown = path.replace("\u202e", " ")
