@@ -18,7 +18,7 @@ from enrich.adaptation.widening import (
 )
 from enrich.errors import ConfigError, name_some
 from enrich.files.labels import read_labels
-from enrich.files.products import read_unique_products
+from enrich.files.products import Catalog
 from enrich.near_identical import group_near_identical
 from enrich.records import Product
 from enrich.text import build_text
@@ -54,18 +54,18 @@ class ShopLabels:
 
 
 def read_shop_labels(
-    file: Path, catalog: Path, attributes: LabelSets, only: str | None = None
+    file: Path, catalog: Catalog, attributes: LabelSets, only: str | None = None
 ) -> ShopLabels:
     """Reads labels that people gave, and finds their products in the catalog.
 
     Args:
         file: Labels in the format of `enrich.files.labels`.
-        catalog: The product table, Parquet, CSV or JSON.
+        catalog: The source's products.
         attributes: The checkpoint's answers in the order of the logits.
         only: Read the labels of this attribute alone, which may be a new one.
 
     Raises:
-        ConfigError: a file cannot be read or holds no label, a product is labelled twice, or none
+        ConfigError: the file cannot be read or holds no label, a product is labelled twice, or none
             of the products is in the catalog.
         SchemaMismatch: a column is missing or unknown.
     """
@@ -99,11 +99,11 @@ def read_shop_labels(
         for attribute in attributes
         if attribute in labels
     }
-    by_id = {product.product_id: product for product in read_unique_products(catalog)}
+    by_id = catalog.products
     is_known = labels.index.isin(list(by_id))
     if not is_known.any():
         raise ConfigError(
-            f"none of the {len(labels)} products in {file} is in {catalog}: "
+            f"none of the {len(labels)} products in {file} is in {catalog.table}: "
             f"found {name_some(labels.index)}, wanted such as {name_some(by_id)}"
         )
     products = [by_id[product_id] for product_id in labels.index[is_known]]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.engine import open_engine
-from enrich.files.products import read_unique_products
+from enrich.files.products import read_catalog
 from enrich.records import Prediction
 
 PRODUCTS = 120
@@ -39,7 +39,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def predict(checkpoint: Path, shop: Path, attribute: str) -> list[Prediction]:
-    products = read_unique_products(shop / "products.csv")
+    products = read_catalog(shop / "products.csv").products.values()
     engine = open_engine(read_manifest(checkpoint), str(shop))
     return [
         one

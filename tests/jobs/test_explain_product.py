@@ -9,6 +9,9 @@ import pytest
 from job_script import Run
 from PIL import Image
 
+from enrich.config import JobConfig
+from enrich.files.products import open_source
+
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
@@ -45,7 +48,8 @@ def test_a_product_of_a_catalog_is_the_same_as_its_own_flags(
     product, folder = job.choose_product(
         job.Product("42", "red shirt", "plain", "red.jpg"), shop / "red.jpg", None
     )
-    assert (product, folder) == job.choose_product(job.Product("42"), None, table)
+    source = open_source(JobConfig(catalog=str(table)))
+    assert (product, folder) == job.choose_product(job.Product("42"), None, source)
 
 
 @pytest.mark.parametrize(

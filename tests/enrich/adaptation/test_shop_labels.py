@@ -7,6 +7,7 @@ import pytest
 
 from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
 from enrich.errors import ConfigError, SchemaMismatch
+from enrich.files.products import read_catalog
 from enrich.training.labelled import UNLABELLED
 
 ATTRIBUTES = {"color": ("red", "blue"), "pattern": ("solid", "striped")}
@@ -15,7 +16,7 @@ ATTRIBUTES = {"color": ("red", "blue"), "pattern": ("solid", "striped")}
 def _read(tmp_path: Path, shop: Path, content: str) -> ShopLabels:
     file = tmp_path / "corrections.csv"
     file.write_text(content)
-    return read_shop_labels(file, shop / "products.parquet", ATTRIBUTES)
+    return read_shop_labels(file, read_catalog(shop / "products.parquet"), ATTRIBUTES)
 
 
 def test_an_empty_field_says_nothing_and_case_does_not_matter(tmp_path: Path, shop: Path) -> None:

@@ -52,11 +52,11 @@ def test_a_column_that_is_no_text_is_named(tmp_path: Path) -> None:
         select_text(read_table(file), ["product_id", "sizes"], file)
 
 
-def test_a_delta_table_is_no_folder_of_parquet_files(tmp_path: Path) -> None:
-    (tmp_path / "_delta_log").mkdir()
-    pq.write_table(pa.table({"product_id": ["deleted"]}), tmp_path / "part-0.parquet")
-    with pytest.raises(ConfigError, match="is a Delta table"):
-        read_table(tmp_path)
+def test_names_of_folders_above_a_file_are_not_its_columns(tmp_path: Path) -> None:
+    file = tmp_path / "country=de" / "products.parquet"
+    file.parent.mkdir()
+    pq.write_table(pa.table({"product_id": ["1"]}), file)
+    assert read_table(file).column_names == ["product_id"]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
