@@ -85,7 +85,9 @@ def test_a_new_label_of_a_known_attribute_is_answered(run: Run, shop: Path, tmp_
     labels = labels.assign(color=labels["tone"].map(colors)).drop(columns="tone")
     labels.to_csv(tmp_path / "colors.csv", index=False)
     output = tmp_path / "petrol"
-    given = ("--labels", tmp_path / "colors.csv", "--catalog", shop / "products.csv")
+    settings = tmp_path / "shop.yaml"
+    settings.write_text(f"catalog: {shop}\ncolumns: {{description: null}}\n")
+    given = ("--labels", tmp_path / "colors.csv", "--config", settings)
     code, out, _ = run("--name", "color", *given, "--output", output)
 
     assert code == 0
@@ -125,6 +127,9 @@ def test_labels_by_chance_are_refused_and_nothing_is_written(
     ("flags", "said"),
     [
         (("--name", "tone"), "give either"),
+        (("--name", "tone", "--labels", "a.csv"), "give --catalog, or --config"),
+        (("--name", "tone", "--values", "a,b", "--catalog", "a.csv"), "give either"),
+        (("--name", "tone", "--values", "a,b", "--labels", "a.csv"), "give either"),
         (("--name", "tone", "--values", "warm"), "too few labels"),
         (("--name", "run_id", "--values", "a,b"), "choose another name"),
         (("--name", "tone", "--values", "warm,other"), "reserved"),
