@@ -68,8 +68,7 @@ def read_table(path: Path) -> pa.Table:
     kind = format_of(path) or "Parquet"
     try:
         if kind == "Parquet":
-            # Else the names of folders above the file become columns.
-            return pq.read_table(path, partitioning=None)
+            return pq.read_table(path)
         with pa.input_stream(str(path), compression="detect") as content:
             return _read_csv(content) if kind == "CSV" else _read_json(content.read())
     except (OSError, ValueError, RecursionError, pd.errors.ParserWarning, pa.ArrowException) as e:

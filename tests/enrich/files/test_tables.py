@@ -52,13 +52,6 @@ def test_a_column_that_is_no_text_is_named(tmp_path: Path) -> None:
         select_text(read_table(file), ["product_id", "sizes"], file)
 
 
-def test_names_of_folders_above_a_file_are_not_its_columns(tmp_path: Path) -> None:
-    file = tmp_path / "country=de" / "products.parquet"
-    file.parent.mkdir()
-    pq.write_table(pa.table({"product_id": ["1"]}), file)
-    assert read_table(file).column_names == ["product_id"]
-
-
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_csv_of_a_header_alone_is_an_empty_table(tmp_path: Path, end: str) -> None:
     file = tmp_path / "products.csv"
