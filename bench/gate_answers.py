@@ -18,7 +18,7 @@ import torch
 from enrich.classifiers.manifest import BUNDLED, Manifest, read_manifest
 from enrich.engine import Engine
 from enrich.errors import ConfigError
-from enrich.files.products import read_unique_products
+from enrich.files.products import read_catalog
 from enrich.files.tables import read_table, select_text
 from enrich.progress import watch
 from enrich.records import EnrichedProduct, Product
@@ -152,7 +152,7 @@ def _sample_products(catalog: Path, count: int) -> list[Product]:
     """
     products = [
         product
-        for product in read_unique_products(catalog / "products.parquet")
+        for product in read_catalog(catalog / "products.parquet").products.values()
         if build_text(product.title, product.description)
     ]
     if len(products) < count:

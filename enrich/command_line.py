@@ -53,17 +53,24 @@ def check_words(words: str | None) -> str | None:
 CheckpointOption = Annotated[
     str, typer.Option(help="Classifier checkpoint; the bundled one.", callback=_check_place)
 ]
+# Of a job whose settings name a checkpoint or a catalog too.
+OtherCheckpointOption = Annotated[
+    str | None,
+    typer.Option(help="Classifier checkpoint; the settings' or the bundled one."),
+]
+OtherCatalogOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Product table: Parquet, CSV or JSON file, folder of such files, or Delta folder.",
+        callback=_check_place,
+    ),
+]
 ImageRootOption = Annotated[
     str | None,
     typer.Option(
         help="Where relative image paths start; the catalog's folder.", callback=_check_place
     ),
 ]
-
-
-def choose_image_root(image_root: str | None, catalog: Path) -> str:
-    """Returns where relative image paths start: as given, else in the catalog's own folder."""
-    return image_root or str(catalog.resolve().parent)
 
 
 class _JobSettings(JobConfig):
@@ -74,16 +81,35 @@ class _JobSettings(JobConfig):
 
 DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "jobs" / "conf" / "local.yaml"
 ConfigOption = Annotated[Path, typer.Option(help="YAML settings of the main job.")]
+# Of a job that needs none.
+OtherConfigOption = Annotated[
+    Path | None, typer.Option(help="YAML settings of the main job; flags go before them.")
+]
 Settings = TypeVar("Settings", bound=JobConfig)
 
 
-def read_settings(config: Path, flags: Mapping[str, object]) -> JobConfig:
-    """Return the main job's settings for another job; a flag that is None was not given.
+def read_settings(config: Path | None, flags: Mapping[str, object]) -> JobConfig:
+    """Return the main job's settings for another job; what is None was not given.
 
     Raises:
         ConfigError: The file cannot be read, or holds an unknown key or a wrong value.
     """
-    return read_settings_as(_JobSettings, config, flags)
+    return read_settings_as(_JobSettings, config or DEFAULT_CONFIG, flags)
+
+
+def read_catalog_settings(
+    config: Path | None, catalog: str | None, image_root: str | None, checkpoint: str | None
+) -> JobConfig:
+    """Return the main job's settings for a job that reads a catalog; flags go before the file.
+
+    Raises:
+        ConfigError: Neither a file nor a flag names the catalog, the file cannot be read, or it
+            holds an unknown key or a wrong value.
+    """
+    if config is None and catalog is None:
+        raise ConfigError("no product table is named: give --catalog, or --config with a catalog.")
+    flags = {"catalog": catalog, "image_root": image_root, "checkpoint": checkpoint}
+    return read_settings(config, flags)
 
 
 def read_settings_as(kind: type[Settings], config: Path, flags: Mapping[str, object]) -> Settings:

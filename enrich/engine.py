@@ -21,6 +21,7 @@ from enrich.answerer import Answerer
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.manifest import Manifest, fetched_checkpoint
+from enrich.config import JobConfig
 from enrich.forward import Forward
 from enrich.images.decoding import decode_pixels
 from enrich.images.limits import ImageProblem
@@ -29,7 +30,7 @@ from enrich.precision import local_device
 from enrich.recent import RecentPictures
 from enrich.records import EncodedProduct, EnrichedProduct, Product, Status
 from enrich.rows import to_enriched
-from enrich.spec import EngineSpec, default_spec
+from enrich.spec import EngineSpec, build_spec
 from enrich.text import build_text
 from enrich.window import Prepared, start_window
 
@@ -183,14 +184,17 @@ def _to_encoded(window: list[Prepared], packed: Tensor | None) -> list[EncodedPr
     ]
 
 
-def open_engine(manifest: Manifest, image_root: str) -> Engine:
-    """Returns the engine of a checkpoint on this machine, with default settings.
+def open_engine(manifest: Manifest, image_root: str, settings: JobConfig | None = None) -> Engine:
+    """Return the engine of a checkpoint on this machine.
 
     Args:
         manifest: What `fetch_manifest` read; the weights are loaded from its folder.
         image_root: Where relative image paths start.
+        settings: Those of reading and answering, whose checkpoint does not count; the defaults.
 
     Raises:
         CheckpointError: the weights do not fit, or this machine cannot compute with them.
+        ConfigError: the settings' lexicon names an attribute or label that the checkpoint lacks.
     """
-    return Engine(default_spec(manifest, image_root), manifest, local_device())
+    used = (settings or JobConfig()).model_copy(update={"checkpoint": str(manifest.folder)})
+    return Engine(build_spec(used, manifest, image_root), manifest, local_device())

@@ -1,7 +1,7 @@
 """Answers as columns of `product_attributes`, built without a Python object per row."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -180,12 +180,17 @@ def _lists(lengths: np.ndarray, values: pa.Array) -> pa.ListArray:
 
 
 def answer_encoded(
-    encoded: Sequence[EncodedProduct], answerer: AnswersProducts, attributes: Iterable[str]
+    encoded: Sequence[EncodedProduct],
+    answerer: AnswersProducts,
+    attributes: Iterable[str],
+    categories: Mapping[str, str] | None = None,
 ) -> pa.RecordBatch:
     """Return the columns of `answer_fields`, a row a product.
 
     Where nothing could be read, labels and confidences are null and there are no predictions.
+    `categories` are those of products, by id.
     """
+    known = {} if categories is None else categories
     readable = [one for one in encoded if one.vectors is not None and one.modalities is not None]
     schema = pa.schema(answer_fields(attributes))
     answers = pa.RecordBatch.from_pylist([], schema=schema)
@@ -194,6 +199,7 @@ def answer_encoded(
             [one.vectors for one in readable if one.vectors is not None],
             [one.modalities for one in readable if one.modalities is not None],
             [one.wording for one in readable],
+            [known.get(one.product_id) for one in readable],
         )
     if len(readable) == len(encoded):
         return answers
@@ -210,6 +216,7 @@ def to_table(
     answerer: AnswersProducts,
     attributes: Iterable[str],
     model_version: str,
+    categories: Mapping[str, str] | None = None,
 ) -> pa.RecordBatch:
     """Return the rows of `arrow_schema`, one a product, in order."""
     attributes = tuple(attributes)
@@ -220,7 +227,7 @@ def to_table(
     return pa.RecordBatch.from_arrays(
         [
             column(one.product_id for one in encoded),
-            *answer_encoded(encoded, answerer, attributes).columns,
+            *answer_encoded(encoded, answerer, attributes, categories).columns,
             column(one.modalities for one in encoded),
             column(one.status for one in encoded),
             column(one.error for one in encoded),

@@ -30,7 +30,7 @@ from enrich.unseen import SourceProfile, raise_thresholds, read_reference
 # What a source adds to the lexicon, by attribute and word: a label, or None to take a word out.
 OwnWords = Mapping[str, Mapping[str, str | None]]
 # The product categories that an attribute applies to.
-CategorySets = Mapping[str, tuple[str, ...]]
+CategorySets = dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ The first names products to label: a quarter of them those that the classifier i
 others at random. The second writes a checkpoint that the job runs like any other. What is fitted is
 how far pictures are trusted, a correction of the scores, temperatures and thresholds; all other
 weights stay. The last line on standard output is one JSON object.
+
+In place of --catalog, --config takes the main job's settings, those of reading and answering.
 """
 
 import json
@@ -21,21 +23,22 @@ from enrich.adaptation.report import summarise
 from enrich.adaptation.shop_labels import read_shop_labels
 from enrich.adaptation.suggest import write_suggestions
 from enrich.classifiers.checkpoint import check_checkpoint_target
-from enrich.classifiers.manifest import BUNDLED, Manifest, fetch_manifest
+from enrich.classifiers.manifest import Manifest, fetch_manifest
 from enrich.command_line import (
-    CheckpointOption,
     ImageRootOption,
-    choose_image_root,
+    OtherCatalogOption,
+    OtherCheckpointOption,
+    OtherConfigOption,
+    read_catalog_settings,
     run_command,
 )
 from enrich.engine import open_engine
 from enrich.errors import ConfigError
-from enrich.files.products import read_unique_products
+from enrich.files.products import Source, open_source, read_catalog
 from enrich.files.targets import prepare_target, refuse_existing
 
 
 def main(
-    catalog: Annotated[Path, typer.Option(help="Product table: Parquet, CSV or JSON file.")],
     output: Annotated[
         Path, typer.Option(help="Checkpoint folder to write; with --suggest a CSV file.")
     ],
@@ -46,8 +49,10 @@ def main(
             "that are labelled already.",
         ),
     ] = None,
+    catalog: OtherCatalogOption = None,
+    config: OtherConfigOption = None,
     image_root: ImageRootOption = None,
-    checkpoint: CheckpointOption = str(BUNDLED),
+    checkpoint: OtherCheckpointOption = None,
     name: Annotated[
         str | None, typer.Option(help="The new checkpoint's name; the old one and '-adapted'.")
     ] = None,
@@ -61,53 +66,45 @@ def main(
     ] = None,
 ) -> None:
     """Fits a checkpoint to a shop by products that somebody has labelled."""
-    root = choose_image_root(image_root, catalog)
     if suggest and name:
         raise ConfigError("--suggest writes no checkpoint: leave --name out")
+    source = open_source(read_catalog_settings(config, catalog, image_root, checkpoint))
+    manifest = fetch_manifest(source.settings.checkpoint)
     if suggest:
-        suggest_products(fetch_manifest(checkpoint), catalog, root, corrections, suggest, output)
+        suggest_products(manifest, source, corrections, suggest, output)
     elif corrections:
-        adapt_checkpoint(fetch_manifest(checkpoint), catalog, root, corrections, name, output)
+        adapt_checkpoint(manifest, source, corrections, name, output)
     else:
         raise ConfigError("nothing to adapt to: give --corrections FILE, or --suggest N")
 
 
 def suggest_products(
-    manifest: Manifest,
-    catalog: Path,
-    image_root: str,
-    corrections: Path | None,
-    count: int,
-    output: Path,
+    manifest: Manifest, source: Source, corrections: Path | None, count: int, output: Path
 ) -> None:
     """Writes the products to label next, other ones than those that are labelled already."""
     refuse_existing(output)
     prepare_target(output)
     # Before the engine is built: what is wrong with a file shows at once.
+    catalog = read_catalog(source.table, source.settings.columns)
     known = set[str]()
     if corrections:
         labelled = read_shop_labels(corrections, catalog, manifest.config.answers)
         known = {product.product_id for product in labelled.products}
-    products = read_unique_products(catalog)
-    written = write_suggestions(open_engine(manifest, image_root), products, count, known, output)
+    engine = open_engine(manifest, source.image_root, source.settings)
+    written = write_suggestions(engine, list(catalog.products.values()), count, known, output)
     typer.echo(json.dumps({"suggested": written, "output": str(output)}))
 
 
 def adapt_checkpoint(
-    manifest: Manifest,
-    catalog: Path,
-    image_root: str,
-    corrections: Path,
-    name: str | None,
-    output: Path,
+    manifest: Manifest, source: Source, corrections: Path, name: str | None, output: Path
 ) -> None:
     """Writes a checkpoint that is fitted to the corrections."""
     name = name or f"{manifest.config.name.removesuffix('-adapted')}-adapted"
     check_checkpoint_target(name, output)
+    catalog = read_catalog(source.table, source.settings.columns)
     answers, guessed = manifest.config.answers, manifest.guessed
     labelled = read_shop_labels(corrections, catalog, answers, guessed=guessed)
-    shop = catalog.resolve().parent.name
-    adapted = fit_checkpoint(manifest, labelled, image_root, name, shop, output)
+    adapted = fit_checkpoint(manifest, labelled, source, name, output)
     summary = {
         "output": str(output),
         "name": name,

@@ -23,9 +23,18 @@ from enrich.adaptation.report import summarise
 from enrich.adaptation.shop_labels import read_shop_labels
 from enrich.adaptation.widening import write_widened
 from enrich.classifiers.checkpoint import check_checkpoint_target
-from enrich.classifiers.manifest import BUNDLED, Manifest, fetch_manifest
-from enrich.command_line import CheckpointOption, ImageRootOption, choose_image_root, run_command
+from enrich.classifiers.manifest import Manifest, fetch_manifest
+from enrich.command_line import (
+    ImageRootOption,
+    OtherCatalogOption,
+    OtherCheckpointOption,
+    OtherConfigOption,
+    read_catalog_settings,
+    read_settings,
+    run_command,
+)
 from enrich.errors import ConfigError
+from enrich.files.products import Source, open_source, read_catalog
 from schemas.labels import RESERVED
 
 
@@ -39,51 +48,47 @@ def main(
     values: Annotated[
         str | None, typer.Option(help="Without labels: the labels' names, with commas between.")
     ] = None,
-    catalog: Annotated[
-        Path | None, typer.Option(help="Product table: Parquet, CSV or JSON file.")
-    ] = None,
+    catalog: OtherCatalogOption = None,
+    config: OtherConfigOption = None,
     image_root: ImageRootOption = None,
-    checkpoint: CheckpointOption = str(BUNDLED),
+    checkpoint: OtherCheckpointOption = None,
     checkpoint_name: Annotated[
         str | None, typer.Option(help="The new checkpoint's name; the old one and '-NAME'.")
     ] = None,
 ) -> None:
     """Add an attribute to a checkpoint by labelled products, or by the names of its labels."""
-    manifest = fetch_manifest(checkpoint)
-    called = checkpoint_name or f"{manifest.config.name.removesuffix(f'-{name}')}-{name}"
-    check_checkpoint_target(called, output)
-    if values is not None and labels is None and catalog is None and image_root is None:
-        add_by_names(manifest, name, values, called, output)
-    elif values is None and labels is not None and catalog is not None:
-        root = choose_image_root(image_root, catalog)
-        add_by_labels(manifest, name, labels, catalog, root, called, output)
+    if labels is not None and values is None:
+        settings = read_catalog_settings(config, catalog, image_root, checkpoint)
+    elif values is not None and labels is catalog is image_root is None:
+        settings = read_settings(config, {"checkpoint": checkpoint})
     else:
         raise ConfigError(
             "an attribute is added by --labels and --catalog, or by --values alone: give either"
         )
+    manifest = fetch_manifest(settings.checkpoint)
+    called = checkpoint_name or f"{manifest.config.name.removesuffix(f'-{name}')}-{name}"
+    check_checkpoint_target(called, output)
+    if values is not None:
+        add_by_names(manifest, name, values, called, output)
+    elif labels is not None:
+        add_by_labels(manifest, name, labels, open_source(settings), called, output)
 
 
 def add_by_labels(
-    manifest: Manifest,
-    attribute: str,
-    labels: Path,
-    catalog: Path,
-    image_root: str,
-    name: str,
-    output: Path,
+    manifest: Manifest, attribute: str, labels: Path, source: Source, name: str, output: Path
 ) -> None:
     """Write a checkpoint whose attribute is fitted to labelled products."""
-    labelled = read_shop_labels(
-        labels, catalog, manifest.config.answers, attribute, manifest.guessed
-    )
-    shop = catalog.resolve().parent.name
-    adapted = fit_checkpoint(manifest, labelled, image_root, name, shop, output)
+    catalog = read_catalog(source.table, source.settings.columns)
+    answers = manifest.config.answers
+    labelled = read_shop_labels(labels, catalog, answers, attribute, manifest.guessed)
+    adapted = fit_checkpoint(manifest, labelled, source, name, output)
     summary = {
         "output": str(output),
         "name": name,
         "attribute": attribute,
         "labels": labelled.labels[attribute],
         "left_out": labelled.left_out.get(attribute, {}),
+        "applies_to": labelled.applies_to.get(attribute),
         "products": len(labelled.products),
         "not_in_catalog": labelled.unknown_ids,
         "outlook": dataclasses.asdict(adapted.outlooks[attribute])

@@ -1,4 +1,4 @@
-"""Runs the engine alone over a Parquet, CSV or JSON file, without Spark.
+"""Runs the engine alone over a product table, without Spark.
 
     python jobs/classify_table.py --catalog shop/products.parquet --output attributes.parquet
 
@@ -10,7 +10,7 @@ many products, or their images, could not be read.
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -20,52 +20,49 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 
-from enrich.classifiers.manifest import BUNDLED, fetch_manifest
+from enrich.classifiers.manifest import fetch_manifest
 from enrich.command_line import (
-    DEFAULT_CONFIG,
-    ConfigOption,
     ImageRootOption,
-    choose_image_root,
-    read_settings,
+    OtherCatalogOption,
+    OtherCheckpointOption,
+    OtherConfigOption,
+    read_catalog_settings,
     run_command,
 )
-from enrich.engine import Engine
+from enrich.engine import Engine, open_engine
 from enrich.errors import StorageFailed, first_line
-from enrich.files.products import count_replaced, read_products
+from enrich.files.products import count_replaced, open_source, read_catalog, read_products
 from enrich.files.targets import prepare_target, require_suffix
 from enrich.files.whole import whole_file
-from enrich.precision import local_device
 from enrich.progress import say, watch
 from enrich.records import Product
 from enrich.rows import arrow_schema, to_table
-from enrich.spec import build_spec
 from enrich.unreadable import FailureCounts
 
 ROWS_IN_MEMORY = 1_000
 
 
 def main(
-    catalog: Annotated[Path, typer.Option(help="Product table: Parquet, CSV or JSON file.")],
     output: Annotated[Path, typer.Option(help="Parquet file to write.")],
-    config: ConfigOption = DEFAULT_CONFIG,
+    catalog: OtherCatalogOption = None,
+    config: OtherConfigOption = None,
     image_root: ImageRootOption = None,
-    checkpoint: Annotated[
-        str | None, typer.Option(help="Classifier checkpoint; the bundled one.")
-    ] = None,
+    checkpoint: OtherCheckpointOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="First N rows only.")] = None,
 ) -> None:
-    """Classifies a file's products without Spark."""
+    """Classifies a table's products without Spark."""
     require_suffix(output, ".parquet")
-    settings = read_settings(config, {"image_root": image_root, "checkpoint": checkpoint})
-    manifest = fetch_manifest(settings.checkpoint or str(BUNDLED))
-    products = read_products(catalog, limit, settings.columns)
-    tell_replaced(products, catalog)
-    spec = build_spec(settings, manifest, choose_image_root(settings.image_root, catalog))
-    engine = Engine(spec, manifest, local_device())
-    prepare_target(output, catalog)
+    source = open_source(read_catalog_settings(config, catalog, image_root, checkpoint))
+    manifest = fetch_manifest(source.settings.checkpoint)
+    products = read_products(source.table, limit, source.settings.columns)
+    tell_replaced(products, source.table)
+    engine = open_engine(manifest, source.image_root, source.settings)
+    prepare_target(output, source.table)
 
     begin = time.perf_counter()
-    counts = write_parquet(engine, products, output)
+    columns, applies_to = source.settings.columns, engine.spec.applies_to
+    categories = read_catalog(source.table, columns).categories if applies_to else {}
+    counts = write_parquet(engine, products, categories, output)
     seconds = time.perf_counter() - begin
     summary = {
         "read": counts.rows,
@@ -78,7 +75,7 @@ def main(
     }
     typer.echo(json.dumps(summary))
     # The file has been written by then: it shows which products failed, and why.
-    counts.refuse_many(settings)
+    counts.refuse_many(source.settings)
 
 
 def tell_replaced(products: pa.Table, catalog: Path) -> None:
@@ -92,7 +89,9 @@ def tell_replaced(products: pa.Table, catalog: Path) -> None:
         )
 
 
-def write_parquet(engine: Engine, table: pa.Table, output: Path) -> FailureCounts:
+def write_parquet(
+    engine: Engine, table: pa.Table, categories: Mapping[str, str], output: Path
+) -> FailureCounts:
     """Writes the answers as they come, and counts them; a reader never sees half a file.
 
     Raises:
@@ -106,7 +105,8 @@ def write_parquet(engine: Engine, table: pa.Table, output: Path) -> FailureCount
         while some := list(islice(encoded, ROWS_IN_MEMORY)):
             for one in some:
                 counts.add(one)
-            answers = to_table(some, engine.answerer, spec.attributes, spec.model_version)
+            version = spec.model_version
+            answers = to_table(some, engine.answerer, spec.attributes, version, categories)
             with _as_storage_failure(output):
                 writer.write_batch(answers)
         with _as_storage_failure(output):

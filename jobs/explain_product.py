@@ -2,6 +2,7 @@
 
     python jobs/explain_product.py --image shirt.jpg --title "Blue shirt" --output shirt.png
     python jobs/explain_product.py --catalog shop/products.parquet --product-id 42 --output 42.png
+    python jobs/explain_product.py --config shop.yaml --product-id 42 --output 42.png
 
 The picture shows which patches of the image each word of the text attends to (the paper's figure
 2), and for each attribute the answer, its confidence and its weights on image and text.
@@ -14,12 +15,19 @@ from typing import Annotated
 import typer
 
 from enrich.analysis.explain import explain
-from enrich.classifiers.manifest import BUNDLED, fetch_manifest
-from enrich.command_line import CheckpointOption, ImageRootOption, run_command
+from enrich.classifiers.manifest import fetch_manifest
+from enrich.command_line import (
+    ImageRootOption,
+    OtherCatalogOption,
+    OtherCheckpointOption,
+    OtherConfigOption,
+    read_settings,
+    run_command,
+)
 from enrich.engine import open_engine
 from enrich.errors import ConfigError
 from enrich.extras import load_extra
-from enrich.files.products import find_product
+from enrich.files.products import Source, find_product, open_source
 from enrich.files.targets import prepare_target, require_suffix
 from enrich.images.store import ImageStore
 from enrich.records import Product
@@ -30,49 +38,54 @@ def main(
     image: Annotated[Path | None, typer.Option(help="The product's image file.")] = None,
     title: Annotated[str | None, typer.Option(help="The product's title.")] = None,
     description: Annotated[str | None, typer.Option(help="The product's description.")] = None,
-    catalog: Annotated[
-        Path | None,
-        typer.Option(help="Parquet, CSV or JSON file to take the product from instead."),
-    ] = None,
+    catalog: OtherCatalogOption = None,
     product_id: Annotated[str | None, typer.Option(help="Which product of the catalog.")] = None,
+    config: OtherConfigOption = None,
     image_root: ImageRootOption = None,
-    checkpoint: CheckpointOption = str(BUNDLED),
+    checkpoint: OtherCheckpointOption = None,
 ) -> None:
     """Explain the answers of a checkpoint to one product, as a picture."""
     load_extra("matplotlib", "train")
     # Imported only now, because it imports matplotlib: without it there is a message, no trace.
     from enrich.analysis.explanation_figure import MOST_WORDS, draw
 
+    is_alone = any((title, description, image))
+    if catalog is not None and (is_alone or not product_id):
+        raise ConfigError("--catalog goes with --product-id, and without a product's own flags")
+    if is_alone and image_root is not None:
+        raise ConfigError("--image-root goes with --catalog: --image is a file's path by itself")
+    if not is_alone and not (product_id and (catalog or config)):
+        raise ConfigError(
+            "no product: give --image or --title, or --product-id and --catalog or --config"
+        )
+    flags = {"catalog": catalog, "image_root": image_root, "checkpoint": checkpoint}
+    settings = read_settings(config, flags)
+    source = None if is_alone else open_source(settings)
     given = Product(product_id or "", title, description, None if image is None else image.name)
-    if image is not None and image_root is not None:
-        raise ConfigError("--image is a file's path by itself: --image-root goes with --catalog")
-    product, folder = choose_product(given, image, catalog)
-    root = image_root or str(folder)
-    prepare_target(output, image, catalog, ImageStore(root).find_local(product.image_path))
+    product, root = choose_product(given, image, source)
+    store = ImageStore(root, settings.allowed_image_roots, lists=settings.image_lists)
+    table = None if source is None else source.table
+    prepare_target(output, image, table, store.find_local(product.image_path))
     require_suffix(output, ".png")
-    engine = open_engine(fetch_manifest(checkpoint), root)
+    engine = open_engine(fetch_manifest(settings.checkpoint), root, settings)
     draw(explain(engine, product, MOST_WORDS), output)
     typer.echo(f"explanation: {output}")
 
 
 def choose_product(
-    given: Product, image: Path | None, catalog: Path | None
-) -> tuple[Product, Path]:
+    given: Product, image: Path | None, source: Source | None
+) -> tuple[Product, str]:
     """Return the product that the flags name, and the folder of its image path."""
-    single = [given.title, given.description, given.image_path]
-    if catalog is not None:
-        if not given.product_id or any(single):
-            raise ConfigError("--catalog goes with --product-id, and without a product's own flags")
-        return find_product(catalog, given.product_id), catalog.resolve().parent
-    if not any(single):
-        raise ConfigError("no product: give --image or --title, or --catalog and --product-id")
+    if source is not None:
+        product = find_product(source.table, given.product_id, source.settings.columns)
+        return product, source.image_root
     if image is None:
-        return given, Path.cwd()
+        return given, str(Path.cwd())
     if not image.is_file():
         raise ConfigError(f"no image file at {image}")
     file = image.resolve()
     named = replace(given, product_id=given.product_id or image.name, image_path=file.name)
-    return named, file.parent
+    return named, str(file.parent)
 
 
 if __name__ == "__main__":

@@ -26,12 +26,14 @@ from enrich.classifiers.checkpoint import check_checkpoint_target, read_metrics
 from enrich.classifiers.manifest import fetch_manifest
 from enrich.command_line import (
     ImageRootOption,
-    choose_image_root,
+    OtherCatalogOption,
+    OtherConfigOption,
     print_markdown,
+    read_catalog_settings,
     run_command,
 )
 from enrich.errors import ConfigError
-from enrich.files.products import read_unique_products
+from enrich.files.products import open_source, read_catalog
 
 # Less is not worth a new model_version: the whole catalog would have to be enriched again.
 LEAST_SPEEDUP = 1.05
@@ -39,8 +41,9 @@ LEAST_SPEEDUP = 1.05
 
 def main(
     checkpoint: Annotated[str, typer.Option(help="Classifier checkpoint.")],
-    catalog: Annotated[Path, typer.Option(help="Product table: Parquet, CSV or JSON file.")],
     output: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
+    catalog: OtherCatalogOption = None,
+    config: OtherConfigOption = None,
     image_root: ImageRootOption = None,
     name: Annotated[
         str | None, typer.Option(help="The new checkpoint's name; the old one and '-int8'.")
@@ -52,6 +55,7 @@ def main(
     ] = 0.98,
 ) -> None:
     """Export a checkpoint to int8, if it answers as before."""
+    source = open_source(read_catalog_settings(config, catalog, image_root, checkpoint))
     manifest = fetch_manifest(checkpoint)
     if manifest.config.int8:
         raise ConfigError(
@@ -59,13 +63,13 @@ def main(
         )
     name = name or f"{manifest.config.name}-int8"
     check_checkpoint_target(name, output)
-    products = read_unique_products(catalog)
+    products = list(read_catalog(source.table, source.settings.columns).products.values())
     chosen = random.Random(0).sample(products, min(sample, len(products)))
     # Before the comparison, which takes minutes.
     read_metrics(manifest.folder)
     if min_agreement == 1:
         raise ConfigError("no sample shows that all answers surely stay: give --min-agreement < 1")
-    comparison = compare_with_int8(manifest, choose_image_root(image_root, catalog), chosen)
+    comparison = compare_with_int8(manifest, source.image_root, chosen, source.settings)
     print_markdown(format_report(comparison))
     refuse_other_answers(comparison, min_agreement)
     write_exported(manifest, name, comparison, output)

@@ -15,10 +15,11 @@ from enrich.classifiers.manifest import Manifest
 from enrich.command_line import print_markdown
 from enrich.engine import Engine, open_engine
 from enrich.errors import AdaptationRefused, ConfigError
+from enrich.files.products import Source
 
 
 def fit_checkpoint(
-    manifest: Manifest, labelled: ShopLabels, image_root: str, name: str, shop: str, output: Path
+    manifest: Manifest, labelled: ShopLabels, source: Source, name: str, output: Path
 ) -> Adaptation:
     """Write a checkpoint that is fitted to labels, some of which may be new to it.
 
@@ -28,9 +29,8 @@ def fit_checkpoint(
     Args:
         manifest: The checkpoint to start from.
         labelled: The labelled products.
-        image_root: Where relative image paths start.
+        source: Whose pictures are read, by its settings. The model card has its folder's name.
         name: The new checkpoint's.
-        shop: What the model card calls the source.
         output: The folder to write.
 
     Raises:
@@ -43,14 +43,18 @@ def fit_checkpoint(
         counts = ", ".join(f"{label} ({count})" for label, count in few.items())
         typer.echo(f"{attribute}: left out, for too few products carry it: {counts}", err=True)
     with widened(manifest, labelled.labels, labelled.shares) as wide:
-        adapted = _fit(open_engine(wide, image_root), labelled)
+        adapted = _fit(open_engine(wide, source.image_root, source.settings), labelled)
     better = {
         attribute: labels
         for attribute, labels in labelled.labels.items()
         if attribute in adapted.effects and adapted.effects[attribute].is_better
     }
-    with widened(manifest, manifest.config.answers | better, labelled.shares) as wide:
-        write_adapted(wide, adapted.effects, name, shop, output, manifest)
+    applies_to = {a: found for a, found in labelled.applies_to.items() if a in better}
+    for attribute, categories in applies_to.items():
+        typer.echo(f"{attribute}: applies to {', '.join(categories)}", err=True)
+    sets = manifest.config.answers | better
+    with widened(manifest, sets, labelled.shares, applies_to) as wide:
+        write_adapted(wide, adapted.effects, name, source.folder.name, output, manifest)
     return adapted
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from schemas.labels import RESERVED
+from schemas.labels import NOT_APPLICABLE, RESERVED
 
 from enrich.adaptation.widening import (
     FEWEST_OF_NEW_ATTRIBUTE,
@@ -18,7 +18,7 @@ from enrich.adaptation.widening import (
 )
 from enrich.errors import ConfigError, name_some
 from enrich.files.labels import read_labels
-from enrich.files.products import read_unique_products
+from enrich.files.products import Catalog
 from enrich.near_identical import group_near_identical
 from enrich.records import Product
 from enrich.text import build_text
@@ -41,7 +41,8 @@ class ShopLabels:
 
     `labels` are the checkpoint's label sets with the new labels that enough products carry, and
     `shares` the share of each label of the attributes that the file labels. `left_out` counts the
-    products of labels that too few carry, by attribute and label.
+    products of labels that too few carry, by attribute and label. `applies_to` are the categories
+    of which a new attribute's labels are; empty where the catalog has no categories.
     """
 
     products: list[Product]
@@ -51,11 +52,12 @@ class ShopLabels:
     labels: LabelSets
     shares: dict[str, list[float]]
     left_out: dict[str, dict[str, int]]
+    applies_to: dict[str, tuple[str, ...]]
 
 
 def read_shop_labels(
     file: Path,
-    catalog: Path,
+    catalog: Catalog,
     attributes: LabelSets,
     only: str | None = None,
     guessed: Container[str] = (),
@@ -64,13 +66,13 @@ def read_shop_labels(
 
     Args:
         file: Labels in the format of `enrich.files.labels`.
-        catalog: The product table, Parquet, CSV or JSON.
+        catalog: The source's products.
         attributes: The checkpoint's answers in the order of the logits.
         only: Read the labels of this attribute alone, which may be a new one.
         guessed: Attributes that nobody has labelled yet, `Manifest.guessed`.
 
     Raises:
-        ConfigError: a file cannot be read or holds no label, a product is labelled twice, or none
+        ConfigError: the file cannot be read or holds no label, a product is labelled twice, or none
             of the products is in the catalog.
         SchemaMismatch: a column is missing or unknown.
     """
@@ -104,11 +106,11 @@ def read_shop_labels(
         for attribute in attributes
         if attribute in labels
     }
-    by_id = {product.product_id: product for product in read_unique_products(catalog)}
+    by_id = catalog.products
     is_known = labels.index.isin(list(by_id))
     if not is_known.any():
         raise ConfigError(
-            f"none of the {len(labels)} products in {file} is in {catalog}: "
+            f"none of the {len(labels)} products in {file} is in {catalog.table}: "
             f"found {name_some(labels.index)}, wanted such as {name_some(by_id)}"
         )
     products = [by_id[product_id] for product_id in labels.index[is_known]]
@@ -128,7 +130,20 @@ def read_shop_labels(
         labels=attributes,
         shares=measure_shares(given, attributes),
         left_out=left_out,
+        applies_to={
+            attribute: found
+            for attribute in given["attribute"].unique()
+            if not known[attribute] or attribute in guessed
+            if (found := _find_categories(given[given["attribute"] == attribute], catalog))
+        },
     )
+
+
+def _find_categories(given: pd.DataFrame, catalog: Catalog) -> tuple[str, ...]:
+    """Return the categories of products that carry a label, without `not_applicable`."""
+    ids = given.loc[given["label"] != NOT_APPLICABLE, "product_id"]
+    found = {catalog.categories.get(product_id) for product_id in ids}
+    return tuple(sorted(one for one in found if one is not None))
 
 
 def _count(left_out: Mapping[str, Mapping[str, int]]) -> str:

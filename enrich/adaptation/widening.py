@@ -29,6 +29,7 @@ from enrich.errors import ConfigError
 from enrich.lexicon import Evidence
 from enrich.records import Modalities
 from enrich.settings_files import describe_invalid
+from enrich.spec import CategorySets
 
 # Fewer products tell nothing of a label. A new label of a trained attribute takes answers from
 # labels that thousands of products taught: it needs more.
@@ -66,7 +67,10 @@ def choose_labels(
 
 @contextmanager
 def widened(
-    manifest: Manifest, labels: LabelSets, shares: Mapping[str, Sequence[float]] | None = None
+    manifest: Manifest,
+    labels: LabelSets,
+    shares: Mapping[str, Sequence[float]] | None = None,
+    applies_to: CategorySets | None = None,
 ) -> Iterator[Manifest]:
     """Yield a checkpoint with wider label sets, in a folder of its own while the block lasts.
 
@@ -77,13 +81,14 @@ def widened(
         shares: By attribute the share of each label among labelled products, in (0, 1), which are
             going to be fitted to. Without them labels that texts name come first, and nothing new
             is published: no labels have proved a threshold.
+        applies_to: The product categories of attributes that make no sense of others.
 
     Raises:
         ConfigError: An attribute or a label cannot be called so.
     """
     with tempfile.TemporaryDirectory(prefix="widened-", ignore_cleanup_errors=True) as folder:
         output = Path(folder) / "checkpoint"
-        write_widened(manifest, labels, manifest.config.name, output, shares)
+        write_widened(manifest, labels, manifest.config.name, output, shares, applies_to)
         yield read_manifest(output)
 
 
@@ -93,13 +98,14 @@ def write_widened(
     name: str,
     output: Path,
     shares: Mapping[str, Sequence[float]] | None = None,
+    applies_to: CategorySets | None = None,
 ) -> None:
     """Write a checkpoint with wider label sets; see `widened`.
 
     Raises:
         ConfigError: An attribute or a label cannot be called so.
     """
-    config = _widen_config(manifest.config, labels, name)
+    config = _widen_config(manifest.config, labels, name, applies_to or {})
     calibration = manifest.calibration
     attributes, corrections = dict(calibration.attributes), dict(calibration.corrections)
     unfitted = [a for a in config.headless if a not in calibration.fitted]
@@ -128,7 +134,9 @@ def measure_shares(given: pd.DataFrame, labels: LabelSets) -> dict[str, list[flo
     return shares
 
 
-def _widen_config(config: ClassifierConfig, labels: LabelSets, name: str) -> ClassifierConfig:
+def _widen_config(
+    config: ClassifierConfig, labels: LabelSets, name: str, applies_to: CategorySets
+) -> ClassifierConfig:
     added = dict(config.added)
     for attribute, wider in labels.items():
         if more := len(wider) - len(config.answers.get(attribute, ())):
@@ -139,6 +147,7 @@ def _widen_config(config: ClassifierConfig, labels: LabelSets, name: str) -> Cla
         "attributes": config.attributes | named,
         "nulls": config.nulls | {a: found for a, found in nulls.items() if found},
         "added": added,
+        "applies_to": config.applies_to | applies_to,
         "name": name,
     }
     try:

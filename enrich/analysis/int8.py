@@ -19,13 +19,14 @@ from enrich.classifiers.checkpoint import (
     write_metrics,
 )
 from enrich.classifiers.manifest import Manifest
+from enrich.config import JobConfig
 from enrich.engine import Engine
 from enrich.errors import ConfigError, ExportRefused
 from enrich.images.limits import ImageProblem
 from enrich.markdown import Table, escape, to_markdown
 from enrich.progress import say, watch
 from enrich.records import EnrichedProduct, Modalities, Prediction, Product
-from enrich.spec import default_spec
+from enrich.spec import build_spec
 from enrich.training.thresholds import bound_precision
 from enrich.unreadable import describe_failures
 
@@ -79,9 +80,18 @@ class Int8Comparison:
 
 
 def compare_with_int8(
-    manifest: Manifest, image_root: str, products: Sequence[Product]
+    manifest: Manifest,
+    image_root: str,
+    products: Sequence[Product],
+    settings: JobConfig | None = None,
 ) -> Int8Comparison:
     """Answer the products as the checkpoint does, and with its linear layers in int8.
+
+    Args:
+        manifest: The checkpoint's.
+        image_root: Where relative image paths start.
+        products: The products to answer.
+        settings: Those of reading and answering, whose checkpoint does not count; the defaults.
 
     Returns:
         The comparison over products that both could read in the same modalities.
@@ -93,7 +103,8 @@ def compare_with_int8(
     """
     if not products:
         raise ConfigError("--catalog is empty: found 0 products, expected 1 or more")
-    spec = default_spec(manifest, image_root)
+    used = (settings or JobConfig()).model_copy(update={"checkpoint": str(manifest.folder)})
+    spec = build_spec(used, manifest, image_root)
     in_int8 = replace(manifest, config=manifest.config.model_copy(update={"int8": True}))
     engines = [Engine(spec, variant, _DEVICE) for variant in (manifest, in_int8)]
     (before, cpu_ms_before), (after, cpu_ms_after) = answer_in_turns(engines, products)

@@ -1,50 +1,127 @@
-"""Reads the product table of the jobs that run without Spark. Knows nothing of images."""
+"""The product table of jobs that run without Spark: where it lies, and its products."""
 
 import dataclasses
 import json
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from enrich.config import ColumnNames
+from enrich.config import ColumnNames, JobConfig
 from enrich.errors import ConfigError
-from enrich.files.tables import read_table, select_text
+from enrich.files.tables import (
+    COMPRESSED,
+    FORMATS,
+    find_parts,
+    format_of,
+    is_delta,
+    read_table,
+    select_text,
+)
+from enrich.images.locations import local_path
 from enrich.records import Product
 from enrich.text import REPLACED
 
 _COLUMNS = [field.name for field in dataclasses.fields(Product)]
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A product table on this machine, and the settings that it is read and answered with.
+
+    `table` is a file, a folder of files or a Delta folder. Relative image paths start from `folder`
+    where the settings name no image root.
+    """
+
+    table: Path
+    folder: Path
+    settings: JobConfig
+
+    @property
+    def image_root(self) -> str:
+        """Where relative image paths start."""
+        return self.settings.image_root or str(self.folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The products of a table by id, and the categories of those that have one, by id too.
+
+    Of rows with the same id the first counts, and none without one. There are no categories where
+    the settings name no column for them.
+    """
+
+    table: Path
+    products: dict[str, Product]
+    categories: dict[str, str]
+
+
+def open_source(settings: JobConfig) -> Source:
+    """Find the product table that the settings name, as the main job does (docs/input.md).
+
+    Raises:
+        ConfigError: Nothing is there, or only Spark can read it: it is a table's name or a URI.
+    """
+    location = settings.catalog
+    path = Path(local_path(location))
+    if "://" in local_path(location):
+        raise ConfigError(
+            f"{location} cannot be read without Spark: found a URI, expected a local file or "
+            "folder. Copy the table to this machine."
+        )
+    if not path.exists():
+        if "/" not in location and format_of(path) is None:
+            raise ConfigError(
+                f"the table '{location}' cannot be read without Spark: found a name, expected a "
+                "file or folder. Give --catalog the folder that the table lies in."
+            )
+        raise ConfigError(f"no product table is at {path}: no such file or folder.")
+    if path.is_file() or format_of(path):
+        # Of a link the folder is the link's own.
+        return Source(path, path.parent.resolve(), settings)
+    inside = () if is_delta(path) else map(path.joinpath, _names_in_folder())
+    table = next((one for one in inside if _holds_table(one)), path)
+    return Source(table, path.resolve(), settings)
+
+
+def _names_in_folder() -> list[str]:
+    endings = [f"{kind}{packed}" for kind in FORMATS for packed in ("", *COMPRESSED)]
+    return [f"products{ending}" for ending in ("", *endings)]
+
+
+def _holds_table(path: Path) -> bool:
+    return path.is_file() or is_delta(path) or (path.is_dir() and bool(find_parts(path)))
+
+
 def read_products(
-    file: Path, limit: int | None = None, columns: ColumnNames | None = None
+    table: Path, limit: int | None = None, columns: ColumnNames | None = None
 ) -> pa.Table:
-    """Returns the four input columns of a Parquet, CSV or JSON file as strings.
+    """Return product_id, title, description and image_path of a product table as strings.
 
     A list of images becomes a text as in JSON (enrich/images/lists.py).
 
     Args:
-        file: The file.
+        table: A file, a folder of files or a Delta folder.
         limit: How many rows to read.
-        columns: What the file calls the columns. One that it has not is null.
+        columns: What the table calls the columns. One that it has not is null.
 
     Raises:
-        ConfigError: the file cannot be read, or is a folder in which a product table lies.
-        SchemaMismatch: a column is missing or cannot be read as text.
+        ConfigError: The table cannot be read.
+        SchemaMismatch: A column is missing or cannot be read as text.
     """
-    # As labelled catalogs are, which training wants as folders.
-    if tables := sorted(file.glob("products.*")):
-        raise ConfigError(
-            f"{file} is a folder with {' and '.join(table.name for table in tables)} in it; wanted "
-            f"here: the product table itself, {tables[0]}"
-        )
-    names = (columns or ColumnNames()).model_dump(include=set(_COLUMNS))
+    return _read_columns(table, columns or ColumnNames()).select(_COLUMNS).slice(0, limit)
+
+
+def _read_columns(table: Path, columns: ColumnNames) -> pa.Table:
+    """Return all columns of `ColumnNames` as strings."""
+    names = columns.model_dump()
     given = {role: name for role, name in names.items() if name is not None}
-    table = _lists_as_text(read_table(file), given.get("image_path"))
-    read = dict(zip(given, select_text(table, list(given.values()), file).columns, strict=True))
-    nothing = pa.nulls(table.num_rows, pa.string())
-    return pa.table({role: read.get(role, nothing) for role in _COLUMNS}).slice(0, limit)
+    rows = _lists_as_text(read_table(table), columns.image_path)
+    read = dict(zip(given, select_text(rows, list(given.values()), table).columns, strict=True))
+    nothing = pa.nulls(rows.num_rows, pa.string())
+    return pa.table({role: read.get(role, nothing) for role in names})
 
 
 def _lists_as_text(table: pa.Table, name: str | None) -> pa.Table:
@@ -73,32 +150,40 @@ def count_replaced(products: pa.Table) -> tuple[int, int]:
     return pc.sum(in_row, min_count=0).as_py(), pc.sum(found["product_id"], min_count=0).as_py()
 
 
-def read_unique_products(file: Path) -> list[Product]:
-    """Returns the file's products; of rows with the same id the first, and none without one.
+def read_catalog(table: Path, columns: ColumnNames | None = None) -> Catalog:
+    """Return the products of a table, each once.
 
     Raises:
-        ConfigError: the file cannot be read.
-        SchemaMismatch: a column is missing or cannot be read as text.
+        ConfigError: The table cannot be read.
+        SchemaMismatch: A column is missing or cannot be read as text.
     """
     products: dict[str, Product] = {}
-    for row in read_products(file).to_pylist():
-        if row["product_id"] is not None:
-            products.setdefault(row["product_id"], Product(**row))
-    return list(products.values())
+    categories: dict[str, str] = {}
+    rows = _read_columns(table, columns or ColumnNames())
+    for row, category in zip(
+        rows.select(_COLUMNS).to_pylist(), rows["category"].to_pylist(), strict=True
+    ):
+        product = Product(**row)
+        if product.product_id is not None and product.product_id not in products:
+            products[product.product_id] = product
+            if category is not None:
+                categories[product.product_id] = category
+    return Catalog(table, products, categories)
 
 
-def find_product(file: Path, product_id: str) -> Product:
-    """Returns the first product of that id.
+def find_product(table: Path, product_id: str, columns: ColumnNames | None = None) -> Product:
+    """Return the first product of that id.
 
     Raises:
-        ConfigError: the file cannot be read, or has no such product.
+        ConfigError: The table cannot be read, or has no such product.
+        SchemaMismatch: A column is missing or cannot be read as text.
     """
-    table = read_products(file)
-    rows = table.filter(pc.equal(table["product_id"], product_id)).slice(0, 1).to_pylist()
+    products = read_products(table, columns=columns)
+    rows = products.filter(pc.equal(products["product_id"], product_id)).slice(0, 1).to_pylist()
     if not rows:
-        known = ", ".join(map(repr, table["product_id"].slice(0, 3).to_pylist()))
+        known = ", ".join(map(repr, products["product_id"].slice(0, 3).to_pylist()))
         raise ConfigError(
-            f"{file} has no product '{product_id}' among its {table.num_rows:,}; "
+            f"{table} has no product '{product_id}' among its {products.num_rows:,}; "
             f"the first are {known}"
         )
     return Product(**rows[0])

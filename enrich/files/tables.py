@@ -1,4 +1,4 @@
-"""Columns of text from a Parquet, CSV or JSON file, by the readers of pandas and pyarrow."""
+"""Columns of text from tables outside Spark, by the readers of pandas, pyarrow and deltalake."""
 
 import contextlib
 import json
@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 import pyarrow as pa
@@ -15,34 +16,113 @@ import pyarrow.parquet as pq
 from enrich.errors import ConfigError, SchemaMismatch, first_line
 
 _TOO_LARGE = 2.0**63  # for 64 bits
-_FORMATS = {".csv": "CSV", ".json": "JSON", ".jsonl": "JSON"}
-_COMPRESSED = (".gz", ".bz2", ".zst")
+# The endings of files, with what they are compressed by.
+FORMATS = {".parquet": "Parquet", ".csv": "CSV", ".json": "JSON", ".jsonl": "JSON"}
+COMPRESSED = (".gz", ".bz2", ".zst")
+# What Spark calls a partition of NULL.
+_NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
-def read_table(file: Path) -> pa.Table:
-    """Return the table of a `.csv`, `.json` or `.jsonl` (an object a line) or Parquet file.
+def format_of(path: Path) -> str | None:
+    """Return the format that the name of a file or folder ends in, None for other names."""
+    stem = path.stem if path.suffix.lower() in COMPRESSED else path.name
+    return FORMATS.get(Path(stem).suffix.lower())
 
-    CSV and JSON may be compressed. Their columns are all text, because 007 is an id and 2020-01-01
-    may be one; an empty field of a CSV is NULL, and bytes that are not UTF-8 are U+FFFD. Text of
-    Parquet may hold such bytes, which `select_text` mends.
+
+def is_delta(path: Path) -> bool:
+    """Return whether a path is the folder of a Delta table."""
+    return (path / "_delta_log").is_dir()
+
+
+def find_parts(folder: Path) -> list[Path]:
+    """Return the files of a folder as Spark writes them, by name, also those of partitions.
+
+    Files with other endings, such as pictures, and other folders are left out.
+    """
+    parts: list[Path] = []
+    for one in sorted(folder.iterdir()):
+        if one.name.startswith((".", "_")):
+            continue
+        if one.is_dir():
+            parts += find_parts(one) if "=" in one.name else []
+        elif format_of(one):
+            parts.append(one)
+    return parts
+
+
+def read_table(path: Path) -> pa.Table:
+    """Return the table of a file, of a folder of files, or of a Delta table's folder.
+
+    A file is `.csv`, `.json` or `.jsonl` (an object a line), else Parquet. CSV and JSON may be
+    compressed. Their columns are all text, because 007 is an id and 2020-01-01 may be one; an empty
+    field of a CSV is NULL, and bytes that are not UTF-8 are U+FFFD. Text of Parquet may hold such
+    bytes, which `select_text` mends. Partitions (`country=de/`) are columns of text.
 
     Raises:
-        ConfigError: The file cannot be read.
+        ConfigError: The file or folder cannot be read, or files of a folder do not fit together.
     """
-    if (file / "_delta_log").is_dir():
-        raise ConfigError(
-            f"{file} is a Delta table, whose folder also holds rows that were deleted or replaced. "
-            "jobs/enrich_catalog.py reads it; here one Parquet, CSV or JSON file is expected"
-        )
-    stem = file.stem if file.suffix.lower() in _COMPRESSED else file.name
-    kind = _FORMATS.get(Path(stem).suffix.lower(), "Parquet")
+    if is_delta(path):
+        return _read_delta(path)
+    if path.is_dir():
+        return _read_folder(path)
+    kind = format_of(path) or "Parquet"
     try:
         if kind == "Parquet":
-            return pq.read_table(file)
-        with pa.input_stream(str(file), compression="detect") as content:
+            return pq.read_table(path)
+        with pa.input_stream(str(path), compression="detect") as content:
             return _read_csv(content) if kind == "CSV" else _read_json(content.read())
     except (OSError, ValueError, RecursionError, pd.errors.ParserWarning, pa.ArrowException) as e:
-        raise ConfigError(f"no {kind} file can be read at {file}: {first_line(e)}") from e
+        raise ConfigError(f"no {kind} file can be read at {path}: {first_line(e)}") from e
+
+
+def _read_delta(folder: Path) -> pa.Table:
+    # Imported only now, because few tables are read by it.
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError
+
+    try:
+        table = DeltaTable(folder)
+        # The scan knows deletion vectors, and has kinds of text that pyarrow's functions have not.
+        schema = pa.schema(table.schema().to_arrow())
+        return pa.table(table.scan()).select(schema.names).cast(schema)
+    except (DeltaError, OSError, ValueError, pa.ArrowException) as error:
+        raise ConfigError(f"no Delta table can be read at {folder}: {first_line(error)}") from error
+
+
+def _read_folder(folder: Path) -> pa.Table:
+    parts = find_parts(folder)
+    if not parts:
+        raise ConfigError(
+            f"{folder} holds no table: found no file that ends in {', '.join(FORMATS)}, nor a "
+            "Delta log."
+        )
+    formats = sorted({str(format_of(part)) for part in parts})
+    if len(formats) > 1:
+        raise ConfigError(
+            f"{folder} holds files of several formats: found {' and '.join(formats)}, expected "
+            "one. Name the file to read."
+        )
+    tables = [_read_part(part, folder) for part in parts]
+    names = [set(table.column_names) for table in tables]
+    if formats == ["CSV"] and any(one != names[0] for one in names):
+        other = next(part for part, one in zip(parts, names, strict=True) if one != names[0])
+        raise ConfigError(f"{other} has other columns than {parts[0]}: expected the same.")
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise ConfigError(
+            f"the files in {folder} do not fit together: {first_line(error)}"
+        ) from error
+
+
+def _read_part(part: Path, folder: Path) -> pa.Table:
+    """Return the table of a file, and a column for each partition that the file lies in."""
+    table = read_table(part)
+    for partition in part.relative_to(folder).parts[:-1]:
+        name, _, value = map(unquote, partition.partition("="))
+        values = [None if value == _NULL_PARTITION else value] * table.num_rows
+        table = table.append_column(name, pa.array(values, pa.string()))
+    return table
 
 
 def select_text(table: pa.Table, columns: Sequence[str], file: Path) -> pa.Table:

@@ -208,6 +208,26 @@ def test_the_products_to_label_come_as_a_file_to_fill_in(
     assert set(table["product_id"]).isdisjoint(pd.read_csv(more, dtype=str)["product_id"])
 
 
+def test_catalog_columns_and_lists_of_images_may_be_the_settings(
+    run: Run, shop: Path, tmp_path: Path
+) -> None:
+    table = pd.read_csv(shop / "products.csv", dtype=str).head(9)
+    table["image_path"] = "gone.png|" + table["image_path"]
+    names = {"product_id": "sku", "title": "name", "image_path": "images"}
+    table.drop(columns="description").rename(columns=names).to_csv(tmp_path / "a.csv", index=False)
+    settings = tmp_path / "shop.yaml"
+    settings.write_text(
+        f"catalog: {tmp_path / 'a.csv'}\nimage_root: {shop}\nimage_lists: {{separator: '|'}}\n"
+        "columns: {product_id: sku, title: name, description: null, image_path: images}\n"
+    )
+    flags = ("--config", settings, "--suggest", 5, "--output", tmp_path / "label_me.csv")
+    code, out, _ = run(*flags)
+    assert code == 0 and json.loads(out)["suggested"] == 5
+
+    code, _, err = run(*flags[:-1], tmp_path / "other.csv", "--catalog", shop / "products.csv")
+    assert code == 2 and "has no column sku, name, images; it has product_id" in err
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -11,7 +11,7 @@ from PIL import Image
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.engine import open_engine
-from enrich.files.products import read_unique_products
+from enrich.files.products import read_catalog
 from enrich.records import Prediction
 
 PRODUCTS = 120
@@ -39,7 +39,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def predict(checkpoint: Path, shop: Path, attribute: str) -> list[Prediction]:
-    products = read_unique_products(shop / "products.csv")
+    products = read_catalog(shop / "products.csv").products.values()
     engine = open_engine(read_manifest(checkpoint), str(shop))
     return [
         one
@@ -85,7 +85,9 @@ def test_a_new_label_of_a_known_attribute_is_answered(run: Run, shop: Path, tmp_
     labels = labels.assign(color=labels["tone"].map(colors)).drop(columns="tone")
     labels.to_csv(tmp_path / "colors.csv", index=False)
     output = tmp_path / "petrol"
-    given = ("--labels", tmp_path / "colors.csv", "--catalog", shop / "products.csv")
+    settings = tmp_path / "shop.yaml"
+    settings.write_text(f"catalog: {shop}\ncolumns: {{description: null}}\n")
+    given = ("--labels", tmp_path / "colors.csv", "--config", settings)
     code, out, _ = run("--name", "color", *given, "--output", output)
 
     assert code == 0
@@ -125,6 +127,9 @@ def test_labels_by_chance_are_refused_and_nothing_is_written(
     ("flags", "said"),
     [
         (("--name", "tone"), "give either"),
+        (("--name", "tone", "--labels", "a.csv"), "give --catalog, or --config"),
+        (("--name", "tone", "--values", "a,b", "--catalog", "a.csv"), "give either"),
+        (("--name", "tone", "--values", "a,b", "--labels", "a.csv"), "give either"),
         (("--name", "tone", "--values", "warm"), "too few labels"),
         (("--name", "run_id", "--values", "a,b"), "choose another name"),
         (("--name", "tone", "--values", "warm,other"), "reserved"),

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pandas as pd
 import pytest
+from deltalake import write_deltalake
 from image_host import image_host, reach_this_machine
 from job_script import Run
 from PIL import Image
@@ -69,6 +70,38 @@ def test_last_line_on_standard_output_is_one_json_object(shop: Path, run: Run) -
 def test_limit_reads_the_first_rows(shop: Path, run: Run) -> None:
     run(*_flags(shop, limit=2))
     assert pd.read_parquet(shop / "out" / "a.parquet")["product_id"].tolist() == ["9", "2"]
+
+
+def test_a_delta_table_of_the_settings_is_classified(shop: Path, run: Run) -> None:
+    write_deltalake(shop / "delta", pd.read_parquet(shop / "products.parquet"))
+    settings = shop / "shop.yaml"
+    settings.write_text(f"catalog: {shop / 'delta'}\nimage_root: {shop}\n")
+    code, _, _ = run("--config", settings, "--output", shop / "a.parquet")
+    assert code == 0
+    rows = pd.read_parquet(shop / "a.parquet").set_index("product_id")
+    assert rows["status"]["9"] == "ok" and len(rows) == 5
+    code, _, err = run("--output", shop / "b.parquet")
+    assert code == 2 and "no product table is named" in err
+    code, _, err = run("--config", settings, "--output", shop / "delta" / "b.parquet")
+    assert code == 2 and "would change" in err
+
+
+def test_an_attribute_is_not_answered_where_it_does_not_apply(shop: Path, run: Run) -> None:
+    products = pd.read_parquet(shop / "products.parquet")
+    products.assign(kind=["shirts", "perfumes", None, "shirts", "shirts"]).to_parquet(
+        shop / "products.parquet"
+    )
+    settings = shop / "shop.yaml"
+    where = f"catalog: {shop / 'products.parquet'}\nimage_root: {shop}\n"
+    settings.write_text(f"{where}columns: {{category: kind}}\napplies_to: {{style: [shirts]}}\n")
+    assert run("--config", settings, "--output", shop / "a.parquet")[0] == 0
+    rows = pd.read_parquet(shop / "a.parquet")
+    said = [
+        {one["attribute"]: one["abstention"] == "not_applicable" for one in row}
+        for row in rows["predictions"]
+    ]
+    assert [one.get("style", False) for one in said] == [False, True, False, False, False]
+    assert not any(one.get("color", False) for one in said)
 
 
 def test_relative_images_start_from_the_image_root(shop: Path, tmp_path: Path, run: Run) -> None:

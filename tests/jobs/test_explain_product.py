@@ -6,8 +6,12 @@ from types import ModuleType
 
 import pandas as pd
 import pytest
+from deltalake import write_deltalake
 from job_script import Run
 from PIL import Image
+
+from enrich.config import JobConfig
+from enrich.files.products import open_source
 
 
 @pytest.fixture
@@ -45,7 +49,25 @@ def test_a_product_of_a_catalog_is_the_same_as_its_own_flags(
     product, folder = job.choose_product(
         job.Product("42", "red shirt", "plain", "red.jpg"), shop / "red.jpg", None
     )
-    assert (product, folder) == job.choose_product(job.Product("42"), None, table)
+    source = open_source(JobConfig(catalog=str(table)))
+    assert (product, folder) == job.choose_product(job.Product("42"), None, source)
+
+
+def test_a_product_of_the_settings_catalog_is_explained(shop: Path, run: Run) -> None:
+    products = pd.read_parquet(shop / "products.parquet").rename(columns={"product_id": "sku"})
+    write_deltalake(shop / "delta", products)
+    settings = shop / "shop.yaml"
+    settings.write_text(
+        f"catalog: {shop / 'delta'}\nimage_root: {shop}\ncolumns: {{product_id: sku}}\n"
+    )
+    flags = ("--config", settings, "--product-id")
+    assert run(*flags, 42, "--output", shop / "a.png")[0] == 0
+    code, _, err = run(*flags, 42, "--output", shop / "red.jpg")
+    assert code == 2 and "would change" in err, "its picture"
+    code, _, err = run(*flags, 43, "--output", shop / "b.png")
+    assert code == 2 and "has no product '43' among its 2" in err
+    code, _, err = run("--config", settings, "--output", shop / "b.png")
+    assert code == 2 and "no product: give" in err
 
 
 @pytest.mark.parametrize(
@@ -81,6 +103,8 @@ def test_an_installation_without_the_extra_is_told_so(
 def test_what_cannot_be_explained_or_written_is_said_at_once(shop: Path, run: Run) -> None:
     image = ("--image", shop / "red.jpg")
     code, _, err = run(*image, "--image-root", shop, "--output", shop / "a.png")
+    assert code == 2 and "--image-root goes with --catalog" in err
+    code, _, err = run("--title", "a", "--image-root", shop, "--output", shop / "a.png")
     assert code == 2 and "--image-root goes with --catalog" in err
     code, _, err = run(*image, "--output", shop)
     assert code == 2 and "is a folder" in err

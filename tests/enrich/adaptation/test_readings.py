@@ -16,6 +16,7 @@ from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
 from enrich.calibration import ScoreCorrection
 from enrich.classifiers.manifest import read_manifest
 from enrich.engine import Engine, open_engine
+from enrich.files.products import read_catalog
 from enrich.records import Modalities
 from enrich.training.answers import Answers
 
@@ -25,7 +26,7 @@ def two_colors(engine: Engine, shop: Path, tmp_path: Path) -> ShopLabels:
     """Colors of two products with picture and text."""
     labels = pd.DataFrame({"product_id": ["whole", "blue twin"], "color": ["red", "blue"]})
     labels.to_csv(file := tmp_path / "labels.csv", index=False)
-    return read_shop_labels(file, shop / "products.parquet", engine.spec.attributes)
+    return read_shop_labels(file, read_catalog(shop / "products.parquet"), engine.spec.attributes)
 
 
 def test_a_product_is_in_every_reading_that_it_has_modalities_for(
@@ -40,7 +41,9 @@ def test_a_product_is_in_every_reading_that_it_has_modalities_for(
     file = tmp_path / "corrections.parquet"
     table = pd.DataFrame({"product_id": labels.keys(), "color": labels.values()})
     table.assign(style="casual").to_parquet(file)
-    shop_labels = read_shop_labels(file, shop / "products.parquet", engine.spec.attributes)
+    shop_labels = read_shop_labels(
+        file, read_catalog(shop / "products.parquet"), engine.spec.attributes
+    )
     readings = take_readings(engine, shop_labels)
 
     assert opened.call_count == len(labels), "each picture once"

@@ -7,6 +7,8 @@ import pytest
 
 from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
 from enrich.errors import ConfigError, SchemaMismatch
+from enrich.files.products import Catalog, read_catalog
+from enrich.records import Product
 from enrich.training.labelled import UNLABELLED
 
 ATTRIBUTES = {"color": ("red", "blue"), "pattern": ("solid", "striped")}
@@ -15,7 +17,7 @@ ATTRIBUTES = {"color": ("red", "blue"), "pattern": ("solid", "striped")}
 def _read(tmp_path: Path, shop: Path, content: str) -> ShopLabels:
     file = tmp_path / "corrections.csv"
     file.write_text(content)
-    return read_shop_labels(file, shop / "products.parquet", ATTRIBUTES)
+    return read_shop_labels(file, read_catalog(shop / "products.parquet"), ATTRIBUTES)
 
 
 def test_an_empty_field_says_nothing_and_case_does_not_matter(tmp_path: Path, shop: Path) -> None:
@@ -31,6 +33,23 @@ def test_rows_without_a_label_and_reserved_labels_teach_nothing(tmp_path: Path, 
     read = _read(tmp_path, shop, "\n".join([*lines, "no words,pattern,other,me", ""]))
     assert [product.product_id for product in read.products] == ["whole"]
     assert list(read.targets) == ["color"]
+
+
+def test_a_new_attribute_applies_to_the_categories_of_its_labels(tmp_path: Path) -> None:
+    kinds = ["shirts"] * 5 + ["tops"] * 5 + ["shoes"] * 5 + [None]
+    fits = ["slim"] * 5 + ["loose"] * 5 + ["not_applicable"] * 5 + ["slim"]
+    ids = [str(number) for number in range(16)]
+    products = {product_id: Product(product_id, f"a {product_id}") for product_id in ids}
+    categories = {i: kind for i, kind in zip(ids, kinds, strict=True) if kind is not None}
+    file = tmp_path / "fits.csv"
+    pd.DataFrame({"product_id": ids, "fit": fits}).to_csv(file, index=False)
+    catalog = Catalog(tmp_path, products, categories)
+
+    read = read_shop_labels(file, catalog, ATTRIBUTES, only="fit")
+    assert read.labels["fit"] == ("slim", "loose", "not_applicable")
+    assert read.applies_to == {"fit": ("shirts", "tops")}
+    known = ATTRIBUTES | {"fit": ("slim", "loose")}
+    assert read_shop_labels(file, catalog, known, only="fit").applies_to == {}
 
 
 def _groups(tmp_path: Path, products: list[tuple[str | None, str | None]]) -> list[int]:

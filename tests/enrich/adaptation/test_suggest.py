@@ -9,7 +9,7 @@ import pandas as pd
 from enrich.adaptation.suggest import choose, write_suggestions
 from enrich.engine import Engine
 from enrich.files.labels import read_labels
-from enrich.files.products import read_unique_products
+from enrich.files.products import read_catalog
 from enrich.records import Product
 
 
@@ -47,7 +47,7 @@ def test_what_is_like_a_labelled_product_is_not_named_as_a_hard_one() -> None:
 def test_the_file_can_be_filled_in_and_labelled_products_are_left_out(
     engine: Engine, shop: Path, tmp_path: Path
 ) -> None:
-    products = read_unique_products(shop / "products.parquet")
+    products = [*read_catalog(shop / "products.parquet").products.values()]
     file = tmp_path / "label_me.csv"
     assert write_suggestions(engine, products, 9, {"red twin"}, file) == 4
     table = pd.read_csv(file)
@@ -62,7 +62,7 @@ def test_the_file_can_be_filled_in_and_labelled_products_are_left_out(
 def test_a_guess_stands_beside_the_product_that_it_is_about(
     engine: Engine, shop: Path, tmp_path: Path
 ) -> None:
-    products = read_unique_products(shop / "products.parquet")
+    products = [*read_catalog(shop / "products.parquet").products.values()]
     write_suggestions(engine, products, 9, set(), tmp_path / "a.csv")
     table = pd.read_csv(tmp_path / "a.csv").set_index("product_id")
     said = {

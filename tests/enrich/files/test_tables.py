@@ -52,13 +52,6 @@ def test_a_column_that_is_no_text_is_named(tmp_path: Path) -> None:
         select_text(read_table(file), ["product_id", "sizes"], file)
 
 
-def test_a_delta_table_is_no_folder_of_parquet_files(tmp_path: Path) -> None:
-    (tmp_path / "_delta_log").mkdir()
-    pq.write_table(pa.table({"product_id": ["deleted"]}), tmp_path / "part-0.parquet")
-    with pytest.raises(ConfigError, match="is a Delta table"):
-        read_table(tmp_path)
-
-
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_csv_of_a_header_alone_is_an_empty_table(tmp_path: Path, end: str) -> None:
     file = tmp_path / "products.csv"
