@@ -18,8 +18,7 @@ from typing import Annotated
 
 import typer
 
-from enrich.adaptation.fit_checkpoint import fit_checkpoint
-from enrich.adaptation.report import summarise
+from enrich.adaptation.checkpoint import fit_checkpoint, summarise
 from enrich.adaptation.shop_labels import read_shop_labels
 from enrich.adaptation.suggest import write_suggestions
 from enrich.classifiers.checkpoint import check_checkpoint_target

@@ -36,7 +36,7 @@ _LEAST_FALL = 1.0
 def leave(readings: list[Answers], base: CalibratedSets, earlier: ScoreCorrection | None) -> Trial:
     """Returns how the checkpoint answers as it is, with the correction that it may bring along."""
     return Trial(
-        trust_shift=0.0,
+        bias_shift=0.0,
         correction=earlier,
         calibrated=base,
         fully=CalibratedAnswers.by(fullest(readings), base),
@@ -59,7 +59,7 @@ def calibrate_held_out(scoring: Scoring, fold_of: Int[Tensor, " N"], base: Calib
             for precision, thresholds in held_out.thresholds.items():
                 whole.thresholds[precision][here] = thresholds
     return Trial(
-        trust_shift=scoring.trust_shift,
+        bias_shift=scoring.bias_shift,
         correction=scoring.correction,
         calibrated=_calibrate(readings, base, common),
         fully=fully,

@@ -1,14 +1,17 @@
-"""Writes an adapted checkpoint: another calibration, another trust, and what they are worth.
+"""Fit a checkpoint to labelled products, say what that is worth, and write it."""
 
-All other weights stay. Knows nothing of how they were fitted.
-"""
-
+import math
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from enrich.adaptation.effect import Effect, find_shifts
-from enrich.adaptation.report import format_report, summarise
+import typer
+
+from enrich.adaptation.adapt import Adaptation, adapt
+from enrich.adaptation.shop_labels import ShopLabels
+from enrich.adaptation.trial import FEWEST_LABELS, READ_FROM, Effect, find_shifts
+from enrich.adaptation.widening import widened
+from enrich.ahead import each_thread_by_itself
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import (
     add_to_card,
@@ -19,10 +22,181 @@ from enrich.classifiers.checkpoint import (
 )
 from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.manifest import Manifest
-from enrich.errors import ConfigError
-from enrich.markdown import escape
+from enrich.command_line import print_markdown
+from enrich.engine import Engine, open_engine
+from enrich.errors import AdaptationRefused, ConfigError
+from enrich.files.products import Source
+from enrich.markdown import Table, escape, format_figure, to_markdown
+from enrich.training.measures import HEADINGS, Figures
 
+_SHOWN = (
+    "accuracy",
+    "macro_f1",
+    "recall_at_90_precision",
+    "precision_at_90_threshold",
+    "answered_at_90_threshold",
+    "ece",
+)
+
+_SAMPLE_NOTE = (
+    "The figures are of the labelled products. Of those that --suggest names one in four is there "
+    "because the classifier is unsure of it: such figures understate the whole shop."
+)
 _CARD_HEADING = "## Adapted to a shop"
+
+
+def fit_checkpoint(
+    manifest: Manifest, labelled: ShopLabels, source: Source, name: str, output: Path
+) -> Adaptation:
+    """Write a checkpoint that is fitted to labels, some of which may be new to it.
+
+    Label sets become wider only where the fitted attribute is better. Progress and a table go to
+    the terminal.
+
+    Args:
+        manifest: The checkpoint to start from.
+        labelled: The labelled products.
+        source: Whose pictures are read, by its settings. The model card has its folder's name.
+        name: The new checkpoint's.
+        output: The folder to write.
+
+    Raises:
+        ConfigError: no attribute is labelled often enough, or one has been fitted before.
+        AdaptationRefused: no attribute would be answered better, or no labels say enough of the
+            source.
+    """
+    refuse_fitted(manifest, labelled.targets)
+    for attribute, few in labelled.left_out.items():
+        counts = ", ".join(f"{label} ({count})" for label, count in few.items())
+        typer.echo(f"{attribute}: left out, for too few products carry it: {counts}", err=True)
+    with widened(manifest, labelled.labels, labelled.shares) as wide:
+        adapted = _fit(open_engine(wide, source.image_root, source.settings), labelled)
+    better = {
+        attribute: labels
+        for attribute, labels in labelled.labels.items()
+        if attribute in adapted.effects and adapted.effects[attribute].is_better
+    }
+    applies_to = {a: found for a, found in labelled.applies_to.items() if a in better}
+    for attribute, categories in applies_to.items():
+        typer.echo(f"{attribute}: applies to {', '.join(categories)}", err=True)
+    sets = manifest.config.answers | better
+    with widened(manifest, sets, labelled.shares, applies_to) as wide:
+        write_adapted(wide, adapted.effects, name, source.folder.name, output, manifest)
+    return adapted
+
+
+def _fit(engine: Engine, labelled: ShopLabels) -> Adaptation:
+    """Fit, print what that changes and why not more of it does, and return both."""
+    # Beside a busy process threads that share out small sums would wait for each other.
+    with each_thread_by_itself():
+        adapted = adapt(engine, labelled)
+    for attribute, reason in adapted.left.items():
+        typer.echo(f"{attribute}: left as it was, {reason}", err=True)
+    if not adapted.effects and not adapted.flaws:
+        raise ConfigError(
+            f"no attribute has {FEWEST_LABELS} labelled products that can be read: label more"
+        )
+    if not adapted.effects:
+        raise AdaptationRefused("no labels are such that fitting helps, so nothing is written")
+    for attribute, doubt in adapted.doubts.items():
+        typer.echo(f"{attribute}: {doubt}", err=True)
+    print_markdown(format_report(adapted.effects))
+    for attribute, effect in adapted.effects.items():
+        if effect.is_better:
+            typer.echo(
+                f"{attribute}: at 90 % precision about {effect.given:.0%} of such products get "
+                "a label, by thresholds that all these labels prove",
+                err=True,
+            )
+    for attribute, outlook in adapted.outlooks.items():
+        typer.echo(
+            f"{attribute}: accuracy {outlook.at_half:.2f} with half of the labels, about "
+            f"{outlook.at_twice:.2f} may be reached with {2 * outlook.labels:,}",
+            err=True,
+        )
+    if not any(effect.is_better for effect in adapted.effects.values()):
+        raise AdaptationRefused(
+            "no attribute would be answered better than before, and as often where that was "
+            "precise enough, so nothing is written: give more labels, of products that --suggest "
+            "names"
+        )
+    return adapted
+
+
+def format_report(effects: dict[str, Effect]) -> str:
+    """Returns the table as Markdown, and notes below it on what its figures do not show."""
+    notes = [
+        _tell_silence(attribute, effect)
+        for attribute, effect in effects.items()
+        if effect.is_better and effect.silenced
+    ]
+    notes += [_tell_bias(attribute, shift) for attribute, shift in find_shifts(effects).items()]
+    notes.append(_SAMPLE_NOTE)
+    return "\n".join([to_markdown(to_table(effects)), *(f"{note}\n" for note in notes)])
+
+
+def to_table(effects: dict[str, Effect]) -> Table:
+    """Returns each attribute's figures before and after, and whether it was adapted."""
+    blocks = []
+    for attribute, effect in effects.items():
+        gain = f"{effect.gain.mean:+.3f} ± {effect.gain.error:.3f}"
+        blocks.append(
+            [
+                [attribute, f"{effect.before['rows']:,}", "before", *_cells(effect.before), ""],
+                [_verdict(effect), "", "after", *_cells(effect.after), gain],
+            ]
+        )
+    columns = ("attribute", "products", "", *(HEADINGS[figure] for figure in _SHOWN), "gain, nats")
+    return Table("Cross-validated on the labelled products", columns, blocks)
+
+
+def summarise(effects: dict[str, Effect]) -> dict[str, Any]:
+    """Returns the effects as plain values, without what was fitted."""
+    return {
+        attribute: {
+            "adapted": effect.is_better,
+            "gain_nats": round(effect.gain.mean, 4),
+            # Labels of a single text tell nothing of the error.
+            "gain_error_nats": (
+                round(effect.gain.error, 4) if math.isfinite(effect.gain.error) else None
+            ),
+            "worse_from": [str(modalities) for modalities in effect.worse_from],
+            "silenced": [str(modalities) for modalities in effect.silenced],
+            "loses_answers": effect.loses_answers,
+            "bias_shift": effect.bias_shift,
+            "given_at_90": round(effect.given, 4),
+            "before": effect.before,
+            "after": effect.after,
+        }
+        for attribute, effect in effects.items()
+    }
+
+
+def _verdict(effect: Effect) -> str:
+    if effect.is_better:
+        return "adapted" + (": nothing answered at 90 %" if effect.falls_silent else "")
+    return f"left as it was: {effect.drawback}"
+
+
+def _tell_silence(attribute: str, effect: Effect) -> str:
+    read_from = " or ".join(READ_FROM[modalities] for modalities in effect.silenced)
+    where = "" if effect.falls_silent else f" from {read_from}"
+    return (
+        f"Nothing of {escape(attribute)} is answered{where} at 90 % any more, because these labels "
+        "show no confidence that is right so often. More labels may find one."
+    )
+
+
+def _tell_bias(attribute: str, shift: float) -> str:
+    trusted, other = ("pictures", "texts") if shift > 0 else ("texts", "pictures")
+    return (
+        f"For {escape(attribute)}, {trusted} of this shop are trusted more than before, and "
+        f"{other} less (by {abs(shift):g}, where 2.2 makes 50 % to 90 %)."
+    )
+
+
+def _cells(figures: Figures) -> list[str]:
+    return [format_figure(figures.get(figure)) for figure in _SHOWN]
 
 
 def with_effects(calibration: Calibration, effects: dict[str, Effect]) -> Calibration:
@@ -88,7 +262,7 @@ def write_adapted(
     with derived_checkpoint(manifest, config, output) as partial:
         (partial / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
         if shifts := find_shifts(effects):
-            add_to_weights(partial, {CmaClip.trust_in(a): shift for a, shift in shifts.items()})
+            add_to_weights(partial, {CmaClip.name_of_bias(a): shift for a, shift in shifts.items()})
         _add_metrics(partial, origin, effects, shop)
         add_to_card(partial, _describe(origin, effects, shop))
 

@@ -3,6 +3,7 @@
 The scores are the engine's own, so that they are those of the job.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,16 +13,51 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from enrich.adaptation.shop_labels import ShopLabels
-from enrich.adaptation.watched import encode_watched
 from enrich.classifiers.calibrated import join_embeds, to_layer
 from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.interface import ModelOutput
 from enrich.engine import Engine
-from enrich.records import Modalities
+from enrich.images.limits import ImageProblem
+from enrich.progress import watch
+from enrich.records import Modalities, Product
 from enrich.training.answers import Answers
 from enrich.training.labelled import UNLABELLED
+from enrich.unreadable import describe_failures
 
-# By how much more the picture may be trusted than the checkpoint does: at either end one modality
+log = logging.getLogger(__name__)
+
+
+def encode_watched(
+    engine: Engine, products: Sequence[Product], title: str, *, apart: bool = False
+) -> Iterator[tuple[list[tuple[str, Modalities]], Tensor]]:
+    """Yields id and modalities of the readable products, some at a time, and their vectors.
+
+    There is a row of vectors for each of them, in order; see `Engine.encode_windows`. Nothing is
+    yielded for products of which none is readable. Warns afterwards of images that cannot be read.
+
+    Args:
+        engine: Its images start from the catalog's root.
+        products: All that are to be encoded.
+        title: What stands beside the bar.
+        apart: Whether each product is read from each set of modalities.
+
+    Raises:
+        ConfigError: images are named, and not one of them can be read.
+    """
+    problems: list[ImageProblem | None] = []
+    watched = watch(products, title, len(products))
+    for window, packed in engine.encode_windows(watched, apart=apart):
+        problems += [one.image_problem for one in window]
+        if packed is not None:
+            readable = [
+                (one.product_id, one.modalities) for one in window if one.modalities is not None
+            ]
+            yield readable, packed
+    if warning := describe_failures(problems):
+        log.warning(warning)
+
+
+# By how much the modality bias may differ from the checkpoint's: at either end one modality
 # has hardly any weight left. 0 is not among them, because that is the engine's own answer.
 _SHIFTS = [shift for shift in np.arange(-8, 8.5, 0.5).tolist() if shift]
 
@@ -30,7 +66,7 @@ _SHIFTS = [shift for shift in np.arange(-8, 8.5, 0.5).tolist() if shift]
 class Readings:
     """One attribute's answers, one entry for each of `Modalities` in their order.
 
-    `weighed` maps a shift of the trust in pictures to the logits and image weights that answers
+    `weighed` maps a shift of the modality bias to the logits and image weights that answers
     read from both would then have; empty where a classifier does not weigh its modalities.
     `is_added`: the attribute has no head.
     """
@@ -40,7 +76,7 @@ class Readings:
     is_added: bool = False
 
     def at(self, shift: float) -> list[Answers]:
-        """Returns the answers with the picture trusted by that much more; 0 is as it is."""
+        """Returns the answers with so much more modality bias; 0 is as it is."""
         both, *alone = self.answers
         if shift:
             logits, image_weight = self.weighed[shift]
@@ -132,7 +168,7 @@ class _Reading:
 def _weigh(
     engine: Engine, attribute: str, output: ModelOutput
 ) -> Iterator[tuple[float, ModelOutput]]:
-    """Yields every shift of the trust in the picture with the output that it leads to."""
+    """Yields every shift of the modality bias with the output that it leads to."""
     classifier = engine.answerer.classifier
     if not isinstance(classifier, CmaClip) or not classifier.config.modality_wise:
         return

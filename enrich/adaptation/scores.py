@@ -1,4 +1,4 @@
-"""Ways to score a shop's labelled products: as they are, with another trust, with a correction.
+"""Ways to score labelled products: as they are, with another modality bias, with a correction.
 
 The products of a fold are scored by what was fitted without their labels.
 """
@@ -9,15 +9,39 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from enrich.adaptation.fitting import Labelled, choose_strength, fit_layer
 from enrich.adaptation.readings import Readings, fullest
-from enrich.adaptation.trusting import choose_shift
+from enrich.adaptation.trial import summed_loss
 from enrich.calibration import CalibratedSets, Matrix, ScoreCorrection
 from enrich.classifiers.calibrated import Layer, to_layer
 from enrich.training.answers import Answers
+
+# The standard deviation of the normal prior on the shift. A shift of 3 multiplies the odds of the
+# picture's weight by 20.
+_SPREAD = 3.0
+
+
+def choose_shift(readings: Readings, seen: Bool[Tensor, " N"], calibrated: CalibratedSets) -> float:
+    """Returns the shift of the modality bias that makes the labels, with the prior, likeliest.
+
+    Args:
+        readings: Of one attribute.
+        seen: Which of all labelled products count.
+        calibrated: The checkpoint's temperatures.
+    """
+
+    def penalised_loss(shift: float) -> float:
+        both = readings.at(shift)[0]
+        both = both.where(seen[both.product])
+        loss = summed_loss(both.logits, both.log_temperature(calibrated), both.targets)
+        return loss.item() + (shift / _SPREAD) ** 2 / 2
+
+    # 0 first: of equals it is chosen.
+    return min((0.0, *readings.weighed), key=penalised_loss)
+
 
 FOLDS = 5
 # How much a product read from its picture or its text alone counts beside one read from both, where
@@ -29,15 +53,15 @@ _APART = 0.3
 class Scoring:
     """A way to score the labelled products, before temperatures.
 
-    `trust_shift` is what it adds to the trust in pictures, and `answers` are the answers with that
-    trust, before a correction is fitted. `correction` is the one of the raw scores, fitted or not.
+    `bias_shift` is what it adds to the modality bias, and `answers` are the answers with that
+    bias, before a correction is fitted. `correction` is the one of the raw scores, fitted or not.
 
     `without` holds for each fold the answers to all products as they are scored without that fold's
-    labels: temperatures for the fold are fitted to them. Their trust has not seen these labels, nor
+    labels: temperatures for the fold are fitted to them. Their bias has not seen these labels, nor
     has their correction, which has not seen the label of the product itself either.
     """
 
-    trust_shift: float
+    bias_shift: float
     correction: ScoreCorrection | None
     answers: list[Answers]
     without: list[list[Answers]]
@@ -76,10 +100,10 @@ def weigh_anew(
     base: CalibratedSets,
     earlier: ScoreCorrection | None,
 ) -> Scoring:
-    """Returns the scoring with a trust in pictures that is fitted to the shop."""
+    """Returns the scoring with a modality bias that is fitted to the source."""
     shift = choose_shift(readings, fold_of >= 0, base)
     return Scoring(
-        trust_shift=shift,
+        bias_shift=shift,
         correction=earlier,
         answers=readings.at(shift),
         without=[

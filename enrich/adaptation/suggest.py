@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from enrich.adaptation.watched import encode_watched
+from enrich.adaptation.readings import encode_watched
 from enrich.engine import Engine
 from enrich.files.spreadsheet import guard, write_csv
 from enrich.files.whole import whole_file

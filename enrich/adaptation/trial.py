@@ -1,4 +1,4 @@
-"""Ways to answer a shop's labelled products: how well each did on them, and which is better.
+"""Ways to answer a source's labelled products: how well each does, and which is better.
 
 Knows nothing of how they were fitted.
 """
@@ -11,10 +11,112 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from enrich.adaptation.effect import Effect, Gain
-from enrich.calibration import CalibratedSets, ScoreCorrection
+from enrich.calibration import DEFAULT_TARGET_PRECISION, CalibratedSets, ScoreCorrection
 from enrich.records import Modalities
 from enrich.training.answers import CalibratedAnswers
+from enrich.training.measures import Figures
+
+# In nats for each label. A new checkpoint has the whole catalog enriched again: not for less.
+_LEAST_GAIN = 0.002
+# In nats, over all labels. Chance gains as much with two numbers in one case of twenty (Wilks
+# 1938): the standard error alone is too small where a few dozen labels hold few wrong answers.
+_LEAST_IN_ALL = 3.0
+# The largest share of all products that may lose their answer for a gain.
+_MOST_LOST = 0.1
+
+
+READ_FROM = {
+    Modalities.IMAGE_AND_TEXT: "both",
+    Modalities.IMAGE: "the picture alone",
+    Modalities.TEXT: "the text alone",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """By how much the loss of a label falls: mean over products, and its standard error.
+
+    The loss is the negative log-likelihood, so both are in nats. `labels` is the number of
+    products, near-identical ones counted once.
+    """
+
+    mean: float
+    error: float
+    labels: int
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it is more than chance, and worth a new checkpoint."""
+        return self.mean > max(self.error, _LEAST_GAIN, _LEAST_IN_ALL / self.labels)
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether labels are answered worse afterwards, by more than the standard error."""
+        return self.mean < -max(self.error, _LEAST_GAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What adaptation does to one attribute.
+
+    `before`, `after` and `gain` are of the same labelled products, each read from all that it has.
+    `gains` are, for a set of modalities, of the products that have it, read from that alone.
+    `silenced` are the sets of modalities from which nothing reaches a precision of 90 % any more,
+    though something did before. `bias_shift` is what is added to the modality bias, the log
+    odds of their weight against texts. `given` is the share of the products that is answered at
+    90 % by thresholds that all labels prove; in `after` each fold has its own, of fewer labels.
+    """
+
+    before: Figures
+    after: Figures
+    gain: Gain
+    gains: dict[Modalities, Gain]
+    silenced: list[Modalities]
+    bias_shift: float
+    correction: ScoreCorrection | None
+    calibrated: CalibratedSets
+    given: float
+
+    @property
+    def worse_from(self) -> list[Modalities]:
+        """From which modalities alone products are answered worse, by more than chance."""
+        return [modalities for modalities, gain in self.gains.items() if gain.is_loss]
+
+    @property
+    def falls_silent(self) -> bool:
+        """Whether no product at all is answered at 90 % any more, whatever it has."""
+        answers = any(one.ever_answers() for one in self.calibrated.values())
+        return bool(self.silenced) and not answers
+
+    @property
+    def loses_answers(self) -> bool:
+        """Whether many products would be abstained on whose answers are precise enough now."""
+        answered_before = self.before["answered_at_90_threshold"] or 0
+        answered_after = self.after["answered_at_90_threshold"] or 0
+        held = (self.before["precision_at_90_threshold"] or 0) >= DEFAULT_TARGET_PRECISION
+        return held and answered_before - answered_after > _MOST_LOST
+
+    @property
+    def drawback(self) -> str | None:
+        """Why the attribute is to stay as it was: no gain worth it, or one that is paid for."""
+        if self.worse_from:
+            return f"worse from {' and '.join(READ_FROM[one] for one in self.worse_from)}"
+        if not self.gain.is_told:
+            return "not surely better"
+        if (self.after["accuracy"] or 0) < (self.before["accuracy"] or 0):
+            return "fewer answers right"
+        return "answers too few" if self.loses_answers else None
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the gain is more than chance and worth it, and nothing else got worse for it."""
+        return self.drawback is None
+
+
+def find_shifts(effects: dict[str, Effect]) -> dict[str, float]:
+    """Returns what is added to the modality bias, for attributes that are better for it."""
+    return {a: one.bias_shift for a, one in effects.items() if one.is_better and one.bias_shift}
+
 
 FEWEST_LABELS = 50
 
@@ -23,11 +125,11 @@ FEWEST_LABELS = 50
 class Trial:
     """One way to answer the labelled products, and how it answered them held out.
 
-    `trust_shift` is what is added to the trust in pictures. `fully` are the answers read from all
+    `bias_shift` is what is added to the modality bias. `fully` are the answers read from all
     that a product has, as in the job; `partly` those read from each of `Modalities`, in order.
     """
 
-    trust_shift: float
+    bias_shift: float
     correction: ScoreCorrection | None
     calibrated: CalibratedSets
     fully: CalibratedAnswers
@@ -52,7 +154,7 @@ class Trial:
                 for modalities, one in self.calibrated.items()
                 if before.calibrated[modalities].ever_answers() and not one.ever_answers()
             ],
-            trust_shift=self.trust_shift,
+            bias_shift=self.bias_shift,
             correction=self.correction,
             calibrated=self.calibrated,
             given=float(settled.measure().get("answered_at_90_threshold") or 0),

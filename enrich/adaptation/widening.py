@@ -22,11 +22,12 @@ from enrich.calibration import (
     Calibration,
     ScoreCorrection,
 )
-from enrich.classifiers.checkpoint import derived_checkpoint
+from enrich.classifiers.checkpoint import add_to_card, derived_checkpoint
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.manifest import Manifest, read_manifest
 from enrich.errors import ConfigError
 from enrich.lexicon import Evidence
+from enrich.markdown import escape
 from enrich.records import Modalities
 from enrich.settings_files import describe_invalid
 from enrich.spec import CategorySets
@@ -106,14 +107,14 @@ def write_widened(
         ConfigError: An attribute or a label cannot be called so.
     """
     config = _widen_config(manifest.config, labels, name, applies_to or {})
-    calibration = manifest.calibration
+    calibration, answers = manifest.calibration, manifest.config.answers
     attributes, corrections = dict(calibration.attributes), dict(calibration.corrections)
     unfitted = [a for a in config.headless if a not in calibration.fitted]
     for attribute, wider in labels.items():
         if attribute in unfitted:
             attributes[attribute] = _uncalibrated()
             corrections[attribute] = _start(wider, (shares or {}).get(attribute))
-        elif more := len(wider) - len(manifest.config.answers[attribute]):
+        elif more := len(wider) - len(answers[attribute]):
             floors = (None if shares is None else 0.0,) * more
             attributes[attribute] = _widen_floors(attributes[attribute], floors)
             if attribute in corrections:
@@ -122,6 +123,18 @@ def write_widened(
     with derived_checkpoint(manifest, config, output) as partial:
         checked = Calibration.model_validate(wide.model_dump())
         (partial / "calibration.json").write_text(checked.model_dump_json(indent=2) + "\n")
+        if guessed := [a for a in labels if shares is None and labels[a] != answers.get(a)]:
+            add_to_card(partial, _describe_guessed(guessed, labels))
+
+
+def _describe_guessed(attributes: Sequence[str], labels: LabelSets) -> str:
+    said = [f"- {escape(a)}: {escape(', '.join(labels[a]))}" for a in attributes]
+    return (
+        "## Labels added by their names\n\nGuessed by the words of titles and descriptions. "
+        "Nothing new is published, because no labels have proved a threshold.\n\n"
+        + "\n".join(said)
+        + "\n"
+    )
 
 
 def measure_shares(given: pd.DataFrame, labels: LabelSets) -> dict[str, list[float]]:

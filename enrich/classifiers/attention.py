@@ -79,7 +79,7 @@ class ModalityWiseAttention(nn.Module):
         has_text: Bool[Tensor, " B"],
         shift: float = 0.0,
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, " B"]]:
-        """Returns the weighted sum and the image's weight, in [0, 1]; `shift` adds to the trust."""
+        """Returns the weighted sum and the image's weight, in [0, 1]; `shift` adds to the bias."""
         both = torch.stack([image, text], dim=1)
         scores = (both * self.score).sum(-1).float()
         scores = torch.stack([scores[:, 0] + self.trust + shift, scores[:, 1]], dim=1)

@@ -29,7 +29,8 @@ class CmaClip(PooledPair):
     paper does not say what stands in for an attention that is left out. Here, without the
     sequence-wise one the towers' pooled embeddings go on as they are; without the modality-wise
     one the present modalities are averaged, so that the heads stay the same and nothing but the
-    weights is missing. What is fitted after training, trust and doubt, is not the paper's either.
+    weights is missing. What is fitted after training, modality bias and disagreement
+    penalty, is not the paper's either.
     """
 
     paper = "CMA-CLIP: Liu et al. 2021, arXiv 2112.03562"
@@ -118,17 +119,17 @@ class CmaClip(PooledPair):
         doubt = self.modality_wise[attribute].get_buffer("doubt")
         return (-doubt * (1 - image_weight) * apart).exp()
 
-    def shift_trust(self, attribute: str, shift: float) -> None:
-        """Makes an attribute's modality-wise attention trust the image by so much more."""
+    def shift_modality_bias(self, attribute: str, shift: float) -> None:
+        """Add to an attribute's modality bias, which favours the image."""
         self.modality_wise[attribute].get_buffer("trust").add_(shift)
 
-    def set_doubt(self, attribute: str, doubt: float) -> None:
+    def set_disagreement_penalty(self, attribute: str, doubt: float) -> None:
         """Sets how much less sure an attribute's answers are where image and text contradict."""
         self.modality_wise[attribute].get_buffer("doubt").fill_(doubt)
 
     @staticmethod
-    def trust_in(attribute: str) -> str:
-        """Returns the name that an attribute's trust has in the weights."""
+    def name_of_bias(attribute: str) -> str:
+        """Return the name that an attribute's modality bias has in the weights."""
         return f"modality_wise.{attribute}.trust"
 
 

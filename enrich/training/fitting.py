@@ -92,10 +92,12 @@ def fit_modality_bias(
         labels = targets[:, column]
         if for_bias and (labels != UNLABELLED).any():
             shares = [(vectors[c], share) for c, share in for_bias.items()]
-            classifier.shift_trust(attribute, _choose_bias(classifier, attribute, shares, labels))
+            bias = _choose_bias(classifier, attribute, shares, labels)
+            classifier.shift_modality_bias(attribute, bias)
         if for_penalty:
             shares = [(vectors[c], share) for c, share in for_penalty.items()]
-            classifier.set_doubt(attribute, _choose_penalty(classifier, attribute, shares, labels))
+            penalty = _choose_penalty(classifier, attribute, shares, labels)
+            classifier.set_disagreement_penalty(attribute, penalty)
 
 
 def _choose_bias(
@@ -131,7 +133,7 @@ def _choose_penalty(
 
     losses = {}
     for penalty in _PENALTIES:
-        classifier.set_doubt(attribute, penalty)
+        classifier.set_disagreement_penalty(attribute, penalty)
         losses[penalty] = fitted_loss([label(*each) for each in shares])
     return min(losses, key=losses.__getitem__)
 

@@ -10,7 +10,7 @@ from effects import make_effect
 from job_script import Run
 from PIL import Image
 
-from enrich.adaptation.effect import Gain
+from enrich.adaptation.trial import Gain
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.engine import open_engine
 from enrich.files.products import read_products

@@ -1,6 +1,6 @@
 """An adaptation of one attribute that changes no figure."""
 
-from enrich.adaptation.effect import Effect, Gain
+from enrich.adaptation.trial import Effect, Gain
 from enrich.calibration import CalibratedSets
 from enrich.training.measures import Figures
 
@@ -12,7 +12,7 @@ def make_effect(figures: Figures, gain: Gain, calibrated: CalibratedSets) -> Eff
         gain=gain,
         gains={},
         silenced=[],
-        trust_shift=0.0,
+        bias_shift=0.0,
         correction=None,
         calibrated=calibrated,
         given=0.5,

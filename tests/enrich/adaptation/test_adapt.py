@@ -10,7 +10,6 @@ from cases import is_full
 
 from enrich.adaptation.adapt import adapt_attribute
 from enrich.adaptation.calibrating import calibrate_held_out
-from enrich.adaptation.effect import Effect
 from enrich.adaptation.readings import Readings
 from enrich.adaptation.scores import (
     Scoring,
@@ -20,7 +19,7 @@ from enrich.adaptation.scores import (
     weigh_anew,
     with_correction,
 )
-from enrich.adaptation.trial import measure_gain
+from enrich.adaptation.trial import Effect, measure_gain
 from enrich.calibration import CalibratedModalities, Calibration
 from enrich.classifiers.calibrated import Layer, to_layer
 from enrich.lexicon import Evidence
@@ -149,7 +148,7 @@ def test_a_shop_whose_texts_are_mistrusted_has_them_believed() -> None:
     both, image, text = _readings(swapped=False)
     as_it_is, weighed = _mix(both, _draw_logits(1))
     effect = _adapt([as_it_is, image, text], weighed=weighed)
-    assert effect.is_better and effect.trust_shift in (-4.0, -3.0)
+    assert effect.is_better and effect.bias_shift in (-4.0, -3.0)
     assert effect.after["accuracy"] > effect.before["accuracy"] + 0.2
     assert _adapt([as_it_is, image, text]).after["accuracy"] < effect.after["accuracy"] - 0.1
 
@@ -159,10 +158,10 @@ def test_a_shop_may_want_both_another_trust_and_a_correction() -> None:
     both, image, text = _readings(swapped=True)
     as_it_is, weighed = _mix(both, _draw_logits(1))
     effect = _adapt([as_it_is, image, text], weighed=weighed)
-    assert effect.is_better and effect.trust_shift in (-4.0, -3.0)
+    assert effect.is_better and effect.bias_shift in (-4.0, -3.0)
     unseen = _readings(swapped=True, seed=7)[0]
     _, weighed_unseen = _mix(unseen, _draw_logits(8))
-    logits, _ = weighed_unseen[effect.trust_shift]
+    logits, _ = weighed_unseen[effect.bias_shift]
     answers = _correct_by(effect, replace(unseen, logits=logits)).argmax(1)
     right = (answers == unseen.targets).float().mean()
     assert right > (logits.argmax(1) == unseen.targets).float().mean() + 0.05
@@ -172,7 +171,7 @@ def test_a_shop_may_want_both_another_trust_and_a_correction() -> None:
 def test_a_trust_that_is_right_already_stays() -> None:
     both, image, text = _readings(swapped=False)
     as_it_is, weighed = _mix(both, both.logits)
-    assert _adapt([as_it_is, image, text], weighed=weighed).trust_shift == 0.0
+    assert _adapt([as_it_is, image, text], weighed=weighed).bias_shift == 0.0
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2] if is_full() else [2])
@@ -182,7 +181,7 @@ def test_a_trust_that_a_few_labels_favour_by_a_hair_is_not_taken(seed: int) -> N
     random = torch.Generator().manual_seed(seed)
     alike = both.logits + 0.3 * torch.randn(60, LABELS, generator=random)
     as_it_is, weighed = _mix(both, alike, trust=0.0)
-    assert _adapt([as_it_is, image, text], weighed=weighed).trust_shift == 0.0
+    assert _adapt([as_it_is, image, text], weighed=weighed).bias_shift == 0.0
 
 
 def test_a_temperature_that_is_right_already_stays_beside_another_that_is_not() -> None:
@@ -288,7 +287,7 @@ def test_labels_that_are_held_out_have_no_say_in_how_their_products_are_answered
         thresholds = torch.stack([*answered.thresholds.values()])
         return answered.probs[held_out], thresholds[:, held_out]
 
-    assert weigh(readings).trust_shift < 0 < weigh(others).trust_shift
+    assert weigh(readings).bias_shift < 0 < weigh(others).bias_shift
     for one, other in zip(answer(readings), answer(others), strict=True):
         assert one.equal(other)
 

@@ -30,7 +30,7 @@ def test_more_trust_is_added_to_what_there_was_and_to_none_in_older_weights(
 ) -> None:
     folder = tmp_path / "folder"
     shutil.copytree(tiny_checkpoint, folder)
-    trust = CmaClip.trust_in("color")
+    trust = CmaClip.name_of_bias("color")
     for wanted in (1.5, 3.0):
         add_to_weights(folder, {trust: 1.5})
         weights = load_file(folder / "model.safetensors")

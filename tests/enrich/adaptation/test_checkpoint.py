@@ -8,9 +8,15 @@ import pytest
 from effects import make_effect
 
 from enrich.adaptation.adapt import Adaptation
-from enrich.adaptation.checkpoint import refuse_fitted, with_effects, write_adapted
-from enrich.adaptation.effect import Effect, Gain
-from enrich.adaptation.report import format_report, summarise, to_table
+from enrich.adaptation.checkpoint import (
+    format_report,
+    refuse_fitted,
+    summarise,
+    to_table,
+    with_effects,
+    write_adapted,
+)
+from enrich.adaptation.trial import Effect, Gain
 from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
 from enrich.classifiers.manifest import Manifest, read_manifest
 from enrich.errors import ConfigError
@@ -108,11 +114,11 @@ def test_what_is_not_answered_any_more_is_said_with_the_reason() -> None:
 
 def test_whose_word_counts_for_more_is_said() -> None:
     told = format_report(
-        {"color": replace(BETTER, trust_shift=-5.0), "style": replace(EFFECT, trust_shift=1.0)}
+        {"color": replace(BETTER, bias_shift=-5.0), "style": replace(EFFECT, bias_shift=1.0)}
     )
     assert "For color, texts of this shop are trusted more than before" in told
     assert "For style" not in told, "it is left as it was"
-    assert summarise({"color": replace(BETTER, trust_shift=-5.0)})["color"]["trust_shift"] == -5.0
+    assert summarise({"color": replace(BETTER, bias_shift=-5.0)})["color"]["bias_shift"] == -5.0
 
 
 def test_the_card_says_that_products_chosen_for_being_hard_understate_the_shop(

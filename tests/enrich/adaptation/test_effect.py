@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from effects import make_effect
 
-from enrich.adaptation.effect import Gain
+from enrich.adaptation.trial import Gain
 from enrich.calibration import CalibratedModalities
 from enrich.records import Modalities
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from enrich.adaptation.flaws import find_doubt, find_flaw
+from enrich.adaptation.adapt import find_doubt, find_flaw
 from enrich.calibration import CalibratedModalities
 from enrich.records import Modalities
 from enrich.training.answers import Answers

@@ -10,9 +10,9 @@ import torch
 from effects import make_effect
 
 from enrich.adaptation.checkpoint import write_adapted
-from enrich.adaptation.effect import Gain
 from enrich.adaptation.readings import fullest, take_readings
 from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
+from enrich.adaptation.trial import Gain
 from enrich.calibration import ScoreCorrection
 from enrich.classifiers.manifest import read_manifest
 from enrich.engine import Engine, open_engine
@@ -77,7 +77,7 @@ def test_a_trust_that_was_fitted_is_the_one_that_the_job_reads_with(
     figures = {"rows": 60, "accuracy": 0.5, **answered}
     given = read_manifest(tiny_checkpoint)
     unchanged = make_effect(figures, Gain(1.0, 0.1, 100), given.calibration.attributes["color"])
-    effect = replace(unchanged, trust_shift=3.0)
+    effect = replace(unchanged, bias_shift=3.0)
     write_adapted(given, {"color": effect}, "adapted", "shop", tmp_path / "adapted")
     fitted = read_manifest(tmp_path / "adapted")
     assert fitted.digests.encoder == given.digests.encoder

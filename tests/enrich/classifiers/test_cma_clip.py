@@ -85,9 +85,9 @@ def test_an_answer_is_less_sure_where_its_picture_contradicts_its_text(
     assert isinstance(classifier, CmaClip)
     partly = replace(inputs, has_image=torch.tensor([True, True, True, False]))
     before = answer(classifier, partly)
-    classifier.set_doubt("color", 8.0)
+    classifier.set_disagreement_penalty("color", 8.0)
     after = answer(classifier, partly)
-    classifier.set_doubt("color", 0.0)
+    classifier.set_disagreement_penalty("color", 0.0)
 
     with torch.inference_mode():
         alone = [classifier.heads["color"](read).softmax(1) for read in cls_of(before.vectors)]
@@ -104,7 +104,7 @@ def test_training_knows_no_doubt(
     classifier = CmaClip(config, tokenizer.get_vocab_size()).train()
     logits = []
     for doubt in (0.0, 8.0):
-        classifier.set_doubt("color", doubt)
+        classifier.set_disagreement_penalty("color", doubt)
         torch.manual_seed(0)
         logits.append(answer(classifier, inputs).logits["color"])
     assert logits[0].equal(logits[1])
@@ -114,10 +114,10 @@ def test_trust_shifts_from_where_it_is_by_as_much_as_was_tried(
     config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
 ) -> None:
     classifier = CmaClip(config, tokenizer.get_vocab_size()).eval()
-    classifier.shift_trust("color", 1.5)
+    classifier.shift_modality_bias("color", 1.5)
     with torch.inference_mode():
         _, tried = classifier.answer_attribute("color", classifier.encode(inputs), -0.5)
-    classifier.shift_trust("color", -0.5)
+    classifier.shift_modality_bias("color", -0.5)
     torch.testing.assert_close(answer(classifier, inputs).image_weight["color"], tried)
 
 

@@ -168,8 +168,8 @@ def test_a_classifier_without_that_attention_is_left_as_it_is(
 def test_weights_without_bias_and_penalty_have_zeros(
     classifier: CmaClip,
 ) -> None:
-    classifier.shift_trust("color", 2.0)
-    classifier.set_doubt("color", 0.5)
+    classifier.shift_modality_bias("color", 2.0)
+    classifier.set_disagreement_penalty("color", 0.5)
     fitted = ("trust", "doubt")
     old = {n: t for n, t in classifier.state_dict().items() if not n.endswith(fitted)}
     classifier.load_state_dict(old)
