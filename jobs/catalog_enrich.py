@@ -20,6 +20,7 @@ from enrich.extras import load_extra
 # Each command's function and its line in --help, in the order in which a user meets them.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "enrich": ("enrich_catalog:main", "Enrich a product table, or the demo, into Delta tables."),
+    "check": ("check_settings:main", "Check settings and all that they name, without Spark."),
     "approve": ("enrich_catalog:approve_run", "Publish the candidates of a run that waits."),
     "discard": ("enrich_catalog:discard_run", "Discard the candidates of a run that waits."),
     "rollback": ("rollback:main", "Roll back what a run published, and what later runs published."),

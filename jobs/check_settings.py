@@ -1,0 +1,131 @@
+"""Check the settings of the main job, and all that they name, without starting Spark.
+
+    python jobs/check_settings.py --config shop.yaml
+
+Looks at keys and values, the checkpoint, labels, words and categories, the baseline, folders to be
+written to, the product table's columns, and twenty of its images. A table that Spark alone can
+read, by name or URI, is not looked at, and said so. Exit code 2 at the first thing that is wrong.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from enrich.classifiers.manifest import fetch_manifest
+from enrich.command_line import (
+    DEFAULT_CONFIG,
+    ImageRootOption,
+    OtherDatabaseOption,
+    read_settings_as,
+    run_command,
+)
+from enrich.config import DEMO_CATALOG, JobConfig
+from enrich.errors import ConfigError
+from enrich.files.products import open_source, read_products
+from enrich.files.targets import require_writable
+from enrich.images.limits import ImageProblem
+from enrich.images.locations import local_path
+from enrich.spec import build_spec, published_labels
+from expectations.baseline import BaselineError, choose_baseline
+from expectations.settings import ValidationSettings
+
+# Images of the first products that are read.
+_IMAGES = 20
+# Larger tables take longer to read than a check may.
+_LARGEST = 200_000_000
+
+
+class Settings(JobConfig):
+    """The main job's configuration file."""
+
+    validation: ValidationSettings = ValidationSettings()
+
+
+def main(
+    config: Annotated[Path, typer.Option(help="YAML settings of the main job.")] = DEFAULT_CONFIG,
+    catalog: Annotated[
+        str | None, typer.Option(help="Product table: a path, or a table's name.")
+    ] = None,
+    image_root: ImageRootOption = None,
+    database: OtherDatabaseOption = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Classifier checkpoint; the bundled one.")
+    ] = None,
+) -> None:
+    """Check the settings of the main job, and all that they name, without starting Spark."""
+    flags: dict[str, Any] = {
+        "catalog": catalog,
+        "image_root": image_root,
+        "database": database,
+        "checkpoint": checkpoint,
+    }
+    settings = read_settings_as(Settings, config, flags)
+    _tell("settings", f"{config} fits")
+    manifest = fetch_manifest(settings.checkpoint)
+    spec = build_spec(settings, manifest, settings.image_root or ".")
+    counts = ", ".join(f"{len(labels)} of {name}" for name, labels in spec.attributes.items())
+    _tell("checkpoint", f"{spec.model_version}: {counts}")
+    _check_baseline(settings, published_labels(settings, manifest))
+    for folder in (settings.report_dir, settings.metrics_dir, settings.data_docs):
+        if folder is not None:
+            require_writable(Path(folder))
+            _tell("folder", f"{folder} can be written to")
+    if settings.catalog == DEMO_CATALOG or _is_for_spark(settings.catalog):
+        _tell("catalog", f"{settings.catalog} is not looked at: only the job reads it")
+        return
+    source = open_source(settings)
+    if _size(source.table) > _LARGEST:
+        _tell("catalog", f"{source.table} is there, and too large to be read here")
+        return
+    products = read_products(source.table, None, settings.columns)
+    _tell("catalog", f"{source.table}: {products.num_rows:,} rows, with all columns")
+    paths = [one for one in products["image_path"].to_pylist() if one][:_IMAGES]
+    _check_images(build_spec(settings, manifest, source.image_root), paths)
+
+
+def _check_baseline(settings: Settings, labels: dict[str, tuple[str, ...]]) -> None:
+    try:
+        baseline = choose_baseline(settings.baselines, settings.catalog, labels)
+    except BaselineError as error:
+        raise ConfigError(str(error)) from error
+    said = "none is named for this catalog" if baseline is None else f"{baseline.catalog} fits"
+    _tell("baseline", said)
+
+
+def _is_for_spark(catalog: str) -> bool:
+    """Return whether a catalog is a URI or a table's name."""
+    place = local_path(catalog)
+    return "://" in place or ("/" not in place and not Path(place).exists())
+
+
+def _size(table: Path) -> int:
+    files = [table] if table.is_file() else [one for one in table.rglob("*") if one.is_file()]
+    return sum(one.stat().st_size for one in files)
+
+
+def _check_images(spec: Any, paths: Sequence[str]) -> None:
+    store, problems = spec.open_store(), []
+    for path in paths:
+        try:
+            store.read(path)
+        except ImageProblem as problem:
+            problems.append(f"{path}: {problem}")
+    if not paths:
+        _tell("images", "no product names one")
+    elif len(problems) == len(paths):
+        raise ConfigError(
+            f"none of the first {len(paths)} images can be read below {spec.image_root}. "
+            f"The first: {problems[0]}"
+        )
+    else:
+        _tell("images", f"{len(paths) - len(problems)} of the first {len(paths)} can be read")
+
+
+def _tell(what: str, said: str) -> None:
+    typer.echo(f"{what:<11}{said}")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,62 @@
+"""jobs/check_settings.py: what a run would refuse is told in a second, without Spark."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from job_script import Run
+from PIL import Image
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """Two products with a picture each, of which one is not there."""
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.jpg")
+    columns = ["sku", "title", "description", "image_path"]
+    rows = [("1", "a shirt", None, "a.jpg"), ("2", "a shoe", None, "b.jpg")]
+    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "products.csv", index=False)
+    return tmp_path
+
+
+def write(shop: Path, more: str = "") -> Path:
+    file = shop / "shop.yaml"
+    file.write_text(f"catalog: {shop / 'products.csv'}\ncolumns: {{product_id: sku}}\n{more}")
+    return file
+
+
+def test_what_settings_name_is_looked_at(run: Run, shop: Path) -> None:
+    code, out, _ = run("--config", write(shop, f"report_dir: {shop / 'pages'}\n"))
+    assert code == 0
+    said = {line.split()[0]: line for line in out.splitlines()}
+    assert "2 rows" in said["catalog"] and "1 of the first 2" in said["images"]
+    assert "17 of color" in said["checkpoint"] and "pages" in said["folder"]
+
+
+def test_a_table_that_spark_alone_can_read_is_not_looked_at(run: Run, shop: Path) -> None:
+    code, out, _ = run("--config", write(shop), "--catalog", "shop.products")
+    assert code == 0 and "shop.products is not looked at" in out and "images" not in out
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("colour: red\n", "colour"),
+        ("target_precision: 0.8\n", "no thresholds for target_precision 0.8"),
+        ("lexicon: {color: {navy: mauve}}\n", "mauve"),
+        ("labels: {color: {mauve: red}}\n", "mauve"),
+        ("applies_to: {color: [shirts]}\n", "columns.category"),
+        ("baselines: {shop: gone.json}\ncatalog: shop\n", "catalog"),
+        ("checkpoint: gone\n", "gone"),
+        ("image_root: gone\n", "none of the first 2 images"),
+    ],
+)
+def test_what_a_run_would_refuse_is_refused(run: Run, shop: Path, more: str, said: str) -> None:
+    code, _, err = run("--config", write(shop, more))
+    assert code == 2 and said in err
+
+
+def test_a_column_that_is_not_there_is_refused(run: Run, shop: Path) -> None:
+    file = write(shop)
+    file.write_text(file.read_text().replace("sku", "id"))
+    code, _, err = run("--config", file)
+    assert code == 2 and "no column id; it has sku" in err
