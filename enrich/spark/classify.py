@@ -1,0 +1,91 @@
+"""Classify products in a column expression, for notebooks and SQL: no tables, no gate.
+
+Each Python worker loads the engine once. Nothing is stored: a second query reads pictures again.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pyarrow as pa
+from pyspark.sql import Column, SparkSession
+from pyspark.sql import functions as F
+from schemas.tables import answer_columns
+
+from enrich.classifiers.manifest import fetch_manifest
+from enrich.config import JobConfig
+from enrich.records import Product
+from enrich.rows import to_table
+from enrich.spec import EngineSpec, build_spec
+
+# This Python worker's engine, and its recipe.
+_LOADED: dict[str, tuple[EngineSpec, Any]] = {}
+
+
+def classify(
+    title: Column | str,
+    description: Column | str,
+    image_path: Column | str,
+    *,
+    image_root: str,
+    settings: JobConfig | None = None,
+) -> Column:
+    """Return a struct column: label and confidence of each attribute, and what was read.
+
+    Fields are those of `product_attributes`: `color`, `color_confidence`, ..., `predictions`, then
+    `modalities`, `status`, `error` and `model_version`. A broken picture stops nothing.
+
+    Args:
+        title: Strings; a NULL says nothing.
+        description: Strings.
+        image_path: Where the picture lies, below the image root.
+        image_root: Where relative image paths start, on every executor.
+        settings: Checkpoint, target precision, limits and own labels; those of the job's default.
+
+    Raises:
+        ConfigError: The settings do not fit the checkpoint.
+        CheckpointError: The checkpoint cannot be read.
+    """
+    spec = _build_spec(image_root, settings)
+    column: Column = _build(spec)(title, description, image_path)
+    return column
+
+
+def register_classify(
+    spark: SparkSession, name: str, *, image_root: str, settings: JobConfig | None = None
+) -> None:
+    """Make `name(title, description, image_path)` a function of SQL; see `classify`."""
+    spark.udf.register(name, _build(_build_spec(image_root, settings)))
+
+
+def _build_spec(image_root: str, settings: JobConfig | None) -> EngineSpec:
+    settings = JobConfig() if settings is None else settings
+    return build_spec(settings, fetch_manifest(settings.checkpoint), image_root)
+
+
+def _build(spec: EngineSpec) -> Callable[..., Any]:
+    read = "modalities STRING, status STRING, error STRING, model_version STRING"
+    schema = f"STRUCT<{answer_columns(spec.attributes)}, {read}>"
+
+    def answer(batches: Iterator[tuple[pa.Array, pa.Array, pa.Array]]) -> Iterator[pa.Array]:
+        engine = _engine_of_this_worker(spec)
+        for columns in batches:
+            rows = zip(*(column.to_pylist() for column in columns), strict=True)
+            products = [Product(str(place), *row) for place, row in enumerate(rows)]
+            encoded = list(engine.encode(products))
+            table = to_table(encoded, engine.answerer, spec.attributes, spec.model_version)
+            yield table.drop_columns(["product_id"]).to_struct_array()
+
+    # Marked, so that Spark does not compute it once for each use of a field.
+    return cast(Any, F.arrow_udf)(answer, schema).asNondeterministic()
+
+
+def _engine_of_this_worker(spec: EngineSpec) -> Any:
+    """Runs on the executor."""
+    from enrich.spark.encode import choose_device, take_cores
+
+    device = choose_device()
+    if str(device) not in _LOADED or _LOADED[str(device)][0] != spec:
+        _LOADED.clear()
+        take_cores()
+        _LOADED[str(device)] = spec, spec.build(device)
+    return _LOADED[str(device)][1]

@@ -1,0 +1,61 @@
+"""docs/python.md as it stands: the engine in Python, and a column in Spark."""
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from pyspark.sql import SparkSession
+
+import enrich
+from enrich.spark.classify import classify
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The shop of the examples, in the working folder."""
+    (tmp_path / "shop" / "images").mkdir(parents=True)
+    Image.new("RGB", (90, 90), (200, 20, 30)).save(tmp_path / "shop" / "images" / "1.jpg")
+    lines = ("product_id,title,description,image_path", "1,Red shirt,,1.jpg", "2,,,gone.jpg")
+    (tmp_path / "shop" / "products.csv").write_text("\n".join([*lines, ""]))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "shop"
+
+
+def test_examples_run_as_they_stand(
+    spark: SparkSession, shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs" / "python.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        # Spark's workers do not start in the working folder.
+        exec(example.replace('"shop/', f'"{shop}/'), {"spark": spark})
+    shown = capsys.readouterr().out
+    assert "color red" in shown and "pattern" in shown
+
+
+def test_a_column_says_what_was_read_of_each_product(spark: SparkSession, shop: Path) -> None:
+    products = spark.read.csv(str(shop / "products.csv"), header=True)
+    said = classify("title", "description", "image_path", image_root=str(shop / "images"))
+    rows = products.select("product_id", said.alias("said")).orderBy("product_id").collect()
+    first, second = (row["said"] for row in rows)
+    assert (first["status"], first["modalities"]) == ("ok", "image+text")
+    assert first["predictions"][0]["label"] == "red" and first["color_confidence"] > 0.5
+    assert (second["status"], second["color"], second["modalities"]) == (
+        "image_missing",
+        None,
+        None,
+    )
+
+
+def test_each_public_name_is_there_and_nothing_is_imported_before() -> None:
+    assert set(enrich.__all__) == {
+        "CheckpointError", "ConfigError", "EncodedProduct", "Engine", "EnrichError",
+        "EnrichedProduct", "JobConfig", "Prediction", "Product", "fetch_manifest", "open_engine",
+    }  # fmt: skip
+    assert all(getattr(enrich, name).__name__ == name for name in enrich.__all__)
+    with pytest.raises(AttributeError, match="Motor"):
+        _ = enrich.Motor
