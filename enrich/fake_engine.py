@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+from schemas.labels import ABSTENTIONS, NOT_APPLICABLE
 
 from enrich.calibration import Least, Thresholds
 from enrich.images.limits import ImageProblem
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 # The four bytes of the text's checksum, each a number that float16 holds exactly, and the noise.
 _NUMBERS = 5
 _MOST_NOISE = 0.125
+_NOT_APPLICABLE = ABSTENTIONS.index(NOT_APPLICABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,25 +163,36 @@ class FakeAnswerer:
         noise = numbers[:, 4].astype(np.float64)
         if self._spec.confidence_noise:
             noise = (noise + np.random.default_rng().random(len(noise))) / 2
+        categories = [None] * len(vectors) if categories is None else categories
         return to_record_batch(
             [
-                self._answer(attribute, labels, checksums, noise * _MOST_NOISE)
+                self._answer(attribute, labels, checksums, noise * _MOST_NOISE, categories)
                 for attribute, labels in self._spec.attributes.items()
             ]
         )
 
     def _answer(
-        self, attribute: str, labels: tuple[str, ...], checksums: np.ndarray, noise: np.ndarray
+        self,
+        attribute: str,
+        labels: tuple[str, ...],
+        checksums: np.ndarray,
+        noise: np.ndarray,
+        categories: Sequence[str | None],
     ) -> AttributeAnswers:
         # Another order of the texts for each attribute; Knuth's multiplier spreads them.
         mixed = ((checksums ^ zlib.crc32(attribute.encode())) * 2654435761 % 2**32) >> 8
         first = (mixed % len(labels)).astype(np.int64)
         confidence = np.where(mixed % 5 == 0, 0.375, 0.75) + noise
+        known = self._spec.applies_to.get(attribute)
+        outside = np.zeros(len(first), dtype=bool)
+        if known is not None:
+            outside[:] = [one is not None and one not in known for one in categories]
         return AttributeAnswers(
             attribute,
             labels,
             np.stack([first, (first + 1) % len(labels)], axis=1),
             np.stack([confidence, np.full(len(first), 0.25)], axis=1),
-            confidence < self._spec.threshold,
+            (confidence < self._spec.threshold) | outside,
             np.zeros(len(first)),
+            abstention=np.where(outside, _NOT_APPLICABLE, 0),
         )

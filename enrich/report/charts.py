@@ -9,11 +9,12 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from PIL import ImageColor
-from schemas.labels import ABSTAINED
+from schemas.labels import ABSTAINED, NOT_APPLICABLE
 
 from enrich.report.content import AttributeFacts
 
 HISTOGRAM_PX = 120
+_NO_LABEL = (ABSTAINED, NOT_APPLICABLE)
 
 
 class Piece(NamedTuple):
@@ -87,7 +88,7 @@ class LabelRow(NamedTuple):
 
 
 def compare_labels(attribute: AttributeFacts) -> list[LabelRow]:
-    """Return a row for every label of any of the three, most frequent first, abstained last."""
+    """Return a row for every label of any of the three, most frequent first, no label last."""
     names = {*attribute.labels, *attribute.before, *attribute.baseline}
     rows = [
         LabelRow(
@@ -117,4 +118,4 @@ def _share(products: Mapping[str, int], label: str) -> float | None:
 
 
 def _most_frequent_first(row: LabelRow) -> tuple[bool, list[float], str]:
-    return row.label == ABSTAINED, [-share for share in row.shares], row.label
+    return row.label in _NO_LABEL, [-share for share in row.shares], row.label

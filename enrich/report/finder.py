@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from schemas.labels import ABSTAINED
+from schemas.labels import ABSTAINED, NOT_APPLICABLE
 
 from enrich.report.content import BINS, Card, Gallery
 
@@ -50,7 +50,7 @@ def _facts_of(card: Card) -> Iterator[tuple[str, ...]]:
         confidence = said.candidates[0].confidence
         # The threshold is of the classifier's own label.
         if not said.is_corrected and not math.isnan(confidence):
-            style = "abstained" if said.label == ABSTAINED else "answered"
+            style = "abstained" if said.label in (ABSTAINED, NOT_APPLICABLE) else "answered"
             yield style, said.attribute, bin_of(confidence)
         if said.image_weight is not None:
             yield "weight", said.attribute, bin_of(said.image_weight)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from schemas.labels import ABSTAINED
+from schemas.labels import ABSTAINED, NOT_APPLICABLE
 from schemas.tables import Outcome, State
 
 from enrich.redaction import redact
@@ -154,6 +154,7 @@ def _templates() -> Environment:
     }
     environment.globals |= {
         "ABSTAINED": ABSTAINED,
+        "NOT_APPLICABLE": NOT_APPLICABLE,
         "BINS": BINS,
         "CAUSES": words.CAUSES,
         "HISTOGRAM_PX": charts.HISTOGRAM_PX,

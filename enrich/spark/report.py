@@ -17,7 +17,7 @@ from pathlib import Path
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
-from schemas.labels import ABSTAINED
+from schemas.labels import ABSTAINED, NOT_APPLICABLE
 from schemas.quoting import quote_part
 from schemas.tables import COUNTS, CheckOutcome, Modalities, Status
 
@@ -305,9 +305,9 @@ def _by_bin(counts: Counter[str]) -> tuple[int, ...]:
 def _select_rows(sources: ReportSources, run_id: str, before: DataFrame) -> DataFrame:
     """Return a run's candidates with an array `answers`, one entry an attribute; lazy.
 
-    An answer has `attribute`, `label` (for publication, ABSTAINED for none), `is_corrected`,
-    `candidates`, `confidence`, `abstained`, `image_weight` and `old`: the label that the run found
-    published, ABSTAINED for none, NULL for a product without a published row. `is_changed` is NULL
+    An answer has `attribute`, `label` (for publication; ABSTAINED or NOT_APPLICABLE for none),
+    `is_corrected`, `candidates`, `confidence`, `abstained`, `image_weight` and `old`: what the run
+    found published, likewise, NULL for a product without a published row. `is_changed` is NULL
     for such a product. Of rows to be deleted `status` and `answers` are NULL.
     """
     tables, labels = sources.tables, published_labels(sources.settings, sources.manifest)
@@ -329,12 +329,19 @@ def _select_rows(sources: ReportSources, run_id: str, before: DataFrame) -> Data
 
 
 def _published_label(attribute: str) -> Column:
-    """Return a published row's label, ABSTAINED for none, NULL in rows older than the attribute.
+    """Return a published row's label, or kind of NULL; NULL in rows older than the attribute.
 
     Such rows have no confidence in it.
     """
     is_answered = F.col(quote_part(f"{attribute}_confidence")).isNotNull()
-    return F.when(is_answered, F.coalesce(F.col(quote_part(attribute)), F.lit(ABSTAINED)))
+    none = _kind_of_null(entry_of("predictions", attribute))
+    return F.when(is_answered, F.coalesce(F.col(quote_part(attribute)), none))
+
+
+def _kind_of_null(prediction: Column) -> Column:
+    """Return what stands for no label: NOT_APPLICABLE or ABSTAINED."""
+    is_outside = prediction["abstention"].eqNullSafe(NOT_APPLICABLE)
+    return F.when(is_outside, F.lit(NOT_APPLICABLE)).otherwise(F.lit(ABSTAINED))
 
 
 def _answer(prediction: Column) -> Column:
@@ -344,7 +351,7 @@ def _answer(prediction: Column) -> Column:
     same = ("attribute", "confidence", "abstained", "image_weight")
     return F.struct(
         *(prediction[name].alias(name) for name in same),
-        F.coalesce(label, F.lit(ABSTAINED)).alias("label"),
+        F.coalesce(label, _kind_of_null(prediction)).alias("label"),
         correction.isNotNull().alias("is_corrected"),
         F.concat(F.array(best), prediction["alternatives"]).alias("candidates"),
         F.element_at("published", prediction["attribute"]).alias("old"),
@@ -389,7 +396,8 @@ def _facts_of_answer() -> Iterator[Column]:
     attribute, label, abstained = said["attribute"], said["label"], said["abstained"]
     yield _fact("label", attribute, label)
     yield _fact("answered", attribute, _bin(said["confidence"]), when=~abstained)
-    yield _fact("abstained", attribute, _bin(said["confidence"]), when=abstained)
+    unsure = abstained & (label != NOT_APPLICABLE)
+    yield _fact("abstained", attribute, _bin(said["confidence"]), when=unsure)
     both = modalities == Modalities.IMAGE_AND_TEXT
     yield _fact("weight", attribute, _bin(said["image_weight"]), when=both)
     change = F.concat_ws(SEPARATOR, said["old"], label)
@@ -440,9 +448,9 @@ def _places() -> Iterator[Column]:
     blind = F.xxhash64("product_id")  # an order that has nothing to do with what products are
     changed = F.filter("answers", lambda one: one["old"] != one["label"])
     yield F.transform(changed, lambda one: _place("changed", _part(one, "old", "label"), blind))
-    own = F.filter("answers", lambda one: ~one["is_corrected"])
+    own = F.filter("answers", lambda one: ~one["is_corrected"] & (one["label"] != NOT_APPLICABLE))
     yield F.transform(own, lambda one: _place("unsure", one["attribute"], one["confidence"]))
-    labelled = F.filter("answers", lambda one: one["label"] != ABSTAINED)
+    labelled = F.filter("answers", lambda one: ~one["label"].isin(ABSTAINED, NOT_APPLICABLE))
     yield F.transform(labelled, lambda one: _place("examples", _part(one, "label"), blind))
     # A product that names no image has not failed.
     has_failed = (F.col("status") != Status.OK) & ~F.col("error").eqNullSafe(NO_IMAGE_PATH)

@@ -22,7 +22,7 @@ from enrich.report.content import Change, ExpectedLabels, Given, RunReport
 from enrich.spark.report import ReportSources, collect_report, write_page
 from enrich.spark.runs import RunSummary, read_event, summarise
 from enrich.spark.source import open_source
-from schemas.labels import ABSTAINED
+from schemas.labels import ABSTAINED, NOT_APPLICABLE
 
 pytestmark = [
     pytest.mark.spark,
@@ -132,6 +132,33 @@ def test_page_of_a_first_run_says_what_the_tables_say(shop: Shop, tmp_path: Path
     assert "publish <b>" in page, "also what its event cannot know"
     written = sorted(file.name for file in (tmp_path / "pages").iterdir())
     assert written == [f"{run_id}.html", "index.html"]
+
+
+def test_what_an_attribute_does_not_apply_to_is_told_apart_from_what_is_not_sure(
+    shop: Shop,
+) -> None:
+    spec = FakeEngineSpec(applies_to={"pattern": ("shirts",)})
+    config = {"columns": {"category": "kind"}}
+    table = products(6).assign(kind=["shirts", "shoes", "shoes", None, "shirts", "shirts"])
+    shop.write(table)
+
+    first = shop.refresh(spec=spec, config=config)
+
+    assert first.counts["not_applicable"] == {"pattern": 2}
+    published = shop.table("product_attributes").set_index("product_id")
+    assert published.loc[["p1", "p2"], "pattern"].isna().all()
+    report = collect(shop, first.run_id)
+    pattern = next(one for one in report.attributes if one.name == "pattern")
+    assert pattern.labels[NOT_APPLICABLE] == 2
+    assert sum(pattern.answered) + sum(pattern.abstained) == 4
+
+    # A product of another category is answered anew, and nothing is encoded.
+    shop.write(table.assign(kind=["shirts", "shirts", "shoes", None, "shirts", "shirts"]))
+    second = shop.refresh(spec=spec, config=config)
+    assert (second.counts["published"], second.counts["encoded"]) == (1, 0)
+    assert second.counts["not_applicable"] == {}
+    (row,) = collect(shop, second.run_id).attributes[1].labels.items()
+    assert row[0] != NOT_APPLICABLE and row[1] == 1
 
 
 def published_version(shop: Shop, run_id: str) -> int:
