@@ -35,7 +35,7 @@ NAMED = re.compile(
 )
 
 # A URL may be signed under any name; of an image nobody needs its query to know it.
-_QUERY = re.compile(r"(?P<url>\bhttps?://[^\s?'\"<>]{1,4000})\?(?!\*{3})[^\s'\"<>]+", re.IGNORECASE)
+QUERY = re.compile(r"(?P<url>\bhttps?://[^\s?'\"<>]{1,4000})\?(?!\*{3})[^\s'\"<>]+", re.IGNORECASE)
 
 # Controls, what turns the direction of writing, halves of characters, and what is none.
 _OBEYED = re.compile(
@@ -46,7 +46,7 @@ _OBEYED = re.compile(
 def redact(text: str) -> str:
     """Returns the text with logins and queries of URLs, and values named as secrets, hidden."""
     without_login = LOGIN.sub(rf"\g<scheme>\g<web>{HIDDEN}@", text)
-    return NAMED.sub(rf"\g<name>{HIDDEN}", _QUERY.sub(rf"\g<url>?{HIDDEN}", without_login))
+    return NAMED.sub(rf"\g<name>{HIDDEN}", QUERY.sub(rf"\g<url>?{HIDDEN}", without_login))
 
 
 def refuse_secrets(address: str, setting: str) -> None:

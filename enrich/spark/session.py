@@ -34,7 +34,7 @@ from enrich.config import HOME, home
 from enrich.errors import ConfigError, MetastoreBusy, NoAnswer, first_line
 from enrich.images.locations import local_path
 from enrich.logs import is_json
-from enrich.redaction import HIDDEN, LOGIN, NAMED, refuse_secrets
+from enrich.redaction import HIDDEN, LOGIN, NAMED, QUERY, refuse_secrets
 
 log = logging.getLogger(__name__)
 
@@ -444,7 +444,11 @@ def hide_secrets(pattern: str) -> str:
 
     Java's messages may repeat a JDBC address with a password in it.
     """
-    for secret, shown in ((LOGIN, f"$1$2{HIDDEN}@"), (NAMED, f"$1{HIDDEN}")):
+    for secret, shown in (
+        (LOGIN, f"$1$2{HIDDEN}@"),
+        (QUERY, f"$1?{HIDDEN}"),
+        (NAMED, f"$1{HIDDEN}"),
+    ):
         # Java has no P before a group's name.
         pattern = f"%replace{{{pattern}}}{{(?i){secret.pattern.replace('(?P<', '(?<')}}}{{{shown}}}"
     return pattern

@@ -18,7 +18,8 @@ COLUMNS = (
     "product_id STRING, color STRING, color_confidence DOUBLE, modalities STRING, "
     "content_hash STRING, model_version STRING, run_id STRING, product_category STRING, "
     "fit STRING, fit_confidence DOUBLE, "
-    "predictions ARRAY<STRUCT<attribute: STRING, label: STRING, abstained: BOOLEAN>>"
+    "predictions ARRAY<STRUCT<attribute: STRING, label: STRING, abstained: BOOLEAN, "
+    "abstention: STRING>>"
 )
 
 
@@ -30,7 +31,7 @@ def shop(spark: SparkSession) -> Iterator[SparkSession]:
     """
 
     def rows(color: str | None, count: int, model: str = "m1", category: str = "shoes") -> list:
-        said = [("color", color or "red", color is None)]
+        said = [("color", color or "red", color is None, None if color else "unsure")]
         return [
             (name, color, 0.5, "image", name, model, "run-1", category, None, None, said)
             for name in (f"{color}{n}" for n in range(count))
