@@ -41,7 +41,11 @@ def open_session(folder: Path) -> SparkSession:
 
 def kill_an_executor(killed: list[int]) -> None:
     for process in psutil.Process().children(recursive=True):
-        if "CoarseGrainedExecutorBackend" in " ".join(process.cmdline()):
+        try:
+            command = " ".join(process.cmdline())
+        except psutil.Error:
+            continue  # Java's helpers end, and nobody asks how
+        if "CoarseGrainedExecutorBackend" in command:
             process.kill()
             killed.append(process.pid)
             return
