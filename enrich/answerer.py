@@ -57,6 +57,11 @@ class Answerer:
         renamings = rename(answers, spec.own.labels)
         self._attributes = rename_sets(answers, renamings)
         self._own = {a: torch.from_numpy(one.to_matrix()) for a, one in renamings.items()}
+        # The kind of NULL that each answer means.
+        self._nulls = {
+            attribute: np.array([ABSTENTIONS.index(a) if a in RESERVED else _GIVEN for a in said])
+            for attribute, said in self._attributes.items()
+        }
         self._applies_to = {a: pa.array(sets) for a, sets in spec.applies_to.items()}
         self.calibration = manifest.calibration
         self._corrections = {a: to_layer(one) for a, one in self.calibration.corrections.items()}
@@ -267,7 +272,7 @@ class Answerer:
         first = best.indices[:, 0].numpy()
         least = self._least(attribute, places, named, first)
         # Not `<`: a confidence that is NaN is below no threshold, and no answer either.
-        reason = np.where(~(confidences[:, 0] >= least), _UNSURE, self._null_of(attribute)[first])
+        reason = np.where(~(confidences[:, 0] >= least), _UNSURE, self._nulls[attribute][first])
         reason[self._is_outside(attribute, categories)] = _NOT_APPLICABLE
         return AttributeAnswers(
             attribute,
@@ -279,13 +284,6 @@ class Answerer:
             np.where(named.sum(1) == 1, named.argmax(1), -1),
             reason,
         )
-
-    def _null_of(self, attribute: str) -> np.ndarray:
-        """Return for each of an attribute's answers the kind of NULL that it means, (C,)."""
-        kinds = [
-            ABSTENTIONS.index(a) if a in RESERVED else _GIVEN for a in self._attributes[attribute]
-        ]
-        return np.array(kinds)
 
     def _is_outside(self, attribute: str, categories: Sequence[str | None]) -> np.ndarray:
         """Return which products are of a category that the attribute makes no sense of, (B,)."""

@@ -114,7 +114,7 @@ class BuildsEngine(Protocol):
 
     @property
     def reads_descriptions(self) -> bool:
-        """Whether answers depend on the words of descriptions, beside the vectors."""
+        """True where answers depend on words of descriptions, beside the vectors."""
         ...
 
     @property

@@ -46,18 +46,18 @@ class Gain:
 
     @property
     def is_told(self) -> bool:
-        """Whether it is more than chance, and worth a new checkpoint."""
+        """True for more than chance that is worth a new checkpoint."""
         return self.mean > max(self.error, _LEAST_GAIN, _LEAST_IN_ALL / self.labels)
 
     @property
     def is_loss(self) -> bool:
-        """Whether labels are answered worse afterwards, by more than the standard error."""
+        """True for labels that are answered worse, by more than the standard error."""
         return self.mean < -max(self.error, _LEAST_GAIN)
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What adaptation does to one attribute.
+    """Effect of adaptation on one attribute.
 
     `before`, `after` and `gain` are of the same labelled products, each read from all that it has.
     `gains` are, for a set of modalities, of the products that have it, read from that alone.
@@ -84,13 +84,13 @@ class Effect:
 
     @property
     def falls_silent(self) -> bool:
-        """Whether no product at all is answered at 90 % any more, whatever it has."""
+        """True where no product is answered at 90 % any more, whatever it has."""
         answers = any(one.ever_answers() for one in self.calibrated.values())
         return bool(self.silenced) and not answers
 
     @property
     def loses_answers(self) -> bool:
-        """Whether many products would be abstained on whose answers are precise enough now."""
+        """True where many precise answers would become abstentions."""
         answered_before = self.before["answered_at_90_threshold"] or 0
         answered_after = self.after["answered_at_90_threshold"] or 0
         held = (self.before["precision_at_90_threshold"] or 0) >= DEFAULT_TARGET_PRECISION
@@ -109,7 +109,7 @@ class Effect:
 
     @property
     def is_better(self) -> bool:
-        """Whether the gain is more than chance and worth it, and nothing else got worse for it."""
+        """True for a gain that is worth it, where nothing else got worse."""
         return self.drawback is None
 
 

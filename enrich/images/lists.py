@@ -12,7 +12,7 @@ MOST_IMAGES = 10
 
 
 class ImageLists(YamlSettings):
-    """How an image path is read that names several images.
+    """Reading of an image path that names several images.
 
     `choice` is the place of the image that is tried first, from 1, or from -1 at the end; the
     others follow in their order. `separator` stands between the images of a text. Without one only

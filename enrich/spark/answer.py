@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
-from schemas.labels import NOT_APPLICABLE
 from schemas.quoting import quote_part
 from schemas.tables import (
     BROKEN,
@@ -23,7 +22,7 @@ from schemas.tables import (
 )
 
 from enrich.records import NO_IMAGE_PATH
-from enrich.spark.corrections import entry_of, own_label
+from enrich.spark.corrections import entry_of, is_inapplicable, own_label
 from enrich.spark.diff import INPUT_FIELDS, Diff
 from enrich.spark.rules import CRASH_HOLDS, holds
 from enrich.spark.runs import RunHeader
@@ -137,7 +136,9 @@ def count_candidates(
     """
     own = tables.read_run("candidates", run_id).where(F.col("op") == Op.UPSERT)
     nothing = {a: F.col(quote_part(a)).isNull() for a in tables.attributes}
-    outside = {a: is_null & _is_inapplicable(a) for a, is_null in nothing.items()}
+    outside = {
+        a: is_null & is_inapplicable(entry_of("predictions", a)) for a, is_null in nothing.items()
+    }
     row = own.agg(
         F.count("*").alias("answered"),
         F.count_if(_has_failed_image()).alias("failed"),
@@ -301,11 +302,6 @@ def _delete(missing: DataFrame) -> DataFrame:
         F.lit(Op.DELETE).alias("op"),
         F.col("outcome").alias("reason"),
     )
-
-
-def _is_inapplicable(attribute: str) -> Column:
-    """Return whether the classifier says that the attribute makes no sense of a product."""
-    return entry_of("predictions", attribute)["abstention"] == NOT_APPLICABLE
 
 
 def _names_image() -> Column:

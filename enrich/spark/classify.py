@@ -4,7 +4,7 @@ Each Python worker loads the engine once. Nothing is stored: a second query read
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 from pyspark.sql import Column, SparkSession
@@ -15,10 +15,11 @@ from enrich.classifiers.manifest import fetch_manifest
 from enrich.config import JobConfig
 from enrich.records import Product
 from enrich.rows import to_table
+from enrich.spark.encode import engine_of_this_worker
 from enrich.spec import EngineSpec, build_spec
 
-# This Python worker's engine, and its recipe.
-_LOADED: dict[str, tuple[EngineSpec, Any]] = {}
+if TYPE_CHECKING:
+    from enrich.engine import Engine
 
 
 def classify(
@@ -67,7 +68,7 @@ def _build(spec: EngineSpec) -> Callable[..., Any]:
     schema = f"STRUCT<{answer_columns(spec.attributes)}, {read}>"
 
     def answer(batches: Iterator[tuple[pa.Array, pa.Array, pa.Array]]) -> Iterator[pa.Array]:
-        engine = _engine_of_this_worker(spec)
+        engine = cast("Engine", engine_of_this_worker(spec))
         for columns in batches:
             rows = zip(*(column.to_pylist() for column in columns), strict=True)
             products = [Product(str(place), *row) for place, row in enumerate(rows)]
@@ -77,15 +78,3 @@ def _build(spec: EngineSpec) -> Callable[..., Any]:
 
     # Marked, so that Spark does not compute it once for each use of a field.
     return cast(Any, F.arrow_udf)(answer, schema).asNondeterministic()
-
-
-def _engine_of_this_worker(spec: EngineSpec) -> Any:
-    """Runs on the executor."""
-    from enrich.spark.encode import choose_device, take_cores
-
-    device = choose_device()
-    if str(device) not in _LOADED or _LOADED[str(device)][0] != spec:
-        _LOADED.clear()
-        take_cores()
-        _LOADED[str(device)] = spec, spec.build(device)
-    return _LOADED[str(device)][1]

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
-from schemas.labels import RESERVED
+from schemas.labels import NOT_APPLICABLE, RESERVED
 from schemas.quoting import quote_literal, quote_part
 from schemas.tables import CORRECTIONS
 
@@ -108,6 +108,11 @@ def entry_of(column: str, attribute: str | Column) -> Column:
 def own_label(prediction: Column) -> Column:
     """Returns the classifier's label of an entry of `predictions`, NULL where it abstained."""
     return F.when(~prediction["abstained"], prediction["label"])
+
+
+def is_inapplicable(prediction: Column) -> Column:
+    """Return whether the classifier says that an attribute makes no sense of a product."""
+    return prediction["abstention"].eqNullSafe(NOT_APPLICABLE)
 
 
 def corrected_label(correction: Column, own: Column) -> Column:

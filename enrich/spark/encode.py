@@ -342,7 +342,7 @@ def build_encode(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> Maps
     """
 
     def encode(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        engine = _engine_of_this_worker(spec, loads)
+        engine = engine_of_this_worker(spec, loads)
         asked: deque[tuple[str, Any]] = deque()
 
         def read() -> Iterator[Product]:
@@ -392,8 +392,13 @@ def _refuse_replaced(encoded: EncodedProduct, image_digest: str | None) -> Encod
     return replace(encoded, status=Status.IMAGE_UNREADABLE, error=REPLACED)
 
 
-def _engine_of_this_worker(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> RunsProducts:
-    """Runs on the executor."""
+def engine_of_this_worker(
+    spec: BuildsEngine, loads: Accumulator[dict[str, int]] | None = None
+) -> RunsProducts:
+    """Return this Python worker's engine, loaded at its first use and counted in `loads`.
+
+    Runs on the executor.
+    """
     device = choose_device()
     # Compared as a whole: it also says where image paths start, and the next run may be another
     # source's. An engine of another recipe would only hold memory.
@@ -402,7 +407,8 @@ def _engine_of_this_worker(spec: BuildsEngine, loads: Accumulator[dict[str, int]
     if str(device) not in _LOADED:
         take_cores()
         _LOADED[str(device)] = spec, _build_engine(spec, device)
-        loads.add({f"{os.uname().nodename}:{os.getpid()}": 1})
+        if loads is not None:
+            loads.add({f"{os.uname().nodename}:{os.getpid()}": 1})
     return _LOADED[str(device)][1]
 
 

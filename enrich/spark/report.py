@@ -35,7 +35,13 @@ from enrich.report.gallery import CARDS_A_PART, SEPARATOR, SHELVES, fill_gallery
 from enrich.report.page import render_index, render_page
 from enrich.report.thumbnails import make_thumbnails
 from enrich.spark.audit import read_certificates
-from enrich.spark.corrections import corrected_label, entry_of, own_label, select_corrections
+from enrich.spark.corrections import (
+    corrected_label,
+    entry_of,
+    is_inapplicable,
+    own_label,
+    select_corrections,
+)
 from enrich.spark.diff import INPUT_FIELDS, read_texts
 from enrich.spark.profile import describe, read_profile
 from enrich.spark.runs import Event, RunSummary
@@ -340,8 +346,8 @@ def _published_label(attribute: str) -> Column:
 
 def _kind_of_null(prediction: Column) -> Column:
     """Return what stands for no label: NOT_APPLICABLE or ABSTAINED."""
-    is_outside = prediction["abstention"].eqNullSafe(NOT_APPLICABLE)
-    return F.when(is_outside, F.lit(NOT_APPLICABLE)).otherwise(F.lit(ABSTAINED))
+    none = F.when(is_inapplicable(prediction), F.lit(NOT_APPLICABLE))
+    return none.otherwise(F.lit(ABSTAINED))
 
 
 def _answer(prediction: Column) -> Column:
