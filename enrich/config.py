@@ -5,6 +5,7 @@ Nothing that training fixed appears here; it travels with the checkpoint. Import
 
 import os
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -206,7 +207,11 @@ class JobConfig(YamlSettings):
     def own_words(self) -> dict[str, dict[str, str | None]]:
         """The words of `languages` and `lexicon` together; those of `lexicon` win."""
         words: dict[str, dict[str, str | None]] = {}
-        for named in (*map(read_language, self.languages), self.lexicon):
+        given: list[Mapping[str, Mapping[str, str | None]]] = [
+            *map(read_language, self.languages),
+            self.lexicon,
+        ]
+        for named in given:
             for attribute, labels in named.items():
                 words.setdefault(attribute, {}).update(labels)
         return words
