@@ -12,8 +12,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from enrich.calibration import DEFAULT_TARGET_PRECISION, UnseenSource
-from enrich.images.limits import ImageLimits, ImageReading
-from enrich.images.lists import ImageLists
+from enrich.images.settings import ImageLimits, ImageLists, ImageReading
 from enrich.logs import LogFormat
 from enrich.redaction import refuse_secrets
 from enrich.settings_files import YamlSettings
