@@ -21,7 +21,7 @@ from enrich.classifiers.interface import ModelOutput, Vectors
 from enrich.classifiers.manifest import Manifest
 from enrich.engine.columns import AttributeAnswers, to_record_batch
 from enrich.engine.settings import EngineSettings, name_own_words, rename, rename_sets
-from enrich.lexicon import Evidence, LabelFinder, ProductText, weigh
+from enrich.lexicon import Evidence, LabelFinder, Named, ProductText, weigh
 from enrich.records import EnrichedProduct, Modalities
 from enrich.unseen import FEWEST, AttributeProfile, Reference, SourceProfile
 
@@ -78,7 +78,7 @@ class Answerer:
         # Confidences of attributes that nobody has labelled yet mean nothing.
         self._guessed = manifest.guessed
         words = manifest.lexicon.extended(spec.own.words).extended(name_own_words(spec.own.labels))
-        self._finder = LabelFinder(answers, words, self.headless)
+        self._finder = LabelFinder(answers, words, self.headless, learnt=manifest.lexicon)
 
     def answer(
         self,
@@ -125,7 +125,7 @@ class Answerer:
                 self._to_answers(
                     attribute,
                     self._rename(attribute, probs[attribute]),
-                    self._rename_named(attribute, named[attribute]),
+                    self._rename_named(attribute, named[attribute].every),
                     output,
                     places,
                     categories,
@@ -153,7 +153,7 @@ class Answerer:
         self,
         output: ModelOutput,
         modalities: Sequence[Modalities],
-        named: Mapping[str, np.ndarray],
+        named: Mapping[str, Named],
     ) -> dict[str, Float[Tensor, "B _"]]:
         """Return calibrated probabilities per attribute.
 
@@ -166,9 +166,9 @@ class Answerer:
         return {
             attribute: at_temperatures(
                 apply_layer(
-                    logits,
+                    self.add_unread(attribute, logits, named[attribute]),
                     embeds,
-                    torch.from_numpy(named[attribute]),
+                    torch.from_numpy(named[attribute].every),
                     self._corrections.get(attribute),
                 ),
                 [self.calibration.attributes[attribute][found] for found in modalities],
@@ -176,6 +176,16 @@ class Answerer:
             )
             for attribute, logits in output.logits.items()
         }
+
+    def add_unread(
+        self, attribute: str, logits: Float[Tensor, "B C"], named: Named
+    ) -> Float[Tensor, "B C"]:
+        """Return the logits with what words say that the text tower has not learnt.
+
+        Each label that such a word names gains the checkpoint's fitted weight.
+        """
+        weight = self.calibration.unread_weights.get(attribute, 0.0)
+        return logits + weight * torch.from_numpy(named.unread) if weight else logits
 
     def profile(
         self,
@@ -204,7 +214,7 @@ class Answerer:
             products=len(vectors),
             far_away=far_away,
             attributes={
-                attribute: AttributeProfile.of(found.numpy(), named[attribute], far_away)
+                attribute: AttributeProfile.of(found.numpy(), named[attribute].every, far_away)
                 for attribute, found in probs.items()
                 if attribute not in self._guessed
             },
@@ -214,8 +224,8 @@ class Answerer:
         packed = np.frombuffer(b"".join(vectors), "<f2").reshape(-1, self._width)
         return torch.from_numpy(packed.astype(np.float32))
 
-    def find_named(self, texts: Sequence[ProductText]) -> dict[str, np.ndarray]:
-        """Return by attribute which labels each text names, Boolean (B, C)."""
+    def find_named(self, texts: Sequence[ProductText]) -> dict[str, Named]:
+        """Return by attribute which labels each text names."""
         return self._finder.find(texts)
 
     def thresholds_of(self, answer: EnrichedProduct, text: ProductText) -> dict[str, float]:
@@ -231,7 +241,10 @@ class Answerer:
         for one in answer.predictions:
             best = np.array([self._attributes[one.attribute].index(one.label)])
             found[one.attribute] = self._least(
-                one.attribute, place, self._rename_named(one.attribute, named[one.attribute]), best
+                one.attribute,
+                place,
+                self._rename_named(one.attribute, named[one.attribute].every),
+                best,
             )
         return {attribute: float(least[0]) for attribute, least in found.items()}
 

@@ -40,7 +40,7 @@ class OwnSettings:
     @classmethod
     def of(cls, config: JobConfig) -> "OwnSettings":
         """Return what a source's settings say."""
-        return cls(config.lexicon, config.applies_to, config.labels)
+        return cls(config.own_words, config.applies_to, config.labels)
 
     def digest(self, rise: float) -> str:
         """Return the end of a model_version, empty where a source adds nothing."""

@@ -63,7 +63,7 @@ def answer(
             embeds=torch.cat(embeds) if embeds else torch.empty(0, 0),
             targets=targets[:, column],
             image_weight=torch.cat(weights).float().cpu() if weights else None,
-            named=torch.from_numpy(named[attribute]),
+            named=torch.from_numpy(named[attribute].every),
         )
         answers[attribute] = every_row.where(every_row.targets != UNLABELLED)
     return answers

@@ -60,6 +60,7 @@ def make(small_config: ClassifierConfig, tokenizer: Tokenizer, tmp_path: Path) -
         labels: tuple[str, ...] = ("red", "blue"),
         corrections: dict[str, ScoreCorrection] | None = None,
         own: dict[str, Any] | None = None,
+        unread: float = 0.0,
     ) -> Answerer:
         calibrated = {
             modalities: CalibratedModalities(
@@ -70,7 +71,11 @@ def make(small_config: ClassifierConfig, tokenizer: Tokenizer, tmp_path: Path) -
             )
             for modalities, threshold in zip(Modalities, thresholds, strict=True)
         }
-        calibration = Calibration(attributes={"color": calibrated}, corrections=corrections or {})
+        calibration = Calibration(
+            attributes={"color": calibrated},
+            corrections=corrections or {},
+            unread_weights={"color": unread},
+        )
         attributes = {"color": labels}
         settings = {"attributes": attributes, "classifier": "clip_mlp"}
         config = small_config.model_copy(update=settings)
@@ -132,6 +137,17 @@ def test_what_the_title_says_of_an_answer_chooses_its_threshold(make: Make) -> N
     assert {row["predictions"][0]["label"] for row in answers} == {"red"}
     surer = answerer.answer([_store((9.0, 0.0))] * 5, ["text"] * 5, texts).to_pylist()
     assert [row["color"] for row in surer] == ["red", "red", "red", None, "red"]
+
+
+def test_a_word_of_another_language_moves_the_answer(make: Make) -> None:
+    answerer = make(own={"languages": ["de"]}, unread=3.0)
+    titles = ["Blaues Hemd", "Blue shirt", "Hemd", "Rotes Hemd"]
+    texts = [(title, None) for title in titles]
+    rows = answerer.answer([_store((1.0, 0.0))] * 4, ["text"] * 4, texts).to_pylist()
+    assert [row["color"] for row in rows] == ["blue", "red", "red", "red"]
+    assert [row["predictions"][0]["named"] for row in rows] == ["blue", "blue", None, "red"]
+    confidences = [row["color_confidence"] for row in rows]
+    assert confidences == pytest.approx([0.8808, 0.7311, 0.7311, 0.9820], abs=1e-4)
 
 
 @pytest.mark.parametrize(("floor", "wanted"), [(0.7, "red"), (0.8, None), (None, None)])
