@@ -14,8 +14,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from schemas.labels import LANGUAGES, read_language
 
 from enrich.calibration import DEFAULT_TARGET_PRECISION, UnseenSource
-from enrich.images.limits import ImageLimits, ImageReading
-from enrich.images.lists import ImageLists
+from enrich.images.settings import ImageLimits, ImageLists, ImageReading
 from enrich.logs import LogFormat
 from enrich.redaction import refuse_secrets
 from enrich.settings_files import YamlSettings

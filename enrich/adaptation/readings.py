@@ -16,14 +16,14 @@ from enrich.adaptation.shop_labels import ShopLabels
 from enrich.classifiers.calibrated import join_embeds, to_layer
 from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.interface import ModelOutput
-from enrich.engine import Engine
-from enrich.images.limits import ImageProblem
+from enrich.engine.engine import Engine
+from enrich.engine.unreadable import describe_failures
+from enrich.images.settings import ImageProblem
 from enrich.lexicon import Named
-from enrich.progress import watch
 from enrich.records import Modalities, Product
+from enrich.terminal import watch
 from enrich.training.answers import Answers
 from enrich.training.labelled import UNLABELLED
-from enrich.unreadable import describe_failures
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import torch
 from enrich.calibration import DEFAULT_TARGET_PRECISION, Calibration
 from enrich.classifiers.calibrated import join_embeds, to_layer
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.engine.device import autocast
 from enrich.errors import ConfigError
 from enrich.lexicon import LabelFinder
-from enrich.precision import autocast
 from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers
 from enrich.training.batches import Batches, Condition

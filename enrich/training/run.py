@@ -14,11 +14,9 @@ from enrich.classifiers.interface import Vectors
 from enrich.classifiers.listing import summarise
 from enrich.classifiers.registry import CLASSIFIERS
 from enrich.errors import ConfigError
-from enrich.files.targets import refuse_existing, require_writable
-from enrich.markdown import Table, escape, format_figure, name_once, to_markdown
-from enrich.progress import say
-from enrich.ranks import rank
+from enrich.files.atomic_write import refuse_existing, require_writable
 from enrich.records import Modalities
+from enrich.terminal import Table, escape, format_figure, name_once, rank, say, to_markdown
 from enrich.training.batches import Batches, Condition, shown_in_training
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import process_group

@@ -12,7 +12,7 @@ import pytest
 from pyspark.sql import SparkSession
 from shop import Shop, products
 
-from enrich.fake_engine import FakeEngineSpec
+from enrich.engine.fake_engine import FakeEngineSpec
 from schemas import tables as ddl
 from schemas.views import views
 
