@@ -22,8 +22,8 @@ from enrich.analysis.int8 import (
     summarise,
     write_exported,
 )
-from enrich.classifiers.checkpoint import check_checkpoint_target, read_metrics
-from enrich.classifiers.manifest import fetch_manifest
+from enrich.classifiers.checkpoint import check_checkpoint_target
+from enrich.classifiers.manifest import fetch_manifest, read_metrics
 from enrich.cli import (
     ImageRootOption,
     OtherCatalogOption,

@@ -16,11 +16,10 @@ from enrich.classifiers.checkpoint import (
     add_to_card,
     add_to_weights,
     derived_checkpoint,
-    read_metrics,
     write_metrics,
 )
 from enrich.classifiers.cma_clip import CmaClip
-from enrich.classifiers.manifest import Manifest
+from enrich.classifiers.manifest import Manifest, read_metrics
 from enrich.engine.engine import Engine
 from enrich.engine.prefetch import one_intra_op_thread
 from enrich.engine.spec import open_engine
@@ -155,6 +154,7 @@ def summarise(effects: dict[str, Effect]) -> dict[str, Any]:
     return {
         attribute: {
             "adapted": effect.is_better,
+            "thresholds_alone": effect.is_needed,
             "gain_nats": round(effect.gain.mean, 4),
             # Labels of a single text tell nothing of the error.
             "gain_error_nats": (
@@ -174,7 +174,8 @@ def summarise(effects: dict[str, Effect]) -> dict[str, Any]:
 
 def _verdict(effect: Effect) -> str:
     if effect.is_better:
-        return "adapted" + (": nothing answered at 90 %" if effect.falls_silent else "")
+        what = "thresholds adapted" if effect.is_needed else "adapted"
+        return what + (": nothing answered at 90 %" if effect.falls_silent else "")
     return f"left as it was: {effect.drawback}"
 
 
@@ -202,12 +203,13 @@ def _cells(figures: Figures) -> list[str]:
 def with_effects(calibration: Calibration, effects: dict[str, Effect]) -> Calibration:
     """Returns the calibration with what was fitted where that is better; else as it was."""
     better = {attribute: one for attribute, one in effects.items() if one.is_better}
-    return Calibration(
-        attributes=calibration.attributes | {a: one.calibrated for a, one in better.items()},
-        conventions=calibration.conventions,
-        fitted=tuple(sorted({*calibration.fitted, *better})),
-        corrections=calibration.corrections
-        | {a: one.correction for a, one in better.items() if one.correction is not None},
+    corrections = {a: one.correction for a, one in better.items() if one.correction is not None}
+    return calibration.model_copy(
+        update={
+            "attributes": calibration.attributes | {a: e.calibrated for a, e in better.items()},
+            "corrections": calibration.corrections | corrections,
+            "fitted": tuple(sorted({*calibration.fitted, *better})),
+        }
     )
 
 

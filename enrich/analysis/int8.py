@@ -15,10 +15,9 @@ from schemas.tables import IMAGE_PROBLEMS
 from enrich.classifiers.checkpoint import (
     add_to_card,
     derived_checkpoint,
-    read_metrics,
     write_metrics,
 )
-from enrich.classifiers.manifest import Manifest
+from enrich.classifiers.manifest import Manifest, read_metrics
 from enrich.config import JobConfig
 from enrich.engine.engine import Engine
 from enrich.engine.spec import build_spec

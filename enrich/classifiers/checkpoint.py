@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -224,19 +223,6 @@ def add_to_weights(folder: Path, added: Mapping[str, float]) -> None:
     for name, more in added.items():
         weights[name] = _as_stored(weights.get(name, torch.zeros(())).float() + more)
     file.write_bytes(save(weights))
-
-
-def read_metrics(folder: Path) -> dict[str, Any]:
-    """Returns what `metrics.json` holds; nothing where a checkpoint brings none.
-
-    Raises:
-        CheckpointError: it cannot be read.
-    """
-    file = folder / "metrics.json"
-    try:
-        return dict(json.loads(file.read_text())) if file.exists() else {}
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{file} is damaged: {error}") from error
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, object]) -> None:

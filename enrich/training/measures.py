@@ -5,13 +5,11 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy import stats
 from torch import Tensor
 
-Figures = dict[str, float | int | None]
+from enrich.certificates import exact_interval
 
-# The confidence of intervals.
-_SURE = 0.95
+Figures = dict[str, float | int | None]
 
 
 class LabelTruth(NamedTuple):
@@ -30,14 +28,6 @@ class LabelTruth(NamedTuple):
     def recall(self) -> tuple[float, float]:
         """The 95 % interval of the share of the products with the label that were given it."""
         return exact_interval(self.right, self.rows)
-
-
-def exact_interval(hits: int, rows: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share by Clopper and Pearson (1934); (0, 1) of 0 rows."""
-    tail = (1 - _SURE) / 2
-    low = stats.beta.ppf(tail, hits, rows - hits + 1) if hits else 0.0
-    high = stats.beta.ppf(1 - tail, hits + 1, rows - hits) if hits < rows else 1.0
-    return float(low), float(high)
 
 
 def measure_labels(
