@@ -1,4 +1,4 @@
-"""Locations of images in one normal form, to refuse those outside the allowed roots.
+"""Normal form of image locations, to refuse those outside the allowed roots.
 
 No store is asked, but the symbolic links of local paths are followed.
 """
@@ -30,7 +30,7 @@ class Location(NamedTuple):
     path: str
 
     def is_under(self, root: "Location") -> bool:
-        """Return whether this is the root itself or lies below it."""
+        """Return True for the root itself and for locations below it."""
         below = f"{root.path.rstrip('/')}/"
         same_store = self[:2] == root[:2]
         return same_store and (self.path == root.path or self.path.startswith(below))
@@ -39,13 +39,14 @@ class Location(NamedTuple):
 def parse_location(location: str, relative_to: Location | None = None) -> Location:
     """Return the normal form of a path or URI.
 
-    Symbolic links and `..` of a local path are resolved. Of a URI the path is percent-decoded once.
+    Symbolic links and `..` of a local path are resolved. The path of a URI is percent-decoded
+    once.
 
     Raises:
-        ConfigError: a scheme that is not allowed, credentials or a query in the URI, the address
-            of a machine's own metadata, or `..` in the path of an object. The message repeats
-            nothing of the location but its scheme.
-        ValueError, OSError: no file system can spell such a path, or follow it.
+        ConfigError: The scheme is not allowed, the URI holds credentials or a query, it is the
+            address of a machine's own metadata, or the path of an object holds `..`. The message
+            repeats only the scheme.
+        ValueError, OSError: No file system can spell such a path, or follow it.
     """
     location = spell_out(location)
     if "://" in location:
@@ -126,7 +127,7 @@ def _split_uri(uri: str) -> tuple[str, str, str]:
 
 
 def _is_free_of_secrets(scheme: str, authority: str) -> bool:
-    """Return whether only Azure's container or `anonymous` stands before an `@`."""
+    """Return True if only Azure's container or `anonymous` stands before an `@`."""
     user_info, at, _ = authority.rpartition("@")
     if not at:
         return True
