@@ -177,10 +177,9 @@ class EngineSpec(EngineSettings):
             version = name_model_version(manifest, self.target_precision, self.own, self.rise)
             if version != self.model_version:
                 raise NoAnswer(
-                    f"the checkpoint in {self.checkpoint} is {version}, and was "
-                    f"{self.model_version} when the driver read it: run this again if it was "
-                    "exchanged meanwhile; where machines have different ones, give all the same, "
-                    "or use a shared location"
+                    f"the checkpoint in {self.checkpoint} was exchanged: found {version}, expected "
+                    f"{self.model_version} as when the driver read it. Run this again. If machines "
+                    "have different checkpoints, copy the same to all, or use a shared location."
                 )
             yield manifest
 
@@ -200,8 +199,8 @@ def name_model_version(
     if target_precision not in TARGET_PRECISIONS:
         allowed = ", ".join(map(str, TARGET_PRECISIONS))
         raise CheckpointError(
-            f"{manifest.config.name} has no thresholds for target_precision {target_precision}; "
-            f"they were fitted for {allowed}"
+            f"{manifest.config.name} has no thresholds for target_precision {target_precision}: "
+            f"expected one of {allowed}."
         )
     name = f"{manifest.config.name}-{manifest.digests.model}-p{round(100 * target_precision)}"
     return name + own.digest(rise)

@@ -51,7 +51,7 @@ class FailureCounts:
                 found, most = tell_apart(failed / among, allowed, ".0%")
                 raise TooManyFailures(
                     f"{failed:,} of {among:,} {what} could not be read, {found} (allowed are "
-                    f"{most}): check the file, the image root and its permissions"
+                    f"{most}). Check the file, the image root and its permissions."
                 )
 
 
@@ -72,7 +72,7 @@ def describe_failures(problems: Sequence[ImageProblem | None]) -> str | None:
     reasons = ", ".join(f"{count:,} {status}" for status, count in by_status)
     if len(failed) == len(named):
         raise ConfigError(
-            f"not one of {len(named):,} images can be read ({reasons}; the first: {failed[0]}); "
-            "wanted: image paths that start from the catalog's image root, or none at all"
+            f"not one of {len(named):,} images can be read: found {reasons} (the first: "
+            f"{failed[0]}). Give image paths that start from the catalog's image root, or none."
         )
     return f"{len(failed):,} of {len(named):,} images cannot be read: {reasons}"

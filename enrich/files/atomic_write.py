@@ -32,12 +32,12 @@ def prepare_target(output: Path, *inputs: str | Path | None) -> None:
     target = output.resolve()
     for given in inputs:
         if given is not None and Path(given).resolve() in (target, *target.parents):
-            raise ConfigError(f"--output would change {given}, which is read: name another file")
+            raise ConfigError(f"--output would change {given}, which is read. Name another file.")
     if output.is_dir():
         raise ConfigError(f"{output} is a folder; give --output the name of a file")
     if output.exists() and not output.is_file():
         raise ConfigError(
-            f"{output} is a device or a pipe, which a file would replace: name a file"
+            f"{output} is a device or a pipe, which a file would replace. Name a file."
         )
     require_writable(output.parent)
 
@@ -49,8 +49,8 @@ def require_suffix(output: Path, *suffixes: str) -> None:
         ConfigError: The name ends in none of the suffixes.
     """
     if output.suffix not in suffixes:
-        wanted = " or ".join(suffixes)
-        raise ConfigError(f"what shall be written to {output}? Wanted: a {wanted} file")
+        known = " or ".join(suffixes)
+        raise ConfigError(f"{output} has another suffix than its format: expected {known}.")
 
 
 def require_writable(folder: Path) -> None:
@@ -60,7 +60,9 @@ def require_writable(folder: Path) -> None:
         ConfigError: The folder cannot be created or written, or is a URI.
     """
     if _URI.match(str(folder)):
-        raise ConfigError(f"{folder} is no local path: write to a local folder, and copy it there")
+        raise ConfigError(
+            f"{folder} is not a local path. Write to a local folder, and copy the result there."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -72,7 +74,7 @@ def require_writable(folder: Path) -> None:
 def refuse_existing(output: Path) -> None:
     """Raise ConfigError if the path of --output exists already."""
     if output.exists():
-        raise ConfigError(f"{output} exists already; remove it, or give another --output")
+        raise ConfigError(f"{output} exists already. Remove it, or give another --output.")
 
 
 @contextmanager

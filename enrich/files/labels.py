@@ -101,7 +101,7 @@ def _spell(given: pd.Series, known: Sequence[str], what: str) -> pd.Series:
     if len(unknown):
         raise ConfigError(
             f"{what} is unknown: found {name_some(unknown)} ({len(unknown)} rows), expected one of "
-            f"{', '.join(known)}. Correct it, or leave it empty to say nothing"
+            f"{', '.join(known)}. Correct it, or leave it empty to say nothing."
         )
     return meant
 
@@ -129,18 +129,20 @@ def _refuse_unusable_ids(rows: pd.DataFrame, file: Path) -> None:
     """Raise ConfigError for a label without id, or a second one of an attribute."""
     ids = rows["product_id"]
     if without_id := int((~ids.str.contains(r"\S", na=False)).sum()):
-        raise ConfigError(f"{file}: {without_id} labels have no product_id")
+        raise ConfigError(
+            f"{file} lacks ids: found {without_id} labels without product_id, expected 0."
+        )
     damaged = ids[ids.str.contains(REPLACED, regex=False)]
     if len(damaged):
         raise ConfigError(
-            f"{file} is not in UTF-8: product_id {name_some(damaged)} holds bytes that are no "
-            "characters; wanted: UTF-8, which a spreadsheet calls CSV UTF-8"
+            f"{file} is not in UTF-8: found product_id {name_some(damaged)}, whose bytes are not "
+            "characters. Save it as UTF-8, which a spreadsheet calls CSV UTF-8."
         )
     twice = ids[rows.duplicated(KEY)]
     if len(twice):
         raise ConfigError(
             f"{file} labels an attribute of product {name_some(twice)} twice; expected one label "
-            "for each. Import the files of several people one after the other"
+            "for each. Import the files of several people one after the other."
         )
 
 

@@ -79,7 +79,7 @@ def open_source(settings: JobConfig) -> Source:
                 f"the table '{location}' cannot be read without Spark: found a name, expected a "
                 "file or folder. Give --catalog the folder that the table lies in."
             )
-        raise ConfigError(f"no product table is at {path}: no such file or folder.")
+        raise ConfigError(f"no product table is at {path}: the file or folder does not exist.")
     if path.is_file() or format_of(path):
         # Of a link the folder is the link's own.
         return Source(path, path.parent.resolve(), settings)

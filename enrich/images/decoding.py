@@ -204,7 +204,7 @@ def _describe_unknown(data: bytes) -> str:
     known = (name for start, mark, name in _MARKS if data.startswith(mark, start))
     is_page = data[:100].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     found = next(known, "a web page or SVG" if is_page else "no image of a known format")
-    return f"{found} ({len(data):,} bytes); wanted: {', '.join(FORMATS)}"
+    return f"{found} ({len(data):,} bytes), expected {', '.join(FORMATS)}"
 
 
 class CountedReads(io.BytesIO):

@@ -97,8 +97,8 @@ def s3_endpoint() -> str | None:
     authority = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}").netloc
     if "@" in authority:
         raise ConfigError(
-            "AWS_ENDPOINT_URL holds credentials; wanted: an address alone, with the credentials "
-            "in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or in a profile"
+            "AWS_ENDPOINT_URL holds credentials: expected an address alone. Give the credentials "
+            "in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in a profile."
         )
     _refuse_metadata_host(authority)
     return endpoint
@@ -109,7 +109,7 @@ def _split_uri(uri: str) -> tuple[str, str, str]:
     scheme, _, rest = uri.partition("://")
     if scheme.lower() not in SCHEMES:
         named = f"'{scheme}://'" if re.fullmatch(r"[A-Za-z0-9+.-]{1,20}", scheme) else "that scheme"
-        raise ConfigError(f"{named} is not allowed for images; allowed: {', '.join(SCHEMES)}")
+        raise ConfigError(f"{named} is not allowed for images: expected {', '.join(SCHEMES)}")
     if "?" in rest or "#" in rest:
         # An option such as another endpoint, or a signature: never part of a name. Whoever means
         # the characters themselves can encode them.
@@ -143,7 +143,7 @@ def _refuse_metadata_host(authority: str) -> None:
     if host in _METADATA_NAMES or (
         address is not None and (address.is_link_local or address in _METADATA_ADDRESSES)
     ):
-        raise ConfigError("the address of a machine's own metadata is no place for images")
+        raise ConfigError("the address of a machine's own metadata is not allowed for images")
 
 
 def _as_address(host: str) -> IPv4Address | IPv6Address | None:
