@@ -1,8 +1,8 @@
-"""Temperatures and abstention thresholds: the content of a checkpoint's `calibration.json`.
+"""Temperatures and abstention thresholds, the content of `calibration.json`.
 
-One temperature an attribute and set of modalities, because a row without a picture is unsure in
-another way. How they are fitted is in `enrich.training.calibration`, how they are applied in
-`enrich.classifiers.calibrated`. Free of torch.
+There is one temperature per attribute and set of modalities, because a row without a picture is
+unsure in another way. `enrich.training.calibration` fits them, and `enrich.classifiers.calibrated`
+applies them. Free of torch.
 """
 
 import math
@@ -31,9 +31,9 @@ EvidenceThresholds = dict[Evidence, float | None]
 
 
 class Least(NamedTuple):
-    """The least confidence of an answer: by what the text says, and by the answer's label.
+    """The least confidence of an answer, by evidence and by label.
 
-    Both must be reached; inf is never.
+    Both must be reached; inf never is.
     """
 
     by_evidence: Mapping[Evidence, float]
@@ -61,14 +61,14 @@ Matrix = tuple[tuple[FiniteFloat, ...], ...]
 class CalibratedModalities(BaseModel):
     """Temperature and thresholds of one attribute for one set of modalities.
 
-    An answer read from the picture is unsure in another way than one whose text says it. With an
-    `image_temperature` the temperature of a row of image weight w is
-    temperature^(1 - w) * image_temperature^w; without one it is `temperature` for all.
+    An answer read from the picture is unsure in another way than one whose text says it. With
+    an `image_temperature` the temperature of a row of image weight w is temperature^(1 - w) *
+    image_temperature^w. Without one it is `temperature` for all.
 
-    `thresholds` maps a target precision ("0.90") and what the text says of the answer to a
-    confidence in [0, 1], or to None where no threshold reaches the precision: then the classifier
-    always abstains. `floors` maps a target precision to the least confidence of each label's
-    answers, None for never; without an entry labels have no floor. All rest on `rows` rows.
+    `thresholds` maps a target precision ("0.90") and the evidence of the text to a confidence
+    in [0, 1]. None means that no threshold reaches the precision: then the classifier always
+    abstains. `floors` maps a target precision to the least confidence of each label's answers,
+    None for never. Without an entry labels have no floor. All rest on `rows` rows.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -103,7 +103,7 @@ class CalibratedModalities(BaseModel):
         return given
 
     def at_precision(self, target_precision: float, labels: int) -> Least:
-        """Return the least confidences of answers at a target precision, for so many labels."""
+        """Return the least confidences at a target precision, for `labels` labels."""
         name = f"{target_precision:.2f}"
         found = self.thresholds[name]
         floors = self.floors.get(name, (0.0,) * labels)
@@ -113,7 +113,7 @@ class CalibratedModalities(BaseModel):
         )
 
     def ever_answers(self) -> bool:
-        """Tells whether any row can be answered at the default target precision."""
+        """Return True if any row can be answered at the default target precision."""
         found = self.thresholds[f"{DEFAULT_TARGET_PRECISION:.2f}"]
         return any(least is not None for least in found.values())
 
@@ -126,16 +126,16 @@ CalibratedSets = dict[Modalities, CalibratedModalities]
 
 
 class ScoreCorrection(BaseModel):
-    """How one attribute's logits are put right, before any temperature.
+    """Correction of one attribute's logits, applied before any temperature.
 
-    For rare labels after training, for a source by adaptation, or as all that an added attribute
-    is answered by: its own logits are 0.
+    It serves rare labels after training, a source after adaptation, and an added attribute: the
+    attribute's own logits are 0 then.
 
-    The corrected logit of label i is
-    sum_j weight[i][j] * logit_j + sum_k embeds_weight[i][k] * embed_k + bias[i], labels in the
-    order of the checkpoint's configuration, embeddings as `classifiers.calibrated.join_embeds` lays
-    them out. Without `weight` the first sum is logit_i, without `embeds_weight` the second is 0.
-    `named_weight` is added to the logit of each label that the text names.
+    The corrected logit of label i is sum_j weight[i][j] * logit_j + sum_k embeds_weight[i][k] *
+    embed_k + bias[i]. Labels are in the order of the checkpoint's configuration, embeddings in
+    that of `classifiers.calibrated.join_embeds`. Without `weight` the first sum is logit_i,
+    without `embeds_weight` the second is 0. `named_weight` is added to the logit of each label
+    that the text names.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -150,10 +150,10 @@ class ScoreCorrection(BaseModel):
         labels = len(self.bias)
         rows = self.weight
         if rows is not None and {len(rows), *map(len, rows)} != {labels}:
-            raise ValueError(f"wanted {labels} rows of {labels} weights, one for each bias")
+            raise ValueError(f"expected {labels} rows of {labels} weights, one for each bias")
         rows = self.embeds_weight
         if rows is not None and (len(rows) != labels or len(set(map(len, rows))) > 1):
-            raise ValueError(f"wanted {labels} rows of embeds_weight, one for each bias, all alike")
+            raise ValueError(f"expected {labels} rows of embeds_weight, one for each bias, alike")
         return self
 
 
@@ -168,10 +168,10 @@ class Calibration(BaseModel):
     """The content of a checkpoint's `calibration.json`.
 
     `corrections` holds the attributes whose logits are corrected. `conventions` are attributes
-    whose labels are each shop's convention, such as a style: another shop may mean something else.
-    `fitted` are attributes that were fitted to a source's own labels. `unread_weights` is added to
-    the logit of a label that is named by a word which the text tower has not learnt: one of a
-    source's own, or of another language.
+    whose labels are each shop's convention, such as a style: another shop may mean something
+    else. `fitted` are attributes that were fitted to a source's own labels. `unread_weights` is
+    added to the logit of a label that the text names by a word which the text tower has not
+    learnt. Such a word is one of the source's own, or of another language.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,13 +1,13 @@
-"""Certificates: what share of published answers is proved right, by labels of a random sample.
+"""Certificates: lower bounds of published precision from random samples.
 
 The bound holds after every label at once, so people may look as often as they like. It is exact:
-for each share p the sample is followed label by label, and the probability that p is ever said to
-be exceeded is summed up. It never exceeds 1 - CONFIDENCE. That allowance is spent as in
+for each share p the sample is followed label by label, summing the probability that p is ever said
+to be exceeded. That probability never exceeds 1 - CONFIDENCE. The allowance is spent as in
 group-sequential trials (Lan and DeMets, 1983, power family): little on the first labels of a draw,
 nearly all on its last ones. After 120 of 120 labels the bound lies 0.005 below the one for a single
 look (Clopper and Pearson).
 
-A later draw continues the sample, with what the draws before it left of the allowance.
+A later draw continues the sample, with the allowance that the draws before it left.
 """
 
 import calendar
@@ -45,11 +45,11 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What labels prove of one attribute, or of a part of its answers.
+    """Lower bound of the share of right answers of an attribute, or of a part.
 
-    `bound` and `observed` are shares of right answers, in [0, 1]. `more_labels` is how many labels
-    more would prove `target` if as many of them are right; None where it is proved, or where as
-    many right answers would not prove it.
+    `bound` and `observed` are shares of right answers, in [0, 1]. `more_labels` is how many
+    labels more would prove `target` if as many of them are right. It is None where the target
+    is proved, or where as many right answers would not prove it.
     """
 
     drawn: int
@@ -67,7 +67,7 @@ class Certificate:
 
 
 def certify(stages: Sequence[Stage], target: float, population: int | None = None) -> Certificate:
-    """Return what the labels of some draws prove.
+    """Return the certificate of the labels of one or more draws.
 
     Args:
         stages: in the order of their labels; at least one label.
@@ -109,10 +109,11 @@ def lower_bound(stages: Sequence[Stage], population: int | None = None) -> float
 def labels_to_prove(
     stages: Sequence[Stage], target: float, population: int | None = None
 ) -> int | None:
-    """Return how many labels more would prove the target, if as many of them are right.
+    """Return how many more labels would prove the target.
 
-    First the last draw is labelled to its end, then one more draw is. Rounded up to tens. None
-    where 5,000 more, or all of the population, would not prove it.
+    As many of them must be right. First the last draw is labelled to its end, then one more
+    draw is. Rounded up to tens. None where 5,000 more, or all of the population, would not
+    prove it.
     """
     labels, right = sum(s.labels for s in stages), sum(s.right for s in stages)
     if not labels or right / labels <= target:
@@ -143,7 +144,7 @@ def labels_to_prove(
 
 
 def _refute(stages: tuple[Stage, ...], shares: np.ndarray, population: int | None) -> np.ndarray:
-    """Tell of each share whether the labels say that the true share is larger.
+    """Return for each share whether the labels prove that the true one is larger.
 
     A share is refuted if at the end of any stage more answers are right than the share's limit.
     The probability of passing a limit at any label, summed up over labels, stays below the
@@ -189,10 +190,10 @@ def state(certificate: Certificate, answers: str, first: datetime, last: datetim
     """Return a certificate as a sentence.
 
     Args:
-        certificate: it.
-        answers: what the answers are, in the plural: colors.
-        first: when the first label was given.
-        last: when the last label was given.
+        certificate: The certificate.
+        answers: Name of the answers in the plural: colors.
+        first: Time of the first label.
+        last: Time of the last label.
     """
     one = certificate
     proved = (
@@ -210,13 +211,13 @@ def state(certificate: Certificate, answers: str, first: datetime, last: datetim
 
 @cache
 def name_answers(attribute: str) -> str:
-    """Return what the answers of an attribute are called: colors, sleeve lengths."""
+    """Return the plural name of an attribute's answers: colors, sleeve lengths."""
     name = attribute.replace("_", " ")
     return f"{name} labels" if name.endswith(("s", "x", "y", "ch", "sh")) else f"{name}s"
 
 
 def _percent(share: float) -> str:
-    """Return a share in whole percents, never more than it is."""
+    """Return a share in whole percents, rounded down."""
     return f"{int(share * 100 + 1e-9)} %"
 
 

@@ -1,4 +1,4 @@
-"""What entry points share: options, and how a command ends."""
+"""Options and error handling that all commands share."""
 
 import os
 import re
@@ -24,7 +24,7 @@ _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 def _check_database(name: str | None) -> str | None:
     if name is not None and not re.fullmatch(DATABASE_PATTERN, name):
         raise ConfigError(
-            f"{name!r} cannot be the name of a database; wanted letters, digits and underscores"
+            f"{name!r} cannot be the name of a database: expected letters, digits and underscores."
         )
     return name
 
@@ -42,7 +42,7 @@ def _check_place(place: str | None) -> str | None:
 
 
 def check_words(words: str | None) -> str | None:
-    """Returns what people will read of somebody; refuses blanks, which tell nobody anything."""
+    """Return a name or reason without surrounding blanks; refuse blank ones."""
     if words is not None and not words.strip():
         raise typer.BadParameter("is blank, as where a variable was not set")
     return words and words.strip()
@@ -105,7 +105,7 @@ def read_catalog_settings(
             holds an unknown key or a wrong value.
     """
     if config is None and catalog is None:
-        raise ConfigError("no product table is named: give --catalog, or --config with a catalog.")
+        raise ConfigError("no product table is named. Give --catalog, or --config with a catalog.")
     flags = {"catalog": catalog, "image_root": image_root, "checkpoint": checkpoint}
     return read_settings(config, flags)
 
@@ -122,11 +122,11 @@ def run_command(
     main: Callable[..., None],
     explain: Callable[[Exception], EnrichError | None] = lambda error: None,
 ) -> None:
-    """Runs `main` as a command line; a known error becomes one message and its exit code.
+    """Run `main` as a command line, and exit with a known error's code.
 
     Args:
-        main: What the command does; its parameters are the flags.
-        explain: Returns the known error that lies behind one of a library, None if there is none.
+        main: The command; its parameters are the flags.
+        explain: Returns the known error behind an error of a library, else None.
     """
     # rich tracebacks print local variables, among them product texts and secrets.
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -152,7 +152,10 @@ def run_app(
 
 
 def _give_home() -> None:
-    """Set HOME where a user has none, as in a container: libraries end when they look for it."""
+    """Set HOME where a user has none, as in some containers.
+
+    Libraries end when they look for it.
+    """
     try:
         Path.home()
     except RuntimeError:
@@ -160,27 +163,28 @@ def _give_home() -> None:
 
 
 def _refuse_other_checkout(job: Path) -> None:
-    """Raises ConfigError where a checkout's job would run on the code and tables of another one.
+    """Raise ConfigError if a job would run on another checkout's code and tables.
 
-    So it is in a copy whose environment was copied along, and where another one's is active. A
-    package that was installed is in no checkout.
+    That happens in a copy whose environment was copied along, and where another environment is
+    active. An installed package belongs to no checkout.
     """
     own, used = (file.resolve().parent.parent for file in (job, Path(__file__)))
     if is_checkout(own) and is_checkout(used) and not own.samefile(used):
         raise ConfigError(
-            f"{job} is of the checkout in {own}, and this Python environment of the one in {used}, "
-            f"whose code and tables it would use. In {own} run `python3 -m jobs.set_up`, and "
-            "activate the .venv there"
+            f"{job} would run on another checkout's code and tables: found a Python environment of "
+            f"{used}, expected one of {own}. In {own} run `python3 -m jobs.set_up`, and activate "
+            "the .venv there."
         )
 
 
 def _recognise(error: Exception) -> EnrichError | None:
-    """Returns an error of ours; of a wrong flag too, around which typer would draw a box.
+    """Return an error of ours, also for a wrong flag; None for other errors.
 
-    The last line of a log is what Airflow and people read.
+    typer would draw a box around a wrong flag, but Airflow and people read the last line of a
+    log.
     """
     if isinstance(error, _USAGE_ERROR):
         context = getattr(error, "ctx", None)
         listed = "commands" if context and isinstance(context.command, TyperGroup) else "flags"
-        return ConfigError(f"{error.format_message().rstrip('.')}; --help lists the {listed}")
+        return ConfigError(f"{error.format_message().rstrip('.')}. --help lists the {listed}.")
     return error if isinstance(error, EnrichError) else None

@@ -48,23 +48,23 @@ def home() -> Path:
 
 
 def is_checkout(folder: Path) -> bool:
-    """Return whether a folder is a checkout of this project, not one of installed packages."""
+    """Return True for a checkout of this project, False for installed packages."""
     return all((folder / name).exists() for name in ("pyproject.toml", "jobs", "enrich"))
 
 
 def is_too_much(found: int, among: int, allowed_share: float) -> bool:
-    """Returns whether `found` of `among` rows, if these are enough to judge, is more than allowed.
+    """Return True if `found` of `among` rows are more than allowed.
 
-    `allowed_share` is in [0, 1].
+    Fewer than MIN_ROWS_TO_ENFORCE rows are never too many. `allowed_share` is in [0, 1].
     """
     return among >= MIN_ROWS_TO_ENFORCE and found / among > allowed_share
 
 
 class ImageIdentity(StrEnum):
-    """By what an unchanged image is known.
+    """Test for an unchanged image.
 
-    `stat` asks each image for its size, modification time and etag, and reads those that differ.
-    `content` reads every image in every run.
+    `stat` asks each image for its size, modification time and etag, and reads those that
+    differ. `content` reads every image in every run.
     """
 
     STAT = "stat"
@@ -72,10 +72,10 @@ class ImageIdentity(StrEnum):
 
 
 class ColumnNames(YamlSettings):
-    """What the product table calls the columns that are read; None for one that it has not.
+    """Names of the product table's columns; None for a column that it lacks.
 
-    `category` and `priority` are optional, and the classifier sees neither: results are told apart
-    by the category, and products with a higher priority, a number, are enriched earlier.
+    `category` and `priority` are optional, and the classifier sees neither. Results are told
+    apart by the category. Products with a higher priority, a number, are enriched earlier.
     """
 
     product_id: ColumnName = "product_id"
@@ -93,17 +93,18 @@ class ColumnNames(YamlSettings):
 
 
 class MissingProducts(StrEnum):
-    """What becomes of a published row whose product is no longer in the product table."""
+    """Treatment of published rows whose product has left the product table."""
 
     KEEP = "keep"
     DELETE = "delete"
 
 
 class GpuExecutors(YamlSettings):
-    """The executors that inference alone runs on: stage-level scheduling.
+    """Executors for inference alone, by stage-level scheduling.
 
-    All other stages run on the executors of Spark's own settings, which then need no GPU. `memory`
-    is the JVM's, `memory_overhead` is for the Python workers, both as Spark writes them (12g).
+    All other stages run on the executors of Spark's own settings, which then need no GPU.
+    `memory` is the JVM's, `memory_overhead` is for the Python workers, both as Spark writes
+    them (12g).
     """
 
     cores: int = Field(gt=0)
@@ -116,19 +117,22 @@ class GpuExecutors(YamlSettings):
 
 
 class JobConfig(YamlSettings):
-    """Settings of one catalog's refresh. Paths are as the configuration file writes them, until
-    `starting_from` resolves those of baselines and of what is written for people.
+    """Settings of one catalog's refresh.
+
+    Paths are as the configuration file writes them, until `starting_from` resolves those of
+    baselines and of output for people. A share is in [0, 1].
 
     `image_hosts` are the web hosts that images are read from, each a name or name:port.
-    `lexicon` adds words that name labels to the checkpoint's, by attribute: {color: {navy: blue}};
-    null takes a word out. `languages` adds the words of whole languages, by their codes.
-    `applies_to` lists the categories that an attribute applies to:
-    {pattern: [Shirts, Dresses]}; of others it is not answered. `labels` gives labels the source's
-    own names: {color: {grey: gray, turquoise: blue, multi: null}}; two may become one, and null is
-    never answered. In a source that looks unlike those of training, `unseen_source` strict answers
-    less. `baselines` maps a catalog, as `--catalog` names it, to its label
-    baseline file, `report_dir` is where each run's page goes, and `metrics_dir` where its figures
-    for Prometheus go. A share is in [0, 1].
+    `lexicon` adds words that name labels to the checkpoint's, by attribute: {color: {navy:
+    blue}}; null takes a word out. `languages` adds the words of whole languages, by their
+    codes. `applies_to` lists the categories that an attribute applies to: {pattern: [Shirts,
+    Dresses]}; of others it is not answered. `labels` gives labels the source's own names:
+    {color: {grey: gray, turquoise: blue, multi: null}}. Two may become one, and null is never
+    answered. In a source that looks unlike those of training, `unseen_source` strict answers
+    less.
+
+    `baselines` maps a catalog, as `--catalog` names it, to its label baseline file.
+    `report_dir` receives each run's page, and `metrics_dir` the figures for Prometheus.
     """
 
     catalog: Location = DEMO_CATALOG
@@ -217,7 +221,7 @@ class JobConfig(YamlSettings):
 
     @property
     def deletes_missing(self) -> bool:
-        """Whether published rows go whose product is no longer in the product table."""
+        """True if published rows are deleted when their product is missing."""
         return self.missing_products is MissingProducts.DELETE
 
     def starting_from(self, folder: Path) -> Self:

@@ -1,6 +1,6 @@
-"""What can go wrong with a set-up. Bad data is a status on a row, never one of these.
+"""Errors of a set-up. Bad data is a status on a row and never an error.
 
-    EnrichError                 exit 1
+EnrichError                 exit 1
     ├── MetastoreBusy           exit 1  another process holds the metastore, or prepares it
     ├── RunInProgress           exit 1  another process is at the very same run
     ├── TableContended          exit 1  others committed to a table again and again
@@ -10,13 +10,13 @@
     ├── ConfigError             exit 2  a setting or flag is wrong
     │   ├── SchemaMismatch      exit 2  the product table lacks a column or has a wrong type
     │   └── CheckpointError     exit 2  the checkpoint is missing, damaged or of another kind
-    ├── AdaptationRefused       exit 3  a checkpoint would not get better in this shop
+    ├── AdaptationRefused       exit 3  a checkpoint would not get better in this source
     ├── ExportRefused           exit 3  a checkpoint would answer otherwise in int8
-    └── NothingPublished        exit 3  the staged rows stay for a look
+    └── NothingPublished        exit 3  the candidates stay for a look
         ├── ValidationFailed    exit 3  an expectation of severity critical failed
         └── TooManyFailures     exit 3  too much is unreadable or gone, or nothing was read
 
-Messages say what was found, what was wanted and what to do.
+Messages follow one form: `<object> <problem>: found <x>, expected <y>. <action>.`
 """
 
 import re
@@ -40,7 +40,7 @@ _NO_ANSWER = re.compile(
 
 
 def is_no_answer(said: str) -> bool:
-    """Tells whether a message is of a server that may answer later.
+    """Return True if a message is of a server that may answer later.
 
     A mistyped host or port looks the same; a wrong path, user or password does not.
     """
@@ -48,17 +48,17 @@ def is_no_answer(said: str) -> bool:
 
 
 def kind_of(messages: Iterable[str], otherwise: "type[EnrichError]") -> "type[EnrichError]":
-    """Returns NoAnswer where one of the messages is of a server that may answer later.
+    """Return NoAnswer if a message is of a server that may answer later.
 
-    Else `otherwise`.
+    Else return `otherwise`.
     """
     return NoAnswer if any(map(is_no_answer, messages)) else otherwise
 
 
 def first_line(error: BaseException | None) -> str:
-    """Returns the first line of what an error says, Java's where that is behind it.
+    """Return the first line of an error's message, Java's where it is behind it.
 
-    An error without words gives the name of its class, no error an empty text.
+    An error without a message gives the name of its class, None an empty text.
     """
     if error is None:
         return ""
@@ -71,7 +71,7 @@ def first_line(error: BaseException | None) -> str:
 
 
 def name_some(values: Iterable[str]) -> str:
-    """Returns the first few distinct values, for a message."""
+    """Return the first few distinct values, for a message."""
     named = list(dict.fromkeys(values))
     more = ", ..." if len(named) > _MOST_NAMED else ""
     return ", ".join(map(repr, named[:_MOST_NAMED])) + more
@@ -82,14 +82,14 @@ _MOST_DIGITS = 17
 
 
 def tell_apart(observed: float, limit: float, form: str) -> tuple[str, str]:
-    """Returns both figures with as many digits as tell them apart, and no fewer than in `form`.
+    """Return both figures with as many digits as tell them apart.
 
-    "0.53, allowed 0.53" would say that nothing is wrong.
+    "0.53, allowed 0.53" would look as if nothing were wrong.
 
     Args:
         observed: One figure.
-        limit: What it is held against, in the same unit.
-        form: How figures are written that differ much, such as .2f or .1%.
+        limit: The figure that it is compared to, in the same unit.
+        form: The least precise form, such as .2f or .1%.
     """
     fewest, kind = int(form[1:-1]), form[-1]
     pairs = [
@@ -106,29 +106,32 @@ class EnrichError(Exception):
 
 
 class MetastoreBusy(EnrichError):
-    """Another process holds the embedded metastore, or is preparing the same shared one."""
+    """Another process holds the embedded metastore, or prepares a shared one."""
 
 
 class RunInProgress(EnrichError):
-    """Another process is at the very same run."""
+    """Another process is at the same run."""
 
     def __init__(self, run_id: str) -> None:
         super().__init__(
-            f"another process is staging run '{run_id}' at the same time. It goes on; look how it "
-            "ends before you start the run again"
+            f"another process is staging run '{run_id}' at the same time. Wait until it "
+            "ends before you start the run again."
         )
 
 
 class TableContended(EnrichError):
-    """Other processes committed to a table again and again, and always before this one."""
+    """Other processes committed to a table again and again before this one."""
 
 
 class StorageFailed(EnrichError):
-    """A disk or a store is full, read-only, or refuses the job; no table is half written."""
+    """A disk or store is full, read-only or refuses the job.
+
+    No table is half written.
+    """
 
 
 class NoAnswer(EnrichError):
-    """A database or an object store is out of reach, or an input was replaced while it was read.
+    """A database or object store is out of reach, or an input was replaced.
 
     The same command may do better later.
     """
@@ -153,7 +156,7 @@ class CheckpointError(ConfigError):
 
 
 class AdaptationRefused(EnrichError):
-    """What was fitted to a shop's labels answers its products no better than before."""
+    """A checkpoint fitted to a source's labels is not better than before."""
 
     exit_code = 3
 
@@ -171,18 +174,18 @@ class NothingPublished(EnrichError):
 
 
 class ValidationFailed(NothingPublished):
-    """An expectation of severity critical failed, on the products or on the staged rows."""
+    """A critical expectation failed, on the products or on the candidates."""
 
 
 class TooManyFailures(NothingPublished):
-    """Too many products could not be read or would be deleted, or the product table is empty."""
+    """Too many products are unreadable or would be deleted, or there are none."""
 
 
 def load_extra(module: str, extra: str) -> Any:
-    """Returns a module of one of the extras in `pyproject.toml`.
+    """Return a module of one of the extras in `pyproject.toml`.
 
     Raises:
-        ConfigError: its package is not installed, or cannot be loaded.
+        ConfigError: Its package is not installed, or cannot be loaded.
     """
     package = module.partition(".")[0]
     try:
@@ -190,8 +193,8 @@ def load_extra(module: str, extra: str) -> Any:
     except ImportError as error:
         if error.name == package:
             said = (
-                f"{package} is not installed: python3 -m jobs.set_up {extra}, or without a "
-                f"checkout pip install 'catalog-enrichment[{extra}]'"
+                f"{package} is not installed. Run python3 -m jobs.set_up {extra}, or without a "
+                f"checkout pip install 'catalog-enrichment[{extra}]'."
             )
         else:
             said = f"{package} cannot be loaded: {first_line(error)}"

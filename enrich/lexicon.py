@@ -1,4 +1,4 @@
-"""Lexicon: the words by which texts name labels, and how they are found.
+"""Lexicon: the words by which texts name labels, and a search for them.
 
 A checkpoint brings its words in `lexicon.json`, and a source adds its own in its settings.
 """
@@ -47,7 +47,7 @@ class Evidence(StrEnum):
 
 
 class Lexicon(RootModel[dict[str, dict[str, str]]]):
-    """The label that each word names, by attribute and word; the content of `lexicon.json`."""
+    """The label of each word, by attribute and word: the content of `lexicon.json`."""
 
     @classmethod
     def of_labels(cls, words: Mapping[str, Mapping[str, Iterable[str]]]) -> "Lexicon":
@@ -72,7 +72,7 @@ class Lexicon(RootModel[dict[str, dict[str, str]]]):
 
 
 class LabelFinder:
-    """Finds the labels that texts name, by their own names and by the words of a lexicon."""
+    """Finder of the labels that texts name, by label or by a lexicon's word."""
 
     def __init__(
         self,
@@ -148,8 +148,8 @@ def choose_title(title: str | None, description: str | None) -> str | None:
 
     It is the title, or the description of a product without a title.
 
-    Descriptions speak of washing, of other products and of other colors: on 3,850 products a title
-    that names one pattern was right in 0.94, title or description in 0.74.
+    Descriptions speak of washing, of other products and of other colors. On 3,850 products, a
+    title that names one pattern was right in 0.94, title or description in 0.74.
     """
     return title or description
 
@@ -184,10 +184,10 @@ def match_any(words: Iterable[str], flags: re.RegexFlag = re.IGNORECASE) -> re.P
 
 
 def _choose_bounds(word: str) -> tuple[str, str]:
-    """Return patterns around a word that keep it from being found inside a longer one.
+    """Return patterns around a word that keep it from matching in a longer one.
 
-    They are empty at an end that is a symbol or of a script without blanks between words: there it
-    cannot be told where a word ends.
+    They are empty at an end that is a symbol, or of a script without blanks between words.
+    There the end of a word cannot be told.
     """
     begins, ends = (_IN_A_WORD.fullmatch(end) for end in (word[0], word[-1]))
     return r"(?<!\w)" if begins else "", r"(?!\w)" if ends else ""

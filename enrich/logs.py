@@ -1,8 +1,7 @@
-"""How a job speaks while it works: lines for people, or one JSON object a line for collectors.
+"""Logging: lines for people, or one JSON object a line for collectors.
 
-What is logged goes to standard error; standard output belongs to results. Fields of a line are
-given as logging's `extra`, or bound for all lines that follow. Knows nothing of what is logged,
-but that no password or token may be in it, and nothing that a terminal would obey.
+Log lines go to standard error, results to standard output. Fields of a line are given as logging's
+`extra`, or bound for all lines that follow. Passwords, tokens and terminal controls are removed.
 """
 
 import logging
@@ -32,7 +31,7 @@ class LogFormat(StrEnum):
 
 
 def start_logging(log_format: LogFormat = LogFormat.TEXT) -> None:
-    """Sends what is logged to standard error; called again, the last call counts."""
+    """Send log lines to standard error; the last call counts."""
     handler = logging.StreamHandler()
     handler.setFormatter(_JSON if log_format is LogFormat.JSON else _RedactedText())
     root = logging.getLogger()
@@ -44,17 +43,17 @@ def start_logging(log_format: LogFormat = LogFormat.TEXT) -> None:
 
 
 def bind_run(run_id: str) -> None:
-    """Gives every line from now on this run_id."""
+    """Add this run_id to every line from now on."""
     structlog.contextvars.bind_contextvars(run_id=run_id)
 
 
 def is_json() -> bool:
-    """Returns whether lines are JSON objects now."""
+    """Return True if lines are JSON objects now."""
     return any(handler.formatter is _JSON for handler in logging.getLogger().handlers)
 
 
 def report_error(error: Exception) -> None:
-    """Says in one line why the job ends."""
+    """Log in one line why the job ends."""
     if is_json():
         log.error("%s", error)
     else:
@@ -64,9 +63,9 @@ def report_error(error: Exception) -> None:
 
 
 def report_crash(error: Exception) -> None:
-    """Says where an error came from that nobody expected, and at last in one line what it was.
+    """Log the trace of an unexpected error, and one line about it at the end.
 
-    From within its `except`.
+    Call it from within the error's `except`.
     """
     said = f"unexpected {type(error).__name__}: {describe_error(error)}"
     if is_json():
@@ -90,7 +89,7 @@ def _redact_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _redact_value(value: Any) -> Any:
-    """Returns the value with every text in it redacted."""
+    """Return the value with every text in it redacted."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Mapping):

@@ -1,7 +1,6 @@
-"""What goes into the engine and what comes out: products, predictions and statuses.
+"""Records of the engine: products in, encodings and predictions out.
 
-Knows nothing of tensors or files. What a status or a set of modalities may be stands in the tables,
-and so in `schemas`.
+The values of statuses and modalities belong to the tables, and so to `schemas`.
 """
 
 from dataclasses import dataclass
@@ -29,13 +28,13 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the classifier says of one attribute.
+    """Answer of the classifier for one attribute.
 
-    `label` is the best candidate even when abstained; `confidence` is its calibrated probability
-    in [0, 1]; `image_weight` is the modality-wise attention on the image, in [0, 1],
-    None where a classifier has no such attention;
-    `alternatives` are the next best candidates, best first; `named` is the one label that the title
-    names, None where it names none or several; `abstention` is why no label is given, one of
+    `label` is the best candidate even when abstained, and `confidence` is its calibrated
+    probability in [0, 1]. `image_weight` is the modality-wise attention on the image, in [0,
+    1], None for a classifier without such attention. `alternatives` are the next best
+    candidates, best first. `named` is the one label that the title names, None for no label or
+    several. `abstention` is the reason for giving no label, one of
     `schemas.labels.ABSTENTIONS`.
     """
 
@@ -54,9 +53,9 @@ class EncodedProduct:
     """The encoding of one product, from which answers are made.
 
     `vectors` are float16 numbers in little endian, one named vector after the other as
-    `config.json` lists them. `modalities` and `vectors` are None when neither image nor text could
-    be read; `error` then and for any unreadable image says why, for people. `image_digest` is the
-    SHA-256 of the image's file in hex, None where it was not read. `wording` is title and
+    `config.json` lists them. `modalities` and `vectors` are None when neither image nor text
+    could be read. `error` explains this, and any unreadable image, to people. `image_digest` is
+    the SHA-256 of the image's file in hex, None where it was not read. `wording` is title and
     description, in which label words are looked for.
     """
 
@@ -73,8 +72,8 @@ class EncodedProduct:
 class EnrichedProduct:
     """The engine's answer to one product.
 
-    `modalities` is None and `predictions` is empty when neither image nor text could be read;
-    `error` then and for any unreadable image says why, for people. `image_digest` is the SHA-256 of
+    `modalities` is None and `predictions` is empty when neither image nor text could be read.
+    `error` explains this, and any unreadable image, to people. `image_digest` is the SHA-256 of
     the image's file in hex, None where it was not read.
     """
 

@@ -1,6 +1,6 @@
-"""Keeps passwords and tokens out of what is printed, logged or written into tables.
+"""Redaction of passwords and tokens in output, logs and tables.
 
-Knows the shapes in which addresses and settings carry them, and no secret itself.
+The patterns know the shapes of addresses and settings, and no secret itself.
 """
 
 import re
@@ -44,36 +44,36 @@ _OBEYED = re.compile(
 
 
 def redact(text: str) -> str:
-    """Returns the text with logins and queries of URLs, and values named as secrets, hidden."""
+    """Return the text with logins, queries of URLs and named secrets hidden."""
     without_login = LOGIN.sub(rf"\g<scheme>\g<web>{HIDDEN}@", text)
     return NAMED.sub(rf"\g<name>{HIDDEN}", QUERY.sub(rf"\g<url>?{HIDDEN}", without_login))
 
 
 def refuse_secrets(address: str, setting: str) -> None:
-    """Raises ConfigError when an address carries a password or a token.
+    """Raise ConfigError if an address carries a password or a token.
 
     Spark writes addresses into its plans and event logs, and the job into its ledger.
     """
     if (shown := redact(address)) != address:
         raise ConfigError(
-            f"{setting} holds a password or a token: {shown}. Addresses are shown in plans, logs "
-            "and tables; give credentials where the store's own tools look for them (environment, "
-            "profile, machine role, Hadoop's configuration)"
+            f"{setting} holds a password or a token: found {shown}. Addresses are shown in plans, "
+            "logs and tables. Give credentials where the store's own tools look for them "
+            "(environment, profile, machine role, Hadoop's configuration)."
         )
 
 
 def describe_error(error: BaseException) -> str:
-    """Returns the first line of an error as it may stand in a table.
+    """Return the first line of an error in a form that is safe for a table.
 
-    Without credentials of an address in it, and without characters that no table can hold or that
-    a terminal would obey: a file's name is part of most messages, and shops write anything there.
+    Credentials of addresses are hidden. Characters are replaced that tables cannot hold or that
+    terminals obey: a file's name is part of most messages, and shops write anything there.
     """
     return tame(redact(first_line(error)[:_LONGEST_LOOKED_AT])[:_LONGEST_REASON])
 
 
 def tame(text: str) -> str:
-    """Returns the text with every character replaced that a terminal would obey, but line ends.
+    """Return the text without characters that a terminal obeys, except line ends.
 
-    And with those that no table can hold. Joiners of letters stay.
+    Characters that tables cannot hold are replaced too. Joiners of letters stay.
     """
     return _OBEYED.sub("\ufffd", text)

@@ -1,4 +1,4 @@
-"""Settings read from YAML and validated, and in one line what is wrong with them."""
+"""Validated settings from YAML files, with errors in one line."""
 
 import reprlib
 from collections import Counter
@@ -16,8 +16,8 @@ from enrich.redaction import redact
 _NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
 
 # What pydantic calls tuples and dictionaries.
-_IN_YAML = dict.fromkeys(("list_type", "tuple_type"), "wanted a list, as [a, b]") | dict.fromkeys(
-    ("dict_type", "model_type"), "wanted lines 'key: value' below it"
+_IN_YAML = dict.fromkeys(("list_type", "tuple_type"), "expected a list, as [a, b]") | dict.fromkeys(
+    ("dict_type", "model_type"), "expected lines 'key: value' below it"
 )
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -35,7 +35,9 @@ class YamlSettings(BaseModel):
     @classmethod
     def _no_truth_value(cls, value: Any) -> Any:
         if isinstance(value, bool):
-            raise ValueError("wanted no truth value, as YAML reads yes, no, on and off")
+            raise ValueError(
+                "expected another value than true or false, as which YAML reads yes, no, on and off"
+            )
         return value
 
 
@@ -74,16 +76,16 @@ def load_yaml(
 
 
 def parse_settings(given: Sequence[str]) -> dict[str, object]:
-    """Returns settings given as `KEY=VALUE`, values as in YAML.
+    """Return settings given as `KEY=VALUE`, values as in YAML.
 
     Raises:
-        ConfigError: one has no `=`, or its value is not valid YAML.
+        ConfigError: A setting has no `=`, or its value is not valid YAML.
     """
     settings: dict[str, object] = {}
     for one in given:
         key, separator, value = one.partition("=")
         if not separator:
-            raise ConfigError(f"'{one}' is no setting; wanted KEY=VALUE")
+            raise ConfigError(f"the setting cannot be read: found '{one}', expected KEY=VALUE.")
         try:
             settings[key] = _read_yaml(value)
         except _NO_YAML as error:
@@ -93,7 +95,7 @@ def parse_settings(given: Sequence[str]) -> dict[str, object]:
 
 
 def describe_invalid(error: ValidationError, settings: type[BaseModel]) -> str:
-    """Returns what is wrong in one line: each key, what was found and what was wanted."""
+    """Return a validation error in one line: keys, values and what was expected."""
     problems = []
     for problem in error.errors():
         key = ".".join(map(str, problem["loc"]))
@@ -111,7 +113,7 @@ def describe_invalid(error: ValidationError, settings: type[BaseModel]) -> str:
 
 
 class _Short(reprlib.Repr):
-    """Writes of a value what can be read: aliases make megabytes of a few lines."""
+    """Short form of a value; aliases can make megabytes of a few lines."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,7 +121,10 @@ class _Short(reprlib.Repr):
         self.maxstring = self.maxother = 200
 
     def repr_str(self, x: str, level: int) -> str:
-        """Returns the text, cut in its middle; first redacted, as a login is known by its end."""
+        """Return the redacted text, cut in its middle.
+
+        Redaction goes first, because a login is recognised by its end.
+        """
         return super().repr_str(redact(x), level)
 
 
@@ -127,16 +132,19 @@ _SHORT = _Short()
 
 
 class _DistinctKeys(yaml.SafeLoader):
-    """Refuses a key that comes twice, of which YAML's own loader keeps the last one in silence."""
+    """YAML loader that refuses duplicate keys.
+
+    YAML's own loader silently keeps the last one.
+    """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Returns the mapping as it is written, before others are merged into it by `<<`."""
+        """Return the mapping as written, before others are merged into it by `<<`."""
         node = super().compose_mapping_node(anchor)
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         twice = [key for key, times in Counter(keys).items() if times > 1 and key != "<<"]
         if twice:
             raise yaml.composer.ComposerError(
-                None, None, f"{', '.join(twice)} comes twice; wanted: once", node.start_mark
+                None, None, f"{', '.join(twice)} comes twice, expected once", node.start_mark
             )
         return node
 
@@ -146,7 +154,7 @@ def _read_yaml(text: str) -> Any:
 
 
 def _describe_no_yaml(error: Exception) -> str:
-    """Returns in one line what PyYAML says in several, of which a caret is the last."""
+    """Return PyYAML's several lines as one, without the caret."""
     mark = getattr(error, "problem_mark", None)
     if isinstance(error, yaml.MarkedYAMLError) and mark is not None:
         said = ", ".join(filter(None, (error.context, error.problem)))
@@ -155,7 +163,7 @@ def _describe_no_yaml(error: Exception) -> str:
 
 
 def _known_beside(settings: type[BaseModel], place: tuple[int | str, ...]) -> Collection[str]:
-    """Returns the keys that may stand beside a key; none for the items of a list."""
+    """Return the keys that may stand beside a key; none for the items of a list."""
     for name in place[:-1]:
         field = settings.model_fields.get(str(name))
         kind = None if field is None else field.annotation

@@ -1,6 +1,6 @@
-"""Output for people: lines and progress on standard error, and tables in Markdown.
+"""Output for people: lines and progress on standard error, Markdown tables.
 
-Of several processes that torchrun started the first one alone shows anything.
+Of several processes that torchrun started only the first shows anything.
 """
 
 import re
@@ -14,7 +14,7 @@ from rich.progress import track
 
 
 def rank() -> int:
-    """Returns this process's number; 0 is the one that evaluates, saves and prints."""
+    """Return this process's number; process 0 evaluates, saves and prints."""
     # Loads torch, which jobs without a model do without.
     import torch.distributed as dist
 
@@ -27,19 +27,19 @@ CONSOLE = Console(stderr=True)
 
 
 def say(text: str) -> None:
-    """Prints a line."""
+    """Print a line."""
     if rank() == 0:
         # A label's name may hold what Rich takes for markup.
         CONSOLE.print(text, soft_wrap=True, markup=False)
 
 
 def watch(items: Iterable[Item], title: str, total: int) -> Iterable[Item]:
-    """Returns the items, and shows how many of them are done."""
+    """Return the items, and show a progress bar while they are consumed."""
     return track(items, title, total, console=CONSOLE, transient=True, disable=rank() > 0)
 
 
 def print_markdown(text: str) -> None:
-    """Prints Markdown on standard output, as wide in a log as on a screen."""
+    """Print Markdown on standard output, as wide in a log as on a screen."""
     Console(width=160).print(Markdown(text))
 
 
@@ -57,7 +57,7 @@ class Table:
 
 
 def to_markdown(table: Table) -> str:
-    """Returns the title as a heading of level 3 and the table below it."""
+    """Return the title as a heading of level 3 with the table below it."""
     lines = [table.columns, ["---"] * len(table.columns)]
     lines += [row for block in table.blocks for row in block]
     rows = [f"| {' | '.join(cells)} |" for cells in ([escape(c) for c in line] for line in lines)]
@@ -65,15 +65,15 @@ def to_markdown(table: Table) -> str:
 
 
 def name_once(name: str, rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Returns a block of rows with its name before the first one."""
+    """Return a block of rows with its name before the first one."""
     return [[name if at == 0 else "", *row] for at, row in enumerate(rows)]
 
 
 def format_figure(figure: float | None) -> str:
-    """Returns a figure as a cell, to three places; one that is not known is empty."""
+    """Return a figure to three places for a cell; empty for None."""
     return "" if figure is None else f"{figure:.3f}"
 
 
 def escape(text: str) -> str:
-    """Returns the text as one line that Markdown shows as it stands."""
+    """Return the text as one line that Markdown shows literally."""
     return _SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))

@@ -1,7 +1,6 @@
-"""From title and description to the one text that the classifier reads.
+"""Normalisation of title and description to the text that a classifier reads.
 
 Training, hashing and inference all call `build_text`, so that they see the same characters.
-Knows nothing of tokens.
 """
 
 import html
@@ -44,17 +43,17 @@ _ENTITY = re.compile(r"&#?\w{1,31};")
 
 
 def fold_label(label: str) -> str:
-    """Returns a label by which it is known: what looks the same is the same.
+    """Return the canonical form of a label: labels that look the same are equal.
 
-    In NFC with white space folded; unlike a text's, its characters stay: "10²" is not "102".
+    In NFC with white space folded. Unlike in `normalise`, characters stay: "10²" is not "102".
     """
     return _fold_space(unicodedata.normalize("NFC", label))
 
 
 def spell_without_case(labels: Iterable[str]) -> dict[str, str]:
-    """Returns the label that a folded one in small letters means, where one alone can be meant.
+    """Return labels by lower-case form, where the form stands for one label.
 
-    Both "Blue" and "blue" may be labels: then it is what stands there, or neither.
+    Both "Blue" and "blue" may be labels. Then only the exact spelling can be meant.
     """
     folded = [(fold_label(label).lower(), label) for label in labels]
     count = Counter(name for name, _ in folded)
@@ -62,9 +61,9 @@ def spell_without_case(labels: Iterable[str]) -> dict[str, str]:
 
 
 def read_as(labels: Iterable[str]) -> Callable[[str], str | None]:
-    """Returns a function that says which of the labels is meant by a text, None if none.
+    """Return a function from a text to the label that it means, None if none.
 
-    Blanks do not count, nor do capitals where one label alone can be meant.
+    Surrounding blanks are ignored, and so is case where one label alone can be meant.
     """
     labels = tuple(labels)
     exact, alone = {fold_label(label): label for label in labels}, spell_without_case(labels)
@@ -77,14 +76,14 @@ def read_as(labels: Iterable[str]) -> Callable[[str], str | None]:
 
 
 def normalise(text: str | None) -> str:
-    """Returns text in NFKC with white space folded, without markup and what shows nothing.
+    """Return text in NFKC with white space folded, without markup.
 
-    Of HTML the words are left: a tag becomes a space, an entity its character. Characters that
-    show nothing and stand inside words, such as soft hyphens, are left out; control characters,
-    surrogates and the like become a space.
+    Of HTML the words are left: a tag becomes a space, an entity its character. Invisible
+    characters inside words, such as soft hyphens, are removed. Control characters, surrogates
+    and the like become a space.
 
-    What is no text is none: a missing one may arrive as NaN, and a column of a wrong type as
-    numbers.
+    A value that is not a text gives "": a missing text may arrive as NaN, and a column of a
+    wrong type as numbers.
     """
     if not isinstance(text, str):
         return ""
@@ -103,7 +102,10 @@ def normalise(text: str | None) -> str:
 
 
 def build_text(title: str | None, description: str | None) -> str:
-    """Returns title and description as one text of at most MAX_CHARACTERS, "" if both are empty."""
+    """Return title and description as one text of at most MAX_CHARACTERS.
+
+    It is "" if both are empty.
+    """
     parts = [part for part in (normalise(title), normalise(description)) if part]
     return ". ".join(parts)[:MAX_CHARACTERS]
 

@@ -1,4 +1,4 @@
-"""Unseen sources: how far a source's products are from those of training, and what to expect.
+"""Unseen sources: their distance from training, and the answers to expect.
 
 From unlabelled products alone. A source that calls things by other names than training did looks
 like any other: only labels of its own can tell.
@@ -31,14 +31,17 @@ _RISE, _RISE_FAR = 0.4, 0.9
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Pictures of training as they are read: unit embeddings (R, D), and the radius of 95 %."""
+    """Sample of training pictures: unit embeddings (R, D) and a radius.
+
+    The radius holds 95 % of held-back pictures.
+    """
 
     image: np.ndarray
     radius: float
 
     @classmethod
     def of(cls, training: np.ndarray, held_back: np.ndarray) -> "Reference":
-        """Return the reference of embeddings (R, D), and of held-back ones (H, D) like them."""
+        """Return the reference of embeddings (R, D) and held-back ones (H, D)."""
         image = _unit(training).astype(np.float16)
         return cls(image, float(np.quantile(_distances(held_back, image), 0.95)))
 
@@ -49,7 +52,10 @@ class Reference:
         (folder / FILE).write_bytes(save({"image": self.image, "radius": radius}))
 
     def share_far_away(self, embeddings: np.ndarray) -> float:
-        """Return the share of embeddings (N, D) beyond the radius, in [0, 1]; N is 1 at least."""
+        """Return the share of embeddings (N, D) beyond the radius, in [0, 1].
+
+        N is 1 at least.
+        """
         return float((_distances(embeddings, self.image) > self.radius).mean())
 
 
@@ -71,7 +77,7 @@ def read_reference(folder: Path) -> Reference | None:
 
 @dataclass(frozen=True, slots=True)
 class AttributeProfile:
-    """What to expect of one attribute in a source; all in [0, 1].
+    """Profile of one attribute in a source; all figures are in [0, 1].
 
     `mean_confidence` and `expected_accuracy` are of the best labels. `named` is the share of
     products whose title names one label, `contradicted` the share of these with another best label.
@@ -84,7 +90,7 @@ class AttributeProfile:
 
     @classmethod
     def of(cls, probs: np.ndarray, named: np.ndarray, far_away: float) -> "AttributeProfile":
-        """Return the profile of probabilities (N, C) and of the labels that titles name (N, C)."""
+        """Return the profile of probabilities (N, C) and named labels (N, C)."""
         mean = float(probs.max(1).mean())
         names_one = named.sum(1) == 1
         is_other = (named.argmax(1) != probs.argmax(1))[names_one]
@@ -98,7 +104,7 @@ class AttributeProfile:
 
 @dataclass(frozen=True, slots=True)
 class SourceProfile:
-    """A source as a checkpoint sees it; `far_away` is a share of its `products`, in [0, 1]."""
+    """Profile of a source; `far_away` is a share of its `products`, in [0, 1]."""
 
     products: int
     far_away: float
@@ -106,12 +112,12 @@ class SourceProfile:
 
     @property
     def is_unseen(self) -> bool:
-        """Whether the source looks unlike those of training."""
+        """True if the source looks unlike those of training."""
         return self.far_away > UNSEEN_FROM
 
     @property
     def rise(self) -> float:
-        """By how much thresholds rise, in log odds."""
+        """Rise of the thresholds, in log odds."""
         return round(_RISE + _RISE_FAR * self.far_away, 1) if self.is_unseen else 0.0
 
 

@@ -1,6 +1,6 @@
-"""Answers from stored vectors: heads, calibration and thresholds, without the encoder.
+"""Answers from stored vectors: heads, calibration and thresholds.
 
-Computes on the CPU in float32, for many products at a time.
+Computes on the CPU in float32, for many products at a time. Needs no encoder.
 """
 
 import math
@@ -194,7 +194,7 @@ class Answerer:
         modalities: Sequence[str],
         texts: Sequence[ProductText],
     ) -> SourceProfile | None:
-        """Return what to expect of a source by a sample of its products; None of too few pictures.
+        """Return the profile of a source by a sample; None with too few pictures.
 
         Args:
             reference: pictures of training.
@@ -229,11 +229,13 @@ class Answerer:
         return self._finder.find(texts)
 
     def thresholds_of(self, answer: EnrichedProduct, text: ProductText) -> dict[str, float]:
-        """Return by attribute the confidence from which on this answer is given; inf is never.
+        """Return by attribute the least confidence at which this answer is given.
+
+        inf is never.
 
         Args:
-            answer: what was answered to a product that could be read.
-            text: title and description.
+            answer: The answer to a product that could be read.
+            text: Title and description.
         """
         assert answer.modalities is not None
         named = self._finder.find([text])
@@ -298,7 +300,7 @@ class Answerer:
         )
 
     def _is_outside(self, attribute: str, categories: Sequence[str | None]) -> np.ndarray:
-        """Return which products are of a category that the attribute makes no sense of, (B,)."""
+        """Return which products have a category without this attribute, (B,)."""
         known = self._applies_to.get(attribute)
         if known is None:
             return np.zeros(len(categories), dtype=bool)

@@ -1,4 +1,4 @@
-"""Answers as columns of `product_attributes`, built without a Python object per row."""
+"""Answers as columns of `product_attributes`, without a Python object per row."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -73,7 +73,7 @@ def answer_fields(attributes: Iterable[str]) -> list[pa.Field]:
 
 
 def arrow_schema(attributes: Iterable[str]) -> pa.Schema:
-    """Return the schema of answers with what was read of each product and the model's version."""
+    """Return the schema of answers with modalities, status and model version."""
     read = ("modalities", "status", "error", "model_version")
     return pa.schema(
         [
@@ -85,9 +85,10 @@ def arrow_schema(attributes: Iterable[str]) -> pa.Schema:
 
 
 def to_record_batch(answers: Sequence[AttributeAnswers]) -> pa.RecordBatch:
-    """Return the columns of `answer_fields`, a row a product; a label is null where abstained.
+    """Return the columns of `answer_fields`, one row per product.
 
-    There is at least one attribute, and all have the same number of products.
+    A label is null where the classifier abstained. There is at least one attribute, and all
+    have the same number of products.
     """
     columns: list[pa.Array] = []
     for one in answers:
@@ -148,7 +149,10 @@ def _abstention(answers: Sequence[AttributeAnswers]) -> pa.Array:
 
 @dataclass(frozen=True, slots=True)
 class _CandidateColumns:
-    """Candidates of all attributes: places in `labels` and confidences, (N, K) an attribute."""
+    """Candidates of all attributes, (N, K) per attribute.
+
+    `places` are places in `labels`.
+    """
 
     labels: pa.Array
     places: list[np.ndarray]

@@ -1,8 +1,8 @@
-"""The inference engine: a stream of products in, one answer each out, in the same order.
+"""The inference engine: a stream of products in, one answer each out, in order.
 
 While one batch computes, the next ones are read, decoded and tokenised, in a bounded window. A
-product that cannot be read gets a status, never an exception. Knows nothing of Spark, tables or who
-calls it.
+product that cannot be read gets a status, never an exception. The module knows neither Spark nor
+tables.
 """
 
 import functools
@@ -66,7 +66,7 @@ class Engine:
         self._manifest, self._device = manifest, device
         self._config = manifest.config
         self._store = spec.open_store()
-        self._recent = PixelCache()
+        self._pixel_cache = PixelCache()
         cores = torch.get_num_threads()
         self.lanes = cores if device.type == "cpu" else _GPU_LANES
         self._read_threads = max(spec.read_threads, cores)
@@ -74,24 +74,27 @@ class Engine:
 
     @functools.cached_property
     def classifier(self) -> Classifier:
-        """The whole classifier before `forward` makes it quick; loaded when it is asked for."""
+        """The whole classifier without `Forward`'s changes, loaded on first use."""
         with fetched_checkpoint(self.spec.checkpoint) as folder:
             return load_classifier(replace(self._manifest, folder=folder), self._device)[0]
 
     @property
     def window_size(self) -> int:
-        """How many products are sorted into batches together: fewer make smaller batches."""
+        """Number of products that are sorted into batches together.
+
+        Fewer products make smaller batches.
+        """
         of_a_lane = max(1, min(_WINDOW_BATCHES, _ENOUGH_BATCHES // self.lanes))
         return of_a_lane * self.lanes * self.spec.batch_size
 
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
-        """Yield one answer a product, in order; read ahead by a bounded number of batches."""
+        """Yield one answer per product, in order, with bounded prefetch."""
         for window, packed in self.encode_windows(products):
             yield from to_enriched(_to_encoded(window, packed), self.answerer, self.spec.attributes)
             del window, packed  # else their memory is held while the next are waited for
 
     def encode(self, products: Iterable[Product]) -> Iterator[EncodedProduct]:
-        """Yield one encoding a product, in order; read ahead by a bounded number of batches."""
+        """Yield one encoding per product, in order, with bounded prefetch."""
         for window, packed in self.encode_windows(products):
             yield from _to_encoded(window, packed)
             del window, packed
@@ -108,7 +111,7 @@ class Engine:
         encode = self.forward.apart if apart else self.forward
         size = self.window_size
         with (
-            self._recent.cleared(),
+            self._pixel_cache.cleared(),
             one_intra_op_thread(),
             open_pool(self._read_threads) as decoders,
             open_pool(self.lanes) as lanes,
@@ -152,10 +155,10 @@ class Engine:
 
     def _decode(self, data: bytes) -> np.ndarray:
         limits, shape = self.spec.limits, self._config.image
-        return self._recent.get(data, lambda: decode_pixels(data, limits=limits, shape=shape))
+        return self._pixel_cache.get(data, lambda: decode_pixels(data, limits=limits, shape=shape))
 
     def build_inputs(self, batch: Sequence[Prepared]) -> ModelInputs:
-        """Returns the products as the classifier takes them, on the CPU."""
+        """Return the products as the classifier takes them, on the CPU."""
         size_px = self._config.image.size_px
         pixels = np.zeros((len(batch), size_px, size_px, 3), dtype=np.uint8)
         for row, product in zip(pixels, batch, strict=True):

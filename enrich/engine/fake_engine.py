@@ -79,7 +79,7 @@ class FakeEngineSpec:
     def profile(
         self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
     ) -> None:
-        """Return None: checksums tell nothing of a source."""
+        """Return None: a checksum does not describe a source."""
 
     @property
     def reads_descriptions(self) -> bool:
@@ -92,7 +92,7 @@ class FakeEngineSpec:
 
 
 class FakeEngine:
-    """Encodes the checksum of a text; can make nothing of an image alone."""
+    """Engine that encodes the checksum of a text, and no picture."""
 
     def __init__(self, spec: FakeEngineSpec) -> None:
         self._spec = spec
@@ -137,7 +137,7 @@ class FakeEngine:
 
 
 class FakeAnswerer:
-    """Answers from checksums; is unsure of a fifth."""
+    """Answerer of checksums; it abstains on a fifth of them."""
 
     def __init__(self, spec: FakeEngineSpec) -> None:
         self._spec = spec

@@ -1,6 +1,6 @@
-"""Encodes batches on one device: half precision, copied ahead, within its memory.
+"""The encoder's forward pass on one device: half precision, within its memory.
 
-Knows nothing of products, or of who waits for the vectors.
+Copies to the device overlap other batches' layers. The module knows neither products nor callers.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ class Forward:
     """The encoder's forward pass, safe to call from several threads at once."""
 
     def __init__(self, classifier: Classifier, device: torch.device) -> None:
-        """Takes a classifier that is on `device` already, and makes it quick in place."""
+        """Prepare a classifier that is on `device`, in place: fuse and cast."""
         for part in classifier.modules():
             if isinstance(part, ImageTower):
                 part.quicken()
@@ -147,7 +147,7 @@ class Forward:
 
     @contextlib.contextmanager
     def _stream(self) -> Iterator[None]:
-        """Lends the thread a stream of its own: its copies overlap another's layers."""
+        """Lend the thread a CUDA stream, so that copies overlap other layers."""
         if self._device.type != "cuda":
             yield
             return
@@ -165,10 +165,11 @@ class Forward:
 
 
 def _unfuse(classifier: Classifier) -> None:
-    """Keeps torch from fusing transformer layers: on a CPU in float32 a fused one is slower.
+    """Keep torch from fusing transformer layers in float32 on a CPU.
 
-    It takes the softmax number by number: 170 products/s with fused layers (two cores, AVX2, the
-    bundled checkpoint), 175 without. torch's own switch would be one for the whole process.
+    A fused layer computes the softmax number by number. Measured with the bundled checkpoint on
+    two cores with AVX2: 170 products/s with fused layers, 175 without. torch's own switch holds
+    for the whole process.
     """
     for part in classifier.modules():
         if isinstance(part, nn.TransformerEncoderLayer):
@@ -176,7 +177,7 @@ def _unfuse(classifier: Classifier) -> None:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Tells whether a device may have had too little memory, whoever found that out."""
+    """Return True if an error may mean that a device had too little memory."""
     return isinstance(error, torch.OutOfMemoryError) or any(
         said in str(error) for said in _OUT_OF_MEMORY
     )

@@ -1,7 +1,8 @@
-"""Prefetch and batching: products decoded ahead, and batched by the length of their texts.
+"""Prefetch and batching: products decoded ahead, batches of like text length.
 
-While one batch computes, threads read the next ones, in order and in bounded number. Each picture
-is decoded once. Knows nothing of how a product is read, or of what a batch is computed on.
+While one batch computes, threads read the next products, in order and in bounded number. Products
+that share a picture share its pixels. The module knows neither how a product is read nor what a
+batch is computed on.
 """
 
 import itertools
@@ -29,9 +30,12 @@ Result = TypeVar("Result")
 def prefetch(
     items: Iterable[Item], start: Callable[[Item], Callable[[], Result]], ahead: int
 ) -> Iterator[Result]:
-    """Yields the results in the order of the items; at most `ahead` are started and not yielded.
+    """Yield the results in the order of the items, computed ahead.
 
-    `start` returns what waits for the work, as a Future's `result` does.
+    Args:
+        items: The work.
+        start: Starts one item, and returns a function that waits for it, as a Future's `result`.
+        ahead: How many results may be started and not yet yielded.
     """
     started: deque[Callable[[], Result]] = deque()
     for item in items:
@@ -43,7 +47,7 @@ def prefetch(
 
 
 def prefetch_iterator(items: Iterator[Item]) -> Iterator[Item]:
-    """Yields the items while a thread makes the next one, so that a GPU need not wait for it."""
+    """Yield the items while a thread computes the next one."""
     end = object()
     with open_pool(1) as pool:
         made = prefetch(
@@ -54,7 +58,7 @@ def prefetch_iterator(items: Iterator[Item]) -> Iterator[Item]:
 
 @contextmanager
 def open_pool(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Gives a pool of threads; what nobody waits for at the end is not begun."""
+    """Yield a pool of threads; at the end, work that has not begun is cancelled."""
     pool = ThreadPoolExecutor(threads)
     try:
         yield pool
@@ -64,10 +68,10 @@ def open_pool(threads: int) -> Iterator[ThreadPoolExecutor]:
 
 @contextmanager
 def one_intra_op_thread() -> Iterator[None]:
-    """Makes torch compute in the thread that calls it, in all threads, until the context ends.
+    """Make torch compute each operation in its calling thread, in this context.
 
-    Threads that share out a layer wait for each other at its end, and where other threads keep the
-    cores busy they wait for long: eight times slower has been seen.
+    Threads that share a layer wait for each other at its end. Where other threads keep the
+    cores busy, that wait is long: eight times slower was measured.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -79,10 +83,11 @@ def one_intra_op_thread() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A product read and decoded; `pixels` is uint8 (3, S, S) or None, `text` may be empty.
+    """A product that was read and decoded.
 
-    `image_digest` is that of the file, where it was read. `wording` is title and
-    description, in which label words are looked for.
+    `pixels` is uint8 (3, S, S) or None, and `text` may be empty. `image_digest` is the SHA-256
+    of the file, where it was read. `wording` is title and description, in which label words are
+    looked for.
     """
 
     product_id: str
@@ -95,12 +100,12 @@ class Prepared:
 
     @property
     def image_problem(self) -> ImageProblem | None:
-        """What is the matter with the image; None if it was decoded."""
+        """The problem with the image; None if it was decoded."""
         return None if self.pixels is not None else ImageProblem(self.status, self.error or "")
 
     @property
     def modalities(self) -> Modalities | None:
-        """What an answer can rest on; None if nothing could be read."""
+        """Modalities that could be read; None if neither could be."""
         has_image, has_text = self.pixels is not None, bool(self.text)
         return Modalities.of(has_image, has_text) if has_image or has_text else None
 
@@ -111,12 +116,21 @@ def submit_by_length(
     lanes: int,
     submit: Callable[[list[Prepared]], Future[Tensor]],
 ) -> Callable[[], tuple[list[Prepared], Tensor | None]]:
-    """Cuts batches of about equal text length, in which equal products are one, and submits them.
+    """Submit batches of like text length, in which equal products are one.
 
-    Returns what waits for the rows of all batches; they are in the order of the readable products.
+    Padding is computed too, so texts of about equal length share a batch. The number of batches
+    is a multiple of `lanes`, so that all lanes finish together. Two products are equal if they
+    have the same array of pixels and equal texts.
 
-    Their number is a multiple of `lanes`, so that no lane works while the others have nothing left.
-    Two products are equal where their pixels are one and the same array and their texts are equal.
+    Args:
+        products: Products in order; those without modalities are left out.
+        batch_size: The most products in a batch.
+        lanes: How many batches compute at a time.
+        submit: Starts a batch.
+
+    Returns:
+        A function that waits for all batches, and returns the products and their rows. Rows are
+            those of the readable products, in order; None without any.
     """
     unlike: dict[tuple[int, str], Prepared] = {}
     keys = []
@@ -142,7 +156,7 @@ def submit_by_length(
 
 
 def even_slices(total: int, most: int, multiple: int) -> list[slice]:
-    """Returns slices of about equal size that cover `total` rows, none of more than `most`.
+    """Return slices of about equal size over `total` rows, each at most `most`.
 
     Their number is a multiple of `multiple`, as far as there are rows for it.
     """
@@ -159,7 +173,7 @@ Key = tuple[int, bytes]
 
 
 class _Picture:
-    """A file's bytes, and what was made of them once its lock was free for the first time."""
+    """The bytes of a file, and its pixels once a thread has decoded them."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -168,12 +182,12 @@ class _Picture:
 
 
 class PixelCache:
-    """The pixels of the last files; safe to use from many threads.
+    """Cache of the pixels of the last files; safe to use from many threads.
 
-    Of at most 512 files and 64 MB of their bytes, which are kept as well; the pixels come on top.
+    It holds at most 512 files and 64 MB of their bytes; the pixels come on top.
 
-    A file is known by its whole content, and looked up by its length and a few bytes from its
-    middle: a digest of every file would cost more than most catalogs' repetitions save.
+    The key of a file is its length and a few bytes of its middle, and its whole content is
+    compared. A digest of every file would cost more than the repetitions of most catalogs save.
     """
 
     def __init__(self) -> None:
@@ -182,10 +196,12 @@ class PixelCache:
         self._lock = threading.Lock()
 
     def get(self, data: bytes, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """Returns the array that these bytes are known by, which nobody may change.
+        """Return the read-only pixels of a file.
 
-        `make` makes it where they are new. What it raises is not remembered: who asks next tries
-        again.
+        Args:
+            data: The file's bytes.
+            make: Decodes them where they are new. An error is not cached: the next call tries
+                again.
         """
         picture = self._look_up(data)
         # Equal products stand side by side, so threads want one picture at once: to wait for the
@@ -199,7 +215,7 @@ class PixelCache:
 
     @contextmanager
     def cleared(self) -> Iterator[None]:
-        """Forgets all pictures when the context begins, and when it ends."""
+        """Clear the cache when the context begins, and when it ends."""
         self._forget()
         try:
             yield

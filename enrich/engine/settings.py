@@ -91,7 +91,7 @@ class EngineSettings:
         return hashlib.sha256(repr(allowed).encode()).hexdigest()[:12]
 
     def open_store(self) -> ImageStore:
-        """Returns the store of the products' images."""
+        """Return the store of the products' images."""
         return ImageStore(
             self.image_root,
             self.allowed_roots,
@@ -104,7 +104,7 @@ class EngineSettings:
 
 @dataclass(frozen=True, slots=True)
 class Renaming:
-    """An attribute's own labels (D of them), and which of them each of C answers becomes.
+    """An attribute's D own labels, and which of them each of C answers becomes.
 
     `places` (C,) are places in `labels`, -1 for an answer that is never given.
     """

@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 
 
 class RunsProducts(Protocol):
-    """What `build` of a spec returns: the engine, or a fake that obeys the same contract."""
+    """Interface of what a spec builds: the engine, or a fake of it."""
 
     def encode(self, products: Iterable[Product]) -> Iterator[EncodedProduct]:
-        """Yields one encoding a product, in order; reads ahead."""
+        """Yield one encoding per product, in order, with prefetch."""
         ...
 
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
-        """Yields one answer a product, in order."""
+        """Yield one answer per product, in order."""
         ...
 
 
@@ -74,7 +74,7 @@ class BuildsEngine(Protocol):
         ...
 
     def build(self, device: "torch.device") -> RunsProducts:
-        """Loads the engine onto `device`."""
+        """Load the engine onto `device`."""
         ...
 
     def build_answerer(self) -> AnswersProducts:
@@ -84,7 +84,7 @@ class BuildsEngine(Protocol):
     def profile(
         self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
     ) -> SourceProfile | None:
-        """Return what to expect of a source; None if that cannot be told."""
+        """Return the profile of a source; None if it cannot be told."""
         ...
 
     @property
@@ -108,7 +108,7 @@ class EngineSpec(EngineSettings):
     __slots__ = ()
 
     def build(self, device: "torch.device") -> "Engine":
-        """Loads the checkpoint onto `device`.
+        """Load the checkpoint onto `device`.
 
         Raises:
             CheckpointError: it is not there, or damaged.
@@ -135,7 +135,7 @@ class EngineSpec(EngineSettings):
     def profile(
         self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
     ) -> SourceProfile | None:
-        """Return what to expect of a source; None if the checkpoint or the pictures tell nothing.
+        """Return the profile of a source; None without a reference or pictures.
 
         Args:
             vectors: of a random sample of the source's products, as `Engine.encode` yields them.
@@ -177,10 +177,9 @@ class EngineSpec(EngineSettings):
             version = name_model_version(manifest, self.target_precision, self.own, self.rise)
             if version != self.model_version:
                 raise NoAnswer(
-                    f"the checkpoint in {self.checkpoint} is {version}, and was "
-                    f"{self.model_version} when the driver read it: run this again if it was "
-                    "exchanged meanwhile; where machines have different ones, give all the same, "
-                    "or use a shared location"
+                    f"the checkpoint in {self.checkpoint} was exchanged: found {version}, expected "
+                    f"{self.model_version} as when the driver read it. Run this again. If machines "
+                    "have different checkpoints, copy the same to all, or use a shared location."
                 )
             yield manifest
 
@@ -191,16 +190,17 @@ def name_model_version(
     own: OwnSettings = OwnSettings(),
     rise: float = 0.0,
 ) -> str:
-    """Return the version that every row carries: name, content digest, target precision.
+    """Return the version that every row carries.
 
-    A digest of a source's `own` settings and of the `rise` of its thresholds follows, where there
-    are any: answers depend on them.
+    It is the name, the content's digest and the target precision. A digest of a source's `own`
+    settings and of the `rise` of its thresholds follows where there are any: answers depend on
+    them.
     """
     if target_precision not in TARGET_PRECISIONS:
         allowed = ", ".join(map(str, TARGET_PRECISIONS))
         raise CheckpointError(
-            f"{manifest.config.name} has no thresholds for target_precision {target_precision}; "
-            f"they were fitted for {allowed}"
+            f"{manifest.config.name} has no thresholds for target_precision {target_precision}: "
+            f"expected one of {allowed}."
         )
     name = f"{manifest.config.name}-{manifest.digests.model}-p{round(100 * target_precision)}"
     return name + own.digest(rise)
@@ -217,7 +217,7 @@ def published_labels(config: JobConfig, manifest: Manifest) -> dict[str, tuple[s
 
 
 def choose_thresholds(config: JobConfig, manifest: Manifest) -> Thresholds:
-    """Return the least confidences of a source's answers, of published labels and then of NULLs.
+    """Return the least confidences of a source's answers, published labels first.
 
     Raises:
         ConfigError: the settings' labels are not those of the checkpoint.
@@ -228,7 +228,7 @@ def choose_thresholds(config: JobConfig, manifest: Manifest) -> Thresholds:
 
 
 def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> EngineSpec:
-    """Returns the recipe for a job's settings and a checkpoint.
+    """Return the recipe for a job's settings and a checkpoint.
 
     Local paths start from this process's working directory, which need not be a worker's.
 
@@ -282,12 +282,12 @@ def open_engine(manifest: Manifest, image_root: str, settings: JobConfig | None 
 
 
 def default_spec(manifest: Manifest, image_root: str) -> EngineSpec:
-    """Returns the recipe with default settings for a checkpoint on this machine."""
+    """Return the recipe with default settings for a checkpoint on this machine."""
     return build_spec(JobConfig(checkpoint=str(manifest.folder)), manifest, image_root)
 
 
 def _refuse_unknown_attributes(config: JobConfig, attributes: Container[str]) -> None:
-    """Raise ConfigError where the settings say of which categories an unknown attribute is."""
+    """Raise ConfigError where `applies_to` names an unknown attribute."""
     if unknown := [attribute for attribute in config.applies_to if attribute not in attributes]:
         raise ConfigError(
             f"applies_to names an unknown attribute: found {unknown[0]}, expected one of the "

@@ -1,6 +1,6 @@
-"""Counts what could not be read of a catalog, where Spark does not count it.
+"""Counts of products and images that could not be read, outside Spark.
 
-A product that names no image has none that failed.
+A product that names no image does not count as a failed image.
 """
 
 from collections import Counter
@@ -16,13 +16,13 @@ from enrich.records import EncodedProduct
 
 
 def names_an_image(error: str | None) -> bool:
-    """Returns whether a product names an image, by what became of reading it."""
+    """Return True if a product names an image, by the error of its encoding."""
     return error != NO_IMAGE_PATH
 
 
 @dataclass(slots=True)
 class FailureCounts:
-    """How many rows there are; of how many nothing could be read, or not the image they name."""
+    """Number of rows, of unreadable rows, of named images and of failed images."""
 
     rows: int = 0
     unreadable: int = 0
@@ -30,7 +30,7 @@ class FailureCounts:
     failed_images: int = 0
 
     def add(self, product: EncodedProduct) -> None:
-        """Counts a product by its modalities, status and error."""
+        """Count a product by its modalities, status and error."""
         has_image = names_an_image(product.error)
         self.rows += 1
         self.unreadable += product.modalities is None
@@ -38,10 +38,10 @@ class FailureCounts:
         self.failed_images += has_image and product.status in IMAGE_PROBLEMS
 
     def refuse_many(self, settings: JobConfig) -> None:
-        """Raises where the main job would.
+        """Raise an error where the main job would.
 
         Raises:
-            TooManyFailures: of the rows, or of their images, more failed than the settings allow.
+            TooManyFailures: More rows or images failed than the settings allow.
         """
         for what, failed, among, allowed in (
             ("products", self.unreadable, self.rows, settings.max_quarantined_share),
@@ -51,18 +51,18 @@ class FailureCounts:
                 found, most = tell_apart(failed / among, allowed, ".0%")
                 raise TooManyFailures(
                     f"{failed:,} of {among:,} {what} could not be read, {found} (allowed are "
-                    f"{most}): check the file, the image root and its permissions"
+                    f"{most}). Check the file, the image root and its permissions."
                 )
 
 
 def describe_failures(problems: Sequence[ImageProblem | None]) -> str | None:
-    """Returns how many of the images that are named cannot be read, and why; None for none.
+    """Return the number of failed images and the reasons; None for none.
 
     Args:
-        problems: What is the matter with each product's image, None where it can be read.
+        problems: The problem with each product's image, None where it can be read.
 
     Raises:
-        ConfigError: images are named, and not one of them can be read.
+        ConfigError: Images are named, and none can be read.
     """
     named = [p for p in problems if p is None or names_an_image(str(p))]
     failed = [p for p in named if p is not None]
@@ -72,7 +72,7 @@ def describe_failures(problems: Sequence[ImageProblem | None]) -> str | None:
     reasons = ", ".join(f"{count:,} {status}" for status, count in by_status)
     if len(failed) == len(named):
         raise ConfigError(
-            f"not one of {len(named):,} images can be read ({reasons}; the first: {failed[0]}); "
-            "wanted: image paths that start from the catalog's image root, or none at all"
+            f"not one of {len(named):,} images can be read: found {reasons} (the first: "
+            f"{failed[0]}). Give image paths that start from the catalog's image root, or none."
         )
     return f"{len(failed):,} of {len(named):,} images cannot be read: {reasons}"

@@ -1,1 +1,1 @@
-"""Files on a local disk: tables and corrections read without Spark, and files written whole."""
+"""Files on a local disk: product tables and labels, and output files."""

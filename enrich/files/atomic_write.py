@@ -20,47 +20,49 @@ _URI = re.compile(r"[a-z][a-z0-9+.-]+:(/|$)", re.IGNORECASE)
 
 
 def prepare_target(output: Path, *inputs: str | Path | None) -> None:
-    """Makes the folder of a file to write.
+    """Create the folder of an output file.
 
     Args:
         output: The file.
         inputs: Files, and folders of files, that the job reads, as far as they are given.
 
     Raises:
-        ConfigError: nothing can be written there, or `output` is one of the inputs, or in one.
+        ConfigError: The folder cannot be written, or `output` is one of the inputs or lies in one.
     """
     target = output.resolve()
     for given in inputs:
         if given is not None and Path(given).resolve() in (target, *target.parents):
-            raise ConfigError(f"--output would change {given}, which is read: name another file")
+            raise ConfigError(f"--output would change {given}, which is read. Name another file.")
     if output.is_dir():
         raise ConfigError(f"{output} is a folder; give --output the name of a file")
     if output.exists() and not output.is_file():
         raise ConfigError(
-            f"{output} is a device or a pipe, which a file would replace: name a file"
+            f"{output} is a device or a pipe, which a file would replace. Name a file."
         )
     require_writable(output.parent)
 
 
 def require_suffix(output: Path, *suffixes: str) -> None:
-    """Checks that a file to write is called what it is.
+    """Check the suffix of an output file.
 
     Raises:
-        ConfigError: its name ends in none of the suffixes.
+        ConfigError: The name ends in none of the suffixes.
     """
     if output.suffix not in suffixes:
-        wanted = " or ".join(suffixes)
-        raise ConfigError(f"what shall be written to {output}? Wanted: a {wanted} file")
+        known = " or ".join(suffixes)
+        raise ConfigError(f"{output} has another suffix than its format: expected {known}.")
 
 
 def require_writable(folder: Path) -> None:
-    """Makes a folder.
+    """Create a folder.
 
     Raises:
-        ConfigError: it cannot be made, or nothing can be written in it, or it is a URI.
+        ConfigError: The folder cannot be created or written, or is a URI.
     """
     if _URI.match(str(folder)):
-        raise ConfigError(f"{folder} is no local path: write to a local folder, and copy it there")
+        raise ConfigError(
+            f"{folder} is not a local path. Write to a local folder, and copy the result there."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -70,17 +72,17 @@ def require_writable(folder: Path) -> None:
 
 
 def refuse_existing(output: Path) -> None:
-    """Raises ConfigError where something stands already at what --output names."""
+    """Raise ConfigError if the path of --output exists already."""
     if output.exists():
-        raise ConfigError(f"{output} exists already; remove it, or give another --output")
+        raise ConfigError(f"{output} exists already. Remove it, or give another --output.")
 
 
 @contextmanager
 def atomic_write(file: Path) -> Iterator[Path]:
-    """Gives a path beside `file` to write to, which becomes `file` when the block ends well.
+    """Yield a temporary path beside `file`, which becomes `file` at the end.
 
-    When it does not, what was written goes, and `file` stays as it was. Folders are made. Of
-    several that write at a time the last one's stays.
+    If the block raises, the temporary file is deleted and `file` stays as it was. Folders are
+    created. With several writers at a time the last one wins.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(file)
@@ -97,7 +99,7 @@ def atomic_write(file: Path) -> Iterator[Path]:
 
 
 def _remove_leftovers(file: Path) -> None:
-    """Removes what processes that were killed had written: nobody holds a lock on it."""
+    """Delete temporary files of killed processes: nobody holds a lock on them."""
     for left in file.parent.glob(f".{escape(file.name)}.*.partial"):
         with suppress(OSError), left.open("rb") as opened:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -106,10 +108,10 @@ def _remove_leftovers(file: Path) -> None:
 
 @contextmanager
 def atomic_write_folder(folder: Path) -> Iterator[Path]:
-    """Gives an empty folder to write to, which becomes `folder` when the block ends well.
+    """Yield an empty temporary folder, which becomes `folder` at the end.
 
-    Where there is a folder already, it gives way as a whole, and files that the new one lacks move
-    there. When the block does not end well, what was written goes.
+    An existing folder is replaced, and files that the new one lacks move into it. If the block
+    raises, the temporary folder is deleted.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     before = folder.with_name(f".{folder.name}.before")
@@ -129,7 +131,10 @@ def atomic_write_folder(folder: Path) -> Iterator[Path]:
 
 
 def _take_over(before: Path, folder: Path) -> None:
-    """Brings into `folder` what it lacks of the one before, of a process that was killed too."""
+    """Move into `folder` the files that only the folder before it has.
+
+    A killed process may have left that folder.
+    """
     if not before.exists():
         return
     if not folder.exists():

@@ -1,8 +1,8 @@
 """Labels that people gave products, in the one format of all jobs.
 
-A file has a row a label (`product_id, attribute, label` and maybe `by` and `at`), or a row a
-product with a column an attribute. The review page writes the first, spreadsheets tend to the
-second. Knows nothing of catalogs, tables or classifiers, beyond the labels that it is told.
+A file has a row per label (`product_id, attribute, label`, and optionally `by` and `at`), or a row
+per product with a column per attribute. The review page writes the first, spreadsheets tend to the
+second. The module knows neither catalogs, tables nor classifiers.
 """
 
 from collections.abc import Container, Mapping, Sequence
@@ -28,11 +28,12 @@ _GUESSED = "guessed_"
 def read_labels(
     file: Path, attribute_labels: Mapping[str, Sequence[str]], open_to: Container[str] = ()
 ) -> pd.DataFrame:
-    """Return product_id, attribute, label, by and at of each label, as the checkpoint spells it.
+    """Return product_id, attribute, label, by and at of each label in a file.
 
-    `by` is None and `at` (UTC) is NaT where the file says nothing. Blanks around do not count, nor
-    does case where one label alone can be meant. A NULL or empty label says nothing. An apostrophe
-    that keeps an id of a CSV from being a spreadsheet's formula is no part of it.
+    Labels are spelled as the checkpoint spells them. `by` is None and `at` (UTC) is NaT where
+    the file does not say. Surrounding blanks are ignored, and so is case where one label alone
+    can be meant. A NULL or empty label is skipped. An apostrophe that keeps an id of a CSV from
+    being a spreadsheet's formula is removed.
 
     Args:
         file: Parquet, CSV or JSON.
@@ -40,8 +41,8 @@ def read_labels(
         open_to: Attributes of which other labels are kept, spelled as most rows spell them.
 
     Raises:
-        ConfigError: The file cannot be read, an attribute, a label or a time is unknown, bytes of
-            an id are not UTF-8, or an attribute of a product is labelled twice.
+        ConfigError: The file cannot be read, an attribute, label or time is unknown, an id is not
+            UTF-8, or a product has two labels of an attribute.
         SchemaMismatch: A column is missing or unknown.
     """
     table = read_table(file)
@@ -100,7 +101,7 @@ def _spell(given: pd.Series, known: Sequence[str], what: str) -> pd.Series:
     if len(unknown):
         raise ConfigError(
             f"{what} is unknown: found {name_some(unknown)} ({len(unknown)} rows), expected one of "
-            f"{', '.join(known)}. Correct it, or leave it empty to say nothing"
+            f"{', '.join(known)}. Correct it, or leave it empty to say nothing."
         )
     return meant
 
@@ -125,35 +126,37 @@ def _as_times(given: pd.Series, file: Path) -> pd.Series:
 
 
 def _refuse_unusable_ids(rows: pd.DataFrame, file: Path) -> None:
-    """Raise ConfigError where labels are nobody's, or a product has two of an attribute."""
+    """Raise ConfigError for a label without id, or a second one of an attribute."""
     ids = rows["product_id"]
     if without_id := int((~ids.str.contains(r"\S", na=False)).sum()):
-        raise ConfigError(f"{file}: {without_id} labels have no product_id")
+        raise ConfigError(
+            f"{file} lacks ids: found {without_id} labels without product_id, expected 0."
+        )
     damaged = ids[ids.str.contains(REPLACED, regex=False)]
     if len(damaged):
         raise ConfigError(
-            f"{file} is not in UTF-8: product_id {name_some(damaged)} holds bytes that are no "
-            "characters; wanted: UTF-8, which a spreadsheet calls CSV UTF-8"
+            f"{file} is not in UTF-8: found product_id {name_some(damaged)}, whose bytes are not "
+            "characters. Save it as UTF-8, which a spreadsheet calls CSV UTF-8."
         )
     twice = ids[rows.duplicated(KEY)]
     if len(twice):
         raise ConfigError(
             f"{file} labels an attribute of product {name_some(twice)} twice; expected one label "
-            "for each. Import the files of several people one after the other"
+            "for each. Import the files of several people one after the other."
         )
 
 
 def read_sample(
     file: Path, attribute_labels: Mapping[str, Sequence[str]]
 ) -> list[tuple[str, str, str | None, str | None]]:
-    """Return product_id, attribute, title and image_path of the rows of a file that has a label.
+    """Return product_id, attribute, title and image_path of each row of a file.
 
     Args:
-        file: Parquet, CSV or JSON with these columns; others are left unread, `label` among them.
+        file: Parquet, CSV or JSON with these columns; others are ignored, `label` among them.
         attribute_labels: The checkpoint's labels by attribute.
 
     Raises:
-        ConfigError: The file cannot be read, has no row, or an attribute is unknown.
+        ConfigError: The file cannot be read, is empty, or names an unknown attribute.
         SchemaMismatch: A column is missing.
     """
     columns = [*KEY, "title", "image_path"]

@@ -1,4 +1,4 @@
-"""The product table of jobs that run without Spark: where it lies, and its products."""
+"""Product tables read without Spark: location, products and categories."""
 
 import dataclasses
 import json
@@ -29,7 +29,7 @@ _COLUMNS = [field.name for field in dataclasses.fields(Product)]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A product table on this machine, and the settings that it is read and answered with.
+    """A product table on this machine, and the settings to read and answer it.
 
     `table` is a file, a folder of files or a Delta folder. Relative image paths start from `folder`
     where the settings name no image root.
@@ -41,16 +41,16 @@ class Source:
 
     @property
     def image_root(self) -> str:
-        """Where relative image paths start."""
+        """The folder or URI where relative image paths start."""
         return self.settings.image_root or str(self.folder)
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The products of a table by id, and the categories of those that have one, by id too.
+    """The products of a table by id, and the categories of products that have one.
 
-    Of rows with the same id the first counts, and none without one. There are no categories where
-    the settings name no column for them.
+    Of rows with the same id the first counts. Rows without an id are left out. There are no
+    categories where the settings name no column for them.
     """
 
     table: Path
@@ -59,10 +59,12 @@ class Catalog:
 
 
 def open_source(settings: JobConfig) -> Source:
-    """Find the product table that the settings name, as the main job does (docs/input.md).
+    """Find the product table of the settings, as the main job does.
+
+    See docs/input.md.
 
     Raises:
-        ConfigError: Nothing is there, or only Spark can read it: it is a table's name or a URI.
+        ConfigError: Nothing is there, or only Spark can read it: a table's name or a URI.
     """
     location = settings.catalog
     path = Path(local_path(location))
@@ -77,7 +79,7 @@ def open_source(settings: JobConfig) -> Source:
                 f"the table '{location}' cannot be read without Spark: found a name, expected a "
                 "file or folder. Give --catalog the folder that the table lies in."
             )
-        raise ConfigError(f"no product table is at {path}: no such file or folder.")
+        raise ConfigError(f"no product table is at {path}: the file or folder does not exist.")
     if path.is_file() or format_of(path):
         # Of a link the folder is the link's own.
         return Source(path, path.parent.resolve(), settings)
@@ -98,14 +100,14 @@ def _holds_table(path: Path) -> bool:
 def read_products(
     table: Path, limit: int | None = None, columns: ColumnNames | None = None
 ) -> pa.Table:
-    """Return product_id, title, description and image_path of a product table as strings.
+    """Return the columns of `Product` of a product table as strings.
 
-    A list of images becomes a text as in JSON (enrich/images/settings.py).
+    A list of images becomes a text in JSON, as `ImageLists` reads it.
 
     Args:
         table: A file, a folder of files or a Delta folder.
         limit: How many rows to read.
-        columns: What the table calls the columns. One that it has not is null.
+        columns: The table's names of the columns. A column without a name is null.
 
     Raises:
         ConfigError: The table cannot be read.
@@ -142,7 +144,7 @@ def _is_list_of_texts(kind: pa.DataType) -> bool:
 
 
 def count_replaced(products: pa.Table) -> tuple[int, int]:
-    """Returns how many rows hold bytes that were no UTF-8, and how many of them in product_id."""
+    """Return the number of rows that were not UTF-8, and of such product ids."""
     found = {
         name: pc.fill_null(pc.match_substring(products[name], REPLACED), False) for name in _COLUMNS
     }

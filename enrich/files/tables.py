@@ -1,4 +1,4 @@
-"""Tables as columns of text, outside Spark, and CSV that is safe to open in a spreadsheet."""
+"""Tables as columns of text, outside Spark, and CSV for spreadsheets."""
 
 import contextlib
 import csv
@@ -30,20 +30,21 @@ _GUARDED = re.compile(f"'+{_SIGN}")
 
 
 def format_of(path: Path) -> str | None:
-    """Return the format that the name of a file or folder ends in, None for other names."""
+    """Return the format of a file or folder by its suffix; None if unknown."""
     stem = path.stem if path.suffix.lower() in COMPRESSED else path.name
     return FORMATS.get(Path(stem).suffix.lower())
 
 
 def is_delta(path: Path) -> bool:
-    """Return whether a path is the folder of a Delta table."""
+    """Return True for the folder of a Delta table."""
     return (path / "_delta_log").is_dir()
 
 
 def find_parts(folder: Path) -> list[Path]:
-    """Return the files of a folder as Spark writes them, by name, also those of partitions.
+    """Return the files of a folder as Spark writes them, sorted by name.
 
-    Files with other endings, such as pictures, and other folders are left out.
+    Files of partitions belong to them. Files with other suffixes, such as pictures, and other
+    folders are left out.
     """
     parts: list[Path] = []
     for one in sorted(folder.iterdir()):
@@ -60,9 +61,9 @@ def read_table(path: Path) -> pa.Table:
     """Return the table of a file, of a folder of files, or of a Delta table's folder.
 
     A file is `.csv`, `.json` or `.jsonl` (an object a line), else Parquet. CSV and JSON may be
-    compressed. Their columns are all text, because 007 is an id and 2020-01-01 may be one; an empty
-    field of a CSV is NULL, and bytes that are not UTF-8 are U+FFFD. Text of Parquet may hold such
-    bytes, which `select_text` mends. Partitions (`country=de/`) are columns of text.
+    compressed. Their columns are all text, because 007 is an id and 2020-01-01 may be one. An
+    empty field of a CSV is NULL. Bytes that are not UTF-8 become U+FFFD; in Parquet they stay
+    until `select_text` replaces them. Partitions (`country=de/`) are columns of text.
 
     Raises:
         ConfigError: The file or folder cannot be read, or files of a folder do not fit together.
@@ -122,7 +123,7 @@ def _read_folder(folder: Path) -> pa.Table:
 
 
 def _read_part(part: Path, folder: Path) -> pa.Table:
-    """Return the table of a file, and a column for each partition that the file lies in."""
+    """Return the table of a file, with a column for each of its partitions."""
     table = read_table(part)
     for partition in part.relative_to(folder).parts[:-1]:
         name, _, value = map(unquote, partition.partition("="))
@@ -132,10 +133,10 @@ def _read_part(part: Path, folder: Path) -> pa.Table:
 
 
 def select_text(table: pa.Table, columns: Sequence[str], file: Path) -> pa.Table:
-    """Return these columns of a file's table as strings; bytes that are not UTF-8 become U+FFFD.
+    """Return these columns of a file's table as strings in valid UTF-8.
 
-    Whole numbers are written as such: pandas makes 4006381333931.0 of an integer in a column that
-    has a gap.
+    Bytes that are not UTF-8 become U+FFFD. Whole numbers are written as such: pandas makes
+    4006381333931.0 of an integer in a column that has a gap.
 
     Raises:
         SchemaMismatch: A column is missing, is there twice or cannot be read as text.
@@ -159,20 +160,20 @@ def select_text(table: pa.Table, columns: Sequence[str], file: Path) -> pa.Table
 
 
 def guard(text: str) -> str:
-    """Returns the text, with an apostrophe before what would be a formula."""
+    """Return the text, escaped by an apostrophe if it would be a formula."""
     return f"'{text}" if _FORMULA.match(text) else text
 
 
 def unguard(text: str) -> str:
-    """Returns what `guard` was given."""
+    """Return the text that `guard` was given."""
     return text[1:] if _GUARDED.match(text) else text
 
 
 def write_csv(table: pd.DataFrame, file: Path) -> None:
-    """Writes a table as CSV, all of it in quotation marks.
+    """Write a table as CSV with all fields quoted.
 
-    Without them Python leaves a lone carriage return inside a text as it is, and readers end the
-    row there.
+    Without quotation marks Python leaves a lone carriage return inside a text as it is, and
+    readers end the row there.
     """
     table.to_csv(file, index=False, quoting=csv.QUOTE_ALL)
 
@@ -237,7 +238,7 @@ def _to_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _numbers_to_text(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return whole numbers as such and others as they are; NaN, which is a gap too, is NULL."""
+    """Return numbers as text, whole ones without a fraction, NaN as NULL."""
     text = numbers.cast(pa.string())
     wide = numbers.cast(pa.float64())
     given = pc.if_else(pc.is_nan(wide), None, wide)

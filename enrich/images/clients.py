@@ -1,7 +1,7 @@
-"""Clients of disks and object stores: the bytes of a file, or its size, etag and time.
+"""Clients of disks and object stores: bytes of a file, or its size and time.
 
-Every request of a client ends within `timeout_s`, however slowly the store answers. Retries are
-up to the caller.
+Every request of a client ends within `timeout_s`, however slowly the store answers. The caller
+retries.
 """
 
 import errno
@@ -54,14 +54,14 @@ class Client(Protocol):
 
 
 def is_gone(error: BaseException) -> bool:
-    """Return whether there is no such file; an impossible path names none."""
+    """Return True if the file does not exist; an impossible path is one such."""
     if isinstance(error, OSError):
         return error.errno in _NO_SUCH_FILE or isinstance(error, FileNotFoundError)
     return isinstance(error, ValueError)
 
 
 def is_failure(error: BaseException) -> bool:
-    """Return whether the store itself failed, so that a retry may help."""
+    """Return True if the store itself failed, so that a retry may help."""
     if isinstance(error, OSError):
         return not is_gone(error) and not isinstance(error, PermissionError)
     return isinstance(error, GenericError) and not _DENIED.search(str(error))

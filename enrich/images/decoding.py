@@ -1,8 +1,8 @@
 """Decode a file's bytes to an upright RGB picture or to pixels, within limits.
 
-A bad image raises `ImageProblem` with the status that its row carries. So does a file whose
-structure would cost hours or gigabytes: the cost of a picture must follow from its bytes and
-pixels, which have limits. Assumes Pillow 13 or newer, which bounds text chunks and tags by itself.
+A bad image raises `ImageProblem` with the status for its row. A file whose structure would cost
+hours or gigabytes raises it too. The cost of a picture must follow from its bytes and pixels, which
+have limits. Assumes Pillow 13 or newer, which bounds text chunks and tags by itself.
 """
 
 import io
@@ -78,13 +78,13 @@ def decode(data: bytes, *, limits: ImageLimits, target_px: int) -> Image.Image:
     Args:
         data: The file's bytes.
         limits: The header's pixel count is checked before a pixel is decoded.
-        target_px: Larger JPEGs are decoded scaled down by a power of two, to no less than twice
-            this many pixels a side, which saves most of their decoding time. Of other pictures,
-            those of many megapixels are scaled down to no less than three times as many.
+        target_px: Pixels a side that are needed. A larger JPEG is decoded at a power of two below
+            its size, to at least twice this many, which saves most of its decoding time. Other
+            pictures of many megapixels are scaled down to at least three times as many.
 
     Raises:
-        ImageProblem: the bytes are no whole image of a known format, too many pixels, or a
-            structure that costs far more than its pixels.
+        ImageProblem: The bytes are not a whole image of a known format, there are too many pixels,
+            or the structure costs far more than its pixels.
     """
     return _decode(data, limits, target_px, lambda picture: picture)
 
@@ -139,7 +139,7 @@ def _decode(
 
 
 def _is_memory_short(pixels: int) -> bool:
-    """Return whether memory may not hold a picture of so many pixels now."""
+    """Return True if memory may not hold a picture of so many pixels now."""
     try:
         # Never touched, so it takes no memory itself.
         np.empty(pixels * _MOST_BYTES_A_PIXEL, dtype=np.uint8)
@@ -204,7 +204,7 @@ def _describe_unknown(data: bytes) -> str:
     known = (name for start, mark, name in _MARKS if data.startswith(mark, start))
     is_page = data[:100].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
     found = next(known, "a web page or SVG" if is_page else "no image of a known format")
-    return f"{found} ({len(data):,} bytes); wanted: {', '.join(FORMATS)}"
+    return f"{found} ({len(data):,} bytes), expected {', '.join(FORMATS)}"
 
 
 class CountedReads(io.BytesIO):

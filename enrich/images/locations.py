@@ -1,4 +1,4 @@
-"""Locations of images in one normal form, to refuse those outside the allowed roots.
+"""Normal form of image locations, to refuse those outside the allowed roots.
 
 No store is asked, but the symbolic links of local paths are followed.
 """
@@ -30,7 +30,7 @@ class Location(NamedTuple):
     path: str
 
     def is_under(self, root: "Location") -> bool:
-        """Return whether this is the root itself or lies below it."""
+        """Return True for the root itself and for locations below it."""
         below = f"{root.path.rstrip('/')}/"
         same_store = self[:2] == root[:2]
         return same_store and (self.path == root.path or self.path.startswith(below))
@@ -39,13 +39,14 @@ class Location(NamedTuple):
 def parse_location(location: str, relative_to: Location | None = None) -> Location:
     """Return the normal form of a path or URI.
 
-    Symbolic links and `..` of a local path are resolved. Of a URI the path is percent-decoded once.
+    Symbolic links and `..` of a local path are resolved. The path of a URI is percent-decoded
+    once.
 
     Raises:
-        ConfigError: a scheme that is not allowed, credentials or a query in the URI, the address
-            of a machine's own metadata, or `..` in the path of an object. The message repeats
-            nothing of the location but its scheme.
-        ValueError, OSError: no file system can spell such a path, or follow it.
+        ConfigError: The scheme is not allowed, the URI holds credentials or a query, it is the
+            address of a machine's own metadata, or the path of an object holds `..`. The message
+            repeats only the scheme.
+        ValueError, OSError: No file system can spell such a path, or follow it.
     """
     location = spell_out(location)
     if "://" in location:
@@ -96,8 +97,8 @@ def s3_endpoint() -> str | None:
     authority = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}").netloc
     if "@" in authority:
         raise ConfigError(
-            "AWS_ENDPOINT_URL holds credentials; wanted: an address alone, with the credentials "
-            "in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or in a profile"
+            "AWS_ENDPOINT_URL holds credentials: expected an address alone. Give the credentials "
+            "in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in a profile."
         )
     _refuse_metadata_host(authority)
     return endpoint
@@ -108,7 +109,7 @@ def _split_uri(uri: str) -> tuple[str, str, str]:
     scheme, _, rest = uri.partition("://")
     if scheme.lower() not in SCHEMES:
         named = f"'{scheme}://'" if re.fullmatch(r"[A-Za-z0-9+.-]{1,20}", scheme) else "that scheme"
-        raise ConfigError(f"{named} is not allowed for images; allowed: {', '.join(SCHEMES)}")
+        raise ConfigError(f"{named} is not allowed for images: expected {', '.join(SCHEMES)}")
     if "?" in rest or "#" in rest:
         # An option such as another endpoint, or a signature: never part of a name. Whoever means
         # the characters themselves can encode them.
@@ -126,7 +127,7 @@ def _split_uri(uri: str) -> tuple[str, str, str]:
 
 
 def _is_free_of_secrets(scheme: str, authority: str) -> bool:
-    """Return whether only Azure's container or `anonymous` stands before an `@`."""
+    """Return True if only Azure's container or `anonymous` stands before an `@`."""
     user_info, at, _ = authority.rpartition("@")
     if not at:
         return True
@@ -142,7 +143,7 @@ def _refuse_metadata_host(authority: str) -> None:
     if host in _METADATA_NAMES or (
         address is not None and (address.is_link_local or address in _METADATA_ADDRESSES)
     ):
-        raise ConfigError("the address of a machine's own metadata is no place for images")
+        raise ConfigError("the address of a machine's own metadata is not allowed for images")
 
 
 def _as_address(host: str) -> IPv4Address | IPv6Address | None:

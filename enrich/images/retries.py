@@ -35,7 +35,7 @@ class StoreDown(Exception):
 
 
 class CircuitBreaker:
-    """Puts questions to one store; safe to use from many threads."""
+    """Retries and circuit breaker of one store; safe to use from many threads."""
 
     def __init__(
         self, *, attempts: int, timeout_s: float, is_failure: Callable[[BaseException], bool]

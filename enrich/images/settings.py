@@ -1,4 +1,4 @@
-"""Settings of image reading, and its answers: size and time, or the problem with an image."""
+"""Settings of image reading, and its answers: statistics, or the problem."""
 
 import json
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from enrich.settings_files import YamlSettings
 
 
 class ImageLimits(YamlSettings):
-    """How much an image may cost before it is refused."""
+    """Limits of an image's bytes and pixels."""
 
     max_bytes: int = Field(default=50_000_000, gt=0)
     # Pillow opens none that are larger, nor should it.
@@ -22,8 +22,8 @@ class ImageLimits(YamlSettings):
 class ImageReading(YamlSettings):
     """Retries of a store that fails, and the status of an image that is not read.
 
-    A store fails if it gives no answer, an error of its own, or half a file. "Not found" and
-    "denied" are answers and are not retried.
+    A store fails if it does not answer, or sends an error of its own or half a file. "Not
+    found" and "denied" are answers and are not retried.
     """
 
     attempts: int = Field(default=3, ge=1, le=20)
@@ -69,10 +69,10 @@ Positive = Annotated[FiniteFloat, Field(gt=0)]
 
 
 class ImageShape(BaseModel):
-    """How a picture is brought to the tower's size; travels with the checkpoint.
+    """Size, fit and normalisation of an image tower's input, kept in a checkpoint.
 
-    `pad` keeps the whole picture and fills the square with white, which is what stands around a
-    product in a catalog; `crop` cuts the centre square as CLIP's own preprocessing does.
+    `pad` keeps the whole picture and fills the square with white, which surrounds most products
+    in catalogs. `crop` cuts the centre square, as CLIP's own preprocessing does.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,7 +1,7 @@
-"""Images below the allowed roots, on a disk or in an object store, and on allowed web hosts.
+"""Reading of images below allowed roots and on allowed web hosts.
 
-A bad image raises `ImageProblem` with the status that its row carries; it never stops a run. This
-module does not look at pixels.
+Roots lie on a disk or in an object store. A bad image raises `ImageProblem` with the status for its
+row; it never stops a run. This module does not look at pixels.
 """
 
 import hashlib
@@ -42,9 +42,10 @@ IMAGES_TRIED = 100
 
 
 class ImageSample(NamedTuple):
-    """How many images were tried and could be read; `problem` is the first one that could not.
+    """Counts of images that were tried and read, and the first problem.
 
-    Under `paths` different paths some could be read, and `alike` of these are one and the same.
+    Images that could be read have `paths` different paths, and `alike` of these hold the same
+    bytes.
     """
 
     tried: int
@@ -61,9 +62,9 @@ _SHOWN = 200  # characters of a path
 class ImageStore:
     """Reader of the images below the allowed roots and on allowed web hosts.
 
-    A relative path starts from `root`. An absolute path or URI must lie under `root` or one of
-    `allowed_roots`, after `..` and symbolic links are resolved; an http(s) URL must be of one of
-    `hosts`. Small and picklable: clients and circuit breakers stay with the process.
+    A relative path starts from `root`. After `..` and symbolic links are resolved, an absolute
+    path or URI must lie under `root` or one of `allowed_roots`. An http(s) URL must be of one
+    of `hosts`. Small and picklable: clients and circuit breakers stay with the process.
     """
 
     def __init__(
@@ -86,11 +87,12 @@ class ImageStore:
             check_s3_settings()  # here, where a wrong address is a wrong setting
 
     def read(self, image_path: str | None) -> bytes:
-        """Return the file's bytes; of a list of images those of the first that can be read.
+        """Return the bytes of a file, or of the first readable one of a list.
 
         Raises:
-            ImageProblem: no path, no such file, outside the allowed roots and hosts, too many
-                bytes, or a store that did not answer within `attempts` and `timeout_s`.
+            ImageProblem: The path is missing, names no file, lies outside the allowed roots and
+                hosts, or names a file of too many bytes; or the store did not answer within
+                `attempts` and `timeout_s`.
         """
         return self.try_each(image_path, self._read)
 
@@ -108,10 +110,10 @@ class ImageStore:
         return self._ask(location, lambda: open_client(location, self._reading).stat(location.path))
 
     def try_each(self, image_path: str | None, read: Callable[[str | None], Answer]) -> Answer:
-        """Return what `read` says of the first image of a path for which it raises no ImageProblem.
+        """Return the first answer of `read` for the images of a path.
 
         Raises:
-            ImageProblem: `read` raised it for all of them. One that may pass goes before others.
+            ImageProblem: `read` raised it for every image. A problem that may pass is preferred.
         """
         images: list[str | None] = [image_path]
         if isinstance(image_path, str):

@@ -1,9 +1,9 @@
 """Images by http(s) URL, from the hosts that the settings name.
 
-A host's name is resolved once, every address that it has is checked, and the connection goes to
-one of these: a name that points elsewhere a moment later changes nothing. Each redirect is checked
-like the first URL. Few requests run at a time, and each wait has an end. Proxies of the environment
-are not used. Retries are up to the caller.
+A host's name is resolved once, and every address that it has is checked. The connection goes to one
+of these: a name that points elsewhere a moment later changes nothing. Each redirect is checked like
+the first URL. Few requests run at a time, and each wait has an end. Proxies of the environment are
+not used. The caller retries.
 """
 
 import io
@@ -53,7 +53,7 @@ _HEADERS = {
 
 
 def is_public(address: str) -> bool:
-    """Return whether an IP address is one of the public Internet's machines.
+    """Return True if an IP address belongs to the public Internet.
 
     Private, link-local, loopback, multicast, reserved and metadata addresses are not, nor are IPv6
     addresses that stand for one of these.
@@ -74,8 +74,8 @@ def resolve(name: str, port: int) -> list[str]:
     """Return a host's IP addresses.
 
     Raises:
-        ImageProblem: one of them is not public.
-        OSError: there is no such name, or nobody to ask.
+        ImageProblem: An address is not public.
+        OSError: The name does not exist, or no name server answers.
     """
     found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
@@ -99,7 +99,7 @@ class _Wire:
         return self
 
     def is_fresh(self) -> bool:
-        """Return whether the host has neither closed the connection nor sent anything."""
+        """Return True if the host has neither closed the connection nor sent data."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         return not poll.poll(0)
@@ -139,7 +139,10 @@ class _Reader(io.RawIOBase):
 
 
 class Host:
-    """A host's idle connections, slots and pause in this process; safe to use from many threads."""
+    """Idle connections, slots and pause of a host; safe to use from many threads.
+
+    There is one per host and process.
+    """
 
     def __init__(self, scheme: str, authority: str) -> None:
         self._scheme, self._authority = scheme, authority
@@ -196,7 +199,11 @@ class Host:
         raise OSError(said) if status in _BUSY or status >= 500 else PermissionError(said)
 
     def _wait(self, limit_s: float) -> None:
-        """Wait until the pause that the host asked for is over; raise OSError for a longer one."""
+        """Wait until the pause that the host asked for is over.
+
+        Raises:
+            OSError: The pause is longer than `limit_s`.
+        """
         pause_s = self._pause_ends - time.monotonic()
         if pause_s > limit_s:
             raise OSError(f"the host asked for a pause, of which {pause_s:.0f} s are left")
@@ -243,7 +250,7 @@ def host_of(scheme: str, authority: str) -> Host:
 
 @cache
 def open_tls() -> ssl.SSLContext:
-    """Return what certificates are checked by: the machine's own, or those of SSL_CERT_FILE."""
+    """Return the TLS context: the machine's certificates, or SSL_CERT_FILE."""
     return ssl.create_default_context()
 
 
@@ -280,7 +287,7 @@ _BEFORE_A_PAGE = b"\xef\xbb\xbf \t\r\n"
 
 
 def is_url(image_path: str) -> bool:
-    """Return whether a path is an http(s) URL."""
+    """Return True if a path is an http(s) URL."""
     return image_path[:8].lower().startswith(("http://", "https://"))
 
 

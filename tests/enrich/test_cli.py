@@ -62,7 +62,7 @@ def test_a_wrong_flag_is_one_line_and_exit_code_2(
         run_command(main)
     assert end.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ") and told in line and line.endswith("--help lists the flags")
+    assert line.startswith("error: ") and told in line and line.endswith("--help lists the flags.")
 
 
 @pytest.mark.parametrize(("words", "code"), [(["--help"], 0), ([], 0), (["--fail"], 4)])

@@ -161,7 +161,7 @@ def test_settings_on_the_command_line_have_their_values_as_in_yaml() -> None:
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ("seed", "wanted KEY=VALUE"),
+        ("seed", "expected KEY=VALUE"),
         ("seed=[", "seed"),
         ("seed=2026-13-45", "seed"),
         ("towers={vision: a, vision: b}", "vision comes twice"),
@@ -198,9 +198,9 @@ def test_of_a_long_address_no_part_of_its_password_is_shown(file: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ({"allowed_image_roots": "s3://x/y"}, "allowed_image_roots: wanted a list, as [a, b]"),
-        ({"image_limits": None}, "image_limits: wanted lines 'key: value' below it, found None"),
-        ({"baselines": ["a"]}, "baselines: wanted lines 'key: value' below it, found ['a']"),
+        ({"allowed_image_roots": "s3://x/y"}, "allowed_image_roots: expected a list, as [a, b]"),
+        ({"image_limits": None}, "image_limits: expected lines 'key: value' below it, found None"),
+        ({"baselines": ["a"]}, "baselines: expected lines 'key: value' below it, found ['a']"),
     ],
 )
 def test_what_is_wanted_is_said_in_words_of_yaml(given: dict[str, object], problem: str) -> None:

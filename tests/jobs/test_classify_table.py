@@ -239,7 +239,7 @@ def test_images_are_read_by_url_and_from_lists_as_the_settings_say(
 
 def test_a_file_is_called_what_it_is(shop: Path, run: Run) -> None:
     code, _, err = run("--catalog", shop / "products.parquet", "--output", shop / "out.csv")
-    assert code == 2 and "Wanted: a .parquet file" in err
+    assert code == 2 and "expected .parquet" in err
     assert not (shop / "out.csv").exists()
 
 

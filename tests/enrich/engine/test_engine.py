@@ -458,7 +458,7 @@ def test_what_a_classifier_does_not_read_is_not_opened(
 
 def test_pictures_are_forgotten_at_the_end(engine: Engine, root: Path) -> None:
     list(engine.enrich([Product("a", "shirt", None, "red.jpg")]))
-    assert not engine._recent._pictures
+    assert not engine._pixel_cache._pictures
 
 
 def test_an_encoding_and_an_answer_say_which_file_they_rest_on(engine: Engine, root: Path) -> None:

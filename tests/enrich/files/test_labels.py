@@ -112,7 +112,7 @@ def test_labels_that_differ_in_case_alone_are_told_apart(tmp_path: Path) -> None
 def test_a_label_of_no_product_is_refused(tmp_path: Path, nobody: str) -> None:
     file = tmp_path / "labelled.csv"
     file.write_text(f"product_id,color\n7,red\n{nobody},blue\n{nobody},\n")
-    with pytest.raises(ConfigError, match="1 labels have no product_id"):
+    with pytest.raises(ConfigError, match="found 1 labels without product_id"):
         read_labels(file, {"color": ["red", "blue"]})
 
 
@@ -133,5 +133,5 @@ def test_a_gap_in_the_json_of_a_pandas_frame_corrects_nothing(tmp_path: Path) ->
 def test_an_id_in_which_bytes_were_replaced_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "labelled.csv"
     file.write_text("product_id,color\n\u00c41,red\n\u00d61,\n", "cp1252")
-    with pytest.raises(ConfigError, match="not in UTF-8: product_id '\ufffd1' holds bytes"):
+    with pytest.raises(ConfigError, match="not in UTF-8: found product_id '\ufffd1'"):
         read_labels(file, {"color": ["red", "blue"]})

@@ -116,7 +116,7 @@ def test_a_tiff_of_a_head_alone_is_corrupt(data: bytes) -> None:
 
 
 def test_what_is_no_image_is_called_so() -> None:
-    assert str(problem(b"<html>")).startswith("a web page or SVG (6 bytes); wanted: JPEG, ")
+    assert str(problem(b"<html>")).startswith("a web page or SVG (6 bytes), expected JPEG, ")
     assert str(problem(b"")) == "an empty file"
 
 

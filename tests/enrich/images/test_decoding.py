@@ -98,8 +98,8 @@ def test_bad_bytes_are_a_status(data: bytes, status: Status) -> None:
 def test_what_is_read_by_no_decoder_is_named_with_what_is_wanted(data: bytes, found: str) -> None:
     with pytest.raises(ImageProblem) as problem:
         _decode(data)
-    wanted = "wanted: JPEG, PNG, WEBP, GIF, BMP, TIFF"
-    assert str(problem.value) == f"{found} ({len(data):,} bytes); {wanted}"
+    wanted = "expected JPEG, PNG, WEBP, GIF, BMP, TIFF"
+    assert str(problem.value) == f"{found} ({len(data):,} bytes), {wanted}"
 
 
 def test_a_picture_of_exactly_the_allowed_pixels_is_decoded() -> None:

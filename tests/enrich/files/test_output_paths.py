@@ -13,6 +13,6 @@ def test_a_uri_is_no_file_below_a_folder_called_like_its_scheme(
     output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="is no local path"):
+    with pytest.raises(ConfigError, match="is not a local path"):
         prepare_target(Path(output))
     assert list(tmp_path.iterdir()) == []
