@@ -13,6 +13,8 @@ CacheKind = Literal["image_features", "image_lower"]
 LossName = Literal["contrastive", "multitask"]
 # Prefix of the names of towers that open_clip published.
 OPEN_CLIP = "open_clip:"
+# Name of the towers for machines without a GPU.
+SMALL = "small"
 
 
 def _read_labels(given: object) -> object:
@@ -64,7 +66,8 @@ class Phase(BaseModel):
 class PublishedPair(BaseModel):
     """A vision model and a BERT-like text encoder, each by hub name or local folder.
 
-    Both are projected to a shared `width`, a multiple of `joint_heads`.
+    Both are projected to a shared `width`, a multiple of `joint_heads`. `vision: small` is the
+    small image tower.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -77,13 +80,13 @@ class PublishedPair(BaseModel):
 class TrainingConfig(Architecture):
     """All settings of a training run.
 
-    `towers` is `small`, the hub name or local folder of a Hugging Face CLIP, `open_clip:` before
-    the name (ViT-B-32, ViT-B-32/TAG, coca_ViT-B-32), hub name or local folder of an open_clip CLIP
-    or CoCa, or a pair of a vision model and a text encoder. `image_tower` is a checkpoint whose
-    small image tower replaces the published one. `attributes` gives each attribute its labels, or
-    `from_data`; of the latter, `optional_attributes` are left out if fewer than two labels are
-    found. `conventions` are attributes whose labels other sources may mean otherwise, such as
-    style: they are not answered in unseen sources. Shares are in [0, 1].
+    `towers` is `small`, the hub name or local folder of a Hugging Face CLIP, SigLIP or SigLIP 2,
+    `open_clip:` before the name (ViT-B-32, ViT-B-32/TAG, coca_ViT-B-32), hub name or local folder
+    of an open_clip model, or a pair of a vision model and a text encoder. `image_tower` is a
+    checkpoint whose small image tower replaces the published one. `attributes` gives each attribute
+    its labels, or `from_data`; of the latter, `optional_attributes` are left out if fewer than two
+    labels are found. `conventions` are attributes whose labels other sources may mean otherwise,
+    such as style: they are not answered in unseen sources. Shares are in [0, 1].
 
     `batch_size` is the number of products in one step of the weights. A step is computed in
     `accumulate` parts one after the other (to save memory) in each process of torchrun. The
@@ -95,7 +98,8 @@ class TrainingConfig(Architecture):
     their text, their picture or their label words, or get the text of another product.
     `reword_text` is the share of texts in which words other than label words become unknown words.
     `relabel_text` is the share of texts that are made to name other labels, which become the labels
-    to learn. `image_alone` is the weight of a second loss, of answers to the pictures alone.
+    to learn. `image_alone` is the weight of a second loss, of answers to the pictures alone, and
+    `captioning` that of a CoCa's captions beside the contrast.
 
     A training on one `half` knows one half of the groups. `half_towers` are the checkpoints of two
     such trainings, on half 0 and on half 1: features of a frozen image tower are cross-fitted with
@@ -141,11 +145,17 @@ class TrainingConfig(Architecture):
     reword_text: float = Field(default=0.0, ge=0, le=1)
     relabel_text: float = Field(default=0.0, ge=0, le=1)
     image_alone: float = Field(default=0.0, ge=0)
+    captioning: float = Field(default=2.0, ge=0)
     fit_modality_bias: bool = True
     half: Literal[0, 1] | None = None
     half_towers: tuple[Path, ...] = Field(default=(), max_length=2)
     cache: Path | None = None
     save_every_s: float = Field(default=300, ge=0)
+
+    @property
+    def on_small_image_tower(self) -> bool:
+        """Whether pictures are read by the small image tower."""
+        return SMALL in (self.towers, getattr(self.towers, "vision", None))
 
     @model_validator(mode="after")
     def _settings_fit_together(self) -> "TrainingConfig":
@@ -154,7 +164,7 @@ class TrainingConfig(Architecture):
                 f"drop_text and drop_image hide different rows: found {hidden:g} together, "
                 "expected at most 1"
             )
-        is_small = self.towers == "small"
+        is_small = self.on_small_image_tower
         for name in ("image_tower", "half_towers"):
             if getattr(self, name) and not is_small:
                 raise ValueError(
@@ -166,7 +176,7 @@ class TrainingConfig(Architecture):
                 "half_towers are wrong: expected the checkpoints of half 0 and half 1, and no half"
             )
         # Contrast compares the towers' own embeddings, and all of a CLIP's towers is pre-trained.
-        is_clip = isinstance(self.towers, str) and not is_small
+        is_clip = isinstance(self.towers, str) and self.towers != SMALL
         for phase in self.phases:
             if phase.upper_stages_only and (not is_small or self.image_size_px % 32):
                 raise ValueError(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from enrich.classifiers.absent_towers import NoImageTower, NoTextTower
-from enrich.classifiers.config import ClassifierConfig, ClipTowers, CocaTowers
+from enrich.classifiers.config import ClassifierConfig, HuggingFaceTowers, OpenClipTowers
 from enrich.classifiers.interface import (
     IMAGE,
     TEXT,
@@ -274,13 +274,10 @@ def test_contrast_begins_at_the_temperature_that_published_towers_ended_at(
     logit_scale: float | None,
     temperature: float,
 ) -> None:
-    scale = {} if logit_scale is None else {"logit_scale": logit_scale}
-    clip = {f"{key}_init_value": value for key, value in scale.items()}
-    coca = {f"init_{key}": value for key, value in scale.items()}
     chosen = {
         "small": small_config.towers,
-        "clip": ClipTowers(clip=clip_json | clip),
-        "coca": CocaTowers(coca=coca_json | coca),
+        "clip": HuggingFaceTowers(model=clip_json, logit_scale=logit_scale),
+        "coca": OpenClipTowers(model=coca_json, logit_scale=logit_scale),
     }[towers]
     config = small_config.model_copy(
         update={"towers": chosen, "classifier": name, "joint_heads": 2}
@@ -292,7 +289,9 @@ def test_contrast_begins_at_the_temperature_that_published_towers_ended_at(
     pixels = torch.randint(0, 256, (2, 3, 64, 64)).byte()
     part = replace(two_rows(YES), inputs=ModelInputs(ids, mask, YES, YES, pixel_values=pixels))
     contrast = HEADS.model_copy(update={"loss": "contrastive"})
-    objective = Objective(classifier, contrast, TrainingConfig(name="a", phases=(HEADS,)))
+    objective = Objective(
+        classifier, contrast, TrainingConfig(name="a", phases=(HEADS,), captioning=0)
+    )
     with autocast(classifier.device):
         vectors = classifier.encode(part.inputs)
     wanted = contrastive_loss(vectors.image, vectors.text, part.groups, temperature)
