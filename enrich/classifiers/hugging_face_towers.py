@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
-from enrich.classifiers.config import HuggingFaceTowers, PairTowers
+from enrich.classifiers.config import HuggingFaceTowers, PairTowers, SmallTowers
+from enrich.classifiers.small_towers import EfficientNetTower
 from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower, end_of_text, fill_up
 
 # Models of both modalities whose halves the towers below read.
@@ -221,28 +222,23 @@ def build_halves(
     return image, text
 
 
-def build_vision(towers: PairTowers) -> ImageTower:
-    """Return the vision model of a pair with random weights.
-
-    Raises:
-        ValueError: transformers ships no such model.
-    """
-    assert isinstance(towers.vision, dict)
-    return VisionTower(build_encoder(towers.vision), towers.width)
-
-
-def build_text(towers: PairTowers, text_length: int) -> TextTower:
-    """Return the text encoder of a pair with random weights.
+def build_pair(
+    towers: PairTowers, size_px: int, text_length: int
+) -> tuple[ImageTower, EncoderTextTower]:
+    """Return a vision model and a text encoder with random weights.
 
     Raises:
         ValueError: transformers ships no such model, or the encoder reads shorter texts.
     """
+    vision = None if isinstance(towers.vision, SmallTowers) else build_encoder(towers.vision)
     text = build_encoder(towers.text)
     longest = getattr(text.config, "max_position_embeddings", None)
     longest = text_length if longest is None else longest - _first_position(text)
     if text_length > longest:
         raise ValueError(f"this encoder takes texts of up to {longest} tokens, not {text_length}")
-    return EncoderTextTower(text, towers)
+    if isinstance(towers.vision, SmallTowers):
+        return EfficientNetTower(towers.vision, size_px), EncoderTextTower(text, towers)
+    return VisionTower(vision, towers.width), EncoderTextTower(text, towers)
 
 
 def _first_position(text: PreTrainedModel) -> int:

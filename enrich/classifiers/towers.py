@@ -34,8 +34,4 @@ def build_towers(config: ClassifierConfig, vocabulary: int) -> tuple[ImageTower,
 
     if isinstance(towers, HuggingFaceTowers):
         return hugging_face.build_halves(towers, size_px, length)
-    if isinstance(towers.vision, SmallTowers):
-        image_tower: ImageTower = EfficientNetTower(towers.vision, size_px)
-    else:
-        image_tower = hugging_face.build_vision(towers)
-    return image_tower, hugging_face.build_text(towers, length)
+    return hugging_face.build_pair(towers, size_px, length)

@@ -43,7 +43,8 @@ class Phase(BaseModel):
     image tower are computed once and cached: an epoch on one core takes two minutes, not twenty.
     `upper_stages_only` freezes the lower half of the small image tower. `views` is the number of
     versions of each picture in the cache: one as it is, the others varied at random. Each batch
-    draws one of them.
+    draws one of them. `image_learning_rate` and `text_learning_rate` are those of one tower, where
+    it differs; each layer of a tower has `layer_decay` times the rate of the layer above it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,16 +52,45 @@ class Phase(BaseModel):
     loss: LossName
     epochs: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
-    tower_learning_rate: float = Field(default=0, ge=0)
+    tower_learning_rate: float = Field(default=0.0, ge=0)
+    image_learning_rate: float | None = Field(default=None, ge=0)
+    text_learning_rate: float | None = Field(default=None, ge=0)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
     upper_stages_only: bool = False
     views: int = Field(default=1, gt=0)
 
     @property
+    def image_rate(self) -> float:
+        """The learning rate of the image tower; 0 freezes it."""
+        own = self.image_learning_rate
+        return self.tower_learning_rate if own is None else own
+
+    @property
+    def text_rate(self) -> float:
+        """The learning rate of the text tower; 0 freezes it, unless it is new."""
+        own = self.text_learning_rate
+        return self.tower_learning_rate if own is None else own
+
+    @property
     def cached(self) -> CacheKind | None:
         """The input of the classifier that can be cached, because its layers are frozen."""
-        if self.tower_learning_rate == 0:
+        if self.image_rate == 0:
             return "image_features"
         return "image_lower" if self.upper_stages_only else None
+
+
+class Lora(BaseModel):
+    """Low-rank matrices, trained in the place of pre-trained weights and merged with them at last.
+
+    They are of `rank`, count `alpha` / `rank`, and belong to linear layers of the upper `layers` of
+    each tower, or of all.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: int = Field(default=16, gt=0)
+    alpha: float = Field(default=32, gt=0)
+    layers: int | None = Field(default=None, gt=0)
 
 
 class PublishedPair(BaseModel):
@@ -100,6 +130,9 @@ class TrainingConfig(Architecture):
     `relabel_text` is the share of texts that are made to name other labels, which become the labels
     to learn. `image_alone` is the weight of a second loss, of answers to the pictures alone, and
     `captioning` that of a CoCa's captions beside the contrast.
+
+    `lora` trains adapters of towers whose learning rate is above 0 in their place, and
+    `recompute_activations` saves memory of pre-trained layers for about a third of the time.
 
     A training on one `half` knows one half of the groups. `half_towers` are the checkpoints of two
     such trainings, on half 0 and on half 1: features of a frozen image tower are cross-fitted with
@@ -145,6 +178,8 @@ class TrainingConfig(Architecture):
     reword_text: float = Field(default=0.0, ge=0, le=1)
     relabel_text: float = Field(default=0.0, ge=0, le=1)
     image_alone: float = Field(default=0.0, ge=0)
+    lora: Lora | None = None
+    recompute_activations: bool = False
     captioning: float = Field(default=2.0, ge=0)
     fit_modality_bias: bool = True
     half: Literal[0, 1] | None = None
@@ -183,7 +218,8 @@ class TrainingConfig(Architecture):
                     f"upper_stages_only does not fit: found towers: {self.towers} and "
                     f"image_size_px: {self.image_size_px}, expected small and a multiple of 32"
                 )
-            if is_clip and phase.loss == "contrastive" and phase.tower_learning_rate == 0:
+            is_frozen = max(phase.image_rate, phase.text_rate) == 0
+            if is_clip and phase.loss == "contrastive" and is_frozen:
                 raise ValueError(
                     "a contrastive phase on a CLIP or CoCa cannot train: found a "
                     "tower_learning_rate of 0, expected one above 0. Or leave the phase out."
