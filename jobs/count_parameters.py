@@ -8,8 +8,8 @@ Nothing is read or fetched. The table is the one in docs/parameters.md.
 import typer
 
 from enrich.analysis.parameters import tabulate_systems
-from enrich.command_line import run_command
-from enrich.markdown import to_markdown
+from enrich.cli import run_command
+from enrich.terminal import to_markdown
 
 
 def main() -> None:

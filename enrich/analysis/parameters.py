@@ -24,8 +24,8 @@ from enrich.classifiers.config import (
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.open_clip_towers import import_open_clip
 from enrich.classifiers.registry import build_classifier
-from enrich.markdown import Table
-from enrich.preprocess import ImageShape
+from enrich.images.settings import ImageShape
+from enrich.terminal import Table
 
 _CLIP_WORDS, _BERT_WORDS = 49_408, 30_522
 _HEADS, _TEXT_LENGTH, _SIZE_PX = 8, 77, 224

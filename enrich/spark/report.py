@@ -24,12 +24,14 @@ from schemas.tables import COUNTS, CheckOutcome, Modalities, Status
 from enrich.calibration import Least, Thresholds
 from enrich.classifiers.manifest import Manifest
 from enrich.config import JobConfig
+from enrich.engine.settings import OwnSettings
+from enrich.engine.spec import choose_thresholds, name_model_version, published_labels
 from enrich.errors import EnrichError
-from enrich.files.whole import whole_file
+from enrich.files.atomic_write import atomic_write
 from enrich.images.locations import LONGEST_PATH
+from enrich.images.settings import NO_IMAGE_PATH
 from enrich.images.store import ImageStore
 from enrich.lexicon import Evidence
-from enrich.records import NO_IMAGE_PATH
 from enrich.report import content
 from enrich.report.gallery import CARDS_A_PART, SEPARATOR, SHELVES, fill_gallery
 from enrich.report.page import render_index, render_page
@@ -48,7 +50,6 @@ from enrich.spark.runs import Event, RunSummary
 from enrich.spark.session import in_utc, session_settings
 from enrich.spark.source import Source, refuse_replaced
 from enrich.spark.tables import Tables, schema_of
-from enrich.spec import OwnSettings, choose_thresholds, name_model_version, published_labels
 from enrich.unseen import SourceProfile, raise_thresholds
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ def write_page(sources: ReportSources, summary: RunSummary) -> None:
 
 
 def _write(file: Path, page: bytes) -> None:
-    with whole_file(file) as partial:
+    with atomic_write(file) as partial:
         partial.write_bytes(page)
 
 

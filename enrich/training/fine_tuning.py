@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 
 from enrich.classifiers.interface import Classifier
-from enrich.extras import load_extra
-from enrich.progress import say
+from enrich.errors import load_extra
+from enrich.terminal import say
 from enrich.training.config import Lora, Phase
 
 # A layer's number in its parameters' names, as transformers, open_clip and timm have them.

@@ -21,7 +21,7 @@ from enrich.classifiers.open_clip_towers import (
     without_word_scores,
 )
 from enrich.errors import ConfigError
-from enrich.preprocess import ImageShape
+from enrich.images.settings import ImageShape
 from enrich.training.pretrained import (
     OPENAI,
     PublishedTowers,

@@ -51,9 +51,8 @@ from enrich.classifiers.hugging_face_towers import (
     without_pooler,
 )
 from enrich.classifiers.interface import Classifier
-from enrich.errors import ConfigError, first_line
-from enrich.extras import load_extra
-from enrich.preprocess import ImageShape, Triple
+from enrich.errors import ConfigError, first_line, load_extra
+from enrich.images.settings import ImageShape, Triple
 from enrich.training.config import SMALL, PublishedPair
 
 Opened = TypeVar("Opened")

@@ -28,9 +28,9 @@ from transformers import (
 
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import read_manifest
-from enrich.engine import open_engine
+from enrich.classifiers.tokenizer import TextEncoder
+from enrich.engine.spec import open_engine
 from enrich.records import Product, Status
-from enrich.tokenizer import TextEncoder
 from enrich.training.config import TrainingConfig
 from enrich.training.run import train_checkpoint
 from enrich.training.start import start_classifier
