@@ -1,7 +1,7 @@
 """Settings of a training run, which reproduce it."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from schemas.labels import ATTRIBUTE_LABELS
@@ -131,8 +131,10 @@ class TrainingConfig(Architecture):
     to learn. `image_alone` is the weight of a second loss, of answers to the pictures alone, and
     `captioning` that of a CoCa's captions beside the contrast.
 
-    `lora` trains adapters of towers whose learning rate is above 0 in their place, and
-    `recompute_activations` saves memory of pre-trained layers for about a third of the time.
+    `augmentation` changes pictures that are not cached: `catalog` as fits photographs of products
+    on white, `off`, or by a list of transforms of `torchvision.transforms.v2` with their arguments,
+    on the device. `lora` trains adapters of towers whose learning rate is above 0 in their place,
+    and `recompute_activations` saves memory of pre-trained layers for about a third of the time.
 
     A training on one `half` knows one half of the groups. `half_towers` are the checkpoints of two
     such trainings, on half 0 and on half 1: features of a frozen image tower are cross-fitted with
@@ -178,6 +180,7 @@ class TrainingConfig(Architecture):
     reword_text: float = Field(default=0.0, ge=0, le=1)
     relabel_text: float = Field(default=0.0, ge=0, le=1)
     image_alone: float = Field(default=0.0, ge=0)
+    augmentation: Literal["catalog", "off"] | tuple[dict[str, dict[str, Any]], ...] = "catalog"
     lora: Lora | None = None
     recompute_activations: bool = False
     captioning: float = Field(default=2.0, ge=0)
@@ -209,6 +212,11 @@ class TrainingConfig(Architecture):
         if self.half_towers and (len(self.half_towers) < 2 or self.half is not None):
             raise ValueError(
                 "half_towers are wrong: expected the checkpoints of half 0 and half 1, and no half"
+            )
+        if self.augmentation != "catalog" and any(one.views > 1 for one in self.phases):
+            raise ValueError(
+                "augmentation does not fit a phase's views: found views above 1, which are varied "
+                "as by catalog, expected 1"
             )
         # Contrast compares the towers' own embeddings, and all of a CLIP's towers is pre-trained.
         is_clip = isinstance(self.towers, str) and self.towers != SMALL

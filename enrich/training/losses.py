@@ -5,6 +5,7 @@ A new loss is a term of `Objective`, with its weight, and what it is computed fr
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from enrich.classifiers.config import HuggingFaceTowers, OpenClipTowers
 from enrich.classifiers.interface import Classifier, Tokens
 from enrich.engine.device import autocast
+from enrich.training.augmentation import build_transform
 from enrich.training.batches import Part
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.labelled import UNLABELLED
@@ -104,6 +106,8 @@ class Objective(nn.Module):
         self.loss = phase.loss
         self.label_smoothing = config.label_smoothing
         self.captioning = config.captioning
+        listed = config.augmentation
+        self.augment = None if isinstance(listed, str) else build_transform(listed)
         # For a classifier of one modality, the picture alone is the same task once more.
         reads_both = not (classifier.image_tower.absent or classifier.text_tower.absent)
         self.image_alone = config.image_alone if reads_both else 0.0
@@ -111,6 +115,8 @@ class Objective(nn.Module):
     def forward(self, part: Part) -> Float[Tensor, ""]:
         """Return the part's share of the loss of its batch."""
         inputs = part.inputs
+        if self.augment is not None and inputs.pixel_values is not None:
+            inputs = replace(inputs, pixel_values=self.augment(inputs.pixel_values))
         with autocast(inputs.has_text.device):
             tokens = self.classifier.towers(inputs)
             captions = None
