@@ -7,7 +7,7 @@ PYTHON ?= python3
 IN_VENV := env -u SPARK_HOME -u SPARK_CONF_DIR -u HADOOP_CONF_DIR -u YARN_CONF_DIR -u PYSPARK_PYTHON -u PYSPARK_DRIVER_PYTHON \
 	-u PYTHONPATH PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help demo airflow bench bench-refresh test test-all test-faults test-mutations test-gate test-report test-sql test-bench test-airflow audit lock check clean train compare \
+.PHONY: help demo airflow bench bench-refresh test test-all test-faults test-mutations test-gate test-report test-sql test-bench test-airflow audit lock check clean train compare parameters \
 	known-labels environment test-environment airflow-environment train-environment comparison-environment
 
 help: ## List the targets.
@@ -157,6 +157,9 @@ compare: $(COMPARED:%=$(COMPARISON)/%) $(ABLATIONS:%=$(COMPARISON)/%) ## Train e
 		$(addprefix --checkpoint ,$^) $(addprefix --catalog ,$(CATALOGS)) \
 		$(addprefix --unseen-source ,$(UNSEEN_SOURCES))
 
+parameters: | comparison-environment ## Print parameters and FLOPs of every system at ViT-B/32 and BERT-base, without data or weights.
+	@$(IN_VENV) python jobs/count_parameters.py
+
 # A folder that is there is done: a killed training goes on when make is called again.
 COMPARE = $(TRAIN) --config $(CONFIG) $(addprefix --set image_tower=,$(SHARED_TOWER)) \
 	$(if $(SHARED_TOWER),$(HALF_TOWERS)) --output $@
@@ -185,7 +188,7 @@ $(COMPARISON)/%: | comparison-environment $(SHARED_TOWER)
 	$(COMPARE) --classifier $* --name $*
 
 comparison-environment:
-	@$(PYTHON) -m jobs.set_up train coca
+	@$(PYTHON) -m jobs.set_up train open-clip
 
 train-environment:
 	@$(PYTHON) -m jobs.set_up train

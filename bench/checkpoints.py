@@ -13,7 +13,7 @@ from enrich.calibration import (
     EvidenceThresholds,
 )
 from enrich.classifiers.checkpoint import save_checkpoint
-from enrich.classifiers.config import ClassifierConfig, ClipTowers
+from enrich.classifiers.config import ClassifierConfig, HuggingFaceTowers
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.classifiers.registry import build_classifier
 from enrich.images.settings import ImageShape
@@ -64,7 +64,7 @@ def _configure(name: str) -> ClassifierConfig:
     }
     return ClassifierConfig(
         name=name,
-        towers=ClipTowers(clip=clip),
+        towers=HuggingFaceTowers(model=clip),
         image=ImageShape(size_px=_SIZE_PX, fit="crop", mean=OPENAI.mean, std=OPENAI.std),
         text_length=_TEXT_LENGTH,
         attributes=read_manifest(BUNDLED).config.attributes,

@@ -16,7 +16,6 @@ import torch
 from jaxtyping import Float
 from schemas.labels import LABEL_WORDS
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from enrich.adaptation.checkpoint import list_adaptations
 from enrich.analysis.bootstrap import (
@@ -26,6 +25,7 @@ from enrich.analysis.bootstrap import (
     measure_with_intervals,
     subtract,
 )
+from enrich.analysis.parameters import count_flops, count_parameters
 from enrich.analysis.plots import ByCondition, draw_checkpoint, draw_overview, file_name
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier, ModelInputs
@@ -334,46 +334,6 @@ def _measure_costs(
             }
         )
     return costs
-
-
-def count_parameters(classifier: Classifier) -> tuple[int, int]:
-    """Count all parameters, and those that started from published weights."""
-    pretrained = {p for module in classifier.pretrained() for p in module.parameters()}
-    total = sum(parameter.numel() for parameter in classifier.parameters())
-    return total, sum(parameter.numel() for parameter in pretrained)
-
-
-def count_flops(classifier: Classifier) -> int:
-    """Count the operations that one more product in a batch takes.
-
-    The product has a picture and a text of full length. A multiplication with its addition counts
-    as two. Convolutions, matrix products and attention count; norms, activations, pooling,
-    look-ups, and work done once a batch do not.
-    """
-    one, two = (_count_batch_flops(classifier, products) for products in (1, 2))
-    return two - one
-
-
-def _count_batch_flops(classifier: Classifier, products: int) -> int:
-    config = classifier.config
-    size_px, present = config.image.size_px, torch.ones(products, dtype=torch.bool)
-    batch = ModelInputs(
-        token_ids=torch.ones(products, config.text_length, dtype=torch.long),
-        token_mask=torch.ones(products, config.text_length, dtype=torch.bool),
-        has_image=present,
-        has_text=present,
-        pixel_values=torch.zeros(products, 3, size_px, size_px, dtype=torch.uint8),
-    )
-    # The fused transformer layer of inference is one operation that the counter does not know.
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        # With gradients: without, a view of a parameter, as Perceiver's latents are, breaks it.
-        with FlopCounterMode(display=False) as counter:
-            classifier(batch.to(classifier.device))
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-    return int(counter.get_total_flops())
 
 
 def measure_speeds(

@@ -11,8 +11,7 @@ from enrich.classifiers.pooled import PooledPair
 class ClipMlp(PooledPair):
     """Both towers' pooled embeddings side by side, then one MLP an attribute.
 
-    The fine-tuned CLIP that CMA-CLIP is compared with (arXiv 2112.03562). The place of a missing
-    modality holds zeros.
+    One of the ways in which CLIP is fine-tuned. The place of a missing modality holds zeros.
     """
 
     paper = "CLIP: Radford et al. 2021, arXiv 2103.00020"

@@ -21,10 +21,12 @@ SCALE = 1 / 0.07
 
 
 class ClipZeroShot(PooledPair):
-    """The cosine of a product with a prompt for each label; no heads, no labels needed.
+    """The cosine of a product with the prompts of each label; no heads, no labels needed.
 
-    A product is its image's embedding, its text's, or the sum of both at unit length. What the
-    text tower makes of the prompts travels with the weights, as a head's would.
+    A product is its image's embedding, its text's, or the sum of both at unit length. Of several
+    prompts of a label the mean at unit length counts, as in the paper's ensembles. What the text
+    tower makes of the prompts travels with the weights, as a head's would. A contrastive phase
+    fine-tunes the towers, and prompts follow; without one they stay as they were published.
     """
 
     paper = "CLIP: Radford et al. 2021, arXiv 2103.00020"
@@ -35,7 +37,7 @@ class ClipZeroShot(PooledPair):
 
     def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
         super().build_encoder(config, vocabulary)
-        prompts = sum(map(len, config.attributes.values()))
+        prompts = sum(len(templates) * count for templates, count in _sizes(config))
         mask = torch.zeros(prompts, config.text_length, dtype=torch.bool)
         # Until the tokenizer is known every prompt is one token: attention to none would be NaN.
         mask[:, 0] = True
@@ -44,12 +46,18 @@ class ClipZeroShot(PooledPair):
         self.register_buffer("prompt_mask", mask, False)
 
     def build_answering(self, config: ClassifierConfig) -> None:
-        prompts = sum(map(len, config.attributes.values()))
-        self.register_buffer("prompts", torch.zeros(prompts, config.width_of(TEXT)))
+        labels = sum(count for _, count in _sizes(config))
+        self.register_buffer("prompts", torch.zeros(labels, config.width_of(TEXT)))
 
     def read_tokenizer(self, encode_texts: TextEncoder) -> None:
-        labels = (label for labels in self.config.attributes.values() for label in labels)
-        ids, mask = encode_texts([self.config.prompt.replace("{label}", label) for label in labels])
+        ids, mask = encode_texts(
+            [
+                template.replace("{label}", label)
+                for attribute, labels in self.config.attributes.items()
+                for label in labels
+                for template in self.config.templates(attribute)
+            ]
+        )
         self.prompt_ids.zero_()[:, : ids.shape[1]] = ids
         self.prompt_mask.zero_()[:, : ids.shape[1]] = mask
         self.settle()
@@ -60,7 +68,13 @@ class ClipZeroShot(PooledPair):
         self.eval()
         used = self.prompt_mask.any(0)
         prompts = self.text_tower(self.prompt_ids[:, used], self.prompt_mask[:, used])
-        self.prompts.copy_(_unit(prompts.pooled))
+        sizes = [(len(templates), count) for templates, count in _sizes(self.config)]
+        of_attributes = _unit(prompts.pooled).split([several * count for several, count in sizes])
+        means = [
+            one.unflatten(0, (count, several)).mean(1)
+            for one, (several, count) in zip(of_attributes, sizes, strict=True)
+        ]
+        self.prompts.copy_(_unit(torch.cat(means)))
         self.train(is_training)
 
     def _answer(self, vectors: Vectors) -> ModelOutput:
@@ -70,6 +84,11 @@ class ClipZeroShot(PooledPair):
         sizes = [len(labels) for labels in self.config.attributes.values()]
         logits = (SCALE * cosines).split(sizes, dim=1)
         return ModelOutput(dict(zip(self.config.attributes, logits, strict=True)), vectors)
+
+
+def _sizes(config: ClassifierConfig) -> list[tuple[tuple[str, ...], int]]:
+    """Return the templates of each attribute, and the number of its labels."""
+    return [(config.templates(a), len(labels)) for a, labels in config.attributes.items()]
 
 
 def _unit(embeds: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:

@@ -5,13 +5,14 @@ the modules of open_clip.
 """
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from enrich.classifiers.coca_towers import OpenClipModule, build_coca, build_coca_parts
-from enrich.classifiers.config import ClassifierConfig, CocaTowers
+from enrich.classifiers.config import ClassifierConfig, OpenClipTowers
 from enrich.classifiers.heads import build_heads
-from enrich.classifiers.interface import JOINT, ModelOutput, Tokens, Vectors
+from enrich.classifiers.interface import JOINT, ModelInputs, ModelOutput, Tokens, Vectors
+from enrich.classifiers.open_clip_towers import OpenClipModule, build_coca_parts, build_open_clip
 from enrich.classifiers.pooled import PooledPair
 from enrich.classifiers.tower_interface import end_of_text, take
 
@@ -27,18 +28,23 @@ class Coca(PooledPair):
     The paper lets nothing be missing. Here a learnt vector stands for each word of a missing text,
     and where the image is missing, the layers that would look at it are passed over.
 
-    Of CoCa's pre-training only the contrast is offered. Captions cost a score for every word of the
-    vocabulary at every place: 0.94 instead of 0.25 s a step on small towers (one core, cached
-    features, 128 texts of 32 out of 8,192 words), and none of the others has such a budget.
+    A contrastive phase trains what the paper's pre-training does: contrast, and captions with twice
+    its weight. A caption is the product's own text; the next word is scored at each of its places,
+    where the picture is there to look at. The scores are those that an open_clip CoCa was published
+    with, else the products with the text tower's own embeddings of the words. No checkpoint keeps
+    them, because no answer needs them.
     """
 
     paper = "CoCa: Yu et al. 2022, arXiv 2205.01917"
     decoder: OpenClipModule
 
+    word_scores: Tensor | None
+
     def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
         self.pooler: nn.Module = nn.Identity()
-        if isinstance(config.towers, CocaTowers):
-            self.image_tower, self.text_tower, self.decoder = build_coca(
+        if is_coca(config):
+            assert isinstance(config.towers, OpenClipTowers)
+            self.image_tower, self.text_tower, self.decoder = build_open_clip(
                 config.towers, config.image.size_px, config.text_length
             )
         else:
@@ -46,6 +52,8 @@ class Coca(PooledPair):
             self.pooler, self.decoder = build_coca_parts(self.image_tower.width, config)
         width = self.text_tower.width
         self.no_text = nn.Parameter(torch.randn(width) * 0.02)
+        # Of a published CoCa, (D, V), while it is trained.
+        self.register_buffer("word_scores", None, persistent=False)
 
     def build_answering(self, config: ClassifierConfig) -> None:
         self.heads = build_heads(config.width_of(JOINT), config)
@@ -56,18 +64,37 @@ class Coca(PooledPair):
     def join(
         self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
     ) -> Vectors:
-        words = tokens.text.embeds[:, : tokens.token_mask.shape[1]]
-        words = torch.where(has_text.view(-1, 1, 1), words, self.no_text)
-        decoded = self._decode(words, self.pooler(tokens.image.embeds[:, 1:]), has_image)
+        decoded = self._read(tokens, has_image, has_text)
         read = take(decoded, end_of_text(tokens.token_mask))
         return super().join(tokens, has_image, has_text).with_first(JOINT, read)
+
+    def contrasted(
+        self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
+    ) -> Vectors:
+        return super().join(tokens, has_image, has_text)
+
+    def caption_loss(self, tokens: Tokens, inputs: ModelInputs) -> Float[Tensor, ""]:
+        decoded = self._read(tokens, inputs.has_image, inputs.has_text)
+        both = (inputs.has_image & inputs.has_text).unsqueeze(1)
+        at = inputs.token_mask[:, 1:] & both
+        words = self.text_tower.vocabulary().T if self.word_scores is None else self.word_scores
+        scores = decoded[:, :-1][at] @ words.to(decoded.dtype)
+        total = F.cross_entropy(scores.float(), inputs.token_ids[:, 1:][at], reduction="sum")
+        return total / at.sum().clamp(min=1)
 
     def _answer(self, vectors: Vectors) -> ModelOutput:
         return ModelOutput(self.heads(vectors.named[JOINT]), vectors)
 
     def pretrained(self) -> list[nn.Module]:
         towers = super().pretrained()
-        return [*towers, self.decoder] if isinstance(self.config.towers, CocaTowers) else towers
+        return [*towers, self.decoder] if is_coca(self.config) else towers
+
+    def _read(
+        self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
+    ) -> Float[Tensor, "B L D"]:
+        words = tokens.text.embeds[:, : tokens.token_mask.shape[1]]
+        words = torch.where(has_text.view(-1, 1, 1), words, self.no_text)
+        return self._decode(words, self.pooler(tokens.image.embeds[:, 1:]), has_image)
 
     def _decode(
         self,
@@ -85,3 +112,8 @@ class Coca(PooledPair):
             words = torch.where(has_image, look_at_image(words, k_x=image, v_x=image), words)
         decoded: Tensor = self.decoder.ln_final(words)
         return decoded
+
+
+def is_coca(config: ClassifierConfig) -> bool:
+    """Whether the towers are those of a published CoCa, which has a decoder of its own."""
+    return isinstance(config.towers, OpenClipTowers) and config.towers.is_coca

@@ -5,7 +5,7 @@ Free of torch, so that a Spark driver can read it without paying for torch.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from schemas.labels import RESERVED
 from schemas.tables import is_usable_attribute
 
@@ -43,6 +43,8 @@ _ANSWERING_SETTINGS = {
         "scoring",
         "matching",
         "prompt",
+        "prompts",
+        "selection_probabilities",
     )
 }
 
@@ -98,6 +100,9 @@ def _keep_architecture(config: dict[str, Any]) -> dict[str, Any]:
 HuggingFaceJson = Annotated[dict[str, Any], AfterValidator(_keep_architecture)]
 
 
+# A text about a label, which takes the place of `{label}`.
+Template = Annotated[str, Field(pattern=r"\{label\}")]
+
 # What names a checkpoint also names folders and the versions in tables.
 NAME_PATTERN = r"^[A-Za-z0-9._-]+$"
 
@@ -113,36 +118,68 @@ class SmallTowers(BaseModel):
     text_layers: int = Field(default=2, gt=0)
 
 
-class ClipTowers(BaseModel):
-    """The towers of a Hugging Face CLIP; `clip` is the content of its `config.json`."""
+class HuggingFaceTowers(BaseModel):
+    """Both halves of a CLIP, SigLIP or SigLIP 2 of transformers.
+
+    `model` is the content of its `config.json`, `logit_scale` the logarithm of the inverse
+    temperature at which its own training ended, and `pad_id` the token that fills up texts.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["hugging_face_clip"] = "hugging_face_clip"
-    clip: HuggingFaceJson
+    kind: Literal["hugging_face"] = "hugging_face"
+    model: HuggingFaceJson
+    logit_scale: float | None = None
+    pad_id: int = 0
 
 
 class PairTowers(BaseModel):
-    """A Hugging Face vision model and a text encoder, each projected to a shared `width`.
+    """A vision model and a text encoder of transformers, each projected to a shared `width`.
 
-    `vision` and `text` are the contents of their `config.json`.
+    `vision` and `text` are the contents of their `config.json`; `vision` may be the small image
+    tower, which is as wide as it says itself. A text is summed up by its `first` token, or by the
+    `mean` of its tokens.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["hugging_face_pair"] = "hugging_face_pair"
-    vision: HuggingFaceJson
+    vision: Annotated[SmallTowers | HuggingFaceJson, Field(union_mode="left_to_right")]
     text: HuggingFaceJson
     width: int = Field(gt=0)
+    pooling: Literal["first", "mean"] = "first"
+
+    @model_validator(mode="after")
+    def _widths_agree(self) -> "PairTowers":
+        if isinstance(self.vision, SmallTowers) and self.vision.width != self.width:
+            raise ValueError(
+                f"the towers' widths differ: found {self.vision.width} of the small image tower "
+                f"and {self.width} of the text, expected the same"
+            )
+        return self
 
 
-class CocaTowers(BaseModel):
-    """The towers of an open_clip CoCa; `coca` is `model_cfg` in its `open_clip_config.json`."""
+class OpenClipTowers(BaseModel):
+    """The towers of an open_clip model, a CLIP or a CoCa, also on a model of timm.
+
+    `model` is `model_cfg` in its `open_clip_config.json`; the rest is as in `HuggingFaceTowers`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["open_clip_coca"] = "open_clip_coca"
-    coca: dict[str, Any]
+    kind: Literal["open_clip"] = "open_clip"
+    model: dict[str, Any]
+    logit_scale: float | None = None
+    pad_id: int = 0
+
+    @property
+    def is_coca(self) -> bool:
+        """Whether it has a text decoder that looks at the picture."""
+        return "multimodal_cfg" in self.model
+
+
+# Relative to each other.
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Architecture(BaseModel):
@@ -152,7 +189,9 @@ class Architecture(BaseModel):
     other switches are CMA-CLIP's: leaving out an attention is the paper's ablation, `scoring`
     gives its modality-wise attention one scoring vector per modality, or one for both,
     and `matching` also teaches it to tell a product's own text from another's. `prompt` is
-    what zero-shot CLIP compares a product with, for each label.
+    what zero-shot CLIP compares a product with, for each label; `prompts` are several of an
+    attribute, whose embeddings are averaged. By `selection_probabilities`, of image and text,
+    EmbraceNet draws from what a product has.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -165,7 +204,9 @@ class Architecture(BaseModel):
     modality_wise: bool = True
     scoring: Literal["per_modality", "shared"] = "per_modality"
     matching: bool = False
-    prompt: str = Field(default="a photo of a {label} product", pattern=r"\{label\}")
+    prompt: Template = "a photo of a {label} product"
+    prompts: dict[AttributeName, tuple[Template, ...]] = {}
+    selection_probabilities: tuple[Share, Share] = (0.5, 0.5)
 
 
 class ClassifierConfig(Architecture):
@@ -183,7 +224,8 @@ class ClassifierConfig(Architecture):
 
     name: str = Field(pattern=NAME_PATTERN)
     towers: Annotated[
-        SmallTowers | ClipTowers | PairTowers | CocaTowers, Field(discriminator="kind")
+        SmallTowers | HuggingFaceTowers | PairTowers | OpenClipTowers,
+        Field(discriminator="kind"),
     ]
     image: ImageShape
     text_length: int = Field(gt=2)
@@ -224,6 +266,10 @@ class ClassifierConfig(Architecture):
     def reads_text(self) -> bool:
         """Whether the classifier reads titles and descriptions."""
         return self.classifier != "image_only"
+
+    def templates(self, attribute: str) -> tuple[str, ...]:
+        """Return the prompts of an attribute's labels, `{label}` in the place of the label."""
+        return self.prompts.get(attribute) or (self.prompt,)
 
     def width_of(self, vector: str) -> int:
         """Return the last dimension of a vector of a built classifier."""

@@ -4,6 +4,8 @@ Choi and Lee, "EmbraceNet: A robust deep learning architecture for multimodal cl
 arXiv 1904.09078.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -21,8 +23,8 @@ class EmbraceNet(PooledPair):
     """Image and text docked to one width, each component taken from one of them by lot.
 
     A docking layer is ReLU(Linear) over a tower's pooled embedding. The present modalities are
-    drawn from with equal probability, as in the paper. Nothing of that is learnt from a product, so
-    no image weight is reported: it would be one half for every product that has both.
+    drawn from by `selection_probabilities`, equal ones unless set. Nothing of that is learnt from a
+    product, so no image weight is reported: it would be the same for every product that has both.
     """
 
     paper = "EmbraceNet: Choi and Lee 2019, arXiv 1904.09078"
@@ -35,22 +37,30 @@ class EmbraceNet(PooledPair):
     def _answer(self, vectors: Vectors) -> ModelOutput:
         docked = torch.stack([self.dock_image(vectors.image), self.dock_text(vectors.text)], dim=1)
         available = torch.stack([vectors.has_image, vectors.has_text], dim=1)
-        embraced = embrace(docked, available, draw=self.training)
+        probabilities = self.config.selection_probabilities
+        embraced = embrace(docked, available, probabilities, draw=self.training)
         return ModelOutput(self.heads(embraced), vectors)
 
 
 def embrace(
-    docked: Float[Tensor, "B M C"], available: Bool[Tensor, "B M"], *, draw: bool
+    docked: Float[Tensor, "B M C"],
+    available: Bool[Tensor, "B M"],
+    probabilities: Sequence[float],
+    *,
+    draw: bool,
 ) -> Float[Tensor, "B C"]:
     """Returns for each row one vector of its available modalities, zero if it has none.
 
     Args:
         docked: The modalities' docked embeddings.
         available: Which of them a row has; the others are never drawn.
+        probabilities: Of the modalities, relative to each other, above 0.
         draw: Take each component from one modality by lot. Otherwise take the expectation over
             the lots, so that the same product gets the same answer every time.
     """
-    shares = available / available.sum(1, keepdim=True).clamp(min=1)
+    chances = available * torch.tensor(probabilities, device=available.device)
+    # Of a row without any modality the shares are 0.
+    shares = chances / chances.sum(1, keepdim=True).clamp(min=min(probabilities))
     docked = docked.masked_fill(~available.unsqueeze(2), 0)
     if not draw:
         return (shares.unsqueeze(2).to(docked.dtype) * docked).sum(1)

@@ -283,6 +283,16 @@ class Classifier(nn.Module):
         """
         raise NotImplementedError
 
+    def contrasted(
+        self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
+    ) -> Vectors:
+        """Return vectors whose `image` and `text` a contrastive phase compares."""
+        return self.join(tokens, has_image, has_text)
+
+    def caption_loss(self, tokens: Tokens, inputs: ModelInputs) -> Float[Tensor, ""] | None:
+        """Return the mean cross-entropy of the texts' next words; None without a captioner."""
+        return None
+
     def answer(self, vectors: Vectors) -> ModelOutput:
         """Return logits and modality weights, computed in float32.
 
@@ -327,7 +337,7 @@ class Classifier(nn.Module):
         read = self.image_tower.features
         # All of them on a GPU, which would have to be waited for to know how many images there are,
         # and in training, where norms want the whole batch.
-        if self.training or pixels.is_cuda or bool(has_image.all()):
+        if self.training or pixels.device.type != "cpu" or bool(has_image.all()):
             return read(self.normalise_pixels(pixels))
         # One row at least: not every tower takes a batch of none.
         rows = has_image.nonzero()[:, 0] if has_image.any() else torch.zeros(1, dtype=torch.long)

@@ -109,5 +109,8 @@ class SmallTextTower(TextTower):
         )
         return read
 
+    def vocabulary(self) -> Float[Tensor, "V D"]:
+        return self.tokens.weight
+
     def pretrained(self) -> None:
         return None

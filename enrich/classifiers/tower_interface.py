@@ -26,6 +26,20 @@ class Encoded:
         mask = torch.ones(embeds.shape[:2], dtype=torch.bool, device=embeds.device)
         return cls(embeds, mask, torch.zeros(len(embeds), dtype=torch.long, device=embeds.device))
 
+    @classmethod
+    def class_token_last(
+        cls,
+        tokens: Float[Tensor, "B L D"],
+        token_mask: Bool[Tensor, "B L"],
+        pooled: Float[Tensor, "B D"],
+    ) -> "Encoded":
+        """Return a text's tokens, and behind them what stands for the whole."""
+        return cls(
+            torch.cat([tokens, pooled.unsqueeze(1)], dim=1),
+            torch.cat([token_mask, torch.ones_like(token_mask[:, :1])], dim=1),
+            torch.full((len(tokens),), tokens.shape[1], device=tokens.device),
+        )
+
     @property
     def pooled(self) -> Float[Tensor, "B D"]:
         """The embedding that stands for the whole image or text."""
@@ -122,9 +136,21 @@ class TextTower(nn.Module):
         """Returns the shared sequence after the tower's own layers."""
         return embeds
 
+    def vocabulary(self) -> Float[Tensor, "V D"]:
+        """Return the embedding of every token of the vocabulary, as wide as the outputs."""
+        raise NotImplementedError
+
     def pretrained(self) -> nn.Module | None:
         """Returns the part that starts from published weights, None if there is none."""
         raise NotImplementedError
+
+
+def fill_up(
+    token_ids: Int[Tensor, "B L"], token_mask: Bool[Tensor, "B L"], pad_id: int, length: int
+) -> Int[Tensor, "B N"]:
+    """Return texts filled up to a tower's full length by its own padding."""
+    ids = token_ids.masked_fill(~token_mask, pad_id)
+    return nn.functional.pad(ids, (0, length - ids.shape[1]), value=pad_id)
 
 
 def end_of_text(token_mask: Bool[Tensor, "B L"]) -> Int[Tensor, " B"]:

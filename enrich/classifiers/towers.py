@@ -3,8 +3,12 @@
 transformers takes seconds to load, which a worker whose towers are not of it does without.
 """
 
-from enrich.classifiers.coca_towers import build_coca
-from enrich.classifiers.config import ClassifierConfig, CocaTowers, PairTowers, SmallTowers
+from enrich.classifiers.config import (
+    ClassifierConfig,
+    HuggingFaceTowers,
+    OpenClipTowers,
+    SmallTowers,
+)
 from enrich.classifiers.small_towers import EfficientNetTower, SmallTextTower
 from enrich.classifiers.tower_interface import ImageTower, TextTower
 
@@ -14,20 +18,20 @@ def build_towers(config: ClassifierConfig, vocabulary: int) -> tuple[ImageTower,
 
     Raises:
         ValueError: the image size or the text length is not what the towers were made for.
+        ConfigError: the towers are open_clip's, which is not installed.
     """
-    towers = config.towers
+    towers, size_px, length = config.towers, config.image.size_px, config.text_length
     if isinstance(towers, SmallTowers):
         return (
-            EfficientNetTower(towers, config.image.size_px),
-            SmallTextTower(towers, vocabulary, config.text_length, config.dropout),
+            EfficientNetTower(towers, size_px),
+            SmallTextTower(towers, vocabulary, length, config.dropout),
         )
-    if isinstance(towers, PairTowers):
-        from enrich.classifiers.pair_towers import build_pair_towers
+    if isinstance(towers, OpenClipTowers):
+        from enrich.classifiers.open_clip_towers import build_open_clip
 
-        return build_pair_towers(towers, config.text_length)
-    if isinstance(towers, CocaTowers):
-        image_tower, text_tower, _ = build_coca(towers, config.image.size_px, config.text_length)
-        return image_tower, text_tower
-    from enrich.classifiers.clip_towers import build_clip_towers
+        return build_open_clip(towers, size_px, length)[:2]
+    from enrich.classifiers import hugging_face_towers as hugging_face
 
-    return build_clip_towers(towers, config.image.size_px, config.text_length)
+    if isinstance(towers, HuggingFaceTowers):
+        return hugging_face.build_halves(towers, size_px, length)
+    return hugging_face.build_pair(towers, size_px, length)

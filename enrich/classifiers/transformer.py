@@ -31,7 +31,7 @@ def padding_in(mask: Bool[Tensor, "B N"]) -> Bool[Tensor, "B N"] | None:
     classifier's forward pass, and most batches have texts that fill all tokens and need no mask.
     On a GPU it is always given: the answer would have to be waited for.
     """
-    return None if not mask.is_cuda and bool(mask.all()) else ~mask
+    return None if mask.device.type == "cpu" and bool(mask.all()) else ~mask
 
 
 def require_divisor(width: int, heads: int) -> None:

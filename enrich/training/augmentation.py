@@ -7,8 +7,9 @@ reading the answer off the title. How likely a change is, `enrich.training.batch
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from enrich.errors import ConfigError, first_line, load_extra
 from enrich.lexicon import Lexicon, match_any
 from enrich.text import normalise
 from enrich.training.labelled import UNLABELLED
@@ -60,6 +62,36 @@ def vary(pixels: UInt8[Tensor, "B 3 S S"], random: torch.Generator) -> UInt8[Ten
     if blurred.any():
         lit[blurred] = _blur(lit[blurred])
     return (lit * 255).round().to(torch.uint8)
+
+
+def build_transform(
+    listed: Sequence[Mapping[str, Mapping[str, Any]]],
+) -> Callable[[Tensor], Tensor]:
+    """Return the transforms of torchvision that settings list, in this order, for a whole batch.
+
+    Each picture is changed in its own way, on the device that it is on.
+
+    Args:
+        listed: transforms of `torchvision.transforms.v2` by name, with their arguments.
+
+    Raises:
+        ConfigError: torchvision is not installed, lacks a transform, or refuses its arguments.
+    """
+    v2 = load_extra("torchvision.transforms.v2", "train")
+    steps = []
+    for name, arguments in ((n, a) for one in listed for n, a in one.items()):
+        kind = getattr(v2, name, None)
+        if not (isinstance(kind, type) and issubclass(kind, v2.Transform)):
+            raise ConfigError(
+                f"augmentation names an unknown transform: found {name}, expected one of "
+                "torchvision.transforms.v2, such as RandomHorizontalFlip."
+            )
+        try:
+            steps.append(kind(**arguments))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"augmentation: {name} is wrong: {first_line(error)}") from error
+    change = v2.Compose(steps)
+    return lambda pixels: torch.stack([change(picture) for picture in pixels])
 
 
 def _draw(count: int, most: float, random: torch.Generator) -> Float[Tensor, " B"]:

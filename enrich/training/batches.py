@@ -104,7 +104,10 @@ class Drawn:
 
 
 class Batches:
-    """Model inputs of labelled rows; `cached` features take the place of pixels."""
+    """Model inputs of labelled rows; `cached` features take the place of pixels.
+
+    Pictures of training are varied as catalogs vary, unless `varies` is False.
+    """
 
     def __init__(
         self,
@@ -112,11 +115,14 @@ class Batches:
         images: CachedImages,
         encoder: TextEncoder,
         label_words: LabelWords,
+        *,
+        varies: bool = True,
     ) -> None:
         self.products = products
         self.images = images
         self.encoder = encoder
         self.label_words = label_words
+        self.varies = varies
         self.cached: CachedViews | None = None
         self._has_text = np.array([bool(text) for text in products.texts])
 
@@ -212,7 +218,7 @@ class Batches:
             seen[self.cached.kind] = torch.from_numpy(self.cached.views[view][rows]).float()
         else:
             pixels = torch.from_numpy(self.images.pixels[rows])
-            if augment is not None:
+            if augment is not None and self.varies:
                 pixels = vary(pixels, torch.Generator().manual_seed(int(augment.integers(2**63))))
             seen["pixel_values"] = pixels
         return ModelInputs(
@@ -230,9 +236,12 @@ def open_batches(
     encoder: TextEncoder,
     label_words: LabelWords,
     cache: Path,
+    *,
+    varies: bool = True,
 ) -> Batches:
     """Return the products as model inputs, with pictures decoded into `cache`."""
-    return Batches(products, cache_pixels(products, shape, cache), encoder, label_words)
+    images = cache_pixels(products, shape, cache)
+    return Batches(products, images, encoder, label_words, varies=varies)
 
 
 def other_group(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

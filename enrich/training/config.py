@@ -1,7 +1,7 @@
 """Settings of a training run, which reproduce it."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from schemas.labels import ATTRIBUTE_LABELS
@@ -13,6 +13,8 @@ CacheKind = Literal["image_features", "image_lower"]
 LossName = Literal["contrastive", "multitask"]
 # Prefix of the names of towers that open_clip published.
 OPEN_CLIP = "open_clip:"
+# Name of the towers for machines without a GPU.
+SMALL = "small"
 
 
 def _read_labels(given: object) -> object:
@@ -41,7 +43,8 @@ class Phase(BaseModel):
     image tower are computed once and cached: an epoch on one core takes two minutes, not twenty.
     `upper_stages_only` freezes the lower half of the small image tower. `views` is the number of
     versions of each picture in the cache: one as it is, the others varied at random. Each batch
-    draws one of them.
+    draws one of them. `image_learning_rate` and `text_learning_rate` are those of one tower, where
+    it differs; each layer of a tower has `layer_decay` times the rate of the layer above it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,22 +52,52 @@ class Phase(BaseModel):
     loss: LossName
     epochs: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
-    tower_learning_rate: float = Field(default=0, ge=0)
+    tower_learning_rate: float = Field(default=0.0, ge=0)
+    image_learning_rate: float | None = Field(default=None, ge=0)
+    text_learning_rate: float | None = Field(default=None, ge=0)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
     upper_stages_only: bool = False
     views: int = Field(default=1, gt=0)
 
     @property
+    def image_rate(self) -> float:
+        """The learning rate of the image tower; 0 freezes it."""
+        own = self.image_learning_rate
+        return self.tower_learning_rate if own is None else own
+
+    @property
+    def text_rate(self) -> float:
+        """The learning rate of the text tower; 0 freezes it, unless it is new."""
+        own = self.text_learning_rate
+        return self.tower_learning_rate if own is None else own
+
+    @property
     def cached(self) -> CacheKind | None:
         """The input of the classifier that can be cached, because its layers are frozen."""
-        if self.tower_learning_rate == 0:
+        if self.image_rate == 0:
             return "image_features"
         return "image_lower" if self.upper_stages_only else None
+
+
+class Lora(BaseModel):
+    """Low-rank matrices, trained in the place of pre-trained weights and merged with them at last.
+
+    They are of `rank`, count `alpha` / `rank`, and belong to linear layers of the upper `layers` of
+    each tower, or of all.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: int = Field(default=16, gt=0)
+    alpha: float = Field(default=32, gt=0)
+    layers: int | None = Field(default=None, gt=0)
 
 
 class PublishedPair(BaseModel):
     """A vision model and a BERT-like text encoder, each by hub name or local folder.
 
-    Both are projected to a shared `width`, a multiple of `joint_heads`.
+    Both are projected to a shared `width`, a multiple of `joint_heads`. `vision: small` is the
+    small image tower.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -77,13 +110,13 @@ class PublishedPair(BaseModel):
 class TrainingConfig(Architecture):
     """All settings of a training run.
 
-    `towers` is `small`, the hub name or local folder of a Hugging Face CLIP, `open_clip:` before
-    the name (ViT-B-32, ViT-B-32/TAG, coca_ViT-B-32), hub name or local folder of an open_clip CLIP
-    or CoCa, or a pair of a vision model and a text encoder. `image_tower` is a checkpoint whose
-    small image tower replaces the published one. `attributes` gives each attribute its labels, or
-    `from_data`; of the latter, `optional_attributes` are left out if fewer than two labels are
-    found. `conventions` are attributes whose labels other sources may mean otherwise, such as
-    style: they are not answered in unseen sources. Shares are in [0, 1].
+    `towers` is `small`, the hub name or local folder of a Hugging Face CLIP, SigLIP or SigLIP 2,
+    `open_clip:` before the name (ViT-B-32, ViT-B-32/TAG, coca_ViT-B-32), hub name or local folder
+    of an open_clip model, or a pair of a vision model and a text encoder. `image_tower` is a
+    checkpoint whose small image tower replaces the published one. `attributes` gives each attribute
+    its labels, or `from_data`; of the latter, `optional_attributes` are left out if fewer than two
+    labels are found. `conventions` are attributes whose labels other sources may mean otherwise,
+    such as style: they are not answered in unseen sources. Shares are in [0, 1].
 
     `batch_size` is the number of products in one step of the weights. A step is computed in
     `accumulate` parts one after the other (to save memory) in each process of torchrun. The
@@ -95,7 +128,13 @@ class TrainingConfig(Architecture):
     their text, their picture or their label words, or get the text of another product.
     `reword_text` is the share of texts in which words other than label words become unknown words.
     `relabel_text` is the share of texts that are made to name other labels, which become the labels
-    to learn. `image_alone` is the weight of a second loss, of answers to the pictures alone.
+    to learn. `image_alone` is the weight of a second loss, of answers to the pictures alone, and
+    `captioning` that of a CoCa's captions beside the contrast.
+
+    `augmentation` changes pictures that are not cached: `catalog` as fits photographs of products
+    on white, `off`, or by a list of transforms of `torchvision.transforms.v2` with their arguments,
+    on the device. `lora` trains adapters of towers whose learning rate is above 0 in their place,
+    and `recompute_activations` saves memory of pre-trained layers for about a third of the time.
 
     A training on one `half` knows one half of the groups. `half_towers` are the checkpoints of two
     such trainings, on half 0 and on half 1: features of a frozen image tower are cross-fitted with
@@ -141,11 +180,20 @@ class TrainingConfig(Architecture):
     reword_text: float = Field(default=0.0, ge=0, le=1)
     relabel_text: float = Field(default=0.0, ge=0, le=1)
     image_alone: float = Field(default=0.0, ge=0)
+    augmentation: Literal["catalog", "off"] | tuple[dict[str, dict[str, Any]], ...] = "catalog"
+    lora: Lora | None = None
+    recompute_activations: bool = False
+    captioning: float = Field(default=2.0, ge=0)
     fit_modality_bias: bool = True
     half: Literal[0, 1] | None = None
     half_towers: tuple[Path, ...] = Field(default=(), max_length=2)
     cache: Path | None = None
     save_every_s: float = Field(default=300, ge=0)
+
+    @property
+    def on_small_image_tower(self) -> bool:
+        """Whether pictures are read by the small image tower."""
+        return SMALL in (self.towers, getattr(self.towers, "vision", None))
 
     @model_validator(mode="after")
     def _settings_fit_together(self) -> "TrainingConfig":
@@ -154,7 +202,7 @@ class TrainingConfig(Architecture):
                 f"drop_text and drop_image hide different rows: found {hidden:g} together, "
                 "expected at most 1"
             )
-        is_small = self.towers == "small"
+        is_small = self.on_small_image_tower
         for name in ("image_tower", "half_towers"):
             if getattr(self, name) and not is_small:
                 raise ValueError(
@@ -165,15 +213,21 @@ class TrainingConfig(Architecture):
             raise ValueError(
                 "half_towers are wrong: expected the checkpoints of half 0 and half 1, and no half"
             )
+        if self.augmentation != "catalog" and any(one.views > 1 for one in self.phases):
+            raise ValueError(
+                "augmentation does not fit a phase's views: found views above 1, which are varied "
+                "as by catalog, expected 1"
+            )
         # Contrast compares the towers' own embeddings, and all of a CLIP's towers is pre-trained.
-        is_clip = isinstance(self.towers, str) and not is_small
+        is_clip = isinstance(self.towers, str) and self.towers != SMALL
         for phase in self.phases:
             if phase.upper_stages_only and (not is_small or self.image_size_px % 32):
                 raise ValueError(
                     f"upper_stages_only does not fit: found towers: {self.towers} and "
                     f"image_size_px: {self.image_size_px}, expected small and a multiple of 32"
                 )
-            if is_clip and phase.loss == "contrastive" and phase.tower_learning_rate == 0:
+            is_frozen = max(phase.image_rate, phase.text_rate) == 0
+            if is_clip and phase.loss == "contrastive" and is_frozen:
                 raise ValueError(
                     "a contrastive phase on a CLIP or CoCa cannot train: found a "
                     "tower_learning_rate of 0, expected one above 0. Or leave the phase out."

@@ -27,6 +27,12 @@ from enrich.training.config import Phase, TrainingConfig
 from enrich.training.distributed import first_then_others, from_first
 from enrich.training.evaluation import selection_score
 from enrich.training.feature_cache import CachedViews, cache_views, cross_fit_views
+from enrich.training.fine_tuning import (
+    add_adapters,
+    merge_adapters,
+    recompute_activations,
+    settle_norms,
+)
 from enrich.training.optimiser import Stepper
 
 # The best epoch has the highest mean accuracy under these conditions.
@@ -168,6 +174,11 @@ class Trainer:
         shown = shown_in_training(config)
         self.selected_under = [one for one in SELECTED_UNDER if one in shown]
         self.inputs_digest = name_inputs(config, classifier, batches, train_rows)
+        trains_towers = any(max(one.image_rate, one.text_rate) > 0 for one in config.phases)
+        lora = config.lora if trains_towers else None
+        self.adapters = [] if lora is None else add_adapters(classifier, lora)
+        if config.recompute_activations:
+            recompute_activations(classifier)
         self.progressed = Progressed()
         self.best = _copy(classifier)
         self.curves: Any = None  # of TensorBoard, in the first process
@@ -197,6 +208,7 @@ class Trainer:
             if self.curves is not None:
                 self.curves.close()
         self.classifier.load_state_dict(self.best)
+        merge_adapters(self.adapters)
 
     def train_phase(self, number: int, phase: Phase, stepper_state: dict[str, Any] | None) -> None:
         """Train the epochs that are left of a phase."""
@@ -240,8 +252,7 @@ class Trainer:
     def train_epoch(self, number: int, phase: Phase, epoch: int, stepper: Stepper) -> float:
         """Train the steps that are left of an epoch, and return the mean loss."""
         self.classifier.train()
-        # Pre-trained norms keep their statistics: these batches are too small for better ones.
-        self.classifier.image_tower.pretrained().eval()
+        settle_norms(self.classifier.image_tower.pretrained())
         done, saved = self.progressed, time.monotonic()
         steps = len(self.train_rows) // self.config.batch_size
         with EpochProgress(f"{phase.loss} epoch {epoch + 1}", steps, done.step) as progress:

@@ -5,15 +5,17 @@ A new loss is a term of `Objective`, with its weight, and what it is computed fr
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from enrich.classifiers.config import ClipTowers, CocaTowers
+from enrich.classifiers.config import HuggingFaceTowers, OpenClipTowers
 from enrich.classifiers.interface import Classifier, Tokens
 from enrich.engine.device import autocast
+from enrich.training.augmentation import build_transform
 from enrich.training.batches import Part
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.labelled import UNLABELLED
@@ -103,6 +105,9 @@ class Objective(nn.Module):
         self.classifier = classifier
         self.loss = phase.loss
         self.label_smoothing = config.label_smoothing
+        self.captioning = config.captioning
+        listed = config.augmentation
+        self.augment = None if isinstance(listed, str) else build_transform(listed)
         # For a classifier of one modality, the picture alone is the same task once more.
         reads_both = not (classifier.image_tower.absent or classifier.text_tower.absent)
         self.image_alone = config.image_alone if reads_both else 0.0
@@ -110,18 +115,26 @@ class Objective(nn.Module):
     def forward(self, part: Part) -> Float[Tensor, ""]:
         """Return the part's share of the loss of its batch."""
         inputs = part.inputs
+        if self.augment is not None and inputs.pixel_values is not None:
+            inputs = replace(inputs, pixel_values=self.augment(inputs.pixel_values))
         with autocast(inputs.has_text.device):
             tokens = self.classifier.towers(inputs)
-            vectors = self.classifier.join(tokens, inputs.has_image, inputs.has_text)
+            captions = None
+            if self.loss == "contrastive":
+                vectors = self.classifier.contrasted(tokens, inputs.has_image, inputs.has_text)
+                if self.captioning:
+                    captions = self.classifier.caption_loss(tokens, inputs)
+            else:
+                vectors = self.classifier.join(tokens, inputs.has_image, inputs.has_text)
         both = inputs.has_image & inputs.has_text
         if self.loss == "contrastive":
-            contrast = contrastive_loss(
+            loss = contrastive_loss(
                 vectors.image[both],
                 vectors.text[both],
                 part.groups[both],
                 contrast_temperature(self.classifier),
             )
-            return part.share * contrast
+            return part.share * (loss if captions is None else loss + self.captioning * captions)
         output = self.classifier.answer(vectors)
         loss = multitask_loss(
             label_losses(output.logits, part.targets, self.label_smoothing, part.labelled)
@@ -152,10 +165,8 @@ def contrast_temperature(classifier: Classifier) -> float:
     At another temperature the embeddings of published towers would have to adapt first.
     """
     towers, logit_scale = classifier.config.towers, None
-    if classifier.contrasts_towers and isinstance(towers, ClipTowers):
-        logit_scale = towers.clip.get("logit_scale_init_value")
-    elif classifier.contrasts_towers and isinstance(towers, CocaTowers):
-        logit_scale = towers.coca.get("init_logit_scale")
+    if classifier.contrasts_towers and isinstance(towers, HuggingFaceTowers | OpenClipTowers):
+        logit_scale = towers.logit_scale
     if logit_scale is None:
         return TEMPERATURE
     return max(math.exp(-logit_scale), _LOWEST_TEMPERATURE)

@@ -1,72 +1,43 @@
-"""Published weights of open_clip's models, CLIPs and CoCas.
+"""Published weights of open_clip's models, by the name of a hub, a local folder or open_clip's own.
 
-A CLIP of open_clip is the network of Hugging Face's CLIP under other names. It is converted, so
-that a checkpoint on it runs without open_clip. A CoCa stays as it is. Weights are read from
-safetensors only.
+Weights are read from safetensors only.
 """
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from tokenizers import Tokenizer
-from torch import Tensor, nn
-from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+from tokenizers import Tokenizer, normalizers
+from torch import nn
+from transformers import CLIPTokenizer
 
-from enrich.classifiers.coca_towers import (
+from enrich.classifiers.config import OpenClipTowers
+from enrich.classifiers.open_clip_towers import (
     OpenClipModule,
     import_open_clip,
-    new_coca,
+    new_open_clip,
     without_word_scores,
 )
-from enrich.classifiers.config import ClipTowers, CocaTowers
 from enrich.errors import ConfigError
 from enrich.images.settings import ImageShape
 from enrich.training.pretrained import (
     OPENAI,
     PublishedTowers,
-    clip_parts,
-    clip_towers,
+    canonical,
     explain,
+    open_tokenizer,
+    put_before,
     require_words,
     say_how_to_convert,
     with_plain_quotes,
 )
 
-# The settings of an open_clip CLIP that Hugging Face's has too.
-_MODEL = {"embed_dim", "quick_gelu", "custom_text", "init_logit_scale", "vision_cfg", "text_cfg"}
-_SIZES = {"width", "layers", "heads", "mlp_ratio", "head_width", "patch_size", "image_size"}
-_WORDS = {"context_length", "vocab_size", "hf_tokenizer_name"}
-
-_RENAMED = (
-    (r"^visual\.", "vision_model."),
-    (r"^(?:text\.)?(?=transformer|token_embedding|positional_embedding|ln_final)", "text_model."),
-    (r"\.transformer\.resblocks\.", ".encoder.layers."),
-    (r"\.ln_1\.", ".layer_norm1."),
-    (r"\.ln_2\.", ".layer_norm2."),
-    (r"\.mlp\.c_fc\.", ".mlp.fc1."),
-    (r"\.mlp\.c_proj\.", ".mlp.fc2."),
-    (r"\.attn\.", ".self_attn."),
-    (r"\.ln_pre\.", ".pre_layrnorm."),  # so spelt there
-    (r"\.ln_post\.", ".post_layernorm."),
-    (r"\.ln_final\.", ".final_layer_norm."),
-    (r"\.conv1\.", ".embeddings.patch_embedding."),
-    (r"\.class_embedding$", ".embeddings.class_embedding"),
-    (r"\.token_embedding\.", ".embeddings.token_embedding."),
-    (r"\.positional_embedding$", ".embeddings.position_embedding.weight"),
-)
-_PROJECTIONS = {
-    "visual.proj": "visual_projection.weight",
-    "text_projection": "text_projection.weight",
-    "text.text_projection": "text_projection.weight",
-}
-
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 TOKENIZER = "tokenizer.json"
+# What says by which token texts are filled up.
+_TOKENIZER_SETTINGS = ["tokenizer_config.json", "special_tokens_map.json"]
 
 _CONVERT = (
     "from open_clip.factory import load_state_dict; from safetensors.torch import save_file; "
@@ -77,7 +48,7 @@ _CONVERT = (
 
 
 def open_open_clip(name: str) -> PublishedTowers:
-    """Open a CoCa or a CLIP of open_clip, by a name as for `find_folder`.
+    """Open a model of open_clip, by a name as for `find_folder`.
 
     Raises:
         ConfigError: it is missing or of another kind, or open_clip is not installed.
@@ -85,126 +56,28 @@ def open_open_clip(name: str) -> PublishedTowers:
     folder = find_folder(name)
     try:
         settings = read_settings(folder, name)
-        model, text = settings["model_cfg"], settings["model_cfg"]["text_cfg"]
-        read = _read_coca if "multimodal_cfg" in model else _read_clip
-        towers, parts = read(folder, model)
+        text = settings["model_cfg"]["text_cfg"]
+        towers = OpenClipTowers(model=settings["model_cfg"])
+        model = new_open_clip(towers)
+        import_open_clip().factory.load_checkpoint(model, str(folder / WEIGHTS))
         image = read_image_shape(settings)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = explain(str(folder), error)
         raise ConfigError(f"'{name}' cannot be opened as open_clip model: {reason}") from error
-    tokenizer = open_tokenizer(folder, text["vocab_size"], text.get("hf_tokenizer_name"))
-    return PublishedTowers(towers, image, tokenizer, parts)
-
-
-def coca_parts(coca: OpenClipModule) -> dict[str, nn.Module]:
-    """Return a CoCa's modules by their names in a classifier on `CocaTowers`."""
-    return {
-        "image_tower.visual": coca.visual,
-        "text_tower.text": coca.text,
-        "decoder": without_word_scores(coca),
-    }
-
-
-def convert_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the tensors of open_clip's CLIP as in Hugging Face's."""
-    converted = {}
-    for name, tensor in weights.items():
-        tensor = tensor.float()
-        if name in _PROJECTIONS:
-            converted[_PROJECTIONS[name]] = tensor.T.contiguous()
-        elif "in_proj_" in name:
-            # Query, key and value are one tensor there.
-            renamed = _rename(name.replace("in_proj_", "{}_proj."))
-            converted |= {renamed.format(p): t for p, t in zip("qkv", tensor.chunk(3), strict=True)}
-        else:
-            converted[_rename(name)] = tensor
-    return converted
-
-
-def _read_coca(folder: Path, model: dict[str, Any]) -> tuple[CocaTowers, dict[str, nn.Module]]:
-    towers = CocaTowers(coca=model)
-    coca = new_coca(towers)
-    import_open_clip().load_checkpoint(coca, str(folder / WEIGHTS))
-    # With its trained logit scale, as in a CLIP's towers.
-    towers = CocaTowers(coca=model | {"init_logit_scale": coca.logit_scale.item()})
-    return towers, coca_parts(coca)
-
-
-def _read_clip(folder: Path, model: dict[str, Any]) -> tuple[ClipTowers, dict[str, nn.Module]]:
-    config = _convert_config(model)
-    clip = CLIPModel(config)
-    clip.load_state_dict(convert_weights(load_file(folder / WEIGHTS)))
-    return clip_towers(clip), clip_parts(clip)
-
-
-def _convert_config(model: dict[str, Any]) -> CLIPConfig:
-    """Return the configuration of the same network in Hugging Face's CLIP.
-
-    Raises:
-        ValueError: the network does not exist there.
-    """
-    halves = import_open_clip()
-    vision = _complete(model["vision_cfg"], halves.CLIPVisionCfg(), _SIZES, "vision_cfg")
-    text = _complete(model["text_cfg"], halves.CLIPTextCfg(), _SIZES | _WORDS, "text_cfg")
-    if not isinstance(vision["layers"], int):
-        raise ValueError(
-            f"vision_cfg has layers of a ResNet: found {vision['layers']}, expected those of a ViT"
-        )
-    if unknown := model.keys() - _MODEL:
-        raise ValueError(f"{', '.join(sorted(unknown))} of its configuration is not supported")
-    both = {
-        "projection_dim": model["embed_dim"],
-        "hidden_act": "quick_gelu" if model.get("quick_gelu") else "gelu",
-    }
-    return CLIPConfig(
-        projection_dim=model["embed_dim"],
-        vision_config=both
-        | _sizes(vision)
-        | {
-            "num_attention_heads": vision["width"] // vision["head_width"],
-            "patch_size": vision["patch_size"],
-            "image_size": vision["image_size"],
-        },
-        text_config=both
-        | _sizes(text)
-        | {
-            "num_attention_heads": text["heads"],
-            "max_position_embeddings": text["context_length"],
-            "vocab_size": text["vocab_size"],
-        },
+    tokenizer, pad_id = read_tokenizer(folder, text)
+    found = {"logit_scale": model.logit_scale.item(), "pad_id": pad_id}
+    word_scores = model.text_decoder.text_projection.detach() if towers.is_coca else None
+    return PublishedTowers(
+        towers.model_copy(update=found), image, tokenizer, open_clip_parts(model), word_scores
     )
 
 
-def _complete(
-    given: dict[str, Any], defaults: Any, supported: set[str], half: str
-) -> dict[str, Any]:
-    """Complete the settings of one half by open_clip's defaults.
-
-    Raises:
-        ValueError: a setting that is not `supported` differs from its default.
-    """
-    settings = vars(defaults) | given
-    for name in sorted(settings.keys() - supported):
-        if settings[name] != getattr(defaults, name, None):
-            raise ValueError(
-                f"{half} is not supported: found {name}: {settings[name]}, expected a plain "
-                "transformer, such as ViT-B-32, or a CoCa, such as coca_ViT-B-32"
-            )
-    return settings
-
-
-def _sizes(half: dict[str, Any]) -> dict[str, int]:
-    return {
-        "hidden_size": half["width"],
-        "intermediate_size": int(half["width"] * half["mlp_ratio"]),
-        "num_hidden_layers": half["layers"],
-    }
-
-
-def _rename(name: str) -> str:
-    for theirs, ours in _RENAMED:
-        name = re.sub(theirs, ours, name)
-    return name
+def open_clip_parts(model: OpenClipModule) -> dict[str, nn.Module]:
+    """Return a model's modules by their names in a classifier on `OpenClipTowers`."""
+    parts = {"image_tower.visual": model.visual, "text_tower.text": model.text}
+    if hasattr(model, "text_decoder"):
+        parts["decoder"] = without_word_scores(model)
+    return parts
 
 
 def find_folder(name: str) -> Path:
@@ -250,34 +123,44 @@ def read_image_shape(settings: dict[str, Any]) -> ImageShape:
     """
     wanted = settings.get("preprocess_cfg") or {}
     return ImageShape(
-        size_px=settings["model_cfg"]["vision_cfg"]["image_size"],
+        size_px=settings["model_cfg"]["vision_cfg"].get("image_size", 224),
         fit="crop" if wanted.get("resize_mode", "shortest") == "shortest" else "pad",
         mean=wanted.get("mean", OPENAI.mean),
         std=wanted.get("std", OPENAI.std),
     )
 
 
-def open_tokenizer(folder: Path, words: int, another: str | None) -> Tokenizer:
-    """Open the tokenizer of a folder, else open_clip's own.
+def read_tokenizer(folder: Path, text: dict[str, Any]) -> tuple[Tokenizer, int]:
+    """Open the tokenizer of a folder, else open_clip's own, and the id that texts are filled with.
 
     Args:
         folder: folder of the model.
-        words: number of tokens that the model knows.
-        another: name of the tokenizer that it was trained with, if that is not open_clip's.
+        text: `text_cfg` of its configuration.
 
     Raises:
-        ConfigError: the tokenizer cannot be read or does not fit the model, or it is missing and
-            open_clip is not installed.
+        ConfigError: the tokenizer cannot be read or does not fit the model, or it is missing.
     """
-    file = folder / TOKENIZER
-    if another is not None and not file.is_file():
+    another, words = text.get("hf_tokenizer_name"), text.get("vocab_size", 49_408)
+    if (folder / TOKENIZER).is_file():
+        opened = open_tokenizer(str(folder), words)
+        tokenizer, pad_id = opened.backend_tokenizer, opened.pad_token_id or 0
+    elif another is None:
+        tokenizer, pad_id = _convert_own_tokenizer(), 0
+        require_words(tokenizer, words, str(folder))
+    else:
         raise ConfigError(
             f"'{folder}' lacks {TOKENIZER}: expected the tokenizer of '{another}', with which it "
             "was trained. Put the file beside the weights."
         )
-    tokenizer = _read_tokenizer(file) if file.is_file() else _convert_own_tokenizer()
-    require_words(tokenizer, words, str(folder))
-    return with_plain_quotes(tokenizer)
+    if another is None:
+        # open_clip fills texts for its own tokenizer up with zeros.
+        return with_plain_quotes(tokenizer), 0
+    clean = (text.get("tokenizer_kwargs") or {}).get("clean", "whitespace")
+    if clean == "canonicalize":
+        put_before(tokenizer, canonical())
+    elif clean == "lower":
+        put_before(tokenizer, [normalizers.Lowercase()])
+    return tokenizer, pad_id
 
 
 def _fetch(name: str) -> Path:
@@ -290,8 +173,9 @@ def _fetch(name: str) -> Path:
             f"open_clip lacks safetensors for '{name}': expected a tag of {model}: "
             f"{', '.join(tags)}"
         )
+    files = [CONFIG, WEIGHTS, TOKENIZER, *_TOKENIZER_SETTINGS]
     try:
-        return Path(snapshot_download(hub_name, allow_patterns=[CONFIG, WEIGHTS, TOKENIZER]))
+        return Path(snapshot_download(hub_name, allow_patterns=files))
     except (OSError, ValueError) as error:
         raise ConfigError(f"'{name}' cannot be opened as open_clip model: {error}") from error
 
@@ -304,14 +188,6 @@ def _look_up(name: str) -> dict[str, Any]:
     model, _, tag = name.partition("/")
     tags = open_clip.list_pretrained_tags_by_model(model)
     return (open_clip.get_pretrained_cfg(model, tag or tags[0]) or {}) if tags else {}
-
-
-def _read_tokenizer(file: Path) -> Tokenizer:
-    try:
-        return Tokenizer.from_file(str(file))
-    except Exception as error:
-        # tokenizers raises plain Exceptions.
-        raise ConfigError(f"{file} cannot be read: {error}") from error
 
 
 def _convert_own_tokenizer() -> Tokenizer:

@@ -16,6 +16,7 @@ from enrich.errors import ConfigError
 from enrich.training.batches import Part
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.distributed import processes
+from enrich.training.fine_tuning import rates
 from enrich.training.losses import Objective
 
 
@@ -65,9 +66,12 @@ class Stepper:
         return _checked(summed(total))
 
     def learning_rates(self) -> dict[str, float]:
-        """Return the learning rates of new and of pre-trained modules."""
-        groups = self._optimiser.param_groups
-        return {f"learning_rate/{group['name']}": group["lr"] for group in groups}
+        """Return the learning rates of new modules, and of the upper layers of each tower."""
+        highest: dict[str, float] = {}
+        for group in self._optimiser.param_groups:
+            name = f"learning_rate/{group['name']}"
+            highest[name] = max(group["lr"], highest.get(name, 0.0))
+        return highest
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a resumed phase needs."""
@@ -83,38 +87,31 @@ class Stepper:
 def build_optimiser(
     classifier: Classifier, phase: Phase, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """Build AdamW with one learning rate for new modules and one for pre-trained ones.
+    """Build AdamW with a learning rate for new modules, and for each layer of pre-trained ones.
 
     Raises:
         ConfigError: the phase trains 0 parameters of the classifier.
     """
-    pretrained = {p for module in classifier.pretrained() for p in module.parameters()}
-    trained = pretrained
-    if phase.upper_stages_only:
-        trained = set(classifier.image_tower.upper_parameters())
-    for parameter in pretrained:
-        parameter.requires_grad_(phase.tower_learning_rate > 0 and parameter in trained)
-    groups = []
-    for name, peak in (("new", phase.learning_rate), ("pretrained", phase.tower_learning_rate)):
-        chosen = [
-            p
-            for p in classifier.parameters()
-            if p.requires_grad and (p in pretrained) == (name == "pretrained")
-        ]
-        if chosen:
+    chosen = dict.fromkeys(classifier.parameters(), ("new", phase.learning_rate))
+    for group, parameter, rate in rates(classifier, phase):
+        chosen[parameter] = (group, rate)
+        parameter.requires_grad_(rate > 0)
+    members: dict[tuple[str, float, float], list[nn.Parameter]] = {}
+    for parameter, (group, rate) in chosen.items():
+        if parameter.requires_grad:
             # Norms and biases, of one dimension, are not decayed.
-            for decay, members in (
-                (weight_decay, [p for p in chosen if p.ndim > 1]),
-                (0.0, [p for p in chosen if p.ndim <= 1]),
-            ):
-                settings = {"weight_decay": decay, "peak_lr": peak, "name": name}
-                groups.append({"params": members, **settings})
-    if not groups:
+            decay = weight_decay if parameter.ndim > 1 else 0.0
+            members.setdefault((group, rate, decay), []).append(parameter)
+    if not members:
         raise ConfigError(
             f"a {phase.loss} phase cannot train {classifier.config.classifier}: found a "
             "tower_learning_rate of 0, expected one above 0, because all of it is pre-trained"
         )
-    return torch.optim.AdamW(groups, lr=phase.learning_rate)
+    groups = [
+        {"params": parameters, "weight_decay": decay, "peak_lr": rate, "name": group}
+        for (group, rate, decay), parameters in members.items()
+    ]
+    return torch.optim.AdamW(groups, lr=phase.learning_rate, fused=True)
 
 
 def schedule(done_share: float, warmup_share: float) -> float:

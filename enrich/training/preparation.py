@@ -105,6 +105,7 @@ def prepare(
         encoder=TextEncoder(tokenizer, config.text_length),
         label_words=LabelWords(config.attributes, Lexicon.of_labels(LABEL_WORDS)),
         cache=config.cache or workspace / "cache",
+        varies=config.augmentation == "catalog",
     )
     batches = first_then_others(lambda: open_products(products))
     opened = {name: open_products(source) for name, source in to_measure.items()}

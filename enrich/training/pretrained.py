@@ -3,48 +3,73 @@
 Weights are read from safetensors only, and code of a checkpoint is never run.
 """
 
+import json
 import math
-from collections.abc import Callable, Mapping
+import re
+import string
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
-from huggingface_hub import _CACHED_NO_EXIST, file_exists, try_to_load_from_cache
+from huggingface_hub import (
+    _CACHED_NO_EXIST,
+    file_exists,
+    hf_hub_download,
+    try_to_load_from_cache,
+)
+from huggingface_hub.errors import EntryNotFoundError
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Regex, Tokenizer, normalizers
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     MODEL_FOR_MASKED_LM_MAPPING,
     AutoConfig,
     AutoModel,
     AutoTokenizer,
-    CLIPModel,
+    GemmaTokenizer,
     PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Siglip2Tokenizer,
 )
 from transformers.image_processing_base import ImageProcessingMixin
 
-from enrich.classifiers.config import ClipTowers, CocaTowers, PairTowers, SmallTowers
+from enrich.classifiers.config import (
+    HuggingFaceTowers,
+    OpenClipTowers,
+    PairTowers,
+    SmallTowers,
+)
+from enrich.classifiers.hugging_face_towers import (
+    BOTH_HALVES,
+    ImageHalf,
+    TextHalf,
+    without_pooler,
+)
 from enrich.classifiers.interface import Classifier
-from enrich.classifiers.pair_towers import without_pooler
 from enrich.errors import ConfigError, first_line, load_extra
 from enrich.images.settings import ImageShape, Triple
-from enrich.training.config import PublishedPair
+from enrich.training.config import SMALL, PublishedPair
 
 Opened = TypeVar("Opened")
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedTowers:
-    """Towers, image shape and tokenizer; `parts` are modules by name in a classifier."""
+    """Towers, image shape and tokenizer.
 
-    towers: SmallTowers | ClipTowers | PairTowers | CocaTowers
+    `parts` are modules by name in a classifier, `word_scores` a CoCa's map to scores of next words.
+    """
+
+    towers: SmallTowers | HuggingFaceTowers | PairTowers | OpenClipTowers
     image: ImageShape
     tokenizer: Tokenizer
     parts: dict[str, nn.Module]
+    word_scores: Tensor | None = None
 
 
 def load_efficientnet_weights(backbone: nn.Module) -> None:
@@ -78,74 +103,101 @@ def load_image_tower(backbone: nn.Module, checkpoint: Path) -> None:
         raise ConfigError(f"{checkpoint} has no readable small image tower: {error}") from error
 
 
-def open_hugging_face_clip(name_or_folder: str) -> PublishedTowers:
-    """Open a Hugging Face CLIP.
+def open_hugging_face(name_or_folder: str) -> PublishedTowers:
+    """Open both halves of a CLIP, SigLIP or SigLIP 2 of Hugging Face's.
 
     Raises:
         ConfigError: it is missing, or of another kind.
     """
-    kind = _open(name_or_folder, "CLIP", AutoConfig.from_pretrained).model_type
-    if kind != "clip":
+    kind = _open(name_or_folder, "CLIP or SigLIP", AutoConfig.from_pretrained).model_type
+    if kind not in BOTH_HALVES:
         raise ConfigError(
-            f"'{name_or_folder}' is not a CLIP: found a model of type {kind}, expected clip. Give "
-            "other models as a pair: towers: {vision: NAME, text: NAME}."
+            f"'{name_or_folder}' is of another kind: found a model of type {kind}, expected "
+            f"{', '.join(BOTH_HALVES)}. Give other models as a pair: "
+            "towers: {vision: NAME, text: NAME}."
         )
-    clip = _open_model(name_or_folder, "CLIP", CLIPModel.from_pretrained)
+    model = _open_model(name_or_folder, kind, AutoModel.from_pretrained)
+    text = model.config.text_config
+    opened = open_tokenizer(name_or_folder, text.vocab_size)
+    pad_id = opened.pad_token_id or 0
+    towers = HuggingFaceTowers(
+        model=model.config.to_dict(), logit_scale=model.logit_scale.item(), pad_id=pad_id
+    )
+    image, tokenizer = ImageHalf(model), opened.backend_tokenizer
     return PublishedTowers(
-        towers=clip_towers(clip),
-        image=open_image_shape(name_or_folder, OPENAI, clip.config.vision_config.image_size),
-        tokenizer=with_plain_quotes(
-            _open_tokenizer(name_or_folder, clip.config.text_config.vocab_size)
-        ),
-        parts=clip_parts(clip),
+        towers=towers,
+        image=open_image_shape(name_or_folder, OPENAI if kind == "clip" else HALVES, image.size_px),
+        tokenizer=with_plain_quotes(tokenizer) if kind == "clip" else as_siglip(opened),
+        parts={"image_tower": image, "text_tower": TextHalf(model, pad_id)},
     )
 
 
-def clip_towers(clip: CLIPModel) -> ClipTowers:
-    """Return a CLIP's configuration, with its trained logit scale."""
-    return ClipTowers(
-        clip=clip.config.to_dict() | {"logit_scale_init_value": clip.logit_scale.item()}
-    )
-
-
-def clip_parts(clip: CLIPModel) -> dict[str, nn.Module]:
-    """Return a CLIP's modules by their names in a classifier on `ClipTowers`."""
-    return {
-        "image_tower.vision": clip.vision_model,
-        "image_tower.projection": clip.visual_projection,
-        "text_tower.text": clip.text_model,
-        "text_tower.projection": clip.text_projection,
-    }
-
-
-def open_pair(pair: PublishedPair) -> PublishedTowers:
+def open_pair(pair: PublishedPair, small: SmallTowers, size_px: int) -> PublishedTowers:
     """Open a vision model and a text encoder.
+
+    Args:
+        pair: their names; the vision model may be `small`.
+        small: sizes of the small image tower.
+        size_px: size of its pictures.
 
     Raises:
         ConfigError: one is missing, or of another kind.
     """
-    vision = without_pooler(_open_model(pair.vision, "vision model", AutoModel.from_pretrained))
-    if vision.config.model_type == "siglip":
-        vision = vision.vision_model
-    if vision.main_input_name != "pixel_values":
-        raise ConfigError(
-            f"'{pair.vision}' is not a vision model: found type {vision.config.model_type}, "
-            "expected one that reads only pictures, such as a ViT. Give a CLIP as towers: NAME."
-        )
     text = without_pooler(_open_model(pair.text, "text encoder", AutoModel.from_pretrained))
     if type(text.config) not in MODEL_FOR_MASKED_LM_MAPPING or text.config.is_encoder_decoder:
         raise ConfigError(
             f"'{pair.text}' is not a text encoder: found type {text.config.model_type}, expected "
             "one like BERT, whose first token stands for the whole text"
         )
-    shape = open_image_shape(pair.vision, HALVES, getattr(vision.config, "image_size", None))
-    _try_out(vision, pair.vision, shape)
+    parts: dict[str, nn.Module] = {"text_tower.text": text}
+    if pair.vision == SMALL:
+        vision: SmallTowers | dict[str, Any] = small.model_copy(update={"width": pair.width})
+        shape = small_image_shape(size_px)
+    else:
+        opened = _open_vision(pair.vision)
+        vision, parts["image_tower.vision"] = opened.config.to_dict(), opened
+        shape = open_image_shape(pair.vision, HALVES, getattr(opened.config, "image_size", None))
+        _try_out(opened, pair.vision, shape)
     towers = PairTowers(
-        vision=vision.config.to_dict(), text=text.config.to_dict(), width=pair.width
+        vision=vision, text=text.config.to_dict(), width=pair.width, pooling=_pooling(pair.text)
     )
-    parts = {"image_tower.vision": vision, "text_tower.text": text}
-    tokenizer = _open_tokenizer(pair.text, text.config.vocab_size)
+    tokenizer = open_tokenizer(pair.text, text.config.vocab_size).backend_tokenizer
     return PublishedTowers(towers, shape, tokenizer, parts)
+
+
+def small_image_shape(size_px: int) -> ImageShape:
+    """Return the shape of the small image tower's pictures, as ImageNet's weights had them."""
+    return ImageShape(size_px=size_px, **HALVES._asdict())
+
+
+def _open_vision(name: str) -> PreTrainedModel:
+    vision = without_pooler(_open_model(name, "vision model", AutoModel.from_pretrained))
+    if vision.config.model_type == "siglip":
+        vision = vision.vision_model
+    if vision.main_input_name != "pixel_values":
+        raise ConfigError(
+            f"'{name}' is not a vision model: found type {vision.config.model_type}, "
+            "expected one that reads only pictures, such as a ViT. Give a CLIP as towers: NAME."
+        )
+    return vision
+
+
+def _pooling(name: str) -> Literal["first", "mean"]:
+    """Return how a sentence transformer sums up a text, by its own file; BERT by its first token.
+
+    Raises:
+        ConfigError: the file cannot be read, or the hub is out of reach.
+    """
+    file = "1_Pooling/config.json"
+    try:
+        path = Path(name) / file if Path(name).is_dir() else Path(hf_hub_download(name, file))
+        settings = json.loads(path.read_text())
+    except (FileNotFoundError, EntryNotFoundError):
+        # Most text encoders have none.
+        return "first"
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file} of '{name}' cannot be read: {first_line(error)}") from error
+    return "mean" if settings.get("pooling_mode_mean_tokens") else "first"
 
 
 def load_parts(classifier: Classifier, parts: dict[str, nn.Module]) -> None:
@@ -155,7 +207,8 @@ def load_parts(classifier: Classifier, parts: dict[str, nn.Module]) -> None:
         ConfigError: the classifier has 0 of them.
     """
     own = dict(classifier.named_modules())
-    shared = parts.keys() & own.keys()
+    # Another class stands in for a tower that the classifier does not read.
+    shared = [name for name, part in parts.items() if type(own.get(name)) is type(part)]
     if not shared:
         raise ConfigError(
             f"{classifier.config.classifier} cannot start from these towers: expected "
@@ -179,15 +232,46 @@ def _open_model(name: str, what: str, load: Callable[..., Any]) -> PreTrainedMod
     return model
 
 
-def _open_tokenizer(name: str, size: int) -> Tokenizer:
+def open_tokenizer(name: str, size: int) -> PreTrainedTokenizerFast:
+    """Open the tokenizer of a model of `size` tokens.
+
+    Raises:
+        ConfigError: it is missing, or does not fit the model.
+    """
     opened = _open(name, "tokenizer", AutoTokenizer.from_pretrained)
-    tokenizer: Tokenizer | None = getattr(opened, "backend_tokenizer", None)
-    if tokenizer is None:
-        raise ConfigError(
-            f"the tokenizer of '{name}' cannot be used: expected one with a tokenizer.json"
-        )
-    require_words(tokenizer, size, name)
-    return tokenizer
+    if not hasattr(opened, "backend_tokenizer"):
+        # A class that cuts words in Python; beside its file most have one of tokenizers.
+        opened = _open(name, "tokenizer", PreTrainedTokenizerFast.from_pretrained)
+    require_words(opened.backend_tokenizer, size, name)
+    return opened
+
+
+def as_siglip(opened: PreTrainedTokenizerFast) -> Tokenizer:
+    """Let a tokenizer change texts first as in SigLIP's training, or in SigLIP 2's.
+
+    Of what their libraries do in Python nothing is in tokenizer.json.
+    """
+    small_letters: list[normalizers.Normalizer] = [normalizers.Lowercase()]
+    is_second = isinstance(opened, GemmaTokenizer | Siglip2Tokenizer)
+    put_before(opened.backend_tokenizer, small_letters if is_second else canonical())
+    return opened.backend_tokenizer
+
+
+def canonical() -> list[normalizers.Normalizer]:
+    """Return what SigLIP does to a text first: small letters, no punctuation, single blanks."""
+    return [
+        normalizers.Replace("_", " "),
+        normalizers.Replace(Regex(f"[{re.escape(string.punctuation)}]"), ""),
+        normalizers.Lowercase(),
+        normalizers.Replace(Regex(r"\s+"), " "),
+        normalizers.Strip(),
+    ]
+
+
+def put_before(tokenizer: Tokenizer, first: Sequence[normalizers.Normalizer]) -> None:
+    """Let a tokenizer change texts in these ways first."""
+    own = [] if tokenizer.normalizer is None else [tokenizer.normalizer]
+    tokenizer.normalizer = normalizers.Sequence([*first, *own])
 
 
 def _open(name: str, what: str, load: Callable[..., Opened]) -> Opened:
@@ -320,8 +404,7 @@ def with_plain_quotes(tokenizer: Tokenizer) -> Tokenizer:
         normalizers.Replace(Regex("[\u02bc\u2018-\u201b]"), "'"),
         normalizers.Replace(Regex("[\u201c-\u201f]"), '"'),
     ]
-    own = [] if tokenizer.normalizer is None else [tokenizer.normalizer]
-    tokenizer.normalizer = normalizers.Sequence(straightened + own)
+    put_before(tokenizer, straightened)
     return tokenizer
 
 

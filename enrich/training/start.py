@@ -15,31 +15,32 @@ from tokenizers import (
     trainers,
 )
 
+from enrich.classifiers.coca import Coca
 from enrich.classifiers.config import Architecture, ClassifierConfig
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.registry import build_classifier
 from enrich.classifiers.tokenizer import TextEncoder
 from enrich.errors import ConfigError
 from enrich.files.atomic_write import atomic_write
-from enrich.images.settings import ImageShape
 from enrich.terminal import say
-from enrich.training.config import OPEN_CLIP, PublishedPair, TrainingConfig
+from enrich.training.config import OPEN_CLIP, SMALL, PublishedPair, TrainingConfig
 from enrich.training.open_clip import open_open_clip
 from enrich.training.pretrained import (
-    HALVES,
     PublishedTowers,
     load_efficientnet_weights,
     load_image_tower,
     load_parts,
-    open_hugging_face_clip,
+    open_hugging_face,
     open_pair,
+    small_image_shape,
 )
 
 # Settings that one classifier alone reads. `matching` is left out, because recipes for all
 # classifiers set it.
 _SWITCHES = {
     "cma_clip": ("sequence_wise", "modality_wise", "scoring"),
-    "clip_zero_shot": ("prompt",),
+    "clip_zero_shot": ("prompt", "prompts"),
+    "embracenet": ("selection_probabilities",),
 }
 
 _SPECIAL = ["<pad>", "<start>", "<end>"]
@@ -66,12 +67,14 @@ def start_classifier(
     classifier = _build(config, published)
     if published.parts:
         load_parts(classifier, published.parts)
-    elif not classifier.image_tower.absent:
+    if config.on_small_image_tower and not classifier.image_tower.absent:
         backbone = classifier.image_tower.pretrained()
         if config.image_tower is None:
             load_efficientnet_weights(backbone)
         else:
             load_image_tower(backbone, config.image_tower)
+    if isinstance(classifier, Coca):
+        classifier.word_scores = published.word_scores
     classifier.read_tokenizer(TextEncoder(published.tokenizer, config.text_length))
     return classifier, published.tokenizer
 
@@ -95,7 +98,7 @@ def keep_usable_phases(config: TrainingConfig, classifier: Classifier) -> Traini
                 f"{config.classifier} cannot be trained: found 0 multitask phases, expected 1 or "
                 "more for its heads. Add one to phases."
             )
-    elif not phases and (config.towers == "small" or isinstance(config.towers, PublishedPair)):
+    elif not phases and (config.towers == SMALL or isinstance(config.towers, PublishedPair)):
         raise ConfigError(
             f"{config.classifier} cannot be trained: found towers that were not trained to compare "
             "images with texts, expected a CLIP or a contrastive phase"
@@ -110,6 +113,8 @@ def _tell_unused(config: TrainingConfig) -> None:
         given = [name for name in switches if getattr(config, name) != fields[name].default]
         if given and config.classifier != owner:
             say(f"without effect, as {owner} alone reads it: {', '.join(given)}")
+    if unknown := config.prompts.keys() - config.attributes.keys():
+        say(f"prompts of attributes that are not trained: {', '.join(sorted(unknown))}")
 
 
 def _build(config: TrainingConfig, published: PublishedTowers) -> Classifier:
@@ -131,13 +136,12 @@ def _build(config: TrainingConfig, published: PublishedTowers) -> Classifier:
 
 def _open_towers(config: TrainingConfig, texts: list[str], folder: Path) -> PublishedTowers:
     if isinstance(config.towers, PublishedPair):
-        return open_pair(config.towers)
+        return open_pair(config.towers, config.small_towers, config.image_size_px)
     if config.towers.startswith(OPEN_CLIP):
         return open_open_clip(config.towers.removeprefix(OPEN_CLIP))
-    if config.towers != "small":
-        return open_hugging_face_clip(config.towers)
-    # What the published EfficientNet-Lite weights were trained with.
-    shape = ImageShape(size_px=config.image_size_px, **HALVES._asdict())
+    if config.towers != SMALL:
+        return open_hugging_face(config.towers)
+    shape = small_image_shape(config.image_size_px)
     return PublishedTowers(config.small_towers, shape, _keep_tokenizer(config, texts, folder), {})
 
 

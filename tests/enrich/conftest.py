@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from enrich.calibration import CalibratedModalities, Calibration
 from enrich.classifiers.checkpoint import save_checkpoint
-from enrich.classifiers.config import ClassifierConfig, ClipTowers, SmallTowers
+from enrich.classifiers.config import ClassifierConfig, HuggingFaceTowers, SmallTowers
 from enrich.classifiers.registry import build_classifier
 from enrich.images.settings import ImageShape
 from enrich.records import Modalities
@@ -76,7 +76,7 @@ def clip_json(tokenizer: Tokenizer) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def clip_config(small_config: ClassifierConfig, clip_json: dict[str, Any]) -> ClassifierConfig:
     """The small configuration on the towers of a CLIP."""
-    return small_config.model_copy(update={"towers": ClipTowers(clip=clip_json)})
+    return small_config.model_copy(update={"towers": HuggingFaceTowers(model=clip_json)})
 
 
 @pytest.fixture(scope="session")

@@ -17,9 +17,14 @@ from tokenizers import Tokenizer
 
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
-from enrich.classifiers.config import ClassifierConfig, ClipTowers, CocaTowers, PairTowers
+from enrich.classifiers.config import (
+    ClassifierConfig,
+    HuggingFaceTowers,
+    OpenClipTowers,
+    PairTowers,
+)
+from enrich.classifiers.hugging_face_towers import build_encoder
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest, read_manifest
-from enrich.classifiers.pair_towers import build_encoder
 from enrich.classifiers.registry import build_classifier
 from enrich.classifiers.tokenizer import TextEncoder
 from enrich.config import JobConfig
@@ -204,9 +209,9 @@ def test_a_tokenizer_with_more_tokens_than_the_tower_is_refused(
     for name in texts[towers]:
         described[name]["vocab_size"] = tokenizer.get_vocab_size() - 60
     kinds = {
-        "clip": lambda: ClipTowers(clip=described),
+        "clip": lambda: HuggingFaceTowers(model=described),
         "pair": lambda: PairTowers(**described),
-        "coca": lambda: CocaTowers(coca=described),
+        "coca": lambda: OpenClipTowers(model=described),
     }
     config = small_config.model_copy(update={"towers": kinds[towers]()})
     saved = build_classifier(config, tokenizer.get_vocab_size()).eval()

@@ -77,6 +77,25 @@ def _unit(encoded: Encoded) -> Tensor:
     return F.normalize(encoded.pooled, dim=1)
 
 
+def test_several_prompts_of_an_attribute_count_by_their_mean(
+    classifier: ClipZeroShot, small_config: ClassifierConfig, tokenizer: Tokenizer
+) -> None:
+    templates = ("{label} shoes", "a shirt in {label}", "the color {label}")
+    config = classifier.config.model_copy(update={"prompts": {"color": templates}})
+    several = ClipZeroShot(config, tokenizer.get_vocab_size()).eval()
+    weights = classifier.state_dict()
+    del weights["prompts"]
+    several.load_state_dict(weights, strict=False)
+    several.read_tokenizer(TextEncoder(tokenizer, config.text_length))
+    with torch.inference_mode():
+        ids, mask = TextEncoder(tokenizer, 16)([one.format(label="green") for one in templates])
+        mean = F.normalize(classifier.text_tower(ids, mask).pooled, dim=1).mean(0)
+    at = LABELS.index("green")
+    torch.testing.assert_close(several.prompts[at], F.normalize(mean, dim=0))
+    # Attributes without prompts of their own keep the common one.
+    torch.testing.assert_close(several.prompts[4:], classifier.prompts[4:])
+
+
 def test_prompts_travel_with_the_weights(classifier: ClipZeroShot, tokenizer: Tokenizer) -> None:
     other = ClipZeroShot(classifier.config, tokenizer.get_vocab_size()).eval()
     _, before = _answer(other, tokenizer, ["a red shirt"], False)

@@ -12,9 +12,10 @@ from transformers import CLIPConfig, CLIPModel
 from enrich.classifiers.attention import SequenceWiseAttention
 from enrich.classifiers.cma_clip import CmaClip, cls_of, jensen_shannon
 from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.hugging_face_towers import ImageHalf, TextHalf
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
 from enrich.classifiers.registry import build_classifier
-from enrich.training.pretrained import clip_parts, load_parts
+from enrich.training.pretrained import load_parts
 
 ROWS, LENGTH, END = 4, 7, 2
 
@@ -325,7 +326,7 @@ def test_clip_agrees_with_hugging_face_on_both_embeddings(
 ) -> None:
     classifier = build_classifier(clip_config, tokenizer.get_vocab_size()).eval()
     clip = CLIPModel(CLIPConfig.from_dict(clip_json)).eval()
-    load_parts(classifier, clip_parts(clip))
+    load_parts(classifier, {"image_tower": ImageHalf(clip), "text_tower": TextHalf(clip, 0)})
     # Hugging Face pools at the highest id, which in CLIP's own vocabulary is the end of text.
     highest = tokenizer.get_vocab_size() - 1
     ids = inputs.token_ids.clamp(max=highest - 1)
@@ -352,5 +353,5 @@ def test_a_clip_of_another_size_is_refused(
     image = clip_config.image.model_copy(update={"size_px": wrong.get("size_px", 64)})
     text_length = wrong.get("text_length", 16)
     config = clip_config.model_copy(update={"text_length": text_length, "image": image})
-    with pytest.raises(ValueError, match="this CLIP takes"):
+    with pytest.raises(ValueError, match="this model takes"):
         build_classifier(config, tokenizer.get_vocab_size())

@@ -16,22 +16,22 @@ from tokenizers import Tokenizer
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
 from enrich.classifiers.coca import Coca
-from enrich.classifiers.config import CocaTowers
+from enrich.classifiers.config import OpenClipTowers
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.tower_interface import end_of_text, take
 from enrich.errors import ConfigError
-from enrich.training.open_clip import coca_parts
+from enrich.training.open_clip import open_clip_parts
 from enrich.training.pretrained import load_parts
 
-BOTH_TOWERS = pytest.mark.parametrize("towers", ["small", "open_clip_coca"])
+BOTH_TOWERS = pytest.mark.parametrize("towers", ["small", "open_clip"])
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def make(build: Callable[..., Coca], coca_json: dict[str, Any]) -> Callable[[str], Coca]:
     """Returns a function that builds a CoCa on one kind of towers."""
-    changes = {"small": {}, "open_clip_coca": {"towers": CocaTowers(coca=coca_json)}}
+    changes = {"small": {}, "open_clip": {"towers": OpenClipTowers(model=coca_json)}}
     return lambda towers: build("coca", **changes[towers])
 
 
@@ -113,14 +113,14 @@ def published(coca_json: dict[str, Any]) -> Any:
 def test_it_agrees_with_open_clip_on_both_embeddings_and_on_every_next_word(
     make: Callable[[str], Coca], products: ModelInputs, published: Any
 ) -> None:
-    classifier = make("open_clip_coca")
+    classifier = make("open_clip")
     word_scores = published.text_decoder.text_projection.clone()
     pixels = classifier.normalise_pixels(products.pixel_values)
     length = products.token_ids.shape[1]
     ids = F.pad(products.token_ids, (0, published.context_length - length))
     theirs = published(pixels, ids, output_labels=False)
 
-    load_parts(classifier, coca_parts(published))
+    load_parts(classifier, open_clip_parts(published))
     output = answer(classifier, products)
     for ours, wanted in (
         (output.vectors.image, theirs["image_features"]),
@@ -137,7 +137,7 @@ def test_it_agrees_with_open_clip_on_both_embeddings_and_on_every_next_word(
 
 
 def test_all_of_open_clip_s_is_pretrained_and_nothing_else(make: Callable[[str], Coca]) -> None:
-    classifier = make("open_clip_coca")
+    classifier = make("open_clip")
     pretrained = {p for part in classifier.pretrained() for p in part.parameters()}
     new = {name.split(".")[0] for name, p in classifier.named_parameters() if p not in pretrained}
     assert new == {"no_text", "heads"}
@@ -150,11 +150,12 @@ def test_all_of_open_clip_s_is_pretrained_and_nothing_else(make: Callable[[str],
     [
         ({"vision_cfg": {"image_size": 96}}, "takes 96 px, not 64"),
         ({"text_cfg": {"context_length": 12}}, "up to 12 tokens, not 16"),
-        ({"vision_cfg": {"attentional_pool": False}}, "only CoCas of its own transformers"),
-        ({"text_cfg": {"hf_model_name": "roberta-base"}}, "only CoCas of its own transformers"),
-        ({"vision_cfg": {"timm_model_name": "vit"}}, "only CoCas of its own transformers"),
-        ({"vision_cfg": {"hooks": "x"}}, "builds no CoCa of this configuration"),
-        ({"vision_cfg": {"attn_pooler_heads": 7}}, "builds no CoCa of this configuration"),
+        ({"vision_cfg": {"attentional_pool": False}}, "own transformers with"),
+        ({"text_cfg": {"hf_model_name": "roberta-base"}}, "roberta-base would be fetched"),
+        ({"vision_cfg": {"timm_model_name": "vit"}}, "own transformers with"),
+        ({"vision_cfg": {"timm_model_name": "hf-hub:a/b"}}, "hf-hub:a/b would be fetched"),
+        ({"vision_cfg": {"hooks": "x"}}, "builds no model of this configuration"),
+        ({"vision_cfg": {"attn_pooler_heads": 7}}, "builds no model of this configuration"),
     ],
 )
 def test_another_open_clip_model_is_refused(
@@ -165,7 +166,7 @@ def test_another_open_clip_model_is_refused(
 ) -> None:
     changed = coca_json | {part: coca_json[part] | change for part, change in wrong.items()}
     with pytest.raises(ValueError, match=message):
-        build("coca", towers=CocaTowers(coca=changed))
+        build("coca", towers=OpenClipTowers(model=changed))
 
 
 def test_heads_that_do_not_divide_the_width_are_refused(build: Callable[..., Coca]) -> None:
@@ -184,5 +185,5 @@ def test_a_checkpoint_without_open_clip_names_the_extra(
 ) -> None:
     save_checkpoint(tmp_path, make(towers), tokenizer, calibration, {}, "")
     monkeypatch.setitem(sys.modules, "open_clip", None)
-    with pytest.raises(ConfigError, match=r"open_clip is not installed: .* coca"):
+    with pytest.raises(ConfigError, match=r"open_clip is not installed: .* open-clip"):
         load_classifier(read_manifest(tmp_path), CPU)

@@ -10,8 +10,8 @@ from torch import nn
 from transformers import CLIPConfig, CLIPModel
 
 from enrich.classifiers import eight_bits
-from enrich.classifiers.clip_towers import ClipImageTower
 from enrich.classifiers.eight_bits import EightBitLinear, use_eight_bits
+from enrich.classifiers.hugging_face_towers import ImageHalf
 from enrich.errors import CheckpointError
 
 
@@ -80,7 +80,7 @@ def test_a_copy_computes_as_the_layer_itself(layer: nn.Linear) -> None:
 @torch.inference_mode()
 def test_a_tower_of_transformers_sees_nearly_the_same(clip_json: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    tower = ClipImageTower(CLIPModel(CLIPConfig.from_dict(clip_json))).eval()
+    tower = ImageHalf(CLIPModel(CLIPConfig.from_dict(clip_json))).eval()
     pixels = torch.randn(3, 3, 64, 64)
     exact = tower.embed(tower.features(pixels)).embeds
     use_eight_bits(tower)

@@ -8,6 +8,7 @@ from enrich.classifiers.embracenet import COMPONENTS, EmbraceNet, embrace
 from enrich.classifiers.interface import ModelInputs
 
 IMAGE, TEXT = 1.0, 3.0
+EQUAL = (0.5, 0.5)
 AVAILABLE = torch.tensor([[True, True], [True, False], [False, True], [False, False]])
 
 
@@ -17,14 +18,14 @@ def _docked(components: int) -> torch.Tensor:
 
 
 def test_the_expectation_is_the_mean_of_what_is_available_and_zero_of_nothing() -> None:
-    embraced = embrace(_docked(5), AVAILABLE, draw=False)
+    embraced = embrace(_docked(5), AVAILABLE, EQUAL, draw=False)
     assert embraced.equal(torch.tensor([2.0, IMAGE, TEXT, 0.0]).unsqueeze(1).expand(4, 5))
 
 
 def test_each_component_is_drawn_from_one_modality_with_equal_probability() -> None:
     torch.manual_seed(0)
     components = 40_000
-    both = embrace(_docked(components), AVAILABLE, draw=True)[0]
+    both = embrace(_docked(components), AVAILABLE, EQUAL, draw=True)[0]
     from_image = both == IMAGE
     assert (from_image | (both == TEXT)).all()
     # Five standard deviations of a fair coin.
@@ -34,8 +35,21 @@ def test_each_component_is_drawn_from_one_modality_with_equal_probability() -> N
     assert abs(agree - components / 2) < 5 * (components**0.5) / 2
 
 
+def test_probabilities_choose_how_much_of_what_is_available_counts() -> None:
+    wanted = torch.tensor([0.25 * IMAGE + 0.75 * TEXT, IMAGE, TEXT, 0.0])
+    # Relative to each other: they need not add up to 1.
+    for chances in ((0.25, 0.75), (0.2, 0.6)):
+        embraced = embrace(_docked(1), AVAILABLE, chances, draw=False)
+        torch.testing.assert_close(embraced.squeeze(1), wanted)
+    torch.manual_seed(0)
+    drawn = embrace(_docked(40_000), AVAILABLE, (0.25, 0.75), draw=True)
+    share = (drawn[0] == IMAGE).float().mean().item()
+    assert abs(share - 0.25) < 0.011  # five standard deviations
+    assert (drawn[1] == IMAGE).all() and (drawn[2] == TEXT).all()
+
+
 def test_a_missing_modality_is_never_drawn_and_a_row_without_any_holds_zeros() -> None:
-    drawn = embrace(_docked(500), AVAILABLE, draw=True)
+    drawn = embrace(_docked(500), AVAILABLE, EQUAL, draw=True)
     assert (drawn[1] == IMAGE).all() and (drawn[2] == TEXT).all() and (drawn[3] == 0).all()
 
 
@@ -43,7 +57,7 @@ def test_the_mean_over_many_draws_is_the_expectation() -> None:
     torch.manual_seed(0)
     docked = torch.randn(1, 2, 8).expand(20_000, 2, 8)
     available = torch.ones(20_000, 2, dtype=torch.bool)
-    drawn = embrace(docked, available, draw=True).mean(0)
+    drawn = embrace(docked, available, EQUAL, draw=True).mean(0)
     torch.testing.assert_close(drawn, docked[0].mean(0), rtol=0, atol=0.05)
 
 

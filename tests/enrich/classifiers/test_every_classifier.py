@@ -19,8 +19,8 @@ from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
 from enrich.classifiers.config import (
     ANSWERING_MODULES,
     ClassifierConfig,
-    ClipTowers,
-    CocaTowers,
+    HuggingFaceTowers,
+    OpenClipTowers,
     PairTowers,
 )
 from enrich.classifiers.eight_bits import use_eight_bits
@@ -50,7 +50,7 @@ Build = Callable[..., Classifier]
 
 @pytest.fixture(
     scope="module",
-    params=["small", "hugging_face_clip", "hugging_face_pair", "open_clip_coca"],
+    params=["small", "hugging_face", "hugging_face_pair", "open_clip"],
 )
 def build(
     request: pytest.FixtureRequest,
@@ -63,9 +63,9 @@ def build(
     """Returns a function that builds a classifier by name, always the same one."""
     towers = {
         "small": small_config.towers,
-        "hugging_face_clip": ClipTowers(clip=clip_json),
+        "hugging_face": HuggingFaceTowers(model=clip_json),
         "hugging_face_pair": PairTowers(**pair_json),
-        "open_clip_coca": CocaTowers(coca=coca_json),
+        "open_clip": OpenClipTowers(model=coca_json),
     }[request.param]
     built: dict[str, Classifier] = {}
 
@@ -313,7 +313,7 @@ def test_its_losses_reach_every_parameter(build: Build, inputs: ModelInputs, nam
             output.vectors.image[both], output.vectors.text[both], torch.arange(2)
         ).backward()
     lacking = {n for n, p in classifier.named_parameters() if p.grad is None}
-    if name in STREAMS and classifier.config.towers.kind == "open_clip_coca":
+    if name in STREAMS and classifier.config.towers.kind == "open_clip":
         # A stream reads CoCa's words and patches, not its two class tokens.
         lacking -= CLASS_TOKENS
     assert not lacking
@@ -329,8 +329,7 @@ def test_what_is_said_to_be_pretrained_is_part_of_the_classifier_and_not_all_of_
     pretrained = {id(p) for part in classifier.pretrained() for p in part.parameters()}
     assert pretrained <= own
     assert (pretrained == own) == (
-        name == "clip_zero_shot"
-        and classifier.config.towers.kind in {"hugging_face_clip", "open_clip_coca"}
+        name == "clip_zero_shot" and classifier.config.towers.kind in {"hugging_face", "open_clip"}
     )
 
 

@@ -9,9 +9,9 @@ import torch
 from model_outputs import answer
 from tokenizers import Tokenizer
 
-from enrich.classifiers.config import ClassifierConfig, ClipTowers, PairTowers
+from enrich.classifiers.config import ClassifierConfig, HuggingFaceTowers, PairTowers
+from enrich.classifiers.hugging_face_towers import EncoderTextTower, build_encoder
 from enrich.classifiers.interface import Classifier, ModelInputs
-from enrich.classifiers.pair_towers import EncoderTextTower, build_encoder
 from enrich.classifiers.small_towers import SmallTextTower
 from enrich.classifiers.tokenizer import TextEncoder
 from enrich.training.pretrained import load_parts
@@ -54,7 +54,9 @@ def test_words_through_an_encoder_s_layers_are_what_the_encoder_makes_of_the_tex
     # RoBERTa tells padding from text by its id, which is 1 there.
     ids = products.token_ids.clamp(min=5).masked_fill(~products.token_mask, 1)
     products = replace(products, token_ids=ids)
-    _assert_halves_make_the_whole(EncoderTextTower(text, 48).eval(), products)
+    _assert_halves_make_the_whole(
+        EncoderTextTower(text, PairTowers(vision={}, text={}, width=48)).eval(), products
+    )
 
 
 def test_words_through_the_small_tower_s_layers_are_what_it_makes_of_the_text(
@@ -80,7 +82,7 @@ def test_a_published_encoder_is_the_whole_stream_and_starts_on_its_weights(
 def test_small_towers_and_clip_get_new_layers_on_top(
     name: str, build: Callable[..., Classifier], clip_json: dict[str, Any]
 ) -> None:
-    for changes in ({}, {"towers": ClipTowers(clip=clip_json)}):
+    for changes in ({}, {"towers": HuggingFaceTowers(model=clip_json)}):
         classifier = build(name, joint_layers=3, **changes)
         assert len(classifier.stream.joint.layers) == 3
 

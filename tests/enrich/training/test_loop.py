@@ -300,7 +300,7 @@ def test_the_engine_runs_a_checkpoint_trained_on_a_hugging_face_clip(
     manifest = read_manifest(tmp_path / "made")
     kept = json.loads((tmp_path / "made" / "metrics.json").read_text())
     assert kept == {"content": manifest.digests.model} | metrics
-    assert manifest.config.towers.kind == "hugging_face_clip"
+    assert manifest.config.towers.kind == "hugging_face"
     assert (manifest.config.image.size_px, manifest.config.image.fit) == (64, "crop")
     engine = open_engine(manifest, str(catalog))
     rows = pd.read_parquet(catalog / "products.parquet").head(6)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from enrich.classifiers.absent_towers import NoImageTower, NoTextTower
-from enrich.classifiers.config import ClassifierConfig, ClipTowers, CocaTowers
+from enrich.classifiers.config import ClassifierConfig, HuggingFaceTowers, OpenClipTowers
 from enrich.classifiers.interface import (
     IMAGE,
     TEXT,
@@ -25,6 +25,8 @@ from enrich.classifiers.registry import build_classifier
 from enrich.classifiers.tokenizer import TextEncoder
 from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower
 from enrich.engine.device import autocast
+from enrich.errors import ConfigError
+from enrich.training.augmentation import build_transform
 from enrich.training.batches import Part, count_labelled
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.losses import (
@@ -274,13 +276,10 @@ def test_contrast_begins_at_the_temperature_that_published_towers_ended_at(
     logit_scale: float | None,
     temperature: float,
 ) -> None:
-    scale = {} if logit_scale is None else {"logit_scale": logit_scale}
-    clip = {f"{key}_init_value": value for key, value in scale.items()}
-    coca = {f"init_{key}": value for key, value in scale.items()}
     chosen = {
         "small": small_config.towers,
-        "clip": ClipTowers(clip=clip_json | clip),
-        "coca": CocaTowers(coca=coca_json | coca),
+        "clip": HuggingFaceTowers(model=clip_json, logit_scale=logit_scale),
+        "coca": OpenClipTowers(model=coca_json, logit_scale=logit_scale),
     }[towers]
     config = small_config.model_copy(
         update={"towers": chosen, "classifier": name, "joint_heads": 2}
@@ -292,8 +291,32 @@ def test_contrast_begins_at_the_temperature_that_published_towers_ended_at(
     pixels = torch.randint(0, 256, (2, 3, 64, 64)).byte()
     part = replace(two_rows(YES), inputs=ModelInputs(ids, mask, YES, YES, pixel_values=pixels))
     contrast = HEADS.model_copy(update={"loss": "contrastive"})
-    objective = Objective(classifier, contrast, TrainingConfig(name="a", phases=(HEADS,)))
+    objective = Objective(
+        classifier, contrast, TrainingConfig(name="a", phases=(HEADS,), captioning=0)
+    )
     with autocast(classifier.device):
         vectors = classifier.encode(part.inputs)
     wanted = contrastive_loss(vectors.image, vectors.text, part.groups, temperature)
     torch.testing.assert_close(objective(part), part.share * wanted)
+
+
+def test_listed_transforms_change_each_picture_in_its_own_way_on_the_device() -> None:
+    torch.manual_seed(0)
+    listed = [{"RandomHorizontalFlip": {"p": 0.5}}, {"RandomInvert": {"p": 0.0}}]
+    config = TrainingConfig.model_validate(
+        {"name": "a", "phases": [HEADS.model_dump()], "augmentation": listed}
+    )
+    picture = torch.arange(3 * 4 * 4, dtype=torch.uint8).view(1, 3, 4, 4)
+    changed = build_transform(config.augmentation)(picture.expand(40, 3, 4, 4))
+    is_flipped = (changed == picture.flip(3)).flatten(1).all(1)
+    assert (is_flipped | (changed == picture).flatten(1).all(1)).all()
+    assert 5 < is_flipped.sum() < 35
+    for wrong in ({"Sparkle": {}}, {"RandomCrop": {}}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            build_transform([wrong])
+
+
+def test_views_of_another_augmentation_are_refused() -> None:
+    phase = HEADS.model_dump() | {"views": 2}
+    with pytest.raises(ValueError, match="augmentation does not fit"):
+        TrainingConfig.model_validate({"name": "a", "phases": [phase], "augmentation": "off"})
