@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
-from prometheus_client.parser import text_fd_to_metric_families
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from schemas.tables import SUCCEEDED, State
+
+from enrich.files.places import Place, write_place
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class Recording:
 
 
 @contextmanager
-def recorded(folder: Path | None, database: str, *, decides: bool = False) -> Iterator[Recording]:
+def recorded(folder: Place | None, database: str, *, decides: bool = False) -> Iterator[Recording]:
     """Write the metrics of the run inside, however it ends; an error makes it a failed one.
 
     Where the block ends well without a summary, the file stays as it is.
@@ -68,7 +69,7 @@ def recorded(folder: Path | None, database: str, *, decides: bool = False) -> It
 
 
 def write_metrics(
-    folder: Path,
+    folder: Place,
     database: str,
     summary: Mapping[str, Any],
     started_at: datetime,
@@ -83,7 +84,6 @@ def write_metrics(
         started_at: With a time zone, as `finished_at`.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         file = _name_file(folder, database)
         gauges = _Gauges(database)
         _add_run(gauges, summary, started_at, finished_at)
@@ -91,7 +91,7 @@ def write_metrics(
         succeeded_at = finished_at.timestamp() if is_success else _read_last_success(file)
         text = "When a run last published or found nothing to do; 0 before the first time."
         gauges.set(_LAST_SUCCESS, text, succeeded_at)
-        write_to_textfile(str(file), gauges.registry)
+        write_place(file, generate_latest(gauges.registry))
     except OSError as error:
         log.error("the metrics of %s could not be written to %s: %s", database, folder, error)
     except Exception:
@@ -139,26 +139,25 @@ def _add_run(
     gauges.set("last_run_validation_failures", "Failed checks that block.", len(failures))
 
 
-def _name_file(folder: Path, database: str) -> Path:
+def _name_file(folder: Place, database: str) -> Place:
     return folder / f"{PREFIX}_{database}.prom"
 
 
-def _read_last_success(file: Path) -> float:
+def _read_last_success(file: Place) -> float:
     """Returns what the file says of the last success: a run that fails must not forget it."""
     samples = _read_samples(file, _LAST_SUCCESS)
     # A catalog that was never refreshed is stale too.
     return samples[0].value if samples else 0.0
 
 
-def _says_staged(file: Path) -> bool:
+def _says_staged(file: Place) -> bool:
     outcomes = _read_samples(file, "last_run_outcome")
     return any(one.labels.get("outcome") == State.STAGED and one.value == 1 for one in outcomes)
 
 
-def _read_samples(file: Path, metric: str) -> list[Sample]:
+def _read_samples(file: Place, metric: str) -> list[Sample]:
     try:
-        with file.open() as lines:
-            families = list(text_fd_to_metric_families(lines))
+        families = list(text_string_to_metric_families(file.read_text()))
     except (OSError, ValueError):
         return []  # the first run, or a file that somebody damaged and that is replaced
     return [s for one in families if one.name == f"{PREFIX}_{metric}" for s in one.samples]

@@ -12,7 +12,6 @@ from dataclasses import dataclass, fields, replace
 from functools import reduce
 from itertools import starmap
 from operator import itemgetter
-from pathlib import Path
 
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Window
@@ -25,7 +24,7 @@ from enrich.calibration import Least, Thresholds
 from enrich.classifiers.manifest import Manifest
 from enrich.config import JobConfig
 from enrich.errors import EnrichError
-from enrich.files.whole import whole_file
+from enrich.files.places import names_in, write_place
 from enrich.images.locations import LONGEST_PATH
 from enrich.images.store import ImageStore
 from enrich.lexicon import Evidence
@@ -102,21 +101,18 @@ def write_page(sources: ReportSources, summary: RunSummary) -> None:
         # An event cannot know how long its own writing takes.
         events[run_id] |= {"seconds": summary.seconds, **summary.counts}
         page = folder / f"{run_id}.html"
-        _write(page, render_report(sources, events[run_id]))
+        write_place(page, render_report(sources, events[run_id]))
         summary.report = str(page.resolve())
         newest = sorted(events.values(), key=itemgetter(*_AGE), reverse=True)[:RUNS_LISTED]
         runs = [_describe_run(sources, event) for event in newest]
-        pages = {one.stem for one in folder.glob("*.html")}
-        _write(folder / "index.html", render_index(runs, pages, is_cut=len(events) > RUNS_LISTED))
+        names = names_in(folder)
+        pages = {name.removesuffix(".html") for name in names if name.endswith(".html")}
+        index = render_index(runs, pages, is_cut=len(events) > RUNS_LISTED)
+        write_place(folder / "index.html", index)
     except OSError as error:
         log.warning("the page of run %s is missing in %s: %s", run_id, folder, error)
     except Exception:
         log.exception("the page of run %s could not be written", run_id)
-
-
-def _write(file: Path, page: bytes) -> None:
-    with whole_file(file) as partial:
-        partial.write_bytes(page)
 
 
 def _read_events(tables: Tables, run_id: str) -> dict[str, Event]:
