@@ -74,6 +74,16 @@ ImageRootOption = Annotated[
 ]
 
 
+SummaryOption = Annotated[
+    Place | None,
+    typer.Option(
+        help="File or URI to which the JSON line is also written, with the exit code.",
+        metavar="FILE-or-URI",
+        parser=parse_flag,
+    ),
+]
+
+
 class _JobSettings(JobConfig):
     """The main job's settings, of which another job needs no validation."""
 

@@ -25,13 +25,15 @@ RUNNING = "running"
 
 @dataclasses.dataclass(slots=True)
 class Outcome:
-    """What the file says beside the exit code; `summary` is a dataclass, or None."""
+    """What the file says beside the exit code: `summary`, a dataclass, a dictionary or None."""
 
     summary: Any = None
 
     def as_line(self) -> dict[str, Any]:
         """Return the JSON line's keys."""
-        return {} if self.summary is None else dataclasses.asdict(self.summary)
+        if self.summary is None or isinstance(self.summary, dict):
+            return {**(self.summary or {})}
+        return dataclasses.asdict(self.summary)
 
 
 @contextmanager

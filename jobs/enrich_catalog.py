@@ -27,12 +27,13 @@ from enrich.command_line import (
     DEFAULT_CONFIG,
     ConfigOption,
     ImageRootOption,
+    SummaryOption,
     read_settings_as,
     run_command,
 )
 from enrich.config import DEMO_CATALOG, JobConfig, home
 from enrich.errors import ConfigError, NothingPublished
-from enrich.files.places import ObjectUri, Place, parse_flag, upload
+from enrich.files.places import ObjectUri, Place, upload
 from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
 from enrich.metrics import Recording, recorded
@@ -114,14 +115,7 @@ def main(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done and how long; write nothing.")
     ] = False,
-    summary: Annotated[
-        Place | None,
-        typer.Option(
-            help="File or URI to which the JSON line is also written, with the exit code.",
-            metavar="FILE-or-URI",
-            parser=parse_flag,
-        ),
-    ] = None,
+    summary: SummaryOption = None,
     log_format: Format = None,
 ) -> None:
     """Enrich a product table with color, pattern and style."""

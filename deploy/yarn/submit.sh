@@ -3,7 +3,7 @@
 #     hdfs dfs -put environment.tar.gz /apps/enrich/
 #     deploy/yarn/submit.sh --config hdfs.yaml --summary s3://example-enrich/summaries/last.json
 # YARN has to schedule yarn.io/gpu and to keep GPUs apart. `shop.yaml` and the baseline that it names
-# are shipped beside the job; the checkpoint has an address.
+# are shipped beside the job; the checkpoint has an address. JOB names another file of jobs/.
 set -euo pipefail
 apps=${APPS:-hdfs:///apps/enrich}
 java=${NODES_JAVA:-/usr/lib/jvm/java-17}
@@ -14,4 +14,4 @@ exec spark-submit --master yarn --deploy-mode cluster \
     --files "${FILES:-shop.yaml,shop.json},jobs/conf/cluster/discover_gpus.sh" \
     --conf spark.pyspark.python=./environment/bin/python \
     --conf "spark.yarn.appMasterEnv.JAVA_HOME=$java" --conf "spark.executorEnv.JAVA_HOME=$java" \
-    jobs/enrich_catalog.py "$@"
+    "jobs/${JOB:-enrich_catalog.py}" "$@"
