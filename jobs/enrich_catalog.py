@@ -23,7 +23,7 @@ import typer
 from pyspark.sql import SparkSession
 
 from enrich.classifiers.manifest import Manifest, fetch_manifest
-from enrich.command_line import (
+from enrich.cli import (
     DEFAULT_CONFIG,
     ConfigOption,
     ImageRootOption,
@@ -32,6 +32,8 @@ from enrich.command_line import (
     run_command,
 )
 from enrich.config import DEMO_CATALOG, JobConfig, home
+from enrich.engine.settings import OwnSettings
+from enrich.engine.spec import build_spec, name_model_version, published_labels
 from enrich.errors import ConfigError, NothingPublished
 from enrich.files.places import ObjectUri, Place, upload
 from enrich.images.store import ImageStore
@@ -48,7 +50,6 @@ from enrich.spark.runs import RunSummary, summarise
 from enrich.spark.session import open_session, submitted_settings, suit_table_size
 from enrich.spark.source import Source, open_image_store, open_source
 from enrich.spark.tables import Tables, published_attributes
-from enrich.spec import OwnSettings, build_spec, name_model_version, published_labels
 from expectations.baseline import BaselineError, LabelBaseline, choose_baseline
 from expectations.checks import GateError
 from expectations.gate import Gate

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from enrich.command_line import DatabaseOption, SummaryOption, run_command
+from enrich.cli import DatabaseOption, SummaryOption, run_command
 from enrich.outcome import written_outcome
 from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure

@@ -4,7 +4,9 @@ Whoever creates a view formats these strings. `database` must be a plain name;
 attributes are those of a table that others may alter, so they are quoted.
 """
 
+import csv
 from collections.abc import Sequence
+from importlib import resources
 
 from schemas.quoting import quote_literal, quote_part
 
@@ -36,6 +38,7 @@ def views(database: str, attributes: Sequence[str], changes_since: int) -> dict[
         "product_attribute_values": _values(database, attributes),
         "low_confidence_values": _low_confidence(database),
         "contradictions": _contradictions(database),
+        "taxonomy_values": _taxonomy_values(database),
         "attribute_changes": _changes(database, attributes, changes_since),
         "category_coverage": _coverage(database),
         "quality_history": _quality(database),
@@ -101,6 +104,35 @@ def _contradictions(database: str) -> str:
         ELSE 'answer' END AS probably_wrong, run_id, run_date
     FROM {database}.product_attribute_values
     WHERE named <> candidate AND NOT is_corrected ORDER BY confidence DESC"""
+
+
+def _taxonomy_values(database: str) -> str:
+    known = ", ".join(
+        f"({', '.join('NULL' if not cell else quote_literal(cell) for cell in row)})"
+        for row in _read_taxonomies()
+    )
+    return f"""
+    (product_id, product_category, attribute, label, confidence, is_corrected,
+      shopify_attribute_id COMMENT 'of Shopify''s product taxonomy; NULL: it has no such attribute',
+      shopify_value_id COMMENT 'NULL: no such value, or only its handle is known',
+      shopify_handle COMMENT 'of the value in the taxonomy''s files',
+      google_color_family COMMENT 'of the Retail API''s color_families')
+    COMMENT 'published labels with their ids in public taxonomies' AS
+    SELECT product_id, product_category, said.attribute, said.label, confidence, is_corrected,
+      concat('gid://shopify/TaxonomyAttribute/', shopify_attribute) AS shopify_attribute_id,
+      concat('gid://shopify/TaxonomyValue/', shopify_value) AS shopify_value_id,
+      shopify_handle, google_color_family
+    FROM {database}.product_attribute_values AS said
+    LEFT JOIN (VALUES {known}) AS known
+        (attribute, label, shopify_attribute, shopify_value, shopify_handle, google_color_family)
+      ON said.attribute = known.attribute AND lower(said.label) = known.label
+    WHERE said.label IS NOT NULL"""
+
+
+def _read_taxonomies() -> list[list[str]]:
+    """Return the rows of `taxonomies.csv` below its header; the last four cells may be empty."""
+    text = (resources.files("schemas") / "taxonomies.csv").read_text(encoding="utf-8")
+    return [*csv.reader(text.splitlines())][1:]
 
 
 def _changes(database: str, attributes: Sequence[str], since: int) -> str:

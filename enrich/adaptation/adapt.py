@@ -20,9 +20,9 @@ from enrich.adaptation.scores import deal_folds, leave_scores, weigh_anew, with_
 from enrich.adaptation.shop_labels import ShopLabels
 from enrich.adaptation.trial import FEWEST_LABELS, Effect, Trial
 from enrich.calibration import CalibratedSets, Calibration
-from enrich.engine import Engine
+from enrich.engine.engine import Engine
 from enrich.errors import name_some
-from enrich.progress import watch
+from enrich.terminal import watch
 from enrich.training.answers import Answers, CalibratedAnswers
 from enrich.training.labelled import UNLABELLED
 

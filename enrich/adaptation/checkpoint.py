@@ -11,7 +11,6 @@ from enrich.adaptation.adapt import Adaptation, adapt
 from enrich.adaptation.shop_labels import ShopLabels
 from enrich.adaptation.trial import FEWEST_LABELS, READ_FROM, Effect, find_shifts
 from enrich.adaptation.widening import widened
-from enrich.ahead import each_thread_by_itself
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import (
     add_to_card,
@@ -22,11 +21,12 @@ from enrich.classifiers.checkpoint import (
 )
 from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.manifest import Manifest
-from enrich.command_line import print_markdown
-from enrich.engine import Engine, open_engine
+from enrich.engine.engine import Engine
+from enrich.engine.prefetch import one_intra_op_thread
+from enrich.engine.spec import open_engine
 from enrich.errors import AdaptationRefused, ConfigError
 from enrich.files.products import Source
-from enrich.markdown import Table, escape, format_figure, to_markdown
+from enrich.terminal import Table, escape, format_figure, print_markdown, to_markdown
 from enrich.training.measures import HEADINGS, Figures
 
 _SHOWN = (
@@ -88,7 +88,7 @@ def fit_checkpoint(
 def _fit(engine: Engine, labelled: ShopLabels) -> Adaptation:
     """Fit, print what that changes and why not more of it does, and return both."""
     # Beside a busy process threads that share out small sums would wait for each other.
-    with each_thread_by_itself():
+    with one_intra_op_thread():
         adapted = adapt(engine, labelled)
     for attribute, reason in adapted.left.items():
         typer.echo(f"{attribute}: left as it was, {reason}", err=True)

@@ -25,10 +25,10 @@ from obstore.exceptions import (
 from pydantic import PlainValidator
 
 from enrich.errors import ConfigError, first_line
-from enrich.files.whole import whole_file
+from enrich.files.atomic_write import atomic_write
 from enrich.images.clients import open_object_store
-from enrich.images.limits import ImageReading
 from enrich.images.locations import local_path, s3_endpoint
+from enrich.images.settings import ImageReading
 from enrich.redaction import redact, refuse_secrets
 
 SCHEMES = {"s3": "s3", "s3a": "s3", "gs": "gs", "az": "az", "abfss": "abfss"}
@@ -184,7 +184,7 @@ def write_place(place: Place, content: bytes) -> None:
     if isinstance(place, ObjectUri):
         place.write_bytes(content)
         return
-    with whole_file(Path(str(place))) as partial:
+    with atomic_write(Path(str(place))) as partial:
         partial.write_bytes(content)
 
 

@@ -21,7 +21,7 @@ from pyspark.sql.functions import pandas_udf
 from schemas.tables import BROKEN, DUE, Outcome, Reason, Status
 
 from enrich.config import ImageIdentity
-from enrich.images.limits import ImageProblem, ImageStat
+from enrich.images.settings import ImageProblem, ImageStat
 from enrich.images.store import IMAGES_TRIED, ImageSample, ImageStore, read_image_sample
 from enrich.spark.rules import Attempt, Found, holds, is_newer, outcome_of
 from enrich.spark.session import bytes_of, cores_of, tasks_of

@@ -23,12 +23,14 @@ from schemas.tables import COUNTS, CheckOutcome, Modalities, Status
 from enrich.calibration import Least, Thresholds
 from enrich.classifiers.manifest import Manifest
 from enrich.config import JobConfig
+from enrich.engine.settings import OwnSettings
+from enrich.engine.spec import choose_thresholds, name_model_version, published_labels
 from enrich.errors import EnrichError
 from enrich.files.places import names_in, write_place
 from enrich.images.locations import LONGEST_PATH
+from enrich.images.settings import NO_IMAGE_PATH
 from enrich.images.store import ImageStore
 from enrich.lexicon import Evidence
-from enrich.records import NO_IMAGE_PATH
 from enrich.report import content
 from enrich.report.gallery import CARDS_A_PART, SEPARATOR, SHELVES, fill_gallery
 from enrich.report.page import render_index, render_page
@@ -47,7 +49,6 @@ from enrich.spark.runs import Event, RunSummary
 from enrich.spark.session import in_utc, session_settings
 from enrich.spark.source import Source, refuse_replaced
 from enrich.spark.tables import Tables, schema_of
-from enrich.spec import OwnSettings, choose_thresholds, name_model_version, published_labels
 from enrich.unseen import SourceProfile, raise_thresholds
 
 log = logging.getLogger(__name__)

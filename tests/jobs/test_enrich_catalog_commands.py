@@ -15,8 +15,8 @@ from object_store import served_bucket
 from shop import Shop, products
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
+from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError
-from enrich.fake_engine import FakeEngineSpec
 from enrich.files.places import names_in, parse_place, write_place
 from enrich.metrics import Recording
 

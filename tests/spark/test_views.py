@@ -12,7 +12,7 @@ import pytest
 from pyspark.sql import SparkSession
 from shop import Shop, products
 
-from enrich.fake_engine import FakeEngineSpec
+from enrich.engine.fake_engine import FakeEngineSpec
 from schemas import tables as ddl
 from schemas.views import views
 
@@ -68,6 +68,16 @@ def test_long_view_has_one_row_a_product_and_attribute_with_people_s_labels(hist
         assert row.label == label or (row.label is None and label is None)
     corrected = long[long["is_corrected"]].iloc[0]
     assert (corrected["label"], corrected["abstained"]) == ("green", True)
+
+
+def test_taxonomies_have_ids_of_labels_that_they_know(history: Shop) -> None:
+    known = history.table("taxonomy_values")
+    labels = history.table("product_attribute_values")["label"].notna()
+    assert len(known) == labels.sum()
+    green = known[(known["attribute"] == "color") & (known["label"] == "green")].iloc[0]
+    assert green["shopify_attribute_id"] == "gid://shopify/TaxonomyAttribute/1"
+    assert green["shopify_value_id"] == "gid://shopify/TaxonomyValue/9"
+    assert (green["shopify_handle"], green["google_color_family"]) == ("color__green", "Green")
 
 
 def test_low_confidence_view_lists_what_nobody_has_labelled_yet(history: Shop) -> None:
