@@ -1,7 +1,7 @@
-"""The figures of a database's last run, as a text file for Prometheus.
+"""The figures of a database's last run, and of one that encodes now, as text files for Prometheus.
 
-One file a database, for the textfile collector of node_exporter: a run is over too soon to be
-scraped itself. Knows a run by what its summary says. No run fails by its metrics.
+For the textfile collector of node_exporter: a run is over too soon to be scraped itself. Knows a
+run by what its summary says. No run fails by its metrics.
 """
 
 import dataclasses
@@ -98,6 +98,40 @@ def write_metrics(
         log.exception("the metrics of %s could not be written to %s", database, folder)
 
 
+# Of encoding, by name.
+FIGURES = {
+    "asked": "Contents that the run encodes.",
+    "done": "Of these, contents that are encoded.",
+    "per_second": "Contents encoded in a second, since encoding began.",
+    "slots_busy": "Tasks at work.",
+    "task_retries": "Tasks that failed, and were tried again.",
+    "engine_loads": "Engines that Python workers loaded.",
+    "worker_peak_bytes": "Peak memory of the largest Python worker.",
+}
+
+
+def write_running(folder: Place | None, database: str, figures: Mapping[str, float] | None) -> None:
+    """Write `<folder>/catalog_enrichment_<database>_running.prom`; empty it when encoding is over.
+
+    Never raises: what went wrong is logged.
+
+    Args:
+        folder: As of `recorded`.
+        database: What the run is for.
+        figures: As `enrich.spark.pace.Pace.figures`; None: it is over.
+    """
+    if folder is None:
+        return
+    gauges = _Gauges(database)
+    for name, value in (figures or {}).items():
+        gauges.set(f"encoding_{name}", FIGURES[name], value)
+    try:
+        content = generate_latest(gauges.registry) if figures else b""
+        write_place(folder / f"{PREFIX}_{database}_running.prom", content)
+    except OSError as error:
+        log.warning("the figures of %s could not be written to %s: %s", database, folder, error)
+
+
 class _Gauges:
     """Metrics of one database."""
 
@@ -135,6 +169,8 @@ def _add_run(
     if (rate := summary.get("products_per_second")) is not None:
         text = "Products that the classifier was asked about, over the inference stage."
         gauges.set("last_run_products_per_second", text, rate)
+    text = "How encoding went: the figures of encoding_... at its end."
+    gauges.set_each("last_run_encoding", text, "figure", summary.get("encoding", {}))
     failures = summary.get("validation", {}).get("failures", ())
     gauges.set("last_run_validation_failures", "Failed checks that block.", len(failures))
 
