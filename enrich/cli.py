@@ -14,8 +14,8 @@ from typer.core import TyperGroup
 
 from enrich.config import DATABASE_PATTERN, JobConfig, home, is_checkout
 from enrich.errors import ConfigError, EnrichError
-from enrich.files.places import Place, parse_flag
 from enrich.logs import report_crash, report_error
+from enrich.places import Place, parse_flag
 from enrich.settings_files import load_yaml
 
 # Of typer or of click, as typer's version has it.

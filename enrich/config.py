@@ -14,9 +14,9 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from schemas.labels import LANGUAGES, read_language
 
 from enrich.calibration import DEFAULT_TARGET_PRECISION, UnseenSource
-from enrich.files.places import Place, PlaceField, start_in
 from enrich.images.settings import ImageLimits, ImageLists, ImageReading
 from enrich.logs import LogFormat
+from enrich.places import Place, PlaceField, start_in
 from enrich.redaction import refuse_secrets
 from enrich.settings_files import YamlSettings
 

@@ -17,7 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from schemas.tables import SUCCEEDED, State
 
-from enrich.files.places import Place, write_place
+from enrich.files.atomic_write import write_place
+from enrich.places import Place
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ from typing import Any
 import typer
 
 from enrich.errors import ConfigError, EnrichError, kind_of
-from enrich.files.places import Place, write_place
+from enrich.files.atomic_write import write_place
+from enrich.places import Place
 from enrich.redaction import describe_error, redact
 
 log = logging.getLogger("enrich")

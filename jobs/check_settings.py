@@ -26,10 +26,10 @@ from enrich.config import DEMO_CATALOG, JobConfig
 from enrich.engine.spec import build_spec, published_labels
 from enrich.errors import ConfigError, kind_of
 from enrich.files.atomic_write import require_writable
-from enrich.files.places import Place, names_in
 from enrich.files.products import open_source, read_products
 from enrich.images.locations import local_path
 from enrich.images.settings import ImageProblem
+from enrich.places import Place, names_in
 from expectations.baseline import BaselineError, choose_baseline
 from expectations.settings import ValidationSettings
 

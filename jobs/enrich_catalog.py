@@ -35,11 +35,11 @@ from enrich.config import DEMO_CATALOG, JobConfig, home
 from enrich.engine.settings import OwnSettings
 from enrich.engine.spec import build_spec, name_model_version, published_labels
 from enrich.errors import ConfigError, NothingPublished
-from enrich.files.places import ObjectUri, Place, upload
 from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
 from enrich.metrics import Recording, recorded
 from enrich.outcome import written_outcome
+from enrich.places import ObjectUri, Place, upload
 from enrich.spark.console import show_plan, show_run
 from enrich.spark.encode import refuse_impossible_executors
 from enrich.spark.failures import explain_failure

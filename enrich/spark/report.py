@@ -26,11 +26,12 @@ from enrich.config import JobConfig
 from enrich.engine.settings import OwnSettings
 from enrich.engine.spec import choose_thresholds, name_model_version, published_labels
 from enrich.errors import EnrichError
-from enrich.files.places import names_in, write_place
+from enrich.files.atomic_write import write_place
 from enrich.images.locations import LONGEST_PATH
 from enrich.images.settings import NO_IMAGE_PATH
 from enrich.images.store import ImageStore
 from enrich.lexicon import Evidence
+from enrich.places import Place, names_in
 from enrich.report import content
 from enrich.report.gallery import CARDS_A_PART, SEPARATOR, SHELVES, fill_gallery
 from enrich.report.page import render_index, render_page
@@ -46,7 +47,7 @@ from enrich.spark.corrections import (
 from enrich.spark.diff import INPUT_FIELDS, read_texts
 from enrich.spark.profile import describe, read_profile
 from enrich.spark.runs import Event, RunSummary
-from enrich.spark.session import in_utc, session_settings
+from enrich.spark.session import in_utc, name_jobs, session_settings
 from enrich.spark.source import Source, refuse_replaced
 from enrich.spark.tables import Tables, schema_of
 from enrich.unseen import SourceProfile, raise_thresholds
@@ -97,6 +98,12 @@ def write_page(sources: ReportSources, summary: RunSummary) -> None:
     folder, run_id = sources.settings.report_dir, summary.run_id
     if folder is None or summary.was_idle:
         return
+    with name_jobs(sources.tables.spark, f"run {run_id}: page"):
+        _write_page(sources, summary, folder)
+
+
+def _write_page(sources: ReportSources, summary: RunSummary, folder: Place) -> None:
+    run_id = summary.run_id
     try:
         events = _read_events(sources.tables, run_id)
         # An event cannot know how long its own writing takes.

@@ -17,8 +17,9 @@ from shop import Shop, products
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError
-from enrich.files.places import names_in, parse_place, write_place
+from enrich.files.atomic_write import write_place
 from enrich.metrics import Recording
+from enrich.places import names_in, parse_place
 
 pytestmark = [pytest.mark.spark, pytest.mark.long]
 

@@ -109,7 +109,7 @@ class Image:
             self.workdir = Path(self._placed(step))
             self.workdir.mkdir(parents=True, exist_ok=True)
         elif word == "COPY" and "--from=" not in step:
-            *sources, target = step.split()
+            *sources, target = _fill(step, self.env).split()
             for source in sources:
                 self._copy(ROOT / source, Path(self._placed(target)), target.endswith("/"))
         elif word == "RUN":

@@ -1,7 +1,7 @@
 """Files and folders that lie on a local disk or in an object store, by one set of calls.
 
 A place is a `pathlib.Path`, or an `ObjectUri` such as s3://bucket/folder, which has the few of its
-methods that jobs need. What a job writes appears whole or not at all, in both.
+methods that jobs need; `enrich.files.atomic_write.write_place` writes to either.
 """
 
 import errno
@@ -25,7 +25,6 @@ from obstore.exceptions import (
 from pydantic import PlainValidator
 
 from enrich.errors import ConfigError, first_line
-from enrich.files.atomic_write import atomic_write
 from enrich.images.clients import open_object_store
 from enrich.images.locations import local_path, s3_endpoint
 from enrich.images.settings import ImageReading
@@ -177,15 +176,6 @@ def start_in(folder: Place, place: Place) -> Place:
         return place
     path = place.expanduser()
     return path if path.is_absolute() else folder / str(path)
-
-
-def write_place(place: Place, content: bytes) -> None:
-    """Write a file, whole or not at all; folders are made. Raises OSError."""
-    if isinstance(place, ObjectUri):
-        place.write_bytes(content)
-        return
-    with atomic_write(Path(str(place))) as partial:
-        partial.write_bytes(content)
 
 
 def names_in(folder: Place) -> set[str]:

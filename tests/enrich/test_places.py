@@ -14,13 +14,14 @@ from object_store import served_bucket
 
 from enrich.config import JobConfig
 from enrich.errors import ConfigError, EnrichError, NoAnswer, TooManyFailures
-from enrich.files.places import ObjectUri, names_in, parse_place, start_in, upload, write_place
+from enrich.files.atomic_write import write_place
 from enrich.metrics import write_metrics
 from enrich.outcome import written_outcome
+from enrich.places import ObjectUri, names_in, parse_place, start_in, upload
 from enrich.settings_files import load_yaml
 from expectations.baseline import BaselineError, load_baseline
 
-HERE = Path(__file__).parents[3]
+HERE = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
