@@ -40,7 +40,8 @@ test: test-environment ## Set up with what the tests need, then run all but the 
 	@$(PYTEST) $(NOT_HERE) -m "not long"
 
 # These wait for stores, servers and clusters: make test-faults runs them.
-SLOW_FAULTS = $(addprefix --ignore tests/,cluster faults/test_shared_metastore.py faults/test_silent_store.py)
+SLOW_FAULTS = $(addprefix --ignore tests/,cluster deploy/test_image.py faults/test_shared_metastore.py \
+	faults/test_silent_store.py)
 
 test-all: test-environment ## Run every test but the slow faults and the DAGs', and hold them against docs/promises.md.
 	@rm -rf build/tests && mkdir -p build/tests
@@ -49,7 +50,7 @@ test-all: test-environment ## Run every test but the slow faults and the DAGs', 
 
 test-faults: test-environment ## Kill runs and executors, spoil rows, images and storage: all cases; the last line counts.
 	@rm -f build/faults.json
-	@ALL_CASES=1 SEQUENCES=300 COMMANDS=20 EXECUTORS_LOST=20 $(IN_VENV) pytest tests/faults tests/cluster \
+	@ALL_CASES=1 SEQUENCES=300 COMMANDS=20 EXECUTORS_LOST=20 $(IN_VENV) pytest tests/faults tests/cluster tests/deploy/test_image.py \
 		tests/spark/test_random_sequences.py tests/spark/test_interleavings.py; code=$$?; cat build/faults.json; exit $$code
 
 test-mutations: test-environment ## Break each promise of the refresh once, and expect its test to fail.

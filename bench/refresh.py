@@ -40,7 +40,7 @@ def measure(folder: Path, products: int, changed_share: float, pace: float) -> d
         changed_share: Share of the products that differ at the second run.
         pace: Products a second that the engines of all cores answer together.
     """
-    spark = _open_session(folder)
+    spark = open_session(folder)
     engine = FakeEngineSpec(seconds_per_product=psutil.cpu_count() / pace)
     catalog = draw_products(spark, products)
     catalog.write.parquet(str(folder / "before.parquet"))
@@ -99,7 +99,8 @@ class _OpenGate:
         return Verdict()
 
 
-def _open_session(folder: Path) -> SparkSession:
+def open_session(folder: Path, **more: str) -> SparkSession:
+    """Return a session with tables in a folder, and executors in processes of their own."""
     # Executors in processes of their own: the driver's memory is then the driver's.
     settings: dict[str, Any] = {
         "spark.master": f"local-cluster[1,{psutil.cpu_count()},3072]",
@@ -110,7 +111,7 @@ def _open_session(folder: Path) -> SparkSession:
         ),
     }
     builder = SparkSession.builder.appName("bench_refresh").enableHiveSupport()
-    return builder.config(map=settings).getOrCreate()
+    return builder.config(map=settings | more).getOrCreate()
 
 
 @contextmanager

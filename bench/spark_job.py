@@ -9,7 +9,8 @@ from bench.setup import Setup
 from bench.spark_session import open_spark, run_all
 from bench.stage import Stage
 from enrich.spark.answer import build_answer
-from enrich.spark.encode import VECTORS, Loads, build_encode, choose_tasks
+from enrich.spark.encode import VECTORS, build_encode, choose_tasks
+from enrich.spark.pace import Works
 from schemas.tables import answer_columns
 
 
@@ -18,7 +19,7 @@ def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
     """Yields the job."""
     with open_spark(setup) as (spark, products):
         spec, config = setup.spec(), setup.config()
-        loads = spark.sparkContext.accumulator({}, Loads())
+        works = spark.sparkContext.accumulator({}, Works())
         nothing = {name: F.lit(None).cast("string") for name in ("image_digest", "replaces")}
         rows = products.withColumns({**nothing, "content_hash": F.lit("")})
         kept = "product_id", "op", "reason", "replaces", "product_category"
@@ -26,7 +27,7 @@ def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
         def enrich(count: int) -> int:
             asked = rows.limit(count).repartition(choose_tasks(count, config, setup.tasks))
             encoded = asked.mapInPandas(
-                build_encode(spec, loads), f"content_hash STRING, {VECTORS}"
+                build_encode(spec, works), f"content_hash STRING, {VECTORS}"
             )
             encoded = encoded.withColumns({n: F.lit(None).cast("string") for n in kept})
             names = ", ".join(f"{name} STRING" for name in kept)

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from enrich.config import DATABASE_PATTERN, JobConfig, home, is_checkout
 from enrich.errors import ConfigError, EnrichError
 from enrich.logs import report_crash, report_error
+from enrich.places import Place, parse_flag
 from enrich.settings_files import load_yaml
 
 # Of typer or of click, as typer's version has it.
@@ -71,6 +72,16 @@ ImageRootOption = Annotated[
 ]
 
 
+SummaryOption = Annotated[
+    Place | None,
+    typer.Option(
+        help="File or URI to which the JSON line is also written, with the exit code.",
+        metavar="FILE-or-URI",
+        parser=parse_flag,
+    ),
+]
+
+
 class _JobSettings(JobConfig):
     """The main job's settings, of which another job needs no validation."""
 
@@ -78,15 +89,22 @@ class _JobSettings(JobConfig):
 
 
 DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "jobs" / "conf" / "local.yaml"
-ConfigOption = Annotated[Path, typer.Option(help="YAML settings of the main job.")]
+ConfigOption = Annotated[
+    Place, typer.Option(help="YAML settings of the main job.", metavar="FILE", parser=parse_flag)
+]
 # Of a job that needs none.
 OtherConfigOption = Annotated[
-    Path | None, typer.Option(help="YAML settings of the main job; flags go before them.")
+    Place | None,
+    typer.Option(
+        help="YAML settings of the main job; flags go before them.",
+        metavar="FILE",
+        parser=parse_flag,
+    ),
 ]
 Settings = TypeVar("Settings", bound=JobConfig)
 
 
-def read_settings(config: Path | None, flags: Mapping[str, object]) -> JobConfig:
+def read_settings(config: Place | None, flags: Mapping[str, object]) -> JobConfig:
     """Return the main job's settings for another job; what is None was not given.
 
     Raises:
@@ -96,7 +114,7 @@ def read_settings(config: Path | None, flags: Mapping[str, object]) -> JobConfig
 
 
 def read_catalog_settings(
-    config: Path | None, catalog: str | None, image_root: str | None, checkpoint: str | None
+    config: Place | None, catalog: str | None, image_root: str | None, checkpoint: str | None
 ) -> JobConfig:
     """Return the main job's settings for a job that reads a catalog; flags go before the file.
 
@@ -110,10 +128,10 @@ def read_catalog_settings(
     return read_settings(config, flags)
 
 
-def read_settings_as(kind: type[Settings], config: Path, flags: Mapping[str, object]) -> Settings:
+def read_settings_as(kind: type[Settings], config: Place, flags: Mapping[str, object]) -> Settings:
     """Return settings of a kind; those of the default file write beside the local tables."""
-    places = {"data_docs": "data_docs", "report_dir": "reports", "metrics_dir": "metrics"}
-    stated = {key: home() / "lakehouse" / name for key, name in places.items()}
+    named = {"data_docs": "data_docs", "report_dir": "reports", "metrics_dir": "metrics"}
+    stated = {key: home() / "lakehouse" / name for key, name in named.items()}
     settings = load_yaml(config, kind, flags, stated if config == DEFAULT_CONFIG else None)
     return settings.starting_from(config.parent)
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from schemas.labels import LANGUAGES, read_language
@@ -16,6 +16,7 @@ from schemas.labels import LANGUAGES, read_language
 from enrich.calibration import DEFAULT_TARGET_PRECISION, UnseenSource
 from enrich.images.settings import ImageLimits, ImageLists, ImageReading
 from enrich.logs import LogFormat
+from enrich.places import Place, PlaceField, start_in
 from enrich.redaction import refuse_secrets
 from enrich.settings_files import YamlSettings
 
@@ -162,10 +163,10 @@ class JobConfig(YamlSettings):
     max_crashing_products: int = Field(default=10, ge=0)
     missing_products: MissingProducts = MissingProducts.KEEP
     max_deleted_share: Share = 0.1
-    baselines: dict[str, Path] = Field(default={})
-    data_docs: Path | None = None
-    report_dir: Path | None = None
-    metrics_dir: Path | None = None
+    baselines: dict[str, PlaceField] = Field(default={})
+    data_docs: PlaceField | None = None
+    report_dir: PlaceField | None = None
+    metrics_dir: PlaceField | None = None
     log_format: LogFormat = LogFormat.TEXT
 
     @field_validator("catalog", "image_root", "checkpoint", "allowed_image_roots")
@@ -195,17 +196,6 @@ class JobConfig(YamlSettings):
                 )
         return hosts
 
-    @field_validator("baselines", "data_docs", "report_dir", "metrics_dir", mode="before")
-    @classmethod
-    def _local(cls, value: Any) -> Any:
-        for path in value.values() if isinstance(value, dict) else (value,):
-            if "://" in str(path):
-                raise ValueError("wanted a local path, which a URI is not")
-            # Of a variable that was not set: the working directory.
-            if path == "":
-                raise ValueError("wanted a local path, which an empty text is not")
-        return value
-
     @property
     def own_words(self) -> dict[str, dict[str, str | None]]:
         """The words of `languages` and `lexicon` together; those of `lexicon` win."""
@@ -224,10 +214,10 @@ class JobConfig(YamlSettings):
         """True if published rows are deleted when their product is missing."""
         return self.missing_products is MissingProducts.DELETE
 
-    def starting_from(self, folder: Path) -> Self:
+    def starting_from(self, folder: Place) -> Self:
         """Returns these settings, where baselines and what is written for people start there."""
         written = {"data_docs", "report_dir", "metrics_dir"}
-        paths = {name: path for name in written if (path := getattr(self, name))}
-        given = {name: folder / path.expanduser() for name, path in paths.items()}
-        baselines = {name: folder / file.expanduser() for name, file in self.baselines.items()}
+        places = {name: place for name in written if (place := getattr(self, name))}
+        given = {name: start_in(folder, place) for name, place in places.items()}
+        baselines = {name: start_in(folder, file) for name, file in self.baselines.items()}
         return self.model_copy(update=given | {"baselines": baselines})

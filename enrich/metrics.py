@@ -1,7 +1,7 @@
-"""The figures of a database's last run, as a text file for Prometheus.
+"""The figures of a database's last run, and of one that encodes now, as text files for Prometheus.
 
-One file a database, for the textfile collector of node_exporter: a run is over too soon to be
-scraped itself. Knows a run by what its summary says. No run fails by its metrics.
+For the textfile collector of node_exporter: a run is over too soon to be scraped itself. Knows a
+run by what its summary says. No run fails by its metrics.
 """
 
 import dataclasses
@@ -10,13 +10,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
-from prometheus_client.parser import text_fd_to_metric_families
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from schemas.tables import SUCCEEDED, State
+
+from enrich.files.atomic_write import write_place
+from enrich.places import Place
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ class Recording:
 
 
 @contextmanager
-def recorded(folder: Path | None, database: str, *, decides: bool = False) -> Iterator[Recording]:
+def recorded(folder: Place | None, database: str, *, decides: bool = False) -> Iterator[Recording]:
     """Write the metrics of the run inside, however it ends; an error makes it a failed one.
 
     Where the block ends well without a summary, the file stays as it is.
@@ -68,7 +70,7 @@ def recorded(folder: Path | None, database: str, *, decides: bool = False) -> It
 
 
 def write_metrics(
-    folder: Path,
+    folder: Place,
     database: str,
     summary: Mapping[str, Any],
     started_at: datetime,
@@ -83,7 +85,6 @@ def write_metrics(
         started_at: With a time zone, as `finished_at`.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         file = _name_file(folder, database)
         gauges = _Gauges(database)
         _add_run(gauges, summary, started_at, finished_at)
@@ -91,11 +92,45 @@ def write_metrics(
         succeeded_at = finished_at.timestamp() if is_success else _read_last_success(file)
         text = "When a run last published or found nothing to do; 0 before the first time."
         gauges.set(_LAST_SUCCESS, text, succeeded_at)
-        write_to_textfile(str(file), gauges.registry)
+        write_place(file, generate_latest(gauges.registry))
     except OSError as error:
         log.error("the metrics of %s could not be written to %s: %s", database, folder, error)
     except Exception:
         log.exception("the metrics of %s could not be written to %s", database, folder)
+
+
+# Of encoding, by name.
+FIGURES = {
+    "asked": "Contents that the run encodes.",
+    "done": "Of these, contents that are encoded.",
+    "per_second": "Contents encoded in a second, since encoding began.",
+    "slots_busy": "Tasks at work.",
+    "task_retries": "Tasks that failed, and were tried again.",
+    "engine_loads": "Engines that Python workers loaded.",
+    "worker_peak_bytes": "Peak memory of the largest Python worker.",
+}
+
+
+def write_running(folder: Place | None, database: str, figures: Mapping[str, float] | None) -> None:
+    """Write `<folder>/catalog_enrichment_<database>_running.prom`; empty it when encoding is over.
+
+    Never raises: what went wrong is logged.
+
+    Args:
+        folder: As of `recorded`.
+        database: What the run is for.
+        figures: As `enrich.spark.pace.Pace.figures`; None: it is over.
+    """
+    if folder is None:
+        return
+    gauges = _Gauges(database)
+    for name, value in (figures or {}).items():
+        gauges.set(f"encoding_{name}", FIGURES[name], value)
+    try:
+        content = generate_latest(gauges.registry) if figures else b""
+        write_place(folder / f"{PREFIX}_{database}_running.prom", content)
+    except OSError as error:
+        log.warning("the figures of %s could not be written to %s: %s", database, folder, error)
 
 
 class _Gauges:
@@ -135,30 +170,31 @@ def _add_run(
     if (rate := summary.get("products_per_second")) is not None:
         text = "Products that the classifier was asked about, over the inference stage."
         gauges.set("last_run_products_per_second", text, rate)
+    text = "How encoding went: the figures of encoding_... at its end."
+    gauges.set_each("last_run_encoding", text, "figure", summary.get("encoding", {}))
     failures = summary.get("validation", {}).get("failures", ())
     gauges.set("last_run_validation_failures", "Failed checks that block.", len(failures))
 
 
-def _name_file(folder: Path, database: str) -> Path:
+def _name_file(folder: Place, database: str) -> Place:
     return folder / f"{PREFIX}_{database}.prom"
 
 
-def _read_last_success(file: Path) -> float:
+def _read_last_success(file: Place) -> float:
     """Returns what the file says of the last success: a run that fails must not forget it."""
     samples = _read_samples(file, _LAST_SUCCESS)
     # A catalog that was never refreshed is stale too.
     return samples[0].value if samples else 0.0
 
 
-def _says_staged(file: Path) -> bool:
+def _says_staged(file: Place) -> bool:
     outcomes = _read_samples(file, "last_run_outcome")
     return any(one.labels.get("outcome") == State.STAGED and one.value == 1 for one in outcomes)
 
 
-def _read_samples(file: Path, metric: str) -> list[Sample]:
+def _read_samples(file: Place, metric: str) -> list[Sample]:
     try:
-        with file.open() as lines:
-            families = list(text_fd_to_metric_families(lines))
+        families = list(text_string_to_metric_families(file.read_text()))
     except (OSError, ValueError):
         return []  # the first run, or a file that somebody damaged and that is replaced
     return [s for one in families if one.name == f"{PREFIX}_{metric}" for s in one.samples]

@@ -3,13 +3,12 @@
 import reprlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, kind_of
 from enrich.redaction import redact
 
 # 2026-02-30 raises a ValueError, brackets within brackets without end a RecursionError.
@@ -21,6 +20,12 @@ _IN_YAML = dict.fromkeys(("list_type", "tuple_type"), "expected a list, as [a, b
 )
 
 Settings = TypeVar("Settings", bound=BaseModel)
+
+
+class Readable(Protocol):
+    """A file: a path, or one in an object store."""
+
+    def read_text(self) -> str: ...
 
 
 class YamlSettings(BaseModel):
@@ -42,7 +47,7 @@ class YamlSettings(BaseModel):
 
 
 def load_yaml(
-    file: Path,
+    file: Readable,
     settings: type[Settings],
     flags: Mapping[str, object] | None = None,
     stated: Mapping[str, object] | None = None,
@@ -50,13 +55,14 @@ def load_yaml(
     """Reads a YAML file into validated settings.
 
     Args:
-        file: The YAML file.
+        file: The YAML file, on a disk or in an object store.
         settings: What it is read into.
         flags: Values that go before all others; of a flag that was not given it is None.
         stated: Values that go before those of the file, as somebody wrote them: None is a value.
 
     Raises:
         ConfigError: the file cannot be read, or holds an unknown key or a wrong value.
+        NoAnswer: its store is out of reach.
     """
     try:
         content = _read_yaml(file.read_text())
@@ -65,7 +71,8 @@ def load_yaml(
         given = {key: value for key, value in (flags or {}).items() if value is not None}
         return settings.model_validate((content or {}) | dict(stated or {}) | given)
     except OSError as error:
-        raise ConfigError(f"no configuration in {file}: {error.strerror}") from error
+        kind = kind_of([str(error)], ConfigError)
+        raise kind(f"no configuration in {file}: {error.strerror}") from error
     except ValidationError as error:
         wrong = {problem["loc"][0] for problem in error.errors() if problem["loc"]}
         # An error in a flag's value is not the file's.

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import ValidationError
 from schemas.labels import ABSTAINED, NOT_APPLICABLE
@@ -27,6 +28,12 @@ _UNTIL_THEN = "Take it out of `baselines` until one of this checkpoint is built"
 CountsNames = Callable[[GroupCounts], Mapping[str, int]]
 
 log = logging.getLogger("enrich")
+
+
+class Readable(Protocol):
+    """A file: a path, or one in an object store."""
+
+    def read_text(self, encoding: str | None = None) -> str: ...
 
 
 class BaselineError(GateError):
@@ -118,14 +125,15 @@ def expect_like(
     )
 
 
-def load_baseline(path: str | Path) -> LabelBaseline:
+def load_baseline(path: str | Readable) -> LabelBaseline:
     """Read a baseline's file.
 
     Raises:
         BaselineError: the file is missing, is not JSON, or is not a baseline.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        file = Path(path) if isinstance(path, str) else path
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BaselineError(
             f"baseline {path} cannot be read ({error}). Correct the path, or build the file with "
@@ -153,7 +161,7 @@ def save_baseline(baseline: LabelBaseline, path: str | Path) -> None:
 
 
 def choose_baseline(
-    baselines: Mapping[str, Path], catalog: str, attribute_labels: Mapping[str, Sequence[str]]
+    baselines: Mapping[str, Readable], catalog: str, attribute_labels: Mapping[str, Sequence[str]]
 ) -> LabelBaseline | None:
     """Return the baseline of a catalog; None, with a warning if others have one, without any.
 

@@ -16,6 +16,7 @@ import typer
 from enrich.classifiers.manifest import fetch_manifest
 from enrich.cli import (
     DEFAULT_CONFIG,
+    ConfigOption,
     ImageRootOption,
     OtherDatabaseOption,
     read_settings_as,
@@ -23,11 +24,12 @@ from enrich.cli import (
 )
 from enrich.config import DEMO_CATALOG, JobConfig
 from enrich.engine.spec import build_spec, published_labels
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, kind_of
 from enrich.files.atomic_write import require_writable
 from enrich.files.products import open_source, read_products
 from enrich.images.locations import local_path
 from enrich.images.settings import ImageProblem
+from enrich.places import Place, names_in
 from expectations.baseline import BaselineError, choose_baseline
 from expectations.settings import ValidationSettings
 
@@ -44,7 +46,7 @@ class Settings(JobConfig):
 
 
 def main(
-    config: Annotated[Path, typer.Option(help="YAML settings of the main job.")] = DEFAULT_CONFIG,
+    config: ConfigOption = DEFAULT_CONFIG,
     catalog: Annotated[
         str | None, typer.Option(help="Product table: a path, or a table's name.")
     ] = None,
@@ -70,8 +72,7 @@ def main(
     _check_baseline(settings, published_labels(settings, manifest))
     for folder in (settings.report_dir, settings.metrics_dir, settings.data_docs):
         if folder is not None:
-            require_writable(Path(folder))
-            _tell("folder", f"{folder} can be written to")
+            _tell("folder", _check_folder(folder))
     if settings.catalog == DEMO_CATALOG or _is_for_spark(settings.catalog):
         _tell("catalog", f"{settings.catalog} is not looked at: only the job reads it")
         return
@@ -83,6 +84,18 @@ def main(
     _tell("catalog", f"{source.table}: {products.num_rows:,} rows, with all columns")
     paths = [one for one in products["image_path"].to_pylist() if one][:_IMAGES]
     _check_images(build_spec(settings, manifest, source.image_root), paths)
+
+
+def _check_folder(folder: Place) -> str:
+    if isinstance(folder, Path):
+        require_writable(folder)
+        return f"{folder} can be written to"
+    try:
+        names_in(folder)
+    except OSError as error:
+        kind = kind_of([str(error)], ConfigError)
+        raise kind(f"{folder} cannot be listed: {error.strerror}") from error
+    return f"{folder} can be listed"
 
 
 def _check_baseline(settings: Settings, labels: dict[str, tuple[str, ...]]) -> None:

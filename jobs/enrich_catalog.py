@@ -12,7 +12,9 @@ anything else.
 import dataclasses
 import logging
 import re
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -21,7 +23,14 @@ import typer
 from pyspark.sql import SparkSession
 
 from enrich.classifiers.manifest import Manifest, fetch_manifest
-from enrich.cli import DEFAULT_CONFIG, ImageRootOption, read_settings_as, run_command
+from enrich.cli import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    ImageRootOption,
+    SummaryOption,
+    read_settings_as,
+    run_command,
+)
 from enrich.config import DEMO_CATALOG, JobConfig, home
 from enrich.engine.settings import OwnSettings
 from enrich.engine.spec import build_spec, name_model_version, published_labels
@@ -29,9 +38,12 @@ from enrich.errors import ConfigError, NothingPublished
 from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
 from enrich.metrics import Recording, recorded
+from enrich.outcome import written_outcome
+from enrich.places import ObjectUri, Place, upload
 from enrich.spark.console import show_plan, show_run
 from enrich.spark.encode import refuse_impossible_executors
 from enrich.spark.failures import explain_failure
+from enrich.spark.plan import Plan
 from enrich.spark.publish import approve, discard
 from enrich.spark.refresh import Inputs, Refresh, Request
 from enrich.spark.runs import RunSummary, summarise
@@ -58,7 +70,6 @@ class Settings(JobConfig):
     validation: ValidationSettings = ValidationSettings()
 
 
-Config = Annotated[Path, typer.Option(help="YAML settings.")]
 Catalog = Annotated[str | None, typer.Option(help="Product table: a path, or a table's name.")]
 Database = Annotated[str | None, typer.Option(help="Where the output tables live.")]
 Checkpoint = Annotated[str | None, typer.Option(help="Classifier checkpoint; the bundled one.")]
@@ -69,7 +80,7 @@ WaitingRun = Annotated[str, typer.Option(metavar="RUN", help="The run's id, or i
 
 
 def main(
-    config: Config = DEFAULT_CONFIG,
+    config: ConfigOption = DEFAULT_CONFIG,
     catalog: Catalog = None,
     image_root: ImageRootOption = None,
     database: Database = None,
@@ -105,60 +116,61 @@ def main(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done and how long; write nothing.")
     ] = False,
+    summary: SummaryOption = None,
     log_format: Format = None,
 ) -> None:
     """Enrich a product table with color, pattern and style."""
     start_logging(log_format or LogFormat.TEXT)
-    overrides = {
-        "catalog": catalog,
-        "image_root": image_root,
-        "database": database,
-        "checkpoint": checkpoint,
-        "log_format": log_format,
-    }
-    settings = read_settings_as(Settings, config, overrides)
-    given = (
-        None if config == DEFAULT_CONFIG else str(config.resolve()),
-        checkpoint
-        if checkpoint is None or "://" in checkpoint
-        else str(Path(checkpoint).resolve()),
-    )
-    start_logging(settings.log_format)
-    of_a_refresh = {
-        "--run-date": run_date,
-        "--run-id": run_id,
-        "--full-refresh": full_refresh,
-        "--limit": limit,
-        "--no-publish": no_publish,
-        "--dry-run": dry_run,
-    }
-    decision = choose_decision(publish_run, drop_run, reason, of_a_refresh)
-    if decision is not None:
-        with recorded(settings.metrics_dir, settings.database, decides=True) as recording:
-            ended = decide_run(settings, given, recording, decision)
-    else:
-        request = Request(
-            run_date=choose_run_date(run_date),
-            trigger=check_trigger(run_id),
-            full_refresh=full_refresh,
-            limit=limit,
-            publish=not no_publish,
+    with written_outcome(summary, explain_failure) as outcome:
+        overrides = {
+            "catalog": catalog,
+            "image_root": image_root,
+            "database": database,
+            "checkpoint": checkpoint,
+            "log_format": log_format,
+        }
+        settings = read_settings_as(Settings, config, overrides)
+        given = (
+            None if config == DEFAULT_CONFIG else str(config.resolve()),
+            checkpoint
+            if checkpoint is None or "://" in checkpoint
+            else str(Path(checkpoint).resolve()),
         )
-        if dry_run:
-            from enrich.spark.plan import plan_refresh
-
-            manifest = fetch_manifest(settings.checkpoint)
-            # A baseline that does not fit would stop the refresh, and so it stops the plan.
-            load_label_baseline(settings, manifest)
-            show_plan(plan_refresh(open_inputs(settings, request, manifest)))
-            return
-        with recorded(settings.metrics_dir, settings.database) as recording:
-            ended = refresh_catalog(settings, given, request, recording)
-    # After all else that may log: spark-submit sends standard error to standard output, where the
-    # JSON line must be last.
-    is_demo = settings.catalog == DEMO_CATALOG and ended.summary.counts.get("published")
-    show_run(ended.tables, ended.summary, score_demo(ended.tables) if is_demo else [])
-    raise typer.Exit(ended.exit_code)
+        start_logging(settings.log_format)
+        of_a_refresh = {
+            "--run-date": run_date,
+            "--run-id": run_id,
+            "--full-refresh": full_refresh,
+            "--limit": limit,
+            "--no-publish": no_publish,
+            "--dry-run": dry_run,
+        }
+        decision = choose_decision(publish_run, drop_run, reason, of_a_refresh)
+        if decision is not None:
+            with recorded(settings.metrics_dir, settings.database, decides=True) as recording:
+                ended = decide_run(settings, given, recording, decision)
+        else:
+            request = Request(
+                run_date=choose_run_date(run_date),
+                trigger=check_trigger(run_id),
+                full_refresh=full_refresh,
+                limit=limit,
+                publish=not no_publish,
+            )
+            if dry_run:
+                outcome.summary = plan(settings, request)
+                show_plan(outcome.summary)
+                return
+            with recorded(settings.metrics_dir, settings.database) as recording:
+                # A run that fails has an id to be found by.
+                outcome.summary = recording.summary = RunSummary()
+                ended = refresh_catalog(settings, given, request, recording)
+        outcome.summary = ended.summary
+        # After all else that may log: spark-submit sends standard error to standard output, where
+        # the JSON line must be last.
+        is_demo = settings.catalog == DEMO_CATALOG and ended.summary.counts.get("published")
+        show_run(ended.tables, ended.summary, score_demo(ended.tables) if is_demo else [])
+        raise typer.Exit(ended.exit_code)
 
 
 def approve_run(
@@ -166,7 +178,7 @@ def approve_run(
     reason: Annotated[
         str | None, typer.Option(help="Why: kept in run_events. A blocked run needs one.")
     ] = None,
-    config: Config = DEFAULT_CONFIG,
+    config: ConfigOption = DEFAULT_CONFIG,
     catalog: Catalog = None,
     image_root: ImageRootOption = None,
     database: Database = None,
@@ -183,7 +195,7 @@ def approve_run(
 def discard_run(
     run_id: WaitingRun,
     reason: Annotated[str, typer.Option(help="Why: kept in run_events.")],
-    config: Config = DEFAULT_CONFIG,
+    config: ConfigOption = DEFAULT_CONFIG,
     catalog: Catalog = None,
     image_root: ImageRootOption = None,
     database: Database = None,
@@ -273,20 +285,54 @@ def refresh_catalog(
     manifest = fetch_manifest(settings.checkpoint)
     baseline = load_label_baseline(settings, manifest)
     inputs = open_inputs(settings, request, manifest)
-    gate = Gate(settings.validation, inputs.spec.attributes, baseline, settings.data_docs)
-    refresh = Refresh(inputs, gate)
-    recording.summary = refresh.summary
     exit_code = 0
-    try:
-        refresh.run()
-    except NothingPublished as error:
-        report_error(error)
-        exit_code = error.exit_code
-    except GateError as error:
-        raise ConfigError(str(error)) from error
+    with kept_pages(settings.data_docs, recording.summary) as docs:
+        gate = Gate(settings.validation, inputs.spec.attributes, baseline, docs)
+        refresh = Refresh(inputs, gate, recording.summary)
+        try:
+            refresh.run()
+        except NothingPublished as error:
+            report_error(error)
+            exit_code = error.exit_code
+        except GateError as error:
+            raise ConfigError(str(error)) from error
     of_page = PageSources(manifest, settings, given, baseline)
     record_end(inputs.tables, refresh.summary, of_page, lambda: (inputs.source, inputs.store))
     return Ended(inputs.tables, refresh.summary, exit_code)
+
+
+def plan(settings: Settings, request: Request) -> Plan:
+    """Return what a refresh would do."""
+    from enrich.spark.plan import plan_refresh
+
+    manifest = fetch_manifest(settings.checkpoint)
+    # A baseline that does not fit would stop the refresh, and so it stops the plan.
+    load_label_baseline(settings, manifest)
+    return plan_refresh(open_inputs(settings, request, manifest))
+
+
+@contextmanager
+def kept_pages(place: Place | None, summary: RunSummary) -> Iterator[Path | None]:
+    """Give the folder of Great Expectations' pages; those of an object store go there at the end.
+
+    A store that does not take them is logged: no run fails by its pages.
+    """
+    if not isinstance(place, ObjectUri):
+        yield None if place is None else Path(str(place))
+        return
+    with tempfile.TemporaryDirectory(prefix="pages-") as name:
+        folder = Path(name).resolve()
+        try:
+            yield folder
+        finally:
+            try:
+                upload(folder, place)
+                if summary.data_docs:
+                    index = Path(summary.data_docs).relative_to(folder)
+                    summary.data_docs = str(place / index.as_posix())
+            except OSError as error:
+                summary.data_docs = None
+                log.warning("checks have no pages in %s: %s", place, error.strerror)
 
 
 def open_inputs(settings: Settings, request: Request, manifest: Manifest) -> Inputs:

@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from enrich.cli import DatabaseOption, run_command
+from enrich.cli import DatabaseOption, SummaryOption, run_command
+from enrich.outcome import written_outcome
 from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure
 from enrich.spark.maintenance import maintain_tables
@@ -28,14 +29,15 @@ def main(
         int,
         typer.Option(min=1, help="How long candidates of runs that came to their end are kept."),
     ] = 30,
+    summary: SummaryOption = None,
 ) -> None:
     """Compact the output tables and delete what no reader needs any more."""
-    tables = open_tables(open_session("maintain_tables"), database)
-    print_json_line(
-        maintain_tables(
+    with written_outcome(summary, explain_failure) as outcome:
+        tables = open_tables(open_session("maintain_tables"), database)
+        outcome.summary = maintain_tables(
             tables, retention_hours=retention_hours, keep_candidates_days=keep_candidates_days
         )
-    )
+        print_json_line(outcome.summary)
 
 
 if __name__ == "__main__":

@@ -212,6 +212,7 @@ RUN_EVENTS = f"""
     abstained MAP<STRING, BIGINT> COMMENT 'per attribute, of the answered',
     seconds MAP<STRING, DOUBLE> COMMENT 'per stage',
     products_per_second DOUBLE COMMENT 'contents encoded in a second',
+    encoding MAP<STRING, DOUBLE> COMMENT 'figures of encoding, such as slots_busy and task_retries',
     error STRING COMMENT 'why the run was stopped, perhaps to be published by a person',
     reason STRING COMMENT 'why a person approved, discarded or rolled back the run'"""
 

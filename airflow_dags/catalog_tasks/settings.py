@@ -13,6 +13,10 @@ _THIS_CHECKOUT = Path(__file__).resolve().parents[2]
 CHECKOUT = f"{{{{ var.value.get('catalog_checkout', {str(_THIS_CHECKOUT)!r}) | trim }}}}"
 # More arguments for spark-submit itself, as in a shell: --master yarn --conf "spark.x=a b".
 SPARK_SUBMIT = "{{ var.value.get('catalog_spark_submit', '') }}"
+# Where the job is run, as JSON; empty: by spark-submit on this machine.
+PLATFORM = "{{ var.value.get('catalog_platform', '') | trim }}"
+# The folder of the files by which jobs that run elsewhere say how they ended.
+SUMMARIES = "{{ var.value.get('catalog_summaries', '') | trim }}"
 DATABASE = "{{ var.value.get('catalog_database', 'enriched') | trim }}"
 # Empty means that the job's own default holds.
 CONFIG = "{{ var.value.get('catalog_config', '') | trim }}"

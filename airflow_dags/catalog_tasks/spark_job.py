@@ -1,23 +1,26 @@
-"""One of the checkout's jobs as a task: runs it, reads its last line, decides about a retry.
+"""One of the project's jobs as a task: runs it, reads how it ended, decides about a retry.
 
-The job is a child process in an environment of its own. Its contract is all that is known of it:
-the exit code, and one JSON object on the last line.
+The job is a child process in an environment of its own, or runs on a platform. Its contract is all
+that is known of it: the exit code, and one JSON object, on the last line or in a file.
 """
 
 import json
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from airflow.providers.standard.hooks.subprocess import SubprocessHook
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, Variable
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from catalog_tasks.settings import CHECKOUT, SPARK_SUBMIT
+from catalog_tasks.platforms import Platform, open_platform, read_outcome, wait_for_end
+from catalog_tasks.settings import CHECKOUT, PLATFORM, SPARK_SUBMIT, SUMMARIES
 
 # One Spark application at a time: there is one GPU cluster, the tables have one writer, and the
 # embedded metastore of a laptop lets in one process.
@@ -46,6 +49,9 @@ _NO_PROGRESS_BAR = ("--conf", "spark.ui.showConsoleProgress=false")
 # is told that the metastore is in use.
 _UNTIL_THIS_PROCESS_ENDS = ("setpriv", "--pdeathsig", "TERM", "--")
 
+# Airflow masks the values of Variables with "secret" in their names.
+TOKEN_VARIABLE = "catalog_platform_secret_token"
+
 # What starting a process raises of a folder, a command or a word that is wrong.
 _NOT_STARTED = (FileNotFoundError, NotADirectoryError, PermissionError, ValueError)
 
@@ -55,7 +61,7 @@ _FOR_THE_JOB = ("SPARK_LOCAL_IP", "SPARK_LOCAL_DIRS", "SPARK_SUBMIT_OPTS")
 
 
 class SparkJob(BaseOperator):
-    """Runs `spark-submit jobs/<job> <flags>`; its result is the job's JSON line.
+    """Runs `spark-submit jobs/<job> <flags>`, here or on a platform; returns the job's JSON line.
 
     Args:
         job: file name of the job.
@@ -63,7 +69,7 @@ class SparkJob(BaseOperator):
         accepted: exit codes after which the task goes on.
     """
 
-    template_fields = ("flags", "checkout", "spark_submit")
+    template_fields = ("flags", "checkout", "spark_submit", "platform", "summaries")
     template_fields_renderers: ClassVar[dict[str, str]] = {"flags": "json"}
 
     def __init__(
@@ -74,6 +80,9 @@ class SparkJob(BaseOperator):
         accepted: Collection[int] = (DONE,),
         checkout: str = CHECKOUT,
         spark_submit: str = SPARK_SUBMIT,
+        platform: str = PLATFORM,
+        summaries: str = SUMMARIES,
+        poll_s: float = 15,
         **task: Any,
     ) -> None:
         # By its own weights Airflow starts that task first for which most others wait: a stage
@@ -84,6 +93,10 @@ class SparkJob(BaseOperator):
         self.accepted = tuple(accepted)
         self.checkout = checkout
         self.spark_submit = spark_submit
+        self.platform = platform
+        self.summaries = summaries
+        self.poll_s = poll_s
+        self.started: tuple[Platform, str] | None = None
 
     @cached_property
     def process(self) -> SubprocessHook:
@@ -97,6 +110,57 @@ class SparkJob(BaseOperator):
             AirflowFailException: a retry could not help.
             AirflowException: it might.
         """
+        summary = self._run_elsewhere(context) if self.platform else self._run_here()
+        for asset in self.outlets:
+            context["outlet_events"][asset].extra = event_extra(summary)
+        return summary
+
+    def on_kill(self) -> None:
+        """Ends Spark, its driver and its workers when Airflow ends the task."""
+        if self.started is None:
+            self.process.send_sigterm()
+            return
+        platform, job_id = self.started
+        platform.cancel(job_id)
+
+    def _run_elsewhere(self, context: Any) -> dict[str, Any]:
+        """Runs the job on the platform, and reads the file that `--summary` names."""
+        if not self.summaries:
+            raise AirflowFailException(
+                "the Variable catalog_summaries is missing: expected an address that the job can "
+                "write to and Airflow can read, such as s3://bucket/summaries"
+            )
+        # Not a template: Airflow shows those.
+        token = Variable.get(TOKEN_VARIABLE, default="")
+        platform = open_platform(self.platform, token)
+        ti = context["ti"]
+        # Each try has a file of its own: an earlier one's would be taken for this one's.
+        parts = (ti.dag_id, ti.run_id, ti.task_id, str(ti.try_number))
+        name = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
+        address = f"{self.summaries.rstrip('/')}/{name}.json"
+        words = flag_words({**self.flags, "--summary": address})
+        # Names of Kubernetes are short; the end has the try.
+        job_id = platform.start(self.job, words, name[-60:].strip("-"))
+        self.started = platform, job_id
+        try:
+            seen = wait_for_end(platform, job_id, self.poll_s)
+        except AirflowException:
+            with suppress(Exception):
+                platform.cancel(job_id)
+            raise
+        outcome = read_outcome(address)
+        if outcome is None:
+            raise AirflowException(
+                f"{self.job} ended as {seen.state}, which may pass, and did not say how: {address} "
+                f"tells nothing. Look at the platform's log of {job_id}"
+            )
+        exit_code = outcome.pop("exit_code")
+        if exit_code not in self.accepted:
+            raise failure(self.job, exit_code, json.dumps(outcome))
+        return outcome
+
+    def _run_here(self) -> dict[str, Any]:
+        """Runs the job by spark-submit on this machine, and reads its last line."""
         spark_submit = ["spark-submit", *_NO_PROGRESS_BAR, *split_words(self.spark_submit)]
         command = [*spark_submit, f"jobs/{self.job}", *flag_words(self.flags)]
         env = job_environment(os.environ, self.checkout)
@@ -111,14 +175,7 @@ class SparkJob(BaseOperator):
             ) from error
         if ended.exit_code not in self.accepted:
             raise failure(self.job, ended.exit_code, ended.output)
-        summary = read_summary(self.job, ended.output)
-        for asset in self.outlets:
-            context["outlet_events"][asset].extra = event_extra(summary)
-        return summary
-
-    def on_kill(self) -> None:
-        """Ends Spark, its driver and its workers when Airflow ends the task."""
-        self.process.send_sigterm()
+        return read_summary(self.job, ended.output)
 
 
 def split_words(spark_submit: str) -> list[str]:

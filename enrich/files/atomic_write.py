@@ -14,6 +14,7 @@ from glob import escape
 from pathlib import Path
 
 from enrich.errors import ConfigError
+from enrich.places import ObjectUri, Place
 
 # Also as Path leaves a URI: of s3://b it makes s3:/b.
 _URI = re.compile(r"[a-z][a-z0-9+.-]+:(/|$)", re.IGNORECASE)
@@ -96,6 +97,15 @@ def atomic_write(file: Path) -> Iterator[Path]:
             partial.replace(file)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def write_place(place: Place, content: bytes) -> None:
+    """Write a file, whole or not at all; folders are made. Raises OSError."""
+    if isinstance(place, ObjectUri):
+        place.write_bytes(content)
+        return
+    with atomic_write(Path(str(place))) as partial:
+        partial.write_bytes(content)
 
 
 def _remove_leftovers(file: Path) -> None:

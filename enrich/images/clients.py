@@ -125,23 +125,26 @@ def _client_of(scheme: str, authority: str, reading: ImageReading) -> Client:
     return _ObjectClient(open_object_store(scheme, authority, reading))
 
 
-def open_object_store(scheme: str, authority: str, reading: ImageReading) -> Any:
-    """Return obstore's store of a bucket or container."""
+def open_object_store(scheme: str, authority: str, reading: ImageReading, retries: int = 0) -> Any:
+    """Return obstore's store of a bucket or container, which retries a request so often."""
     options: Any = {
         # A slow answer may take all the time, a silent server the share of one attempt.
         "timeout": timedelta(seconds=reading.timeout_s),
         "read_timeout": timedelta(seconds=reading.timeout_s / reading.attempts),
         "connect_timeout": timedelta(seconds=min(_CONNECT_TIMEOUT_S, reading.timeout_s)),
     }
-    # The client's own retries would multiply with the caller's.
-    once: Any = {"max_retries": 0, "retry_timeout": timedelta(seconds=reading.timeout_s)}
+    # Of a caller that retries by itself, the client's own would multiply with those.
+    patience = timedelta(seconds=reading.timeout_s)
+    again: Any = {"max_retries": retries, "retry_timeout": patience}
     if scheme == "gs":
         user, _, bucket = authority.rpartition("@")
         config: Any = {"skip_signature": True} if user == "anonymous" else {}
-        return GCSStore(bucket, config=config, client_options=options, retry_config=once)
+        return GCSStore(bucket, config=config, client_options=options, retry_config=again)
+    if scheme == "az":
+        return AzureStore(authority, client_options=options, retry_config=again)
     if scheme == "abfss":
         return AzureStore.from_url(
-            f"abfss://{authority}", client_options=options, retry_config=once
+            f"abfss://{authority}", client_options=options, retry_config=again
         )
     endpoint = s3_endpoint()
     if endpoint is None:
@@ -154,7 +157,7 @@ def open_object_store(scheme: str, authority: str, reading: ImageReading) -> Any
         authority,
         config=config,
         client_options=options,
-        retry_config=once,
+        retry_config=again,
         credential_provider=_profile_credentials(),
     )
 

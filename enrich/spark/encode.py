@@ -8,7 +8,7 @@ import logging
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 from py4j.protocol import Py4JError
-from pyspark import Accumulator, AccumulatorParam, SparkConf, TaskContext
+from pyspark import Accumulator, SparkConf, TaskContext
 from pyspark.errors import PySparkException
 from pyspark.resource import ResourceProfile, ResourceProfileBuilder
 from pyspark.resource.requests import ExecutorResourceRequests, TaskResourceRequests
@@ -29,8 +29,9 @@ from enrich.config import GpuExecutors, JobConfig
 from enrich.engine.spec import BuildsEngine, RunsProducts
 from enrich.errors import ConfigError, EnrichError, WorkersDied
 from enrich.records import EncodedProduct, Product
+from enrich.spark.pace import Pace, Work, add_work
 from enrich.spark.rules import CRASH_HOLDS, holds
-from enrich.spark.session import cores_of, open_accumulator
+from enrich.spark.session import cores_of, name_jobs
 from enrich.spark.tables import Tables, now
 
 log = logging.getLogger(__name__)
@@ -75,8 +76,9 @@ class Encoder:
     since: datetime | None
     version: int
     _commits: int = 0
-    _loads: Any = None
+    _pace: Pace | None = None
     crashed: list[str] = field(default_factory=list)
+    tell: Callable[[Mapping[str, float] | None], None] = lambda figures: None
 
     def encode(self, due: DataFrame) -> Encoded:
         """Encode the contents of due products that no encoding holds for.
@@ -96,8 +98,9 @@ class Encoder:
             wanted, asked = contents.agg(F.count("*"), F.count_if(is_missing)).collect()[0]
             missing = contents.where(is_missing).drop("is_held")
             if asked:
-                self._loads = open_accumulator(self.tables.spark, {}, Loads())
-                self._encode_chunks(missing, asked)
+                self._pace = Pace(self.tables.spark, asked, self.tell)
+                with self._pace:
+                    self._encode_chunks(missing, asked)
         finally:
             contents.unpersist()
         return Encoded(wanted, asked, self._check(due, asked) if asked else 0)
@@ -105,7 +108,12 @@ class Encoder:
     @property
     def engine_loads(self) -> dict[str, int]:
         """How many engines each Python worker has loaded."""
-        return dict(self._loads.value) if self._loads is not None else {}
+        return self._pace.engine_loads if self._pace is not None else {}
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """How encoding went, by figure; empty where nothing was encoded."""
+        return self._pace.figures if self._pace is not None else {}
 
     def read(self) -> DataFrame:
         """Return the encodings that this run goes by: one version of the table, and its own."""
@@ -119,8 +127,11 @@ class Encoder:
 
     def _encode_chunks(self, contents: DataFrame, count: int) -> None:
         done, size = 0, self.config.products_per_chunk
-        for chunk in cut_into_chunks(contents, count, size):
-            self._encode_rows(chunk.rows, chunk.contents)
+        of = f"of {math.ceil(count / size)}"
+        for number, chunk in enumerate(cut_into_chunks(contents, count, size), 1):
+            described = f"run {self.run_id}: encode, chunk {number} {of}"
+            with name_jobs(self.tables.spark, described):
+                self._encode_rows(chunk.rows, chunk.contents)
             done += chunk.contents
             if chunk.contents < count:
                 log.info("encoded %s of %s contents", f"{done:,}", f"{count:,}")
@@ -165,11 +176,12 @@ class Encoder:
 
     def _ask(self, rows: DataFrame, count: int) -> DataFrame:
         """Return the rows encoded; lazy. Nothing is shuffled behind the engine."""
+        assert self._pace is not None
         cores = cores_of(self.tables.spark)
         asked = rows.repartition(choose_tasks(count, self.config, cores), "content_hash")
         asked = asked.select("content_hash", "image_digest", "product_id", *_FIELDS)
         return asked.mapInPandas(
-            build_encode(self.spec, self._loads),
+            build_encode(self.spec, self._pace.works),
             f"content_hash STRING, {VECTORS}",
             profile=build_gpu_profile(self.config.gpu_executors),
         )
@@ -316,25 +328,13 @@ def _crashed_columns() -> list[Column]:
     ]
 
 
-class Loads(AccumulatorParam[dict[str, int]]):
-    """Counts engine loads by Python worker."""
-
-    def zero(self, value: dict[str, int]) -> dict[str, int]:
-        return {}
-
-    def addInPlace(self, left: dict[str, int], right: dict[str, int]) -> dict[str, int]:  # noqa: N802
-        for worker, loads in right.items():
-            left[worker] = left.get(worker, 0) + loads
-        return left
-
-
 MapsFrames = Callable[[Iterable[pd.DataFrame]], Iterable[pd.DataFrame]]
 # This Python worker's engine on each device, and its recipe. Workers are reused between tasks and
 # stages, so this outlives both.
 _LOADED: dict[str, tuple[BuildsEngine, RunsProducts]] = {}
 
 
-def build_encode(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> MapsFrames:
+def build_encode(spec: BuildsEngine, works: Accumulator[dict[str, Work]]) -> MapsFrames:
     """Return the function that `mapInPandas` sends to executors: contents in, encodings out.
 
     Paths are shipped, never image bytes. A picture that is not the one of the diff makes its
@@ -342,7 +342,7 @@ def build_encode(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> Maps
     """
 
     def encode(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        engine = engine_of_this_worker(spec, loads)
+        engine = engine_of_this_worker(spec, works)
         asked: deque[tuple[str, Any]] = deque()
 
         def read() -> Iterator[Product]:
@@ -361,11 +361,14 @@ def build_encode(spec: BuildsEngine, loads: Accumulator[dict[str, int]]) -> Maps
                 modalities = None if encoded.modalities is None else str(encoded.modalities)
                 yield content_hash, str(encoded.status), modalities, encoded.error, encoded.vectors
 
-        encodings = rows()
+        encodings, done = rows(), 0
         # The engine cuts its own batches across Arrow's.
         while some := list(islice(encodings, _OUTPUT_ROWS)):
             names = ["content_hash", *(column.split()[0] for column in VECTORS.split(", "))]
             yield pd.DataFrame(some, columns=names)
+            done += len(some)
+        # A task that fails leaves no trace in an accumulator.
+        add_work(works, contents=done)
         if asked:
             raise RuntimeError(f"the engine gave no encoding of {len(asked)} of its products")
 
@@ -393,9 +396,9 @@ def _refuse_replaced(encoded: EncodedProduct, image_digest: str | None) -> Encod
 
 
 def engine_of_this_worker(
-    spec: BuildsEngine, loads: Accumulator[dict[str, int]] | None = None
+    spec: BuildsEngine, works: Accumulator[dict[str, Work]] | None = None
 ) -> RunsProducts:
-    """Return this Python worker's engine, loaded at its first use and counted in `loads`.
+    """Return this Python worker's engine, loaded at its first use and counted in `works`.
 
     Runs on the executor.
     """
@@ -407,8 +410,8 @@ def engine_of_this_worker(
     if str(device) not in _LOADED:
         take_cores()
         _LOADED[str(device)] = spec, _build_engine(spec, device)
-        if loads is not None:
-            loads.add({f"{os.uname().nodename}:{os.getpid()}": 1})
+        if works is not None:
+            add_work(works, loads=1)
     return _LOADED[str(device)][1]
 
 

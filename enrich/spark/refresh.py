@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ from enrich.errors import (
 )
 from enrich.images.store import ImageSample, ImageStore
 from enrich.logs import bind_run
+from enrich.metrics import write_running
 from enrich.redaction import describe_error
 from enrich.spark.answer import Answered, count_candidates, write_candidates, write_findings
 from enrich.spark.corrections import count_unknown, select_corrections
@@ -192,7 +194,8 @@ class Refresh:
             NothingPublished: a guard or the gate stopped the run; its candidates wait for a person.
         """
         self._open()
-        with temporary_folder(self.tables) as folder, self._recorded():
+        described = name_jobs(self.inputs.spark, f"run {self.summary.run_id}")
+        with described, temporary_folder(self.tables) as folder, self._recorded():
             diff = self._compare()
             self._refuse_cut_off(diff)
             self._check_input(diff)
@@ -311,11 +314,13 @@ class Refresh:
         version = self.tables.version("encodings")
         spec, config = self.inputs.spec, self.inputs.config
         encoder = Encoder(self.tables, self.summary.run_id, spec, config, since, version)
+        encoder.tell = partial(write_running, config.metrics_dir, config.database)
         try:
             with self._timed("encode"):
                 encoded = encoder.encode(diff.rows)
         finally:
             self.summary.engine_loads = encoder.engine_loads
+            self.summary.encoding = encoder.figures
         seconds = self.summary.seconds["encode"]
         if encoded.encoded and seconds:
             self.summary.products_per_second = round(encoded.encoded / seconds, 1)
@@ -515,7 +520,8 @@ class Refresh:
         """Time a stage, whose name Spark shows beside the stage's jobs."""
         begin = time.perf_counter()
         try:
-            with name_jobs(self.inputs.spark, stage):
+            run = f"run {self.summary.run_id}: " if self.summary.run_id else ""
+            with name_jobs(self.inputs.spark, f"{run}{stage}", group=stage):
                 yield
         finally:
             spent = self.summary.seconds.get(stage, 0.0) + time.perf_counter() - begin

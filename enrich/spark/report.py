@@ -12,7 +12,6 @@ from dataclasses import dataclass, fields, replace
 from functools import reduce
 from itertools import starmap
 from operator import itemgetter
-from pathlib import Path
 
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Window
@@ -28,11 +27,12 @@ from enrich.config import JobConfig
 from enrich.engine.settings import OwnSettings
 from enrich.engine.spec import choose_thresholds, name_model_version, published_labels
 from enrich.errors import EnrichError
-from enrich.files.atomic_write import atomic_write
+from enrich.files.atomic_write import write_place
 from enrich.images.locations import LONGEST_PATH
 from enrich.images.settings import NO_IMAGE_PATH
 from enrich.images.store import ImageStore
 from enrich.lexicon import Evidence
+from enrich.places import Place, names_in
 from enrich.report import content
 from enrich.report.gallery import CARDS_A_PART, SEPARATOR, SHELVES, fill_gallery
 from enrich.report.page import render_index, render_page
@@ -48,7 +48,7 @@ from enrich.spark.corrections import (
 from enrich.spark.diff import INPUT_FIELDS, read_texts
 from enrich.spark.profile import describe, read_profile
 from enrich.spark.runs import Event, RunSummary
-from enrich.spark.session import in_utc, session_settings
+from enrich.spark.session import in_utc, name_jobs, session_settings
 from enrich.spark.source import Source, refuse_replaced
 from enrich.spark.tables import Tables, schema_of
 from enrich.unseen import SourceProfile, raise_thresholds
@@ -99,26 +99,29 @@ def write_page(sources: ReportSources, summary: RunSummary) -> None:
     folder, run_id = sources.settings.report_dir, summary.run_id
     if folder is None or summary.was_idle:
         return
+    with name_jobs(sources.tables.spark, f"run {run_id}: page"):
+        _write_page(sources, summary, folder)
+
+
+def _write_page(sources: ReportSources, summary: RunSummary, folder: Place) -> None:
+    run_id = summary.run_id
     try:
         events = _read_events(sources.tables, run_id)
         # An event cannot know how long its own writing takes.
         events[run_id] |= {"seconds": summary.seconds, **summary.counts}
         page = folder / f"{run_id}.html"
-        _write(page, render_report(sources, events[run_id]))
+        write_place(page, render_report(sources, events[run_id]))
         summary.report = str(page.resolve())
         newest = sorted(events.values(), key=itemgetter(*_AGE), reverse=True)[:RUNS_LISTED]
         runs = [_describe_run(sources, event) for event in newest]
-        pages = {one.stem for one in folder.glob("*.html")}
-        _write(folder / "index.html", render_index(runs, pages, is_cut=len(events) > RUNS_LISTED))
+        names = names_in(folder)
+        pages = {name.removesuffix(".html") for name in names if name.endswith(".html")}
+        index = render_index(runs, pages, is_cut=len(events) > RUNS_LISTED)
+        write_place(folder / "index.html", index)
     except OSError as error:
         log.warning("the page of run %s is missing in %s: %s", run_id, folder, error)
     except Exception:
         log.exception("the page of run %s could not be written", run_id)
-
-
-def _write(file: Path, page: bytes) -> None:
-    with atomic_write(file) as partial:
-        partial.write_bytes(page)
 
 
 def _read_events(tables: Tables, run_id: str) -> dict[str, Event]:

@@ -62,6 +62,7 @@ class RunSummary:
     report: str | None = None
     data_docs: str | None = None
     engine_loads: dict[str, int] = field(default_factory=dict)
+    encoding: dict[str, float] = field(default_factory=dict)
     error: str | None = None
     reason: str | None = None
 
@@ -137,6 +138,7 @@ def make_event(header: RunHeader, state: State, summary: RunSummary, number: int
         "abstained": summary.counts.get("abstained") or None,
         "seconds": summary.seconds,
         "products_per_second": summary.products_per_second,
+        "encoding": summary.encoding or None,
         "published_version": summary.table_versions.get("product_attributes"),
         "error": summary.error,
         "reason": summary.reason,
@@ -321,12 +323,18 @@ def warn_of_others(tables: Tables, runs: Sequence[Run]) -> None:
 def summarise(event: Event) -> RunSummary:
     """Return what the last event of a run says of the run."""
     counts = {name: event[name] or 0 for name in COUNTS}
-    known = {f.name for f in fields(RunSummary)} - {"counts", "validation", "table_versions"}
+    known = {f.name for f in fields(RunSummary)} - {
+        "counts",
+        "encoding",
+        "validation",
+        "table_versions",
+    }
     said = {name: event[name] for name in known if name in event}
     version = event["published_version"]
     return RunSummary(
         **{**said, "seconds": dict(event["seconds"] or {})},
         outcome=event["state"],
+        encoding=dict(event["encoding"] or {}),
         counts=counts | {"abstained": dict(event["abstained"] or {})},
         table_versions={} if version is None else {"product_attributes": version},
     )

@@ -46,6 +46,7 @@ _TEMPLATES = Path(__file__).parents[2] / "jobs" / "conf" / "spark"
 _DELTA = "io.delta:delta-spark_4.1_2.13:4.4.0"
 # Spark stops itself when it has asked the masters of a cluster for a minute.
 _STOPPED = re.compile(r"stopped SparkContext|SparkContext (was|has been) shut ?down")
+_DESCRIPTION, _GROUP = "spark.job.description", "spark.jobGroup.id"
 _SMALL_BYTES = 16 << 20
 _FOR_SMALL_TABLES = {
     # Adaptive execution makes a job of each shuffle and plans anew after it.
@@ -76,6 +77,8 @@ def open_session(app_name: str) -> SparkSession:
         builder = builder.config("spark.ui.showConsoleProgress", "false")
     end_when_interrupted()
     spark = _start(builder)
+    # Of jobs that belong to no run yet.
+    spark.sparkContext.setLocalProperty(_DESCRIPTION, app_name)
     # Again, because Spark's context has a handler of its own.
     end_when_interrupted()
     if is_json():
@@ -337,15 +340,32 @@ def suit_table_size(spark: SparkSession, *tables: DataFrame) -> None:
 
 
 @contextmanager
-def name_jobs(spark: SparkSession, name: str) -> Iterator[None]:
-    """Have Spark's page and event log show a name beside all jobs of what is inside."""
+def name_jobs(spark: SparkSession, description: str, group: str | None = None) -> Iterator[None]:
+    """Have Spark's page and event log show a description beside all jobs of what is inside.
+
+    Jobs of one `group` are told apart from others in the event log.
+    """
     context: Any = spark.sparkContext
-    context.setJobGroup(name, name)
+    named = {_DESCRIPTION: description} | ({} if group is None else {_GROUP: group})
+    before = {name: context.getLocalProperty(name) for name in named}
+    for name, value in named.items():
+        context.setLocalProperty(name, value)
     try:
         yield
     finally:
-        context.setLocalProperty("spark.jobGroup.id", None)
-        context.setJobDescription(None)
+        for name, value in before.items():
+            context.setLocalProperty(name, value)
+
+
+def count_tasks(spark: SparkSession) -> tuple[int, dict[tuple[int, int], int]]:
+    """Return how many tasks run now, and how many failed of each stage's attempt that is active."""
+    tracker = spark.sparkContext.statusTracker()
+    active, failed = 0, {}
+    for stage in tracker.getActiveStageIds():
+        if (info := tracker.getStageInfo(stage)) is not None:
+            active += info.numActiveTasks
+            failed[stage, info.currentAttemptId] = info.numFailedTasks
+    return active, failed
 
 
 def submitted_settings(spark: SparkSession) -> SparkConf:

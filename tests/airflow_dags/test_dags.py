@@ -163,7 +163,7 @@ def test_of_products_that_did_not_come_it_is_told_where_they_were_looked_for_and
 
 def test_the_documented_backfill_runs_every_day_that_it_names(dags: dict[str, Any]) -> None:
     docs = (ROOT / "docs" / "airflow.md").read_text()
-    (arguments,) = re.findall(r"^airflow (backfill create .*)$", docs, re.MULTILINE)
+    (arguments,) = re.findall(r"^airflow_dags/local\.sh (backfill create .*)$", docs, re.MULTILINE)
     asked = get_parser().parse_args(arguments.split())
     # Only what the scheduler keeps of a DAG can be asked for its days.
     dag = DagSerialization.from_dict(DagSerialization.to_dict(dags[asked.dag_id]))

@@ -27,7 +27,7 @@ PRINT = f"echo 'a warning'; echo '{json.dumps(SUMMARY)}'"
 
 def spark_job(checkout: Path | str, **given: Any) -> SparkJob:
     """Returns the task as it is once its templates are filled in."""
-    settings = {"flags": {}, "spark_submit": "", **given}
+    settings = {"flags": {}, "spark_submit": "", "platform": "", **given}
     return SparkJob(task_id="job", job="a_job.py", checkout=str(checkout), **settings)
 
 
@@ -217,7 +217,7 @@ def test_a_task_whose_process_is_killed_leaves_no_spark_behind(
     checkout = fake_checkout(f"echo $$ > {started}.part; mv {started}.part {started}; sleep 300")
     program = (
         "from catalog_tasks.spark_job import SparkJob\n"
-        "SparkJob(task_id='job', job='a_job.py', flags={}, spark_submit='', "
+        "SparkJob(task_id='job', job='a_job.py', flags={}, spark_submit='', platform='', "
         f"checkout={str(checkout)!r}).execute({{}})"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

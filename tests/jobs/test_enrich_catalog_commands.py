@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 from job_script import load_job, run_job
+from object_store import served_bucket
 from shop import Shop, products
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError
+from enrich.files.atomic_write import write_place
 from enrich.metrics import Recording
+from enrich.places import names_in, parse_place
 
 pytestmark = [pytest.mark.spark, pytest.mark.long]
 
@@ -170,3 +173,30 @@ def test_metrics_that_cannot_be_written_stand_before_the_last_line(
     said = capsys.readouterr().out
     assert f"the metrics of {shop.database} could not be written" in said
     assert json.loads(said.splitlines()[-1])["outcome"] == "published"
+
+
+def test_what_a_run_leaves_for_people_and_schedulers_may_lie_in_an_object_store(
+    job_of_the_fake: ModuleType, shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with served_bucket() as bucket:
+        conf = parse_place(f"{bucket}/conf")
+        folders = {"report_dir": "pages", "data_docs": "docs", "metrics_dir": "metrics"}
+        settings = {"catalog": str(shop.file), "database": shop.database, **folders}
+        write_place(conf / "shop.yaml", json.dumps(settings).encode())
+        flags = ("--config", conf / "shop.yaml", "--summary", conf / "outcome.json")
+
+        assert run_job(job_of_the_fake, *flags) == 0
+
+        said = last_line(capsys)
+        assert json.loads((conf / "outcome.json").read_text()) == said | {"exit_code": 0}
+        assert said["report"] == f"{bucket}/conf/pages/{said['run_id']}.html"
+        assert said["run_id"] in parse_place(said["report"]).read_text()
+        assert said["run_id"] in (conf / "pages" / "index.html").read_text()
+        assert said["data_docs"].startswith(f"{bucket}/conf/docs/")
+        assert "Data Docs" in parse_place(said["data_docs"]).read_text()
+        assert names_in(conf / "metrics") == {f"catalog_enrichment_{shop.database}.prom"}
+
+        assert run_job(job_of_the_fake, *flags, "--publish-run", "gone") == 2
+        outcome = json.loads((conf / "outcome.json").read_text())
+        assert (outcome["outcome"], outcome["exit_code"]) == ("failed", 2)
+        assert "No run 'gone'" in outcome["error"]

@@ -1,0 +1,252 @@
+"""Platforms that run a job elsewhere: the Spark operator on Kubernetes, Databricks, EMR.
+
+The Variable `catalog_platform` chooses one, as a JSON object with `kind` and the keys of its class.
+Kubernetes and Databricks are asked by their REST interfaces; for EMR the Amazon provider has to be
+installed. How a job ended is read from the file that its `--summary` names: a platform knows
+neither exit codes nor the job's last line.
+"""
+
+import json
+import logging
+import shlex
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+from urllib.error import HTTPError
+from urllib.parse import quote
+from urllib.request import Request, urlopen
+
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+log = logging.getLogger(__name__)
+
+VARIABLE = "catalog_platform"
+# Where Kubernetes puts a pod's own account.
+_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_PACKAGES = "/opt/enrich/lib/python3.11/site-packages/jobs"
+# A job's command of `catalog-enrich`, where a wheel is run and not a file.
+COMMANDS = {"enrich_catalog.py": "enrich", "maintain_tables.py": "maintain"}
+REQUEST_S = 30
+# For so long a platform may fail to answer while the job runs on.
+SILENCE_S = 600
+
+
+class Seen(NamedTuple):
+    """What a platform says of a job: whether it is over, and in which state."""
+
+    is_over: bool
+    state: str
+
+
+class Platform(Protocol):
+    """Starts a job, looks at it, and cancels it. Errors are OSError and HTTPException."""
+
+    def start(self, job: str, words: Sequence[str], name: str) -> str:
+        """Start a job with its words; return its id. `name` fits Kubernetes' names."""
+
+    def look(self, job_id: str) -> Seen:
+        """Look at a job that was started."""
+
+    def cancel(self, job_id: str) -> None:
+        """End a job, whatever its state."""
+
+
+@dataclass(frozen=True)
+class Kubernetes:
+    """The Spark operator. `application` is a file with a SparkApplication in JSON.
+
+    Arguments and main file are filled in. Without `api` and `token` those of the pod are used.
+    """
+
+    application: str
+    namespace: str = "enrich"
+    api: str = "https://kubernetes.default.svc"
+    token: str = ""
+    jobs: str = _PACKAGES
+
+    def start(self, job: str, words: Sequence[str], name: str) -> str:
+        """Create a SparkApplication."""
+        found = json.loads(Path(self.application).read_text())
+        found["metadata"] = {**found["metadata"], "namespace": self.namespace, "name": name}
+        found["metadata"].pop("generateName", None)
+        spec = {"arguments": [*words], "mainApplicationFile": f"local://{self.jobs}/{job}"}
+        found["spec"] = {**found["spec"], **spec}
+        return self._ask("POST", "", found)["metadata"]["name"]
+
+    def look(self, job_id: str) -> Seen:
+        """Read the application's state."""
+        status = self._ask("GET", f"/{job_id}").get("status", {})
+        state = status.get("applicationState", {}).get("state", "")
+        return Seen(state in ("COMPLETED", "FAILED", "SUBMISSION_FAILED"), state or "NEW")
+
+    def cancel(self, job_id: str) -> None:
+        """Delete the application, whose pods go with it."""
+        self._ask("DELETE", f"/{job_id}")
+
+    def _ask(self, method: str, path: str, content: Any = None) -> dict[str, Any]:
+        group = "apis/sparkoperator.k8s.io/v1beta2"
+        url = f"{self.api}/{group}/namespaces/{self.namespace}/sparkapplications{path}"
+        # Read anew each time: Kubernetes replaces it every hour.
+        token = self.token or (_ACCOUNT / "token").read_text()
+        authority = _ACCOUNT / "ca.crt"
+        return ask(method, url, token, content, authority if authority.exists() else None)
+
+
+@dataclass(frozen=True)
+class Databricks:
+    """A job that the bundle has deployed, by its number."""
+
+    host: str
+    job: int
+    token: str = ""
+
+    def start(self, job: str, words: Sequence[str], name: str) -> str:
+        """Run the job with other words."""
+        body = {"job_id": self.job, "python_params": [COMMANDS[job], *words]}
+        return str(self._ask("POST", "run-now", body)["run_id"])
+
+    def look(self, job_id: str) -> Seen:
+        """Read the run's state."""
+        state = self._ask("GET", f"runs/get?run_id={quote(job_id)}")["state"]
+        is_over = state["life_cycle_state"] in ("TERMINATED", "SKIPPED", "INTERNAL_ERROR")
+        return Seen(is_over, state.get("result_state") or state["life_cycle_state"])
+
+    def cancel(self, job_id: str) -> None:
+        """Cancel the run."""
+        self._ask("POST", "runs/cancel", {"run_id": int(job_id)})
+
+    def _ask(self, method: str, path: str, content: Any = None) -> dict[str, Any]:
+        return ask(method, f"{self.host.rstrip('/')}/api/2.2/jobs/{path}", self.token, content)
+
+
+@dataclass(frozen=True)
+class Emr:
+    """A cluster of EMR on EC2: `command` is the shell's, to which the job's words are added.
+
+    The job's file is in the environment variable JOB, as deploy/yarn/submit.sh reads it.
+    """
+
+    cluster: str
+    command: str
+    connection: str = "aws_default"
+    token: str = ""
+
+    def start(self, job: str, words: Sequence[str], name: str) -> str:
+        """Add a step."""
+        run = f"export JOB={shlex.quote(job)}; {self.command} {shlex.join(words)}"
+        jar = {"Jar": "command-runner.jar", "Args": ["bash", "-c", run]}
+        step = {"Name": name, "ActionOnFailure": "CONTINUE", "HadoopJarStep": jar}
+        return self._client().add_job_flow_steps(JobFlowId=self.cluster, Steps=[step])["StepIds"][0]
+
+    def look(self, job_id: str) -> Seen:
+        """Read the step's state."""
+        found = self._client().describe_step(ClusterId=self.cluster, StepId=job_id)
+        state = found["Step"]["Status"]["State"]
+        return Seen(state in ("COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED"), state)
+
+    def cancel(self, job_id: str) -> None:
+        """Cancel the step and end its process."""
+        option = "TERMINATE_PROCESS"
+        self._client().cancel_steps(
+            ClusterId=self.cluster, StepIds=[job_id], StepCancellationOption=option
+        )
+
+    def _client(self) -> Any:
+        # Only here: the provider is no package of the project's.
+        from airflow.providers.amazon.aws.hooks.emr import EmrHook
+
+        return EmrHook(aws_conn_id=self.connection).get_conn()
+
+
+_KINDS: Mapping[str, type[Any]] = {"kubernetes": Kubernetes, "databricks": Databricks, "emr": Emr}
+
+
+def open_platform(chosen: str, token: str) -> Platform:
+    """Return the platform that the Variable describes.
+
+    Raises:
+        AirflowFailException: it is not described as it should be.
+    """
+    try:
+        given = json.loads(chosen)
+        kind = _KINDS[given.pop("kind")]
+        return kind(**given, **({"token": token} if token else {}))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AirflowFailException(
+            f"the Variable {VARIABLE} is not usable: expected a JSON object with 'kind' "
+            f"({', '.join(_KINDS)}) and the keys of docs/airflow.md, found {error!r}"
+        ) from error
+
+
+def ask(
+    method: str, url: str, token: str, content: Any = None, authority: Path | None = None
+) -> dict[str, Any]:
+    """Ask a REST interface, and return its JSON object.
+
+    Raises:
+        AirflowFailException: it refuses the request, which a retry does not change.
+        OSError, HTTPException: it does not answer, or not now.
+    """
+    body = None if content is None else json.dumps(content).encode()
+    headers = {"Authorization": f"Bearer {token.strip()}", "Content-Type": "application/json"}
+    request = Request(url, body, headers, method=method)
+    trusted = ssl.create_default_context(cafile=authority) if url.startswith("https:") else None
+    try:
+        with urlopen(request, timeout=REQUEST_S, context=trusted) as answer:
+            return json.loads(answer.read() or b"{}")
+    except HTTPError as error:
+        if error.code >= 500 or error.code in (408, 409, 425, 429):
+            raise
+        said = error.read(500).decode(errors="replace")
+        raise AirflowFailException(
+            f"{method} {url} is refused with {error.code}: {said}"
+        ) from error
+
+
+def wait_for_end(
+    platform: Platform, job_id: str, poll_s: float, sleep: Callable[[float], None] = time.sleep
+) -> Seen:
+    """Return what a platform says of a job when the job is over.
+
+    Raises:
+        AirflowException: the platform has not answered for ten minutes.
+    """
+    answered_at, before = time.monotonic(), ""
+    while True:
+        try:
+            seen = platform.look(job_id)
+        except (OSError, HTTPException) as error:
+            silence = time.monotonic() - answered_at
+            log.warning("the platform does not answer: %s", error)
+            if silence > SILENCE_S:
+                raise AirflowException(
+                    f"the platform has not answered for {silence:,.0f} s: {error}"
+                ) from error
+        else:
+            answered_at = time.monotonic()
+            if seen.state != before:
+                log.info("%s: %s", job_id, seen.state)
+                before = seen.state
+            if seen.is_over:
+                return seen
+        sleep(poll_s)
+
+
+def read_outcome(address: str) -> dict[str, Any] | None:
+    """Return what a job has written to its `--summary`; None where it wrote nothing whole.
+
+    Airflow reads the address: of an object store by the provider of that store.
+    """
+    from airflow.sdk import ObjectStoragePath
+
+    try:
+        found = json.loads(ObjectStoragePath(address).read_text())
+    except (OSError, ValueError) as error:
+        log.warning("%s tells nothing: %s", address, error)
+        return None
+    is_whole = isinstance(found, dict) and found.get("exit_code") is not None
+    return found if is_whole else None

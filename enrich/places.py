@@ -1,0 +1,197 @@
+"""Files and folders that lie on a local disk or in an object store, by one set of calls.
+
+A place is a `pathlib.Path`, or an `ObjectUri` such as s3://bucket/folder, which has the few of its
+methods that jobs need; `enrich.files.atomic_write.write_place` writes to either.
+"""
+
+import errno
+import mimetypes
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Protocol
+
+import obstore
+from obstore.exceptions import (
+    BaseError,
+    InvalidPathError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
+from pydantic import PlainValidator
+
+from enrich.errors import ConfigError, first_line
+from enrich.images.clients import open_object_store
+from enrich.images.locations import local_path, s3_endpoint
+from enrich.images.settings import ImageReading
+from enrich.redaction import redact, refuse_secrets
+
+SCHEMES = {"s3": "s3", "s3a": "s3", "gs": "gs", "az": "az", "abfss": "abfss"}
+
+_TIMES = ImageReading(attempts=3, timeout_s=60)
+_RETRIES = 3
+_UPLOADS = 8
+_NOT_FOUND = (FileNotFoundError, NotFoundError, InvalidPathError)
+_DENIED = (PermissionError, PermissionDeniedError, UnauthenticatedError)
+
+
+class Place(Protocol):
+    """A file or folder; all that fails raises OSError."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def parent(self) -> "Place": ...
+    def __truediv__(self, name: str, /) -> "Place": ...
+    def resolve(self) -> "Place": ...
+    def read_bytes(self) -> bytes: ...
+    def read_text(self, encoding: str | None = None) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectUri:
+    """A file or folder of an object store; `path` has no slash at either end."""
+
+    scheme: str
+    authority: str
+    path: str
+
+    def __str__(self) -> str:
+        """Return the address."""
+        return f"{self.scheme}://{self.authority}/{self.path}"
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return PurePosixPath(self.path).name
+
+    @property
+    def parent(self) -> "ObjectUri":
+        """The folder that holds it."""
+        return ObjectUri(self.scheme, self.authority, self.path.rpartition("/")[0])
+
+    def __truediv__(self, name: str, /) -> "ObjectUri":
+        """Return a file or folder below it."""
+        return ObjectUri(self.scheme, self.authority, f"{self.path}/{name}".strip("/"))
+
+    def resolve(self) -> "ObjectUri":
+        """Return itself: an address does not depend on a working directory."""
+        return self
+
+    def read_bytes(self) -> bytes:
+        """Return the object's bytes. Raises OSError."""
+        with self._told():
+            return bytes(obstore.get(self._store(), self.path).bytes())
+
+    def read_text(self, encoding: str | None = None) -> str:
+        """Return the object's text. Raises OSError, UnicodeDecodeError."""
+        return self.read_bytes().decode(encoding or "utf-8")
+
+    def write_bytes(self, content: bytes) -> None:
+        """Write the object, whole or not at all, with the content type of its name."""
+        kind, _ = mimetypes.guess_type(self.name)
+        attributes: Any = {"Content-Type": kind} if kind else None
+        with self._told():
+            obstore.put(self._store(), self.path, content, attributes=attributes)
+
+    def names(self) -> set[str]:
+        """Return the names of the files in this folder itself. Raises OSError."""
+        with self._told():
+            listed = obstore.list_with_delimiter(self._store(), f"{self.path}/".lstrip("/"))
+            return {PurePosixPath(one["path"]).name for one in listed["objects"]}
+
+    def _store(self) -> Any:
+        return _open_store(SCHEMES[self.scheme], self.authority, s3_endpoint())
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Raise OSError for what the store's client raises."""
+        try:
+            yield
+        except _NOT_FOUND as error:
+            raise FileNotFoundError(errno.ENOENT, "no such object", str(self)) from error
+        except _DENIED as error:
+            raise PermissionError(errno.EACCES, "the store denies access", str(self)) from error
+        except (BaseError, OSError, ValueError) as error:
+            raise OSError(errno.EIO, redact(first_line(error)), str(self)) from error
+
+
+@lru_cache(maxsize=16)
+def _open_store(scheme: str, authority: str, endpoint: str | None) -> Any:
+    """Return a store; to open one of S3 asks for its region. `endpoint` is part of the key."""
+    return open_object_store(scheme, authority, _TIMES, _RETRIES)
+
+
+def parse_place(given: object) -> Place:
+    """Return the place that a path or an address names.
+
+    Raises:
+        ValueError: it is empty, or of another kind of store.
+        ConfigError: it holds a password or a token.
+    """
+    if isinstance(given, Path | ObjectUri):
+        return given
+    if not isinstance(given, str):
+        raise ValueError("wanted a path or an address")
+    # Of a variable that was not set: it would be the working directory.
+    if given == "":
+        raise ValueError("wanted a path or an address, which an empty text is not")
+    text = local_path(given)
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return Path(text)
+    refuse_secrets(given, "an address")
+    authority, _, path = rest.partition("/")
+    if scheme.lower() not in SCHEMES or not authority:
+        known = ", ".join(f"{name}://" for name in SCHEMES)
+        raise ValueError(f"wanted a local path, or an address of {known}")
+    if ".." in path.split("/") or {"?", "#"} & set(rest):
+        raise ValueError("wanted an address without '..', '?' and '#'")
+    return ObjectUri(scheme.lower(), authority, path.strip("/"))
+
+
+# The field of a settings class that names a place.
+PlaceField = Annotated[Place, PlainValidator(parse_place)]
+
+
+def parse_flag(given: object) -> Place:
+    """Return the place that a flag names.
+
+    Raises:
+        ConfigError: it does not name one.
+    """
+    try:
+        return parse_place(given)
+    except ValueError as error:
+        raise ConfigError(f"{given!r} names no file: {error}") from error
+
+
+def start_in(folder: Place, place: Place) -> Place:
+    """Return a place, where a relative path starts in `folder`."""
+    if not isinstance(place, Path):
+        return place
+    path = place.expanduser()
+    return path if path.is_absolute() else folder / str(path)
+
+
+def names_in(folder: Place) -> set[str]:
+    """Return the names of a folder's own files; of a folder that is not there, none."""
+    if isinstance(folder, ObjectUri):
+        return folder.names()
+    path = Path(str(folder))
+    return {one.name for one in path.iterdir()} if path.is_dir() else set()
+
+
+def upload(folder: Path, place: ObjectUri) -> None:
+    """Write all files of a local folder below a place. Raises OSError."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+
+    def write(file: Path) -> None:
+        (place / file.relative_to(folder).as_posix()).write_bytes(file.read_bytes())
+
+    with ThreadPoolExecutor(_UPLOADS) as pool:
+        list(pool.map(write, files))

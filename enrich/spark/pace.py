@@ -1,0 +1,183 @@
+"""The pace of encoding while it goes on: how much is done, how fast, how long it will still take.
+
+Python workers count what they have done in an accumulator, whose value the driver sees as each task
+ends. A thread of the driver samples it, and Spark's own counts of tasks, and tells them: a line in
+the log every half minute, also without a terminal, and a file for Prometheus every 15 seconds.
+"""
+
+import logging
+import os
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from pyspark import Accumulator, AccumulatorParam
+from pyspark.sql import SparkSession
+
+from enrich.spark.session import count_tasks, open_accumulator
+
+log = logging.getLogger("enrich")
+
+_SAMPLE_S = 1.0
+_FILE_S = 15.0
+_LINE_S = 30.0
+
+
+class Work(NamedTuple):
+    """What a Python worker has done: engines loaded, contents encoded, its peak memory in bytes."""
+
+    loads: int = 0
+    contents: int = 0
+    peak_bytes: int = 0
+
+
+class Works(AccumulatorParam[dict[str, Work]]):
+    """Adds up work by Python worker."""
+
+    def zero(self, value: dict[str, Work]) -> dict[str, Work]:
+        return {}
+
+    def addInPlace(self, left: dict[str, Work], right: dict[str, Work]) -> dict[str, Work]:  # noqa: N802
+        for worker, more in right.items():
+            had = left.get(worker, Work())
+            left[worker] = Work(
+                had.loads + more.loads,
+                had.contents + more.contents,
+                max(had.peak_bytes, more.peak_bytes),
+            )
+        return left
+
+
+def add_work(works: Accumulator[dict[str, Work]], *, loads: int = 0, contents: int = 0) -> None:
+    """Add what this Python worker has done. Runs on the executor."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Kilobytes on Linux, bytes on macOS.
+    peak_bytes = peak if sys.platform == "darwin" else peak * 1024
+    works.add({f"{os.uname().nodename}:{os.getpid()}": Work(loads, contents, peak_bytes)})
+
+
+@dataclass(slots=True)
+class Pace:
+    """The pace of a run's encoding; samples while it is entered. Runs on the driver.
+
+    Args:
+        asked: contents that are to be encoded.
+        tell: given the figures every 15 seconds, and None at the end.
+    """
+
+    spark: SparkSession
+    asked: int
+    tell: Callable[[Mapping[str, float] | None], None] = lambda figures: None
+    works: Any = None
+    _begin: float = 0.0
+    _seconds: float = 0.0
+    _samples: int = 0
+    _busy: int = 0
+    _active: int = 0
+    _failed: dict[tuple[int, int], int] = field(default_factory=dict)
+    _over: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __post_init__(self) -> None:
+        """Open the accumulator that workers add to."""
+        self.works = open_accumulator(self.spark, {}, Works())
+
+    def __enter__(self) -> Self:
+        """Begin to sample."""
+        self._begin = time.monotonic()
+        self._thread = threading.Thread(target=self._watch, name="pace", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End sampling."""
+        self._seconds = time.monotonic() - self._begin
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.tell(None)
+
+    @property
+    def engine_loads(self) -> dict[str, int]:
+        """How many engines each Python worker has loaded."""
+        return {worker: work.loads for worker, work in self._by_worker().items() if work.loads}
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The figures by name, as metrics and `run_events` have them."""
+        by_worker = self._by_worker()
+        done = sum(work.contents for work in by_worker.values())
+        seconds = self._seconds or time.monotonic() - self._begin
+        peaks = [work.peak_bytes for work in by_worker.values()]
+        return {
+            "asked": float(self.asked),
+            "done": float(done),
+            "per_second": round(done / seconds, 1) if seconds else 0.0,
+            "slots_busy": round(self._busy / self._samples, 2) if self._samples else 0.0,
+            "task_retries": float(sum(self._failed.values())),
+            "engine_loads": float(sum(work.loads for work in by_worker.values())),
+            "worker_peak_bytes": float(max(peaks, default=0)),
+        }
+
+    def _by_worker(self) -> dict[str, Work]:
+        # Copied: the accumulator's thread writes to it.
+        return dict(self.works.value)
+
+    def _watch(self) -> None:
+        said_at = told_at = self._begin
+        while not self._over.wait(_SAMPLE_S):
+            # A sample that fails, as while Spark ends, is one less.
+            with suppress(Exception):
+                self._sample()
+            now = time.monotonic()
+            if now - told_at >= _FILE_S:
+                told_at = now
+                self.tell(self.figures | {"slots_busy": float(self._active)})
+            if now - said_at >= _LINE_S:
+                said_at = now
+                figures = self.figures
+                seconds = round(now - self._begin, 1)
+                line = describe_progress(figures["done"], self.asked, seconds, self._active)
+                counts = {"done": int(figures["done"]), "asked": self.asked}
+                log.info(
+                    "%s", line, extra={"stage": "encode", "seconds": seconds, "counts": counts}
+                )
+
+    def _sample(self) -> None:
+        self._active, failed = count_tasks(self.spark)
+        self._samples += 1
+        self._busy += self._active
+        # Of each attempt of a stage the last count stands.
+        self._failed |= failed
+
+
+def describe_progress(done: float, asked: int, seconds: float, active: int) -> str:
+    """Return how far encoding is, for people, with an estimate of its end.
+
+    The estimate is by the mean pace since the beginning; there is none before the first task ends.
+    """
+    said = f"encoded {done:,.0f} of {asked:,} contents"
+    if not done or not seconds:
+        return f"{said} in {_tell_time(seconds)}, {active} tasks are at work"
+    pace = done / seconds
+    left = max(asked - done, 0) / pace
+    return f"{said}, {pace:,.0f} a second, about {_tell_time(left)} left, {active} tasks at work"
+
+
+def _tell_time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5_400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3_600:.1f} h"

@@ -1,0 +1,150 @@
+"""Files on a disk and in an object store, by the same calls; the store is moto's."""
+
+import errno
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import boto3
+import pytest
+import typer
+from object_store import served_bucket
+
+from enrich.config import JobConfig
+from enrich.errors import ConfigError, EnrichError, NoAnswer, TooManyFailures
+from enrich.files.atomic_write import write_place
+from enrich.metrics import write_metrics
+from enrich.outcome import written_outcome
+from enrich.places import ObjectUri, names_in, parse_place, start_in, upload
+from enrich.settings_files import load_yaml
+from expectations.baseline import BaselineError, load_baseline
+
+HERE = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with served_bucket() as address:
+        yield address
+
+
+def is_known(error: Exception) -> EnrichError | None:
+    return None
+
+
+def test_a_file_is_the_same_on_a_disk_and_in_a_store(bucket: str, tmp_path: Path) -> None:
+    for folder in (tmp_path, parse_place(f"{bucket}/out")):
+        write_place(folder / "pages" / "ä b.html", "<p>ä".encode())
+        write_place(folder / "pages" / "deeper" / "c.html", b"")
+        assert (folder / "pages" / "ä b.html").read_text("utf-8") == "<p>ä"
+        assert names_in(folder / "pages") >= {"ä b.html"}
+        assert "c.html" not in names_in(folder / "pages")
+        assert names_in(folder / "nowhere") == set()
+        with pytest.raises(OSError) as found:
+            (folder / "nowhere").read_bytes()
+        assert found.value.errno == errno.ENOENT
+    listed = boto3.client("s3").head_object(Bucket="lake", Key="out/pages/ä b.html")
+    assert listed["ContentType"] == "text/html"
+
+
+def test_a_folder_goes_to_a_store_with_its_folders(bucket: str, tmp_path: Path) -> None:
+    (tmp_path / "static").mkdir()
+    (tmp_path / "index.html").write_text("index")
+    (tmp_path / "static" / "page.css").write_text("css")
+    place = parse_place(f"{bucket}/docs")
+    assert isinstance(place, ObjectUri)
+    upload(tmp_path, place)
+    assert (place / "static/page.css").read_bytes() == b"css"
+    assert names_in(place) == {"index.html"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["", "http://lake/x", "hdfs://lake/x", "s3:///x", "s3://lake/../x", "s3://lake/x?versionId=1"],
+)
+def test_what_names_no_place_is_refused(given: str) -> None:
+    with pytest.raises(ValueError, match="wanted"):
+        parse_place(given)
+
+
+def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ConfigError) as found:
+        parse_place("s3://me:hush@lake/x")
+    assert "hush" not in str(found.value)
+
+
+def test_settings_in_a_store_start_their_relative_paths_there(bucket: str) -> None:
+    file = parse_place(f"{bucket}/conf/shop.yaml")
+    write_place(file, b"report_dir: pages\nmetrics_dir: /var/m\nbaselines: {shop: base.json}\n")
+    settings = load_yaml(file, JobConfig).starting_from(file.parent)
+    assert str(settings.report_dir) == "s3://lake/conf/pages"
+    assert settings.metrics_dir == Path("/var/m")
+    demo = (HERE / "expectations" / "baselines" / "demo.json").read_bytes()
+    write_place(settings.baselines["shop"], demo)
+    assert load_baseline(settings.baselines["shop"]).catalog == "demo"
+    with pytest.raises(BaselineError, match=r"s3://lake/conf/other\.json"):
+        load_baseline(file.parent / "other.json")
+    with pytest.raises(ConfigError, match=r"s3://lake/conf/gone\.yaml"):
+        load_yaml(file.parent / "gone.yaml", JobConfig)
+
+
+def test_a_store_that_is_down_may_answer_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    with pytest.raises(NoAnswer):
+        load_yaml(parse_place("s3://lake/shop.yaml"), JobConfig)
+
+
+def test_metrics_in_a_store_remember_the_last_success(bucket: str) -> None:
+    folder, began = parse_place(f"{bucket}/metrics"), datetime(2026, 12, 1, tzinfo=UTC)
+    for outcome in ("published", "blocked"):
+        write_metrics(folder, "shop", {"outcome": outcome}, began, began)
+    text = (folder / "catalog_enrichment_shop.prom").read_text()
+    (success,) = re.findall(r"^\S+last_success_timestamp_seconds\S+ (.*)$", text, re.MULTILINE)
+    assert float(success) == began.timestamp()
+
+
+def test_paths_start_in_the_folder_of_the_settings(tmp_path: Path) -> None:
+    assert start_in(tmp_path, Path("pages")) == tmp_path / "pages"
+    assert str(start_in(tmp_path, parse_place("s3://lake/x"))) == "s3://lake/x"
+
+
+# The outcome of a run
+
+
+def ended(place: Path | ObjectUri) -> dict[str, object]:
+    return json.loads(place.read_text())
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (typer.Exit(0), {"exit_code": 0}),
+        (typer.Exit(3), {"exit_code": 3}),
+        (ConfigError("no such"), {"outcome": "failed", "exit_code": 2, "error": "no such"}),
+        (TooManyFailures("many"), {"outcome": "failed", "exit_code": 3, "error": "many"}),
+        (RuntimeError("lost"), {"outcome": "failed", "exit_code": 1, "error": "lost"}),
+    ],
+    ids=str,
+)
+def test_the_outcome_is_written_where_the_driver_ends(
+    bucket: str, error: Exception, said: dict[str, object]
+) -> None:
+    place = parse_place(f"{bucket}/runs/1.json")
+    assert isinstance(place, ObjectUri)
+    with pytest.raises(type(error)), written_outcome(place, is_known):
+        assert ended(place) == {"outcome": "running", "exit_code": None}
+        raise error
+    assert ended(place) == said
+
+
+def test_an_outcome_that_cannot_be_written_is_found_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    with (
+        pytest.raises(ConfigError, match="--summary"),
+        written_outcome(tmp_path / "taken" / "1.json", is_known),
+    ):
+        pytest.fail("the run has begun")

@@ -1,0 +1,108 @@
+"""What is seen of a run from outside while it goes on: jobs' names, progress, figures."""
+
+import logging
+import time
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+from shop import Shop
+
+from enrich.spark import pace
+from enrich.spark.pace import Pace, Work, Works, describe_progress
+from enrich.spark.session import name_jobs
+
+pytestmark = pytest.mark.spark
+
+
+def descriptions(spark: SparkSession) -> dict[int, str | None]:
+    """Return the description of each job that Spark still knows, by the job's number."""
+    jobs: Any = spark._jsc.sc().statusStore().jobsList(None)  # type: ignore[attr-defined]
+    found = [jobs.apply(number) for number in range(jobs.size())]
+    said = {job.jobId(): job.description() for job in found}
+    return {number: one.get() if one.isDefined() else None for number, one in said.items()}
+
+
+def test_every_job_of_a_run_says_run_stage_and_chunk_and_the_ledger_how_encoding_went(
+    shop: Shop, spark: SparkSession
+) -> None:
+    before = set(descriptions(spark))
+    config = {"products_per_chunk": 3, "metrics_dir": shop.folder / "metrics"}
+
+    # As `open_session` names what belongs to no run yet.
+    with name_jobs(spark, "enrich_catalog"):
+        run = shop.refresh(config=config)
+
+    new = {number: said for number, said in descriptions(spark).items() if number not in before}
+    said = set(new.values())
+    assert None not in said
+    named = {one for one in said if one and one.startswith(f"run {run.run_id}")}
+    chunks = {f"run {run.run_id}: encode, chunk {number} of 2" for number in (1, 2)}
+    assert named >= {*chunks, f"run {run.run_id}: answer", f"run {run.run_id}: publish"}
+    assert run.encoding["done"] == run.encoding["asked"] == run.counts["encoded"] == 6
+    assert run.encoding["engine_loads"] >= 1 and run.encoding["worker_peak_bytes"] > 5e7
+    told = shop.sql(f"SELECT encoding FROM shop.enrichment_runs WHERE run_id = '{run.run_id}'")
+    assert dict(told["encoding"].item()) == run.encoding
+    # Encoding is over.
+    (running,) = (shop.folder / "metrics").glob("*_running.prom")
+    assert running.read_text() == ""
+
+
+def test_names_of_jobs_within_others_give_way_again(spark: SparkSession) -> None:
+    def now() -> tuple[str | None, str | None]:
+        names = ("spark.job.description", "spark.jobGroup.id")
+        first, second = map(spark.sparkContext.getLocalProperty, names)
+        return first, second
+
+    outside = now()
+    with name_jobs(spark, "a", group="g"):
+        with name_jobs(spark, "b"):
+            assert now() == ("b", "g")
+        assert now() == ("a", "g")
+    assert now() == outside
+
+
+def test_a_run_at_work_tells_how_far_it_is(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("_SAMPLE_S", "_FILE_S", "_LINE_S"):
+        monkeypatch.setattr(pace, name, 0.05)
+    told: list[Any] = []
+    with caplog.at_level(logging.INFO, "enrich"), Pace(spark, 400, told.append) as watched:
+        works = watched.works
+
+        def slowly(rows: Any) -> Any:
+            time.sleep(0.6)
+            pace.add_work(works, loads=1, contents=100)
+            yield from rows
+
+        spark.sparkContext.parallelize(range(4), 4).mapPartitions(slowly).count()
+    *during, last = told
+    assert last is None and len(during) > 5
+    # Of three, one has ended just now.
+    assert 2 <= max(figures["slots_busy"] for figures in during) <= 3
+    done = [figures["done"] for figures in during]
+    assert done == sorted(done) and 200 in done
+    assert watched.figures["done"] == 400 and watched.figures["engine_loads"] == 4
+    assert 1 < watched.figures["slots_busy"] <= 2
+    lines = [record.getMessage() for record in caplog.records]
+    assert any("encoded 200 of 400 contents" in line and "left" in line for line in lines)
+
+
+def test_work_adds_up_and_memory_does_not() -> None:
+    one = {"a:1": Work(1, 10, 500)}
+    two = {"a:1": Work(0, 5, 900), "b:2": Work(1, 1, 1)}
+    added = Works().addInPlace(one, two)
+    assert added == {"a:1": Work(1, 15, 900), "b:2": Work(1, 1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("done", "seconds", "said"),
+    [
+        (0, 30, "encoded 0 of 1,000 contents in 30 s, 2 tasks are at work"),
+        (250, 30, "encoded 250 of 1,000 contents, 8 a second, about 90 s left, 2 tasks at work"),
+        (10, 600, "encoded 10 of 1,000 contents, 0 a second, about 16.5 h left, 2 tasks at work"),
+    ],
+)
+def test_the_end_is_estimated_by_the_mean_pace(done: int, seconds: float, said: str) -> None:
+    assert describe_progress(done, 1_000, seconds, 2) == said.replace("90 s", "2 min")
