@@ -30,13 +30,20 @@ from enrich.metrics import Recording, recorded
 from enrich.spark.console import show_plan, show_run
 from enrich.spark.encode import refuse_impossible_executors
 from enrich.spark.failures import explain_failure
+from enrich.spark.preflight import prove_executors
 from enrich.spark.publish import approve, discard
 from enrich.spark.refresh import Inputs, Refresh, Request
 from enrich.spark.runs import RunSummary, summarise
 from enrich.spark.session import open_session, submitted_settings, suit_table_size
 from enrich.spark.source import Source, open_image_store, open_source
 from enrich.spark.tables import Tables, published_attributes
-from enrich.spec import OwnSettings, build_spec, name_model_version, published_labels
+from enrich.spec import (
+    OwnSettings,
+    build_spec,
+    locate_checkpoint,
+    name_model_version,
+    published_labels,
+)
 from expectations.baseline import BaselineError, LabelBaseline, choose_baseline
 from expectations.checks import GateError
 from expectations.gate import Gate
@@ -104,10 +111,21 @@ def main(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done and how long; write nothing.")
     ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check settings and all that they name, and end.")
+    ] = False,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="With --check: what executors see, by one Spark job.")
+    ] = False,
     log_format: Format = None,
 ) -> None:
     """Enrich a product table with color, pattern and style."""
     start_logging(log_format or LogFormat.TEXT)
+    if check or cluster:
+        from jobs.check_settings import main as check_settings
+
+        check_settings(config, catalog, image_root, database, checkpoint, cluster=cluster)
+        return
     overrides = {
         "catalog": catalog,
         "image_root": image_root,
@@ -272,6 +290,7 @@ def refresh_catalog(
     manifest = fetch_manifest(settings.checkpoint)
     baseline = load_label_baseline(settings, manifest)
     inputs = open_inputs(settings, request, manifest)
+    prove_executors(inputs, locate_checkpoint(settings))
     gate = Gate(settings.validation, inputs.spec.attributes, baseline, settings.data_docs)
     refresh = Refresh(inputs, gate)
     recording.summary = refresh.summary
@@ -298,6 +317,29 @@ def open_inputs(settings: Settings, request: Request, manifest: Manifest) -> Inp
     source, store = open_both(spark, location, settings)
     spec = build_spec(settings, manifest, store.root)
     return Inputs(spark, settings, request, spec, store, source)
+
+
+def check_cluster(
+    config: Path,
+    catalog: str | None,
+    image_root: str | None,
+    database: str | None,
+    checkpoint: str | None,
+) -> str:
+    """Prove that executors see what the driver sees, and return that as a sentence."""
+    flags = {
+        "catalog": catalog,
+        "image_root": image_root,
+        "database": database,
+        "checkpoint": checkpoint,
+    }
+    settings = read_settings_as(Settings, config, flags)
+    request = Request(run_date=choose_run_date(None))
+    inputs = open_inputs(settings, request, fetch_manifest(settings.checkpoint))
+    asked = prove_executors(inputs, locate_checkpoint(settings))
+    if not asked:
+        return "tasks run on this machine alone: there is nothing to prove"
+    return f"{asked} executors see what the driver sees"
 
 
 def open_both(spark: SparkSession, location: str, settings: Settings) -> tuple[Source, ImageStore]:

@@ -169,34 +169,35 @@ class ImageStore:
         return location
 
 
-def read_image_sample(store: ImageStore, image_paths: Sequence[str]) -> ImageSample:
-    """Read each of the images, several at once, and count those that could be read.
+class TriedImage(NamedTuple):
+    """An image that was tried: the digest of its bytes, or the problem with it."""
 
-    Run before a long job: a lost mount shows in seconds instead of after hours.
-    """
+    path: str
+    digest: str | None
+    problem: str | None
 
-    def digest(path: str) -> bytes | str:
+
+def try_images(store: ImageStore, image_paths: Sequence[str]) -> list[TriedImage]:
+    """Read each of the images, several at once."""
+
+    def read(path: str) -> TriedImage:
         try:
-            return hashlib.sha256(store.read(path)).digest()
+            return TriedImage(path, hashlib.sha256(store.read(path)).hexdigest(), None)
         except ImageProblem as problem:
             # Redacted before it is cut: a login is recognised by the @ behind it.
-            return f"{redact(path)[:_SHOWN]}: {problem.status}: {problem}"
+            return TriedImage(path, None, f"{redact(path)[:_SHOWN]}: {problem.status}: {problem}")
 
     with ThreadPoolExecutor(_SAMPLE_THREADS) as pool:
-        results = list(pool.map(digest, image_paths))
-    problems = [result for result in results if isinstance(result, str)]
-    digests = {
-        path: result
-        for path, result in zip(image_paths, results, strict=True)
-        if isinstance(result, bytes)
-    }
-    return ImageSample(
-        len(results),
-        len(results) - len(problems),
-        next(iter(problems), None),
-        len(digests),
-        max(Counter(digests.values()).values(), default=0),
-    )
+        return list(pool.map(read, image_paths))
+
+
+def sum_up(tried: Sequence[TriedImage]) -> ImageSample:
+    """Count the images that could be read. A lost mount shows in seconds instead of after hours."""
+    problems = (one.problem for one in tried if one.problem is not None)
+    read = sum(one.problem is None for one in tried)
+    digests = {one.path: one.digest for one in tried if one.problem is None}
+    alike = max(Counter(digests.values()).values(), default=0)
+    return ImageSample(len(tried), read, next(problems, None), len(digests), alike)
 
 
 @lru_cache(maxsize=64)

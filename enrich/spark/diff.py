@@ -7,7 +7,7 @@ picture's digest, whichever way the digest was found.
 
 import hashlib
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,14 @@ from schemas.tables import BROKEN, DUE, Outcome, Reason, Status
 
 from enrich.config import ImageIdentity
 from enrich.images.limits import ImageProblem, ImageStat
-from enrich.images.store import IMAGES_TRIED, ImageSample, ImageStore, read_image_sample
+from enrich.images.store import (
+    IMAGES_TRIED,
+    ImageSample,
+    ImageStore,
+    TriedImage,
+    sum_up,
+    try_images,
+)
 from enrich.spark.rules import Attempt, Found, holds, is_newer, outcome_of
 from enrich.spark.session import bytes_of, cores_of, tasks_of
 from enrich.spark.tables import Tables
@@ -31,6 +38,8 @@ from enrich.text import build_text
 INPUT_FIELDS = ("title", "description", "image_path")
 # A megabyte of a product table is some thousand products, whose images take seconds to look at.
 _BYTES_PER_TASK = 1 << 20
+# In which a sample of images is tried: on some executors, and not in a wave over a whole cluster.
+_SAMPLE_TASKS = 4
 # A file that changed within this time before a look may change again without another time.
 _CLOCK_STEP = timedelta(seconds=2)
 _LOOK = (
@@ -176,13 +185,23 @@ def remember_looks(tables: Tables, rows: DataFrame, run_id: str) -> None:
     tables.append("images", columns, run_id)
 
 
-def try_images(store: ImageStore, rows: DataFrame) -> ImageSample:
-    """Try to read a sample of the rows' images, the same ones for the same products. One action."""
+def try_sample(store: ImageStore, rows: DataFrame) -> ImageSample:
+    """Try on executors to read a sample of the rows' images, the same for the same products."""
     # White space of any kind is not a path; SQL's `trim` only knows the space.
     is_given = F.col("image_path").rlike(r"(?U)\S")
     shuffled = rows.where(is_given).orderBy(F.xxhash64("product_id"))
-    chosen = shuffled.limit(IMAGES_TRIED).select("image_path").collect()
-    return read_image_sample(store, [row["image_path"] for row in chosen])
+    chosen = shuffled.limit(IMAGES_TRIED).select("image_path")
+
+    def read(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for frame in frames:
+            tried = try_images(store, list(frame["image_path"]))
+            yield pd.DataFrame(tried, columns=TriedImage._fields, dtype="object")
+
+    tasks = min(_SAMPLE_TASKS, cores_of(rows.sparkSession))
+    tried = chosen.repartition(tasks).mapInPandas(
+        read, "path STRING, digest STRING, problem STRING"
+    )
+    return sum_up([TriedImage(*row) for row in tried.collect()])
 
 
 def spread(products: DataFrame) -> DataFrame:

@@ -36,7 +36,7 @@ from enrich.spark.diff import (
     select_findings,
     spread,
     take_stock,
-    try_images,
+    try_sample,
     write_down,
 )
 from enrich.spark.encode import Encoder, select_holding
@@ -279,7 +279,7 @@ class Refresh:
             usable = F.when(F.col("outcome") != Outcome.MALFORMED, F.col("product_id"))
             products = diff.rows.where(F.col("outcome") != Outcome.MISSING)
             products = products.withColumns({"product_id": usable, "is_new": is_new})
-            images = try_images(self.inputs.store, products.where("is_new"))
+            images = try_sample(self.inputs.store, products.where("is_new"))
             verdict = self.gate.check_input(self.summary.run_id, products, images)
             self._note(verdict)
         if not verdict.passed:
