@@ -1,7 +1,7 @@
 """Settings of image reading, and the answers about an image without its pixels."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from pydantic import Field
@@ -40,6 +40,13 @@ class ImageStat:
     size: int
     etag: str | None
     modified_at: datetime | None
+
+    @property
+    def modified_us(self) -> int | None:
+        """The modification time in microseconds since 1970."""
+        if self.modified_at is None:
+            return None
+        return (self.modified_at - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
 
 
 class ImageProblem(Exception):

@@ -41,6 +41,7 @@ from enrich.spark.diff import (
 )
 from enrich.spark.encode import Encoder, select_holding
 from enrich.spark.failures import explain_failure
+from enrich.spark.listing import choose_identity, open_listing, with_keys
 from enrich.spark.profile import describe, look_at_source, read_profile
 from enrich.spark.publish import publish, select_held_back
 from enrich.spark.rules import Run, checkpoint_of, find_full_refresh_start, is_outrun
@@ -149,6 +150,11 @@ class Inputs:
         """Return all rows with their outcome; lazy, changes no table."""
         tables, config, spec = self.tables, self.config, self.spec
         refused = [run.run_id for run in runs if not run.is_accepted]
+        identity = choose_identity(config, self.store, is_whole=self.request.limit is None)
+        products, listing = spread(self.select_products()), None
+        if identity is ImageIdentity.LISTING:
+            listing = open_listing(self.store, config.image_inventory, products)
+            products = with_keys(products, self.store, "image_path")
         known = Known(
             published=tables.read_if_there("product_attributes"),
             corrections=select_corrections(
@@ -159,13 +165,14 @@ class Inputs:
             ),
             held_back=select_held_back(tables, runs, checkpoint_of(spec.model_version)),
             images=tables.read_if_there("images"),
+            listing=listing,
         )
         return compare(
-            spread(self.select_products()),
+            products,
             known,
             attempt,
             spec.model_version,
-            build_look(self.store, config.image_identity, config.read_threads),
+            build_look(self.store, identity, config.read_threads),
             is_whole=self.request.limit is None,
             is_renewed=self.request.full_refresh,
             by_category=bool(spec.applies_to),
@@ -225,7 +232,7 @@ class Refresh:
         with self._timed("tables"):
             runs = read_runs(self.tables)
             refuse_demo_among_products(inputs, runs)
-            self.tables.create_missing()
+            self.tables.create_missing(inputs.config.table_layout)
             published = self.tables.read("product_attributes")
             suit_table_size(inputs.spark, inputs.source.products, published)
             self._runs = complete_intents(self.tables, runs)
@@ -258,8 +265,8 @@ class Refresh:
             diff = take_stock(self.inputs.compare(self._runs, attempt))
             refuse_replaced(self.inputs.source)
             self.summary.counts = count_diff(diff)
-            is_by_stat = self.inputs.config.image_identity is ImageIdentity.STAT
-            if diff.images_compared and is_by_stat:
+            is_by_content = self.inputs.config.image_identity is ImageIdentity.CONTENT
+            if diff.images_compared and not is_by_content:
                 remember_looks(self.tables, diff.rows, self.summary.run_id)
         if superseded := diff.count(Outcome.SUPERSEDED):
             log.warning("%s products stay as a newer run has published them", f"{superseded:,}")
@@ -402,6 +409,7 @@ class Refresh:
             self._append(State.STAGED)
             return
         with self._timed("publish"):
+            self.tables.keep_layout(self.inputs.config.table_layout)
             intent = self._append(State.PUBLISHING)
             event = publish(self.tables, intent, self.inputs.spec.attributes)
         counts = ("published", "deleted", "withheld")
