@@ -197,7 +197,6 @@ def write_down(diff: Diff, folder: str) -> Diff:
     """
     kept = diff.select(*DUE, *BROKEN, Outcome.QUARANTINED, Outcome.MISSING)
     kept.write.format("delta").save(folder)
-    diff.rows.unpersist()
     written = diff.rows.sparkSession.read.format("delta").load(folder)
     return Diff(written, diff.counts, diff.images_compared, diff.undecodable, diff.lost_ids)
 

@@ -200,14 +200,15 @@ class Refresh:
         """
         self._open()
         with temporary_folder(self.tables) as folder, self._recorded():
-            diff = self._compare()
-            self._refuse_cut_off(diff)
-            self._check_input(diff)
-            if self._has_nothing_to_do(diff):
-                self._end_idle(diff)
-                return self.summary
-            self._append(State.STARTED)
-            diff = self._write_down(diff, folder)
+            compared = self._compare()
+            with self._remembered(compared):
+                self._refuse_cut_off(compared)
+                self._check_input(compared)
+                if self._has_nothing_to_do(compared):
+                    self._end_idle(compared)
+                    return self.summary
+                self._append(State.STARTED)
+                diff = self._write_down(compared, folder)
             encodings = self._encode(diff)
             answered = self._answer(diff, encodings)
             self._quarantine(diff, encodings if answered.unanswered else None)
@@ -259,18 +260,35 @@ class Refresh:
         bind_run(self.summary.run_id)
 
     def _compare(self) -> Diff:
-        """Find out what is due, and remember which pictures were read for that."""
+        """Find out what is due."""
         with self._timed("diff"):
             attempt = self._as_run(State.STARTED).attempt
             diff = take_stock(self.inputs.compare(self._runs, attempt))
             refuse_replaced(self.inputs.source)
             self.summary.counts = count_diff(diff)
-            is_by_content = self.inputs.config.image_identity is ImageIdentity.CONTENT
-            if diff.images_compared and not is_by_content:
-                remember_looks(self.tables, diff.rows, self.summary.run_id)
         if superseded := diff.count(Outcome.SUPERSEDED):
             log.warning("%s products stay as a newer run has published them", f"{superseded:,}")
         return diff
+
+    @contextmanager
+    def _remembered(self, diff: Diff) -> Iterator[None]:
+        """Remember which pictures were read, behind the last use of the compared rows.
+
+        Behind a commit to a table that they were read from, Spark would compute them anew, and look
+        at each picture again.
+        """
+        stopped = None
+        try:
+            yield
+        except NothingPublished as error:
+            stopped = error
+        is_by_content = self.inputs.config.image_identity is ImageIdentity.CONTENT
+        if diff.images_compared and not is_by_content:
+            with self._timed("diff"):
+                remember_looks(self.tables, diff.rows, self.summary.run_id)
+        diff.rows.unpersist()
+        if stopped is not None:
+            raise stopped
 
     def _refuse_cut_off(self, diff: Diff) -> None:
         if error := explain_cut_off(self.inputs, diff, self._is_outrun()):
@@ -298,7 +316,6 @@ class Refresh:
     def _end_idle(self, diff: Diff) -> None:
         self._quarantine(diff, None)
         self._add_notes(diff)
-        diff.rows.unpersist()
         level = logging.INFO if diff.read else logging.WARNING
         log.log(level, "nothing to do: %s", describe_idle(diff))
         self._append(State.NOTHING_TO_DO)

@@ -21,7 +21,9 @@ ROWS, TASKS = 40_000, 8
 
 @pytest.fixture
 def settings(spark: SparkSession) -> Iterator[None]:
-    with session_settings(spark, {"spark.sql.shuffle.partitions": str(TASKS)}):
+    # As over large tables, of which none is sent to all tasks.
+    large = {"spark.sql.autoBroadcastJoinThreshold": "-1"}
+    with session_settings(spark, {**large, "spark.sql.shuffle.partitions": str(TASKS)}):
         yield
 
 
@@ -35,9 +37,11 @@ def write_products(shop: Shop, rows: DataFrame) -> None:
 
 def records_by_stage(spark: SparkSession, after: int) -> dict[int, list[int]]:
     """Return the records that each task of each stage read, files and shuffles together."""
+    java: Any = spark.sparkContext._gateway
     store: Any = spark.sparkContext._jsc.sc().statusStore()
     found = {}
-    stages = store.stageList(None)
+    nothing = java.new_array(java.jvm.double, 0), java.jvm.java.util.ArrayList()
+    stages = store.stageList(None, False, False, *nothing)
     for stage in (stages.apply(n) for n in range(stages.size())):
         if stage.stageId() > after and stage.numTasks() == TASKS:
             tasks = store.taskList(stage.stageId(), stage.attemptId(), 1_000)
