@@ -16,8 +16,8 @@ from enrich.classifiers.checkpoint import save_checkpoint
 from enrich.classifiers.config import ClassifierConfig, ClipTowers
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.classifiers.registry import build_classifier
+from enrich.images.settings import ImageShape
 from enrich.lexicon import Evidence
-from enrich.preprocess import ImageShape
 from enrich.records import Modalities
 from enrich.training.pretrained import OPENAI
 from enrich.training.start import train_tokenizer

@@ -15,15 +15,13 @@ import torch
 
 from bench.setup import Setup
 from bench.stage import Stage
-from enrich.ahead import each_thread_by_itself, open_pool
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import read_manifest
-from enrich.engine import Engine
+from enrich.engine.device import keep_freed_memory, local_device
+from enrich.engine.engine import Engine
+from enrich.engine.prefetch import even_slices, one_intra_op_thread, open_pool
 from enrich.images.decoding import decode_pixels
-from enrich.memory import keep_freed_memory
-from enrich.precision import local_device
 from enrich.records import Product
-from enrich.window import even_slices
 
 # Prepared batches wait in memory: more of them would measure nothing new.
 _MOST_READY = 1_024
@@ -55,11 +53,11 @@ def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
         return decode_pixels(store.read(product.image_path), limits=limits, shape=shape)
 
     def forward(batches: list[ModelInputs]) -> int:
-        with each_thread_by_itself(), open_pool(engine.lanes) as pool:
+        with one_intra_op_thread(), open_pool(engine.lanes) as pool:
             return sum(len(vectors) for vectors in pool.map(engine.forward, batches))
 
     def decode() -> int:
-        with each_thread_by_itself(), open_pool(setup.cores) as pool:
+        with one_intra_op_thread(), open_pool(setup.cores) as pool:
             return sum(1 for _ in pool.map(read_pixels, products))
 
     def enrich() -> int:

@@ -33,7 +33,7 @@ from bench.gate_runs import (
     measure_false_alarms,
     measure_false_alarms_by_category,
 )
-from enrich.command_line import run_command
+from enrich.cli import run_command
 from enrich.errors import ConfigError
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session

@@ -16,15 +16,15 @@ import pyarrow.parquet as pq
 import torch
 
 from enrich.classifiers.manifest import BUNDLED, Manifest, read_manifest
-from enrich.engine import Engine
+from enrich.engine.engine import Engine
+from enrich.engine.prefetch import Prepared
+from enrich.engine.spec import EngineSpec, default_spec
 from enrich.errors import ConfigError
 from enrich.files.products import read_catalog
 from enrich.files.tables import read_table, select_text
-from enrich.progress import watch
 from enrich.records import EnrichedProduct, Product
-from enrich.spec import EngineSpec, default_spec
+from enrich.terminal import watch
 from enrich.text import build_text
-from enrich.window import Prepared
 from expectations.counts import OTHER
 
 KEPT = Path(__file__).with_name("gate_answers.parquet")

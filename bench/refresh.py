@@ -20,7 +20,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from enrich.config import JobConfig
-from enrich.fake_engine import FakeEngineSpec
+from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.spark.refresh import Inputs, Refresh, Request
 from enrich.spark.runs import RunSummary

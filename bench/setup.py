@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict
 
 from enrich.classifiers.manifest import read_manifest
 from enrich.config import JobConfig
+from enrich.engine.spec import EngineSpec, build_spec
 from enrich.files.products import read_products
 from enrich.records import Product
-from enrich.spec import EngineSpec, build_spec
 
 
 class Setup(BaseModel):

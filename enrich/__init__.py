@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from enrich.classifiers.manifest import fetch_manifest
     from enrich.config import JobConfig
-    from enrich.engine import Engine, open_engine
+    from enrich.engine.engine import Engine
+    from enrich.engine.spec import open_engine
     from enrich.errors import CheckpointError, ConfigError, EnrichError
     from enrich.records import EncodedProduct, EnrichedProduct, Prediction, Product
 
 _EXPORTS = {
-    "Engine": "enrich.engine",
-    "open_engine": "enrich.engine",
+    "Engine": "enrich.engine.engine",
+    "open_engine": "enrich.engine.spec",
     "Product": "enrich.records",
     "EnrichedProduct": "enrich.records",
     "EncodedProduct": "enrich.records",

@@ -169,7 +169,9 @@ class Calibration(BaseModel):
 
     `corrections` holds the attributes whose logits are corrected. `conventions` are attributes
     whose labels are each shop's convention, such as a style: another shop may mean something else.
-    `fitted` are attributes that were fitted to a source's own labels.
+    `fitted` are attributes that were fitted to a source's own labels. `unread_weights` is added to
+    the logit of a label that is named by a word which the text tower has not learnt: one of a
+    source's own, or of another language.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -178,6 +180,7 @@ class Calibration(BaseModel):
     corrections: dict[str, ScoreCorrection] = {}
     conventions: tuple[str, ...] = ()
     fitted: tuple[str, ...] = ()
+    unread_weights: dict[str, FiniteFloat] = {}
 
     @field_validator("attributes")
     @classmethod

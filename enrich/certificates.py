@@ -17,6 +17,7 @@ from datetime import datetime
 from functools import cache
 
 import numpy as np
+from scipy.special import betaincinv
 
 CONFIDENCE = 0.95
 # Below, a label or a category gets no certificate of its own.
@@ -224,3 +225,11 @@ def _months(first: datetime, last: datetime) -> str:
     if begin == end:
         return end
     return f"{begin if first.year != last.year else calendar.month_name[first.month]} to {end}"
+
+
+def exact_interval(hits: int, rows: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share by Clopper and Pearson (1934); (0, 1) of 0 rows."""
+    tail = (1 - CONFIDENCE) / 2
+    low = betaincinv(hits, rows - hits + 1, tail) if hits else 0.0
+    high = betaincinv(hits + 1, rows - hits, 1 - tail) if hits < rows else 1.0
+    return float(low), float(high)

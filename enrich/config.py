@@ -5,15 +5,16 @@ Nothing that training fixed appears here; it travels with the checkpoint. Import
 
 import os
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
+from schemas.labels import LANGUAGES, read_language
 
 from enrich.calibration import DEFAULT_TARGET_PRECISION, UnseenSource
-from enrich.images.limits import ImageLimits, ImageReading
-from enrich.images.lists import ImageLists
+from enrich.images.settings import ImageLimits, ImageLists, ImageReading
 from enrich.logs import LogFormat
 from enrich.redaction import refuse_secrets
 from enrich.settings_files import YamlSettings
@@ -136,7 +137,8 @@ class JobConfig(YamlSettings):
     `image_identity` None is `listing` in object stores, else `stat`. `image_inventory` is a table
     of the objects below the image root, which are then not listed: path, size, etag, modified.
     `lexicon` adds words that name labels to the checkpoint's, by attribute: {color: {navy: blue}};
-    null takes a word out. `applies_to` lists the categories that an attribute applies to:
+    null takes a word out. `languages` adds the words of whole languages, by their codes.
+    `applies_to` lists the categories that an attribute applies to:
     {pattern: [Shirts, Dresses]}; of others it is not answered. `labels` gives labels the source's
     own names: {color: {grey: gray, turquoise: blue, multi: null}}; two may become one, and null is
     never answered. In a source that looks unlike those of training, `unseen_source` strict answers
@@ -159,6 +161,7 @@ class JobConfig(YamlSettings):
     image_inventory: Location | None = None
     target_precision: float = DEFAULT_TARGET_PRECISION
     lexicon: dict[str, dict[str, str | None]] = Field(default={})
+    languages: tuple[str, ...] = ()
     applies_to: dict[str, tuple[str, ...]] = Field(default={})
     labels: dict[str, dict[str, str | None]] = Field(default={})
     unseen_source: UnseenSource = UnseenSource.STRICT
@@ -190,6 +193,13 @@ class JobConfig(YamlSettings):
             refuse_secrets(address, str(info.field_name))
         return value
 
+    @field_validator("languages")
+    @classmethod
+    def _known_languages(cls, codes: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [code for code in codes if code not in LANGUAGES]:
+            raise ValueError(f"found {unknown[0]}, expected some of {', '.join(LANGUAGES)}")
+        return codes
+
     @field_validator("image_hosts")
     @classmethod
     def _names_of_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
@@ -211,6 +221,19 @@ class JobConfig(YamlSettings):
             if path == "":
                 raise ValueError("wanted a local path, which an empty text is not")
         return value
+
+    @property
+    def own_words(self) -> dict[str, dict[str, str | None]]:
+        """The words of `languages` and `lexicon` together; those of `lexicon` win."""
+        words: dict[str, dict[str, str | None]] = {}
+        given: list[Mapping[str, Mapping[str, str | None]]] = [
+            *map(read_language, self.languages),
+            self.lexicon,
+        ]
+        for named in given:
+            for attribute, labels in named.items():
+                words.setdefault(attribute, {}).update(labels)
+        return words
 
     @property
     def deletes_missing(self) -> bool:

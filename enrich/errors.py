@@ -22,6 +22,8 @@ Messages say what was found, what was wanted and what to do.
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from importlib import import_module
+from typing import Any
 
 _MOST_NAMED = 3
 # What drivers and clients say of a server that is down, restarts or has too much to do.
@@ -174,3 +176,23 @@ class ValidationFailed(NothingPublished):
 
 class TooManyFailures(NothingPublished):
     """Too many products could not be read or would be deleted, or the product table is empty."""
+
+
+def load_extra(module: str, extra: str) -> Any:
+    """Returns a module of one of the extras in `pyproject.toml`.
+
+    Raises:
+        ConfigError: its package is not installed, or cannot be loaded.
+    """
+    package = module.partition(".")[0]
+    try:
+        return import_module(module)
+    except ImportError as error:
+        if error.name == package:
+            said = (
+                f"{package} is not installed: python3 -m jobs.set_up {extra}, or without a "
+                f"checkout pip install 'catalog-enrichment[{extra}]'"
+            )
+        else:
+            said = f"{package} cannot be loaded: {first_line(error)}"
+        raise ConfigError(said) from error

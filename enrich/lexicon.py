@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import RootModel
@@ -23,6 +24,17 @@ _REMEMBERED = 4_096
 
 # Title and description of a product.
 ProductText = tuple[str | None, str | None]
+
+
+class Named(NamedTuple):
+    """The labels of one attribute that N texts name, each Boolean (N, C).
+
+    `unread` are those named by a word of the source's own, such as one of another language: the
+    text tower has not learnt it.
+    """
+
+    every: np.ndarray
+    unread: np.ndarray
 
 
 class Evidence(StrEnum):
@@ -67,46 +79,44 @@ class LabelFinder:
         attributes: Mapping[str, Sequence[str]],
         lexicon: Lexicon,
         in_descriptions: Iterable[str] = (),
+        learnt: Lexicon | None = None,
     ) -> None:
         """Compile the words. Words of labels that an attribute does not have are left out.
 
         Labels are looked for in titles (see `choose_title`), those of the attributes
-        `in_descriptions` also in descriptions of products whose titles name none.
+        `in_descriptions` also in descriptions of products whose titles name none. `learnt` are the
+        words that the text tower knows beside the labels; None: all of the lexicon.
         """
         self._in_descriptions = frozenset(in_descriptions)
         self._widths = {attribute: len(labels) for attribute, labels in attributes.items()}
-        self._places: dict[str, dict[str, int]] = {}
-        for attribute, labels in attributes.items():
-            # RESERVED ones are for people: "other" in a text is a word like any.
-            places = {
-                normalise(label).casefold(): at
-                for at, label in enumerate(labels)
-                if label not in RESERVED
-            }
-            for word, label in lexicon.root.get(attribute, {}).items():
-                if label in labels:
-                    places[normalise(word).casefold()] = labels.index(label)
-            self._places[attribute] = places
+        self._places = {a: _place(labels, lexicon, a) for a, labels in attributes.items()}
+        known = lexicon if learnt is None else learnt
+        self._learnt = {a: _place(labels, known, a) for a, labels in attributes.items()}
         self._patterns = {
             attribute: match_any(places, re.NOFLAG) for attribute, places in self._places.items()
         }
         self._find = lru_cache(_REMEMBERED)(self._find_in)
 
-    def find(self, texts: Sequence[ProductText]) -> dict[str, np.ndarray]:
+    def find(self, texts: Sequence[ProductText]) -> dict[str, Named]:
         """Return by attribute which labels each product's text names.
 
-        Returns:
-            Boolean arrays (N, C), labels in the order of the attributes given.
+        Labels are in the order of the attributes given.
         """
-        named = {a: np.zeros((len(texts), width), bool) for a, width in self._widths.items()}
+        named = {
+            attribute: Named(*(np.zeros((len(texts), width), bool) for _ in Named._fields))
+            for attribute, width in self._widths.items()
+        }
         for row, (title, description) in enumerate(texts):
             described = description if self._in_descriptions or not title else None
             if title or described:
-                for attribute, found in self._find(title, described):
-                    named[attribute][row, found] = True
+                for attribute, every, unread in self._find(title, described):
+                    named[attribute].every[row, every] = True
+                    named[attribute].unread[row, unread] = True
         return named
 
-    def _find_in(self, title: str | None, description: str | None) -> list[tuple[str, list[int]]]:
+    def _find_in(
+        self, title: str | None, description: str | None
+    ) -> list[tuple[str, list[int], list[int]]]:
         short, *others = (normalise(one).casefold() for one in (title, description) if one)
         found = []
         for attribute, pattern in self._patterns.items():
@@ -114,8 +124,23 @@ class LabelFinder:
             if not words and others and attribute in self._in_descriptions:
                 words = pattern.findall(others[0])
             if words:
-                found.append((attribute, [self._places[attribute][word] for word in words]))
+                places, learnt = self._places[attribute], self._learnt[attribute]
+                read = {places[word] for word in words if learnt.get(word) == places[word]}
+                every = [places[word] for word in words]
+                found.append((attribute, every, [at for at in every if at not in read]))
         return found
+
+
+def _place(labels: Sequence[str], lexicon: Lexicon, attribute: str) -> dict[str, int]:
+    """Return the place in `labels` of the label that each word names."""
+    # RESERVED ones are for people: "other" in a text is a word like any.
+    places = {
+        normalise(label).casefold(): at for at, label in enumerate(labels) if label not in RESERVED
+    }
+    for word, label in lexicon.root.get(attribute, {}).items():
+        if label in labels:
+            places[normalise(word).casefold()] = labels.index(label)
+    return places
 
 
 def choose_title(title: str | None, description: str | None) -> str | None:

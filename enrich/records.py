@@ -8,9 +8,6 @@ from dataclasses import dataclass
 
 from schemas.tables import Modalities, Status
 
-# The error of a product that names no image: nothing failed.
-NO_IMAGE_PATH = "no image path"
-
 
 @dataclass(frozen=True, slots=True)
 class Product:

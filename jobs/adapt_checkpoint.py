@@ -23,7 +23,7 @@ from enrich.adaptation.shop_labels import read_shop_labels
 from enrich.adaptation.suggest import write_suggestions
 from enrich.classifiers.checkpoint import check_checkpoint_target
 from enrich.classifiers.manifest import Manifest, fetch_manifest
-from enrich.command_line import (
+from enrich.cli import (
     ImageRootOption,
     OtherCatalogOption,
     OtherCheckpointOption,
@@ -31,10 +31,10 @@ from enrich.command_line import (
     read_catalog_settings,
     run_command,
 )
-from enrich.engine import open_engine
+from enrich.engine.spec import open_engine
 from enrich.errors import ConfigError
+from enrich.files.atomic_write import prepare_target, refuse_existing
 from enrich.files.products import Source, open_source, read_catalog
-from enrich.files.targets import prepare_target, refuse_existing
 
 
 def main(

@@ -23,7 +23,7 @@ from enrich.adaptation.shop_labels import read_shop_labels
 from enrich.adaptation.widening import write_widened
 from enrich.classifiers.checkpoint import check_checkpoint_target
 from enrich.classifiers.manifest import Manifest, fetch_manifest
-from enrich.command_line import (
+from enrich.cli import (
     ImageRootOption,
     OtherCatalogOption,
     OtherCheckpointOption,

@@ -14,26 +14,19 @@ from typing import Annotated
 import typer
 
 from enrich.classifiers.manifest import fetch_manifest
-from enrich.command_line import (
-    DEFAULT_CONFIG,
-    ConfigOption,
-    OtherDatabaseOption,
-    read_settings,
-    run_command,
-)
+from enrich.cli import DEFAULT_CONFIG, ConfigOption, OtherDatabaseOption, read_settings, run_command
 from enrich.config import JobConfig
+from enrich.engine.spec import published_labels
 from enrich.errors import ConfigError
+from enrich.files.atomic_write import atomic_write, prepare_target, refuse_existing, require_suffix
 from enrich.files.labels import read_labels
-from enrich.files.spreadsheet import guard, write_csv
-from enrich.files.targets import prepare_target, refuse_existing, require_suffix
-from enrich.files.whole import whole_file
+from enrich.files.tables import guard, write_csv
 from enrich.spark.audit import draw, find_source, take_in
 from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
 from enrich.spark.source import open_source
 from enrich.spark.tables import open_tables
-from enrich.spec import published_labels
 
 DEFAULT_COUNT = 120
 
@@ -86,7 +79,7 @@ def draw_answers(output: Path, settings: JobConfig, catalog: str | None, count: 
     tables.create_missing()
     source = open_source(spark, catalog or find_source(tables), settings.columns)
     drawn = draw(tables, source.products, count)
-    with whole_file(output) as partial:
+    with atomic_write(output) as partial:
         write_csv(drawn.rows.map(guard, na_action="ignore"), partial)
     for attribute, number in drawn.drawn.items():
         typer.echo(f"{attribute}: {number:,} answers drawn, {drawn.left[attribute]:,} left")

@@ -35,7 +35,7 @@ from bench.setup import Setup
 from bench.shop import write_shop
 from bench.tables import draw_peers_table, draw_table
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.command_line import run_command
+from enrich.cli import run_command
 from enrich.config import JobConfig
 from enrich.errors import ConfigError
 

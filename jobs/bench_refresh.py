@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from enrich.command_line import run_command
+from enrich.cli import run_command
 from enrich.errors import EnrichError
 
 CHECKOUT = Path(__file__).resolve().parent.parent

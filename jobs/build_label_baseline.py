@@ -21,9 +21,9 @@ from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
 
-from enrich.command_line import DatabaseOption, run_command
+from enrich.cli import DatabaseOption, run_command
 from enrich.errors import ConfigError
-from enrich.files.targets import prepare_target
+from enrich.files.atomic_write import prepare_target
 from enrich.spark.corrections import with_own_labels
 from enrich.spark.failures import explain_failure, messages_of
 from enrich.spark.session import open_session

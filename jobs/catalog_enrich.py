@@ -13,9 +13,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from enrich.command_line import run_app
-from enrich.errors import EnrichError
-from enrich.extras import load_extra
+from enrich.cli import run_app
+from enrich.errors import EnrichError, load_extra
 
 # Each command's function and its line in --help, in the order in which a user meets them.
 COMMANDS: Mapping[str, tuple[str, str]] = {

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from enrich.classifiers.manifest import fetch_manifest
-from enrich.command_line import (
+from enrich.cli import (
     DEFAULT_CONFIG,
     ImageRootOption,
     OtherDatabaseOption,
@@ -22,12 +22,12 @@ from enrich.command_line import (
     run_command,
 )
 from enrich.config import DEMO_CATALOG, JobConfig
+from enrich.engine.spec import build_spec, published_labels
 from enrich.errors import ConfigError
+from enrich.files.atomic_write import require_writable
 from enrich.files.products import open_source, read_products
-from enrich.files.targets import require_writable
-from enrich.images.limits import ImageProblem
 from enrich.images.locations import local_path
-from enrich.spec import build_spec, published_labels
+from enrich.images.settings import ImageProblem
 from expectations.baseline import BaselineError, choose_baseline
 from expectations.settings import ValidationSettings
 

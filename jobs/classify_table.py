@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import typer
 
 from enrich.classifiers.manifest import fetch_manifest
-from enrich.command_line import (
+from enrich.cli import (
     ImageRootOption,
     OtherCatalogOption,
     OtherCheckpointOption,
@@ -29,15 +29,15 @@ from enrich.command_line import (
     read_catalog_settings,
     run_command,
 )
-from enrich.engine import Engine, open_engine
+from enrich.engine.columns import arrow_schema, to_table
+from enrich.engine.engine import Engine
+from enrich.engine.spec import open_engine
+from enrich.engine.unreadable import FailureCounts
 from enrich.errors import StorageFailed, first_line
+from enrich.files.atomic_write import atomic_write, prepare_target, require_suffix
 from enrich.files.products import count_replaced, open_source, read_catalog, read_products
-from enrich.files.targets import prepare_target, require_suffix
-from enrich.files.whole import whole_file
-from enrich.progress import say, watch
 from enrich.records import Product
-from enrich.rows import arrow_schema, to_table
-from enrich.unreadable import FailureCounts
+from enrich.terminal import say, watch
 
 ROWS_IN_MEMORY = 1_000
 
@@ -99,7 +99,7 @@ def write_parquet(
     """
     spec, counts = engine.spec, FailureCounts()
     encoded = watch(engine.encode(_read(table)), "classifying", table.num_rows)
-    with whole_file(output) as partial:
+    with atomic_write(output) as partial:
         with _as_storage_failure(output):
             writer = pq.ParquetWriter(partial, arrow_schema(spec.attributes))
         while some := list(islice(encoded, ROWS_IN_MEMORY)):

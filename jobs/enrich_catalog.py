@@ -21,8 +21,15 @@ import typer
 from pyspark.sql import SparkSession
 
 from enrich.classifiers.manifest import Manifest, fetch_manifest
-from enrich.command_line import DEFAULT_CONFIG, ImageRootOption, read_settings_as, run_command
+from enrich.cli import DEFAULT_CONFIG, ImageRootOption, read_settings_as, run_command
 from enrich.config import DEMO_CATALOG, JobConfig, home
+from enrich.engine.settings import OwnSettings
+from enrich.engine.spec import (
+    build_spec,
+    locate_checkpoint,
+    name_model_version,
+    published_labels,
+)
 from enrich.errors import ConfigError, NothingPublished
 from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
@@ -37,13 +44,6 @@ from enrich.spark.runs import RunSummary, summarise
 from enrich.spark.session import open_session, submitted_settings, suit_table_size
 from enrich.spark.source import Source, open_image_store, open_source
 from enrich.spark.tables import Tables, published_attributes
-from enrich.spec import (
-    OwnSettings,
-    build_spec,
-    locate_checkpoint,
-    name_model_version,
-    published_labels,
-)
 from expectations.baseline import BaselineError, LabelBaseline, choose_baseline
 from expectations.checks import GateError
 from expectations.gate import Gate

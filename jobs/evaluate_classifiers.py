@@ -14,10 +14,10 @@ from typing import Annotated
 import typer
 
 from enrich.classifiers.manifest import BUNDLED
-from enrich.command_line import run_command
-from enrich.extras import load_extra
-from enrich.files.targets import prepare_target
-from enrich.precision import local_device
+from enrich.cli import run_command
+from enrich.engine.device import local_device
+from enrich.errors import load_extra
+from enrich.files.atomic_write import prepare_target
 
 
 def main(

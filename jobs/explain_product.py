@@ -16,7 +16,7 @@ import typer
 
 from enrich.analysis.explain import explain
 from enrich.classifiers.manifest import fetch_manifest
-from enrich.command_line import (
+from enrich.cli import (
     ImageRootOption,
     OtherCatalogOption,
     OtherCheckpointOption,
@@ -24,11 +24,10 @@ from enrich.command_line import (
     read_settings,
     run_command,
 )
-from enrich.engine import open_engine
-from enrich.errors import ConfigError
-from enrich.extras import load_extra
+from enrich.engine.spec import open_engine
+from enrich.errors import ConfigError, load_extra
+from enrich.files.atomic_write import prepare_target, require_suffix
 from enrich.files.products import Source, find_product, open_source
-from enrich.files.targets import prepare_target, require_suffix
 from enrich.images.store import ImageStore
 from enrich.records import Product
 

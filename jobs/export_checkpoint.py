@@ -22,18 +22,18 @@ from enrich.analysis.int8 import (
     summarise,
     write_exported,
 )
-from enrich.classifiers.checkpoint import check_checkpoint_target, read_metrics
-from enrich.classifiers.manifest import fetch_manifest
-from enrich.command_line import (
+from enrich.classifiers.checkpoint import check_checkpoint_target
+from enrich.classifiers.manifest import fetch_manifest, read_metrics
+from enrich.cli import (
     ImageRootOption,
     OtherCatalogOption,
     OtherConfigOption,
-    print_markdown,
     read_catalog_settings,
     run_command,
 )
 from enrich.errors import ConfigError
 from enrich.files.products import open_source, read_catalog
+from enrich.terminal import print_markdown
 
 # Less is not worth a new model_version: the whole catalog would have to be enriched again.
 LEAST_SPEEDUP = 1.05

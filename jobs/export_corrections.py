@@ -12,10 +12,9 @@ from typing import Annotated
 import typer
 
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest
-from enrich.command_line import CheckpointOption, DatabaseOption, run_command
-from enrich.files.spreadsheet import guard, write_csv
-from enrich.files.targets import prepare_target, require_suffix
-from enrich.files.whole import whole_file
+from enrich.cli import CheckpointOption, DatabaseOption, run_command
+from enrich.files.atomic_write import atomic_write, prepare_target, require_suffix
+from enrich.files.tables import guard, write_csv
 from enrich.spark.corrections import count_unknown, read_last_labels
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
@@ -34,7 +33,7 @@ def main(
     spark = open_session("export_corrections")
     tables = Tables(spark, database, tuple(attributes))
     labels = read_last_labels(tables, attributes).orderBy("product_id").toPandas()
-    with whole_file(output) as partial:
+    with atomic_write(output) as partial:
         if output.suffix == ".csv":
             write_csv(labels.assign(product_id=labels["product_id"].map(guard)), partial)
         else:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from enrich.classifiers.manifest import fetch_manifest
-from enrich.command_line import (
+from enrich.cli import (
     DEFAULT_CONFIG,
     ConfigOption,
     OtherDatabaseOption,
@@ -22,13 +22,13 @@ from enrich.command_line import (
     read_settings,
     run_command,
 )
+from enrich.engine.spec import published_labels
 from enrich.errors import ConfigError, name_some
 from enrich.files.labels import read_labels
 from enrich.spark.corrections import find_unpublished, record_corrections
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
 from enrich.spark.tables import Tables
-from enrich.spec import published_labels
 
 
 def main(

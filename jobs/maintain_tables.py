@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from enrich.command_line import DatabaseOption, run_command
+from enrich.cli import DatabaseOption, run_command
 from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure
 from enrich.spark.maintenance import maintain_tables

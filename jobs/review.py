@@ -15,25 +15,18 @@ from typing import Annotated
 import typer
 
 from enrich.classifiers.manifest import Manifest, fetch_manifest
-from enrich.command_line import (
-    DEFAULT_CONFIG,
-    ConfigOption,
-    OtherDatabaseOption,
-    read_settings,
-    run_command,
-)
+from enrich.cli import DEFAULT_CONFIG, ConfigOption, OtherDatabaseOption, read_settings, run_command
 from enrich.config import DEMO_CATALOG, JobConfig, home
+from enrich.engine.spec import choose_thresholds, published_labels
 from enrich.errors import ConfigError
+from enrich.files.atomic_write import atomic_write, prepare_target, require_suffix
 from enrich.files.labels import read_sample
-from enrich.files.targets import prepare_target, require_suffix
-from enrich.files.whole import whole_file
 from enrich.report.review import RANKINGS, Question, Review, choose_answers, render_review
 from enrich.spark.failures import explain_failure
 from enrich.spark.review import Wanted, ask, read_answers
 from enrich.spark.session import open_session
 from enrich.spark.source import Source, open_image_store, open_source
 from enrich.spark.tables import Tables
-from enrich.spec import choose_thresholds, published_labels
 
 DEFAULT_NUMBER = 200
 _OF_ATTRIBUTE = "attribute:"
@@ -99,7 +92,7 @@ def main(
         wanted.aim, settings.database, questions, attributes, given, is_drawn=sample is not None
     )
     page = render_review(review, open_image_store(source, settings))
-    with whole_file(output) as partial:
+    with atomic_write(output) as partial:
         partial.write_bytes(page)
     typer.echo(f"{output}: {len(questions):,} questions, {len(page) / 1e6:.1f} MB")
 

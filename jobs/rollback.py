@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from enrich.command_line import DatabaseOption, check_words, run_command
+from enrich.cli import DatabaseOption, check_words, run_command
 from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure
 from enrich.spark.publish import roll_back

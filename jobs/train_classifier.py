@@ -18,8 +18,9 @@ from rich.console import Console
 
 from enrich.classifiers.config import ClassifierName
 from enrich.classifiers.listing import list_classifiers
-from enrich.command_line import print_markdown, run_command
+from enrich.cli import run_command
 from enrich.settings_files import load_yaml, parse_settings
+from enrich.terminal import print_markdown
 from enrich.training.config import TrainingConfig
 from enrich.training.run import check_training, train_checkpoint
 

@@ -1,8 +1,12 @@
 """The label sets of the bundled checkpoint, and the words that give a label away in a text.
 
 A checkpoint carries its own label sets; these are what `cma-clip-small` and the demo catalog use.
-Knows nothing of classifiers, tables or texts.
+`words/` has the words of other languages for them, a file a language. Knows nothing of classifiers,
+tables or texts.
 """
+
+import json
+from importlib import resources
 
 # NULL as a label of its own, in counts and in a label baseline's file: a comparison that skips
 # NULLs still passes when half the labels are gone.
@@ -88,3 +92,13 @@ LABEL_WORDS: dict[str, dict[str, tuple[str, ...]]] = {
         "formal": ("office",),
     },
 }
+
+# Languages that `words/` has a file for, by their ISO 639-1 codes.
+LANGUAGES = ("de", "es", "fr", "it", "nl", "pt")
+
+
+def read_language(code: str) -> dict[str, dict[str, str]]:
+    """Return the label that each word of a language names, by attribute and word."""
+    text = (resources.files("schemas") / "words" / f"{code}.json").read_text(encoding="utf-8")
+    words: dict[str, dict[str, str]] = json.loads(text)
+    return words

@@ -1,7 +1,9 @@
 """Who may import whom, seen in a fresh interpreter."""
 
+import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from PIL import Image
@@ -35,7 +37,7 @@ def _top_level(modules: set[str]) -> set[str]:
 
 def test_the_engine_runs_without_spark_and_its_companions() -> None:
     imported = _imported_by("enrich")
-    assert {"enrich.engine", "enrich.training.run"} <= imported
+    assert {"enrich.engine.engine", "enrich.training.run"} <= imported
     banned = {"pyspark", "delta", "great_expectations", "airflow", "expectations"}
     assert not banned & _top_level(imported)
     assert "open_clip" not in imported, "only the classifier coca may ask for it"
@@ -53,6 +55,25 @@ def test_expectations_do_not_import_the_engine() -> None:
     assert not {"enrich", "torch", "airflow"} & _top_level(imported)
 
 
+def test_no_package_imports_one_that_imports_it() -> None:
+    root = Path(__file__).parents[1]
+    imports: dict[str, set[str]] = {}
+    for file in [*root.glob("enrich/**/*.py"), *root.glob("schemas/*.py")]:
+        package = _package_of(".".join(file.relative_to(root).with_suffix("").parts))
+        nodes = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.ImportFrom)]
+        # A name may be a module: from enrich.report import charts.
+        names = [f"{n.module}.{alias.name}" for n in nodes for alias in n.names]
+        ours = {_package_of(name) for name in names if name.startswith(("enrich.", "schemas."))}
+        imports.setdefault(package, set()).update(ours - {package, "enrich.__init__"})
+    assert imports["enrich.spark"] > {"enrich.engine", "schemas"}
+    assert list(TopologicalSorter(imports).static_order()), "a CycleError names the packages"
+
+
+def _package_of(module: str) -> str:
+    """Return the folder of a module, or the module itself where it lies in enrich."""
+    return "schemas" if module.startswith("schemas") else ".".join(module.split(".")[:2])
+
+
 def test_driver_starts_with_what_an_ordinary_run_uses() -> None:
     job = Path(__file__).parents[1] / "jobs" / "enrich_catalog.py"
     loaded = _printed_by(f"import sys, runpy; runpy.run_path({str(job)!r}); print(*sys.modules)")
@@ -66,7 +87,7 @@ def test_a_worker_with_small_towers_waits_for_no_library_of_models(tmp_path: Pat
     Image.new("RGB", (90, 90), "red").save(tmp_path / "red.jpg")
     classify = (
         "import sys, torch; from enrich.classifiers.manifest import BUNDLED, read_manifest;"
-        "from enrich.config import JobConfig; from enrich.spec import build_spec;"
+        "from enrich.config import JobConfig; from enrich.engine.spec import build_spec;"
         "from enrich.records import Product;"
         f"spec = build_spec(JobConfig(), read_manifest(BUNDLED), {str(tmp_path)!r});"
         "products = [Product('1', 'a red shirt', image_path='red.jpg')];"
@@ -74,5 +95,5 @@ def test_a_worker_with_small_towers_waits_for_no_library_of_models(tmp_path: Pat
         "print(answer.status, *sys.modules)"
     )
     loaded = _printed_by(classify)
-    assert {"ok", "enrich.engine", "torch"} <= loaded
+    assert {"ok", "enrich.engine.engine", "torch"} <= loaded
     assert not {"transformers", "timm", "torchvision", "open_clip"} & loaded

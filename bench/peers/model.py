@@ -16,8 +16,8 @@ from bench.setup import Setup
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import ModelInputs, ModelOutput, Vectors
 from enrich.classifiers.manifest import read_manifest
-from enrich.forward import Forward
-from enrich.memory import keep_freed_memory
+from enrich.engine.device import keep_freed_memory
+from enrich.engine.forward import Forward
 from enrich.text import build_text
 
 CPU = torch.device("cpu")

@@ -20,9 +20,9 @@ from enrich.adaptation.scores import deal_folds, leave_scores, weigh_anew, with_
 from enrich.adaptation.shop_labels import ShopLabels
 from enrich.adaptation.trial import FEWEST_LABELS, Effect, Trial
 from enrich.calibration import CalibratedSets, Calibration
-from enrich.engine import Engine
+from enrich.engine.engine import Engine
 from enrich.errors import name_some
-from enrich.progress import watch
+from enrich.terminal import watch
 from enrich.training.answers import Answers, CalibratedAnswers
 from enrich.training.labelled import UNLABELLED
 
@@ -198,7 +198,9 @@ def adapt_attribute(
     tried, and then a correction of the scores. Each has to be better than the checkpoint as it is,
     and better than the best without it. Else a correction would be taken for any classifier that is
     too sure of itself: it gains much there, but only by lowering the confidence, which a
-    temperature does with far fewer numbers.
+    temperature does with far fewer numbers. Where nothing is surely better, and the labels speak
+    against the thresholds as they are, temperatures and thresholds alone are fitted: then less is
+    answered, or nothing, until labels prove more.
 
     Args:
         readings: Of at least `FEWEST_LABELS` products.
@@ -214,7 +216,7 @@ def adapt_attribute(
         return trial.compare(as_it_is).is_better and trial.compare(than).is_better
 
     scoring = leave_scores(readings, earlier)
-    best = calibrate_held_out(scoring, fold_of, base)
+    best = recalibrated = calibrate_held_out(scoring, fold_of, base)
     weighed = weigh_anew(readings, fold_of, base, earlier)
     if weighed.bias_shift:
         trial = calibrate_held_out(weighed, fold_of, base)
@@ -222,4 +224,7 @@ def adapt_attribute(
             scoring, best = weighed, trial
     corrected = with_correction(scoring, fold_of, base, is_added=readings.is_added)
     trial = calibrate_held_out(corrected, fold_of, base)
-    return (trial if is_better(trial, best) else best).compare(as_it_is)
+    effect = (trial if is_better(trial, best) else best).compare(as_it_is)
+    if effect.is_better or as_it_is.keeps_promise():
+        return effect
+    return replace(recalibrated.compare(as_it_is), is_needed=True)

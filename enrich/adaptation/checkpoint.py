@@ -11,22 +11,21 @@ from enrich.adaptation.adapt import Adaptation, adapt
 from enrich.adaptation.shop_labels import ShopLabels
 from enrich.adaptation.trial import FEWEST_LABELS, READ_FROM, Effect, find_shifts
 from enrich.adaptation.widening import widened
-from enrich.ahead import each_thread_by_itself
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import (
     add_to_card,
     add_to_weights,
     derived_checkpoint,
-    read_metrics,
     write_metrics,
 )
 from enrich.classifiers.cma_clip import CmaClip
-from enrich.classifiers.manifest import Manifest
-from enrich.command_line import print_markdown
-from enrich.engine import Engine, open_engine
+from enrich.classifiers.manifest import Manifest, read_metrics
+from enrich.engine.engine import Engine
+from enrich.engine.prefetch import one_intra_op_thread
+from enrich.engine.spec import open_engine
 from enrich.errors import AdaptationRefused, ConfigError
 from enrich.files.products import Source
-from enrich.markdown import Table, escape, format_figure, to_markdown
+from enrich.terminal import Table, escape, format_figure, print_markdown, to_markdown
 from enrich.training.measures import HEADINGS, Figures
 
 _SHOWN = (
@@ -88,7 +87,7 @@ def fit_checkpoint(
 def _fit(engine: Engine, labelled: ShopLabels) -> Adaptation:
     """Fit, print what that changes and why not more of it does, and return both."""
     # Beside a busy process threads that share out small sums would wait for each other.
-    with each_thread_by_itself():
+    with one_intra_op_thread():
         adapted = adapt(engine, labelled)
     for attribute, reason in adapted.left.items():
         typer.echo(f"{attribute}: left as it was, {reason}", err=True)
@@ -155,6 +154,7 @@ def summarise(effects: dict[str, Effect]) -> dict[str, Any]:
     return {
         attribute: {
             "adapted": effect.is_better,
+            "thresholds_alone": effect.is_needed,
             "gain_nats": round(effect.gain.mean, 4),
             # Labels of a single text tell nothing of the error.
             "gain_error_nats": (
@@ -174,7 +174,8 @@ def summarise(effects: dict[str, Effect]) -> dict[str, Any]:
 
 def _verdict(effect: Effect) -> str:
     if effect.is_better:
-        return "adapted" + (": nothing answered at 90 %" if effect.falls_silent else "")
+        what = "thresholds adapted" if effect.is_needed else "adapted"
+        return what + (": nothing answered at 90 %" if effect.falls_silent else "")
     return f"left as it was: {effect.drawback}"
 
 
@@ -202,12 +203,13 @@ def _cells(figures: Figures) -> list[str]:
 def with_effects(calibration: Calibration, effects: dict[str, Effect]) -> Calibration:
     """Returns the calibration with what was fitted where that is better; else as it was."""
     better = {attribute: one for attribute, one in effects.items() if one.is_better}
-    return Calibration(
-        attributes=calibration.attributes | {a: one.calibrated for a, one in better.items()},
-        conventions=calibration.conventions,
-        fitted=tuple(sorted({*calibration.fitted, *better})),
-        corrections=calibration.corrections
-        | {a: one.correction for a, one in better.items() if one.correction is not None},
+    corrections = {a: one.correction for a, one in better.items() if one.correction is not None}
+    return calibration.model_copy(
+        update={
+            "attributes": calibration.attributes | {a: e.calibrated for a, e in better.items()},
+            "corrections": calibration.corrections | corrections,
+            "fitted": tuple(sorted({*calibration.fitted, *better})),
+        }
     )
 
 

@@ -16,13 +16,14 @@ from enrich.adaptation.shop_labels import ShopLabels
 from enrich.classifiers.calibrated import join_embeds, to_layer
 from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.interface import ModelOutput
-from enrich.engine import Engine
-from enrich.images.limits import ImageProblem
-from enrich.progress import watch
+from enrich.engine.engine import Engine
+from enrich.engine.unreadable import describe_failures
+from enrich.images.settings import ImageProblem
+from enrich.lexicon import Named
 from enrich.records import Modalities, Product
+from enrich.terminal import watch
 from enrich.training.answers import Answers
 from enrich.training.labelled import UNLABELLED
-from enrich.unreadable import describe_failures
 
 log = logging.getLogger(__name__)
 
@@ -126,10 +127,12 @@ def _read(
     both = readings[0]  # the first of Modalities
     weighed = {}
     for shift, output in _weigh(engine, attribute, both.output):
-        shifted = replace(both, output=output).to_answers(labels, attribute).corrected(layer)
+        shifted = (
+            replace(both, output=output).to_answers(engine, labels, attribute).corrected(layer)
+        )
         weighed[shift] = (shifted.logits, shifted.image_weight)
     return Readings(
-        answers=[one.to_answers(labels, attribute).corrected(layer) for one in readings],
+        answers=[one.to_answers(engine, labels, attribute).corrected(layer) for one in readings],
         weighed=weighed,
         is_added=attribute in engine.answerer.headless,
     )
@@ -139,28 +142,28 @@ def _read(
 class _Reading:
     """The answers to M products, of which only these modalities were shown.
 
-    `product` is the number of each row's product, `named` are the labels that their texts name,
-    by attribute, (M, C).
+    `product` is the number of each row's product, `named` are the labels that their texts name.
     """
 
     modalities: Modalities
     product: Int[Tensor, " M"]
     output: ModelOutput
-    named: dict[str, np.ndarray]
+    named: dict[str, Named]
 
-    def to_answers(self, labels: ShopLabels, attribute: str) -> Answers:
+    def to_answers(self, engine: Engine, labels: ShopLabels, attribute: str) -> Answers:
         """Returns the answers to those products that carry a label of the attribute."""
-        weight = self.output.image_weight.get(attribute)
+        weight, named = self.output.image_weight.get(attribute), self.named[attribute]
+        logits = self.output.logits[attribute].float()
         targets = torch.from_numpy(labels.targets[attribute])[self.product]
         every_row = Answers(
             product=self.product,
             groups=torch.from_numpy(labels.groups)[self.product],
             modalities=[self.modalities] * len(self.product),
-            logits=self.output.logits[attribute].float(),
+            logits=engine.answerer.add_unread(attribute, logits, named),
             embeds=join_embeds(self.output.vectors),
             targets=targets,
             image_weight=None if weight is None else weight.float(),
-            named=torch.from_numpy(self.named[attribute]),
+            named=torch.from_numpy(named.every),
         )
         return every_row.where(targets != UNLABELLED)
 

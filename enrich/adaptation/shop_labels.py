@@ -19,10 +19,10 @@ from enrich.adaptation.widening import (
 from enrich.errors import ConfigError, name_some
 from enrich.files.labels import read_labels
 from enrich.files.products import Catalog
-from enrich.near_identical import group_near_identical
 from enrich.records import Product
 from enrich.text import build_text
 from enrich.training.labelled import UNLABELLED
+from enrich.training.near_identical import group_near_identical
 
 # Of a few hundred labelled products few are of one article: more texts are those of a placeholder.
 _MOST_TEXTS_OF_A_PICTURE = 5

@@ -17,9 +17,9 @@ import pandas as pd
 import torch
 
 from enrich.adaptation.readings import encode_watched
-from enrich.engine import Engine
-from enrich.files.spreadsheet import guard, write_csv
-from enrich.files.whole import whole_file
+from enrich.engine.engine import Engine
+from enrich.files.atomic_write import atomic_write
+from enrich.files.tables import guard, write_csv
 from enrich.records import Product
 from enrich.text import build_text
 
@@ -70,7 +70,7 @@ def write_suggestions(
             | {f"guessed_{attribute}": found[row] for attribute, found in guesses.labels.items()}
             | dict.fromkeys(guesses.labels, "")
         )
-    with whole_file(file) as partial:
+    with atomic_write(file) as partial:
         write_csv(pd.DataFrame(lines, columns=columns), partial)
     return len(lines)
 

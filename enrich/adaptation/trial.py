@@ -6,6 +6,7 @@ Knows nothing of how they were fitted.
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -15,12 +16,15 @@ from enrich.calibration import DEFAULT_TARGET_PRECISION, CalibratedSets, ScoreCo
 from enrich.records import Modalities
 from enrich.training.answers import CalibratedAnswers
 from enrich.training.measures import Figures
+from enrich.training.thresholds import bound_precision
 
 # In nats for each label. A new checkpoint has the whole catalog enriched again: not for less.
 _LEAST_GAIN = 0.002
 # In nats, over all labels. Chance gains as much with two numbers in one case of twenty (Wilks
 # 1938): the standard error alone is too small where a few dozen labels hold few wrong answers.
 _LEAST_IN_ALL = 3.0
+# The chance that the precision is below the bound that thresholds must keep to stay.
+_DOUBT = 0.2
 # The largest share of all products that may lose their answer for a gain.
 _MOST_LOST = 0.1
 
@@ -65,6 +69,8 @@ class Effect:
     though something did before. `bias_shift` is what is added to the modality bias, the log
     odds of their weight against texts. `given` is the share of the products that is answered at
     90 % by thresholds that all labels prove; in `after` each fold has its own, of fewer labels.
+    `is_needed` is true where labels speak against the thresholds of before, and temperatures and
+    thresholds alone change.
     """
 
     before: Figures
@@ -76,6 +82,7 @@ class Effect:
     correction: ScoreCorrection | None
     calibrated: CalibratedSets
     given: float
+    is_needed: bool = False
 
     @property
     def worse_from(self) -> list[Modalities]:
@@ -99,6 +106,8 @@ class Effect:
     @property
     def drawback(self) -> str | None:
         """Why the attribute is to stay as it was: no gain worth it, or one that is paid for."""
+        if self.is_needed:
+            return None
         if self.worse_from:
             return f"worse from {' and '.join(READ_FROM[one] for one in self.worse_from)}"
         if not self.gain.is_told:
@@ -134,6 +143,21 @@ class Trial:
     calibrated: CalibratedSets
     fully: CalibratedAnswers
     partly: list[CalibratedAnswers]
+
+    def keeps_promise(self) -> bool:
+        """Return whether the labels leave the thresholds of 90 % precision as they are.
+
+        They do where the lower 80 % bound of the precision (Clopper and Pearson 1934) reaches 90 %;
+        of near-identical products one counts.
+        """
+        confidence, best = self.fully.probs.max(1)
+        given = confidence >= self.fully.thresholds[DEFAULT_TARGET_PRECISION]
+        groups = self.fully.of.groups[given]
+        _, first = np.unique(groups.numpy(), return_index=True)
+        right = (best == self.fully.of.targets)[given].numpy()[first]
+        return not len(right) or (
+            bound_precision(int(right.sum()), len(right), _DOUBT) >= DEFAULT_TARGET_PRECISION
+        )
 
     def compare(self, before: "Trial") -> Effect:
         """Returns what would change if this were done instead of what was tried before."""

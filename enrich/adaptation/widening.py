@@ -25,12 +25,12 @@ from enrich.calibration import (
 from enrich.classifiers.checkpoint import add_to_card, derived_checkpoint
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.manifest import Manifest, read_manifest
+from enrich.engine.settings import CategorySets
 from enrich.errors import ConfigError
 from enrich.lexicon import Evidence
-from enrich.markdown import escape
 from enrich.records import Modalities
 from enrich.settings_files import describe_invalid
-from enrich.spec import CategorySets
+from enrich.terminal import escape
 
 # Fewer products tell nothing of a label. A new label of a trained attribute takes answers from
 # labels that thousands of products taught: it needs more.

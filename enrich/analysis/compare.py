@@ -30,12 +30,12 @@ from enrich.analysis.plots import ByCondition, draw_checkpoint, draw_overview, f
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.manifest import Manifest, fetch_manifest
+from enrich.classifiers.tokenizer import TextEncoder
+from enrich.engine.device import choose_dtype
+from enrich.engine.forward import Forward
 from enrich.errors import ConfigError
-from enrich.forward import Forward
 from enrich.lexicon import Lexicon
-from enrich.precision import choose_dtype
-from enrich.progress import say
-from enrich.tokenizer import TextEncoder
+from enrich.terminal import say
 from enrich.training.augmentation import LabelWords
 from enrich.training.batches import Batches, Condition, open_batches
 from enrich.training.evaluation import answer, apply_calibration

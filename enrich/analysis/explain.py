@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from enrich.classifiers.attention import SequenceWiseAttention
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.transformer import joint_sequence
-from enrich.engine import Engine
+from enrich.engine.engine import Engine
+from enrich.engine.prefetch import Prepared
 from enrich.errors import CheckpointError, ConfigError
 from enrich.records import EnrichedProduct, Modalities, Product
-from enrich.window import Prepared
 
 # Not \w+, which would tear t-shirt, women's and the vowel signs of Indian scripts apart.
 _CHUNK = re.compile(r"[^\s/|,;:&+()\[\]{}<>=\"]+")

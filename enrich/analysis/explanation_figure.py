@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from enrich.analysis.explain import Explanation, PatchMap, ReadWord
-from enrich.plot_text import plain_text, shorten
+from enrich.analysis.plots import plain_text, shorten
 from enrich.records import Prediction, Status
 
 # The picture as a whole, the text as a whole, and the words that fit beside them.

@@ -15,20 +15,18 @@ from schemas.tables import IMAGE_PROBLEMS
 from enrich.classifiers.checkpoint import (
     add_to_card,
     derived_checkpoint,
-    read_metrics,
     write_metrics,
 )
-from enrich.classifiers.manifest import Manifest
+from enrich.classifiers.manifest import Manifest, read_metrics
 from enrich.config import JobConfig
-from enrich.engine import Engine
+from enrich.engine.engine import Engine
+from enrich.engine.spec import build_spec
+from enrich.engine.unreadable import describe_failures
 from enrich.errors import ConfigError, ExportRefused
-from enrich.images.limits import ImageProblem
-from enrich.markdown import Table, escape, to_markdown
-from enrich.progress import say, watch
+from enrich.images.settings import ImageProblem
 from enrich.records import EnrichedProduct, Modalities, Prediction, Product
-from enrich.spec import build_spec
+from enrich.terminal import Table, escape, say, to_markdown, watch
 from enrich.training.thresholds import bound_precision
-from enrich.unreadable import describe_failures
 
 # int8 is for CPUs: on a GPU such a checkpoint computes with its weights as they are stored.
 _DEVICE = torch.device("cpu")

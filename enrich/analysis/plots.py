@@ -8,6 +8,7 @@ import math
 import re
 import textwrap
 import unicodedata
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,12 +17,13 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from enrich.analysis.bootstrap import LEAST_GROUPS
-from enrich.plot_text import plain_text, shorten
+from enrich.text import normalise
 from enrich.training.answers import CalibratedAnswers
 from enrich.training.batches import Condition
 from enrich.training.measures import BINS, expected_calibration_error, last_of_ties
@@ -39,6 +41,8 @@ _ANSWERS_A_DOT = 10
 # A figure of hundreds of labels takes gigabytes to draw, and nobody reads it.
 _MOST_LABELS = 60
 _LONGEST_NAME = 30
+# Stand in, where a machine has them, for the scripts that matplotlib's own font lacks.
+_FONTS = ("Noto Sans CJK JP", "Noto Sans Devanagari", "Noto Sans Thai", "Arial Unicode MS")
 
 
 BLUE, GREY, LIGHT = "#0072B2", "#666666", "#D9D9D9"
@@ -311,3 +315,22 @@ def draw_modality_weights(answered: ByCondition, title: str, file: Path) -> None
             axes.grid(axis="x")
         panels[0].set_yticks(range(len(answered)), [condition.value for condition in answered])
         panels[0].invert_yaxis()
+
+
+@contextmanager
+def plain_text() -> Iterator[None]:
+    """Draws text as it stands, with matplotlib's own font and those that this machine has."""
+    available = set(font_manager.get_font_names())
+    fonts = ["DejaVu Sans", *(font for font in _FONTS if font in available)]
+    # A "$" in a label, a title or a folder's name would start a formula otherwise.
+    style: dict[Any, Any] = {"font.family": fonts, "text.parse_math": False}
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        # A letter that no font has is drawn as a box, which says so by itself.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+def shorten(text: str, characters: int) -> str:
+    """Returns the text on one line without control characters, cut with an ellipsis."""
+    line = normalise(text)
+    return line if len(line) <= characters else line[: characters - 1].rstrip() + "…"

@@ -16,7 +16,7 @@ from rich.text import Text
 from enrich.analysis.bootstrap import COMPARED, LEAST_GROUPS, Record
 from enrich.analysis.compare import Comparison
 from enrich.analysis.plots import file_name
-from enrich.markdown import Table, escape, format_figure, name_once, to_markdown
+from enrich.terminal import Table, escape, format_figure, name_once, to_markdown
 from enrich.training.batches import Condition
 from enrich.training.measures import HEADINGS
 

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -20,11 +19,10 @@ from enrich.classifiers.eight_bits import use_eight_bits
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import Manifest, digest_checkpoint
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier
+from enrich.classifiers.tokenizer import TextEncoder
 from enrich.errors import CheckpointError, ConfigError, EnrichError, NoAnswer
-from enrich.files.targets import prepare_target, refuse_existing
-from enrich.files.whole import whole_folder
+from enrich.files.atomic_write import atomic_write_folder, prepare_target, refuse_existing
 from enrich.lexicon import Lexicon
-from enrich.tokenizer import TextEncoder
 from enrich.unseen import Reference
 
 _LONGEST_SAID = 300
@@ -175,7 +173,7 @@ def save_checkpoint(
     its figures are.
     """
     weights = {name: _as_stored(t).contiguous() for name, t in classifier.state_dict().items()}
-    with whole_folder(folder) as partial:
+    with atomic_write_folder(folder) as partial:
         # save_file would make it readable by its owner alone; the job may run as somebody else.
         (partial / "model.safetensors").write_bytes(save(weights))
         tokenizer.save(str(partial / "tokenizer.json"))
@@ -210,7 +208,7 @@ def derived_checkpoint(
 
     It becomes `output` when the block ends well.
     """
-    with whole_folder(output) as partial:
+    with atomic_write_folder(output) as partial:
         for file in filter(Path.is_file, manifest.folder.iterdir()):
             # Without its permissions: a file that may not be written to has to be changed here.
             shutil.copyfile(file, partial / file.name)
@@ -225,19 +223,6 @@ def add_to_weights(folder: Path, added: Mapping[str, float]) -> None:
     for name, more in added.items():
         weights[name] = _as_stored(weights.get(name, torch.zeros(())).float() + more)
     file.write_bytes(save(weights))
-
-
-def read_metrics(folder: Path) -> dict[str, Any]:
-    """Returns what `metrics.json` holds; nothing where a checkpoint brings none.
-
-    Raises:
-        CheckpointError: it cannot be read.
-    """
-    file = folder / "metrics.json"
-    try:
-        return dict(json.loads(file.read_text())) if file.exists() else {}
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{file} is damaged: {error}") from error
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, object]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import TEXT, ModelOutput, Vectors
 from enrich.classifiers.pooled import PooledPair
-from enrich.tokenizer import TextEncoder
+from enrich.classifiers.tokenizer import TextEncoder
 
 # Where CLIP's own training begins. A scale that is too high or too low is put right by the
 # calibration's temperature, so there is no need to learn it or to take that of published towers.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from enrich.classifiers.config import ClassifierConfig, CocaTowers
 from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower
 from enrich.classifiers.transformer import require_divisor
-from enrich.extras import load_extra
+from enrich.errors import load_extra
 
 # A module of open_clip: no type of it can be named before it is imported.
 OpenClipModule = Any

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from schemas.labels import RESERVED
 from schemas.tables import is_usable_attribute
 
-from enrich.preprocess import ImageShape
+from enrich.images.settings import ImageShape
 
 ClassifierName = Literal[
     "cma_clip",

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from enrich.classifiers.config import ANSWERING_MODULES, ClassifierConfig
+from enrich.classifiers.tokenizer import TextEncoder
 from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower
-from enrich.tokenizer import TextEncoder
 
 # The vectors that nearly every classifier has: both towers' pooled embeddings.
 IMAGE, TEXT = "image_pooled", "text_pooled"

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pyarrow import ArrowException, fs
 from pydantic import BaseModel, ValidationError
@@ -253,3 +253,16 @@ def _read_tensors(file: Path) -> Iterator[tuple[str, bytes]]:
             digest = hashlib.sha256(json.dumps([name, described], sort_keys=True).encode())
             digest.update(weights.read(end - start))
             yield name, digest.digest()
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """Return what `metrics.json` holds; nothing where a checkpoint brings none.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    file = folder / "metrics.json"
+    try:
+        return dict(json.loads(file.read_text())) if file.exists() else {}
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{file} is damaged: {error}") from error

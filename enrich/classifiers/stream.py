@@ -21,10 +21,10 @@ from enrich.classifiers.interface import (
     Tokens,
     Vectors,
 )
+from enrich.classifiers.tokenizer import TextEncoder
 from enrich.classifiers.tower_interface import Encoded, TextTower, end_of_text
 from enrich.classifiers.towers import build_towers
 from enrich.classifiers.transformer import build_transformer, padding_in
-from enrich.tokenizer import TextEncoder
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,7 @@ import pyarrow as pa
 from schemas.labels import RESERVED
 
 from enrich.errors import ConfigError, SchemaMismatch, name_some
-from enrich.files.spreadsheet import unguard
-from enrich.files.tables import read_table, select_text
+from enrich.files.tables import read_table, select_text, unguard
 from enrich.text import REPLACED, fold_label, read_as
 
 KEY = ["product_id", "attribute"]

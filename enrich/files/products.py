@@ -100,7 +100,7 @@ def read_products(
 ) -> pa.Table:
     """Return product_id, title, description and image_path of a product table as strings.
 
-    A list of images becomes a text as in JSON (enrich/images/lists.py).
+    A list of images becomes a text as in JSON (enrich/images/settings.py).
 
     Args:
         table: A file, a folder of files or a Delta folder.

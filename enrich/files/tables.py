@@ -1,7 +1,9 @@
-"""Columns of text from tables outside Spark, by the readers of pandas, pyarrow and deltalake."""
+"""Tables as columns of text, outside Spark, and CSV that is safe to open in a spreadsheet."""
 
 import contextlib
+import csv
 import json
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +23,10 @@ FORMATS = {".parquet": "Parquet", ".csv": "CSV", ".json": "JSON", ".jsonl": "JSO
 COMPRESSED = (".gz", ".bz2", ".zst")
 # What Spark calls a partition of NULL.
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+# Some also take the full-width ones of East Asia, and what follows a line break.
+_SIGN = r"[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]"
+_FORMULA = re.compile(f"'*{_SIGN}")
+_GUARDED = re.compile(f"'+{_SIGN}")
 
 
 def format_of(path: Path) -> str | None:
@@ -150,6 +156,25 @@ def select_text(table: pa.Table, columns: Sequence[str], file: Path) -> pa.Table
                 f"{file}: column {name} cannot be read as text: {first_line(error)}"
             ) from error
     return pa.table(texts, schema=pa.schema([(name, pa.string()) for name in columns]))
+
+
+def guard(text: str) -> str:
+    """Returns the text, with an apostrophe before what would be a formula."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def unguard(text: str) -> str:
+    """Returns what `guard` was given."""
+    return text[1:] if _GUARDED.match(text) else text
+
+
+def write_csv(table: pd.DataFrame, file: Path) -> None:
+    """Writes a table as CSV, all of it in quotation marks.
+
+    Without them Python leaves a lone carriage return inside a text as it is, and readers end the
+    row there.
+    """
+    table.to_csv(file, index=False, quoting=csv.QUOTE_ALL)
 
 
 def _read_csv(content: pa.NativeFile) -> pa.Table:

@@ -19,11 +19,11 @@ import obstore
 from obstore.exceptions import BaseError, GenericError
 from obstore.store import AzureStore, GCSStore, S3Store
 from pyarrow import ArrowException, fs
+from schemas.tables import Status
 
 from enrich.errors import ConfigError
-from enrich.images.limits import ImageProblem, ImageReading, ImageStat
 from enrich.images.locations import Location, s3_endpoint
-from enrich.records import Status
+from enrich.images.settings import ImageProblem, ImageReading, ImageStat
 
 # All that a client raises about a file or its store.
 CLIENT_ERRORS = (OSError, ValueError, BaseError, ArrowException)

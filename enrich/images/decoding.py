@@ -15,10 +15,9 @@ from typing import TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from schemas.tables import Status
 
-from enrich.images.limits import ImageLimits, ImageProblem
-from enrich.preprocess import ImageShape, to_pixels
-from enrich.records import Status
+from enrich.images.settings import ImageLimits, ImageProblem, ImageShape
 from enrich.redaction import describe_error
 
 Made = TypeVar("Made")
@@ -99,6 +98,9 @@ def decode_pixels(data: bytes, *, limits: ImageLimits, shape: ImageShape) -> np.
     Raises:
         ImageProblem: as `decode`.
     """
+    # Loads torch, which thumbnails do without.
+    from enrich.images.preprocess import to_pixels
+
     return _decode(data, limits, shape.size_px, lambda picture: to_pixels(picture, shape))
 
 

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
+from schemas.tables import Status
+
 from enrich.errors import ConfigError, NoAnswer
 from enrich.images.clients import (
     CLIENT_ERRORS,
@@ -22,12 +24,17 @@ from enrich.images.clients import (
     read_local,
     stat_local,
 )
-from enrich.images.limits import ImageLimits, ImageProblem, ImageReading, ImageStat
-from enrich.images.lists import ImageLists
 from enrich.images.locations import LONGEST_PATH, Location, parse_location
 from enrich.images.retries import CircuitBreaker, StoreDown
+from enrich.images.settings import (
+    NO_IMAGE_PATH,
+    ImageLimits,
+    ImageLists,
+    ImageProblem,
+    ImageReading,
+    ImageStat,
+)
 from enrich.images.web import is_url, parse_url, read_url, stat_url
-from enrich.records import NO_IMAGE_PATH, Status
 from enrich.redaction import describe_error, redact
 
 Answer = TypeVar("Answer")

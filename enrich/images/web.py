@@ -1,20 +1,276 @@
 """Images by http(s) URL, from the hosts that the settings name.
 
-Each redirect is checked like the first URL. Retries are up to the caller.
+A host's name is resolved once, every address that it has is checked, and the connection goes to
+one of these: a name that points elsewhere a moment later changes nothing. Each redirect is checked
+like the first URL. Few requests run at a time, and each wait has an end. Proxies of the environment
+are not used. Retries are up to the caller.
 """
 
+import io
 import re
+import select
+import socket
+import ssl
+import threading
+import time
+from collections import deque
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from http.client import HTTPResponse
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cache
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from time import monotonic
+from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
+from schemas.tables import Status
+
 from enrich.errors import ConfigError
-from enrich.images.hosts import PORTS, host_of, parse_date
-from enrich.images.limits import ImageProblem, ImageReading, ImageStat
 from enrich.images.locations import Location
-from enrich.records import Status
+from enrich.images.settings import ImageProblem, ImageReading, ImageStat
+
+# Requests at a time of a process to one host, as many as a browser has.
+MOST_AT_ONCE = 6
+# A host that asks for a longer pause is asked again after this one.
+LONGEST_PAUSE_S = 60.0
+PORTS = {"http": 80, "https": 443}
+
+_CONNECT_TIMEOUT_S = 5.0
+_BUSY = (408, 425, 429)
+_PAUSES = (429, 503)
+# Where IPv6 has the public Internet, and IPv4 addresses that a translator reaches.
+_IPV6_PUBLIC, _IPV6_TRANSLATED = IPv6Network("2000::/3"), IPv6Network("64:ff9b::/96")
+# Oracle's and Azure's clouds answer a machine with its own secrets there.
+_IPV4_METADATA = (IPv4Network("192.0.0.0/24"), IPv4Network("168.63.129.16/32"))
+_HEADERS = {
+    "User-Agent": "catalog-enrichment",
+    # Without a list some hosts send formats that cannot be decoded here.
+    "Accept": "image/jpeg, image/png, image/webp, image/gif, image/bmp, image/tiff, */*;q=0.1",
+    "Accept-Encoding": "identity",
+}
+
+
+def is_public(address: str) -> bool:
+    """Return whether an IP address is one of the public Internet's machines.
+
+    Private, link-local, loopback, multicast, reserved and metadata addresses are not, nor are IPv6
+    addresses that stand for one of these.
+    """
+    found = ip_address(address)
+    if isinstance(found, IPv6Address):
+        inner = found.ipv4_mapped or found.sixtofour
+        if found in _IPV6_TRANSLATED:
+            inner = IPv4Address(int(found) & 0xFFFFFFFF)
+        if inner is None:
+            return found.is_global and found in _IPV6_PUBLIC
+        found = inner
+    is_special = found.is_multicast or any(found in network for network in _IPV4_METADATA)
+    return found.is_global and not is_special
+
+
+def resolve(name: str, port: int) -> list[str]:
+    """Return a host's IP addresses.
+
+    Raises:
+        ImageProblem: one of them is not public.
+        OSError: there is no such name, or nobody to ask.
+    """
+    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
+    if not all(map(is_public, addresses)):
+        raise ImageProblem(
+            Status.IMAGE_FORBIDDEN, "the host's name leads to an address that is not public"
+        )
+    return addresses
+
+
+class _Wire:
+    """An open connection as http.client uses it; each of its waits ends by a deadline."""
+
+    def __init__(self, opened: socket.socket) -> None:
+        self._socket = opened
+        self._deadline = self._silence_s = 0.0
+
+    def use(self, deadline: float, silence_s: float) -> "_Wire":
+        """Set the limits of the next request."""
+        self._deadline, self._silence_s = deadline, silence_s
+        return self
+
+    def is_fresh(self) -> bool:
+        """Return whether the host has neither closed the connection nor sent anything."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return not poll.poll(0)
+
+    def sendall(self, data: bytes) -> None:
+        self._limit()
+        self._socket.sendall(data)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_Reader(self))
+
+    def receive(self, buffer: Any) -> int:
+        """Fill the buffer's beginning and return how many bytes came; 0 at the end."""
+        self._limit()
+        return self._socket.recv_into(buffer)
+
+    def close(self) -> None:
+        """Do nothing: http.client closes connections whose answer is yet to be read."""
+
+    def shut(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+    def _limit(self) -> None:
+        self._socket.settimeout(min(_left(self._deadline), self._silence_s))
+
+
+class _Reader(io.RawIOBase):
+    def __init__(self, wire: _Wire) -> None:
+        self._wire = wire
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._wire.receive(buffer)
+
+
+class Host:
+    """A host's idle connections, slots and pause in this process; safe to use from many threads."""
+
+    def __init__(self, scheme: str, authority: str) -> None:
+        self._scheme, self._authority = scheme, authority
+        self._name, _, port = authority.partition(":")
+        self._port = int(port or PORTS[scheme])
+        self._slots = threading.BoundedSemaphore(MOST_AT_ONCE)
+        self._idle: deque[_Wire] = deque()
+        self._pause_ends = 0.0
+
+    @contextmanager
+    def ask(
+        self, method: str, target: str, limit_s: float, silence_s: float
+    ) -> Iterator[tuple[HTTPResponse, float]]:
+        """Yield the answer to one request, and its deadline on the monotonic clock.
+
+        Args:
+            method: GET or HEAD.
+            target: path and query.
+            limit_s: seconds for pause, request and answer. The wait for a slot is not of the host.
+            silence_s: seconds for which the host may say nothing.
+        """
+        self._slots.acquire()
+        wire: _Wire | None = None
+        try:
+            deadline = time.monotonic() + limit_s
+            self._wait(limit_s)
+            wire = self._find_idle() or self._connect(deadline)
+            connection = HTTPConnection(self._name, self._port)
+            connection.auto_open, connection.sock = 0, wire.use(deadline, silence_s)
+            connection.request(method, target, headers={"Host": self._authority, **_HEADERS})
+            answer = connection.getresponse()
+            yield answer, deadline
+            if answer.isclosed() and not answer.will_close:
+                self._idle.append(wire)
+                wire = None
+        except HTTPException as error:
+            raise OSError(f"the host's answer cannot be read: {type(error).__name__}") from error
+        finally:
+            if wire is not None:
+                wire.shut()
+            self._slots.release()
+
+    def check(self, answer: HTTPResponse) -> None:
+        """Raise an OSError that says what the status means, but for a success."""
+        status = answer.status
+        if status == 200:
+            return
+        if status in _PAUSES:
+            pause_s = _parse_pause(answer.getheader("Retry-After", ""))
+            self._pause_ends = max(self._pause_ends, time.monotonic() + pause_s)
+        said = f"the host answered with status {status}"
+        if status in (404, 410):
+            raise FileNotFoundError(said)
+        raise OSError(said) if status in _BUSY or status >= 500 else PermissionError(said)
+
+    def _wait(self, limit_s: float) -> None:
+        """Wait until the pause that the host asked for is over; raise OSError for a longer one."""
+        pause_s = self._pause_ends - time.monotonic()
+        if pause_s > limit_s:
+            raise OSError(f"the host asked for a pause, of which {pause_s:.0f} s are left")
+        time.sleep(max(0.0, pause_s))
+
+    def _find_idle(self) -> _Wire | None:
+        while self._idle:
+            try:
+                wire = self._idle.pop()
+            except IndexError:  # another thread was quicker
+                return None
+            if wire.is_fresh():
+                return wire
+            wire.shut()
+        return None
+
+    def _connect(self, deadline: float) -> _Wire:
+        """Connect to the first address that answers, of those that were checked."""
+        failure = OSError("the host has no address")
+        for address in resolve(self._name, self._port):
+            limit_s = min(_left(deadline), _CONNECT_TIMEOUT_S)
+            try:
+                opened = socket.create_connection((address, self._port), timeout=limit_s)
+            except OSError as error:
+                failure = error
+                continue
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._scheme == "http":
+                return _Wire(opened)
+            try:
+                # The certificate is held against the name, not against the address.
+                return _Wire(open_tls().wrap_socket(opened, server_hostname=self._name))
+            except BaseException:
+                opened.close()
+                raise
+        raise failure
+
+
+@cache
+def host_of(scheme: str, authority: str) -> Host:
+    """Return this process's own of a host; `authority` is its name, or name:port."""
+    return Host(scheme, authority)
+
+
+@cache
+def open_tls() -> ssl.SSLContext:
+    """Return what certificates are checked by: the machine's own, or those of SSL_CERT_FILE."""
+    return ssl.create_default_context()
+
+
+def _left(deadline: float) -> float:
+    """Return the seconds until the deadline; raise TimeoutError behind it."""
+    if (left_s := deadline - time.monotonic()) <= 0:
+        raise TimeoutError("the host was too slow")
+    return left_s
+
+
+def parse_date(text: str | None) -> datetime | None:
+    """Return the moment of a header, in UTC; None for what is not a date."""
+    try:
+        moment = parsedate_to_datetime(text or "")
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _parse_pause(text: str) -> float:
+    """Return the seconds of a Retry-After, which are a number or end at a date."""
+    if text.isdecimal():
+        return min(float(text), LONGEST_PAUSE_S)
+    ends = parse_date(text)
+    left_s = (ends - datetime.now(UTC)).total_seconds() if ends else 0.0
+    return min(max(left_s, 0.0), LONGEST_PAUSE_S)
+
 
 MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)

@@ -2,9 +2,11 @@
 
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import NamedTuple
+
+from schemas.views import TITLE_IS_WRONG_FROM
 
 from enrich.records import Candidate
 
@@ -96,6 +98,17 @@ class Change(NamedTuple):
     products: int
 
 
+class Truth(NamedTuple):
+    """Share of right answers among those of one label, in tests of the checkpoint.
+
+    `low` and `high` are its 95 % interval; all in [0, 1].
+    """
+
+    share: float
+    low: float
+    high: float
+
+
 @dataclass(frozen=True, slots=True)
 class AttributeFacts:
     """One attribute in this run, beside the baseline and the table as the run found it.
@@ -104,7 +117,7 @@ class AttributeFacts:
     products by bin of confidence, `image_weights` by bin of the modality-wise attention on the
     image, of products with image and text. `thresholds` is by what was read and what the
     title says: the confidence from which on the classifier answers, in [0, 1], infinite where it
-    never does.
+    never does. `truth` is by label, of those that the checkpoint's tests gave.
     """
 
     name: str
@@ -116,6 +129,7 @@ class AttributeFacts:
     image_weights: tuple[int, ...]
     thresholds: Mapping[str, float]
     changes: tuple[Change, ...] = ()
+    truth: Mapping[str, Truth] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +138,8 @@ class ShownAnswer:
 
     `label` is for publication: a person's, else the classifier's, ABSTAINED for none. `candidates`
     are the classifier's, the best first. `old` is the label that the run found published, ABSTAINED
-    for none, None for a product that was not published.
+    for none, None for a product that was not published. `named` is the one label that the title
+    names, None for none or several.
     """
 
     attribute: str
@@ -133,6 +148,14 @@ class ShownAnswer:
     is_corrected: bool = False
     old: str | None = None
     image_weight: float | None = None
+    named: str | None = None
+
+    @property
+    def is_title_wrong(self) -> bool:
+        """True where the answer is so much likelier than the label that the title names."""
+        best, *others = self.candidates
+        said = sum(one.confidence for one in others if one.label == self.named)
+        return best.confidence >= TITLE_IS_WRONG_FROM * said
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +182,7 @@ class Gallery:
     """Products to look at. The `status` of a quarantined one is the reason for quarantine."""
 
     changed: tuple[Card, ...] = ()
+    contradictions: tuple[Card, ...] = ()
     unsure: tuple[Card, ...] = ()
     examples: tuple[Card, ...] = ()
     failed: tuple[Card, ...] = ()
@@ -167,7 +191,7 @@ class Gallery:
     @property
     def cards(self) -> tuple[Card, ...]:
         """All cards that show a picture, in the order of the page."""
-        return (*self.changed, *self.unsure, *self.examples)
+        return (*self.changed, *self.contradictions, *self.unsure, *self.examples)
 
     @property
     def pictures(self) -> list[str]:

@@ -9,7 +9,16 @@ from enrich.records import Candidate
 from enrich.report.content import Card, Gallery, ShownAnswer
 
 # How many cards each shelf has.
-SHELVES = {"changed": 24, "unsure": 18, "examples": 36, "failed": 18, "quarantined": 18}
+SHELVES = {
+    "changed": 24,
+    "contradictions": 12,
+    "unsure": 18,
+    "examples": 36,
+    "failed": 18,
+    "quarantined": 18,
+}
+# Those whose cards are about an attribute.
+_ABOUT = ("changed", "contradictions", "unsure", "examples")
 # Offered are so many products of each part of a shelf.
 CARDS_A_PART = 6
 # Between an attribute and its labels in the name of a part.
@@ -65,12 +74,12 @@ def _card(row: Row) -> Card:
         **{name: row[name] for name in same},
         answers=tuple(map(_answer, row["answers"] or ())),
         category=row["product_category"],
-        about=_group(row) if row["shelf"] in ("changed", "unsure", "examples") else None,
+        about=_group(row) if row["shelf"] in _ABOUT else None,
     )
 
 
 def _answer(answer: Row) -> ShownAnswer:
-    same = ("attribute", "label", "is_corrected", "old", "image_weight")
+    same = ("attribute", "label", "is_corrected", "old", "image_weight", "named")
     said = [(one["label"], one["confidence"]) for one in answer["candidates"]]
     candidates = tuple(Candidate(label, math.nan if c is None else c) for label, c in said)
     return ShownAnswer(**{name: answer[name] for name in same}, candidates=candidates)

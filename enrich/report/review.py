@@ -85,9 +85,13 @@ def rank_unsure(answers: Answers) -> list[Answer]:
 
 
 def rank_contradictions(answers: Answers) -> list[Answer]:
-    """Return the answers whose text names another label, the surest first."""
-    contradicted = (one for one in answers if one.named not in (None, one.label))
-    return sorted(contradicted, key=lambda one: (-one.confidence, one.product_id, one.attribute))
+    """Return the answers whose text names another label, the least likely text first."""
+
+    def likelihood(one: Answer) -> tuple[float, float, str, str]:
+        named = next((c.confidence for c in one.candidates if c.label == one.named), 0.0)
+        return named / one.confidence, -one.confidence, one.product_id, one.attribute
+
+    return sorted((one for one in answers if one.named not in (None, one.label)), key=likelihood)
 
 
 def rank_attribute(answers: Answers) -> list[Answer]:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from PIL import Image
 
 from enrich.images.decoding import decode
-from enrich.images.limits import ImageProblem
+from enrich.images.settings import ImageProblem
 from enrich.images.store import ImageStore
 
 SIDE_PX = 220

@@ -21,13 +21,13 @@ from schemas.tables import (
     answer_columns,
 )
 
-from enrich.records import NO_IMAGE_PATH
+from enrich.engine.spec import BuildsEngine
+from enrich.images.settings import NO_IMAGE_PATH
 from enrich.spark.corrections import entry_of, is_inapplicable, own_label
 from enrich.spark.diff import INPUT_FIELDS, Diff
 from enrich.spark.rules import CRASH_HOLDS, holds
 from enrich.spark.runs import RunHeader
 from enrich.spark.tables import Tables, now, schema_of
-from enrich.spec import BuildsEngine
 
 # What a candidate has of its product and of the encoding, beside the answer.
 _KEPT = (

@@ -13,13 +13,13 @@ from schemas.tables import answer_columns
 
 from enrich.classifiers.manifest import fetch_manifest
 from enrich.config import JobConfig
+from enrich.engine.columns import to_table
+from enrich.engine.spec import EngineSpec, build_spec
 from enrich.records import Product
-from enrich.rows import to_table
 from enrich.spark.encode import engine_of_this_worker
-from enrich.spec import EngineSpec, build_spec
 
 if TYPE_CHECKING:
-    from enrich.engine import Engine
+    from enrich.engine.engine import Engine
 
 
 def classify(

@@ -22,7 +22,7 @@ from pyspark.sql.functions import pandas_udf
 from schemas.tables import BROKEN, DUE, Outcome, Reason, Status
 
 from enrich.config import ImageIdentity
-from enrich.images.limits import ImageProblem, ImageStat
+from enrich.images.settings import ImageProblem, ImageStat
 from enrich.images.store import (
     IMAGES_TRIED,
     ImageSample,

@@ -26,12 +26,12 @@ from pyspark.sql import functions as F
 from schemas.tables import TO_ANSWER, Modalities, Status
 
 from enrich.config import GpuExecutors, JobConfig
+from enrich.engine.spec import BuildsEngine, RunsProducts
 from enrich.errors import ConfigError, EnrichError, WorkersDied
 from enrich.records import EncodedProduct, Product
 from enrich.spark.rules import CRASH_HOLDS, holds
 from enrich.spark.session import cores_of, open_accumulator
 from enrich.spark.tables import Tables, now
-from enrich.spec import BuildsEngine, RunsProducts
 
 log = logging.getLogger(__name__)
 
@@ -399,7 +399,7 @@ def _build_engine(spec: BuildsEngine, device: Any) -> RunsProducts:
     """
     import torch
 
-    from enrich.forward import is_out_of_memory
+    from enrich.engine.forward import is_out_of_memory
 
     try:
         return spec.build(device)

@@ -154,9 +154,10 @@ def _look_at_file(name: str) -> str:
 
 
 def _look_at_images(name: str) -> str:
-    from enrich.images.limits import ImageProblem, ImageReading
+    from schemas.tables import Status
+
+    from enrich.images.settings import ImageProblem, ImageReading
     from enrich.images.store import ImageStore
-    from enrich.records import Status
 
     try:
         # That there is no such image is an answer.

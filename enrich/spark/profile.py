@@ -11,11 +11,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import TO_ANSWER
 
+from enrich.engine.spec import BuildsEngine
 from enrich.spark.answer import join_encodings
 from enrich.spark.diff import Diff
 from enrich.spark.runs import RunHeader
 from enrich.spark.tables import Tables, now
-from enrich.spec import BuildsEngine
 from enrich.unseen import SAMPLE, AttributeProfile, SourceProfile
 
 log = logging.getLogger(__name__)

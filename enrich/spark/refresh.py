@@ -15,6 +15,7 @@ from schemas.tables import BROKEN, DUE, JUDGED, TO_ANSWER, Outcome, State, Statu
 
 from enrich.calibration import UnseenSource
 from enrich.config import DEMO_CATALOG, ImageIdentity, JobConfig, is_too_much
+from enrich.engine.spec import BuildsEngine
 from enrich.errors import (
     ConfigError,
     NothingPublished,
@@ -59,7 +60,6 @@ from enrich.spark.runs import (
 from enrich.spark.session import name_jobs, suit_table_size
 from enrich.spark.source import Source, refuse_replaced
 from enrich.spark.tables import Tables, now, temporary_folder
-from enrich.spec import BuildsEngine
 from enrich.unseen import SourceProfile
 
 log = logging.getLogger(__name__)

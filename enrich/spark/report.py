@@ -22,14 +22,17 @@ from schemas.quoting import quote_part
 from schemas.tables import COUNTS, CheckOutcome, Modalities, Status
 
 from enrich.calibration import Least, Thresholds
-from enrich.classifiers.manifest import Manifest
+from enrich.certificates import exact_interval
+from enrich.classifiers.manifest import Manifest, read_metrics
 from enrich.config import JobConfig
+from enrich.engine.settings import OwnSettings
+from enrich.engine.spec import choose_thresholds, name_model_version, published_labels
 from enrich.errors import EnrichError
-from enrich.files.whole import whole_file
+from enrich.files.atomic_write import atomic_write
 from enrich.images.locations import LONGEST_PATH
+from enrich.images.settings import NO_IMAGE_PATH
 from enrich.images.store import ImageStore
 from enrich.lexicon import Evidence
-from enrich.records import NO_IMAGE_PATH
 from enrich.report import content
 from enrich.report.gallery import CARDS_A_PART, SEPARATOR, SHELVES, fill_gallery
 from enrich.report.page import render_index, render_page
@@ -48,7 +51,6 @@ from enrich.spark.runs import Event, RunSummary
 from enrich.spark.session import in_utc, session_settings
 from enrich.spark.source import Source, refuse_replaced
 from enrich.spark.tables import Tables, schema_of
-from enrich.spec import OwnSettings, choose_thresholds, name_model_version, published_labels
 from enrich.unseen import SourceProfile, raise_thresholds
 
 log = logging.getLogger(__name__)
@@ -115,7 +117,7 @@ def write_page(sources: ReportSources, summary: RunSummary) -> None:
 
 
 def _write(file: Path, page: bytes) -> None:
-    with whole_file(file) as partial:
+    with atomic_write(file) as partial:
         partial.write_bytes(page)
 
 
@@ -250,6 +252,7 @@ def _describe_attributes(
     if expected is None or baseline not in (None, expected.name):
         expected = content.ExpectedLabels("", {})
     thresholds = _find_thresholds(sources, event["model_version"], profile)
+    truth = _read_truth(sources.manifest) if thresholds else {}
     met = facts["modalities", None]
     return tuple(
         content.AttributeFacts(
@@ -262,6 +265,7 @@ def _describe_attributes(
             image_weights=_by_bin(facts["weight", a]),
             thresholds=_name_thresholds(thresholds.get(a, {}), met),
             changes=tuple(starmap(_as_change, _sorted(facts["change", a], _CHANGES_SHOWN).items())),
+            truth=truth.get(a, {}),
         )
         for a in sources.tables.attributes
         if facts["label", a]
@@ -279,6 +283,25 @@ def _find_thresholds(
         if model_version == name_model_version(manifest, precision, own, rise):
             return raise_thresholds(known, rise, manifest.calibration.transfer) if rise else known
     return {}
+
+
+def _read_truth(manifest: Manifest) -> dict[str, dict[str, content.Truth]]:
+    """Return by attribute and label how often the checkpoint was right in its test groups."""
+    given: Counter[tuple[str, str]] = Counter()
+    right: Counter[tuple[str, str]] = Counter()
+    for title, by_attribute in read_metrics(manifest.folder).get("labels", {}).items():
+        if title.startswith("test_groups_"):
+            for attribute, by_label in by_attribute.items():
+                for label, counts in by_label.items():
+                    given[attribute, label] += counts["given"]
+                    right[attribute, label] += counts["right"]
+    truth: dict[str, dict[str, content.Truth]] = defaultdict(dict)
+    for (attribute, label), rows in given.items():
+        if rows:
+            hits = right[attribute, label]
+            interval = exact_interval(hits, rows)
+            truth[attribute][label] = content.Truth(hits / rows, *interval)
+    return truth
 
 
 def _name_thresholds(
@@ -354,7 +377,7 @@ def _answer(prediction: Column) -> Column:
     correction = entry_of("corrections", prediction["attribute"])
     label = corrected_label(correction, own_label(prediction))
     best = F.struct(*(prediction[name].alias(name) for name in ("label", "confidence")))
-    same = ("attribute", "confidence", "abstained", "image_weight")
+    same = ("attribute", "confidence", "abstained", "image_weight", "named")
     return F.struct(
         *(prediction[name].alias(name) for name in same),
         F.coalesce(label, _kind_of_null(prediction)).alias("label"),
@@ -454,6 +477,15 @@ def _places() -> Iterator[Column]:
     blind = F.xxhash64("product_id")  # an order that has nothing to do with what products are
     changed = F.filter("answers", lambda one: one["old"] != one["label"])
     yield F.transform(changed, lambda one: _place("changed", _part(one, "old", "label"), blind))
+    contradicted = F.filter("answers", _is_contradicted)
+    yield F.transform(
+        contradicted,
+        lambda one: _place(
+            "contradictions",
+            one["attribute"],
+            confidence_in(one["named"], one["candidates"]) / one["confidence"],
+        ),
+    )
     own = F.filter("answers", lambda one: ~one["is_corrected"] & (one["label"] != NOT_APPLICABLE))
     yield F.transform(own, lambda one: _place("unsure", one["attribute"], one["confidence"]))
     labelled = F.filter("answers", lambda one: ~one["label"].isin(ABSTAINED, NOT_APPLICABLE))
@@ -461,6 +493,17 @@ def _places() -> Iterator[Column]:
     # A product that names no image has not failed.
     has_failed = (F.col("status") != Status.OK) & ~F.col("error").eqNullSafe(NO_IMAGE_PATH)
     yield F.array_compact(F.array(F.when(has_failed, _place("failed", F.col("status"), blind))))
+
+
+def _is_contradicted(answer: Column) -> Column:
+    differs = answer["named"] != answer["candidates"][0]["label"]
+    return ~answer["is_corrected"] & F.coalesce(differs, F.lit(False))
+
+
+def confidence_in(label: Column, candidates: Column) -> Column:
+    """Return the confidence of a label among candidates; 0 where it is not among them."""
+    found = F.filter(candidates, lambda one: one["label"] == label)
+    return F.coalesce(F.get(found, F.lit(0))["confidence"], F.lit(0.0))
 
 
 def _part(answer: Column, *labels: str) -> Column:

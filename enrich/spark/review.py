@@ -18,7 +18,7 @@ from enrich.records import Candidate
 from enrich.report.review import Answer, Question
 from enrich.spark.corrections import AttributeLabels, select_last_spelled
 from enrich.spark.diff import read_texts
-from enrich.spark.report import LONGEST_TEXT
+from enrich.spark.report import LONGEST_TEXT, confidence_in
 from enrich.spark.tables import Tables
 
 
@@ -71,7 +71,8 @@ def _first(said: DataFrame, wanted: Wanted) -> DataFrame:
     order = {
         "audit": F.col("draw"),
         "unsure": F.abs(F.col("threshold") - F.col("confidence")),
-        "contradictions": -F.col("confidence"),
+        "contradictions": confidence_in(F.col("named"), F.col("alternatives"))
+        / F.col("confidence"),
         "attribute": F.col("confidence") - next_best,
     }[wanted.aim]
     if wanted.aim == "unsure":

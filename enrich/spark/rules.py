@@ -191,7 +191,7 @@ def find_full_refresh_start(trigger: str | None, runs: Sequence[Run]) -> datetim
     return min(left, default=None)
 
 
-# What a model version has behind its checkpoint, as `enrich.spec.name_model_version` writes it.
+# What a model version has behind its checkpoint, as `name_model_version` writes it.
 OF_SETTINGS = r"-p\d+(-[0-9a-f]{6})?$"
 
 

@@ -421,7 +421,7 @@ def _read_column(role: str, field: StructField | None) -> Column:
         # To Spark NaN is above every number.
         return F.nanvl(column.try_cast("double"), F.lit(None).cast("double"))
     if field is not None and isinstance(field.dataType, ArrayType):
-        # As enrich/images/lists.py reads it.
+        # As enrich/images/settings.py reads it.
         given = F.filter(column.cast("array<string>"), lambda one: one.rlike(r"(?U)\S"))
         column = F.when(F.size(given) > 1, F.to_json(given)).otherwise(F.get(given, F.lit(0)))
     # One byte that is not UTF-8 stops Arrow, and with it the whole run.

@@ -20,9 +20,9 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from enrich.classifiers.interface import Classifier, ModelInputs
-from enrich.preprocess import ImageShape
-from enrich.ranks import rank
-from enrich.tokenizer import TextEncoder
+from enrich.classifiers.tokenizer import TextEncoder
+from enrich.images.settings import ImageShape
+from enrich.terminal import rank
 from enrich.training.augmentation import LabelWords, mask, relabel, reword, swap, vary
 from enrich.training.config import LossName, TrainingConfig
 from enrich.training.distributed import processes

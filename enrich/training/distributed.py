@@ -12,9 +12,9 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from enrich.engine.device import local_device
 from enrich.errors import ConfigError
-from enrich.precision import local_device
-from enrich.ranks import rank
+from enrich.terminal import rank
 
 # The first process decodes a catalog or evaluates on it while the others wait.
 _LONGEST_WAIT = timedelta(hours=12)

@@ -5,17 +5,21 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from enrich.calibration import Calibration
+from enrich.calibration import DEFAULT_TARGET_PRECISION, Calibration
 from enrich.classifiers.calibrated import join_embeds, to_layer
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.engine.device import autocast
 from enrich.errors import ConfigError
 from enrich.lexicon import LabelFinder
-from enrich.precision import autocast
 from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers
 from enrich.training.batches import Batches, Condition
 from enrich.training.labelled import UNLABELLED
-from enrich.training.measures import Figures, expected_calibration_error
+from enrich.training.measures import (
+    Figures,
+    expected_calibration_error,
+    measure_labels,
+)
 
 _BATCH = 256
 
@@ -63,7 +67,7 @@ def answer(
             embeds=torch.cat(embeds) if embeds else torch.empty(0, 0),
             targets=targets[:, column],
             image_weight=torch.cat(weights).float().cpu() if weights else None,
-            named=torch.from_numpy(named[attribute]),
+            named=torch.from_numpy(named[attribute].every),
         )
         answers[attribute] = every_row.where(every_row.targets != UNLABELLED)
     return answers
@@ -80,6 +84,25 @@ def evaluate(
         }
         for condition in Condition
     }
+
+
+def evaluate_labels(
+    classifier: Classifier, batches: Batches, rows: np.ndarray, calibration: Calibration
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Return the fields of each label's `LabelTruth`, by attribute and label.
+
+    Labels are given at the default target precision.
+    """
+    found = {}
+    for attribute, answers in answer(classifier, batches, rows, Condition.AS_IS).items():
+        if len(answers):
+            calibrated = apply_calibration(calibration, attribute, answers)
+            confidence, best = calibrated.probs.max(1)
+            given = confidence >= calibrated.thresholds[DEFAULT_TARGET_PRECISION]
+            labels = classifier.config.attributes[attribute]
+            truths = measure_labels(best, given, answers.targets, labels)
+            found[attribute] = {label: truth._asdict() for label, truth in truths.items()}
+    return found
 
 
 def apply_calibration(

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from enrich.classifiers.eight_bits import EightBitLinear
 from enrich.classifiers.interface import Classifier
+from enrich.engine.device import autocast, cast_weights
 from enrich.errors import ConfigError
-from enrich.files.whole import whole_file
-from enrich.precision import autocast, cast_weights
-from enrich.progress import watch
+from enrich.files.atomic_write import atomic_write
+from enrich.terminal import watch
 from enrich.training.augmentation import vary
 from enrich.training.config import CacheKind
 from enrich.training.labelled import half_of
@@ -89,7 +89,7 @@ def _compute_view(
     computed: np.memmap | None = None
     classifier.eval()
     slices = [slice(at, at + _BATCH) for at in range(0, len(images.pixels), _BATCH)]
-    with whole_file(file) as partial:
+    with atomic_write(file) as partial:
         for rows in watch(slices, f"image features, view {view + 1}", len(slices)):
             pixels = torch.from_numpy(np.array(images.pixels[rows]))
             if view:
@@ -170,7 +170,7 @@ def cross_fit_views(
         half = half_of(groups)[train_rows]
         others = np.setdiff1d(np.arange(len(images.pixels)), train_rows)
         for view, file in enumerate(files):
-            with alone(images.folder), whole_file(file) as partial:
+            with alone(images.folder), atomic_write(file) as partial:
                 tokens = next(_features(classifier, lower.views[view], others[:1]))[1][0]
                 size = (len(images.pixels), *tokens.shape)
                 array = make_array(partial, np.float16, size)

@@ -51,6 +51,9 @@ BIAS_FITTED_UNDER = CALIBRATED_UNDER[Modalities.IMAGE_AND_TEXT] | {Condition.OTH
 _BIASES = sorted(np.linspace(-4, 4, 65).tolist(), key=abs)
 _PENALTIES = np.linspace(0, 1, 17).tolist()
 _TAUS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+# Weights that are tried for words that the text tower has not learnt, and the texts of another
+# product beside each text of its own.
+_UNREAD_WEIGHTS, _WRONG_TEXTS = np.linspace(0, 6, 25).tolist(), 0.1
 # The accuracy that a correction for rare labels may cost, in standard errors.
 _COST = 0.25
 
@@ -164,7 +167,7 @@ def calibrate(
         for shares in under.values()
         for condition in shares
     }
-    fitted, corrections = {}, {}
+    fitted, corrections, unread = {}, {}, {}
     seen = torch.from_numpy(batches.products.targets[trained_on])
     for column, (attribute, labels) in enumerate(classifier.config.attributes.items()):
         mine = {condition: found[attribute] for condition, found in answers.items()}
@@ -174,11 +177,42 @@ def calibrate(
         )
         if correction is not None:
             corrections[attribute] = correction
+        unread[attribute] = fit_unread_weight(
+            mine.get(Condition.WORDS_MASKED), mine.get(Condition.AS_IS), to_layer(correction)
+        )
         corrected = _to_calibrate(mine, under, to_layer(correction))
         fitted[attribute] = {
             modalities: fit(conditions) for modalities, conditions in corrected.items()
         }
-    return Calibration(attributes=fitted, corrections=corrections)
+    return Calibration(attributes=fitted, corrections=corrections, unread_weights=unread)
+
+
+def fit_unread_weight(masked: Answers | None, whole: Answers | None, layer: Layer | None) -> float:
+    """Return the weight of labels named by words that the text tower has not learnt.
+
+    It is fitted to texts whose label words the tower does not see, but the lexicon does. A tenth
+    of the texts are another product's, as in `calibration.fit`.
+
+    Args:
+        masked: answers to texts without their label words; None if they cannot be told.
+        whole: answers to the same products as they are.
+        layer: the correction for rare labels.
+    """
+    if masked is None or whole is None or not torch.equal(masked.product, whole.product):
+        return 0.0
+    if not whole.named.any():
+        return 0.0
+    logits, targets = masked.corrected(layer).logits, masked.targets
+    others = whole.named[torch.from_numpy(np.random.default_rng(0).permutation(len(targets)))]
+
+    def loss(weight: float) -> float:
+        own, wrong = (
+            F.cross_entropy(logits + weight * named, targets).item()
+            for named in (whole.named, others)
+        )
+        return own + _WRONG_TEXTS * wrong
+
+    return min(_UNREAD_WEIGHTS, key=loss)
 
 
 def _to_calibrate(

@@ -16,14 +16,12 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from enrich.ahead import make_ahead
 from enrich.classifiers.interface import Classifier
-from enrich.errors import ConfigError, StorageFailed, first_line
-from enrich.extras import load_extra
-from enrich.files.whole import whole_file
-from enrich.precision import local_device
-from enrich.progress import CONSOLE, say
-from enrich.ranks import rank
+from enrich.engine.device import local_device
+from enrich.engine.prefetch import prefetch_iterator
+from enrich.errors import ConfigError, StorageFailed, first_line, load_extra
+from enrich.files.atomic_write import atomic_write
+from enrich.terminal import CONSOLE, rank, say
 from enrich.training.batches import Batches, Condition, Hiding, Part, deal, shown_in_training
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.distributed import first_then_others, from_first
@@ -117,7 +115,7 @@ def save_state(file: Path, state: dict[str, Any]) -> None:
     Raises:
         StorageFailed: the file cannot be written.
     """
-    with whole_file(file) as partial:
+    with atomic_write(file) as partial:
         try:
             torch.save(state, partial)
         except (OSError, RuntimeError) as error:
@@ -267,7 +265,7 @@ class Trainer:
         hiding = Hiding.of(self.config, phase.loss)
         seed = (self.config.seed, number, epoch)
         first_step = self.progressed.step
-        return make_ahead(
+        return prefetch_iterator(
             deal(self.batches, self.train_rows, self.config, hiding, seed, first_step)
         )
 

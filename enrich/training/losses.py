@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from enrich.classifiers.config import ClipTowers, CocaTowers
 from enrich.classifiers.interface import Classifier, Tokens
-from enrich.precision import autocast
+from enrich.engine.device import autocast
 from enrich.training.batches import Part
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.labelled import UNLABELLED

@@ -1,12 +1,50 @@
-"""Figures of answers: accuracy, macro-F1, recall at a precision, ECE."""
+"""Figures of answers: accuracy, macro-F1, recall at a precision, ECE, and those of each label."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from enrich.certificates import exact_interval
+
 Figures = dict[str, float | int | None]
+
+
+class LabelTruth(NamedTuple):
+    """One label on labelled products: those that have it, those it was given to, and both."""
+
+    rows: int
+    given: int
+    right: int
+
+    @property
+    def precision(self) -> tuple[float, float]:
+        """The 95 % interval of the share of right ones among the given."""
+        return exact_interval(self.right, self.given)
+
+    @property
+    def recall(self) -> tuple[float, float]:
+        """The 95 % interval of the share of the products with the label that were given it."""
+        return exact_interval(self.right, self.rows)
+
+
+def measure_labels(
+    best: Int[Tensor, " N"],
+    given: Bool[Tensor, " N"],
+    targets: Int[Tensor, " N"],
+    labels: Sequence[str],
+) -> dict[str, LabelTruth]:
+    """Return the truth of each label that a row has or was given."""
+    counts = [
+        torch.bincount(of, minlength=len(labels)).tolist()
+        for of in (targets, best[given], best[given & (best == targets)])
+    ]
+    return {
+        label: LabelTruth(*each) for label, *each in zip(labels, *counts, strict=True) if any(each)
+    }
+
 
 # Of equal width over [0, 1], as in Guo et al. 2017.
 BINS = 15

@@ -25,7 +25,7 @@ from enrich.classifiers.coca_towers import (
 )
 from enrich.classifiers.config import ClipTowers, CocaTowers
 from enrich.errors import ConfigError
-from enrich.preprocess import ImageShape
+from enrich.images.settings import ImageShape
 from enrich.training.pretrained import (
     OPENAI,
     PublishedTowers,

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from enrich.classifiers.interface import Classifier
+from enrich.engine.device import choose_dtype
 from enrich.errors import ConfigError
-from enrich.precision import choose_dtype
 from enrich.training.batches import Part
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.distributed import processes

@@ -18,20 +18,19 @@ import torch
 from filelock import FileLock, Timeout
 from PIL import Image
 
-from enrich.ahead import open_pool, run_ahead
+from enrich.engine.prefetch import open_pool, prefetch
+from enrich.engine.unreadable import describe_failures
 from enrich.errors import ConfigError, StorageFailed
-from enrich.files.whole import whole_file
+from enrich.files.atomic_write import atomic_write
 from enrich.images.decoding import decode_pixels, refuse_many_pixels
-from enrich.images.limits import ImageProblem
+from enrich.images.preprocess import to_pixels
+from enrich.images.settings import ImageProblem, ImageShape
 from enrich.images.store import ImageStore
-from enrich.preprocess import ImageShape, to_pixels
-from enrich.progress import say, watch
-from enrich.ranks import rank
 from enrich.records import Status
 from enrich.redaction import describe_error
+from enrich.terminal import rank, say, watch
 from enrich.training.labelled import LabelledProducts
 from enrich.training.readers import HDF5_PICTURE, open_hdf5
-from enrich.unreadable import describe_failures
 
 # At least so many threads: most of them wait if images come from an object store.
 _THREADS = 4
@@ -138,7 +137,7 @@ def _decode_into(folder: Path, products: LabelledProducts, shape: ImageShape) ->
     pixels.flush()
     if any(one and one.status is Status.IMAGE_UNREADABLE for one in problems):
         (folder / _STORE_FAILED).touch()
-    with whole_file(folder / _HAS_IMAGE) as partial, partial.open("wb") as out:
+    with atomic_write(folder / _HAS_IMAGE) as partial, partial.open("wb") as out:
         np.save(out, np.array([one is None for one in problems], dtype=bool))
 
 
@@ -169,7 +168,7 @@ def decode_all(
     """Fill `pixels`, and return the problem of each image."""
     problems: list[ImageProblem | None] = []
     with open_pool(max(_THREADS, torch.get_num_threads())) as pool:
-        decoded = run_ahead(
+        decoded = prefetch(
             range(len(products)),
             lambda row: pool.submit(decode_one, products, row, shape).result,
             _AHEAD,

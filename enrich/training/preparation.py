@@ -14,12 +14,11 @@ from schemas.labels import LABEL_WORDS
 from tokenizers import Tokenizer
 
 from enrich.classifiers.interface import Classifier
+from enrich.classifiers.tokenizer import TextEncoder
 from enrich.errors import ConfigError, name_some
 from enrich.lexicon import Lexicon
-from enrich.progress import say
-from enrich.ranks import rank
+from enrich.terminal import rank, say
 from enrich.text import spell_without_case
-from enrich.tokenizer import TextEncoder
 from enrich.training.augmentation import LabelWords
 from enrich.training.batches import Batches, open_batches
 from enrich.training.config import TrainingConfig

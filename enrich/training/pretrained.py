@@ -30,9 +30,8 @@ from transformers.image_processing_base import ImageProcessingMixin
 from enrich.classifiers.config import ClipTowers, CocaTowers, PairTowers, SmallTowers
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.pair_towers import without_pooler
-from enrich.errors import ConfigError, first_line
-from enrich.extras import load_extra
-from enrich.preprocess import ImageShape, Triple
+from enrich.errors import ConfigError, first_line, load_extra
+from enrich.images.settings import ImageShape, Triple
 from enrich.training.config import PublishedPair
 
 Opened = TypeVar("Opened")

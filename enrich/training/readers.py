@@ -16,13 +16,12 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from enrich.errors import ConfigError, name_some
-from enrich.extras import load_extra
+from enrich.errors import ConfigError, load_extra, name_some
 from enrich.files.tables import read_table, select_text
-from enrich.near_identical import group_near_identical
-from enrich.progress import say
 from enrich.settings_files import load_yaml
+from enrich.terminal import say
 from enrich.text import build_text, normalise
+from enrich.training.near_identical import group_near_identical
 
 # Sizes of one article, each with a text of its own, are fewer.
 MOST_TEXTS_OF_A_PICTURE = 20

@@ -14,15 +14,13 @@ from enrich.classifiers.interface import Vectors
 from enrich.classifiers.listing import summarise
 from enrich.classifiers.registry import CLASSIFIERS
 from enrich.errors import ConfigError
-from enrich.files.targets import refuse_existing, require_writable
-from enrich.markdown import Table, escape, format_figure, name_once, to_markdown
-from enrich.progress import say
-from enrich.ranks import rank
+from enrich.files.atomic_write import refuse_existing, require_writable
 from enrich.records import Modalities
+from enrich.terminal import Table, escape, format_figure, name_once, rank, say, to_markdown
 from enrich.training.batches import Batches, Condition, shown_in_training
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import process_group
-from enrich.training.evaluation import ask, evaluate
+from enrich.training.evaluation import ask, evaluate, evaluate_labels
 from enrich.training.fitting import (
     BIAS_FITTED_UNDER,
     CALIBRATED_UNDER,
@@ -37,7 +35,7 @@ from enrich.training.labelled import (
     refuse_same_names,
 )
 from enrich.training.loop import Trainer
-from enrich.training.measures import HEADINGS, Figures
+from enrich.training.measures import HEADINGS, Figures, LabelTruth
 from enrich.training.preparation import (
     Preparation,
     prepare,
@@ -47,6 +45,9 @@ from enrich.training.preparation import (
 from enrich.training.readers import locate
 from enrich.training.start import TOWER_RECIPE, remove_stale_recipes
 from enrich.unseen import FEWEST, SAMPLE, Reference
+
+# The entry of metrics.json with what each label is worth, by source, attribute and label.
+LABELS = "labels"
 
 _CARD = """# {name}
 
@@ -76,6 +77,12 @@ checkpoint's own threshold for 90 %, with the precision and the share answered t
 ECE is before and after calibration; image weight is the image's share in the answer, where the
 classifier weighs its modalities. All figures are of the weights as stored. If one of several
 trainings was chosen by such figures, they flatter it a little.
+"""
+_LABELS = """
+## Labels
+What each label is worth: the share of right ones among those given at a target precision of 90 %,
+and the share of the products with the label that were given it, with 95 % intervals (Clopper and
+Pearson). Products are as they are.
 """
 _SPLIT = "Split by groups of near-identical products, never at random"
 _SPLIT_BY_CATALOG = (
@@ -238,13 +245,19 @@ def _measure(run: Preparation, catalogs: list[str], calibration: Calibration) ->
         }
     }
     # Each catalog apart: easy products of one must not flatter the figures of another.
-    for number, name in enumerate(catalogs):
-        own = rows.test[batches.products.catalog[rows.test] == number]
-        metrics[f"test_groups_{name}"] = evaluate(run.classifier, batches, own, calibration)
+    measured = {
+        f"test_groups_{name}": (batches, rows.test[batches.products.catalog[rows.test] == number])
+        for number, name in enumerate(catalogs)
+    }
     for name, source in run.unseen_sources.items():
         _cache_features(run, source)
-        every = np.arange(len(source.products))
-        metrics[f"unseen_source_{name}"] = evaluate(run.classifier, source, every, calibration)
+        measured[f"unseen_source_{name}"] = source, np.arange(len(source.products))
+    for title, (products, own) in measured.items():
+        metrics[title] = evaluate(run.classifier, products, own, calibration)
+    metrics[LABELS] = {
+        title: evaluate_labels(run.classifier, products, own, calibration)
+        for title, (products, own) in measured.items()
+    }
     return metrics
 
 
@@ -307,12 +320,38 @@ def format_model_card(
         **metrics["products"],
     )
     for title, figures in metrics.items():
-        if title != "products":
+        if title not in ("products", LABELS):
             card += "\n" + to_markdown(_table(title.replace("_", " "), figures))
+    card += _LABELS
+    for title, by_attribute in metrics.get(LABELS, {}).items():
+        card += "\n" + to_markdown(_label_table(title.replace("_", " "), by_attribute))
     if training.towers == "small" and "EfficientNet-Lite0" in kind.starts_from:
         card += _IMAGE_WEIGHTS.format(tower=_TRAINED_TOWER if has_tower_recipe else "")
     configuration = training.model_dump_json(indent=2, exclude={"cache", "attributes"})
     return card + f"\n## Training\n\n```json\n{configuration}\n```\n"
+
+
+def _label_table(title: str, by_attribute: dict[str, dict[str, dict[str, int]]]) -> Table:
+    """Return a table with a block an attribute and a row a label."""
+    blocks = []
+    for attribute, by_label in by_attribute.items():
+        truths = ((label, LabelTruth(**counts)) for label, counts in by_label.items())
+        rows = [
+            [
+                label,
+                f"{truth.rows:,}",
+                f"{truth.given:,}",
+                _format_share(truth.right, truth.given, truth.precision),
+                _format_share(truth.right, truth.rows, truth.recall),
+            ]
+            for label, truth in truths
+        ]
+        blocks.append(name_once(attribute, rows))
+    return Table(title, ("attribute", "label", "products", "given", "right", "found"), blocks)
+
+
+def _format_share(hits: int, rows: int, interval: tuple[float, float]) -> str:
+    return f"{hits / rows:.2f} ({interval[0]:.2f} to {interval[1]:.2f})" if rows else ""
 
 
 def _table(title: str, figures: dict[str, dict[str, Figures]]) -> Table:

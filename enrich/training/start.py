@@ -18,11 +18,11 @@ from tokenizers import (
 from enrich.classifiers.config import Architecture, ClassifierConfig
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.registry import build_classifier
+from enrich.classifiers.tokenizer import TextEncoder
 from enrich.errors import ConfigError
-from enrich.files.whole import whole_file
-from enrich.preprocess import ImageShape
-from enrich.progress import say
-from enrich.tokenizer import TextEncoder
+from enrich.files.atomic_write import atomic_write
+from enrich.images.settings import ImageShape
+from enrich.terminal import say
 from enrich.training.config import OPEN_CLIP, PublishedPair, TrainingConfig
 from enrich.training.open_clip import open_open_clip
 from enrich.training.pretrained import (
@@ -146,7 +146,7 @@ def _keep_tokenizer(config: TrainingConfig, texts: list[str], folder: Path) -> T
     digest = hashlib.sha256(repr((config.vocabulary, texts)).encode()).hexdigest()[:12]
     file = folder / f"tokenizer-{digest}.json"
     if not file.exists():
-        with whole_file(file) as partial:
+        with atomic_write(file) as partial:
             train_tokenizer(texts, config.vocabulary).save(str(partial))
     return Tokenizer.from_file(str(file))
 

@@ -111,6 +111,9 @@ def log_odds(confidence: np.ndarray | float) -> np.ndarray:
     return np.asarray(special.logit(np.clip(confidence, 1e-6, 1 - 1e-6)))
 
 
-def bound_precision(right: int, answered: int) -> float:
-    """Return the lower 90 % bound of a share (Clopper and Pearson 1934), in [0, 1]."""
-    return float(stats.beta.ppf(_DELTA, right, answered - right + 1)) if right else 0.0
+def bound_precision(right: int, answered: int, delta: float = _DELTA) -> float:
+    """Return the lower bound of a share (Clopper and Pearson 1934), in [0, 1].
+
+    The share is below it with a probability of `delta` at most.
+    """
+    return float(stats.beta.ppf(delta, right, answered - right + 1)) if right else 0.0

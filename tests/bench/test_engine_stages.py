@@ -11,10 +11,10 @@ from bench import engine_stages
 from bench.engine_stages import open_stages, prepare_batches
 from bench.setup import Setup
 from demo.catalog import write_demo_catalog
-from enrich import engine as engine_module
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import BUNDLED
-from enrich.spec import EngineSpec
+from enrich.engine import engine as engine_module
+from enrich.engine.spec import EngineSpec
 
 PRODUCTS = 9
 

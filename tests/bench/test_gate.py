@@ -22,9 +22,9 @@ from bench.gate_runs import (
     measure_false_alarms_by_category,
 )
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.command_line import run_command
+from enrich.cli import run_command
+from enrich.engine.spec import default_spec
 from enrich.records import Product
-from enrich.spec import default_spec
 from expectations.settings import ValidationSettings
 
 SETTINGS = ValidationSettings()

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,6 @@ from bench.peers.stages import SAME_ARITHMETIC, build_stages, build_stages_with_
 from bench.ratios import CAREFUL_PEERS
 from bench.setup import Setup
 from bench.shop import write_shop
-from enrich import precision
 from enrich.classifiers.interface import ModelInputs, ModelOutput
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.records import Modalities
@@ -51,7 +51,7 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
 @pytest.fixture
 def ours(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> Answers:
     """What the engine makes of them in float32: each attribute's best label, and its score."""
-    monkeypatch.setattr(precision, "choose_dtype", lambda device: torch.float32)
+    monkeypatch.setattr("enrich.engine.device.choose_dtype", lambda device: torch.float32)
     engine = setup.spec().build(torch.device("cpu"))
     (window, packed), *rest = engine.encode_windows(setup.measured_products())
     assert packed is not None
@@ -125,7 +125,7 @@ def test_peer_answers_what_the_engine_does(peer: str, setup: Setup, ours: Answer
 
     assert len(as_ours) == has_both
     for labels, scores in as_ours:
-        # Two labels that score alike may change places in half precision.
+        # Two labels that score alike may change places in half device.
         is_sure = ours[1] > 0.6
         assert is_sure.any()
         assert (labels == ours[0])[is_sure].all()
@@ -165,4 +165,7 @@ def test_what_a_run_of_spark_takes_is_not_held_against_the_few_rows_that_go_one_
 def test_no_peer_takes_anything_from_the_engine() -> None:
     sources = [file.read_text() for file in Path(CHECKOUT, "bench", "peers").glob("*.py")]
     assert sources
-    assert not any("enrich.engine" in text or "enrich.images" in text for text in sources)
+    taken = {
+        name for text in sources for name in re.findall(r"enrich\.(?:engine|images)[.\w]*", text)
+    }
+    assert taken == {"enrich.engine.device", "enrich.engine.forward"}, "the model, and no product"

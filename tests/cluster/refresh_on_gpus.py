@@ -14,11 +14,11 @@ from pyspark import cloudpickle
 from pyspark.sql import SparkSession
 
 from enrich.config import JobConfig
-from enrich.fake_engine import FakeEngineSpec
+from enrich.engine.columns import AttributeAnswers, to_record_batch
+from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.lexicon import ProductText
 from enrich.records import EncodedProduct, Modalities, Product, Status
-from enrich.rows import AttributeAnswers, to_record_batch
 from enrich.spark.refresh import Inputs, Refresh, Request
 from enrich.spark.source import open_source
 from expectations.checks import Verdict

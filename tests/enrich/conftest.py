@@ -14,7 +14,7 @@ from enrich.calibration import CalibratedModalities, Calibration
 from enrich.classifiers.checkpoint import save_checkpoint
 from enrich.classifiers.config import ClassifierConfig, ClipTowers, SmallTowers
 from enrich.classifiers.registry import build_classifier
-from enrich.preprocess import ImageShape
+from enrich.images.settings import ImageShape
 from enrich.records import Modalities
 from enrich.training.start import train_tokenizer
 

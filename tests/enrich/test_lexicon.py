@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from enrich.lexicon import Evidence, LabelFinder, Lexicon, choose_title, weigh
+from schemas.labels import ATTRIBUTE_LABELS, LANGUAGES, read_language
 
 COLORS = ("red", "green", "Off White", "blue", "multicolor")
 WORDS = Lexicon.of_labels(
@@ -20,7 +21,7 @@ WORDS = Lexicon.of_labels(
 
 def find(title: str | None, lexicon: Lexicon = WORDS) -> list[str]:
     """Return the colors that a title names, in the order of the labels."""
-    (named,) = LabelFinder({"color": COLORS}, lexicon).find([(title, None)])["color"]
+    (named,) = LabelFinder({"color": COLORS}, lexicon).find([(title, None)])["color"].every
     return [COLORS[at] for at in np.flatnonzero(named)]
 
 
@@ -62,8 +63,8 @@ def test_a_title_may_name_several_labels_and_one_label_twice() -> None:
 def test_attributes_are_looked_for_apart_from_each_other() -> None:
     finder = LabelFinder({"color": ("navy",), "style": ("navy look", "boho")}, WORDS)
     found = finder.find([("A navy look", None), ("gypsy skirt", None), ("navy", None)])
-    assert found["color"].tolist() == [[True], [False], [True]]
-    assert found["style"].tolist() == [[True, False], [False, True], [False, False]]
+    assert found["color"].every.tolist() == [[True], [False], [True]]
+    assert found["style"].every.tolist() == [[True, False], [False, True], [False, False]]
 
 
 def test_descriptions_are_read_for_attributes_without_a_head_alone() -> None:
@@ -71,8 +72,8 @@ def test_descriptions_are_read_for_attributes_without_a_head_alone() -> None:
     finder = LabelFinder(labels, Lexicon({}), in_descriptions=["fabric"])
     texts = [("Red shirt", "silk, not blue"), ("silk", "with silk red"), (None, "blue silk")]
     found = finder.find(texts)
-    assert found["color"].tolist() == [[True, False], [False, False], [False, True]]
-    assert found["fabric"].tolist() == [[True, False]] * 3, "what a title says comes first"
+    assert found["color"].every.tolist() == [[True, False], [False, False], [False, True]]
+    assert found["fabric"].every.tolist() == [[True, False]] * 3, "what a title says comes first"
 
 
 def test_a_word_taken_out_is_found_no_more_and_one_put_in_is() -> None:
@@ -85,6 +86,24 @@ def test_a_word_taken_out_is_found_no_more_and_one_put_in_is() -> None:
 
 def test_a_source_may_have_words_of_an_attribute_that_the_lexicon_lacks() -> None:
     assert find("crimson", Lexicon({}).extended({"color": {"crimson": "red"}})) == ["red"]
+
+
+def test_words_beside_those_that_the_text_tower_has_learnt_are_unread() -> None:
+    own = WORDS.extended({"color": {"rot": "red", "navy": "blue", "sea green": "green"}})
+    finder = LabelFinder({"color": COLORS}, own, learnt=WORDS)
+    titles = ["Hemd rot", "navy", "sea green", "rot, red", "rot, green"]
+    found = finder.find([(title, None) for title in titles])["color"]
+    unread = [[COLORS[at] for at in np.flatnonzero(row)] for row in found.unread]
+    assert unread == [["red"], [], ["green"], [], ["red"]]
+    assert np.array_equal(found.every.sum(1), [1, 1, 1, 1, 2])
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_language_names_labels_of_the_bundled_checkpoint(language: str) -> None:
+    words = read_language(language)
+    assert words.keys() == {"color", "pattern"}
+    for attribute, by_word in words.items():
+        assert set(by_word.values()) == set(ATTRIBUTE_LABELS[attribute])
 
 
 @pytest.mark.parametrize(
@@ -106,7 +125,7 @@ def test_words_of_other_scripts_and_cases_are_found(word: str, title: str) -> No
 @pytest.mark.parametrize("title", ["p\u0131nk", "P\u0130NK", "\u017fhirt", "\u212a"])
 def test_letters_that_are_nearly_alike_stop_nothing(title: str) -> None:
     found = LabelFinder({"color": ("pink", "shirt", "k")}, Lexicon({})).find([(title, None)])
-    assert found["color"].shape == (1, 3)
+    assert found["color"].every.shape == (1, 3)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from enrich.command_line import run_command
+from enrich.cli import run_command
 from enrich.errors import ConfigError
 from enrich.logs import LogFormat, bind_run, start_logging
 

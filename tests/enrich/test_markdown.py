@@ -2,7 +2,7 @@
 
 import pytest
 
-from enrich.markdown import Table, escape, to_markdown
+from enrich.terminal import Table, escape, to_markdown
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from own_metastore import derby
 from pyspark.sql import SparkSession
 from shop import Shop, products
 
-from enrich.fake_engine import FakeEngineSpec
+from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.spark.tables import Tables
 
 PRODUCTS = 1_500

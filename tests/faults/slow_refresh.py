@@ -8,7 +8,7 @@ from own_metastore import derby
 from pyspark.sql import SparkSession
 from shop import Shop, products
 
-from enrich.fake_engine import FakeEngineSpec
+from enrich.engine.fake_engine import FakeEngineSpec
 
 folder = Path(sys.argv[1])
 spark = (

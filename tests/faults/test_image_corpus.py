@@ -19,10 +19,10 @@ from PIL import Image
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import JobConfig
-from enrich.engine import Engine
+from enrich.engine.engine import Engine
+from enrich.engine.prefetch import Prepared
+from enrich.engine.spec import build_spec
 from enrich.records import EnrichedProduct, Modalities, Product, Status
-from enrich.spec import build_spec
-from enrich.window import Prepared
 
 # pytest undoes what `enrich.images.decoding` says of Pillow's warnings.
 pytestmark = pytest.mark.filterwarnings("ignore")

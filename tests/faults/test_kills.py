@@ -17,7 +17,7 @@ from fault_drill import Drill
 from pyspark.sql import SparkSession
 from shop import Shop, products
 
-from enrich.fake_engine import FakeEngineSpec
+from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.spark.diff import hash_content
 from enrich.spark.tables import Tables
 

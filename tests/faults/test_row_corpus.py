@@ -21,10 +21,11 @@ from mutated_rows import MutatedRow, is_sound_text, mutated_row
 from shop import Shop
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.engine import Engine, open_engine
+from enrich.engine.columns import arrow_schema, to_row
+from enrich.engine.engine import Engine
+from enrich.engine.spec import open_engine
 from enrich.files.products import read_products
 from enrich.records import Modalities, Product, Status
-from enrich.rows import arrow_schema, to_row
 from enrich.text import MAX_CHARACTERS, build_text
 
 READ = 10_000 if is_full() else 1_000

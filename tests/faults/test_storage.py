@@ -18,12 +18,12 @@ from PIL import Image
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import JobConfig
+from enrich.engine.spec import build_spec
 from enrich.errors import ConfigError
 from enrich.images import retries
-from enrich.images.limits import ImageProblem, ImageReading
+from enrich.images.settings import ImageProblem, ImageReading
 from enrich.images.store import ImageStore, _breaker_of
 from enrich.records import Modalities, Product, Status
-from enrich.spec import build_spec
 
 DATA = os.urandom(3_000)
 ROOT = "s3://shop/images"
@@ -175,7 +175,7 @@ def test_a_read_leaves_no_thread_behind_and_keeps_no_process_from_its_end(
     store.fault = lambda method, key, before: "drip"
     program = textwrap.dedent("""
         import sys, threading
-        from enrich.images.limits import ImageProblem, ImageReading
+        from enrich.images.settings import ImageProblem, ImageReading
         from enrich.images.store import ImageStore
 
         try:

@@ -12,10 +12,9 @@ from PIL import Image
 
 from enrich.adaptation.trial import Gain
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.engine import open_engine
+from enrich.engine.spec import name_model_version, open_engine
 from enrich.files.products import read_products
 from enrich.records import Candidate, Prediction, Product
-from enrich.spec import name_model_version
 
 PRODUCTS = 150
 # What this shop calls colors, by what they look like.

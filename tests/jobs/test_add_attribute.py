@@ -10,7 +10,7 @@ from job_script import Run
 from PIL import Image
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.engine import open_engine
+from enrich.engine.spec import open_engine
 from enrich.files.products import read_catalog
 from enrich.records import Prediction
 

@@ -14,8 +14,8 @@ from job_script import load_job, run_job
 from shop import Shop, products
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
+from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError
-from enrich.fake_engine import FakeEngineSpec
 from enrich.metrics import Recording
 
 pytestmark = [pytest.mark.spark, pytest.mark.long]

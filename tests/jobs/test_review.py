@@ -11,7 +11,7 @@ from PIL import Image
 from shop import Shop, products
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.fake_engine import FakeEngineSpec
+from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.files.labels import read_labels
 from schemas.labels import RESERVED
 

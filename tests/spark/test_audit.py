@@ -10,8 +10,8 @@ from shop import Shop, products
 
 from enrich.certificates import Stage, lower_bound
 from enrich.config import ColumnNames
+from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError
-from enrich.fake_engine import FakeEngineSpec
 from enrich.spark.audit import Draw, Intake, draw, read_certificates, take_in
 from enrich.spark.source import open_source
 

@@ -6,8 +6,8 @@ from pyspark.sql import functions as F
 from shop import Shop, products
 
 from enrich.config import JobConfig
+from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import EnrichError, WorkersDied
-from enrich.fake_engine import FakeEngineSpec
 from enrich.spark import encode
 from enrich.spark.encode import choose_tasks, cut_into_chunks, select_contents
 

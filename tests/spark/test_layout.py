@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from shop import Shop, products
 
-from enrich.fake_engine import FakeEngineSpec
+from enrich.engine.fake_engine import FakeEngineSpec
 
 
 def commits(shop: Shop, table: str) -> list[list[dict[str, Any]]]:

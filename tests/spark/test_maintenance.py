@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from shop import Shop, products
 
-from enrich.fake_engine import FakeEngineSpec
+from enrich.engine.fake_engine import FakeEngineSpec
 
 AGED = {
     "run_events": ("at", "started_at"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 from pyspark import cloudpickle
 
-from enrich.fake_engine import FakeEngineSpec
+from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.lexicon import ProductText
 from enrich.unseen import AttributeProfile, SourceProfile
 from tests.support.shop import Shop, products

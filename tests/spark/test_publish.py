@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from shop import DAY, Shop, products
 
+from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError, TableContended, ValidationFailed
-from enrich.fake_engine import FakeEngineSpec
 from enrich.spark import publish, rules, runs
 from enrich.spark.runs import read_event, read_runs
 

@@ -23,9 +23,9 @@ from pyspark.sql import DataFrame, SparkSession
 from random_commands import PICTURES, RECIPES, TEXTS, Command, Draw
 from shop import Shop
 
+from enrich.engine.fake_engine import FakeEngine, FakeEngineSpec
 from enrich.errors import ConfigError, NothingPublished, TableContended
-from enrich.fake_engine import FakeEngine, FakeEngineSpec
-from enrich.images.limits import ImageProblem
+from enrich.images.settings import ImageProblem
 from enrich.images.store import ImageSample, ImageStore
 from enrich.records import EncodedProduct, Modalities
 from enrich.records import Product as EngineProduct

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from shop import DAY, Shop, products
 
+from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import TooManyFailures, ValidationFailed
-from enrich.fake_engine import FakeEngineSpec
 
 DELETES = {"missing_products": "delete"}
 ANOTHER_DAY = date(2026, 11, 25)

@@ -15,8 +15,8 @@ from shop import Shop, products
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import ColumnNames, JobConfig
+from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ValidationFailed
-from enrich.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.report.content import Change, ExpectedLabels, Given, RunReport
 from enrich.spark.report import ReportSources, collect_report, write_page

@@ -12,7 +12,7 @@ import pytest
 from pyspark.sql import SparkSession
 from shop import Shop, products
 
-from enrich.fake_engine import FakeEngineSpec
+from enrich.engine.fake_engine import FakeEngineSpec
 from schemas import tables as ddl
 from schemas.views import views
 
@@ -68,6 +68,16 @@ def test_long_view_has_one_row_a_product_and_attribute_with_people_s_labels(hist
         assert row.label == label or (row.label is None and label is None)
     corrected = long[long["is_corrected"]].iloc[0]
     assert (corrected["label"], corrected["abstained"]) == ("green", True)
+
+
+def test_taxonomies_have_ids_of_labels_that_they_know(history: Shop) -> None:
+    known = history.table("taxonomy_values")
+    labels = history.table("product_attribute_values")["label"].notna()
+    assert len(known) == labels.sum()
+    green = known[(known["attribute"] == "color") & (known["label"] == "green")].iloc[0]
+    assert green["shopify_attribute_id"] == "gid://shopify/TaxonomyAttribute/1"
+    assert green["shopify_value_id"] == "gid://shopify/TaxonomyValue/9"
+    assert (green["shopify_handle"], green["google_color_family"]) == ("color__green", "Green")
 
 
 def test_low_confidence_view_lists_what_nobody_has_labelled_yet(history: Shop) -> None:
@@ -360,3 +370,32 @@ def test_views_still_answer_after_vacuum_has_removed_old_change_data(history: Sh
     pd.testing.assert_frame_equal(left, rows)
     third = history.refresh(config=CATEGORIES, run_date=date(2026, 11, 26))
     assert third.outcome == "nothing_to_do"
+
+
+def test_a_title_is_called_wrong_where_the_answer_is_much_likelier(spark: SparkSession) -> None:
+    rows = [
+        ("likely", "red", "blue", 0.6, [("blue", 0.3)]),
+        ("unlikely", "red", "blue", 0.6, [("green", 0.2), ("blue", 0.1)]),
+        ("unheard of", "red", "blue", 0.6, [("green", 0.3)]),
+        ("agrees", "red", "red", 0.6, []),
+        ("silent", "red", None, 0.6, []),
+    ]
+    schema = (
+        "product_id string, candidate string, named string, confidence double, "
+        "alternatives array<struct<label: string, confidence: double>>"
+    )
+    values = spark.createDataFrame(rows, schema).selectExpr(
+        "*", "'shirts' product_category", "'color' attribute", "0.5 image_weight",
+        "false is_corrected", "'r' run_id", "DATE'2026-11-24' run_date",
+    )  # fmt: skip
+    spark.sql("CREATE DATABASE contradicted")
+    try:
+        values.write.saveAsTable("contradicted.product_attribute_values")
+        query = views("contradicted", ["color"], 0)["contradictions"]
+        spark.sql(f"CREATE VIEW contradicted.contradictions {query}")
+        found = spark.table("contradicted.contradictions").toPandas()
+    finally:
+        spark.sql("DROP DATABASE contradicted CASCADE")
+    assert found["product_id"].tolist() == ["unheard of", "unlikely", "likely"]
+    assert found["named_confidence"].tolist() == [0, 0.1, 0.3]
+    assert found["probably_wrong"].tolist() == ["title", "title", "answer"]

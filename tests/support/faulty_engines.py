@@ -10,8 +10,9 @@ from pathlib import Path
 
 from pyspark import cloudpickle
 
-from enrich.fake_engine import FakeEngine, FakeEngineSpec
-from enrich.records import NO_IMAGE_PATH, EnrichedProduct, Modalities, Product, Status
+from enrich.engine.fake_engine import FakeEngine, FakeEngineSpec
+from enrich.images.settings import NO_IMAGE_PATH
+from enrich.records import EnrichedProduct, Modalities, Product, Status
 
 # Spark's workers cannot import what only pytest has on its path.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])

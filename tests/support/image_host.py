@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from enrich.images import hosts
+from enrich.images import web
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 _RESOLVE = socket.getaddrinfo
-_IS_PUBLIC = hosts.is_public
+_IS_PUBLIC = web.is_public
 
 
 class Names(dict[str, str]):
@@ -37,7 +37,7 @@ def reach_this_machine(patch: pytest.MonkeyPatch) -> Names:
     """Let this process read images from this machine, under names that others have elsewhere."""
     names = Names(dict.fromkeys(("cdn.example.com", "img.example.com"), "127.0.0.1"))
     patch.setattr(socket, "getaddrinfo", names)
-    patch.setattr(hosts, "is_public", lambda one: one == "127.0.0.1" or _IS_PUBLIC(one))
+    patch.setattr(web, "is_public", lambda one: one == "127.0.0.1" or _IS_PUBLIC(one))
     return names
 
 

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from enrich.command_line import run_command
+from enrich.cli import run_command
 
 # A command line: flags to exit code, standard output and standard error.
 Run = Callable[..., tuple[int, str, str]]

@@ -10,7 +10,8 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 
 from enrich.config import JobConfig
-from enrich.fake_engine import FakeEngineSpec
+from enrich.engine.fake_engine import FakeEngineSpec
+from enrich.engine.spec import BuildsEngine
 from enrich.images.store import ImageSample, ImageStore
 from enrich.spark import publish
 from enrich.spark.maintenance import maintain_tables
@@ -18,7 +19,6 @@ from enrich.spark.refresh import Inputs, Refresh, Request
 from enrich.spark.runs import RunSummary
 from enrich.spark.source import open_source
 from enrich.spark.tables import Tables
-from enrich.spec import BuildsEngine
 from expectations.checks import Verdict
 
 DAY = date(2026, 11, 24)

@@ -9,8 +9,8 @@ import torch
 
 from enrich.classifiers.manifest import read_manifest
 from enrich.config import JobConfig
-from enrich.engine import Engine
-from enrich.spec import build_spec
+from enrich.engine.engine import Engine
+from enrich.engine.spec import build_spec
 
 
 @pytest.fixture(scope="package")

@@ -15,7 +15,8 @@ from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
 from enrich.adaptation.trial import Gain
 from enrich.calibration import ScoreCorrection
 from enrich.classifiers.manifest import read_manifest
-from enrich.engine import Engine, open_engine
+from enrich.engine.engine import Engine
+from enrich.engine.spec import open_engine
 from enrich.files.products import read_catalog
 from enrich.records import Modalities
 from enrich.training.answers import Answers

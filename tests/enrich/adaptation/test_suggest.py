@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from enrich.adaptation.suggest import choose, write_suggestions
-from enrich.engine import Engine
+from enrich.engine.engine import Engine
 from enrich.files.labels import read_labels
 from enrich.files.products import read_catalog
 from enrich.records import Product

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from enrich.analysis.plots import ByCondition
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.manifest import read_manifest
-from enrich.engine import Engine, open_engine
+from enrich.engine.engine import Engine
+from enrich.engine.spec import open_engine
 from enrich.records import Modalities, Product
 from enrich.training.answers import Answers, CalibratedAnswers
 from enrich.training.batches import Condition

@@ -12,7 +12,7 @@ from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.registry import build_classifier
 from enrich.classifiers.towers import build_towers
-from enrich.engine import Engine
+from enrich.engine.engine import Engine
 from enrich.errors import CheckpointError, ConfigError
 from enrich.records import Modalities, Product
 

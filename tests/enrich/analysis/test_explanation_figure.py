@@ -12,7 +12,7 @@ from PIL import Image
 
 from enrich.analysis.explain import Explanation, ReadWord, explain
 from enrich.analysis.explanation_figure import MOST_WORDS, Sheet, draw
-from enrich.engine import Engine
+from enrich.engine.engine import Engine
 from enrich.records import Product
 
 

@@ -22,11 +22,10 @@ from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.eight_bits import EightBitLinear
 from enrich.classifiers.interface import ModelInputs, ModelOutput
 from enrich.classifiers.manifest import Manifest, read_manifest
-from enrich.engine import open_engine
+from enrich.engine.forward import Forward
+from enrich.engine.spec import default_spec, open_engine
 from enrich.errors import ConfigError, ExportRefused
-from enrich.forward import Forward
 from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
-from enrich.spec import default_spec
 
 WORDS = ("red", "blue", "green", "white", "striped", "formal")
 

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.registry import build_classifier
-from enrich.tokenizer import TextEncoder
+from enrich.classifiers.tokenizer import TextEncoder
 
 PRODUCTS = ["a red striped shirt for the office", "blue shoes", "white cotton shirt"]
 

@@ -21,11 +21,11 @@ from enrich.classifiers.config import ClassifierConfig, ClipTowers, CocaTowers, 
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest, read_manifest
 from enrich.classifiers.pair_towers import build_encoder
 from enrich.classifiers.registry import build_classifier
+from enrich.classifiers.tokenizer import TextEncoder
 from enrich.config import JobConfig
+from enrich.engine.spec import build_spec
 from enrich.errors import CheckpointError, ConfigError, NoAnswer
 from enrich.settings_files import load_yaml
-from enrich.spec import build_spec
-from enrich.tokenizer import TextEncoder
 from enrich.training.config import TrainingConfig
 from schemas.labels import ATTRIBUTE_LABELS
 

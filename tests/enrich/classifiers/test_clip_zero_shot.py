@@ -11,8 +11,8 @@ from torch import Tensor
 from enrich.classifiers.clip_zero_shot import SCALE, ClipZeroShot
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import ModelInputs, ModelOutput
+from enrich.classifiers.tokenizer import TextEncoder
 from enrich.classifiers.tower_interface import Encoded
-from enrich.tokenizer import TextEncoder
 
 LABELS = ["red", "green", "blue", "white", "solid", "striped", "printed", "casual", "formal"]
 

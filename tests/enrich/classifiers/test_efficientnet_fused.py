@@ -8,7 +8,7 @@ from torch import Tensor
 from enrich.classifiers.efficientnet import EfficientNetLite0
 from enrich.classifiers.efficientnet_fused import fuse
 from enrich.classifiers.manifest import BUNDLED
-from enrich.precision import cast_weights, choose_dtype
+from enrich.engine.device import cast_weights, choose_dtype
 
 CPU = torch.device("cpu")
 

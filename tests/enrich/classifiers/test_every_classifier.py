@@ -28,8 +28,8 @@ from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput, V
 from enrich.classifiers.listing import list_classifiers, summarise
 from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier
-from enrich.precision import cast_weights
-from enrich.tokenizer import TextEncoder
+from enrich.classifiers.tokenizer import TextEncoder
+from enrich.engine.device import cast_weights
 from enrich.training.batches import count_labelled
 from enrich.training.losses import contrastive_loss, label_losses, multitask_loss
 
@@ -360,7 +360,7 @@ def test_no_tensor_is_left_on_the_cpu_nor_in_a_wrong_format_when_the_others_are_
         return FakeTensor(mode, shape, gpu)
 
     classifier = copy.deepcopy(build(name))
-    monkeypatch.setattr("enrich.precision.choose_dtype", lambda device: dtype)
+    monkeypatch.setattr("enrich.engine.device.choose_dtype", lambda device: dtype)
     for part in classifier.encoder_modules():
         cast_weights(part, gpu)
     for part in classifier.modules():

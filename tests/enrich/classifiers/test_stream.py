@@ -13,7 +13,7 @@ from enrich.classifiers.config import ClassifierConfig, ClipTowers, PairTowers
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.pair_towers import EncoderTextTower, build_encoder
 from enrich.classifiers.small_towers import SmallTextTower
-from enrich.tokenizer import TextEncoder
+from enrich.classifiers.tokenizer import TextEncoder
 from enrich.training.pretrained import load_parts
 
 STREAMS = ("mmbt", "single_stream")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from enrich.files.spreadsheet import guard, unguard
+from enrich.files.tables import guard, unguard
 
 # The last four are full-width: a spreadsheet in Chinese or Japanese may take them for the others.
 SIGNS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"

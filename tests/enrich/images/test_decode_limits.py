@@ -3,6 +3,7 @@
 import io
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,10 @@ from costly_images import (
 from memory import peak_mb, reset_peak
 from PIL import Image
 
-from enrich.images import decoding
+from enrich.images import decoding, preprocess
 from enrich.images.decoding import MOST_TAG_VALUES, decode, decode_pixels
-from enrich.images.limits import ImageLimits, ImageProblem
-from enrich.preprocess import ImageShape, to_pixels
+from enrich.images.preprocess import to_pixels
+from enrich.images.settings import ImageLimits, ImageProblem, ImageShape
 from enrich.records import Status
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -132,11 +133,13 @@ def _png(width: int, height: int) -> bytes:
     return encoded.getvalue()
 
 
-@pytest.mark.parametrize("step", ["_to_rgb", "to_pixels"])
+@pytest.mark.parametrize(
+    ("module", "step"), [(decoding, "_to_rgb"), (preprocess, "to_pixels")], ids=["rgb", "pixels"]
+)
 def test_large_pictures_become_pixels_one_at_a_time(
-    monkeypatch: pytest.MonkeyPatch, step: str
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, step: str
 ) -> None:
-    data, do_step = _png(20_000, 500), getattr(decoding, step)
+    data, do_step = _png(20_000, 500), getattr(module, step)
     at_once: list[int] = []
     inside = 0
 
@@ -150,7 +153,7 @@ def test_large_pictures_become_pixels_one_at_a_time(
         finally:
             inside -= 1
 
-    monkeypatch.setattr(decoding, step, watched)
+    monkeypatch.setattr(module, step, watched)
     with ThreadPoolExecutor(4) as pool:
         list(
             pool.map(lambda one: decode_pixels(one, limits=ImageLimits(), shape=SHAPE), [data] * 4)
@@ -159,14 +162,16 @@ def test_large_pictures_become_pixels_one_at_a_time(
     assert at_once == [1] * 4
 
 
-@pytest.mark.parametrize("step", ["_to_rgb", "to_pixels"])
+@pytest.mark.parametrize(
+    ("module", "step"), [(decoding, "_to_rgb"), (preprocess, "to_pixels")], ids=["rgb", "pixels"]
+)
 def test_a_picture_that_memory_does_not_suffice_for_is_asked_about_again(
-    monkeypatch: pytest.MonkeyPatch, step: str
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, step: str
 ) -> None:
     def fail(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(decoding, step, fail)
+    monkeypatch.setattr(module, step, fail)
     with pytest.raises(ImageProblem) as found:
         decode_pixels(_png(10, 10), limits=ImageLimits(), shape=SHAPE)
     assert found.value.status is Status.IMAGE_UNREADABLE

@@ -13,8 +13,8 @@ from costly_images import tiff
 from PIL import Image
 
 from enrich.images.decoding import LONGEST_EXIF, decode
-from enrich.images.limits import ImageLimits, ImageProblem
-from enrich.preprocess import ImageShape, to_pixels
+from enrich.images.preprocess import to_pixels
+from enrich.images.settings import ImageLimits, ImageProblem, ImageShape
 from enrich.records import Status
 
 
@@ -228,7 +228,7 @@ def test_a_sound_picture_for_which_memory_is_short_is_to_be_asked_for_again(
         from pathlib import Path
         from PIL import Image
         from enrich.images.decoding import decode
-        from enrich.images.limits import ImageLimits, ImageProblem
+        from enrich.images.settings import ImageLimits, ImageProblem
         Image.init()
         data = Path("{file}").read_bytes()
         pages = int(Path("/proc/self/statm").read_text().split()[0])

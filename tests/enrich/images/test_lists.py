@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from enrich.images.limits import ImageProblem
-from enrich.images.lists import MOST_IMAGES, ImageLists
+from enrich.images.settings import MOST_IMAGES, ImageLists, ImageProblem
 from enrich.images.store import ImageStore
 from enrich.records import Status
 

@@ -14,8 +14,8 @@ from obstore.exceptions import GenericError, PermissionDeniedError, Unauthentica
 
 from enrich.errors import ConfigError
 from enrich.images.clients import is_failure, open_object_store
-from enrich.images.limits import ImageLimits, ImageProblem, ImageReading, ImageStat
 from enrich.images.locations import local_path, parse_location, s3_endpoint
+from enrich.images.settings import ImageLimits, ImageProblem, ImageReading, ImageStat
 from enrich.images.store import ImageStore
 from enrich.records import Status
 

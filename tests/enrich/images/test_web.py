@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from image_host import ImageHost, Names, image_host, reach_this_machine
 
 from enrich.config import JobConfig
-from enrich.images import hosts, web
-from enrich.images.limits import ImageLimits, ImageProblem, ImageReading, ImageStat
+from enrich.images import web
+from enrich.images.settings import ImageLimits, ImageProblem, ImageReading, ImageStat
 from enrich.images.store import ImageStore
 from enrich.records import Status
 
@@ -148,7 +148,7 @@ def test_a_name_that_leads_to_no_public_address_is_refused(
     "address", ["8.8.8.8", "2001:4860:4860::8888", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 )
 def test_an_address_of_the_internet_is_public(address: str) -> None:
-    assert hosts.is_public(str(ip_address(address)))
+    assert web.is_public(str(ip_address(address)))
 
 
 def test_a_name_is_resolved_once_for_check_and_connection(host: ImageHost, names: Names) -> None:
@@ -339,7 +339,7 @@ def test_few_requests_at_a_time_go_to_one_host(host: ImageHost) -> None:
     for thread in threads:
         thread.join()
     assert host.asked["GET /a.jpg"] == 30
-    assert 1 < most <= hosts.MOST_AT_ONCE
+    assert 1 < most <= web.MOST_AT_ONCE
 
 
 # Size and time without the bytes
@@ -408,7 +408,7 @@ def test_a_certificate_counts_for_its_own_name_alone(
     served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     served.load_cert_chain(certificate)
     trusts = ssl.create_default_context(cafile=str(certificate))
-    monkeypatch.setattr(hosts, "open_tls", lambda: trusts)
+    monkeypatch.setattr(web, "open_tls", lambda: trusts)
     with image_host(served) as secure:
         secure.sends("/a.jpg", PICTURE)
         url = secure.url("/a.jpg", name, "https")
@@ -426,7 +426,7 @@ def test_a_redirect_from_https_to_http_is_refused(
     served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     served.load_cert_chain(certificate)
     trusts = ssl.create_default_context(cafile=str(certificate))
-    monkeypatch.setattr(hosts, "open_tls", lambda: trusts)
+    monkeypatch.setattr(web, "open_tls", lambda: trusts)
     with image_host(served) as secure:
         secure.sends("/a.jpg", status=302, Location=host.sends("/a.jpg", PICTURE))
         allowed = tuple(f"cdn.example.com:{one.port}" for one in (host, secure))

@@ -39,6 +39,9 @@ def answer(product_id: str, best: str, *confidences: float, **more: object) -> A
     return Answer(product_id, "color", candidates, **{"abstained": False, **more})  # type: ignore[arg-type]
 
 
+RED = Candidate("red", 0.5)
+
+
 def ids(answers: Sequence[Answer]) -> list[str]:
     return [one.product_id for one in answers]
 
@@ -64,14 +67,19 @@ def test_an_attribute_s_small_margins_come_first_each_label_in_turn() -> None:
     assert ids(RANKINGS["attribute"](answers)) == ["red 1", "blue 1", "rose 1", "red 2", "blue 2"]
 
 
-def test_contradictions_are_texts_that_name_another_label_the_surest_first() -> None:
+def test_contradictions_are_texts_that_name_another_label_the_least_likely_first() -> None:
+    unlikely, likely = (
+        replace(answer(name, "red", 0.5, named="blue"), candidates=(RED, Candidate("blue", said)))
+        for name, said in (("unlikely", 0.05), ("likely", 0.4))
+    )
     answers = [
         answer("agrees", "red", 0.9, named="red"),
         answer("silent", "red", 0.9),
-        answer("doubtful", "red", 0.5, named="blue"),
+        likely,
+        unlikely,
         answer("sure", "red", 0.8, named="blue"),
     ]
-    assert ids(RANKINGS["contradictions"](answers)) == ["sure", "doubtful"]
+    assert ids(RANKINGS["contradictions"](answers)) == ["sure", "unlikely", "likely"]
 
 
 def test_an_audit_asks_at_random_and_all_aims_keep_attributes_together() -> None:

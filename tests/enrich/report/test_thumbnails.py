@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from enrich.images.limits import ImageLimits
+from enrich.images.settings import ImageLimits
 from enrich.images.store import ImageStore
 from enrich.report.thumbnails import SIDE_PX, make_thumbnail, make_thumbnails
 

@@ -17,9 +17,9 @@ from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.registry import build_classifier
+from enrich.classifiers.tokenizer import TextEncoder
+from enrich.images.settings import ImageShape
 from enrich.lexicon import Lexicon
-from enrich.preprocess import ImageShape
-from enrich.tokenizer import TextEncoder
 from enrich.training.augmentation import LabelWords
 from enrich.training.batches import Batches
 from enrich.training.config import Phase, TrainingConfig

@@ -12,9 +12,9 @@ from tokenizers import Tokenizer
 
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import ModelInputs
+from enrich.classifiers.tokenizer import TextEncoder
 from enrich.lexicon import Lexicon
 from enrich.text import build_text
-from enrich.tokenizer import TextEncoder
 from enrich.training.augmentation import LabelWords
 from enrich.training.batches import Batches, Condition, Hiding, shuffled
 from enrich.training.config import TrainingConfig

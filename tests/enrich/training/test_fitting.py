@@ -9,9 +9,16 @@ import torch
 
 from enrich.classifiers.cma_clip import CmaClip, cls_of, jensen_shannon
 from enrich.classifiers.config import ClassifierConfig
+from enrich.records import Modalities
+from enrich.training.answers import Answers
 from enrich.training.batches import Batches, Condition
 from enrich.training.calibration import LabelledLogits
-from enrich.training.fitting import fit_modality_bias, log_priors, prefer_rare_labels
+from enrich.training.fitting import (
+    fit_modality_bias,
+    fit_unread_weight,
+    log_priors,
+    prefer_rare_labels,
+)
 from enrich.training.labelled import UNLABELLED
 from enrich.training.loop import Trainer
 
@@ -226,3 +233,29 @@ def test_without_a_labelled_row_nothing_is_preferred() -> None:
 def test_priors_are_the_labels_shares_and_an_unseen_label_has_one() -> None:
     priors = log_priors(torch.tensor([0, 0, 0, UNLABELLED, 1]), labels=3)
     torch.testing.assert_close(priors.exp(), torch.tensor([4, 2, 1]) / 7)
+
+
+def _masked(right: float) -> tuple[Answers, Answers]:
+    """Answers that know nothing, masked and whole; titles name the label in so many of 600."""
+    random = torch.Generator().manual_seed(0)
+    targets = torch.randint(3, (600,), generator=random)
+    wrong = (targets + 1) % 3
+    said = torch.where(torch.rand(600, generator=random) < right, targets, wrong)
+    named = torch.nn.functional.one_hot(said, 3).bool()
+    both = [Modalities.IMAGE_AND_TEXT] * 600
+    whole = Answers(
+        torch.arange(600), torch.arange(600), both, torch.zeros(600, 3), torch.zeros(600, 0),
+        targets, None, named,
+    )  # fmt: skip
+    return replace(whole, named=torch.zeros_like(named)), whole
+
+
+def test_words_that_the_tower_has_not_learnt_weigh_what_they_are_right() -> None:
+    mostly, sometimes, never = (fit_unread_weight(*_masked(r), None) for r in (0.95, 0.5, 0.0))
+    assert mostly > 2 > sometimes > never == 0
+
+
+def test_without_texts_or_words_nothing_is_fitted_to_them() -> None:
+    masked, whole = _masked(0.95)
+    assert fit_unread_weight(None, whole, None) == 0
+    assert fit_unread_weight(masked, masked, None) == 0

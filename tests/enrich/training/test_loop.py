@@ -18,14 +18,14 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-import enrich.progress
+import enrich.terminal
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import read_manifest
-from enrich.engine import open_engine
+from enrich.classifiers.tokenizer import TextEncoder
+from enrich.engine.spec import open_engine
 from enrich.errors import ConfigError, StorageFailed
 from enrich.records import Product, Status
 from enrich.settings_files import load_yaml
-from enrich.tokenizer import TextEncoder
 from enrich.training import loop
 from enrich.training.batches import Batches
 from enrich.training.config import Phase, TrainingConfig
@@ -438,7 +438,7 @@ def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     written = io.StringIO()
-    for module in (loop, enrich.progress):
+    for module in (loop, enrich.terminal):
         monkeypatch.setattr(module, "CONSOLE", Console(file=written, width=60))
     return written
 

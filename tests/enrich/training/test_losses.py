@@ -22,9 +22,9 @@ from enrich.classifiers.interface import (
     Vectors,
 )
 from enrich.classifiers.registry import build_classifier
+from enrich.classifiers.tokenizer import TextEncoder
 from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower
-from enrich.precision import autocast
-from enrich.tokenizer import TextEncoder
+from enrich.engine.device import autocast
 from enrich.training.batches import Part, count_labelled
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.losses import (

@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerFast
 
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.manifest import read_manifest
+from enrich.classifiers.tokenizer import TextEncoder
 from enrich.errors import ConfigError
-from enrich.tokenizer import TextEncoder
 from enrich.training import open_clip as our_open_clip
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.open_clip import CONFIG, WEIGHTS, open_open_clip

@@ -20,7 +20,7 @@ Make = Callable[..., Trainer]
 
 
 def _compute_in(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("enrich.precision.choose_dtype", lambda _: dtype)
+    monkeypatch.setattr("enrich.engine.device.choose_dtype", lambda _: dtype)
     monkeypatch.setattr(optimiser, "choose_dtype", lambda _: dtype)
     # A GPU merges no layers, and few CPUs convolve in float16.
     monkeypatch.setattr(EfficientNetTower, "quicken", lambda _: None)

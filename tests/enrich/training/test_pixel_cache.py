@@ -17,9 +17,8 @@ import pytest
 from labelled import labelled_products
 
 from enrich.errors import ConfigError, StorageFailed
-from enrich.images.limits import ImageProblem
+from enrich.images.settings import ImageProblem, ImageShape
 from enrich.images.store import ImageStore
-from enrich.preprocess import ImageShape
 from enrich.records import Status
 from enrich.training import pixel_cache
 from enrich.training.labelled import LabelledProducts

@@ -30,9 +30,9 @@ from transformers.image_processing_base import ImageProcessingMixin
 from enrich.classifiers.config import ClassifierConfig, PairTowers
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier
+from enrich.classifiers.tokenizer import TextEncoder
 from enrich.errors import ConfigError
-from enrich.preprocess import ImageShape
-from enrich.tokenizer import TextEncoder
+from enrich.images.settings import ImageShape
 from enrich.training import pretrained as weights
 from enrich.training.config import PublishedPair, TrainingConfig
 from enrich.training.pretrained import (

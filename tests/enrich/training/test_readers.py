@@ -12,7 +12,7 @@ from labelled import load_labelled
 
 from enrich.classifiers.manifest import read_manifest
 from enrich.errors import ConfigError
-from enrich.preprocess import ImageShape
+from enrich.images.settings import ImageShape
 from enrich.settings_files import load_yaml
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.labelled import (

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier
-from enrich.engine import open_engine
+from enrich.engine.spec import open_engine
 from enrich.errors import ConfigError
 from enrich.records import EnrichedProduct, Modalities, Product
 from enrich.training.config import Phase, TrainingConfig

@@ -1,0 +1,186 @@
+"""What entry points share: options, and how a command ends."""
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from inspect import getfile
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from typer.core import TyperGroup
+
+from enrich.config import DATABASE_PATTERN, JobConfig, home, is_checkout
+from enrich.errors import ConfigError, EnrichError
+from enrich.logs import report_crash, report_error
+from enrich.settings_files import load_yaml
+
+# Of typer or of click, as typer's version has it.
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+
+
+def _check_database(name: str | None) -> str | None:
+    if name is not None and not re.fullmatch(DATABASE_PATTERN, name):
+        raise ConfigError(
+            f"{name!r} cannot be the name of a database; wanted letters, digits and underscores"
+        )
+    return name
+
+
+_DATABASE = typer.Option(help="Where the output tables live.", callback=_check_database)
+DatabaseOption = Annotated[str, _DATABASE]
+# Of a job whose settings name a database too.
+OtherDatabaseOption = Annotated[str | None, _DATABASE]
+
+
+def _check_place(place: str | None) -> str | None:
+    if place == "":
+        raise typer.BadParameter("is empty, as where a variable was not set")
+    return place
+
+
+def check_words(words: str | None) -> str | None:
+    """Returns what people will read of somebody; refuses blanks, which tell nobody anything."""
+    if words is not None and not words.strip():
+        raise typer.BadParameter("is blank, as where a variable was not set")
+    return words and words.strip()
+
+
+CheckpointOption = Annotated[
+    str, typer.Option(help="Classifier checkpoint; the bundled one.", callback=_check_place)
+]
+# Of a job whose settings name a checkpoint or a catalog too.
+OtherCheckpointOption = Annotated[
+    str | None,
+    typer.Option(help="Classifier checkpoint; the settings' or the bundled one."),
+]
+OtherCatalogOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Product table: Parquet, CSV or JSON file, folder of such files, or Delta folder.",
+        callback=_check_place,
+    ),
+]
+ImageRootOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Where relative image paths start; the catalog's folder.", callback=_check_place
+    ),
+]
+
+
+class _JobSettings(JobConfig):
+    """The main job's settings, of which another job needs no validation."""
+
+    validation: Any = None
+
+
+DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "jobs" / "conf" / "local.yaml"
+ConfigOption = Annotated[Path, typer.Option(help="YAML settings of the main job.")]
+# Of a job that needs none.
+OtherConfigOption = Annotated[
+    Path | None, typer.Option(help="YAML settings of the main job; flags go before them.")
+]
+Settings = TypeVar("Settings", bound=JobConfig)
+
+
+def read_settings(config: Path | None, flags: Mapping[str, object]) -> JobConfig:
+    """Return the main job's settings for another job; what is None was not given.
+
+    Raises:
+        ConfigError: The file cannot be read, or holds an unknown key or a wrong value.
+    """
+    return read_settings_as(_JobSettings, config or DEFAULT_CONFIG, flags)
+
+
+def read_catalog_settings(
+    config: Path | None, catalog: str | None, image_root: str | None, checkpoint: str | None
+) -> JobConfig:
+    """Return the main job's settings for a job that reads a catalog; flags go before the file.
+
+    Raises:
+        ConfigError: Neither a file nor a flag names the catalog, the file cannot be read, or it
+            holds an unknown key or a wrong value.
+    """
+    if config is None and catalog is None:
+        raise ConfigError("no product table is named: give --catalog, or --config with a catalog.")
+    flags = {"catalog": catalog, "image_root": image_root, "checkpoint": checkpoint}
+    return read_settings(config, flags)
+
+
+def read_settings_as(kind: type[Settings], config: Path, flags: Mapping[str, object]) -> Settings:
+    """Return settings of a kind; those of the default file write beside the local tables."""
+    places = {"data_docs": "data_docs", "report_dir": "reports", "metrics_dir": "metrics"}
+    stated = {key: home() / "lakehouse" / name for key, name in places.items()}
+    settings = load_yaml(config, kind, flags, stated if config == DEFAULT_CONFIG else None)
+    return settings.starting_from(config.parent)
+
+
+def run_command(
+    main: Callable[..., None],
+    explain: Callable[[Exception], EnrichError | None] = lambda error: None,
+) -> None:
+    """Runs `main` as a command line; a known error becomes one message and its exit code.
+
+    Args:
+        main: What the command does; its parameters are the flags.
+        explain: Returns the known error that lies behind one of a library, None if there is none.
+    """
+    # rich tracebacks print local variables, among them product texts and secrets.
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    run_app(app, Path(getfile(main)), explain)
+
+
+def run_app(
+    app: Callable[..., Any], file: Path, explain: Callable[[Exception], EnrichError | None]
+) -> None:
+    """Run an app of typer that stands in a file, and end as `run_command` does."""
+    _give_home()
+    try:
+        _refuse_other_checkout(file)
+        sys.exit(app(standalone_mode=False))
+    except Exception as error:
+        known = _recognise(error) or explain(error)
+        if known is None:
+            report_crash(error)
+            sys.exit(1)
+        report_error(known)
+        sys.exit(known.exit_code)
+
+
+def _give_home() -> None:
+    """Set HOME where a user has none, as in a container: libraries end when they look for it."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = tempfile.gettempdir()
+
+
+def _refuse_other_checkout(job: Path) -> None:
+    """Raises ConfigError where a checkout's job would run on the code and tables of another one.
+
+    So it is in a copy whose environment was copied along, and where another one's is active. A
+    package that was installed is in no checkout.
+    """
+    own, used = (file.resolve().parent.parent for file in (job, Path(__file__)))
+    if is_checkout(own) and is_checkout(used) and not own.samefile(used):
+        raise ConfigError(
+            f"{job} is of the checkout in {own}, and this Python environment of the one in {used}, "
+            f"whose code and tables it would use. In {own} run `python3 -m jobs.set_up`, and "
+            "activate the .venv there"
+        )
+
+
+def _recognise(error: Exception) -> EnrichError | None:
+    """Returns an error of ours; of a wrong flag too, around which typer would draw a box.
+
+    The last line of a log is what Airflow and people read.
+    """
+    if isinstance(error, _USAGE_ERROR):
+        context = getattr(error, "ctx", None)
+        listed = "commands" if context and isinstance(context.command, TyperGroup) else "flags"
+        return ConfigError(f"{error.format_message().rstrip('.')}; --help lists the {listed}")
+    return error if isinstance(error, EnrichError) else None

@@ -1,0 +1,1 @@
+"""The engine: products in, encodings and answers out, without Spark."""

@@ -1,0 +1,307 @@
+"""Answers from stored vectors: heads, calibration and thresholds, without the encoder.
+
+Computes on the CPU in float32, for many products at a time.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from jaxtyping import Float
+from schemas.labels import ABSTENTIONS, NOT_APPLICABLE, RESERVED, UNSURE
+from torch import Tensor
+
+from enrich.classifiers.calibrated import apply_layer, at_temperatures, join_embeds, to_layer
+from enrich.classifiers.checkpoint import load_answering
+from enrich.classifiers.cma_clip import cls_of
+from enrich.classifiers.interface import ModelOutput, Vectors
+from enrich.classifiers.manifest import Manifest
+from enrich.engine.columns import AttributeAnswers, to_record_batch
+from enrich.engine.settings import EngineSettings, name_own_words, rename, rename_sets
+from enrich.lexicon import Evidence, LabelFinder, Named, ProductText, weigh
+from enrich.records import EnrichedProduct, Modalities
+from enrich.unseen import FEWEST, AttributeProfile, Reference, SourceProfile
+
+ALTERNATIVES = 3
+# Few enough for a core's cache: twice as quick as 20,000 at once.
+_ROWS_AT_ONCE = 2_000
+# Places in ABSTENTIONS.
+_GIVEN, _UNSURE = -1, ABSTENTIONS.index(UNSURE)
+_NOT_APPLICABLE = ABSTENTIONS.index(NOT_APPLICABLE)
+_ORDER = {modalities: place for place, modalities in enumerate(Modalities)}
+
+
+class Answerer:
+    """A checkpoint's heads, calibration and thresholds."""
+
+    def __init__(self, manifest: Manifest, spec: EngineSettings) -> None:
+        """Load the heads.
+
+        Args:
+            manifest: The checkpoint that the recipe names.
+            spec: The recipe.
+
+        Raises:
+            CheckpointError: the weights do not fit the configuration.
+            NoAnswer: the files are not those any more that the manifest was read from.
+        """
+        self.classifier = load_answering(manifest)
+        self._shapes = manifest.config.vectors or {}
+        self._width = sum(map(math.prod, self._shapes.values()))
+        # In the checkpoint's own words.
+        self.answers = answers = manifest.config.answers
+        renamings = rename(answers, spec.own.labels)
+        self._attributes = rename_sets(answers, renamings)
+        self._own = {a: torch.from_numpy(one.to_matrix()) for a, one in renamings.items()}
+        # The kind of NULL that each answer means.
+        self._nulls = {
+            attribute: np.array([ABSTENTIONS.index(a) if a in RESERVED else _GIVEN for a in said])
+            for attribute, said in self._attributes.items()
+        }
+        self._applies_to = {a: pa.array(sets) for a, sets in spec.applies_to.items()}
+        self.calibration = manifest.calibration
+        self._corrections = {a: to_layer(one) for a, one in self.calibration.corrections.items()}
+        # By place in Modalities, and in Evidence or in the labels.
+        self._by_evidence = {
+            attribute: np.array([[found[m].by_evidence[e] for e in Evidence] for m in Modalities])
+            for attribute, found in spec.thresholds.items()
+        }
+        self._by_label = {
+            attribute: np.array([found[m].by_label for m in Modalities])
+            for attribute, found in spec.thresholds.items()
+        }
+        # Attributes that were added as a whole after training.
+        self.headless = manifest.config.headless
+        # Confidences of attributes that nobody has labelled yet mean nothing.
+        self._guessed = manifest.guessed
+        words = manifest.lexicon.extended(spec.own.words).extended(name_own_words(spec.own.labels))
+        self._finder = LabelFinder(answers, words, self.headless, learnt=manifest.lexicon)
+
+    def answer(
+        self,
+        vectors: Sequence[bytes],
+        modalities: Sequence[str],
+        texts: Sequence[ProductText],
+        categories: Sequence[str | None] | None = None,
+    ) -> pa.RecordBatch:
+        """Return the columns of `columns.answer_fields`, a row for each of the vectors.
+
+        Args:
+            vectors: float16 in little endian, as `Engine.encode` yields them.
+            modalities: What each product was read from, values of `Modalities`.
+            texts: Title and description of each product, in which label words are looked for.
+            categories: The product categories, None for an unknown one: all attributes apply to it.
+        """
+        categories = [None] * len(vectors) if categories is None else categories
+        read_from = [Modalities(one) for one in modalities]
+        batches = [
+            self._answer(
+                vectors[start:stop],
+                read_from[start:stop],
+                texts[start:stop],
+                categories[start:stop],
+            )
+            for start in range(0, max(1, len(vectors)), _ROWS_AT_ONCE)
+            for stop in [start + _ROWS_AT_ONCE]
+        ]
+        return pa.concat_batches(batches)
+
+    def _answer(
+        self,
+        vectors: Sequence[bytes],
+        modalities: list[Modalities],
+        texts: Sequence[ProductText],
+        categories: Sequence[str | None],
+    ) -> pa.RecordBatch:
+        output = self.read(self._unpack(vectors), modalities)
+        named = self._finder.find(texts)
+        probs = self.probabilities(output, modalities, named)
+        places = np.array([_ORDER[one] for one in modalities], dtype=np.int64)
+        return to_record_batch(
+            [
+                self._to_answers(
+                    attribute,
+                    self._rename(attribute, probs[attribute]),
+                    self._rename_named(attribute, named[attribute].every),
+                    output,
+                    places,
+                    categories,
+                )
+                for attribute in self._attributes
+            ]
+        )
+
+    @torch.inference_mode()
+    def read(self, packed: Float[Tensor, "B N"], modalities: Sequence[Modalities]) -> ModelOutput:
+        """Return logits before calibration.
+
+        Args:
+            packed: Each row's vectors, one after the other, as `Engine.encode_windows` yields them.
+            modalities: What each row was read from.
+        """
+        has_image, has_text = (
+            torch.tensor([one is not other for one in modalities], dtype=torch.bool)
+            for other in (Modalities.TEXT, Modalities.IMAGE)
+        )
+        return self.classifier.answer(Vectors.unpack(packed, self._shapes, has_image, has_text))
+
+    @torch.inference_mode()
+    def probabilities(
+        self,
+        output: ModelOutput,
+        modalities: Sequence[Modalities],
+        named: Mapping[str, Named],
+    ) -> dict[str, Float[Tensor, "B _"]]:
+        """Return calibrated probabilities per attribute.
+
+        Args:
+            output: Of products that were read from `modalities`.
+            modalities: What each product was read from.
+            named: What `find_named` returns.
+        """
+        embeds = join_embeds(output.vectors)
+        return {
+            attribute: at_temperatures(
+                apply_layer(
+                    self.add_unread(attribute, logits, named[attribute]),
+                    embeds,
+                    torch.from_numpy(named[attribute].every),
+                    self._corrections.get(attribute),
+                ),
+                [self.calibration.attributes[attribute][found] for found in modalities],
+                output.image_weight.get(attribute),
+            )
+            for attribute, logits in output.logits.items()
+        }
+
+    def add_unread(
+        self, attribute: str, logits: Float[Tensor, "B C"], named: Named
+    ) -> Float[Tensor, "B C"]:
+        """Return the logits with what words say that the text tower has not learnt.
+
+        Each label that such a word names gains the checkpoint's fitted weight.
+        """
+        weight = self.calibration.unread_weights.get(attribute, 0.0)
+        return logits + weight * torch.from_numpy(named.unread) if weight else logits
+
+    def profile(
+        self,
+        reference: Reference,
+        vectors: Sequence[bytes],
+        modalities: Sequence[str],
+        texts: Sequence[ProductText],
+    ) -> SourceProfile | None:
+        """Return what to expect of a source by a sample of its products; None of too few pictures.
+
+        Args:
+            reference: pictures of training.
+            vectors: float16 in little endian, as `Engine.encode` yields them.
+            modalities: What each product was read from, values of `Modalities`.
+            texts: Title and description of each.
+        """
+        read_from = [Modalities(one) for one in modalities]
+        output = self.read(self._unpack(vectors), read_from)
+        pictures = cls_of(output.vectors)[0][output.vectors.has_image].numpy()
+        if len(pictures) < FEWEST:
+            return None
+        far_away = reference.share_far_away(pictures)
+        named = self._finder.find(texts)
+        probs = self.probabilities(output, read_from, named)
+        return SourceProfile(
+            products=len(vectors),
+            far_away=far_away,
+            attributes={
+                attribute: AttributeProfile.of(found.numpy(), named[attribute].every, far_away)
+                for attribute, found in probs.items()
+                if attribute not in self._guessed
+            },
+        )
+
+    def _unpack(self, vectors: Sequence[bytes]) -> Float[Tensor, "B N"]:
+        packed = np.frombuffer(b"".join(vectors), "<f2").reshape(-1, self._width)
+        return torch.from_numpy(packed.astype(np.float32))
+
+    def find_named(self, texts: Sequence[ProductText]) -> dict[str, Named]:
+        """Return by attribute which labels each text names."""
+        return self._finder.find(texts)
+
+    def thresholds_of(self, answer: EnrichedProduct, text: ProductText) -> dict[str, float]:
+        """Return by attribute the confidence from which on this answer is given; inf is never.
+
+        Args:
+            answer: what was answered to a product that could be read.
+            text: title and description.
+        """
+        assert answer.modalities is not None
+        named = self._finder.find([text])
+        place, found = np.array([_ORDER[answer.modalities]]), {}
+        for one in answer.predictions:
+            best = np.array([self._attributes[one.attribute].index(one.label)])
+            found[one.attribute] = self._least(
+                one.attribute,
+                place,
+                self._rename_named(one.attribute, named[one.attribute].every),
+                best,
+            )
+        return {attribute: float(least[0]) for attribute, least in found.items()}
+
+    def _least(
+        self, attribute: str, places: np.ndarray, named: np.ndarray, best: np.ndarray
+    ) -> np.ndarray:
+        """Return the confidence from which on each answer is given, (N,); inf is never."""
+        by_evidence = self._by_evidence[attribute][places, weigh(named, best)]
+        return np.maximum(by_evidence, self._by_label[attribute][places, best])
+
+    def _rename(self, attribute: str, probs: Float[Tensor, "B C"]) -> Float[Tensor, "B D"]:
+        """Return the probabilities of a source's own labels."""
+        if attribute not in self._own:
+            return probs
+        summed = probs @ self._own[attribute]
+        # 0 where all that is likely is never answered.
+        return summed / summed.sum(1, keepdim=True).clamp(min=1e-9)
+
+    def _rename_named(self, attribute: str, named: np.ndarray) -> np.ndarray:
+        """Return which of a source's own labels texts name, (B, D)."""
+        own = self._own.get(attribute)
+        return named if own is None else named.astype(np.float32) @ own.numpy() > 0
+
+    def _to_answers(
+        self,
+        attribute: str,
+        probs: Float[Tensor, "B C"],
+        named: np.ndarray,
+        output: ModelOutput,
+        places: np.ndarray,
+        categories: Sequence[str | None],
+    ) -> AttributeAnswers:
+        labels = self._attributes[attribute]
+        best = probs.topk(min(1 + ALTERNATIVES, len(labels)), dim=1)
+        confidences = best.values.double().numpy()
+        weight = output.image_weight.get(attribute)
+        first = best.indices[:, 0].numpy()
+        least = self._least(attribute, places, named, first)
+        # Not `<`: a confidence that is NaN is below no threshold, and no answer either.
+        reason = np.where(~(confidences[:, 0] >= least), _UNSURE, self._nulls[attribute][first])
+        reason[self._is_outside(attribute, categories)] = _NOT_APPLICABLE
+        return AttributeAnswers(
+            attribute,
+            labels,
+            best.indices.numpy(),
+            confidences,
+            reason != _GIVEN,
+            None if weight is None else weight.double().numpy(),
+            np.where(named.sum(1) == 1, named.argmax(1), -1),
+            reason,
+        )
+
+    def _is_outside(self, attribute: str, categories: Sequence[str | None]) -> np.ndarray:
+        """Return which products are of a category that the attribute makes no sense of, (B,)."""
+        known = self._applies_to.get(attribute)
+        if known is None:
+            return np.zeros(len(categories), dtype=bool)
+        given = pa.array(categories, pa.string())
+        inside = pc.is_in(given, value_set=known)
+        return pc.and_(pc.is_valid(given), pc.invert(inside)).to_numpy(zero_copy_only=False)

@@ -1,0 +1,182 @@
+"""Encodes batches on one device: half precision, copied ahead, within its memory.
+
+Knows nothing of products, or of who waits for the vectors.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from enrich.classifiers.interface import Classifier, ModelInputs
+from enrich.classifiers.tower_interface import ImageTower
+from enrich.engine.device import autocast, cast_weights, is_full_precision
+from enrich.records import Modalities
+
+log = logging.getLogger(__name__)
+
+# Passes of halved batches after which larger ones are tried again: what took the memory may have
+# been a neighbour that was loading. Doubled by every attempt that is in vain before as many
+# passes are over.
+_PASSES_BEFORE_MORE = 200
+# Errors that torch has no class of its own for: those of the GPU's libraries, which do not allocate
+# through torch or do not say why they end, and a CPU's. Some of them mean other things too: those
+# come again with one row, and are raised.
+_OUT_OF_MEMORY = (
+    *("_STATUS_ALLOC_FAILED", "ALLOCATION_FAILED", "CUDA error: out of memory"),
+    # cuBLAS and cuDNN as they start.
+    "_STATUS_NOT_INITIALIZED",
+    # A convolution whose ways all want more memory: torch drops what each of them has said.
+    *("unable to find an engine to execute this", "Unable to find a valid cuDNN algorithm"),
+    "DefaultCPUAllocator: can't allocate memory",
+    # oneDNN, on a CPU.
+    *("could not create a primitive", "could not execute a primitive"),
+)
+
+
+class Forward:
+    """The encoder's forward pass, safe to call from several threads at once."""
+
+    def __init__(self, classifier: Classifier, device: torch.device) -> None:
+        """Takes a classifier that is on `device` already, and makes it quick in place."""
+        for part in classifier.modules():
+            if isinstance(part, ImageTower):
+                part.quicken()
+        if is_full_precision(device):
+            _unfuse(classifier)
+        for part in classifier.encoder_modules():
+            cast_weights(part, device)
+        # autocast keeps its casts of weights that want gradients, for all threads: one stream would
+        # read what another has not written yet.
+        classifier.requires_grad_(False)
+        self._classifier = classifier
+        self._device = device
+        self._most_rows: int | None = None
+        self._passes, self._passes_before_more = 0, _PASSES_BEFORE_MORE
+        self._tried_more = False
+        # Memory that was freed on a stream is kept for it: few streams, however many threads come.
+        self._idle_streams: list[torch.cuda.Stream] = []
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # the weights are there before another stream needs them
+            self._free_cached()  # of the weights before they were cast: no other stream gets it
+
+    def __call__(self, inputs: ModelInputs) -> Float[Tensor, "B N"]:
+        """Return the rows' packed vectors on the CPU.
+
+        A batch that does not fit the device's memory is halved, and so are the later ones.
+
+        Raises:
+            torch.OutOfMemoryError, RuntimeError: not even one row fits.
+        """
+        return self._in_parts(inputs, (Modalities.IMAGE_AND_TEXT,)).squeeze(1)
+
+    def apart(self, inputs: ModelInputs) -> Float[Tensor, "B M N"]:
+        """Return each row's packed vectors computed from each of `Modalities` alone.
+
+        The towers run once. Vectors of modalities that a row lacks mean nothing.
+        """
+        return self._in_parts(inputs, tuple(Modalities))
+
+    def _in_parts(
+        self, inputs: ModelInputs, shown: tuple[Modalities, ...]
+    ) -> Float[Tensor, "B M N"]:
+        packed: list[Tensor] = []
+        done, rows = 0, len(inputs.has_text)
+        while done < rows:
+            part = inputs.rows(done, done + min(rows, self._most_rows or rows))
+            vectors = self._run_if_it_fits(part, shown)
+            if vectors is not None:
+                packed.append(vectors)
+                done += len(part.has_text)
+                self._try_more()
+        return torch.cat(packed)
+
+    def _run_if_it_fits(
+        self, inputs: ModelInputs, shown: tuple[Modalities, ...]
+    ) -> Float[Tensor, "B M N"] | None:
+        try:
+            return self._run(inputs, shown)
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or len(inputs.has_text) == 1:
+                raise
+        # Not in the handler: until that ends, the error holds on to the tensors of the attempt.
+        half = len(inputs.has_text) // 2
+        self._most_rows = min(half, self._most_rows or half)
+        self._passes = 0
+        if self._tried_more:
+            self._passes_before_more *= 2
+            self._tried_more = False
+        log.warning(
+            "out of memory on %s with %s products at once: for now %s",
+            *(self._device, len(inputs.has_text), self._most_rows),
+        )
+        if self._device.type == "cuda":
+            self._free_cached()
+        return None
+
+    def _free_cached(self) -> None:
+        # Else it would open a context on the first GPU too.
+        with torch.cuda.device(self._device):
+            torch.cuda.empty_cache()
+
+    def _try_more(self) -> None:
+        self._passes += 1
+        if self._most_rows and self._passes >= self._passes_before_more:
+            if self._tried_more:
+                self._passes_before_more = _PASSES_BEFORE_MORE
+            self._most_rows, self._passes, self._tried_more = 2 * self._most_rows, 0, True
+
+    def _run(self, inputs: ModelInputs, shown: tuple[Modalities, ...]) -> Float[Tensor, "B M N"]:
+        with self._stream(), torch.inference_mode():
+            inputs = inputs.to(self._device)
+            with autocast(self._device):
+                tokens = self._classifier.towers(inputs)
+                packed = [
+                    self._classifier.join(
+                        tokens,
+                        inputs.has_image & (one is not Modalities.TEXT),
+                        inputs.has_text & (one is not Modalities.IMAGE),
+                    ).pack()
+                    for one in shown
+                ]
+            # Outside of autocast, which knows no float16 on a CPU.
+            return torch.stack(packed, dim=1).to("cpu")
+
+    @contextlib.contextmanager
+    def _stream(self) -> Iterator[None]:
+        """Lends the thread a stream of its own: its copies overlap another's layers."""
+        if self._device.type != "cuda":
+            yield
+            return
+        # Else a thread would open a context, of some hundred megabytes, on the first GPU too.
+        with torch.cuda.device(self._device):
+            try:
+                stream = self._idle_streams.pop()
+            except IndexError:
+                stream = torch.cuda.Stream(self._device)
+            try:
+                with torch.cuda.stream(stream):
+                    yield
+            finally:
+                self._idle_streams.append(stream)
+
+
+def _unfuse(classifier: Classifier) -> None:
+    """Keeps torch from fusing transformer layers: on a CPU in float32 a fused one is slower.
+
+    It takes the softmax number by number: 170 products/s with fused layers (two cores, AVX2, the
+    bundled checkpoint), 175 without. torch's own switch would be one for the whole process.
+    """
+    for part in classifier.modules():
+        if isinstance(part, nn.TransformerEncoderLayer):
+            part.activation_relu_or_gelu = 0  # what it sets where it cannot fuse
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Tells whether a device may have had too little memory, whoever found that out."""
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        said in str(error) for said in _OUT_OF_MEMORY
+    )

@@ -1,0 +1,323 @@
+"""The recipe of an engine: small, picklable, and free of torch.
+
+A driver makes one from a checkpoint's JSON; a worker builds the engine from it.
+"""
+
+import os
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from schemas.labels import RESERVED
+
+from enrich.calibration import TARGET_PRECISIONS, Thresholds
+from enrich.classifiers.manifest import BUNDLED, Manifest, fetched_checkpoint, read_manifest
+from enrich.config import JobConfig
+from enrich.engine.columns import AnswersProducts
+from enrich.engine.settings import (
+    CategorySets,
+    EngineSettings,
+    OwnSettings,
+    OwnWords,
+    rename,
+    rename_sets,
+    rename_thresholds,
+)
+from enrich.errors import CheckpointError, ConfigError, NoAnswer
+from enrich.images.locations import spell_out
+from enrich.lexicon import ProductText
+from enrich.records import EncodedProduct, EnrichedProduct, Product
+from enrich.unseen import SourceProfile, raise_thresholds, read_reference
+
+if TYPE_CHECKING:
+    import torch
+
+    from enrich.engine.answerer import Answerer
+    from enrich.engine.engine import Engine
+
+
+class RunsProducts(Protocol):
+    """What `build` of a spec returns: the engine, or a fake that obeys the same contract."""
+
+    def encode(self, products: Iterable[Product]) -> Iterator[EncodedProduct]:
+        """Yields one encoding a product, in order; reads ahead."""
+        ...
+
+    def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
+        """Yields one answer a product, in order."""
+        ...
+
+
+class BuildsEngine(Protocol):
+    """A small picklable recipe of an engine; equal ones share an engine in a worker."""
+
+    @property
+    def encoder_version(self) -> str:
+        """Digest of everything that vectors depend on beside the product, 12 hex digits."""
+        ...
+
+    @property
+    def model_version(self) -> str:
+        """The version that every answer carries."""
+        ...
+
+    @property
+    def attributes(self) -> dict[str, tuple[str, ...]]: ...
+
+    @property
+    def thresholds(self) -> Thresholds: ...
+
+    @property
+    def limits_digest(self) -> str:
+        """Digest of the image limits and the allowed roots and hosts, 12 hex digits."""
+        ...
+
+    def build(self, device: "torch.device") -> RunsProducts:
+        """Loads the engine onto `device`."""
+        ...
+
+    def build_answerer(self) -> AnswersProducts:
+        """Load an answerer of the engine's vectors, on the CPU and without a tower."""
+        ...
+
+    def profile(
+        self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
+    ) -> SourceProfile | None:
+        """Return what to expect of a source; None if that cannot be told."""
+        ...
+
+    @property
+    def reads_descriptions(self) -> bool:
+        """True where answers depend on words of descriptions, beside the vectors."""
+        ...
+
+    @property
+    def applies_to(self) -> CategorySets:
+        """The product categories of attributes that make no sense of others."""
+        ...
+
+    def in_source(self, rise: float) -> "BuildsEngine":
+        """Return the recipe whose thresholds are higher by so much, in log odds."""
+        ...
+
+
+class EngineSpec(EngineSettings):
+    """The recipe that a driver sends to its workers, which build the engine."""
+
+    __slots__ = ()
+
+    def build(self, device: "torch.device") -> "Engine":
+        """Loads the checkpoint onto `device`.
+
+        Raises:
+            CheckpointError: it is not there, or damaged.
+            NoAnswer: it is another one than the driver saw.
+        """
+        # The driver makes specs and never builds one: torch is loaded where it is used.
+        from enrich.engine.engine import Engine
+
+        with self._read_checkpoint() as manifest:
+            return Engine(self, manifest, device)
+
+    def build_answerer(self) -> "Answerer":
+        """Load the answerer of a checkpoint's vectors, on the CPU and without the encoder.
+
+        Raises:
+            CheckpointError: the checkpoint is not there, or damaged.
+            NoAnswer: it is another one than the driver saw.
+        """
+        from enrich.engine.answerer import Answerer
+
+        with self._read_checkpoint() as manifest:
+            return Answerer(manifest, self)
+
+    def profile(
+        self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
+    ) -> SourceProfile | None:
+        """Return what to expect of a source; None if the checkpoint or the pictures tell nothing.
+
+        Args:
+            vectors: of a random sample of the source's products, as `Engine.encode` yields them.
+            modalities: what each product was read from.
+            texts: title and description of each.
+
+        Raises:
+            CheckpointError: the checkpoint is not there, or damaged.
+        """
+        from enrich.engine.answerer import Answerer
+
+        with self._read_checkpoint() as manifest:
+            reference = read_reference(manifest.folder)
+            if reference is None:
+                return None
+            return Answerer(manifest, self).profile(reference, vectors, modalities, texts)
+
+    def in_source(self, rise: float) -> "EngineSpec":
+        """Return the recipe whose thresholds are higher by so much, in log odds."""
+        if not rise:
+            return self
+        return replace(
+            self,
+            rise=rise,
+            thresholds=raise_thresholds(self.thresholds, rise, self.transfer),
+            model_version=self.answers_version + self.own.digest(rise),
+        )
+
+    @contextmanager
+    def _read_checkpoint(self) -> Iterator[Manifest]:
+        """Yield the checkpoint's manifest while its folder is there.
+
+        Raises:
+            CheckpointError: the checkpoint is not there, or damaged.
+            NoAnswer: it is another one than the driver saw.
+        """
+        with fetched_checkpoint(self.checkpoint) as folder:
+            manifest = read_manifest(folder)
+            version = name_model_version(manifest, self.target_precision, self.own, self.rise)
+            if version != self.model_version:
+                raise NoAnswer(
+                    f"the checkpoint in {self.checkpoint} is {version}, and was "
+                    f"{self.model_version} when the driver read it: run this again if it was "
+                    "exchanged meanwhile; where machines have different ones, give all the same, "
+                    "or use a shared location"
+                )
+            yield manifest
+
+
+def name_model_version(
+    manifest: Manifest,
+    target_precision: float,
+    own: OwnSettings = OwnSettings(),
+    rise: float = 0.0,
+) -> str:
+    """Return the version that every row carries: name, content digest, target precision.
+
+    A digest of a source's `own` settings and of the `rise` of its thresholds follows, where there
+    are any: answers depend on them.
+    """
+    if target_precision not in TARGET_PRECISIONS:
+        allowed = ", ".join(map(str, TARGET_PRECISIONS))
+        raise CheckpointError(
+            f"{manifest.config.name} has no thresholds for target_precision {target_precision}; "
+            f"they were fitted for {allowed}"
+        )
+    name = f"{manifest.config.name}-{manifest.digests.model}-p{round(100 * target_precision)}"
+    return name + own.digest(rise)
+
+
+def published_labels(config: JobConfig, manifest: Manifest) -> dict[str, tuple[str, ...]]:
+    """Return the labels that a source publishes, by attribute.
+
+    Raises:
+        ConfigError: the settings' labels are not those of the checkpoint.
+    """
+    answers = rename_sets(manifest.config.answers, rename(manifest.config.answers, config.labels))
+    return {a: tuple(one for one in said if one not in RESERVED) for a, said in answers.items()}
+
+
+def choose_thresholds(config: JobConfig, manifest: Manifest) -> Thresholds:
+    """Return the least confidences of a source's answers, of published labels and then of NULLs.
+
+    Raises:
+        ConfigError: the settings' labels are not those of the checkpoint.
+    """
+    answers = manifest.config.answers
+    known = manifest.calibration.thresholds(config.target_precision, answers)
+    return rename_thresholds(known, rename(answers, config.labels))
+
+
+def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> EngineSpec:
+    """Returns the recipe for a job's settings and a checkpoint.
+
+    Local paths start from this process's working directory, which need not be a worker's.
+
+    Raises:
+        CheckpointError: the checkpoint has no thresholds for the configured target precision.
+        ConfigError: the settings' lexicon names an attribute or label that the checkpoint lacks.
+    """
+    _refuse_unknown_labels(config.lexicon, manifest.config.attributes)
+    _refuse_unknown_attributes(config, manifest.config.attributes)
+    own = OwnSettings.of(config)
+    return EngineSpec(
+        checkpoint=locate_checkpoint(config),
+        encoder_version=manifest.digests.encoder,
+        model_version=name_model_version(manifest, config.target_precision, own),
+        attributes=published_labels(config, manifest),
+        thresholds=choose_thresholds(config, manifest),
+        own=own,
+        answers_version=name_model_version(manifest, config.target_precision),
+        transfer=manifest.calibration.transfer,
+        reads_descriptions=bool(manifest.config.headless),
+        applies_to=manifest.config.applies_to | config.applies_to,
+        image_root=_absolute(image_root),
+        allowed_roots=tuple(map(_absolute, config.allowed_image_roots)),
+        image_hosts=config.image_hosts,
+        image_lists=config.image_lists,
+        limits=config.image_limits,
+        target_precision=config.target_precision,
+        batch_size=config.batch_size,
+        read_threads=config.read_threads,
+        reading=config.image_reading,
+    )
+
+
+def locate_checkpoint(config: JobConfig) -> str:
+    """Return the absolute path or the URI of a job's checkpoint."""
+    return _absolute(str(BUNDLED) if config.checkpoint is None else config.checkpoint)
+
+
+def open_engine(manifest: Manifest, image_root: str, settings: JobConfig | None = None) -> "Engine":
+    """Return the engine of a checkpoint on this machine.
+
+    Args:
+        manifest: What `fetch_manifest` read; the weights are loaded from its folder.
+        image_root: Where relative image paths start.
+        settings: Those of reading and answering, whose checkpoint does not count; the defaults.
+
+    Raises:
+        CheckpointError: the weights do not fit, or this machine cannot compute with them.
+        ConfigError: the settings' lexicon names an attribute or label that the checkpoint lacks.
+    """
+    from enrich.engine.device import local_device
+    from enrich.engine.engine import Engine
+
+    used = (settings or JobConfig()).model_copy(update={"checkpoint": str(manifest.folder)})
+    return Engine(build_spec(used, manifest, image_root), manifest, local_device())
+
+
+def default_spec(manifest: Manifest, image_root: str) -> EngineSpec:
+    """Returns the recipe with default settings for a checkpoint on this machine."""
+    return build_spec(JobConfig(checkpoint=str(manifest.folder)), manifest, image_root)
+
+
+def _refuse_unknown_attributes(config: JobConfig, attributes: Container[str]) -> None:
+    """Raise ConfigError where the settings say of which categories an unknown attribute is."""
+    if unknown := [attribute for attribute in config.applies_to if attribute not in attributes]:
+        raise ConfigError(
+            f"applies_to names an unknown attribute: found {unknown[0]}, expected one of the "
+            "checkpoint's."
+        )
+    if config.applies_to and config.columns.category is None:
+        raise ConfigError("applies_to needs categories. Name their column: columns.category.")
+
+
+def _refuse_unknown_labels(words: OwnWords, attributes: Mapping[str, Sequence[str]]) -> None:
+    """Raise ConfigError where the settings' words are of no attribute or label."""
+    for attribute, named in words.items():
+        if attribute not in attributes:
+            raise ConfigError(
+                f"lexicon names an unknown attribute: found {attribute}, expected one of "
+                f"{', '.join(attributes)}."
+            )
+        for word, label in named.items():
+            if label is not None and label not in attributes[attribute]:
+                raise ConfigError(
+                    f"lexicon.{attribute} gives '{word}' an unknown label: found {label}, expected "
+                    f"one of {', '.join(attributes[attribute])}, or null."
+                )
+
+
+def _absolute(location: str) -> str:
+    location = spell_out(location)
+    return location if "://" in location else os.path.abspath(location)  # noqa: PTH100

@@ -1,0 +1,347 @@
+"""The forward pass fits its batches into memory; weights that are cast once change no answer."""
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.interface import Classifier, ModelInputs, Tokens, Vectors
+from enrich.classifiers.registry import build_classifier
+from enrich.engine.device import autocast
+from enrich.engine.forward import Forward
+
+CPU = torch.device("cpu")
+ROWS = 21
+
+
+@pytest.fixture
+def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("enrich.engine.device.choose_dtype", lambda device: torch.bfloat16)
+
+
+@pytest.fixture
+def inputs() -> ModelInputs:
+    random = torch.Generator().manual_seed(0)
+    return ModelInputs(
+        token_ids=torch.randint(3, 300, (ROWS, 9), generator=random),
+        token_mask=torch.arange(9) < torch.randint(1, 9, (ROWS, 1), generator=random),
+        has_image=torch.arange(ROWS) % 5 > 0,
+        has_text=torch.arange(ROWS) % 5 < 4,
+        pixel_values=torch.randint(0, 256, (ROWS, 3, 64, 64), generator=random, dtype=torch.uint8),
+    )
+
+
+def _build(config: ClassifierConfig, tokenizer: Tokenizer) -> Classifier:
+    torch.manual_seed(0)
+    return build_classifier(config, tokenizer.get_vocab_size()).eval()
+
+
+class Crowded:
+    """A classifier on a device with memory for so many rows."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        fits: int,
+        error: RuntimeError = torch.OutOfMemoryError("CUDA out of memory"),
+    ) -> None:
+        self.classifier, self.fits, self.asked = classifier, fits, list[int]()
+        self.error = error
+
+    def towers(self, inputs: ModelInputs) -> Tokens:
+        rows = len(inputs.has_text)
+        self.asked.append(rows)
+        if rows > self.fits:
+            raise self.error
+        return self.classifier.towers(inputs)
+
+    def join(self, *given: Any) -> Vectors:
+        return self.classifier.join(*given)
+
+    def encoder_modules(self) -> list[Any]:
+        return []
+
+    def modules(self) -> list[Any]:
+        return []
+
+    def requires_grad_(self, wanted: bool) -> None:
+        self.classifier.requires_grad_(wanted)
+
+
+Crowd = Callable[..., Crowded]
+
+
+@pytest.fixture
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("enrich.engine.device.choose_dtype", lambda device: torch.float32)
+
+
+@pytest.fixture
+def crowd(exact: None, small_config: ClassifierConfig, tokenizer: Tokenizer) -> Crowd:
+    """Returns a function that builds a crowded classifier, always with the same weights."""
+
+    def crowd(fits: int, kind: type[Crowded] = Crowded, **settings: RuntimeError) -> Crowded:
+        return kind(_build(small_config, tokenizer), fits, **settings)
+
+    return crowd
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_all_rows_are_answered(
+    crowd: Crowd, inputs: ModelInputs
+) -> None:
+    crowded = crowd(fits=6)
+    forward = Forward(crowded, CPU)
+    with torch.inference_mode():
+        wanted = crowded.classifier.encode(inputs).pack()
+    found = forward(inputs)
+    assert crowded.asked == [21, 10, 5, 5, 5, 5, 1]
+    torch.testing.assert_close(found, wanted, rtol=1e-2, atol=1e-3)
+    crowded.asked.clear()
+    forward(inputs)
+    assert max(crowded.asked) == 5, "it tries what does not fit again"
+
+
+def test_a_lane_that_runs_out_of_memory_late_does_not_undo_what_another_has_learnt(
+    crowd: Crowd, inputs: ModelInputs
+) -> None:
+    class Overtaken(Crowded):
+        is_first = True
+
+        def towers(self, inputs: ModelInputs) -> Tokens:
+            if self.is_first:
+                self.is_first = False
+                forward(inputs)  # another lane, from its start to its end
+                self.asked.clear()
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().towers(inputs)
+
+    crowded = crowd(fits=6, kind=Overtaken)
+    forward = Forward(crowded, CPU)
+    forward(inputs)
+    assert max(crowded.asked) == 5
+
+
+def test_memory_that_a_neighbour_gives_back_is_used_again(
+    crowd: Crowd, inputs: ModelInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("enrich.engine.forward._PASSES_BEFORE_MORE", 3)
+    crowded = crowd(fits=11)
+    forward = Forward(crowded, CPU)
+    forward(inputs)
+    assert crowded.asked == [21, 10, 10, 1]
+    crowded.fits = ROWS
+    forward(inputs)
+    assert crowded.asked[-2:] == [20, 1]
+
+
+def test_memory_that_was_short_for_a_moment_is_soon_used_again_however_short_it_was(
+    crowd: Crowd, inputs: ModelInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("enrich.engine.forward._PASSES_BEFORE_MORE", 12)
+    crowded = crowd(fits=2)
+    forward = Forward(crowded, CPU)
+    forward(inputs)
+    assert crowded.asked == [21, 10, 5, *[2] * 10, 1]
+    crowded.fits = ROWS
+    crowded.asked.clear()
+    while ROWS not in crowded.asked:
+        forward(inputs)
+    assert len(crowded.asked) < 5 * 12, "four doublings from 2 to 32, of 12 passes each"
+
+
+def test_shortages_that_are_hours_apart_cost_no_more_each_time(
+    crowd: Crowd, inputs: ModelInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("enrich.engine.forward._PASSES_BEFORE_MORE", 3)
+    crowded = crowd(fits=ROWS)
+    forward = Forward(crowded, CPU)
+    passes = []
+    for _ in range(6):
+        crowded.fits = 6
+        forward(inputs)
+        crowded.fits = ROWS
+        crowded.asked.clear()
+        while crowded.asked[-1:] != [ROWS]:
+            forward(inputs)
+        passes.append(len(crowded.asked))
+        for _ in range(20):
+            forward(inputs)
+    assert max(passes) <= 2 * passes[0], passes
+
+
+def test_memory_that_stays_away_is_asked_for_ever_more_seldom(
+    crowd: Crowd, inputs: ModelInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("enrich.engine.forward._PASSES_BEFORE_MORE", 1)
+    crowded = crowd(fits=11)
+    forward = Forward(crowded, CPU)
+    for _ in range(30):
+        forward(inputs)
+    in_vain = [at for at, rows in enumerate(crowded.asked) if rows > crowded.fits]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(in_vain)]
+    assert len(gaps) > 3 and gaps == sorted(gaps) and gaps[-1] > 4 * gaps[0]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "CUDA error: out of memory",
+        # cuDNN finds no memory for a convolution's workspace, or for itself.
+        "GET was unable to find an engine to execute this computation",
+        "FIND was unable to find an engine to execute this computation",
+        "Unable to find a valid cuDNN algorithm to run convolution",
+        "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        # A CPU's oneDNN.
+        "could not create a primitive",
+        "could not execute a primitive",
+    ],
+)
+def test_libraries_of_the_device_that_find_no_memory_halve_the_batch_too(
+    crowd: Crowd, inputs: ModelInputs, said: str
+) -> None:
+    crowded = crowd(fits=11, error=RuntimeError(said))
+    Forward(crowded, CPU)(inputs)
+    assert crowded.asked == [21, 10, 10, 1]
+
+
+def test_another_error_is_no_lack_of_memory(crowd: Crowd, inputs: ModelInputs) -> None:
+    crowded = crowd(fits=11, error=RuntimeError("a bug"))
+    with pytest.raises(RuntimeError, match="a bug"):
+        Forward(crowded, CPU)(inputs)
+    assert crowded.asked == [21]
+
+
+def test_one_row_that_does_not_fit_is_an_error(crowd: Crowd, inputs: ModelInputs) -> None:
+    forward = Forward(crowd(fits=0), CPU)
+    with pytest.raises(torch.OutOfMemoryError):
+        forward(inputs)
+
+
+def test_weights_cast_once_give_what_weights_cast_for_every_batch_give(
+    bfloat16: None, clip_config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
+) -> None:
+    # A small tower merges layers as well, which is more exact.
+    classifier = _build(clip_config, tokenizer)
+    with torch.inference_mode(), autocast(CPU):
+        wanted = classifier.encode(inputs).pack()
+    found = Forward(classifier, CPU)(inputs)
+    linear = next(m for m in classifier.image_tower.modules() if isinstance(m, torch.nn.Linear))
+    assert linear.weight.dtype is torch.bfloat16
+    assert {weights.dtype for weights in classifier.heads.parameters()} == {torch.float32}
+    assert found.equal(wanted)
+
+
+def test_in_float32_norms_are_folded_and_the_answers_stay(
+    exact: None, small_config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
+) -> None:
+    classifier = _build(small_config, tokenizer)
+    backbone = classifier.image_tower.pretrained()
+    norms = [m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+        torch.nn.init.normal_(norm.bias, 0, 0.1)
+    with torch.inference_mode():
+        wanted = classifier.encode(inputs).pack()
+    found = Forward(classifier, CPU)(inputs)
+    assert norms and not [m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    torch.testing.assert_close(found, wanted, rtol=1e-2, atol=1e-3)
+
+
+def test_rows_read_from_each_modality_alone_are_those_that_lack_the_other(
+    exact: None, small_config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
+) -> None:
+    forward = Forward(classifier := _build(small_config, tokenizer), CPU)
+    seen = Mock(wraps=classifier.image_tower.features)
+    classifier.image_tower.features = seen
+    apart = forward.apart(inputs)
+    assert seen.call_count == 1
+    nobody = torch.zeros(ROWS, dtype=torch.bool)
+    for place, lacking in enumerate(({}, {"has_text": nobody}, {"has_image": nobody})):
+        alone = dataclasses.replace(inputs, **lacking)
+        rows = alone.has_image | alone.has_text
+        wanted = forward(alone)
+        torch.testing.assert_close(apart[rows, place], wanted[rows], rtol=1e-2, atol=1e-3)
+
+
+def test_layers_are_not_fused_in_float32_and_those_of_others_stay_as_they_are(
+    exact: None,
+    small_config: ClassifierConfig,
+    tokenizer: Tokenizer,
+    inputs: ModelInputs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other, classifier = (_build(small_config, tokenizer) for _ in range(2))
+    forward = Forward(classifier, CPU)
+    fused = Mock(wraps=torch._transformer_encoder_layer_fwd)
+    monkeypatch.setattr(torch, "_transformer_encoder_layer_fwd", fused)
+    forward(inputs)
+    assert not fused.called
+    with torch.inference_mode():
+        other(inputs)
+    assert fused.called
+
+
+def test_a_frozen_norm_keeps_its_precision(
+    bfloat16: None, small_config: ClassifierConfig, tokenizer: Tokenizer
+) -> None:
+    classifier = _build(small_config, tokenizer)
+    Forward(classifier, CPU)
+    assert classifier.get_submodule("image_tower.norm").weight.dtype is torch.float32
+
+
+def test_no_thread_is_handed_weights_that_another_has_cast(
+    small_config: ClassifierConfig, tokenizer: Tokenizer
+) -> None:
+    classifier = _build(small_config, tokenizer)
+    Forward(classifier, CPU)
+    # autocast keeps casts of what wants gradients, and of nothing else.
+    assert not any(weights.requires_grad for weights in classifier.parameters())
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Pretends a GPU; returns what is asked of it, in order."""
+    asked: list[str] = []
+
+    @contextlib.contextmanager
+    def note(name: str, of: object) -> Iterator[None]:
+        asked.append(f"{name} {of}")
+        yield
+        asked.append(f"end {name}")
+
+    cuda = "enrich.engine.forward.torch.cuda."
+    monkeypatch.setattr(cuda + "synchronize", lambda device: asked.append("synchronize"))
+    monkeypatch.setattr(cuda + "empty_cache", lambda: asked.append("empty_cache"))
+    monkeypatch.setattr(cuda + "device", functools.partial(note, "device"))
+    monkeypatch.setattr(cuda + "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(cuda + "Stream", lambda device: asked.append("Stream") or object())
+    return asked
+
+
+def test_threads_that_follow_each_other_share_streams(crowd: Crowd, gpu: list[str]) -> None:
+    forward = Forward(crowd(fits=99), torch.device("cuda"))
+
+    for _ in range(20):
+        with forward._stream(), forward._stream():
+            pass
+
+    assert gpu.count("Stream") == 2
+
+
+def test_memory_of_the_weights_as_they_were_loaded_is_given_back(
+    crowd: Crowd, gpu: list[str]
+) -> None:
+    Forward(crowd(fits=99), torch.device("cuda", 1))
+    # On its own GPU: on the first one it would open a context.
+    assert gpu == ["synchronize", "device cuda:1", "empty_cache", "end device"]

@@ -1,0 +1,163 @@
+"""A command ends in one message and an exit code."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from enrich import cli, config, errors
+from enrich.cli import DEFAULT_CONFIG, ImageRootOption, read_settings, run_command
+
+# The tree of the module's docstring.
+EXIT_CODES = dict(re.findall(r"(\w+) +exit (\d)", errors.__doc__))
+
+
+def test_every_error_has_an_exit_code_that_is_told() -> None:
+    classes = [one for one in vars(errors).values() if isinstance(one, type)]
+    known = {one.__name__ for one in classes if issubclass(one, errors.EnrichError)}
+    assert set(EXIT_CODES) == known
+
+
+@pytest.mark.parametrize(("name", "code"), EXIT_CODES.items())
+def test_a_known_error_is_one_line_and_its_exit_code(
+    name: str, code: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = getattr(errors, name)("found this,\n  wanted that\n")
+
+    def main() -> None:
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["job"])
+    with pytest.raises(SystemExit) as end:
+        run_command(main)
+    assert end.value.code == int(code)
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"error: {' '.join(str(error).split())}\n")
+    assert "found this, wanted that" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--no-such-flag"], "No such option: --no-such-flag"),
+        (["--limit", "abc"], "Invalid value for '--limit'"),
+        (["--image-root="], "Invalid value for '--image-root': is empty"),
+        (["s3://key:secret@shop"], "s3://***@shop"),
+    ],
+)
+def test_a_wrong_flag_is_one_line_and_exit_code_2(
+    words: list[str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def main(limit: int = 1, image_root: ImageRootOption = None) -> None:
+        pass
+
+    monkeypatch.setattr(sys, "argv", ["job", *words])
+    with pytest.raises(SystemExit) as end:
+        run_command(main)
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and told in line and line.endswith("--help lists the flags")
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--help"], 0), ([], 0), (["--fail"], 4)])
+def test_a_command_ends_as_it_says(
+    words: list[str],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def main(fail: bool = False) -> None:
+        if fail:
+            raise typer.Exit(4)
+
+    monkeypatch.setattr(sys, "argv", ["job", *words])
+    with pytest.raises(SystemExit) as end:
+        run_command(main)
+    assert (end.value.code or 0) == code
+    assert ("--fail" in capsys.readouterr().out) == (words == ["--help"])
+
+
+def test_default_settings_write_beside_the_local_tables(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = tmp_path / "shop.yaml"
+    own.write_text("report_dir: pages\n")
+    monkeypatch.setenv("CATALOG_ENRICH_HOME", str(tmp_path / "home"))
+    settings = read_settings(DEFAULT_CONFIG, {})
+    assert settings.report_dir == tmp_path / "home" / "lakehouse" / "reports"
+    assert settings.data_docs and settings.metrics_dir
+    assert settings.baselines["demo"].exists()
+    assert read_settings(own, {}).report_dir == tmp_path / "pages"
+    assert read_settings(own, {}).metrics_dir is None
+
+
+@pytest.mark.parametrize("is_checkout", [True, False])
+def test_local_tables_are_in_the_checkout_or_where_a_command_is_called(
+    is_checkout: bool, checkout: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("CATALOG_ENRICH_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config, "__file__", str(checkout / "enrich" / "config.py"))
+    if not is_checkout:
+        (checkout / "pyproject.toml").unlink()
+    assert config.home() == (checkout if is_checkout else tmp_path)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Another checkout, with a job of its own."""
+    for folder in ("jobs", "enrich"):
+        (tmp_path / "copy" / folder).mkdir(parents=True)
+    (tmp_path / "copy" / "pyproject.toml").touch()
+    (tmp_path / "copy" / "jobs" / "job.py").write_text(
+        "from enrich.cli import run_command\n"
+        "def main() -> None:\n"
+        '    print("at work")\n'
+        "run_command(main)\n"
+    )
+    return tmp_path / "copy"
+
+
+def run_in(checkout: Path) -> int:
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(checkout / "jobs" / "job.py"), run_name="__main__")
+    return int(end.value.code or 0)
+
+
+def test_a_job_of_another_checkout_than_its_package_is_refused(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["job"])
+    assert run_in(checkout) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and f"In {checkout} run `python3 -m jobs.set_up`" in err
+    assert str(Path(cli.__file__).parents[1]) in err
+
+
+@pytest.mark.parametrize("package", ["copy", "link", "lib/site-packages"])
+def test_a_job_of_a_checkout_runs_with_its_own_package_and_with_one_that_was_installed(
+    checkout: Path,
+    package: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (checkout.parent / "link").symlink_to(checkout)
+    file = checkout.parent / package / "enrich" / "cli.py"
+    monkeypatch.setattr(cli, "__file__", str(file))
+    monkeypatch.setattr(sys, "argv", ["job"])
+    assert run_in(checkout) == 0
+    assert capsys.readouterr().out == "at work\n"
+
+
+def test_a_job_that_was_sent_without_its_checkout_runs(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (checkout / "enrich").rmdir()
+    monkeypatch.setattr(sys, "argv", ["job"])
+    assert run_in(checkout) == 0
