@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from schemas.labels import LANGUAGES, read_language
@@ -64,10 +64,12 @@ def is_too_much(found: int, among: int, allowed_share: float) -> bool:
 class ImageIdentity(StrEnum):
     """Test for an unchanged image.
 
-    `stat` asks each image for its size, modification time and etag, and reads those that
-    differ. `content` reads every image in every run.
+    `stat` asks each image for its size, modification time and etag, and reads those that differ.
+    `listing` takes these from one listing of the image root, or from an inventory.
+    `content` reads every image in every run.
     """
 
+    LISTING = "listing"
     STAT = "stat"
     CONTENT = "content"
 
@@ -100,6 +102,18 @@ class MissingProducts(StrEnum):
     DELETE = "delete"
 
 
+class TableLayout(YamlSettings):
+    """How product_attributes is laid out in files.
+
+    `cluster_by` product_id: maintenance keeps neighbouring ids in one file, so that a MERGE of some
+    products reads and writes few files. `deletion_vectors` always: a MERGE writes the rows that
+    change, and not the files that these are in; some readers of Delta tables cannot read them.
+    """
+
+    cluster_by: Literal["product_id", "none"] = "product_id"
+    deletion_vectors: Literal["never", "always"] = "never"
+
+
 class GpuExecutors(YamlSettings):
     """Executors for inference alone, by stage-level scheduling.
 
@@ -124,6 +138,10 @@ class JobConfig(YamlSettings):
     baselines and of output for people. A share is in [0, 1].
 
     `image_hosts` are the web hosts that images are read from, each a name or name:port.
+    `image_identity` None is `listing` in object stores, else `stat`. `image_inventory` is a
+    table of the objects below the image root, which are then not listed: path, size, etag,
+    modified.
+
     `lexicon` adds words that name labels to the checkpoint's, by attribute: {color: {navy:
     blue}}; null takes a word out. `languages` adds the words of whole languages, by their
     codes. `applies_to` lists the categories that an attribute applies to: {pattern: [Shirts,
@@ -146,7 +164,8 @@ class JobConfig(YamlSettings):
     image_lists: ImageLists = ImageLists()
     image_limits: ImageLimits = ImageLimits()
     image_reading: ImageReading = ImageReading()
-    image_identity: ImageIdentity = ImageIdentity.STAT
+    image_identity: ImageIdentity | None = None
+    image_inventory: Location | None = None
     target_precision: float = DEFAULT_TARGET_PRECISION
     lexicon: dict[str, dict[str, str | None]] = Field(default={})
     languages: tuple[str, ...] = ()
@@ -163,13 +182,16 @@ class JobConfig(YamlSettings):
     max_crashing_products: int = Field(default=10, ge=0)
     missing_products: MissingProducts = MissingProducts.KEEP
     max_deleted_share: Share = 0.1
+    table_layout: TableLayout = TableLayout()
     baselines: dict[str, PlaceField] = Field(default={})
     data_docs: PlaceField | None = None
     report_dir: PlaceField | None = None
     metrics_dir: PlaceField | None = None
     log_format: LogFormat = LogFormat.TEXT
 
-    @field_validator("catalog", "image_root", "checkpoint", "allowed_image_roots")
+    @field_validator(
+        "catalog", "image_root", "image_inventory", "checkpoint", "allowed_image_roots"
+    )
     @classmethod
     def _without_secrets(
         cls, value: str | tuple[str, ...] | None, info: ValidationInfo

@@ -55,8 +55,16 @@ def main(
     checkpoint: Annotated[
         str | None, typer.Option(help="Classifier checkpoint; the bundled one.")
     ] = None,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Only what executors see, by one Spark job.")
+    ] = False,
 ) -> None:
     """Check the settings of the main job, and all that they name, without starting Spark."""
+    if cluster:
+        from jobs.enrich_catalog import check_cluster
+
+        _tell("cluster", check_cluster(config, catalog, image_root, database, checkpoint))
+        return
     flags: dict[str, Any] = {
         "catalog": catalog,
         "image_root": image_root,

@@ -33,7 +33,12 @@ from enrich.cli import (
 )
 from enrich.config import DEMO_CATALOG, JobConfig, home
 from enrich.engine.settings import OwnSettings
-from enrich.engine.spec import build_spec, name_model_version, published_labels
+from enrich.engine.spec import (
+    build_spec,
+    locate_checkpoint,
+    name_model_version,
+    published_labels,
+)
 from enrich.errors import ConfigError, NothingPublished
 from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
@@ -44,6 +49,7 @@ from enrich.spark.console import show_plan, show_run
 from enrich.spark.encode import refuse_impossible_executors
 from enrich.spark.failures import explain_failure
 from enrich.spark.plan import Plan
+from enrich.spark.preflight import prove_executors
 from enrich.spark.publish import approve, discard
 from enrich.spark.refresh import Inputs, Refresh, Request
 from enrich.spark.runs import RunSummary, summarise
@@ -117,10 +123,21 @@ def main(
         bool, typer.Option("--dry-run", help="Say what would be done and how long; write nothing.")
     ] = False,
     summary: SummaryOption = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check settings and all that they name, and end.")
+    ] = False,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="With --check: what executors see, by one Spark job.")
+    ] = False,
     log_format: Format = None,
 ) -> None:
     """Enrich a product table with color, pattern and style."""
     start_logging(log_format or LogFormat.TEXT)
+    if check or cluster:
+        from jobs.check_settings import main as check_settings
+
+        check_settings(config, catalog, image_root, database, checkpoint, cluster=cluster)
+        return
     with written_outcome(summary, explain_failure) as outcome:
         overrides = {
             "catalog": catalog,
@@ -285,6 +302,7 @@ def refresh_catalog(
     manifest = fetch_manifest(settings.checkpoint)
     baseline = load_label_baseline(settings, manifest)
     inputs = open_inputs(settings, request, manifest)
+    prove_executors(inputs, locate_checkpoint(settings))
     exit_code = 0
     with kept_pages(settings.data_docs, recording.summary) as docs:
         gate = Gate(settings.validation, inputs.spec.attributes, baseline, docs)
@@ -345,6 +363,29 @@ def open_inputs(settings: Settings, request: Request, manifest: Manifest) -> Inp
     source, store = open_both(spark, location, settings)
     spec = build_spec(settings, manifest, store.root)
     return Inputs(spark, settings, request, spec, store, source)
+
+
+def check_cluster(
+    config: Place,
+    catalog: str | None,
+    image_root: str | None,
+    database: str | None,
+    checkpoint: str | None,
+) -> str:
+    """Prove that executors see what the driver sees, and return that as a sentence."""
+    flags = {
+        "catalog": catalog,
+        "image_root": image_root,
+        "database": database,
+        "checkpoint": checkpoint,
+    }
+    settings = read_settings_as(Settings, config, flags)
+    request = Request(run_date=choose_run_date(None))
+    inputs = open_inputs(settings, request, fetch_manifest(settings.checkpoint))
+    asked = prove_executors(inputs, locate_checkpoint(settings))
+    if not asked:
+        return "tasks run on this machine alone: there is nothing to prove"
+    return f"{asked} executors see what the driver sees"
 
 
 def open_both(spark: SparkSession, location: str, settings: Settings) -> tuple[Source, ImageStore]:

@@ -163,10 +163,7 @@ def fetched_checkpoint(location: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="checkpoint-", ignore_cleanup_errors=True) as local:
         try:
-            uri = location.replace("s3a://", "s3://", 1)
-            if uri.startswith("gs://") and "?" not in uri:
-                uri += f"?retry_limit_seconds={_GOOGLE_RETRIES_S}"
-            store, path = fs.FileSystem.from_uri(uri)
+            store, path = _open_store(location)
             fs.copy_files(path, local, source_filesystem=store)
         except (OSError, ArrowException) as error:
             kind = kind_of([str(error)], CheckpointError)
@@ -176,6 +173,31 @@ def fetched_checkpoint(location: str) -> Iterator[Path]:
         except (CheckpointError, NoAnswer) as error:
             # A folder that is gone when this is read, and of an unknown machine.
             raise type(error)(str(error).replace(local, location.rstrip("/"))) from error
+
+
+def digest_listing(location: str) -> str:
+    """Return a digest of the names and sizes of a checkpoint's files and of its config.json.
+
+    Reads no weights. To find out whether another machine has the same checkpoint.
+
+    Raises:
+        OSError, ArrowException: nothing can be read at `location`.
+    """
+    store, path = _open_store(spell_out(location))
+    files = store.get_file_info(fs.FileSelector(path))
+    with store.open_input_file(f"{path}/{_CONFIG}") as config:
+        listed = sorted((file.base_name, file.size) for file in files if file.is_file)
+        return hashlib.sha256(repr((listed, config.readall())).encode()).hexdigest()[:12]
+
+
+def _open_store(location: str) -> tuple[fs.FileSystem, str]:
+    """Return Arrow's file system of a checkpoint, and its path there."""
+    if "://" not in location:
+        return fs.LocalFileSystem(), str(Path(location).absolute())
+    uri = location.replace("s3a://", "s3://", 1)
+    if uri.startswith("gs://") and "?" not in uri:
+        uri += f"?retry_limit_seconds={_GOOGLE_RETRIES_S}"
+    return fs.FileSystem.from_uri(uri)
 
 
 def _read_json(file: Path, model: type[Content]) -> Content:

@@ -240,7 +240,7 @@ def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> Engine
     _refuse_unknown_attributes(config, manifest.config.attributes)
     own = OwnSettings.of(config)
     return EngineSpec(
-        checkpoint=_absolute(str(BUNDLED) if config.checkpoint is None else config.checkpoint),
+        checkpoint=locate_checkpoint(config),
         encoder_version=manifest.digests.encoder,
         model_version=name_model_version(manifest, config.target_precision, own),
         attributes=published_labels(config, manifest),
@@ -260,6 +260,11 @@ def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> Engine
         read_threads=config.read_threads,
         reading=config.image_reading,
     )
+
+
+def locate_checkpoint(config: JobConfig) -> str:
+    """Return the absolute path or the URI of a job's checkpoint."""
+    return _absolute(str(BUNDLED) if config.checkpoint is None else config.checkpoint)
 
 
 def open_engine(manifest: Manifest, image_root: str, settings: JobConfig | None = None) -> "Engine":

@@ -8,7 +8,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from importlib.util import find_spec
@@ -125,17 +125,52 @@ def _client_of(scheme: str, authority: str, reading: ImageReading) -> Client:
     return _ObjectClient(open_object_store(scheme, authority, reading))
 
 
+def list_objects(
+    root: Location, reading: ImageReading, after: str | None, until: str | None
+) -> Iterator[tuple[str, ImageStat]]:
+    """Yield the key and what is told of each object below a root, in the keys' order.
+
+    A request lists a thousand objects or more.
+
+    Args:
+        root: in an object store.
+        reading: limits of each request.
+        after: a key, only those behind which are listed. Azure lists all the same and skips them.
+        until: the last key that is listed, if it is there.
+
+    Raises:
+        ConfigError, OSError, BaseError: the store cannot be used, or refuses to list.
+    """
+    store = open_object_store(root.scheme, root.authority, reading, reading.attempts - 1)
+    for page in obstore.list(store, root.path.strip("/") or None, offset=after, chunk_size=1_000):
+        for meta in page:
+            if until is not None and meta["path"] > until:
+                return
+            yield meta["path"], _stat_of(meta)
+
+
+def _stat_of(meta: Any) -> ImageStat:
+    # HEAD tells whole seconds.
+    return ImageStat(meta["size"], meta["e_tag"], meta["last_modified"].replace(microsecond=0))
+
+
 def open_object_store(scheme: str, authority: str, reading: ImageReading, retries: int = 0) -> Any:
-    """Return obstore's store of a bucket or container, which retries a request so often."""
+    """Return obstore's store of a bucket or container.
+
+    Args:
+        scheme: s3, gs, az or abfss.
+        authority: the bucket or container.
+        reading: limits of each request.
+        retries: of a request; 0 where the caller retries, with whose attempts they would multiply.
+    """
     options: Any = {
         # A slow answer may take all the time, a silent server the share of one attempt.
         "timeout": timedelta(seconds=reading.timeout_s),
         "read_timeout": timedelta(seconds=reading.timeout_s / reading.attempts),
         "connect_timeout": timedelta(seconds=min(_CONNECT_TIMEOUT_S, reading.timeout_s)),
     }
-    # Of a caller that retries by itself, the client's own would multiply with those.
-    patience = timedelta(seconds=reading.timeout_s)
-    again: Any = {"max_retries": retries, "retry_timeout": patience}
+    limit = timedelta(seconds=reading.timeout_s)
+    again: Any = {"max_retries": retries, "retry_timeout": limit}
     if scheme == "gs":
         user, _, bucket = authority.rpartition("@")
         config: Any = {"skip_signature": True} if user == "anonymous" else {}
@@ -187,8 +222,7 @@ class _ObjectClient:
         return answer.bytes().to_bytes()
 
     def stat(self, path: str) -> ImageStat:
-        meta = obstore.head(self._store, path.lstrip("/"))
-        return ImageStat(meta["size"], meta["e_tag"], meta["last_modified"])
+        return _stat_of(obstore.head(self._store, path.lstrip("/")))
 
 
 class _HdfsClient:

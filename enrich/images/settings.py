@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
@@ -97,6 +97,13 @@ class ImageStat:
     size: int
     etag: str | None
     modified_at: datetime | None
+
+    @property
+    def modified_us(self) -> int | None:
+        """The modification time in microseconds since 1970."""
+        if self.modified_at is None:
+            return None
+        return (self.modified_at - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
 
 
 class ImageProblem(Exception):

@@ -6,19 +6,20 @@ row; it never stops a run. This module does not look at pixels.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from schemas.tables import Status
 
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, NoAnswer
 from enrich.images.clients import (
     CLIENT_ERRORS,
     check_s3_settings,
     is_failure,
     is_gone,
+    list_objects,
     open_client,
     read_local,
     stat_local,
@@ -127,6 +128,45 @@ class ImageStore:
         may_pass = (one for one in problems if one.status is Status.IMAGE_UNREADABLE)
         raise next(may_pass, problems[0])
 
+    @property
+    def is_listable(self) -> bool:
+        """Whether the root is in an object store, which lists a thousand objects a request."""
+        return self._root.scheme in ("s3", "gs", "abfss")
+
+    @property
+    def lists_from_anywhere(self) -> bool:
+        """Whether a listing may begin at any key without listing those before it."""
+        return self._root.scheme == "s3"
+
+    def list_root(
+        self, after: str | None, until: str | None
+    ) -> Iterator[tuple[str, int, str | None, int | None]]:
+        """Yield key, size, etag and time in microseconds of the objects below the root.
+
+        Raises:
+            ConfigError: the store does not let this user list, or has names that cannot be listed.
+            NoAnswer: it is out of reach.
+        """
+        try:
+            for key, found in list_objects(self._root, self._reading, after, until):
+                yield key, found.size, found.etag, found.modified_us
+        except (ConfigError, *CLIENT_ERRORS) as error:
+            kind = NoAnswer if is_failure(error) else ConfigError
+            raise kind(
+                f"image root {self.root} cannot be listed: {describe_error(error)}. Allow the job "
+                "to list it (s3:ListBucket), or set 'image_identity: stat'."
+            ) from error
+
+    def locate(self, image_path: str | None) -> str | None:
+        """Return the key below the root that a path names, None for lists and other places."""
+        if not isinstance(image_path, str) or len(self._lists.images_of(image_path)) > 1:
+            return None
+        try:
+            location = self.try_each(image_path, self._resolve)
+        except ImageProblem:
+            return None
+        return location.path.lstrip("/") if location.is_under(self._root) else None
+
     def find_local(self, image_path: str | None) -> str | None:
         """Return the path on this machine that `read` would open first, if it is local."""
         try:
@@ -178,34 +218,35 @@ class ImageStore:
         return location
 
 
-def read_image_sample(store: ImageStore, image_paths: Sequence[str]) -> ImageSample:
-    """Read each of the images, several at once, and count those that could be read.
+class TriedImage(NamedTuple):
+    """An image that was tried: the digest of its bytes, or the problem with it."""
 
-    Run before a long job: a lost mount shows in seconds instead of after hours.
-    """
+    path: str
+    digest: str | None
+    problem: str | None
 
-    def digest(path: str) -> bytes | str:
+
+def try_images(store: ImageStore, image_paths: Sequence[str]) -> list[TriedImage]:
+    """Read each of the images, several at once."""
+
+    def read(path: str) -> TriedImage:
         try:
-            return hashlib.sha256(store.read(path)).digest()
+            return TriedImage(path, hashlib.sha256(store.read(path)).hexdigest(), None)
         except ImageProblem as problem:
             # Redacted before it is cut: a login is recognised by the @ behind it.
-            return f"{redact(path)[:_SHOWN]}: {problem.status}: {problem}"
+            return TriedImage(path, None, f"{redact(path)[:_SHOWN]}: {problem.status}: {problem}")
 
     with ThreadPoolExecutor(_SAMPLE_THREADS) as pool:
-        results = list(pool.map(digest, image_paths))
-    problems = [result for result in results if isinstance(result, str)]
-    digests = {
-        path: result
-        for path, result in zip(image_paths, results, strict=True)
-        if isinstance(result, bytes)
-    }
-    return ImageSample(
-        len(results),
-        len(results) - len(problems),
-        next(iter(problems), None),
-        len(digests),
-        max(Counter(digests.values()).values(), default=0),
-    )
+        return list(pool.map(read, image_paths))
+
+
+def sum_up(tried: Sequence[TriedImage]) -> ImageSample:
+    """Count the images that could be read. A lost mount shows in seconds instead of after hours."""
+    problems = (one.problem for one in tried if one.problem is not None)
+    read = sum(one.problem is None for one in tried)
+    digests = {one.path: one.digest for one in tried if one.problem is None}
+    alike = max(Counter(digests.values()).values(), default=0)
+    return ImageSample(len(tried), read, next(problems, None), len(digests), alike)
 
 
 @lru_cache(maxsize=64)

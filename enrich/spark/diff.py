@@ -7,10 +7,11 @@ picture's digest, whichever way the digest was found.
 
 import hashlib
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from typing import Any, NamedTuple, cast
 
 import pandas as pd
@@ -22,7 +23,15 @@ from schemas.tables import BROKEN, DUE, Outcome, Reason, Status
 
 from enrich.config import ImageIdentity
 from enrich.images.settings import ImageProblem, ImageStat
-from enrich.images.store import IMAGES_TRIED, ImageSample, ImageStore, read_image_sample
+from enrich.images.store import (
+    IMAGES_TRIED,
+    ImageSample,
+    ImageStore,
+    TriedImage,
+    sum_up,
+    try_images,
+)
+from enrich.spark.listing import Listing
 from enrich.spark.rules import Attempt, Found, holds, is_newer, outcome_of
 from enrich.spark.session import bytes_of, cores_of, tasks_of
 from enrich.spark.tables import Tables
@@ -31,12 +40,18 @@ from enrich.text import build_text
 INPUT_FIELDS = ("title", "description", "image_path")
 # A megabyte of a product table is some thousand products, whose images take seconds to look at.
 _BYTES_PER_TASK = 1 << 20
+# Up to this size of a product table its rows are sorted whole to find repeated ids.
+_FEW_BYTES = 16 << 20
+# In which a sample of images is tried: on some executors, and not in a wave over a whole cluster.
+_SAMPLE_TASKS = 4
 # A file that changed within this time before a look may change again without another time.
 _CLOCK_STEP = timedelta(seconds=2)
 _LOOK = (
     "content_hash STRING, image_digest STRING, size BIGINT, etag STRING, modified_us BIGINT, "
     "was_read BOOLEAN"
 )
+# Of a picture that no listing has a say about.
+_ASK: Any = ...
 # Outcomes whose texts nobody will ask for.
 _WITHOUT_TEXT = (Outcome.UNCHANGED, Outcome.SUPERSEDED, Outcome.HELD_BACK, Outcome.MISSING)
 
@@ -80,7 +95,8 @@ class Known(NamedTuple):
 
     `published`: product_attributes. `corrections`: product_id, corrections. `findings`:
     product_id, content_hash, is_quarantined. `held_back`: product_id, content_hash, None where no
-    run is rolled back. `images`: rows of `images`.
+    run is rolled back. `images`: rows of `images`. `listing`: what the store says of all images,
+    None where it is asked for each.
     """
 
     published: DataFrame
@@ -88,6 +104,7 @@ class Known(NamedTuple):
     findings: DataFrame
     held_back: DataFrame | None
     images: DataFrame
+    listing: Listing | None
 
 
 def compare(
@@ -115,9 +132,13 @@ def compare(
     """
     # A null key would put all its rows into one task of the window and of the join.
     is_usable = F.col("product_id").isNotNull() & ~F.col("is_malformed")
-    usable = _with_looks(products.where(is_usable), known.images, look)
-    place = F.row_number().over(Window.partitionBy("product_id").orderBy(*order_of_duplicates()))
-    listed = usable.withColumns({"is_repeated": place > 1, "is_listed": F.lit(True)})
+    usable = products.where(is_usable)
+    if bytes_of(products) <= _FEW_BYTES:
+        # Sorted behind the looks, which are to be shared by as many tasks as the table has.
+        marked = _with_looks(usable, known, look).withColumn("is_repeated", _is_repeated())
+    else:
+        marked = _with_looks(_mark_repeated(usable), known, look)
+    listed = marked.withColumn("is_listed", F.lit(True))
     compared = listed.join(_published(known.published), "product_id", _side(is_whole))
     compared = compared.join(known.corrections, "product_id", "left")
     compared = compared.join(known.findings, ["product_id", "content_hash"], "left")
@@ -133,6 +154,24 @@ def compare(
     told = told.where(_is_true("is_listed") | (F.col("outcome") == Outcome.MISSING))
     told = told.withColumn("replaces", F.col("published_run_id"))
     return _select(told).unionByName(_select(_without_id(products.where(~is_usable))))
+
+
+def _mark_repeated(rows: DataFrame) -> DataFrame:
+    """Return the rows with `is_repeated`; texts are sorted of ids alone that are repeated."""
+    counted = rows.groupBy("product_id").count()
+    repeated = counted.where("count > 1").select("product_id").persist()
+    once = rows.withColumn("is_repeated", F.lit(False))
+    if repeated.isEmpty():
+        repeated.unpersist()
+        return once
+    some = rows.join(repeated, "product_id", "left_semi").withColumn("is_repeated", _is_repeated())
+    return once.join(repeated, "product_id", "left_anti").unionByName(some)
+
+
+def _is_repeated() -> Column:
+    """Return whether another row of the same id comes first."""
+    same_id = Window.partitionBy("product_id").orderBy(*order_of_duplicates())
+    return F.row_number().over(same_id) > 1
 
 
 def take_stock(rows: DataFrame) -> Diff:
@@ -158,7 +197,6 @@ def write_down(diff: Diff, folder: str) -> Diff:
     """
     kept = diff.select(*DUE, *BROKEN, Outcome.QUARANTINED, Outcome.MISSING)
     kept.write.format("delta").save(folder)
-    diff.rows.unpersist()
     written = diff.rows.sparkSession.read.format("delta").load(folder)
     return Diff(written, diff.counts, diff.images_compared, diff.undecodable, diff.lost_ids)
 
@@ -176,13 +214,23 @@ def remember_looks(tables: Tables, rows: DataFrame, run_id: str) -> None:
     tables.append("images", columns, run_id)
 
 
-def try_images(store: ImageStore, rows: DataFrame) -> ImageSample:
-    """Try to read a sample of the rows' images, the same ones for the same products. One action."""
+def try_sample(store: ImageStore, rows: DataFrame) -> ImageSample:
+    """Try on executors to read a sample of the rows' images, the same for the same products."""
     # White space of any kind is not a path; SQL's `trim` only knows the space.
     is_given = F.col("image_path").rlike(r"(?U)\S")
     shuffled = rows.where(is_given).orderBy(F.xxhash64("product_id"))
-    chosen = shuffled.limit(IMAGES_TRIED).select("image_path").collect()
-    return read_image_sample(store, [row["image_path"] for row in chosen])
+    chosen = shuffled.limit(IMAGES_TRIED).select("image_path")
+
+    def read(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for frame in frames:
+            tried = try_images(store, list(frame["image_path"]))
+            yield pd.DataFrame(tried, columns=TriedImage._fields, dtype="object")
+
+    tasks = min(_SAMPLE_TASKS, cores_of(rows.sparkSession))
+    tried = chosen.repartition(tasks).mapInPandas(
+        read, "path STRING, digest STRING, problem STRING"
+    )
+    return sum_up([TriedImage(*row) for row in tried.collect()])
 
 
 def spread(products: DataFrame) -> DataFrame:
@@ -246,14 +294,16 @@ def read_texts(
 def build_look(store: ImageStore, identity: ImageIdentity, threads: int) -> Callable[..., Column]:
     """Return the UDF that looks at a product's picture and takes its content_hash.
 
-    Columns in: title, description, image_path, and of the last look size, etag, modified_us and
-    digest. Column out: a struct, `_LOOK`.
+    Columns in: title, description, image_path; of the last look size, etag, modified_us and digest;
+    where there is a listing `is_told`, whether it has a say, and its size, etag and modified_us.
+    Column out: a struct, `_LOOK`.
     """
 
     def look(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
         with ThreadPoolExecutor(threads) as pool:
             for titles, descriptions, paths, *seen in batches:
-                rows = zip(paths, *seen, strict=True)
+                told = map(_read_told, *seen[4:]) if seen[4:] else repeat(_ASK)
+                rows = zip(paths, *seen[:4], told, strict=False)
                 found = pool.map(lambda row: look_at(store, identity, *row), rows)
                 products = zip(titles, descriptions, paths, found, strict=True)
                 yield pd.DataFrame(
@@ -301,11 +351,22 @@ def look_at(
     etag: Any,
     modified_us: Any,
     digest: Any,
+    told: Any = _ASK,
 ) -> Look:
     """Return what is found of a product's picture, read where it differs from the last look.
 
     Of several the first one that can be read counts; of one that cannot be read its status. Runs
     on the executor.
+
+    Args:
+        store: of the pictures.
+        identity: by what an unchanged picture is known.
+        path: the picture's, or several.
+        size: of the last look, as all to `digest`; NULL where there is none.
+        etag: as the store had it.
+        modified_us: in microseconds since 1970.
+        digest: SHA-256 of the bytes.
+        told: an ImageStat that a listing has, None for one that it lacks, `_ASK` to ask the store.
     """
     seen = (size, _text(etag), modified_us)
 
@@ -313,8 +374,10 @@ def look_at(
         if identity is ImageIdentity.CONTENT:
             return Look(hashlib.sha256(store.read(image)).hexdigest(), was_read=True)
         # Before the bytes: a file that is written meanwhile differs at the next look.
-        found = store.stat(image)
-        stat = (found.size, found.etag, _in_microseconds(found.modified_at))
+        found = store.stat(image) if told is _ASK else told
+        if found is None:
+            raise ImageProblem(Status.IMAGE_MISSING, "not in the listing")
+        stat = (found.size, found.etag, found.modified_us)
         if seen == stat and isinstance(digest, str):
             return Look(digest, *stat)
         read = hashlib.sha256(store.read(image)).hexdigest()
@@ -333,21 +396,39 @@ def _is_settled(found: ImageStat) -> bool:
     return found.modified_at < datetime.now(UTC) - _CLOCK_STEP
 
 
-def _in_microseconds(moment: datetime | None) -> int | None:
-    if moment is None:
-        return None
-    return (moment - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
+def _read_told(is_told: Any, size: Any, etag: Any, modified_us: Any) -> Any:
+    """Return what a listing tells of a picture: `told` of `look_at`."""
+    if not is_told or pd.isna(size):
+        return None if is_told else _ASK
+    begin = datetime.fromtimestamp(0, UTC)
+    modified_at = None if pd.isna(modified_us) else begin + timedelta(microseconds=int(modified_us))
+    return ImageStat(int(size), _text(etag), modified_at)
 
 
-def _with_looks(products: DataFrame, images: DataFrame, look: Callable[..., Column]) -> DataFrame:
-    last = images.groupBy("path").agg(
+def _with_looks(products: DataFrame, known: Known, look: Callable[..., Column]) -> DataFrame:
+    last = known.images.groupBy("path").agg(
         F.max_by(F.struct("size", "etag", "modified_at", "digest"), "looked_at").alias("last")
     )
-    joined = products.join(last, F.col("image_path") == F.col("path"), "left").drop("path")
-    seen = ("last.size", "last.etag", F.unix_micros("last.modified_at"), "last.digest")
-    looked = joined.withColumn("look", look(*INPUT_FIELDS, *seen)).drop("last")
+    joined = _join_left(products, "image_path", last.withColumnRenamed("path", "image_path"))
+    seen: list[Any] = ["last.size", "last.etag", F.unix_micros("last.modified_at"), "last.digest"]
+    if known.listing is not None:
+        listed = known.listing.rows
+        told = listed.select("key", F.struct(*listed.columns[1:]).alias("told"))
+        joined = _join_left(joined, "key", told)
+        is_told = F.col("key").isNotNull()
+        if not known.listing.is_complete:
+            is_told &= F.col("told").isNotNull()
+        seen += [is_told, "told.size", "told.etag", "told.modified_us"]
+    looked = joined.withColumn("look", look(*INPUT_FIELDS, *seen)).drop("last", "told", "key")
     modified_at = F.timestamp_micros("look.modified_us").alias("modified_at")
     return looked.select("*", "look.*").withColumn("modified_at", modified_at).drop("look")
+
+
+def _join_left(rows: DataFrame, key: str, others: DataFrame) -> DataFrame:
+    """Join by a key that many rows lack, which would else all come into one task."""
+    own = F.coalesce(F.col(key), F.concat(F.lit("\0"), "product_id"))
+    others = others.withColumnRenamed(key, "_key")
+    return rows.join(others, own == F.col("_key"), "left").drop("_key")
 
 
 def _published(published: DataFrame) -> DataFrame:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
-from itertools import accumulate, islice
+from itertools import islice
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -40,10 +40,6 @@ _OUTPUT_ROWS = 1_000
 # A crash is looked for in so many parts at a time.
 _PARTS = 8
 _SIGNS_OF_DEATH = ("Python worker exited unexpectedly", "ExecutorLostFailure")
-# How many rows of an exact rank `percentile_approx` may be off, as a share of all: 1 / this.
-_ACCURACY = 10_000
-# How finely equal priorities are dealt.
-_PLACES = 1 << 20
 REPLACED = "the image was another one when the run began"
 _CRASHED = "the Python worker died over this content, each time it was tried"
 VECTORS = "status STRING, modalities STRING, error STRING, vectors BINARY"
@@ -266,42 +262,23 @@ class Chunk(NamedTuple):
 def cut_into_chunks(contents: DataFrame, count: int, size: int) -> Iterator[Chunk]:
     """Yield the contents in chunks of about `size`; a higher `priority` comes earlier.
 
-    Contents of one priority are dealt to chunks by their hash.
+    Contents of one priority are dealt to chunks by their hash. Chunks are kept as long as the
+    iterator is open.
     """
     if count <= size:
         yield Chunk(contents, count)
         return
-    chunks = math.ceil(count / size)
-    ranked = contents.withColumn("rank", _rank(contents, chunks))
-    per_rank = {row["rank"]: row["count"] for row in ranked.groupBy("rank").count().collect()}
-    chunked = ranked.withColumn("chunk", _number(per_rank, chunks)).drop("rank")
-    sizes = {row["chunk"]: row["count"] for row in chunked.groupBy("chunk").count().collect()}
-    for chunk in sorted(sizes):
-        yield Chunk(chunked.where(F.col("chunk") == chunk).drop("chunk"), sizes[chunk])
-
-
-def _rank(contents: DataFrame, chunks: int) -> Column:
-    """Return a content's rank, 0 for the highest priorities. One action.
-
-    Odd ranks hold one priority each: those at which a chunk would end if all were sorted. Even
-    ranks hold what lies between two of them, which is about a chunk at most.
-    """
-    shares = [place / chunks for place in range(1, chunks)]
-    ends = contents.agg(F.percentile_approx("priority", shares, _ACCURACY)).collect()[0][0]
-    bounds = F.lit(sorted(set(ends)))
-    above = F.size(F.filter(bounds, lambda bound: bound > F.col("priority")))
-    return 2 * above + F.array_contains(bounds, F.col("priority")).cast("int")
-
-
-def _number(per_rank: dict[int, int], chunks: int) -> Column:
-    """Return the chunk of a row by its place among all, given how many rows each rank has."""
-    counts = [per_rank.get(rank, 0) for rank in range(max(per_rank) + 1)]
-    begins = list(accumulate(counts, initial=0))
-    rank = F.col("rank")
-    by_hash = F.pmod(F.xxhash64("content_hash"), F.lit(_PLACES)) / _PLACES
-    share = F.when(rank % 2 == 1, by_hash).otherwise(0.5)
-    place = F.lit(begins)[rank] + share * F.lit(counts)[rank]
-    return F.floor(place * chunks / begins[-1]).cast("int")
+    # Sorted by range into a partition for each chunk, whose number Spark finds by bisection. Kept,
+    # and so read by the statistics of its own batches: a chunk costs the same among few and many.
+    order = (F.desc("priority"), F.xxhash64("content_hash"))
+    cut = contents.repartitionByRange(math.ceil(count / size), *order)
+    chunked = cut.withColumn("chunk", F.spark_partition_id()).persist()
+    try:
+        sizes = {row["chunk"]: row["count"] for row in chunked.groupBy("chunk").count().collect()}
+        for chunk in sorted(sizes):
+            yield Chunk(chunked.where(F.col("chunk") == chunk).drop("chunk"), sizes[chunk])
+    finally:
+        chunked.unpersist()
 
 
 def choose_tasks(contents: int, config: JobConfig, cores: int) -> int:

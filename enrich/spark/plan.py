@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import BROKEN, DUE, TO_ANSWER, Outcome, State
 
-from enrich.spark.diff import take_stock, try_images
+from enrich.spark.diff import take_stock, try_sample
 from enrich.spark.encode import select_contents, select_holding
 from enrich.spark.profile import read_profile
 from enrich.spark.refresh import (
@@ -68,7 +68,7 @@ def plan_refresh(inputs: Inputs) -> Plan:
     diff = take_stock(inputs.compare(runs, attempt))
     try:
         is_new = F.col("outcome").isin(Outcome.NEW, Outcome.CHANGED)
-        images = try_images(inputs.store, diff.rows.where(is_new))
+        images = try_sample(inputs.store, diff.rows.where(is_new))
         to_encode = _count_to_encode(inputs, diff.rows) if diff.count(*TO_ANSWER) else 0
     finally:
         diff.rows.unpersist()

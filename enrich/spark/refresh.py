@@ -39,11 +39,12 @@ from enrich.spark.diff import (
     select_findings,
     spread,
     take_stock,
-    try_images,
+    try_sample,
     write_down,
 )
 from enrich.spark.encode import Encoder, select_holding
 from enrich.spark.failures import explain_failure
+from enrich.spark.listing import choose_identity, open_listing, with_keys
 from enrich.spark.profile import describe, look_at_source, read_profile
 from enrich.spark.publish import publish, select_held_back
 from enrich.spark.rules import Run, checkpoint_of, find_full_refresh_start, is_outrun
@@ -151,6 +152,11 @@ class Inputs:
         """Return all rows with their outcome; lazy, changes no table."""
         tables, config, spec = self.tables, self.config, self.spec
         refused = [run.run_id for run in runs if not run.is_accepted]
+        identity = choose_identity(config, self.store, is_whole=self.request.limit is None)
+        products, listing = spread(self.select_products()), None
+        if identity is ImageIdentity.LISTING:
+            listing = open_listing(self.store, config.image_inventory, products)
+            products = with_keys(products, self.store, "image_path")
         known = Known(
             published=tables.read_if_there("product_attributes"),
             corrections=select_corrections(
@@ -161,13 +167,14 @@ class Inputs:
             ),
             held_back=select_held_back(tables, runs, checkpoint_of(spec.model_version)),
             images=tables.read_if_there("images"),
+            listing=listing,
         )
         return compare(
-            spread(self.select_products()),
+            products,
             known,
             attempt,
             spec.model_version,
-            build_look(self.store, config.image_identity, config.read_threads),
+            build_look(self.store, identity, config.read_threads),
             is_whole=self.request.limit is None,
             is_renewed=self.request.full_refresh,
             by_category=bool(spec.applies_to),
@@ -196,14 +203,15 @@ class Refresh:
         self._open()
         described = name_jobs(self.inputs.spark, f"run {self.summary.run_id}")
         with described, temporary_folder(self.tables) as folder, self._recorded():
-            diff = self._compare()
-            self._refuse_cut_off(diff)
-            self._check_input(diff)
-            if self._has_nothing_to_do(diff):
-                self._end_idle(diff)
-                return self.summary
-            self._append(State.STARTED)
-            diff = self._write_down(diff, folder)
+            compared = self._compare()
+            with self._remembered(compared):
+                self._refuse_cut_off(compared)
+                self._check_input(compared)
+                if self._has_nothing_to_do(compared):
+                    self._end_idle(compared)
+                    return self.summary
+                self._append(State.STARTED)
+                diff = self._write_down(compared, folder)
             encodings = self._encode(diff)
             answered = self._answer(diff, encodings)
             self._quarantine(diff, encodings if answered.unanswered else None)
@@ -228,7 +236,7 @@ class Refresh:
         with self._timed("tables"):
             runs = read_runs(self.tables)
             refuse_demo_among_products(inputs, runs)
-            self.tables.create_missing()
+            self.tables.create_missing(inputs.config.table_layout)
             published = self.tables.read("product_attributes")
             suit_table_size(inputs.spark, inputs.source.products, published)
             self._runs = complete_intents(self.tables, runs)
@@ -255,18 +263,35 @@ class Refresh:
         bind_run(self.summary.run_id)
 
     def _compare(self) -> Diff:
-        """Find out what is due, and remember which pictures were read for that."""
+        """Find out what is due."""
         with self._timed("diff"):
             attempt = self._as_run(State.STARTED).attempt
             diff = take_stock(self.inputs.compare(self._runs, attempt))
             refuse_replaced(self.inputs.source)
             self.summary.counts = count_diff(diff)
-            is_by_stat = self.inputs.config.image_identity is ImageIdentity.STAT
-            if diff.images_compared and is_by_stat:
-                remember_looks(self.tables, diff.rows, self.summary.run_id)
         if superseded := diff.count(Outcome.SUPERSEDED):
             log.warning("%s products stay as a newer run has published them", f"{superseded:,}")
         return diff
+
+    @contextmanager
+    def _remembered(self, diff: Diff) -> Iterator[None]:
+        """Remember which pictures were read, behind the last use of the compared rows.
+
+        Behind a commit to a table that they were read from, Spark would compute them anew, and look
+        at each picture again.
+        """
+        stopped = None
+        try:
+            yield
+        except NothingPublished as error:
+            stopped = error
+        is_by_content = self.inputs.config.image_identity is ImageIdentity.CONTENT
+        if diff.images_compared and not is_by_content:
+            with self._timed("diff"):
+                remember_looks(self.tables, diff.rows, self.summary.run_id)
+        diff.rows.unpersist()
+        if stopped is not None:
+            raise stopped
 
     def _refuse_cut_off(self, diff: Diff) -> None:
         if error := explain_cut_off(self.inputs, diff, self._is_outrun()):
@@ -282,7 +307,7 @@ class Refresh:
             usable = F.when(F.col("outcome") != Outcome.MALFORMED, F.col("product_id"))
             products = diff.rows.where(F.col("outcome") != Outcome.MISSING)
             products = products.withColumns({"product_id": usable, "is_new": is_new})
-            images = try_images(self.inputs.store, products.where("is_new"))
+            images = try_sample(self.inputs.store, products.where("is_new"))
             verdict = self.gate.check_input(self.summary.run_id, products, images)
             self._note(verdict)
         if not verdict.passed:
@@ -294,7 +319,6 @@ class Refresh:
     def _end_idle(self, diff: Diff) -> None:
         self._quarantine(diff, None)
         self._add_notes(diff)
-        diff.rows.unpersist()
         level = logging.INFO if diff.read else logging.WARNING
         log.log(level, "nothing to do: %s", describe_idle(diff))
         self._append(State.NOTHING_TO_DO)
@@ -407,6 +431,7 @@ class Refresh:
             self._append(State.STAGED)
             return
         with self._timed("publish"):
+            self.tables.keep_layout(self.inputs.config.table_layout)
             intent = self._append(State.PUBLISHING)
             event = publish(self.tables, intent, self.inputs.spec.attributes)
         counts = ("published", "deleted", "withheld")

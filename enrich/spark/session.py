@@ -14,7 +14,7 @@ import signal
 import struct
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -390,6 +390,46 @@ def tasks_of(table: DataFrame) -> int:
 def cores_of(spark: SparkSession) -> int:
     """Return the number of tasks that run at a time, as far as executors are registered."""
     return spark.sparkContext.defaultParallelism
+
+
+def is_on_one_machine(spark: SparkSession) -> bool:
+    """Return whether tasks run in the driver's own process and its Python workers."""
+    # Of "local-cluster" tasks run in processes of their own.
+    return re.match(r"local(\[|$)", str(spark.sparkContext.master)) is not None
+
+
+def ask_executors(
+    spark: SparkSession, folder: str, token: str, question: Callable[[str], Value]
+) -> tuple[list[Value], int]:
+    """Return what each executor answers, and how many executors there are. One Spark job.
+
+    The driver writes the token to a file in `folder`, which a task in each slot reads through
+    Hadoop's file system, and hands to the question: an empty text where it is not there. Needs
+    nothing but PySpark on executors.
+    """
+    store, path = open_folder(spark, folder)
+    file = open_folder(spark, f"{folder}/token")[1]
+    stream = store.create(file)
+    try:
+        stream.write(token.encode())
+        stream.close()
+        # The same file for each slot, and a task for each of these.
+        files = [escape_pattern(f"{folder}/token")] * cores_of(spark)
+        with session_settings(spark, {"spark.sql.files.maxPartitionBytes": "1"}):
+            reader = spark.read.option("ignoreMissingFiles", True)
+            read = reader.text(files, wholetext=True)
+
+            def ask(rows: Iterable[Any]) -> Iterator[tuple[tuple[str, int], Value]]:
+                # Of an executor all Python workers have one parent.
+                place = os.uname().nodename, os.getppid()
+                yield place, question("".join(row[0] for row in rows))
+
+            answers = dict(read.rdd.mapPartitions(ask).collect())
+    finally:
+        store.delete(path, True)
+    executors: Any = spark.sparkContext._jsc
+    # The driver is among them.
+    return list(answers.values()), executors.sc().getExecutorMemoryStatus().size() - 1
 
 
 def open_accumulator(

@@ -33,23 +33,31 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from enrich.config import TableLayout
 from enrich.errors import ConfigError, TableContended, first_line
 from enrich.spark.session import folder_of, in_utc, open_folder, session_settings
 
 log = logging.getLogger(__name__)
 
 # Deletion vectors off: every reader of Delta tables can then read these.
-_EVERY_TABLE = {"delta.enableDeletionVectors": "false"}
+_DELETION_VECTORS = "delta.enableDeletionVectors"
+_EVERY_TABLE = {_DELETION_VECTORS: "false"}
+_CLUSTERED = "product_id"
 # Old versions and their changes may be read until maintenance deletes their files. Left to itself,
 # Delta refuses to read what is older than a week.
 _PUBLISHED = {
     "delta.enableChangeDataFeed": "true",
     "delta.deletedFileRetentionDuration": "interval 3650 days",
     "delta.logRetentionDuration": "interval 3650 days",
+    # Else of the first 32 columns, and a checkpoint may have more attributes than that.
+    "delta.dataSkippingStatsColumns": (
+        "product_id,product_category,status,content_hash,model_version,run_id,run_date,enriched_at"
+    ),
 }
 # A property of product_attributes: the oldest version whose change data is kept.
 _CHANGES_SINCE = "enrich.changesSince"
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+_KNOWS_OWN_COMMIT = "spark.databricks.delta.commit.idempotencyCheck.enabled"
 _REACHES_BACK = "spark.databricks.delta.vacuum.enforceTimeTravelWithinDeletedFileRetentionDuration"
 _TEMPORARY = "_temporary_runs"
 _FOLDER_TIME = "%Y%m%dT%H%M%S"
@@ -191,8 +199,11 @@ class Tables:
             )
 
     @retried_on_conflict
-    def create_missing(self) -> None:
+    def create_missing(self, layout: TableLayout = TableLayout()) -> None:
         """Create database, tables and views, and add columns of new attributes.
+
+        Args:
+            layout: of product_attributes, where it is missing.
 
         Raises:
             ConfigError: the tables are of the first edition, or somebody's own column is in the
@@ -210,7 +221,7 @@ class Tables:
         wanted = ddl.tables(self.attributes)
         missing = [table for table in wanted if table not in there]
         for table in missing:
-            self._create(table, wanted[table])
+            self._create(table, wanted[table], layout)
         grown = self._list_lacking("product_attributes")
         # The published table last: as long as it lacks a column, the next run adds what is missing.
         for table in ("candidates", "product_attributes") if grown else ():
@@ -218,12 +229,16 @@ class Tables:
         if missing or grown or not views(self.database, self.attributes, 0).keys() <= there:
             self.create_views()
 
-    def _create(self, table: str, columns: str) -> None:
-        properties = _EVERY_TABLE | (_PUBLISHED if table == "product_attributes" else {})
+    def _create(self, table: str, columns: str, layout: TableLayout) -> None:
+        properties, by = dict(_EVERY_TABLE), ""
+        if table in ddl.PARTITIONED:
+            by = f"PARTITIONED BY ({ddl.PARTITIONED[table]})"
+        if table == "product_attributes":
+            properties |= _PUBLISHED | _vectors(layout)
+            by = f"CLUSTER BY ({_CLUSTERED})" if layout.cluster_by == _CLUSTERED else ""
         listed = ", ".join(
             f"{quote_literal(k)} = {quote_literal(v)}" for k, v in properties.items()
         )
-        by = ddl.PARTITIONED.get(table)
         create = f"CREATE TABLE IF NOT EXISTS {quote(self.name(table))}"
         folder = f"{self.location()}/{table}"
         self._remove_abandoned(folder)
@@ -231,10 +246,22 @@ class Tables:
             # The metastore was lost or made anew. Delta creates no table over files without this.
             self.spark.sql(f"{create} USING DELTA LOCATION {quote_literal(folder)}")
             return
-        self.spark.sql(
-            f"{create} ({columns}) USING DELTA "
-            f"{f'PARTITIONED BY ({by})' if by else ''} TBLPROPERTIES ({listed})"
-        )
+        self.spark.sql(f"{create} ({columns}) USING DELTA {by} TBLPROPERTIES ({listed})")
+
+    @retried_on_conflict
+    def keep_layout(self, layout: TableLayout) -> None:
+        """Give product_attributes a layout, for what is written from now on.
+
+        A clustering by other columns is somebody's own, and stays.
+        """
+        found, table = self.describe("product_attributes"), quote(self.name("product_attributes"))
+        ((name, wanted),) = _vectors(layout).items()
+        if found["properties"].get(name, "false") != wanted:
+            self.spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('{name}' = '{wanted}')")
+        is_wanted, columns = layout.cluster_by == _CLUSTERED, found["clusteringColumns"] or []
+        if [*columns] == ([] if is_wanted else [_CLUSTERED]):
+            by = f"({_CLUSTERED})" if is_wanted else "NONE"
+            self.spark.sql(f"ALTER TABLE {table} CLUSTER BY {by}")
 
     def _has_commits(self, table_folder: str) -> bool:
         store, folder = open_folder(self.spark, f"{table_folder}/_delta_log")
@@ -368,8 +395,17 @@ class Tables:
         return folder_of(self.spark.catalog.getDatabase(self.database))
 
     def commit_of(self, run_id: str) -> AbstractContextManager[None]:
-        """Write the run into the userMetadata of every commit made inside."""
-        return session_settings(self.spark, {_USER_METADATA: json.dumps({"run_id": run_id})})
+        """Write the run into the userMetadata of every commit made inside.
+
+        A commit whose answer the store lost, and which is there, is not made again.
+        """
+        metadata = json.dumps({"run_id": run_id})
+        return session_settings(self.spark, {_USER_METADATA: metadata, _KNOWS_OWN_COMMIT: "true"})
+
+
+def _vectors(layout: TableLayout) -> dict[str, str]:
+    """Return the property that lets a MERGE mark rows as gone, instead of writing files anew."""
+    return {_DELETION_VECTORS: "true" if layout.deletion_vectors == "always" else "false"}
 
 
 def schema_of(table: str, attributes: Sequence[str]) -> StructType:

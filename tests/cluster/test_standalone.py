@@ -5,37 +5,21 @@ there are two: which one a task takes is the same decision.
 """
 
 import json
-import os
-import re
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pandas as pd
-import pyspark
 import pytest
+from standalone import Worker, standalone_cluster, with_python
 
 pytestmark = [
     pytest.mark.spark,
     pytest.mark.long,
 ]
 
-SPARK_CLASS = Path(pyspark.__file__).parent / "bin" / "spark-class"
 DRIVER = Path(__file__).parent / "refresh_on_gpus.py"
-# The project's own settings keep only warnings; what has started is an information.
-LOG4J = """
-rootLogger.level = info
-rootLogger.appenderRef.console.ref = console
-appender.console.type = Console
-appender.console.name = console
-appender.console.target = SYSTEM_ERR
-appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = %m%n%ex
-"""
 TWO_GPUS = """
 import torch
 torch.cuda.device_count = lambda: 2
@@ -46,46 +30,9 @@ torch.cuda.is_available = lambda: True
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[str]:
     """The address of a master whose two workers announce GPU 0 and GPU 1."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    master = f"spark://127.0.0.1:{port}"
-    with ExitStack() as stack:
-        command = ["org.apache.spark.deploy.master.Master", "--host", "127.0.0.1"]
-        start(stack, tmp_path / "master.log", *command, "--port", str(port), "--webui-port", "0")
-        wait_for(tmp_path / "master.log", "I have been elected leader")
-        for gpu in (0, 1):
-            log = tmp_path / f"worker-{gpu}.log"
-            properties = announce(tmp_path, gpu)
-            worker = ["org.apache.spark.deploy.worker.Worker", "--host", "127.0.0.1"]
-            limits = ["--cores", "2", "--memory", "2g", "--webui-port", "0"]
-            folder = ["--work-dir", str(tmp_path / f"work-{gpu}")]
-            start(stack, log, *worker, *limits, *folder, "--properties-file", properties, master)
-            wait_for(log, "Successfully registered with master")
+    workers = [Worker(announce(tmp_path, gpu)) for gpu in (0, 1)]
+    with standalone_cluster(tmp_path, workers) as master:
         yield master
-
-
-def start(stack: ExitStack, log: Path, *command: str) -> None:
-    output = stack.enter_context(log.open("w"))
-    settings = log.with_suffix(".properties")
-    settings.write_text(LOG4J)
-    daemon = {"SPARK_DAEMON_JAVA_OPTS": f"-Dlog4j2.configurationFile=file:{settings}"}
-    command = (str(SPARK_CLASS), *command)
-    process = subprocess.Popen(command, stdout=output, stderr=output, env=env() | daemon)
-    stack.callback(process.wait, 30)
-    stack.callback(process.terminate)
-
-
-def env() -> dict[str, str]:
-    return os.environ | {"PYSPARK_PYTHON": sys.executable}
-
-
-def wait_for(log: Path, words: str, timeout_s: float = 60) -> None:
-    end = time.monotonic() + timeout_s
-    while not re.search(words, log.read_text()):
-        if time.monotonic() > end:
-            raise TimeoutError(f"no '{words}' in {log.read_text()[-2000:]}")
-        time.sleep(0.2)
 
 
 def announce(folder: Path, gpu: int) -> str:
@@ -114,7 +61,7 @@ def run_refresh(cluster: str, folder: Path, settings: dict[str, str], gpu_execut
     arguments = [part for pair in settings.items() for part in ("--conf", "=".join(pair))]
     done = subprocess.run(
         [sys.executable, DRIVER, cluster, folder, folder / "products.parquet", gpu_executors],
-        env=env() | {"PYSPARK_SUBMIT_ARGS": " ".join([*arguments, "pyspark-shell"])},
+        env=with_python() | {"PYSPARK_SUBMIT_ARGS": " ".join([*arguments, "pyspark-shell"])},
         capture_output=True,
         text=True,
         timeout=300,

@@ -1,0 +1,135 @@
+"""What an object store says of all its images at once: a listing, or an inventory table.
+
+A listing costs a request for each thousand objects, and no request for each image. It says size,
+etag and time; which content that is, the diff reads where these differ from the last look.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+import pandas as pd
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.functions import pandas_udf
+from schemas.quoting import quote
+
+from enrich.config import ImageIdentity, JobConfig
+from enrich.errors import ConfigError
+from enrich.images.store import ImageStore
+from enrich.spark.failures import reason_of
+from enrich.spark.session import bytes_of, cores_of
+from enrich.spark.source import FORMATS
+
+# A megabyte of a product table names some thousand images, and a request lists a thousand.
+_BYTES_PER_TASK = 1 << 20
+_ROWS_PER_TASK = 1_000
+# Images that are looked up for each bound between two tasks' parts of a listing.
+_SAMPLED = 50
+_AT_ONCE = 10_000
+_COLUMNS = "key STRING, size BIGINT, etag STRING, modified_us BIGINT"
+
+
+class Listing(NamedTuple):
+    """Lazy rows of `key`, size, etag and modified_us; what a listing lacks is not in the store."""
+
+    rows: DataFrame
+    is_complete: bool
+
+
+def choose_identity(config: JobConfig, store: ImageStore, *, is_whole: bool) -> ImageIdentity:
+    """Return by what unchanged images are known: on object stores by a listing, else by stat.
+
+    A run with a limit asks each of its few images.
+
+    Raises:
+        ConfigError: the settings want a listing of something that is not an object store.
+    """
+    wants = config.image_identity is ImageIdentity.LISTING or config.image_inventory is not None
+    if wants and not store.is_listable:
+        raise ConfigError(
+            "image_identity: listing and image_inventory are for object stores: found the image "
+            f"root {store.root}, expected s3://, gs:// or abfss://. Leave them out."
+        )
+    if config.image_identity not in (None, ImageIdentity.LISTING):
+        return config.image_identity
+    return ImageIdentity.LISTING if store.is_listable and is_whole else ImageIdentity.STAT
+
+
+def with_keys(rows: DataFrame, store: ImageStore, path: str) -> DataFrame:
+    """Return the rows with `key`: what the root's store calls an image, NULL for other places."""
+
+    def locate(paths: pd.Series) -> pd.Series:
+        return paths.map(store.locate).astype("string")
+
+    # Else Spark may plan it once for each use of the column.
+    udf = pandas_udf(locate, "string").asNondeterministic()  # type: ignore[call-overload]
+    return rows.withColumn("key", udf(path))
+
+
+def open_listing(store: ImageStore, inventory: str | None, products: DataFrame) -> Listing:
+    """Return what the store, or the shop's inventory of it, says of the images below the root.
+
+    Raises:
+        ConfigError: the inventory cannot be read, or lacks a column.
+    """
+    if inventory is not None:
+        return Listing(_read_inventory(store, inventory, products), is_complete=False)
+    ranges = _cut(store, products)
+    spark = products.sparkSession
+    asked = spark.createDataFrame(pd.DataFrame(ranges, columns=["after", "until"], dtype="string"))
+
+    def list_all(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for frame in frames:
+            for after, until in zip(frame["after"], frame["until"], strict=True):
+                listed = store.list_root(after, until)
+                while some := list(islice(listed, _AT_ONCE)):
+                    yield pd.DataFrame(some, columns=[c.split()[0] for c in _COLUMNS.split(", ")])
+
+    spread = asked.coalesce(1).repartition(len(ranges))
+    return Listing(spread.mapInPandas(list_all, _COLUMNS), is_complete=True)
+
+
+def _cut(store: ImageStore, products: DataFrame) -> list[tuple[str | None, str | None]]:
+    """Return the parts of a listing that tasks take, as (after, until) keys; None: no bound.
+
+    The bounds are keys of the products' own images, so that parts are alike however images are
+    named. A store that cannot start at a key is listed in one part.
+    """
+    wanted = math.ceil(bytes_of(products) / _BYTES_PER_TASK)
+    tasks = min(wanted, 4 * cores_of(products.sparkSession))
+    if tasks <= 1 or not store.lists_from_anywhere:
+        return [(None, None)]
+    share = min(1.0, _SAMPLED * tasks / (wanted * _ROWS_PER_TASK))
+    paths = products.select("image_path").sample(share, seed=0).collect()
+    keys = sorted({key for row in paths if (key := store.locate(row[0])) is not None})
+    bounds = [*dict.fromkeys(keys[len(keys) * n // tasks] for n in range(1, tasks) if keys)]
+    return list(zip([None, *bounds], [*bounds, None], strict=True))
+
+
+def _read_inventory(store: ImageStore, inventory: str, products: DataFrame) -> DataFrame:
+    spark = products.sparkSession
+    try:
+        if "/" not in inventory:
+            rows = spark.read.table(quote(inventory))
+        else:
+            ending = inventory.rstrip("/").rpartition(".")[2].lower()
+            found = FORMATS.get(f".{ending}", "delta")
+            rows = spark.read.format(found).option("header", "true").load(inventory)
+        listed = rows.select(
+            "path",
+            F.col("size").cast("bigint"),
+            F.col("etag").cast("string"),
+            F.unix_micros(F.date_trunc("second", F.col("modified").cast("timestamp"))),
+        )
+    except PySparkException as error:
+        raise ConfigError(
+            f"image_inventory cannot be used: {reason_of(error)}. Expected a table's name, or a "
+            "Delta, Parquet, CSV or JSON path, with the columns path, size, etag and modified."
+        ) from error
+    listed = with_keys(listed.toDF("path", "size", "etag", "modified_us"), store, "path")
+    # Of several rows of an image, as of versions, the latest counts.
+    latest = F.max_by(F.struct("size", "etag", "modified_us"), "modified_us").alias("latest")
+    return listed.where("key IS NOT NULL").groupBy("key").agg(latest).select("key", "latest.*")

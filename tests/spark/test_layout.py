@@ -1,0 +1,79 @@
+"""A MERGE writes what changed, and what is filtered has statistics."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shop import Shop, products
+
+from enrich.engine.fake_engine import FakeEngineSpec
+
+
+def commits(shop: Shop, table: str) -> list[list[dict[str, Any]]]:
+    """Return the actions of each commit of a table."""
+    place = shop.tables.describe(table)["location"].removeprefix("file:")
+    logs = sorted(Path(place, "_delta_log").glob("*.json"))
+    return [[json.loads(line) for line in log.read_text().splitlines()] for log in logs]
+
+
+def written(commit: list[dict[str, Any]]) -> int:
+    """Return the bytes of rows and deletion vectors of a commit; the change feed is not counted."""
+    added = [action["add"] for action in commit if "add" in action]
+    files = sum(add["size"] for add in added if add["dataChange"] and not is_marked(add, commit))
+    vectors = (add.get("deletionVector") or {} for add in added)
+    return files + sum(vector.get("sizeInBytes", 0) for vector in vectors)
+
+
+def is_marked(add: dict[str, Any], commit: list[dict[str, Any]]) -> bool:
+    """Return whether a file was there before, and has rows that are marked as gone."""
+    removed = {action["remove"]["path"] for action in commit if "remove" in action}
+    return add["path"] in removed
+
+
+@pytest.mark.parametrize(("vectors", "most"), [("always", 0.05), ("never", 1.1)])
+def test_a_merge_writes_the_rows_that_changed(shop: Shop, vectors: str, most: float) -> None:
+    config = {"table_layout": {"deletion_vectors": vectors}, "missing_products": "delete"}
+    table = products(4_000)
+    shop.write(table)
+    shop.refresh(config=config)
+    whole = sum(map(written, commits(shop, "product_attributes")))
+    table.loc[:19, "title"] = "another shirt"
+    shop.write(table.iloc[:-20])
+
+    shop.refresh(config=config)
+
+    merges = [c for c in commits(shop, "product_attributes") if operation(c) == "MERGE"]
+    assert len(merges) == 2  # the deletions are in it
+    assert written(merges[1]) <= most * whole
+    assert (written(merges[1]) > 0.5 * whole) == (vectors == "never")
+    found = shop.table("product_attributes")
+    assert len(found) == 3_980 and found["product_id"].is_unique
+
+
+def operation(commit: list[dict[str, Any]]) -> str:
+    return next(action["commitInfo"]["operation"] for action in commit if "commitInfo" in action)
+
+
+def test_lineage_has_statistics_however_many_attributes_there_are(shop: Shop) -> None:
+    attributes = {f"attribute_{n}": ("red", "green") for n in range(20)}
+    shop.refresh(spec=FakeEngineSpec(attributes=attributes))
+    added = [a["add"] for c in commits(shop, "product_attributes") for a in c if "add" in a]
+    known = json.loads(added[-1]["stats"])["minValues"]
+    assert {"product_id", "content_hash", "run_id", "model_version", "run_date"} <= known.keys()
+
+
+def test_settings_lay_out_new_tables_and_then_those_that_are_there(shop: Shop) -> None:
+    def layout() -> tuple[list[str], str]:
+        found = shop.tables.describe("product_attributes")
+        vectors = found["properties"]["delta.enableDeletionVectors"]
+        return list(found["clusteringColumns"]), vectors
+
+    shop.refresh()
+    assert layout() == (["product_id"], "false")
+    shop.maintain()
+    shop.write(products(mark=" anew"))
+    other = {"cluster_by": "none", "deletion_vectors": "always"}
+    shop.refresh(config={"table_layout": other})
+    assert layout() == ([], "true")
+    assert set(shop.table("product_attributes")["product_id"]) == {f"p{n}" for n in range(6)}
