@@ -108,8 +108,9 @@ def _contradictions(database: str) -> str:
       image_weight,
       CASE WHEN confidence >= {TITLE_IS_WRONG_FROM} * named_confidence THEN 'title'
         ELSE 'answer' END AS probably_wrong, run_id, run_date
-    FROM (SELECT *, coalesce(filter(alternatives, one -> one.label = named)[0].confidence, 0.0)
-            AS named_confidence
+    FROM (SELECT *,
+            coalesce(get(filter(alternatives, one -> one.label = named), 0).confidence, 0.0)
+              AS named_confidence
           FROM {database}.product_attribute_values
           WHERE named <> candidate AND NOT is_corrected)
     ORDER BY named_confidence / confidence, confidence DESC"""

@@ -71,6 +71,7 @@ def test_a_fact_leads_to_the_cards_that_share_it() -> None:
         "is_corrected": False,
         "old": "blue",
         "image_weight": None,
+        "named": None,
         "candidates": [{"label": "red", "confidence": 0.93}],
     }
     rows = [offered("examples", part("color", "red"), n, f"p{n}") for n in (1, 2)]
