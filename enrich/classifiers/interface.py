@@ -193,9 +193,9 @@ class Classifier(nn.Module):
     paper: ClassVar[str]
     starts_from: ClassVar[tuple[str, ...]] = (
         "EfficientNet-Lite0",
-        "Hugging Face CLIP",
+        "Hugging Face CLIP or SigLIP",
         "Hugging Face vision and text models",
-        "open_clip CLIP or CoCa",
+        "any open_clip model",
     )
     trained_by: ClassVar[frozenset[str]] = frozenset({"contrastive", "multitask"})
     contrasts_towers: ClassVar[bool] = True

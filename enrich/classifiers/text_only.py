@@ -20,9 +20,9 @@ class TextOnly(Classifier):
 
     paper = "BERT: Devlin et al. 2018, arXiv 1810.04805"
     starts_from = (
-        "Hugging Face CLIP",
+        "Hugging Face CLIP or SigLIP",
         "Hugging Face vision and text models",
-        "open_clip CLIP or CoCa",
+        "any open_clip model",
     )
     trained_by = frozenset({"multitask"})
 

@@ -176,7 +176,12 @@ class Trainer:
         self.inputs_digest = name_inputs(config, classifier, batches, train_rows)
         trains_towers = any(max(one.image_rate, one.text_rate) > 0 for one in config.phases)
         lora = config.lora if trains_towers else None
-        self.adapters = [] if lora is None else add_adapters(classifier, lora)
+        self.adapters: list[Any] = []
+        if lora is not None:
+            # The same in every process: files of cached features are named for the weights.
+            with torch.random.fork_rng():
+                torch.manual_seed(config.seed)
+                self.adapters = add_adapters(classifier, lora)
         if config.recompute_activations:
             recompute_activations(classifier)
         self.progressed = Progressed()

@@ -293,7 +293,7 @@ def test_the_engine_runs_a_checkpoint_trained_on_a_hugging_face_clip(
     shop = tmp_path / "shop"
     shutil.copytree(catalog, shop)
     metrics = train_checkpoint(config, [catalog], tmp_path / "made", unseen_sources=[shop])
-    assert set(metrics) == {"products", "test_groups_catalog", "unseen_source_shop"}
+    assert set(metrics) == {"labels", "products", "test_groups_catalog", "unseen_source_shop"}
     assert sum(metrics["products"].values()) == 40
     assert "# clip-tiny" in (tmp_path / "made" / "MODEL_CARD.md").read_text()
 
