@@ -229,7 +229,10 @@ def _months(first: datetime, last: datetime) -> str:
 
 
 def exact_interval(hits: int, rows: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share by Clopper and Pearson (1934); (0, 1) of 0 rows."""
+    """Return the 95 % interval of a share by Clopper and Pearson (1934).
+
+    It is (0, 1) of 0 rows.
+    """
     tail = (1 - CONFIDENCE) / 2
     low = betaincinv(hits, rows - hits + 1, tail) if hits else 0.0
     high = betaincinv(hits + 1, rows - hits, 1 - tail) if hits < rows else 1.0

@@ -116,7 +116,9 @@ def read_settings(config: Place | None, flags: Mapping[str, object]) -> JobConfi
 def read_catalog_settings(
     config: Place | None, catalog: str | None, image_root: str | None, checkpoint: str | None
 ) -> JobConfig:
-    """Return the main job's settings for a job that reads a catalog; flags go before the file.
+    """Return the main job's settings for a job that reads a catalog.
+
+    Flags override the file.
 
     Raises:
         ConfigError: Neither a file nor a flag names the catalog, the file cannot be read, or it
@@ -129,7 +131,10 @@ def read_catalog_settings(
 
 
 def read_settings_as(kind: type[Settings], config: Place, flags: Mapping[str, object]) -> Settings:
-    """Return settings of a kind; those of the default file write beside the local tables."""
+    """Return settings of a kind, from a file and flags.
+
+    Those of the default file write beside the local tables.
+    """
     named = {"data_docs": "data_docs", "report_dir": "reports", "metrics_dir": "metrics"}
     stated = {key: home() / "lakehouse" / name for key, name in named.items()}
     settings = load_yaml(config, kind, flags, stated if config == DEFAULT_CONFIG else None)
@@ -198,8 +203,7 @@ def _refuse_other_checkout(job: Path) -> None:
 def _recognise(error: Exception) -> EnrichError | None:
     """Return an error of ours, also for a wrong flag; None for other errors.
 
-    typer would draw a box around a wrong flag, but Airflow and people read the last line of a
-    log.
+    typer would draw a box around a wrong flag. Airflow and people read the last line of a log.
     """
     if isinstance(error, _USAGE_ERROR):
         context = getattr(error, "ctx", None)

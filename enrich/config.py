@@ -103,11 +103,12 @@ class MissingProducts(StrEnum):
 
 
 class TableLayout(YamlSettings):
-    """How product_attributes is laid out in files.
+    """Layout of product_attributes in files.
 
-    `cluster_by` product_id: maintenance keeps neighbouring ids in one file, so that a MERGE of some
-    products reads and writes few files. `deletion_vectors` always: a MERGE writes the rows that
-    change, and not the files that these are in; some readers of Delta tables cannot read them.
+    With `cluster_by` product_id, maintenance keeps neighbouring ids in one file. A MERGE of
+    some products then reads and writes few files. With `deletion_vectors` always, a MERGE
+    writes the rows that change, and not the files around them. Some readers of Delta tables
+    cannot read deletion vectors.
     """
 
     cluster_by: Literal["product_id", "none"] = "product_id"
@@ -237,7 +238,7 @@ class JobConfig(YamlSettings):
         return self.missing_products is MissingProducts.DELETE
 
     def starting_from(self, folder: Place) -> Self:
-        """Returns these settings, where baselines and what is written for people start there."""
+        """Return these settings with baselines and output for people below `folder`."""
         written = {"data_docs", "report_dir", "metrics_dir"}
         places = {name: place for name in written if (place := getattr(self, name))}
         given = {name: start_in(folder, place) for name, place in places.items()}

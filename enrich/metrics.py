@@ -1,7 +1,7 @@
-"""The figures of a database's last run, and of one that encodes now, as text files for Prometheus.
+"""Prometheus metrics of a database's last run and of one that encodes now.
 
-For the textfile collector of node_exporter: a run is over too soon to be scraped itself. Knows a
-run by what its summary says. No run fails by its metrics.
+They are text files for the textfile collector of node_exporter: a run is over too soon to be
+scraped itself. They are made of a run's summary. No run fails by its metrics.
 """
 
 import dataclasses
@@ -28,9 +28,10 @@ _LAST_SUCCESS = "last_success_timestamp_seconds"
 
 @dataclass(slots=True)
 class Recording:
-    """What a command says of a run; `summary` is a `RunSummary`, None before there is one.
+    """A command's summary of a run, for its metrics.
 
-    `is_news` is false where an earlier command had decided about the run already.
+    `summary` is a `RunSummary`, None before there is one. `is_news` is false where an earlier
+    command had decided about the run already.
     """
 
     summary: Any = None
@@ -39,16 +40,17 @@ class Recording:
 
 @contextmanager
 def recorded(folder: Place | None, database: str, *, decides: bool = False) -> Iterator[Recording]:
-    """Write the metrics of the run inside, however it ends; an error makes it a failed one.
+    """Write the metrics of the run inside, however it ends.
 
-    Where the block ends well without a summary, the file stays as it is.
+    An error makes it a failed run. Where the block ends well without a summary, the file stays
+    as it is.
 
     Args:
-        folder: what node_exporter's `--collector.textfile.directory` names; None writes nothing.
-        database: what the run is for.
-        decides: the block decides about an earlier run. If it fails, as a mistyped command does,
-            that is told only where the file says that a run is staged, and so waits for just this:
-            otherwise the last run is still what it was.
+        folder: The folder of node_exporter's `--collector.textfile.directory`; None writes no file.
+        database: The run's database.
+        decides: True if the block decides about an earlier run. Its failure, such as a mistyped
+            command, is then told only where the file says that a run is staged and waits. Otherwise
+            the last run is still what it was.
     """
     started_at, recording, has_failed = datetime.now(UTC), Recording(), False
     try:
@@ -76,13 +78,16 @@ def write_metrics(
     started_at: datetime,
     finished_at: datetime,
 ) -> None:
-    """Writes `<folder>/catalog_enrichment_<database>.prom` anew, whole or not at all.
+    """Write the metrics of a run to `catalog_enrichment_<database>.prom` atomically.
 
-    Never raises: what went wrong is logged.
+    Never raises: errors are logged.
 
     Args:
+        folder: As of `recorded`.
+        database: The run's database.
         summary: Fields of `RunSummary`, as far as the run got.
-        started_at: With a time zone, as `finished_at`.
+        started_at: Start of the run, with a time zone.
+        finished_at: End of the run, with a time zone.
     """
     try:
         file = _name_file(folder, database)
@@ -112,7 +117,9 @@ FIGURES = {
 
 
 def write_running(folder: Place | None, database: str, figures: Mapping[str, float] | None) -> None:
-    """Write `<folder>/catalog_enrichment_<database>_running.prom`; empty it when encoding is over.
+    """Write the metrics of a run that encodes now, or empty their file at its end.
+
+    The file is `<folder>/catalog_enrichment_<database>_running.prom`.
 
     Never raises: what went wrong is logged.
 
@@ -181,7 +188,7 @@ def _name_file(folder: Place, database: str) -> Place:
 
 
 def _read_last_success(file: Place) -> float:
-    """Returns what the file says of the last success: a run that fails must not forget it."""
+    """Return the time of the last success in the file, kept by failed runs."""
     samples = _read_samples(file, _LAST_SUCCESS)
     # A catalog that was never refreshed is stale too.
     return samples[0].value if samples else 0.0

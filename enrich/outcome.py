@@ -1,8 +1,8 @@
-"""The outcome of a run as a file, for schedulers that see neither exit code nor standard output.
+"""The outcome of a run as a file, for schedulers that see no exit code.
 
-So it is where the driver runs in a cluster (`--deploy-mode cluster`, Kubernetes, Databricks). The
-file is written twice: as the command begins, so that nobody reads an older one and a place that
-cannot be written to is found before hours of work, and as the command ends.
+They see neither exit code nor standard output where the driver runs in a cluster (`--deploy-mode
+cluster`, Kubernetes, Databricks). The file is written twice: as the command begins, and as it ends.
+So nobody reads an older one, and a place that cannot be written is found before hours of work.
 """
 
 import dataclasses
@@ -26,7 +26,10 @@ RUNNING = "running"
 
 @dataclasses.dataclass(slots=True)
 class Outcome:
-    """What the file says beside the exit code: `summary`, a dataclass, a dictionary or None."""
+    """Content of the file beside the exit code.
+
+    `summary` is a dataclass, a dictionary or None.
+    """
 
     summary: Any = None
 

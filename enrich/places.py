@@ -1,7 +1,7 @@
-"""Files and folders that lie on a local disk or in an object store, by one set of calls.
+"""Files and folders on a local disk or in an object store, by one interface.
 
 A place is a `pathlib.Path`, or an `ObjectUri` such as s3://bucket/folder, which has the few of its
-methods that jobs need; `enrich.files.atomic_write.write_place` writes to either.
+methods that jobs need. `enrich.files.atomic_write.write_place` writes to either.
 """
 
 import errno
@@ -122,7 +122,10 @@ class ObjectUri:
 
 @lru_cache(maxsize=16)
 def _open_store(scheme: str, authority: str, endpoint: str | None) -> Any:
-    """Return a store; to open one of S3 asks for its region. `endpoint` is part of the key."""
+    """Return a store, cached: opening one of S3 asks for its region.
+
+    `endpoint` is part of the key.
+    """
     return open_object_store(scheme, authority, _TIMES, _RETRIES)
 
 

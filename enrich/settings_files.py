@@ -52,7 +52,7 @@ def load_yaml(
     flags: Mapping[str, object] | None = None,
     stated: Mapping[str, object] | None = None,
 ) -> Settings:
-    """Reads a YAML file into validated settings.
+    """Read a YAML file into validated settings.
 
     Args:
         file: The YAML file, on a disk or in an object store.

@@ -130,12 +130,12 @@ class ImageStore:
 
     @property
     def is_listable(self) -> bool:
-        """Whether the root is in an object store, which lists a thousand objects a request."""
+        """True if the root is in an object store, which lists 1,000 objects a request."""
         return self._root.scheme in ("s3", "gs", "abfss")
 
     @property
     def lists_from_anywhere(self) -> bool:
-        """Whether a listing may begin at any key without listing those before it."""
+        """True if a listing may begin at any key without listing those before it."""
         return self._root.scheme == "s3"
 
     def list_root(
@@ -158,7 +158,7 @@ class ImageStore:
             ) from error
 
     def locate(self, image_path: str | None) -> str | None:
-        """Return the key below the root that a path names, None for lists and other places."""
+        """Return the key of a path below the root; None for lists and other places."""
         if not isinstance(image_path, str) or len(self._lists.images_of(image_path)) > 1:
             return None
         try:
@@ -241,7 +241,10 @@ def try_images(store: ImageStore, image_paths: Sequence[str]) -> list[TriedImage
 
 
 def sum_up(tried: Sequence[TriedImage]) -> ImageSample:
-    """Count the images that could be read. A lost mount shows in seconds instead of after hours."""
+    """Count the images that could be read.
+
+    A lost mount shows in seconds instead of after hours.
+    """
     problems = (one.problem for one in tried if one.problem is not None)
     read = sum(one.problem is None for one in tried)
     digests = {one.path: one.digest for one in tried if one.problem is None}
