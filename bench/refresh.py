@@ -95,7 +95,7 @@ class _OpenGate:
     def check_input(self, *_: Any) -> Verdict:
         return Verdict()
 
-    def check_candidates(self, *_: Any) -> Verdict:
+    def check_candidates(self, *_: Any, **__: Any) -> Verdict:
         return Verdict()
 
 

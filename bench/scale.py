@@ -24,7 +24,7 @@ from rich.table import Table
 from bench.refresh import draw_products, open_session, refresh
 from enrich.engine.fake_engine import FakeEngineSpec
 
-_NAMED = re.compile(r"\brun (\d{8}-[0-9a-f]{8})(?:: (\w+))?")
+_NAMED = re.compile(r"\brun (\d{8}-[0-9a-f]{8})(?:: ([a-z]+))?")
 # Fast enough for Spark to be what is measured.
 _PACE = 20_000
 _RUNS = ("all new", "changed", "unchanged")
