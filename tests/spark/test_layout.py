@@ -34,12 +34,12 @@ def is_marked(add: dict[str, Any], commit: list[dict[str, Any]]) -> bool:
 @pytest.mark.parametrize(("vectors", "most"), [("always", 0.05), ("never", 1.1)])
 def test_a_merge_writes_the_rows_that_changed(shop: Shop, vectors: str, most: float) -> None:
     config = {"table_layout": {"deletion_vectors": vectors}, "missing_products": "delete"}
-    table = products(4_000)
+    table = products(8_000)
     shop.write(table)
     shop.refresh(config=config)
     whole = sum(map(written, commits(shop, "product_attributes")))
-    table.loc[:19, "title"] = "another shirt"
-    shop.write(table.iloc[:-20])
+    table.loc[:39, "title"] = "another shirt"
+    shop.write(table.iloc[:-40])
 
     shop.refresh(config=config)
 
@@ -48,7 +48,7 @@ def test_a_merge_writes_the_rows_that_changed(shop: Shop, vectors: str, most: fl
     assert written(merges[1]) <= most * whole
     assert (written(merges[1]) > 0.5 * whole) == (vectors == "never")
     found = shop.table("product_attributes")
-    assert len(found) == 3_980 and found["product_id"].is_unique
+    assert len(found) == 7_960 and found["product_id"].is_unique
 
 
 def operation(commit: list[dict[str, Any]]) -> str:
