@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import torch
+from adaptations import make_answers
 
 from enrich.adaptation.calibrating import pick_thresholds
 from enrich.calibration import CalibratedModalities
@@ -13,12 +14,11 @@ from enrich.training.answers import Answers
 OWN = CalibratedModalities(temperature=1, thresholds={"0.90": 0.9, "0.95": None}, rows=4_000)
 
 
-def read(margins: torch.Tensor, targets: torch.Tensor) -> Answers:
+def read(margins: torch.Tensor, targets: torch.Tensor | None = None) -> Answers:
     """Return answers to pictures, of two labels whose logits differ by so much."""
-    rows, pictures = torch.arange(len(targets)), [Modalities.IMAGE] * len(targets)
     logits = torch.stack([margins, torch.zeros_like(margins)], dim=1)
-    unnamed = torch.zeros_like(logits, dtype=torch.bool)
-    return Answers(rows, rows, pictures, logits, torch.ones(len(rows), 2), targets, None, unnamed)
+    right = torch.zeros(len(margins), dtype=torch.long)
+    return make_answers(logits, right if targets is None else targets, Modalities.IMAGE)
 
 
 def pick(reading: Answers, own: CalibratedModalities = OWN) -> float | None:
@@ -27,12 +27,12 @@ def pick(reading: Answers, own: CalibratedModalities = OWN) -> float | None:
 
 
 def test_few_labels_prove_nothing_and_nothing_is_answered() -> None:
-    assert pick(read(torch.full((10,), 9.0), torch.zeros(10, dtype=torch.long))) is None
+    assert pick(read(torch.full((10,), 9.0))) is None
 
 
 def test_labels_that_are_all_right_lower_the_threshold() -> None:
     margins = torch.linspace(4, 0.5, 200)
-    assert pick(read(margins, torch.zeros(200, dtype=torch.long))) == torch.sigmoid(margins[-1])
+    assert pick(read(margins)) == torch.sigmoid(margins[-1])
 
 
 def test_labels_that_are_often_wrong_raise_the_threshold() -> None:
@@ -42,7 +42,7 @@ def test_labels_that_are_often_wrong_raise_the_threshold() -> None:
 
 
 def test_near_identical_products_prove_as_much_as_one() -> None:
-    reading = read(torch.linspace(4, 1, 60), torch.zeros(60, dtype=torch.long))
+    reading = read(torch.linspace(4, 1, 60))
     assert pick(reading) is not None
     assert pick(replace(reading, groups=reading.groups // 10)) is None
 
@@ -51,4 +51,4 @@ def test_an_attribute_that_was_never_answered_is_answered_where_labels_prove_it(
     never = OWN.model_copy(
         update={"thresholds": dict.fromkeys(("0.90", "0.95"), dict.fromkeys(Evidence))}
     )
-    assert pick(read(torch.linspace(4, 1, 60), torch.zeros(60, dtype=torch.long)), never)
+    assert pick(read(torch.linspace(4, 1, 60)), never)

@@ -1,11 +1,15 @@
-"""An adapted checkpoint says all that was done to it."""
+"""An adapted checkpoint is a whole one, and says all that was done to it."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from effects import make_effect
+import torch
+from adaptations import make_effect
+from safetensors.torch import load_file, save
 
 from enrich.adaptation.adapt import Adaptation
 from enrich.adaptation.checkpoint import (
@@ -18,7 +22,9 @@ from enrich.adaptation.checkpoint import (
 )
 from enrich.adaptation.trial import Effect, Gain
 from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
-from enrich.classifiers.manifest import Manifest, read_manifest
+from enrich.classifiers.checkpoint import add_to_weights, load_classifier
+from enrich.classifiers.cma_clip import CmaClip
+from enrich.classifiers.manifest import BUNDLED, Manifest, read_manifest
 from enrich.errors import ConfigError
 from enrich.records import Modalities
 
@@ -28,6 +34,7 @@ NEVER = CalibratedModalities(temperature=1, thresholds={"0.90": None, "0.95": No
 FIGURES = {"rows": 60, "accuracy": 0.5, **ANSWERED}
 BETTER = make_effect(FIGURES, Gain(0.2, 0.1, 100), dict.fromkeys(Modalities, ANSWERS))
 WORSE = Gain(-0.2, 0.1, 100)
+FEWER_ANSWERS = FIGURES | {"answered_at_90_threshold": 0.1}
 EFFECT = replace(BETTER, gain=Gain(0.0, 0.1, 100), after=FIGURES | {"accuracy": 0.4})
 
 
@@ -49,35 +56,29 @@ def test_an_adaptation_is_better_where_it_gains_more_than_chance_and_loses_no_an
     assert replace(EFFECT, gain=Gain(gain, error, 10_000), after=after).is_better == wanted
 
 
-def test_what_an_attribute_would_be_worse_from_is_said() -> None:
-    gains = {Modalities.IMAGE: WORSE, Modalities.TEXT: Gain(-0.05, 0.1, 100)}
-    effect = replace(BETTER, gains=gains)
-    assert not effect.is_better and replace(effect, gains={}).is_better
-    shown = to_table({"color": effect}).blocks[0][1][0]
-    assert shown == "left as it was: worse from the picture alone"
-    assert summarise({"color": effect})["color"]["worse_from"] == ["image"]
-
-
 @pytest.mark.parametrize(
-    ("gain", "answered", "said"),
+    ("changed", "said"),
     [
-        (0.0, 0.5, "not surely better"),
-        (0.0, 0.1, "not surely better"),
-        (0.2, 0.1, "answers too few"),
+        ({"gain": Gain(0.0, 0.1, 100)}, "not surely better"),
+        # Answers that would be lost are the reason only where there is a gain.
+        ({"gain": Gain(0.0, 0.1, 100), "after": FEWER_ANSWERS}, "not surely better"),
+        ({"after": FEWER_ANSWERS}, "answers too few"),
+        ({"after": FIGURES | {"accuracy": 0.49}}, "fewer answers right"),
+        (
+            {"gains": {Modalities.IMAGE: WORSE, Modalities.TEXT: Gain(-0.05, 0.1, 100)}},
+            "worse from the picture alone",
+        ),
     ],
 )
-def test_answers_that_would_be_lost_are_the_reason_only_where_there_is_a_gain(
-    gain: float, answered: float, said: str
+def test_an_attribute_that_is_left_as_it_was_is_so_with_a_reason(
+    changed: dict[str, Any], said: str
 ) -> None:
-    after = EFFECT.before | {"answered_at_90_threshold": answered}
-    effect = replace(EFFECT, gain=Gain(gain, 0.1, 100), after=after)
-    assert to_table({"color": effect}).blocks[0][1][0] == f"left as it was: {said}"
+    effect = replace(BETTER, **changed)
+    assert BETTER.is_better and not effect.is_better
     assert effect.drawback == said
-
-
-def test_fewer_right_answers_are_a_reason_though_the_loss_falls() -> None:
-    effect = replace(BETTER, after=FIGURES | {"accuracy": 0.49})
-    assert to_table({"color": effect}).blocks[0][1][0] == "left as it was: fewer answers right"
+    assert to_table({"color": effect}).blocks[0][1][0] == f"left as it was: {said}"
+    worse_from = ["image"] if "gains" in changed else []
+    assert (summarise({"color": effect})["color"].get("worse_from") or []) == worse_from
 
 
 def test_every_attribute_that_stays_as_it_was_is_left_with_a_reason() -> None:
@@ -166,3 +167,34 @@ def test_labels_of_any_earlier_adaptation_are_refused(
         with pytest.raises(ConfigError, match=f"fitted to labels of {attribute} before"):
             refuse_fitted(twice, [attribute])
     refuse_fitted(twice, ["pattern"])
+
+
+def test_a_checkpoint_of_read_only_files_beside_folders_is_copied(tmp_path: Path) -> None:
+    original = Path(shutil.copytree(BUNDLED, tmp_path / "original"))
+    (original / ".cache").mkdir()
+    for file in filter(Path.is_file, original.iterdir()):
+        file.chmod(0o444)
+
+    write_adapted(read_manifest(original), {}, "mine", "a shop", tmp_path / "adapted")
+
+    assert read_manifest(tmp_path / "adapted").config.name == "mine"
+    files = list((tmp_path / "adapted").iterdir())
+    assert all(file.is_file() and file.stat().st_mode & 0o200 for file in files)
+
+
+def test_more_trust_is_added_to_what_there_was_and_to_none_in_older_weights(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    shutil.copytree(tiny_checkpoint, folder)
+    trust = CmaClip.name_of_bias("color")
+    for wanted in (1.5, 3.0):
+        add_to_weights(folder, {trust: 1.5})
+        weights = load_file(folder / "model.safetensors")
+        assert weights[trust] == wanted and weights[trust].dtype == torch.half
+    older = {name: tensor for name, tensor in weights.items() if name != trust}
+    (folder / "model.safetensors").write_bytes(save(older))
+    add_to_weights(folder, {trust: -2.0})
+    assert load_file(folder / "model.safetensors").keys() == weights.keys()
+    classifier, _ = load_classifier(read_manifest(folder), torch.device("cpu"))
+    assert classifier.state_dict()[trust] == -2.0

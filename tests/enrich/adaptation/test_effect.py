@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from effects import make_effect
+from adaptations import make_effect
 
 from enrich.adaptation.trial import Gain
 from enrich.calibration import CalibratedModalities

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from adaptations import make_answers
 
 from enrich.adaptation.adapt import find_doubt, find_flaw
 from enrich.calibration import CalibratedModalities
@@ -15,17 +16,8 @@ CALIBRATED = dict.fromkeys(
 
 
 def _answers(answered: list[int], labels: list[int], sureness: float = 3.0) -> Answers:
-    rows = len(answered)
-    return Answers(
-        product=torch.arange(rows),
-        groups=torch.arange(rows),
-        modalities=[Modalities.TEXT] * rows,
-        logits=sureness * torch.nn.functional.one_hot(torch.tensor(answered), len(NAMES)).float(),
-        embeds=torch.ones(rows, 2),
-        targets=torch.tensor(labels),
-        image_weight=None,
-        named=torch.zeros(rows, len(NAMES), dtype=torch.bool),
-    )
+    logits = sureness * torch.nn.functional.one_hot(torch.tensor(answered), len(NAMES)).float()
+    return make_answers(logits, torch.tensor(labels), Modalities.TEXT)
 
 
 ANSWERED = [row % 4 for row in range(100)]

@@ -7,7 +7,7 @@ from unittest.mock import Mock
 import pandas as pd
 import pytest
 import torch
-from effects import make_effect
+from adaptations import make_answers, make_effect
 
 from enrich.adaptation.checkpoint import write_adapted
 from enrich.adaptation.readings import fullest, take_readings
@@ -108,12 +108,8 @@ def test_scores_are_read_after_the_correction_that_a_checkpoint_brings_along(
 
 def test_products_are_read_alike_by_a_classifier_that_does_not_weigh_its_modalities() -> None:
     def reading(modalities: Modalities, *products: int) -> Answers:
-        rows, product = len(products), torch.tensor(products)
-        targets = torch.zeros(rows, dtype=torch.long)
-        scores, embeds = torch.ones(rows, 2), torch.ones(rows, 4)
-        named = torch.zeros(rows, 2, dtype=torch.bool)
-        shown = [modalities] * rows
-        return Answers(product, product, shown, scores, embeds, targets, None, named)
+        targets = torch.zeros(len(products), dtype=torch.long)
+        return make_answers(torch.ones(len(products), 2), targets, modalities, products)
 
     both, image = reading(Modalities.IMAGE_AND_TEXT, 0, 1), reading(Modalities.IMAGE, 0, 1, 2)
     whole = fullest([both, image, reading(Modalities.TEXT, 0, 1, 3)])

@@ -52,51 +52,40 @@ def test_a_new_attribute_applies_to_the_categories_of_its_labels(tmp_path: Path)
     assert read_shop_labels(file, catalog, known, only="fit").applies_to == {}
 
 
-def _groups(tmp_path: Path, products: list[tuple[str | None, str | None]]) -> list[int]:
-    """Returns the groups of products of these titles and pictures."""
+CHAIN = [("a", "1"), ("b", "1"), ("b", "2"), ("c", "2"), ("c", None)]
+STAND_IN = [(f"shirt {number}", "no-image.jpg") for number in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("products", "groups"),
+    [
+        ([("a", "1"), ("b", "2"), ("b", "3"), (None, "4"), (None, None)], [0, 1, 1, 2, 3]),
+        ([(None, None), (None, " ")], [0, 1]),
+        # Of one picture, and of one text with one of those.
+        ([*CHAIN, ("d", "3"), (None, "3"), ("e", None)], [0] * 5 + [1, 1, 2]),
+        (CHAIN[::-1], [0] * 5),
+        # A picture of many texts stands in for those that the shop lacks.
+        (STAND_IN, list(range(9))),
+        (STAND_IN[:3], [0, 0, 0]),
+        ([("red.jpg", None), ("b", "red.jpg")], [0, 1]),
+    ],
+)
+def test_products_that_share_a_text_or_a_picture_are_one_group(
+    tmp_path: Path, products: list[tuple[str | None, str | None]], groups: list[int]
+) -> None:
     table = pd.DataFrame(products, columns=["title", "image_path"]).assign(description=None)
     table = table.assign(product_id=table.index.astype(str))
     table.to_parquet(tmp_path / "products.parquet")
     content = "product_id,color\n" + "".join(f"{row},red\n" for row in table["product_id"])
-    return _read(tmp_path, tmp_path, content).groups.tolist()
-
-
-def test_products_of_one_text_are_one_group_and_those_without_are_alone(tmp_path: Path) -> None:
-    products = [("a", "1"), ("b", "2"), ("b", "3"), (None, "4"), (None, None), (None, " ")]
-    assert _groups(tmp_path, products) == [0, 1, 1, 2, 3, 4]
-
-
-def test_products_of_one_picture_are_one_group_and_so_is_who_shares_a_text_with_one(
-    tmp_path: Path,
-) -> None:
-    chain = [("a", "1"), ("b", "1"), ("b", "2"), ("c", "2"), ("c", None)]
-    assert _groups(tmp_path, [*chain, ("d", "3"), (None, "3"), ("e", None)]) == [0] * 5 + [1, 1, 2]
-    assert _groups(tmp_path, chain[::-1]) == [0] * 5
-
-
-def test_a_picture_that_stands_in_for_those_that_the_shop_lacks_joins_no_group(
-    tmp_path: Path,
-) -> None:
-    products = [(f"shirt {number}", "no-image.jpg") for number in range(9)]
-    assert _groups(tmp_path, products) == list(range(9))
-    assert _groups(tmp_path, products[:3]) == [0, 0, 0]
-
-
-def test_a_text_that_reads_like_a_picture_s_path_is_no_reason_for_a_group(tmp_path: Path) -> None:
-    assert _groups(tmp_path, [("red.jpg", None), ("b", "red.jpg")]) == [0, 1]
+    assert _read(tmp_path, tmp_path, content).groups.tolist() == groups
 
 
 def test_products_that_are_not_in_the_catalog_are_counted(tmp_path: Path, shop: Path) -> None:
-    read = _read(tmp_path, shop, "product_id,color\nwhole,red\ngone,blue\nno words,blue\n")
+    lines = ("product_id,color,pattern", "whole,red,", "gone,blue,solid", "no words,blue,", "")
+    read = _read(tmp_path, shop, "\n".join(lines))
     assert len(read.products) == 2 and read.unknown_ids == 1
     assert read.targets["color"].tolist() == [0, 1]
-
-
-def test_an_attribute_of_other_products_alone_stays_without_a_label(
-    tmp_path: Path, shop: Path
-) -> None:
-    read = _read(tmp_path, shop, "product_id,color,pattern\nwhole,red,\ngone,,solid\n")
-    assert read.targets["pattern"].tolist() == [UNLABELLED]
+    assert read.targets["pattern"].tolist() == [UNLABELLED, UNLABELLED]
 
 
 @pytest.mark.parametrize(

@@ -40,25 +40,20 @@ from enrich.training.labelled import TEST
 from schemas.labels import ATTRIBUTE_LABELS
 
 
-def test_a_catalog_is_evaluated_on_test_groups_an_unseen_source_whole(
+def test_a_catalog_is_evaluated_on_test_groups_and_an_unseen_source_whole(
     source_folder: Path,
 ) -> None:
     known, unseen = build_sources([source_folder], [source_folder], limit=None)
     assert (known.title, unseen.title) == ("colored, test groups", "colored, all products")
     everything = load_labelled([source_folder], ATTRIBUTE_LABELS)
-    held_back = known.load(ATTRIBUTE_LABELS)
-    assert 0 < len(held_back) < 20 and (held_back.split == TEST).all()
-    assert len(held_back) == (everything.split == TEST).sum()
     assert unseen.load(ATTRIBUTE_LABELS).texts == everything.texts
-
-
-def test_rows_stay_together_and_groups_are_numbered_without_a_gap(source_folder: Path) -> None:
-    everything = load_labelled([source_folder], ATTRIBUTE_LABELS)
-    held_back = LabelledSource(source_folder, trained_on=True).load(ATTRIBUTE_LABELS)
+    held_back = known.load(ATTRIBUTE_LABELS)
     rows = np.flatnonzero(everything.split == TEST)
+    assert 0 < len(held_back) < 20 and (held_back.split == TEST).all()
     assert held_back.texts == [everything.texts[row] for row in rows]
     assert held_back.image_paths == [everything.image_paths[row] for row in rows]
     assert (held_back.targets == everything.targets[rows]).all()
+    # Groups are numbered without a gap.
     same = everything.groups[rows][:, None] == everything.groups[rows]
     assert ((held_back.groups[:, None] == held_back.groups) == same).all()
     assert set(held_back.groups) == set(range(held_back.groups.max() + 1))
@@ -118,22 +113,16 @@ def test_checkpoints_are_loaded_in_order_and_named_after_their_folders(
     assert [checkpoint.name for checkpoint in checkpoints] == ["other", "tiny"]
 
 
-def test_one_broken_checkpoint_among_sound_ones_is_named(
+def test_a_broken_checkpoint_and_two_of_one_name_are_refused(
     two_checkpoints: Mapping[str, Path], tmp_path: Path
 ) -> None:
-    broken = tmp_path / "broken"
-    shutil.copytree(two_checkpoints["tiny"], broken)
-    (broken / "model.safetensors").write_bytes(b"no weights")
-    with pytest.raises(CheckpointError, match="broken"):
-        load_checkpoints([str(two_checkpoints["tiny"]), str(broken)], CPU)
-
-
-def test_two_checkpoints_of_one_name_are_refused(
-    two_checkpoints: Mapping[str, Path], tmp_path: Path
-) -> None:
-    shutil.copytree(two_checkpoints["tiny"], tmp_path / "tiny")
+    sound, twin = two_checkpoints["tiny"], tmp_path / "tiny"
+    shutil.copytree(sound, twin)
     with pytest.raises(ConfigError, match="called tiny"):
-        load_checkpoints([str(two_checkpoints["tiny"]), str(tmp_path / "tiny")], CPU)
+        load_checkpoints([str(sound), str(twin)], CPU)
+    (twin.rename(tmp_path / "broken") / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(CheckpointError, match="broken"):
+        load_checkpoints([str(sound), str(tmp_path / "broken")], CPU)
 
 
 def test_all_checkpoints_are_asked_about_the_same_masked_texts(
@@ -253,47 +242,28 @@ def test_each_checkpoint_has_its_costs(comparison: Comparison) -> None:
         assert cost["flops_per_product"] > 1e6 and cost["products_per_second"] > 0
 
 
-def test_checkpoints_with_the_same_image_tower_share_its_features(
+def test_checkpoints_share_features_of_their_tower_and_have_plots_of_their_own(
     comparison: Comparison, place: Workplace
 ) -> None:
     assert len(list(place.cache.glob("*/pixels.npy"))) == 1
     assert len(list(place.cache.glob("*/image_features-*.npy"))) == 1
-
-
-def test_plots_are_sorted_by_checkpoint_and_source(
-    comparison: Comparison, place: Workplace
-) -> None:
     assert (place.plots / "overview.png").exists()
     for checkpoint in ("tiny", "other"):
         assert (place.plots / checkpoint / "colored-all-products" / "reliability.png").exists()
 
 
-def test_attributes_with_other_labels_are_measured_and_not_compared(
+def test_attributes_are_compared_if_their_labels_are_the_same_in_any_order(
     checkpoints: list[LoadedCheckpoint], source_folder: Path, tmp_path: Path
 ) -> None:
     first, other = checkpoints
-    colors = ("green", "red", "white", "mauve")
-    config = other.manifest.config
-    config = config.model_copy(update={"attributes": config.attributes | {"color": colors}})
-    other = replace(other, manifest=replace(other.manifest, config=config))
-    place = Workplace(CPU, tmp_path / "cache", tmp_path / "plots")
-    sources = build_sources([], [source_folder], limit=30)
-    comparison = compare([first, other], sources, 10, place)
-    assert {record["attribute"] for record in comparison.differences} == {"pattern", "style"}
-    assert len(comparison.figures) == 30
-
-
-def test_attributes_with_the_same_labels_in_another_order_are_compared(
-    checkpoints: list[LoadedCheckpoint], source_folder: Path, tmp_path: Path
-) -> None:
-    first, other = checkpoints
-    config = other.manifest.config
-    reversed_ = {attribute: labels[::-1] for attribute, labels in config.attributes.items()}
-    config = config.model_copy(update={"attributes": reversed_})
+    labels = {name: labels[::-1] for name, labels in other.manifest.config.attributes.items()}
+    labels["color"] = ("green", "red", "white", "mauve")
+    config = other.manifest.config.model_copy(update={"attributes": labels})
     other = replace(other, manifest=replace(other.manifest, config=config))
     place = Workplace(CPU, tmp_path / "cache", tmp_path / "plots")
     comparison = compare([first, other], build_sources([], [source_folder], limit=30), 10, place)
-    assert {record["attribute"] for record in comparison.differences} == set(ATTRIBUTES)
+    assert {record["attribute"] for record in comparison.differences} == {"pattern", "style"}
+    assert len(comparison.figures) == 30, "all of them are measured"
 
 
 WIDTH, LABELS = 32, 4
@@ -429,17 +399,11 @@ def test_operations_of_every_classifier_can_be_counted(
 def test_what_is_computed_once_a_batch_is_no_cost_of_a_product(
     small_config: ClassifierConfig, tokenizer: Tokenizer
 ) -> None:
-    many = {"color": tuple(f"label {number}" for number in range(100))}
-    counted = [
-        count_flops(
-            build_classifier(
-                small_config.model_copy(
-                    update={"classifier": "clip_zero_shot", "attributes": attributes}
-                ),
-                tokenizer.get_vocab_size(),
-            ).eval()
-        )
-        for attributes in ({"color": ("red", "blue")}, many)
-    ]
+    def count(*labels: str) -> int:
+        changed = {"classifier": "clip_zero_shot", "attributes": {"color": labels}}
+        config = small_config.model_copy(update=changed)
+        return count_flops(build_classifier(config, tokenizer.get_vocab_size()).eval())
+
     # A hundred cosines more, and no prompt.
-    assert counted[0] < counted[1] < 1.05 * counted[0]
+    few = count("red", "blue")
+    assert few < count(*(f"label {number}" for number in range(100))) < 1.05 * few

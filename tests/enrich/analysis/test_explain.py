@@ -78,21 +78,17 @@ def _inputs(engine: Engine, *products: Product) -> ModelInputs:
     return engine.build_inputs([engine.prepare(product) for product in products])
 
 
-def test_the_weights_of_every_token_sum_to_one(engine: Engine, product: Product) -> None:
+def test_weights_sum_to_one_and_leave_out_what_is_not_there(
+    engine: Engine, product: Product
+) -> None:
     inputs = _inputs(engine, product, Product("p2", "red shirt"))
     weights = joint_attention(engine.classifier, inputs)
     tokens = inputs.token_ids.shape[1] + 1 + 2 * 2
     assert weights.shape == (2, tokens, tokens)
     torch.testing.assert_close(weights.sum(2), torch.ones(2, tokens))
-
-
-def test_a_missing_modality_and_padding_are_looked_at_by_no_other_token(
-    engine: Engine, product: Product
-) -> None:
-    inputs = _inputs(engine, product, Product("p2", "red shirt"))
-    weights = joint_attention(engine.classifier, inputs)[1]
+    # No token looks at a missing picture or at padding.
     words = int(inputs.token_mask[1].sum())
-    assert weights[:words, words:].abs().max() == 0 < weights[:words, :words].min()
+    assert weights[1, :words, words:].abs().max() == 0 < weights[1, :words, :words].min()
 
 
 def _attention_in(layer: torch.nn.Module, given: torch.Tensor) -> torch.Tensor:
@@ -230,18 +226,15 @@ def test_a_word_s_effect_is_on_the_attribute_that_it_moved_most_either_way() -> 
     assert word.effect == ("color", -0.6)
 
 
-def test_a_product_without_text_shows_where_the_picture_looks(engine: Engine) -> None:
-    found = explain(engine, Product("p1", image_path="red.jpg"), 12)
-    assert found.answer.modalities is Modalities.IMAGE
-    assert (found.words, found.whole_text) == ((), None) and found.whole_image is not None
-
-
-def test_a_product_without_image_shows_what_its_words_add(engine: Engine) -> None:
-    found = explain(engine, Product("p1", "red shirt", image_path="gone.jpg"), 12)
-    assert found.answer.modalities is Modalities.TEXT
-    assert (found.pixels, found.whole_image, found.whole_text) == (None, None, None)
-    assert {word.text for word in found.words} == {"red", "shirt"}
-    assert all(word.patches is None for word in found.words)
+def test_a_product_without_text_or_image_shows_what_there_is(engine: Engine) -> None:
+    pictured = explain(engine, Product("p1", image_path="red.jpg"), 12)
+    assert pictured.answer.modalities is Modalities.IMAGE
+    assert (pictured.words, pictured.whole_text) == ((), None)
+    assert pictured.whole_image is not None
+    told = explain(engine, Product("p1", "red shirt", image_path="gone.jpg"), 12)
+    assert told.answer.modalities is Modalities.TEXT
+    assert (told.pixels, told.whole_image, told.whole_text) == (None, None, None)
+    assert {word.text: word.patches for word in told.words} == {"red": None, "shirt": None}
 
 
 def test_a_single_word_that_is_all_there_is_carries_the_whole_answer(engine: Engine) -> None:

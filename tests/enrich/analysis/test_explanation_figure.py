@@ -125,27 +125,16 @@ def test_a_word_is_said_to_speak_for_an_answer_or_against_it(
     }
 
 
-def test_an_answer_below_its_threshold_looks_otherwise(engine: Engine, tmp_path: Path) -> None:
-    found = explain(engine, Product("p1", "red shirt", image_path="red.jpg"), MOST_WORDS)
-    answered, abstained = (
-        replace(
-            found,
-            answer=replace(
-                found.answer,
-                predictions=tuple(replace(p, abstained=no) for p in found.answer.predictions),
-            ),
-        )
-        for no in (False, True)
-    )
-    draw(answered, tmp_path / "a.png")
-    draw(abstained, tmp_path / "b.png")
-    assert (_pixels(tmp_path / "a.png") != _pixels(tmp_path / "b.png")).any()
-
-
-def test_a_classifier_that_does_not_weigh_its_modalities_is_drawn(
+def test_an_answer_below_its_threshold_looks_otherwise_and_weights_are_optional(
     engine: Engine, tmp_path: Path
 ) -> None:
     found = explain(engine, Product("p1", "red shirt", image_path="red.jpg"), MOST_WORDS)
-    predictions = tuple(replace(p, image_weight=None) for p in found.answer.predictions)
-    draw(replace(found, answer=replace(found.answer, predictions=predictions)), tmp_path / "a.png")
-    assert _pixels(tmp_path / "a.png").std() > 10
+
+    def drawn(**changes: object) -> np.ndarray:
+        predictions = tuple(replace(p, **changes) for p in found.answer.predictions)
+        answer = replace(found.answer, predictions=predictions)
+        draw(replace(found, answer=answer), tmp_path / "a.png")
+        return _pixels(tmp_path / "a.png")
+
+    assert (drawn(abstained=False) != drawn(abstained=True)).any()
+    assert drawn(image_weight=None).std() > 10, "a classifier may not weigh its modalities"

@@ -135,29 +135,20 @@ def test_a_product_that_one_of_both_read_without_its_image_is_not_compared() -> 
     assert found == [(whole, whole)]
 
 
-def test_products_that_cannot_be_read_are_no_comparison(
-    manifest: Manifest, image_root: str
+def test_products_or_images_that_cannot_be_read_are_refused_or_told(
+    manifest: Manifest,
+    image_root: str,
+    products: list[Product],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(ConfigError, match="found 0 products"):
         compare_with_int8(manifest, image_root, [])
     with pytest.raises(ConfigError, match="found 0 of 1 readable"):
         compare_with_int8(manifest, image_root, [Product("1")])
-
-
-def test_texts_alone_are_no_comparison_where_images_are_named(
-    manifest: Manifest, products: list[Product], tmp_path: Path
-) -> None:
     elsewhere = [replace(one, image_path=one.image_path and "red.jpg") for one in products]
     with pytest.raises(ConfigError, match=r"not one of 15 images .* image root"):
         compare_with_int8(manifest, str(tmp_path), elsewhere)
-
-
-def test_images_that_are_lost_are_told(
-    manifest: Manifest,
-    image_root: str,
-    products: list[Product],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
     lost = Product("lost", "red shirt", None, "gone.jpg")
     assert compare_with_int8(manifest, image_root, [*products, lost]).with_image == 15
     assert "1 of 16 images cannot be read: 1 image_missing" in capsys.readouterr().err
@@ -176,21 +167,17 @@ def test_images_that_are_lost_are_told(
 def test_other_labels_are_refused_and_so_are_other_answers(
     same: int, same_best: int, is_refused: bool
 ) -> None:
-    comparison = Int8Comparison(
-        {"color": LabelAgreement(1_000, same, same_best, 0.01, 0.1)}, 900, 2, 1
-    )
+    agreement = LabelAgreement(1_000, same, same_best, 0.01, 0.1)
+    comparison = Int8Comparison({"color": agreement}, 900, 2, 1)
     if is_refused:
         with pytest.raises(ExportRefused, match="found color unchanged"):
             refuse_other_answers(comparison, 0.98)
     else:
         refuse_other_answers(comparison, 0.98)
-
-
-def test_a_few_products_that_all_stay_are_too_few_to_tell() -> None:
+    # A few products that all stay are too few to tell.
+    few = Int8Comparison({"color": LabelAgreement(20, 20, 20, 0, 0)}, 20, 2, 1)
     with pytest.raises(ExportRefused, match="larger --sample"):
-        refuse_other_answers(
-            Int8Comparison({"color": LabelAgreement(20, 20, 20, 0, 0)}, 20, 2, 1), 0.98
-        )
+        refuse_other_answers(few, 0.98)
 
 
 def test_what_is_written_computes_in_int8_under_a_version_of_its_own(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +24,8 @@ from enrich.analysis.plots import (
 )
 from enrich.training.answers import CalibratedAnswers
 from enrich.training.batches import Condition
+
+MakeAnswers = Callable[[int, int, int], CalibratedAnswers]
 
 
 def _check(file: Path) -> None:
@@ -68,23 +71,33 @@ def test_a_classifier_that_weighs_nothing_gets_no_plot_of_weights(
     assert (tmp_path / "precision-recall.png").exists()
 
 
+Record = Callable[..., list[tuple[tuple[Any, ...], dict[str, Any]]]]
+
+
+@pytest.fixture
+def record(monkeypatch: pytest.MonkeyPatch) -> Record:
+    """Return a function that notes the calls of a method, beside making them."""
+
+    def record(owner: type, name: str) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+        calls, method = [], getattr(owner, name)
+
+        def note(self: object, *given: Any, **how: Any) -> Any:
+            calls.append((given, how))
+            return method(self, *given, **how)
+
+        monkeypatch.setattr(owner, name, note)
+        return calls
+
+    return record
+
+
 @pytest.mark.parametrize("rows", [9, 15, 129, 3_000])
 def test_every_product_is_in_a_dot_of_the_reliability_plot(
-    tmp_path: Path,
-    rows: int,
-    make_answers: Callable[[int, int, int], CalibratedAnswers],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, rows: int, make_answers: MakeAnswers, record: Record
 ) -> None:
-    drawn = []
-    scatter = Axes.scatter
-    monkeypatch.setattr(
-        Axes,
-        "scatter",
-        lambda axes, *dots, **how: drawn.append(dots) or scatter(axes, *dots, **how),
-    )
-    answers = make_answers(rows, 3, 0)
+    drawn, answers = record(Axes, "scatter"), make_answers(rows, 3, 0)
     draw_reliability({"color": answers}, "title", tmp_path / "r.png")
-    _, accuracy, area = drawn[1]
+    (_, accuracy, area), _ = drawn[1]
     shares = (area - 8) / 250
     assert shares.sum() == pytest.approx(1)
     assert (shares * rows).min() > min(9, rows - 1)
@@ -92,115 +105,85 @@ def test_every_product_is_in_a_dot_of_the_reliability_plot(
     assert (shares * accuracy).sum() == pytest.approx(is_right.float().mean().item())
 
 
-def _lines(answers: CalibratedAnswers, file: Path, patch: pytest.MonkeyPatch) -> list[list[float]]:
-    """Return recall and precision of the points that are drawn of such answers as a line."""
-    drawn = []
-    plot = Axes.plot
+@pytest.fixture
+def line(tmp_path: Path, record: Record) -> Callable[[CalibratedAnswers], list[list[float]]]:
+    """Return a function that gives recall and precision of the points of the drawn line."""
+    drawn = record(Axes, "plot")
 
-    def record(axes: Axes, *given: object, **how: object) -> object:
-        if "lw" in how:
-            drawn.append([torch.as_tensor(one).tolist() for one in given[:2]])
-        return plot(axes, *given, **how)
+    def line(answers: CalibratedAnswers) -> list[list[float]]:
+        drawn.clear()
+        draw_precision_recall({Condition.AS_IS: {"color": answers}}, "title", tmp_path / "p.png")
+        (points,) = (given[:2] for given, how in drawn if "lw" in how)
+        return [torch.as_tensor(one).tolist() for one in points]
 
-    with patch.context() as patched:
-        patched.setattr(Axes, "plot", record)
-        draw_precision_recall({Condition.AS_IS: {"color": answers}}, "title", file)
-    (line,) = drawn
     return line
 
 
 def test_answers_of_one_confidence_are_one_point_whatever_their_order(
-    tmp_path: Path,
-    make_answers: Callable[[int, int, int], CalibratedAnswers],
-    monkeypatch: pytest.MonkeyPatch,
+    make_answers: MakeAnswers, line: Callable[[CalibratedAnswers], list[list[float]]]
 ) -> None:
     answers = make_answers(400, 3, 0)
     flat = torch.tensor([[0.6, 0.3, 0.1]]).repeat(400, 1)
     for targets in (torch.arange(400) >= 100, torch.arange(400) % 4 > 0, torch.arange(400) < 300):
         alike = replace(answers, probs=flat, of=replace(answers.of, targets=targets.long()))
-        assert _lines(alike, tmp_path / "p.png", monkeypatch) == [[0.25], [0.25]]
-
-
-def test_products_as_they_are_lie_on_top_of_the_other_conditions(
-    tmp_path: Path, answered: ByCondition, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    colors = []
-    plot = Axes.plot
-    monkeypatch.setattr(
-        Axes,
-        "plot",
-        lambda axes, *given, **how: colors.append(how.get("color")) or plot(axes, *given, **how),
-    )
-    draw_precision_recall(answered, "title", tmp_path / "p.png")
-    lines = [color for color in colors if color]
-    assert lines == [*reversed(COLORS.values())] * 2
+        assert line(alike) == [[0.25], [0.25]]
 
 
 @pytest.mark.parametrize("rows", [1, 12])
 def test_the_line_of_a_few_answers_ends_at_all_of_them(
-    tmp_path: Path,
     rows: int,
-    make_answers: Callable[[int, int, int], CalibratedAnswers],
-    monkeypatch: pytest.MonkeyPatch,
+    make_answers: MakeAnswers,
+    line: Callable[[CalibratedAnswers], list[list[float]]],
 ) -> None:
     answers = make_answers(rows, 3, 0)
     right = (answers.probs.argmax(1) == answers.of.targets).float().mean().item()
-    recall, precision = _lines(answers, tmp_path / "p.png", monkeypatch)
+    recall, precision = line(answers)
     assert [recall[-1], precision[-1]] == pytest.approx([right, right])
 
 
-def test_confusions_are_shares_of_each_label(
-    tmp_path: Path, answered: ByCondition, monkeypatch: pytest.MonkeyPatch
+def test_products_as_they_are_lie_on_top_of_the_other_conditions(
+    tmp_path: Path, answered: ByCondition, record: Record
 ) -> None:
-    drawn = []
-    imshow = Axes.imshow
-    monkeypatch.setattr(
-        Axes, "imshow", lambda axes, shares, **how: drawn.append(shares) or imshow(axes, shares)
-    )
-    answers = answered[Condition.AS_IS]["color"]
+    drawn = record(Axes, "plot")
+    draw_precision_recall(answered, "title", tmp_path / "p.png")
+    lines = [how["color"] for _, how in drawn if how.get("color")]
+    assert lines == [*reversed(COLORS.values())] * 2
+
+
+def test_confusions_are_shares_of_each_label(
+    tmp_path: Path, answered: ByCondition, record: Record
+) -> None:
+    drawn, answers = record(Axes, "imshow"), answered[Condition.AS_IS]["color"]
     # The fourth label neither occurs nor is answered, and takes no place.
     draw_confusion(answers, ("a", "b", "c", "d"), "title", tmp_path / "c.png")
-    assert drawn[0].shape == (3, 3) and drawn[0].sum(1) == pytest.approx([100] * 3)
+    ((shares,), _), *_ = drawn
+    assert shares.shape == (3, 3) and shares.sum(1) == pytest.approx([100] * 3)
     of_first = answers.probs[answers.of.targets == 0].argmax(1)
-    assert drawn[0][0, 0] == pytest.approx(100 * (of_first == 0).float().mean().item())
+    assert shares[0, 0] == pytest.approx(100 * (of_first == 0).float().mean().item())
 
 
 def test_of_many_labels_the_most_frequent_are_drawn_and_the_title_says_so(
-    tmp_path: Path,
-    make_answers: Callable[[int, int, int], CalibratedAnswers],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, make_answers: MakeAnswers, record: Record
 ) -> None:
-    drawn, titles = [], []
-    imshow, suptitle = Axes.imshow, Figure.suptitle
-    monkeypatch.setattr(
-        Axes, "imshow", lambda axes, shares, **how: drawn.append(shares) or imshow(axes, shares)
-    )
-    monkeypatch.setattr(
-        Figure,
-        "suptitle",
-        lambda figure, title, **how: titles.append(title) or suptitle(figure, title, **how),
-    )
+    drawn, titles = record(Axes, "imshow"), record(Figure, "suptitle")
     answers = make_answers(3000, 70, 0)
     # Half of the products with one of the first ten labels lose it to the eleventh.
     targets = answers.of.targets
     targets[(targets < 10) & (torch.arange(3000) % 2 == 0)] = 10
     draw_confusion(answers, tuple(f"label {n}" for n in range(70)), "title", tmp_path / "c.png")
+    ((shares,), _), *_ = drawn
     # One more column has all other answers.
-    assert drawn[0].shape == (60, 61) and drawn[0].sum(1) == pytest.approx([100] * 60)
-    assert titles == ["title\nthe 60 most frequent of 70 labels"]
+    assert shares.shape == (60, 61) and shares.sum(1) == pytest.approx([100] * 60)
+    assert titles[0][0] == ("title\nthe 60 most frequent of 70 labels",)
     eleventh = answers.probs[targets == 10].argmax(1)
-    assert drawn[0][0, 0] == pytest.approx(100 * (eleventh == 10).float().mean().item())
-    assert drawn[0][0, 60] == pytest.approx(100 * (eleventh < 10).float().mean().item())
+    assert shares[0, 0] == pytest.approx(100 * (eleventh == 10).float().mean().item())
+    assert shares[0, 60] == pytest.approx(100 * (eleventh < 10).float().mean().item())
 
 
 def test_overview_has_a_panel_for_each_shop_and_attribute_that_was_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, record: Record
 ) -> None:
-    titles = []
-    set_title = Axes.set_title
-    monkeypatch.setattr(
-        Axes, "set_title", lambda axes, title: titles.append(title) or set_title(axes, title)
-    )
+    titles = record(Axes, "set_title")
     figures = [
         {
             "checkpoint": checkpoint,
@@ -216,7 +199,7 @@ def test_overview_has_a_panel_for_each_shop_and_attribute_that_was_measured(
     ]
     draw_overview(figures, tmp_path / "deep" / "overview.png")
     _check(tmp_path / "deep" / "overview.png")
-    assert titles == ["color, a", "style, a", "color, b", "color, c"]
+    assert [title for (title,), _ in titles] == ["color, a", "style, a", "color, b", "color, c"]
 
 
 def test_names_become_file_names_that_any_system_takes() -> None:

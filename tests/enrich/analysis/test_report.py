@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -98,23 +99,23 @@ def test_overview_has_a_row_a_checkpoint_with_its_cost_and_mean_recall(
     )
 
 
-def test_every_mean_of_the_overview_is_of_its_own_checkpoint_and_condition(
-    comparison: Comparison,
-) -> None:
+def test_every_figure_is_of_its_own_checkpoint_and_condition(comparison: Comparison) -> None:
     conditions = [condition.value for condition in Condition]
+
+    def number(record: dict[str, Any]) -> float:
+        place = conditions.index(record["condition"])
+        return [FIRST, SECOND].index(record["checkpoint"]) / 2 + place / 100
+
     figures = [
-        record
-        | {
-            "recall_at_90_precision": [FIRST, SECOND].index(record["checkpoint"]) / 2
-            + conditions.index(record["condition"]) / 100
-        }
+        record | {"recall_at_90_precision": number(record), "accuracy": number(record)}
         for record in comparison.figures
     ]
-    overview = build_tables(replace(comparison, figures=figures))[0]
-    assert [row[6:] for row in overview.blocks[0]] == [
-        [f"0.0{place}0" for place in range(len(conditions))],
-        [f"0.5{place}0" for place in range(len(conditions))],
+    numbered = replace(comparison, figures=figures)
+    assert [row[6:] for row in build_tables(numbered)[0].blocks[0]] == [
+        [f"0.{half}{place}0" for place in range(len(conditions))] for half in (0, 5)
     ]
+    (first, _), *_ = build_summary(numbered).blocks
+    assert (first[3], *first[7:]) == ("0.000", "0.010", "0.040")
 
 
 def test_the_summary_has_a_dozen_columns_and_a_row_a_checkpoint(comparison: Comparison) -> None:
@@ -133,16 +134,6 @@ def test_the_summary_has_a_dozen_columns_and_a_row_a_checkpoint(comparison: Comp
     )
     figures = ["0.912", "0.500", "0.600", "0.020", "0.912", "0.912", "0.500", "0.600", "0.700"]
     assert table.blocks == [[[one, "6.5 M", "1,234", *figures] for one in (FIRST, SECOND)]]
-
-
-def test_figures_of_the_summary_are_of_their_own_condition(comparison: Comparison) -> None:
-    conditions = [condition.value for condition in Condition]
-    figures = [
-        record | {"accuracy": conditions.index(record["condition"]) / 10}
-        for record in comparison.figures
-    ]
-    (row, _), *_ = build_summary(replace(comparison, figures=figures)).blocks
-    assert (row[3], *row[7:]) == ("0.000", "0.100", "0.400")
 
 
 def test_every_plot_that_was_written_is_linked(comparison: Comparison, tmp_path: Path) -> None:
@@ -184,14 +175,8 @@ def test_a_star_marks_differences_that_are_certain_either_way(comparison: Compar
         "+0.010 (-0.010 to +0.030)",
         "+0.040 (+0.010 to +0.070) *",
     ]
-
-
-def test_a_single_checkpoint_has_no_table_of_differences(comparison: Comparison) -> None:
-    alone = replace(comparison, differences=[])
-    assert [table.title for table in build_tables(alone)][1:] == [
-        "color, myntra, test groups",
-        "style, myntra, test groups",
-    ]
+    alone = build_tables(replace(comparison, differences=[]))[1:]
+    assert [one.title[:5] for one in alone] == ["color", "style"]
 
 
 def test_markdown_and_json_hold_every_checkpoint(comparison: Comparison, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Answer are taken and measured as the job would give them."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,23 +49,30 @@ def test_unlabelled_rows_and_rows_without_anything_to_read_are_left_out(
     answers = answer(*loaded, np.arange(6), Condition.AS_IS)
     assert answers["color"].targets.tolist() == [0, 2, 1, 1, 3]
     assert answers["color"].groups.tolist() == [0, 1, 2, 3, 3]
-    assert answers["color"].modalities == [BOTH, BOTH, IMAGE, BOTH, TEXT]
     assert answers["pattern"].targets.tolist() == [1, 0, 1]
     assert answers["pattern"].modalities == [BOTH, IMAGE, BOTH]
     assert answers["pattern"].logits.shape == (3, 3)
+    nothing = answer(*loaded, np.array([5]), Condition.AS_IS)
+    assert [len(found.targets) for found in nothing.values()] == [0, 0, 0]
 
 
-def test_modalities_are_those_that_a_condition_leaves(loaded: tuple[Classifier, Batches]) -> None:
-    without_text = answer(*loaded, np.arange(6), Condition.NO_TEXT)["color"]
-    without_image = answer(*loaded, np.arange(6), Condition.NO_IMAGE)["color"]
-    assert without_text.modalities == [IMAGE, IMAGE, IMAGE, IMAGE, TEXT]
-    assert without_image.modalities == [TEXT, TEXT, IMAGE, TEXT, TEXT]
-    assert without_text.image_weight.tolist() == [1, 1, 1, 1, 0]
-
-
-def test_no_row_to_answer_is_no_answer(loaded: tuple[Classifier, Batches]) -> None:
-    answers = answer(*loaded, np.array([5]), Condition.AS_IS)
-    assert {len(found.targets) for found in answers.values()} == {0}
+@pytest.mark.parametrize(
+    ("condition", "modalities", "image_weight"),
+    [
+        (Condition.AS_IS, [BOTH, BOTH, IMAGE, BOTH, TEXT], None),
+        (Condition.NO_TEXT, [IMAGE, IMAGE, IMAGE, IMAGE, TEXT], [1, 1, 1, 1, 0]),
+        (Condition.NO_IMAGE, [TEXT, TEXT, IMAGE, TEXT, TEXT], [0, 0, 1, 0, 0]),
+    ],
+)
+def test_modalities_are_those_that_a_condition_leaves(
+    loaded: tuple[Classifier, Batches],
+    condition: Condition,
+    modalities: list[Modalities],
+    image_weight: list[int] | None,
+) -> None:
+    answers = answer(*loaded, np.arange(6), condition)["color"]
+    assert answers.modalities == modalities
+    assert image_weight in (None, answers.image_weight.tolist())
 
 
 def test_calibration_uses_conditions_that_training_has_shown(
@@ -71,57 +80,47 @@ def test_calibration_uses_conditions_that_training_has_shown(
 ) -> None:
     asked: list[Condition] = []
 
-    def answer_and_note(
-        classifier: Classifier, batches: Batches, rows: np.ndarray, condition: Condition
-    ) -> dict[str, Answers]:
-        asked.append(condition)
-        return answer(classifier, batches, rows, condition)
+    def note(*given: Any) -> dict[str, Answers]:
+        asked.append(given[-1])
+        return answer(*given)
 
-    monkeypatch.setattr("enrich.training.fitting.answer", answer_and_note)
-
+    monkeypatch.setattr("enrich.training.fitting.answer", note)
     calibrate(*loaded, np.arange(6), np.arange(6), {Condition.AS_IS})
-
     assert asked == [Condition.AS_IS, Condition.NO_TEXT, Condition.NO_IMAGE]
 
 
+def _answers(
+    modalities: list[Modalities],
+    logits: torch.Tensor,
+    targets: Sequence[int],
+    image_weight: torch.Tensor | None = None,
+) -> Answers:
+    every = torch.arange(len(modalities))
+    embeds, named = torch.ones(len(every), 2), torch.zeros(len(every), 2, dtype=torch.bool)
+    wanted = torch.tensor(targets)
+    return Answers(every, every, modalities, logits, embeds, wanted, image_weight, named)
+
+
 def test_image_weights_are_used_for_rows_of_both_modalities() -> None:
-    every, scores = torch.arange(3), torch.zeros(3, 2)
-    both = [BOTH, BOTH, IMAGE]
-    answers = Answers(
-        every, every, both, scores, torch.ones(3, 2), every, torch.rand(3), torch.zeros(3, 2).bool()
-    )
-    assert answers.where(every < 2).to_calibrate().image_weight is not None
-    assert answers.where(every > 2).to_calibrate().image_weight is not None
+    answers = _answers([BOTH, BOTH, IMAGE], torch.zeros(3, 2), [0, 1, 0], torch.rand(3))
     assert answers.to_calibrate().image_weight is None
+    for rows in (answers.product < 2, answers.product > 2):
+        assert answers.where(rows).to_calibrate().image_weight is not None
 
 
 def test_each_row_is_calibrated_by_the_modalities_it_has(calibration: Calibration) -> None:
-    scores = torch.tensor([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0]])
-    every, targets = torch.arange(3), torch.tensor([0, 0, 1])
-    three = [BOTH, IMAGE, TEXT]
-    unnamed = torch.zeros(3, 2, dtype=torch.bool)
-    answers = Answers(every, every, three, scores, torch.ones(3, 2), targets, None, unnamed)
+    answers = _answers([BOTH, IMAGE, TEXT], torch.tensor([[2.0, 0.0]] * 3), [0, 0, 1])
     calibrated = apply_calibration(calibration, "style", answers)
     # The temperatures of image and text, image, and text are 0.5, 1 and 2.
     wanted = torch.tensor([4.0, 2.0, 1.0]).sigmoid()
     torch.testing.assert_close(calibrated.probs[:, 0], wanted)
-    assert calibrated.of is answers
     assert calibrated.thresholds[0.90].tolist() == pytest.approx([0.52, 0.53, 0.51])
-    never = apply_calibration(calibration, "pattern", answers).thresholds[0.95]
-    assert never.isinf().all()
+    assert apply_calibration(calibration, "pattern", answers).thresholds[0.95].isinf().all()
 
 
 def test_figures_tell_before_from_after_calibration() -> None:
-    answers = Answers(
-        product=torch.arange(4),
-        groups=torch.arange(4),
-        modalities=[BOTH] * 4,
-        logits=torch.tensor([[0.95, 0.05]] * 4).log(),
-        embeds=torch.ones(4, 2),
-        targets=torch.tensor([0, 0, 0, 1]),
-        image_weight=torch.tensor([0.0, 0.5, 0.5, 1.0]),
-        named=torch.zeros(4, 2, dtype=torch.bool),
-    )
+    logits, weights = torch.tensor([[0.95, 0.05]] * 4).log(), torch.tensor([0.0, 0.5, 0.5, 1.0])
+    answers = _answers([BOTH] * 4, logits, [0, 0, 0, 1], weights)
     thresholds = {0.90: torch.tensor([0.7, 0.7, 0.9, 0.7])}
     calibrated = torch.tensor([[0.75, 0.25]] * 4)
     figures = measure_answers(CalibratedAnswers(answers, calibrated, thresholds))
@@ -140,31 +139,34 @@ def test_evaluation_reports_every_condition(
         assert [found["rows"] for found in by_attribute.values()] == [5, 3, 5]
         assert all("mean_image_weight" in found for found in by_attribute.values())
     # The fixture's calibration answers color always and pattern never.
-    as_is = figures["as is"]
-    assert as_is["color"]["answered_at_95_threshold"] == 1
-    assert as_is["color"]["precision_at_95_threshold"] == as_is["color"]["accuracy"]
-    assert as_is["pattern"]["answered_at_95_threshold"] == 0
-    assert as_is["pattern"]["precision_at_95_threshold"] is None
+    color, pattern = figures["as is"]["color"], figures["as is"]["pattern"]
+    assert color["answered_at_95_threshold"] == 1
+    assert color["precision_at_95_threshold"] == color["accuracy"]
+    assert pattern["answered_at_95_threshold"] == 0
+    assert pattern["precision_at_95_threshold"] is None
     nothing = evaluate(*loaded, np.array([5]), calibration)
     assert nothing["text removed"]["style"] == {"rows": 0}
 
 
+EVERY = {*Condition} - {Condition.OTHER_TEXT}
+
+
 @pytest.mark.parametrize(
-    ("recipe", "shown"),
+    ("config", "shown"),
     [
         ("training_small", {*Condition}),
         ("training_image_tower", {Condition.NO_TEXT}),
         ("training_food101", {Condition.AS_IS}),
+        ({"drop_text": 0.5, "drop_image": 0.4, "mask_label_words": 0.1}, EVERY),
+        # Every row lacks one of the two.
+        ({"drop_text": 0.5, "drop_image": 0.5, "mask_label_words": 0.1}, EVERY - {Condition.AS_IS}),
     ],
 )
 def test_an_epoch_is_chosen_under_conditions_that_its_training_shows(
-    recipe: str, shown: set[Condition]
+    config: str | dict[str, float], shown: set[Condition]
 ) -> None:
-    conf = Path(__file__).parents[3] / "jobs" / "conf"
-    assert shown_in_training(load_yaml(conf / f"{recipe}.yaml", TrainingConfig)) == shown
-
-
-def test_hiding_a_modality_of_every_row_never_shows_products_as_they_are() -> None:
-    some = TrainingConfig(name="a", phases=(), drop_text=0.5, drop_image=0.4)
-    every = some.model_copy(update={"drop_image": 0.5})
-    assert shown_in_training(some) - shown_in_training(every) == {Condition.AS_IS}
+    if isinstance(config, str):
+        conf = Path(__file__).parents[3] / "jobs" / "conf"
+        assert shown_in_training(load_yaml(conf / f"{config}.yaml", TrainingConfig)) == shown
+    else:
+        assert shown_in_training(TrainingConfig(name="a", phases=(), **config)) == shown

@@ -26,17 +26,22 @@ from enrich.training.pixel_cache import CachedImages
 Cache = Callable[..., CachedImages]
 
 
+@pytest.fixture
+def small(small_config: ClassifierConfig, tokenizer: Tokenizer) -> Classifier:
+    return build_classifier(small_config, tokenizer.get_vocab_size())
+
+
+def _features(classifier: Classifier, images: CachedImages) -> np.ndarray:
+    return np.array(cache_views(classifier, images, "image_features", 1).views[0])
+
+
 def test_features_are_computed_anew_for_pictures_that_came_later(
-    cache: Cache, small_config: ClassifierConfig, tokenizer: Tokenizer
+    cache: Cache, small: Classifier
 ) -> None:
-    classifier = build_classifier(small_config, tokenizer.get_vocab_size())
     images = cache("red.jpg", "blue.jpg")
-    blank = np.zeros_like(images.pixels)
-    missing = CachedImages(blank, np.array([False, False]), images.folder, images.pictures)
-    found = [
-        cache_views(classifier, one, "image_features", 1).views[0] for one in (missing, images)
-    ]
-    assert not np.array_equal(*found)
+    blank, none = np.zeros_like(images.pixels), np.array([False, False])
+    missing = CachedImages(blank, none, images.folder, images.pictures)
+    assert not np.array_equal(_features(small, missing), _features(small, images))
 
 
 def test_features_of_int8_towers_differ_with_one_layer(
@@ -44,32 +49,21 @@ def test_features_of_int8_towers_differ_with_one_layer(
 ) -> None:
     one = build_classifier(clip_config, tokenizer.get_vocab_size())
     other = copy.deepcopy(one)
-    layer = next(part for part in other.image_tower.modules() if type(part) is nn.Linear)
     # In int8 the weights stay what they were.
-    layer.weight.data *= 2
-    images = cache("red.jpg", "blue.jpg")
-    found = []
+    next(part for part in other.image_tower.modules() if type(part) is nn.Linear).weight.data *= 2
+    images, found = cache("red.jpg", "blue.jpg"), []
     for classifier in (one, other):
         use_eight_bits(classifier.image_tower)
-        found.append(cache_views(classifier, images, "image_features", 1).views[0])
+        found.append(_features(classifier, images))
     assert not np.array_equal(*found)
 
 
-def test_features_that_were_cut_short_are_made_anew(
-    cache: Cache, small_config: ClassifierConfig, tokenizer: Tokenizer
-) -> None:
-    classifier, images = (
-        build_classifier(small_config, tokenizer.get_vocab_size()),
-        cache("red.jpg", "blue.jpg"),
-    )
-
-    def make() -> np.ndarray:
-        return np.array(cache_views(classifier, images, "image_features", 1).views[0])
-
-    first = make()
+def test_features_that_were_cut_short_are_made_anew(cache: Cache, small: Classifier) -> None:
+    images = cache("red.jpg", "blue.jpg")
+    first = _features(small, images)
     (file,) = images.folder.glob("image_features-*.npy")
     file.write_bytes(file.read_bytes()[:-1])
-    assert np.array_equal(make(), first)
+    assert np.array_equal(_features(small, images), first)
 
 
 HEADS = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
@@ -78,31 +72,22 @@ HEADS = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
 def _write_tower(trainer: Trainer, folder: Path, change: Callable[[Classifier], None]) -> Path:
     """Write the trainer's classifier, changed, as the checkpoint of a half."""
     other = copy.deepcopy(trainer.classifier)
-    change(other)
+    with torch.no_grad():
+        change(other)
     folder.mkdir()
-    save_file(
-        {name: tensor.contiguous().clone() for name, tensor in other.state_dict().items()},
-        folder / "model.safetensors",
-    )
+    weights = {name: one.contiguous().clone() for name, one in other.state_dict().items()}
+    save_file(weights, folder / "model.safetensors")
     return folder
 
 
 def _shift_last_stage(classifier: Classifier) -> None:
-    with torch.no_grad():
-        classifier.image_tower.upper_parameters()[-1].fill_(1)
+    classifier.image_tower.upper_parameters()[-1].fill_(1)
 
 
 def _see(trainer: Trainer, *half_towers: Path) -> np.ndarray:
-    batches = trainer.batches
-    seen = cross_fit_views(
-        trainer.classifier,
-        batches.images,
-        batches.products.groups,
-        trainer.train_rows,
-        trainer.validation_rows,
-        half_towers,
-        views=2,
-    )
+    images, groups = trainer.batches.images, trainer.batches.products.groups
+    rows = trainer.train_rows, trainer.validation_rows
+    seen = cross_fit_views(trainer.classifier, images, groups, *rows, half_towers, views=2)
     assert len(seen.views) == 2 and not np.array_equal(*seen.views)
     return np.array(seen.views[0], dtype=np.float32)
 
@@ -155,8 +140,7 @@ def test_towers_of_other_lower_stages_are_refused(
     trainer = make("whole")
 
     def change(classifier: Classifier) -> None:
-        with torch.no_grad():
-            next(classifier.image_tower.pretrained().parameters()).add_(1)
+        next(classifier.image_tower.pretrained().parameters()).add_(1)
 
     other = _write_tower(trainer, tmp_path / "half-0", change)
     with pytest.raises(ConfigError, match="other lower stages"):
@@ -168,14 +152,10 @@ def test_a_training_sees_the_pictures_so_and_is_measured_on_the_own_tower(
 ) -> None:
     trainer = make("whole", HEADS)
     shifted = _write_tower(trainer, tmp_path / "half", _shift_last_stage)
-
-    def train(folder: str, **settings: object) -> dict[str, torch.Tensor]:
-        one = make(folder, HEADS, **settings)
+    trainings = make("plain", HEADS), make("unseen", HEADS, half_towers=[shifted, shifted])
+    for one in trainings:
         one.train()
-        weights: dict[str, torch.Tensor] = one.classifier.state_dict()
-        return weights
-
-    plain, unseen = train("plain"), train("unseen", half_towers=[shifted, shifted])
+    plain, unseen = (one.classifier.state_dict() for one in trainings)
     names = [name for name in plain if name.startswith("image_tower.backbone.")]
     assert names and all(plain[name].equal(unseen[name]) for name in names)
     assert any(not plain[name].equal(unseen[name]) for name in plain)

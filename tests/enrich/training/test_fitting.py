@@ -9,6 +9,7 @@ import torch
 
 from enrich.classifiers.cma_clip import CmaClip, cls_of, jensen_shannon
 from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.interface import ModelOutput
 from enrich.records import Modalities
 from enrich.training.answers import Answers
 from enrich.training.batches import Batches, Condition
@@ -23,6 +24,9 @@ from enrich.training.labelled import UNLABELLED
 from enrich.training.loop import Trainer
 
 ROWS = np.arange(40)
+COLORS = ("red", "green", "blue", "white")
+AS_IS = {Condition.AS_IS: 1.0}
+Make = Callable[..., Trainer]
 
 
 @pytest.fixture
@@ -31,32 +35,36 @@ def classifier(small_config: ClassifierConfig) -> CmaClip:
     return CmaClip(small_config, 320)
 
 
-def _labelled_by(
-    classifier: CmaClip, batches: Batches, modality: str, column: int, attribute: str
-) -> Batches:
-    """The products labelled as one of the modalities alone would have them."""
-    (inputs,) = batches.evaluation(ROWS, Condition.AS_IS, len(ROWS))
-    classifier.eval()
-    with torch.inference_mode():
-        read = classifier(inputs).vectors.named[modality]
-        answers = classifier.heads[attribute](read).argmax(1)
+def _with_colors(batches: Batches, colors: np.ndarray) -> Batches:
+    """Return the products with these labels of color."""
     targets = batches.products.targets.copy()
-    targets[:, column] = answers.numpy()
+    targets[:, 0] = np.where(colors == UNLABELLED, UNLABELLED, colors % len(COLORS))
     products = replace(batches.products, targets=targets)
     return Batches(products, batches.images, batches.encoder, batches.label_words)
 
 
-@pytest.mark.parametrize(("modality", "sign"), [("image_cls", 1), ("text_cls", -1)])
-def test_the_bias_prefers_the_modality_that_is_right(
-    make: Callable[..., Trainer], classifier: CmaClip, modality: str, sign: int
-) -> None:
-    batches = _labelled_by(classifier, make("a").batches, modality, 0, "color")
-    fit_modality_bias(classifier, batches, ROWS, {Condition.AS_IS: 1.0}, {})
-    assert sign * classifier.modality_wise["color"].trust.item() > 0.25
+def _see(classifier: CmaClip, batches: Batches) -> ModelOutput:
     (inputs,) = batches.evaluation(ROWS, Condition.AS_IS, len(ROWS))
     with torch.inference_mode():
-        weight = classifier(inputs).image_weight["color"].mean()
-    assert (weight > 0.5) == (sign > 0)
+        return classifier.eval()(inputs)
+
+
+def _read_alone(classifier: CmaClip, batches: Batches) -> list[torch.Tensor]:
+    """Return the logits of color by the picture alone, and by the text alone."""
+    vectors = _see(classifier, batches).vectors
+    with torch.inference_mode():
+        return [classifier.heads["color"](one) for one in cls_of(vectors)]
+
+
+@pytest.mark.parametrize(("modality", "sign"), [(0, 1), (1, -1)], ids=["image", "text"])
+def test_the_bias_prefers_the_modality_that_is_right(
+    make: Make, classifier: CmaClip, modality: int, sign: int
+) -> None:
+    batches = make("a").batches
+    right = _read_alone(classifier, batches)[modality].argmax(1).numpy()
+    fit_modality_bias(classifier, _with_colors(batches, right), ROWS, AS_IS, {})
+    assert sign * classifier.modality_wise["color"].trust.item() > 0.25
+    assert (_see(classifier, batches).image_weight["color"].mean() > 0.5) == (sign > 0)
 
 
 def _make_sure(classifier: CmaClip) -> None:
@@ -68,71 +76,61 @@ def _make_sure(classifier: CmaClip) -> None:
 def _answered(classifier: CmaClip, batches: Batches, *, is_often_wrong: bool) -> Batches:
     """The products labelled as they are answered, or half otherwise where both readers disagree."""
     _make_sure(classifier)
-    (inputs,) = batches.evaluation(ROWS, Condition.AS_IS, len(ROWS))
-    classifier.eval()
-    with torch.inference_mode():
-        output = classifier(inputs)
-        alone = [classifier.heads["color"](one).softmax(1) for one in cls_of(output.vectors)]
-        answered = output.logits["color"].argmax(1)
-    disagreeing = jensen_shannon(*alone) > 0.5
+    alone = [logits.softmax(1) for logits in _read_alone(classifier, batches)]
+    disagreeing = (jensen_shannon(*alone) > 0.5).numpy()
     assert 5 < disagreeing.sum() < 35
-    targets = batches.products.targets.copy()
-    # Right everywhere, or wrong in half of what they disagree about.
-    targets[:, 0] = answered.numpy()
-    if is_often_wrong:
-        targets[disagreeing.numpy() & (ROWS % 5 == 0), 0] += 1
-        targets[:, 0] %= len(classifier.config.attributes["color"])
-    products = replace(batches.products, targets=targets)
-    return Batches(products, batches.images, batches.encoder, batches.label_words)
+    answered = _see(classifier, batches).logits["color"].argmax(1).numpy()
+    return _with_colors(batches, answered + (is_often_wrong & disagreeing & (ROWS % 5 == 0)))
 
 
 @pytest.mark.parametrize("is_often_wrong", [True, False])
 def test_disagreement_is_penalised_if_its_answers_are_often_wrong(
-    make: Callable[..., Trainer], classifier: CmaClip, is_often_wrong: bool
+    make: Make, classifier: CmaClip, is_often_wrong: bool
 ) -> None:
     batches = _answered(classifier, make("a").batches, is_often_wrong=is_often_wrong)
-    fit_modality_bias(classifier, batches, ROWS, {}, {Condition.AS_IS: 1.0})
+    fit_modality_bias(classifier, batches, ROWS, {}, AS_IS)
     assert (classifier.modality_wise["color"].doubt > 0.25) == is_often_wrong
 
 
 def test_products_without_a_picture_leave_the_penalty_alone(
-    make: Callable[..., Trainer], classifier: CmaClip
+    make: Make, classifier: CmaClip
 ) -> None:
     batches = _answered(classifier, make("a").batches, is_often_wrong=False)
     has_image = ROWS < 20
     batches.images = replace(batches.images, has_image=has_image)
     # One in five is wrong, and without a picture all.
-    batches.products.targets[~has_image | (ROWS % 5 == 0), 0] += 1
-    batches.products.targets[:, 0] %= len(classifier.config.attributes["color"])
+    wrong = ~has_image | (ROWS % 5 == 0)
+    batches = _with_colors(batches, batches.products.targets[:, 0] + wrong)
     penalties = []
     for rows in (ROWS, ROWS[has_image]):
-        fit_modality_bias(classifier, batches, rows, {}, {Condition.AS_IS: 1.0})
+        fit_modality_bias(classifier, batches, rows, {}, AS_IS)
         penalties.append(classifier.modality_wise["color"].doubt.item())
     assert penalties[0] == penalties[1] > 0
 
 
-def _fitted(
-    config: ClassifierConfig, batches: Batches, rows: np.ndarray, shares: dict[Condition, float]
-) -> tuple[float, float]:
+@pytest.fixture
+def fitted(make: Make, small_config: ClassifierConfig) -> Callable[..., tuple[float, float]]:
     """Fit bias and penalty; one text in three is wrong, and one product in four unlabelled."""
-    torch.manual_seed(0)
-    classifier = CmaClip(config, 320)
-    _make_sure(classifier)
-    labelled = _labelled_by(classifier, batches, "text_cls", 0, "color")
-    labelled.products.targets[ROWS % 3 == 0, 0] += 1
-    labelled.products.targets[:, 0] %= len(config.attributes["color"])
-    labelled.products.targets[ROWS % 4 == 0] = UNLABELLED
-    fit_modality_bias(classifier, labelled, rows, shares, shares)
-    attention = classifier.modality_wise["color"]
-    return attention.trust.item(), attention.doubt.item()
+    batches = make("a").batches
+
+    def fitted(rows: np.ndarray, shares: dict[Condition, float]) -> tuple[float, float]:
+        torch.manual_seed(0)
+        classifier = CmaClip(small_config, 320)
+        _make_sure(classifier)
+        said = _read_alone(classifier, batches)[1].argmax(1).numpy() + (ROWS % 3 == 0)
+        labelled = _with_colors(batches, np.where(ROWS % 4 == 0, UNLABELLED, said))
+        fit_modality_bias(classifier, labelled, rows, shares, shares)
+        attention = classifier.modality_wise["color"]
+        return attention.trust.item(), attention.doubt.item()
+
+    return fitted
 
 
 def test_a_condition_moves_bias_and_penalty_by_its_share(
-    make: Callable[..., Trainer], small_config: ClassifierConfig
+    fitted: Callable[..., tuple[float, float]],
 ) -> None:
-    batches, as_is = make("a").batches, {Condition.AS_IS: 1.0}
     alone, seldom, often = (
-        _fitted(small_config, batches, ROWS, as_is | masked)
+        fitted(ROWS, AS_IS | masked)
         for masked in ({}, {Condition.WORDS_MASKED: 1e-3}, {Condition.WORDS_MASKED: 1.0})
     )
     assert seldom == alone
@@ -140,16 +138,14 @@ def test_a_condition_moves_bias_and_penalty_by_its_share(
 
 
 def test_products_without_a_label_leave_bias_and_penalty_alone(
-    make: Callable[..., Trainer], small_config: ClassifierConfig
+    fitted: Callable[..., tuple[float, float]],
 ) -> None:
-    batches, shares = make("a").batches, {Condition.AS_IS: 1.0}
-    labelled = _fitted(small_config, batches, ROWS[ROWS % 4 > 0], shares)
-    assert _fitted(small_config, batches, ROWS, shares) == labelled
+    assert fitted(ROWS, AS_IS) == fitted(ROWS[ROWS % 4 > 0], AS_IS)
 
 
 @pytest.mark.parametrize("modality", ["image", "text"])
 def test_without_products_of_both_modalities_the_bias_stays(
-    make: Callable[..., Trainer], classifier: CmaClip, modality: str
+    make: Make, classifier: CmaClip, modality: str
 ) -> None:
     batches = make("a").batches
     if modality == "image":
@@ -157,24 +153,20 @@ def test_without_products_of_both_modalities_the_bias_stays(
     else:
         products = replace(batches.products, texts=[""] * len(ROWS))
         batches = Batches(products, batches.images, batches.encoder, batches.label_words)
-    fit_modality_bias(classifier, batches, ROWS, {Condition.AS_IS: 1.0}, {Condition.AS_IS: 1.0})
+    fit_modality_bias(classifier, batches, ROWS, AS_IS, AS_IS)
     assert classifier.modality_wise["color"].trust == 0
 
 
 def test_a_classifier_without_that_attention_is_left_as_it_is(
-    make: Callable[..., Trainer], small_config: ClassifierConfig
+    make: Make, small_config: ClassifierConfig
 ) -> None:
     averaging = CmaClip(small_config.model_copy(update={"modality_wise": False}), 320)
     before = {name: tensor.clone() for name, tensor in averaging.state_dict().items()}
-    fit_modality_bias(
-        averaging, make("a").batches, ROWS, {Condition.AS_IS: 1.0}, {Condition.AS_IS: 1.0}
-    )
+    fit_modality_bias(averaging, make("a").batches, ROWS, AS_IS, AS_IS)
     assert all(tensor.equal(before[name]) for name, tensor in averaging.state_dict().items())
 
 
-def test_weights_without_bias_and_penalty_have_zeros(
-    classifier: CmaClip,
-) -> None:
+def test_weights_without_bias_and_penalty_have_zeros(classifier: CmaClip) -> None:
     classifier.shift_modality_bias("color", 2.0)
     classifier.set_disagreement_penalty("color", 0.5)
     fitted = ("trust", "doubt")
@@ -201,8 +193,7 @@ def _right(scored: LabelledLogits, bias: tuple[float, ...]) -> float:
 
 
 def test_a_classifier_that_is_timid_about_rare_labels_is_encouraged() -> None:
-    scored = _scored(timid=0.5)
-    correction = prefer_rare_labels([scored], PRIORS)
+    correction = prefer_rare_labels([_scored(timid=0.5)], PRIORS)
     assert correction is not None
     assert correction.bias[2] > correction.bias[1] > correction.bias[0] > 0
     assert correction.weight is None
@@ -216,18 +207,17 @@ def test_no_accuracy_to_speak_of_is_paid_for_rare_labels() -> None:
     assert _right(scored, bias) > _right(scored, (0.0, 0.0, 0.0)) - standard_error / 3
 
 
-def test_one_that_is_bold_already_is_left_alone() -> None:
-    assert prefer_rare_labels([_scored(timid=-1.0)], PRIORS) is None
+TIMID, BOLD = _scored(timid=0.5), _scored(timid=-1.0)
+EMPTY = LabelledLogits(torch.empty(0, 3), torch.empty(0, dtype=torch.long))
 
 
-def test_rare_labels_are_preferred_by_all_conditions_together() -> None:
-    timid, bold = _scored(timid=0.5), _scored(timid=-1.0)
-    assert prefer_rare_labels([timid, bold], PRIORS) is None
-
-
-def test_without_a_labelled_row_nothing_is_preferred() -> None:
-    empty = LabelledLogits(torch.empty(0, 3), torch.empty(0, dtype=torch.long))
-    assert prefer_rare_labels([empty], PRIORS) is None
+@pytest.mark.parametrize(
+    "conditions", [[BOLD], [TIMID, BOLD], [EMPTY]], ids=["bold", "bold under one", "no row"]
+)
+def test_nothing_is_preferred_where_all_conditions_together_gain_nothing(
+    conditions: list[LabelledLogits],
+) -> None:
+    assert prefer_rare_labels(conditions, PRIORS) is None
 
 
 def test_priors_are_the_labels_shares_and_an_unseen_label_has_one() -> None:

@@ -20,24 +20,24 @@ def test_macro_f1_is_the_mean_over_labels_that_occur() -> None:
     assert macro_f1(best, targets, once(len(best))).item() == pytest.approx((0.8 + 0.5 + 0.0) / 3)
 
 
-def test_recall_at_precision_counts_right_answers_over_all_rows() -> None:
-    confidence = torch.tensor([0.5, 0.9, 0.7, 0.8, 0.6])
-    correct = torch.tensor([True, True, False, True, True])
-    # Best first: right, right, wrong, right, right. Precision 1, 1, 2/3, 3/4, 4/5.
-    for precision, right, wanted in (
-        (0.90, correct, 2 / 5),
-        (0.80, correct, 4 / 5),
-        (0.90, ~correct, 0),
-    ):
-        found = recall_at_precision(confidence, right, precision, once(5))
-        assert found.tolist() == pytest.approx([wanted])
-
-
-def test_recall_does_not_part_rows_of_equal_confidence() -> None:
-    confidence = torch.tensor([0.9, 0.8, 0.8])
-    for correct in ([True, True, False], [True, False, True]):
-        found = recall_at_precision(confidence, torch.tensor(correct), 0.95, once(3))
-        assert found.tolist() == pytest.approx([1 / 3])
+@pytest.mark.parametrize(
+    ("confidence", "correct", "precision", "recall"),
+    [
+        # Best first: right, right, wrong, right, right. Precision 1, 1, 2/3, 3/4, 4/5.
+        ([0.5, 0.9, 0.7, 0.8, 0.6], [1, 1, 0, 1, 1], 0.90, 2 / 5),
+        ([0.5, 0.9, 0.7, 0.8, 0.6], [1, 1, 0, 1, 1], 0.80, 4 / 5),
+        ([0.5, 0.9, 0.7, 0.8, 0.6], [0, 0, 1, 0, 0], 0.90, 0),
+        # Rows of equal confidence are not parted.
+        ([0.9, 0.8, 0.8], [1, 1, 0], 0.95, 1 / 3),
+        ([0.9, 0.8, 0.8], [1, 0, 1], 0.95, 1 / 3),
+    ],
+)
+def test_recall_at_precision_counts_right_answers_over_all_rows(
+    confidence: list[float], correct: list[int], precision: float, recall: float
+) -> None:
+    right = torch.tensor(correct, dtype=torch.bool)
+    found = recall_at_precision(torch.tensor(confidence), right, precision, once(len(right)))
+    assert found.tolist() == pytest.approx([recall])
 
 
 def test_calibration_error_is_the_mean_gap_over_bins() -> None:
@@ -46,11 +46,9 @@ def test_calibration_error_is_the_mean_gap_over_bins() -> None:
     # Of fifteen bins: the last 4.8 against 3 right, the ninth 1.1 against 1, the first 0 against 0.
     wanted = (1.8 + 0.1 + 0.0) / 8
     assert expected_calibration_error(confidence, correct) == pytest.approx(wanted)
-
-
-def test_gaps_of_opposite_sign_do_not_cancel_across_bins() -> None:
-    confidence, correct = torch.tensor([0.9, 0.1]), torch.tensor([False, True])
-    assert expected_calibration_error(confidence, correct) == pytest.approx(0.9)
+    # Gaps of opposite sign do not cancel across bins.
+    both = expected_calibration_error(torch.tensor([0.9, 0.1]), torch.tensor([False, True]))
+    assert both == pytest.approx(0.9)
 
 
 def test_measure_reports_all_figures_of_its_rows() -> None:
@@ -63,9 +61,6 @@ def test_measure_reports_all_figures_of_its_rows() -> None:
         "recall_at_95_precision": 0.6667,
         "ece": pytest.approx((0.1 + 0.2 + 0.6) / 3, abs=1e-4),
     }
-
-
-def test_nothing_labelled_is_no_figure() -> None:
     assert measure(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long)) == {"rows": 0}
 
 
@@ -80,9 +75,7 @@ def test_thresholds_are_each_row_s_own_and_count_what_reaches_them() -> None:
         "precision_at_95_threshold": pytest.approx(2 / 3, abs=1e-4),
         "answered_at_95_threshold": 0.75,
     }
-
-
-def test_a_threshold_that_nothing_reaches_has_no_precision() -> None:
+    # Nothing reaches it.
     never = {0.90: torch.full((2,), torch.inf)}
     assert measure_thresholds(torch.eye(2), torch.tensor([0, 1]), never) == {
         "precision_at_90_threshold": None,

@@ -31,7 +31,7 @@ def _gradients(trainer: Trainer) -> dict[str, Tensor]:
     classifier = trainer.classifier.eval()
     objective = Objective(classifier, HEADS, trainer.config)
     plain, seed = Hiding(0.0, 0.0, 0.0), (0, 0, 0)
-    trainer.batches.cached = trainer._cache_views(HEADS)
+    trainer.batches.cache_features(classifier)
     parts = next(deal(trainer.batches, trainer.train_rows, trainer.config, plain, seed, 0))
     assert len(parts) == trainer.config.accumulate
     whole = count_labelled(torch.cat([part.targets for part in parts]))
@@ -65,15 +65,26 @@ def test_half_precision_that_would_lose_small_gradients_scales_them(
     assert state["stepper"]["scaler"]["scale"] > 1
 
 
+def _step(trainer: Trainer, scale: float | None = None) -> Stepper:
+    """Take the first step of a training; `scale` is that of its gradients."""
+    stepper = Stepper(trainer.classifier, HEADS, trainer.config)
+    if scale is not None:
+        state = stepper.state_dict()
+        stepper.load_state_dict(state | {"scaler": state["scaler"] | {"scale": scale}})
+    plain = Hiding.of(trainer.config, HEADS.loss)
+    trainer.batches.cache_features(trainer.classifier)
+    parts = deal(trainer.batches, trainer.train_rows, trainer.config, plain, (0, 0, 0), 0)
+    stepper.step(next(parts), 0.5)
+    return stepper
+
+
 def test_a_step_whose_scaled_gradients_overflow_is_left_out(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _compute_in(torch.float16, monkeypatch)
     trainer = make("a", HEADS)
-    stepper = Stepper(trainer.classifier, HEADS, trainer.config)
-    stepper._scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
     before = {n: p.clone() for n, p in trainer.classifier.named_parameters()}
-    stepper.step(next(trainer._parts(0, HEADS, 0)), 0.5)
+    stepper = _step(trainer, scale=2.0**127)
     assert all(p.equal(before[n]) for n, p in trainer.classifier.named_parameters())
     assert stepper.state_dict()["scaler"]["scale"] == 2.0**126
 
@@ -86,28 +97,18 @@ def test_bfloat16_needs_no_scale(make: Make, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_gradients_are_clipped_without_their_scale(
+def test_gradients_are_clipped_without_their_scale_and_those_of_frozen_parts(
     make: Make, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
 ) -> None:
     _compute_in(dtype, monkeypatch)
     trainer = make("a", HEADS, gradient_clip=1e-3)
-    stepper = Stepper(trainer.classifier, HEADS, trainer.config)
-    stepper.step(next(trainer._parts(0, HEADS, 0)), 0.5)
-    gradients = [p.grad for p in trainer.classifier.parameters() if p.grad is not None]
-    length = torch.stack([g.norm() for g in gradients]).norm()
-    assert length.item() == pytest.approx(1e-3, rel=1e-2)
-
-
-def test_gradients_that_an_earlier_phase_left_in_frozen_parts_do_not_count(make: Make) -> None:
-    trainer = make("a", HEADS, gradient_clip=1e-3)
-    frozen = list(trainer.classifier.image_tower.pretrained().parameters())
+    frozen = {*trainer.classifier.image_tower.pretrained().parameters()}
     for parameter in frozen:
+        # An earlier phase has left them.
         parameter.grad = torch.full_like(parameter, 1e3)
-    stepper = Stepper(trainer.classifier, HEADS, trainer.config)
-    stepper.step(next(trainer._parts(0, HEADS, 0)), 0.5)
-    left = {id(parameter) for parameter in frozen}
-    parameters = [p for p in trainer.classifier.parameters() if id(p) not in left]
-    length = torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm()
+    _step(trainer)
+    trained = [p for p in trainer.classifier.parameters() if p not in frozen]
+    length = torch.stack([p.grad.norm() for p in trained if p.grad is not None]).norm()
     assert length.item() == pytest.approx(1e-3, rel=1e-2)
 
 
@@ -136,21 +137,17 @@ def test_learning_rates_rise_and_then_fall_to_nothing() -> None:
     assert schedule(0.0, 0.0) == 1
 
 
-def test_new_and_pretrained_modules_are_trained_at_their_own_rates(make: Make) -> None:
+def test_modules_have_rates_of_their_own_and_norms_and_biases_do_not_decay(make: Make) -> None:
     phase = HEADS.model_copy(update={"tower_learning_rate": 1e-5})
     classifier = make("a", phase).classifier
     pretrained = {p for module in classifier.pretrained() for p in module.parameters()}
-    rate_of = {
-        parameter: group["peak_lr"]
+    found = {
+        parameter: (group["peak_lr"], group["weight_decay"])
         for group in build_optimiser(classifier, phase, weight_decay=0.1).param_groups
         for parameter in group["params"]
     }
-    assert rate_of == {p: 1e-5 if p in pretrained else 3e-3 for p in classifier.parameters()}
-    assert 0 < len(pretrained) < len(rate_of)
-
-
-def test_weights_decay_and_norms_and_biases_do_not(make: Make) -> None:
-    phase = HEADS.model_copy(update={"tower_learning_rate": 1e-5})
-    groups = build_optimiser(make("a", phase).classifier, phase, weight_decay=0.1).param_groups
-    decays = {(p.ndim > 1, group["weight_decay"]) for group in groups for p in group["params"]}
-    assert decays == {(True, 0.1), (False, 0.0)}
+    assert found == {
+        p: (1e-5 if p in pretrained else 3e-3, 0.1 if p.ndim > 1 else 0.0)
+        for p in classifier.parameters()
+    }
+    assert 0 < len(pretrained) < len(found)

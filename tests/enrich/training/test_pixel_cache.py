@@ -29,36 +29,47 @@ PRODUCTS = labelled_products(["a", "b"], "shop", image_paths=["red.jpg", "blue.j
 Cache = Callable[..., CachedImages]
 
 
-def test_pictures_that_cannot_be_read_are_counted_on_standard_error_alone(
-    cache: Cache, capsys: pytest.CaptureFixture[str]
-) -> None:
-    cache("red.jpg", "bad.jpg", "gone.jpg", "lost.jpg", None, " ")
-    said = capsys.readouterr()
-    assert "3 of 4 images cannot be read: 2 image_missing, 1 image_corrupt" in said.err
-    assert said.out == ""
-
-
-def test_pictures_inside_hdf5_files_are_counted_with_all_others(
-    cache: Cache, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with h5py.File(tmp_path / "shop.h5", "w") as file:
+def _write_hdf5(folder: Path) -> None:
+    """Write a file with a picture, and one whose only picture is damaged."""
+    with h5py.File(folder / "shop.h5", "w") as file:
         file["pictures"] = np.zeros((1, 8, 8, 3), dtype=np.uint8)
-    images = cache("red.jpg", "shop.h5#pictures/0", "shop.h5#pictures/1", "gone.h5#pictures/0")
-    assert images.has_image.tolist() == [True, True, False, False]
-    said = capsys.readouterr().err
-    assert "2 of 4 images cannot be read: 1 image_corrupt, 1 image_missing" in said
-
-
-def test_a_damaged_hdf5_row_is_corrupt(cache: Cache, tmp_path: Path) -> None:
-    file = tmp_path / "damaged.h5"
     noise = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
-    with h5py.File(file, "w") as opened:
-        opened.create_dataset("pictures", data=noise, chunks=noise.shape, compression="gzip")
-        at = opened["pictures"].id.get_chunk_info(0).byte_offset
-    data = bytearray(file.read_bytes())
+    with h5py.File(folder / "damaged.h5", "w") as file:
+        file.create_dataset("pictures", data=noise, chunks=noise.shape, compression="gzip")
+        at = file["pictures"].id.get_chunk_info(0).byte_offset
+    data = bytearray((folder / "damaged.h5").read_bytes())
     data[at : at + 2_000] = bytes(2_000)
-    file.write_bytes(data)
-    assert cache("red.jpg", "damaged.h5#pictures/0").has_image.tolist() == [True, False]
+    (folder / "damaged.h5").write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("paths", "has_image", "told"),
+    [
+        (
+            ("red.jpg", "bad.jpg", "gone.jpg", "lost.jpg", None, " "),
+            [True, False, False, False, False, False],
+            "3 of 4 images cannot be read: 2 image_missing, 1 image_corrupt",
+        ),
+        (
+            ("red.jpg", "shop.h5#pictures/0", "shop.h5#pictures/1", "gone.h5#pictures/0"),
+            [True, True, False, False],
+            "2 of 4 images cannot be read: 1 image_corrupt, 1 image_missing",
+        ),
+        (("red.jpg", "damaged.h5#pictures/0"), [True, False], "1 of 2 images cannot be read"),
+    ],
+)
+def test_pictures_that_cannot_be_read_are_counted_on_standard_error_alone(
+    cache: Cache,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    paths: tuple[str | None, ...],
+    has_image: list[bool],
+    told: str,
+) -> None:
+    _write_hdf5(tmp_path)
+    assert cache(*paths).has_image.tolist() == has_image
+    said = capsys.readouterr()
+    assert told in said.err and said.out == ""
 
 
 def test_unreadable_pictures_are_refused_and_absent_ones_are_not(
@@ -96,24 +107,23 @@ def test_the_next_run_reads_a_picture_again_that_a_store_failed_to_give(
     assert (first.folder / "kept").exists(), "what is whole is kept"
 
 
-def test_pictures_that_came_or_changed_since_are_read(cache: Cache, tmp_path: Path) -> None:
+def test_pictures_are_decoded_once_and_read_anew_when_they_came_or_changed(
+    cache: Cache, tmp_path: Path
+) -> None:
     first = cache("red.jpg", "late.jpg")
     assert first.has_image.tolist() == [True, False]
+    assert first.pixels[0, 0].mean() > 190 and first.pixels[0, 1:].mean() < 60
+    decoded = first.folder.stat().st_mtime_ns
+    assert (cache("red.jpg", "late.jpg").pixels == first.pixels).all()
+    assert first.folder.stat().st_mtime_ns == decoded
     shutil.copy(tmp_path / "blue.jpg", tmp_path / "late.jpg")
-    second = cache("red.jpg", "late.jpg")
-    assert second.has_image.all()
+    assert cache("red.jpg", "late.jpg").has_image.all()
+    uri = (tmp_path / "red.jpg").as_uri()
+    before = cache(uri, None)
     (tmp_path / "red.jpg").write_bytes((tmp_path / "blue.jpg").read_bytes())
     third = cache("red.jpg", "late.jpg")
     assert (third.pixels[0] == third.pixels[1]).all() and (first.pixels[0] != third.pixels[0]).any()
-
-
-def test_a_picture_that_is_named_by_a_uri_is_read_anew_when_it_changed(
-    cache: Cache, tmp_path: Path
-) -> None:
-    uri = (tmp_path / "red.jpg").as_uri()
-    first = cache(uri, None)
-    (tmp_path / "red.jpg").write_bytes((tmp_path / "blue.jpg").read_bytes())
-    assert (cache(uri, None).pixels[0] != first.pixels[0]).any()
+    assert (cache(uri, None).pixels[0] != before.pixels[0]).any()
 
 
 def test_a_product_without_a_picture_does_not_depend_on_other_files(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from labelled import write_table
 
 from enrich.errors import ConfigError
 from enrich.settings_files import load_yaml
@@ -18,13 +19,11 @@ from enrich.training.run import check_training, train_checkpoint
 from schemas.labels import ATTRIBUTE_LABELS
 
 
-def _refused(catalogs: list[Path], config: TrainingConfig, output: Path, **given: Any) -> str:
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        pytest.raises(ConfigError) as error,
-    ):
+def _refused(settings: dict[str, Any], output: Path, *catalogs: Path, **given: Any) -> str:
+    config = TrainingConfig.model_validate(settings)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(ConfigError) as error:
         patch.setattr(Trainer, "train", lambda trainer: pytest.fail("it trains"))
-        train_checkpoint(config, catalogs, output, **given)
+        train_checkpoint(config, [*catalogs], output, **given)
     return str(error.value)
 
 
@@ -36,8 +35,7 @@ def test_attributes_without_labels_are_refused_before_decoding(
         "pattern": ATTRIBUTE_LABELS["pattern"],
         "size": ["small", "large"],
     }
-    config = TrainingConfig.model_validate(settings | {"attributes": attributes})
-    said = _refused([catalog], config, tmp_path / "made")
+    said = _refused(settings | {"attributes": attributes}, tmp_path / "made", catalog)
     assert "'color' lacks labels to train on and to validate with" in said
     assert re.search(r"found ('\w+', ){3}\.\.\., expected 'rot', 'blau'", said)
     assert "found none, expected 'small', 'large'" in said and "'pattern'" not in said
@@ -49,9 +47,19 @@ def test_a_file_where_a_folder_is_to_be_written_is_refused_before_training(
     tmp_path: Path, catalog: Path, settings: dict[str, Any], blocked: str
 ) -> None:
     (tmp_path / blocked).write_text("mine")
-    said = _refused([catalog], TrainingConfig.model_validate(settings), tmp_path / "made")
-    assert f"{tmp_path / blocked} cannot be written" in said
+    assert f"{tmp_path / blocked} cannot be written" in _refused(
+        settings, tmp_path / "made", catalog
+    )
     assert [file.name for file in tmp_path.iterdir()] == [blocked]
+
+
+@pytest.mark.parametrize(
+    ("output", "said"), [("/", "lacks a name"), ("/proc/no", "nothing can be")]
+)
+def test_an_output_that_cannot_be_written_is_refused_before_training(
+    catalog: Path, settings: dict[str, Any], output: str, said: str
+) -> None:
+    assert said in _refused(settings, Path(output), catalog)
 
 
 @pytest.mark.parametrize(
@@ -67,12 +75,9 @@ def test_a_split_column_without_products_of_a_split_is_refused(
     tmp_path: Path, settings: dict[str, Any], splits: tuple[str, str], lacking: str
 ) -> None:
     lines = "".join(f"{c} shirt {n},{splits[n % 2]},{c}\n" for n in range(60) for c in ("a", "b"))
-    (tmp_path / "a.csv").write_text(f"title,part,color\n{lines}")
-    (tmp_path / "a.yaml").write_text(
-        "table: a.csv\ndescription: null\nimage_path: null\nsplit: part\nlabels: {color: color}"
-    )
-    config = TrainingConfig.model_validate(settings | {"attributes": {"color": "from_data"}})
-    said = _refused([Path(f"table:{tmp_path}/a.yaml")], config, tmp_path / "made")
+    catalog = write_table(tmp_path, f"title,part,color\n{lines}", split="part")
+    from_data = settings | {"attributes": {"color": "from_data"}}
+    said = _refused(from_data, tmp_path / "made", catalog)
     assert lacking in said and "name no split" in said
     assert "give more products" not in said
 
@@ -85,25 +90,16 @@ def test_a_split_column_without_products_of_a_split_is_refused(
         ({"attributes": {"color": ["red"]}}, "found"),
         ({"attributes": {"color": ["red", " "]}}, "found"),
         ({"attributes": {"color": "from_date"}}, "found 'from_date'"),
+        # Several settings together: not all of them are repeated.
+        ({"drop_text": 0.6, "drop_image": 0.6}, "found 1.2 together, expected at most 1"),
     ],
 )
 def test_settings_that_make_no_training_are_a_message(
     tmp_path: Path, settings: dict[str, Any], wrong: dict[str, Any], message: str
 ) -> None:
-    file = tmp_path / "training.yaml"
-    file.write_text("{}")
+    (tmp_path / "training.yaml").write_text("{}")
     with pytest.raises(ConfigError, match=re.escape(message)):
-        load_yaml(file, TrainingConfig, settings | wrong)
-
-
-def test_an_error_of_several_settings_does_not_repeat_all_settings(
-    tmp_path: Path, settings: dict[str, Any]
-) -> None:
-    file = tmp_path / "training.yaml"
-    file.write_text("{}")
-    with pytest.raises(ConfigError) as refused:
-        load_yaml(file, TrainingConfig, settings | {"drop_text": 0.6, "drop_image": 0.6})
-    assert str(refused.value).endswith("found 1.2 together, expected at most 1")
+        load_yaml(tmp_path / "training.yaml", TrainingConfig, settings | wrong)
 
 
 def test_a_catalog_that_fills_no_batch_is_found_out_by_a_check(
@@ -119,42 +115,35 @@ def test_a_catalog_that_fills_no_batch_is_found_out_by_a_check(
         check_training(config.model_copy(update={"half": 0}), [catalog], tmp_path / "made", [])
 
 
-def test_two_catalogs_of_one_name_are_refused(
+def test_catalogs_and_unseen_sources_have_names_of_their_own_and_share_no_product(
     tmp_path: Path, catalog: Path, settings: dict[str, Any]
 ) -> None:
-    other = tmp_path / "elsewhere" / catalog.name
+    made, other = tmp_path / "made", tmp_path / "elsewhere" / catalog.name
     other.parent.mkdir()
     other.symlink_to(catalog)
-    config = TrainingConfig.model_validate(settings)
-    said = _refused([catalog, other], config, tmp_path / "made")
+    said = _refused(settings, made, catalog, other)
     assert "more than one catalog is called catalog" in said
-    said = _refused([catalog], config, tmp_path / "made", unseen_sources=[other, catalog])
+    said = _refused(settings, made, catalog, unseen_sources=[other, catalog])
     assert "more than one unseen source is called catalog" in said
+    for shop in (catalog, other, Path(f"catalog:{catalog}/../catalog")):
+        assert f"{shop} is not unseen" in _refused(settings, made, catalog, unseen_sources=[shop])
 
 
 def test_an_unseen_source_without_any_label_is_refused_before_training(
     tmp_path: Path, catalog: Path, settings: dict[str, Any]
 ) -> None:
     shop = tmp_path / "shop"
+    assert "shop" in _refused(settings, tmp_path / "made", catalog, unseen_sources=[shop])
     shutil.copytree(catalog, shop)
     labels = pd.read_parquet(shop / "labels.parquet")
     labels = labels.drop(columns=[*ATTRIBUTE_LABELS]).assign(size="small")
     labels.to_parquet(shop / "labels.parquet")
-    config = TrainingConfig.model_validate(settings)
-    said = _refused([catalog], config, tmp_path / "made", unseen_sources=[shop])
+    said = _refused(settings, tmp_path / "made", catalog, unseen_sources=[shop])
     assert f"{shop} is not labelled" in said
     with pytest.raises(ConfigError, match="is not labelled"):
-        check_training(config, [catalog], tmp_path / "made", [shop])
-
-
-def test_what_is_trained_on_is_no_unseen_source(
-    tmp_path: Path, catalog: Path, settings: dict[str, Any]
-) -> None:
-    (tmp_path / "other").symlink_to(catalog)
-    config = TrainingConfig.model_validate(settings)
-    for shop in (catalog, tmp_path / "other", Path(f"catalog:{catalog}/../catalog")):
-        said = _refused([catalog], config, tmp_path / "made", unseen_sources=[shop])
-        assert f"{shop} is not unseen" in said
+        check_training(
+            TrainingConfig.model_validate(settings), [catalog], tmp_path / "made", [shop]
+        )
 
 
 Checked = Callable[..., str]
@@ -174,12 +163,8 @@ def checked(
             for part, column in shown.items()
             for row, color in enumerate(column)
         ]
-        (tmp_path / f"{name}.csv").write_text("\n".join(["title,color,fit,part", *lines]))
-        (tmp_path / f"{name}.yaml").write_text(
-            f"table: {name}.csv\ndescription: null\nimage_path: null\nsplit: part\n"
-            "labels: {color: color, fit: fit}"
-        )
-        return Path(f"table:{tmp_path}/{name}.yaml")
+        csv, labels = "\n".join(["title,color,fit,part", *lines]), {"color": "color", "fit": "fit"}
+        return write_table(tmp_path, csv, name, split="part", labels=labels)
 
     def checked(
         *colors: str,
@@ -242,21 +227,3 @@ def test_tests_without_labels_are_refused_or_told(
     said = checked("red", "blue", to_test=["", ""], color="from_data", fit=["wide", "slim"])
     assert "color: 0 products to test have a label" in said
     assert "fit: 0 products to test" not in said
-
-
-@pytest.mark.parametrize(
-    ("output", "said"), [("/", "lacks a name"), ("/proc/no", "nothing can be")]
-)
-def test_an_output_that_cannot_be_written_is_refused_before_training(
-    catalog: Path, settings: dict[str, Any], output: str, said: str
-) -> None:
-    config = TrainingConfig.model_validate(settings)
-    assert said in _refused([catalog], config, Path(output))
-
-
-def test_an_unseen_source_that_is_not_there_is_refused_before_training(
-    tmp_path: Path, catalog: Path, settings: dict[str, Any]
-) -> None:
-    config = TrainingConfig.model_validate(settings)
-    gone = tmp_path / "gone"
-    assert "gone" in _refused([catalog], config, tmp_path / "made", unseen_sources=[gone])

@@ -6,12 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from labelled import write_table
 from safetensors.torch import load_file
 from transformers import CLIPConfig, CLIPModel
 
@@ -226,18 +228,14 @@ def test_groups_in_two_splits_of_a_catalog_are_told_and_stand_in_the_card(
     lines = "".join(
         f"{c} shirt {n // 2},{splits[n % 3]},{c},g{n // 2}\n" for n in range(60) for c in ("a", "b")
     )
-    (tmp_path / "a.csv").write_text(f"title,part,color,alike\n{lines}")
-    (tmp_path / "a.yaml").write_text(
-        "table: a.csv\ndescription: null\nimage_path: null\nsplit: part\ngroup_id: alike\n"
-        "labels: {color: color}"
-    )
+    csv = f"title,part,color,alike\n{lines}"
+    catalog = write_table(tmp_path, csv, split="part", group_id="alike")
     config = TrainingConfig.model_validate(settings | {"attributes": {"color": "from_data"}})
-    train_checkpoint(config, [Path(f"table:{tmp_path}/a.yaml")], tmp_path / "made")
-    told = "30 groups of near-identical products"
-    said = " ".join(capsys.readouterr().err.split())
-    card = " ".join((tmp_path / "made" / "MODEL_CARD.md").read_text().split())
-    assert told in said and told in card
-    assert "20 products to test share a text" in said and "20 products to test share a text" in card
+    train_checkpoint(config, [catalog], tmp_path / "made")
+    for told in (capsys.readouterr().err, (tmp_path / "made" / "MODEL_CARD.md").read_text()):
+        said = " ".join(told.split())
+        assert "30 groups of near-identical products" in said
+        assert "20 products to test share a text" in said
 
 
 FIGURES = {
@@ -252,67 +250,55 @@ FIGURES = {
 
 
 @pytest.fixture
-def write(small_config: ClassifierConfig) -> Any:
-    def write(
-        figures: dict[str, Any],
-        catalogs: list[str],
-        of: str = "test_groups_myntra",
-        known_tests: int = 0,
-    ) -> list[str]:
+def write(small_config: ClassifierConfig) -> Callable[..., str]:
+    def write(figures: dict[str, Any], catalogs: list[str], of: str = "test_groups_myntra") -> str:
         products = {"train": 34_880, "validation": 4_246, "test": 4_217}
-        metrics = {"products": products, of: figures}
         phase = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
-        training = TrainingConfig(name="tiny", phases=(phase,))
-        card = format_model_card(
+        return format_model_card(
             small_config,
-            training,
-            metrics,
+            TrainingConfig(name="tiny", phases=(phase,)),
+            {"products": products, of: figures},
             catalogs,
             has_tower_recipe=False,
             split_groups=0,
-            known_tests=known_tests,
+            known_tests=0,
         )
-        return card.splitlines()
 
     return write
 
 
-def test_tables_are_rounded_and_name_each_condition_once(write: Any) -> None:
-    unlabelled = {"rows": 0}
-    figures = {
-        "as is": {"color": FIGURES, "pattern": unlabelled, "style": FIGURES},
-        "text removed": {"color": FIGURES, "pattern": unlabelled, "style": FIGURES},
-    }
-    card = write(figures, ["myntra"])
+def test_tables_are_rounded_and_name_each_condition_once(write: Callable[..., str]) -> None:
+    by_attribute = {"color": FIGURES, "pattern": {"rows": 0}, "style": FIGURES}
+    figures = {"as is": by_attribute, "text removed": by_attribute}
+    card = write(figures, ["myntra"]).splitlines()
     start = card.index("### test groups myntra") + 2
     assert card[start].startswith("| condition | attribute | rows | accuracy | macro-F1 | R@90P |")
     rows = [line.strip("| ").split(" | ")[:5] for line in card[start + 2 : start + 6]]
+    color, style = ["color", "3,819", "0.919", "0.872"], ["style", "3,819", "0.919", "0.872"]
     assert rows == [
-        ["as is", "color", "3,819", "0.919", "0.872"],
-        ["style", "3,819", "0.919", "0.872", "0.919"],
-        ["text removed", "color", "3,819", "0.919", "0.872"],
-        ["style", "3,819", "0.919", "0.872", "0.919"],
+        ["as is", *color],
+        [*style, "0.919"],
+        ["text removed", *color],
+        [*style, "0.919"],
     ]
     assert len({line.count("|") for line in card[start : start + 6]}) == 1
     assert "0.040 | 0.017 |" in card[start + 2]
 
 
-def test_names_that_mean_something_to_markdown_are_shown_as_they_are(write: Any) -> None:
-    card = "\n".join(write({}, ["shop_a", "a|b*c*"]))
-    assert r"Trained on: shop_a, a\|b\*c\*." in card
-
-
-def test_catalogs_of_known_origin_are_credited(write: Any) -> None:
-    assert "Amazon Berkeley Objects" in "\n".join(write({}, ["abo"]))
-    assert "Berkeley" not in "\n".join(write({}, ["another"]))
+def test_a_card_names_catalogs_as_they_are_and_credits_known_ones(
+    write: Callable[..., str],
+) -> None:
+    assert r"Trained on: shop_a, a\|b\*c\*." in write({}, ["shop_a", "a|b*c*"])
+    assert "Amazon Berkeley Objects" in write({}, ["abo"])
+    assert "Berkeley" not in write({}, ["another"])
 
 
 @pytest.mark.parametrize(
     ("of", "is_told"), [("test_groups_unseen_source", False), ("unseen_source_other", True)]
 )
 def test_figures_of_an_unseen_source_are_announced_where_there_are_any(
-    write: Any, of: str, is_told: bool
+    write: Callable[..., str], of: str, is_told: bool
 ) -> None:
-    card = " ".join(write({"as is": {"color": FIGURES}}, ["myntra"], of))
-    assert ("figures of an unseen source" in card) is is_told
+    card = write({"as is": {"color": FIGURES}}, ["myntra"], of)
+    assert ("figures of an unseen source" in " ".join(card.split())) is is_told
     assert ("### unseen source other" in card) is is_told

@@ -46,28 +46,28 @@ def test_a_threshold_answers_nearly_what_the_best_one_would() -> None:
     assert answered / best > 0.83
 
 
-def test_what_is_more_likely_wrong_than_right_is_no_answer() -> None:
-    confidence = np.repeat([0.9, 0.3], [1_000, 20])
-    is_right = np.repeat([True, False], [1_000, 20])
-    assert pick(confidence, is_right) == pytest.approx(0.9)
-    assert pick(confidence - 0.45, is_right) is None
+def repeat(*counts: int, values: tuple[float, ...]) -> np.ndarray:
+    return np.repeat(values, counts)
 
 
-def test_threshold_is_none_where_no_confidence_is_good_enough() -> None:
-    assert pick(np.linspace(0, 1, 500), np.arange(500) % 2 == 0) is None
-
-
-def test_a_lucky_handful_sets_no_threshold() -> None:
-    assert pick(np.array([0.9, 0.8, 0.7]), np.full(3, True)) is None
-
-
-def test_answers_of_equal_confidence_are_given_together_or_not_at_all() -> None:
-    # 60 right ones lead by luck of their order, but 40 wrong ones share their confidence.
-    confidence = np.full(100, 0.8)
-    assert pick(confidence, np.arange(100) < 60) is None
-    better = np.append(np.full(60, 0.9), confidence)
-    is_right = np.append(np.full(60, True), np.arange(100) < 60)
-    assert pick(better, is_right) == pytest.approx(0.9)
+@pytest.mark.parametrize(
+    ("confidence", "is_right", "threshold"),
+    [
+        # What is more likely wrong than right is no answer.
+        (repeat(1_000, 20, values=(0.9, 0.3)), np.arange(1_020) < 1_000, 0.9),
+        (repeat(1_000, 20, values=(0.45, -0.15)), np.arange(1_020) < 1_000, None),
+        (np.linspace(0, 1, 500), np.arange(500) % 2 == 0, None),
+        (np.array([0.9, 0.8, 0.7]), np.full(3, True), None),
+        # 60 right ones lead by luck of their order, but 40 wrong ones share their confidence.
+        (np.full(100, 0.8), np.arange(100) < 60, None),
+        (repeat(60, 100, values=(0.9, 0.8)), np.arange(160) < 120, 0.9),
+    ],
+    ids=["sure", "unsure", "never right enough", "a lucky handful", "equal", "equal below"],
+)
+def test_a_threshold_is_given_where_right_answers_prove_it(
+    confidence: np.ndarray, is_right: np.ndarray, threshold: float | None
+) -> None:
+    assert pick(confidence, is_right) == (threshold and pytest.approx(threshold))
 
 
 def test_near_identical_products_are_one_piece_of_evidence() -> None:
@@ -90,14 +90,8 @@ def test_a_label_that_is_often_wrong_has_a_floor_and_others_have_none() -> None:
     floors = find_floors(confidence, is_right, best, np.full(605, 0.5), 3, 0.9)
     assert floors[0] == 0 == floors[2]
     assert floors[1] is not None and 0.75 < floors[1] < 0.86
-
-
-def test_a_label_that_is_never_right_is_never_answered() -> None:
-    rows = 100
-    floors = find_floors(
-        np.linspace(1, 0.6, rows), np.full(rows, False), np.zeros(rows, int), np.zeros(rows), 1, 0.9
-    )
-    assert floors == (None,)
+    never, half = np.full(100, False), np.zeros(100)
+    assert find_floors(np.linspace(1, 0.6, 100), never, half.astype(int), half, 1, 0.9) == (None,)
 
 
 def test_a_shift_moves_a_threshold_in_log_odds() -> None:
