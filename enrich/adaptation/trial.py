@@ -25,6 +25,8 @@ _LEAST_GAIN = 0.002
 _LEAST_IN_ALL = 3.0
 # The chance that the precision is below the bound that thresholds must keep to stay.
 _DOUBT = 0.2
+# Fewer given labels say little of a precision.
+_FEWEST_GIVEN = 30
 # The largest share of all products that may lose their answer for a gain.
 _MOST_LOST = 0.1
 
@@ -147,15 +149,15 @@ class Trial:
     def keeps_promise(self) -> bool:
         """Return whether the labels leave the thresholds of 90 % precision as they are.
 
-        They do where the lower 80 % bound of the precision (Clopper and Pearson 1934) reaches 90 %;
-        of near-identical products one counts.
+        They do where the lower 80 % bound of the precision (Clopper and Pearson 1934) reaches 90 %,
+        and where fewer than 30 products are given a label. Of near-identical ones one counts.
         """
         confidence, best = self.fully.probs.max(1)
         given = confidence >= self.fully.thresholds[DEFAULT_TARGET_PRECISION]
         groups = self.fully.of.groups[given]
         _, first = np.unique(groups.numpy(), return_index=True)
         right = (best == self.fully.of.targets)[given].numpy()[first]
-        return not len(right) or (
+        return len(right) < _FEWEST_GIVEN or (
             bound_precision(int(right.sum()), len(right), _DOUBT) >= DEFAULT_TARGET_PRECISION
         )
 

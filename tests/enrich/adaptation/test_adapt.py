@@ -30,8 +30,12 @@ THRESHOLDS = {"0.90": 0.05, "0.95": None}
 ONES, OF_TEXT = torch.tensor([WIDTH, 2 * WIDTH + 1]), torch.arange(WIDTH + 1, 2 * WIDTH + 2)
 
 
-def _calibration(temperature: float = 1.0) -> Calibration:
-    calibrated = CalibratedModalities(temperature=temperature, thresholds=THRESHOLDS, rows=100)
+def _calibration(
+    temperature: float = 1.0, thresholds: dict[str, float | None] | None = None
+) -> Calibration:
+    calibrated = CalibratedModalities(
+        temperature=temperature, thresholds=thresholds or THRESHOLDS, rows=100
+    )
     return Calibration(attributes={"color": dict.fromkeys(Modalities, calibrated)})
 
 
@@ -364,5 +368,15 @@ def test_products_without_a_text_do_not_stop_those_with_one_from_being_answered(
 
 
 def test_where_the_classifier_is_right_already_it_is_left_alone() -> None:
-    effect = _adapt(_readings(swapped=False))
+    held = _calibration(thresholds={"0.90": 0.85, "0.95": 0.9})
+    effect = _adapt(_readings(swapped=False), held)
     assert not effect.is_better and not effect.silenced
+
+
+def test_labels_that_speak_against_the_thresholds_change_them_alone() -> None:
+    effect = _adapt(_readings(swapped=False), _calibration(thresholds={"0.90": 0.5, "0.95": 0.6}))
+    assert effect.is_better and effect.is_needed and effect.correction is None
+    assert effect.before["precision_at_90_threshold"] < 0.9
+    assert effect.after["precision_at_90_threshold"] > 0.9
+    found = effect.calibrated[Modalities.IMAGE_AND_TEXT].thresholds["0.90"][Evidence.SILENT]
+    assert found is not None and found > 0.5
