@@ -69,8 +69,8 @@ MUTATIONS = (
     ),
     Mutation(
         "enrich/spark/runs.py",
-        "        if mine:\n            _complete(",
-        "        if False:\n            _complete(",
+        "        elif mine:\n",
+        "        elif False:\n",
         _PUBLISH + "an_intent_whose_merge_was_committed_is_completed",
     ),
     Mutation(
