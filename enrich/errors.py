@@ -2,7 +2,6 @@
 
 EnrichError                 exit 1
     ├── MetastoreBusy           exit 1  another process holds the metastore, or prepares it
-    ├── RunInProgress           exit 1  another process is at the very same run
     ├── TableContended          exit 1  others committed to a table again and again
     ├── StorageFailed           exit 1  a disk is full, or may not be written
     ├── NoAnswer                exit 1  a store or database is out of reach, an input was replaced
@@ -107,16 +106,6 @@ class EnrichError(Exception):
 
 class MetastoreBusy(EnrichError):
     """Another process holds the embedded metastore, or prepares a shared one."""
-
-
-class RunInProgress(EnrichError):
-    """Another process is at the same run."""
-
-    def __init__(self, run_id: str) -> None:
-        super().__init__(
-            f"another process is staging run '{run_id}' at the same time. Wait until it "
-            "ends before you start the run again."
-        )
 
 
 class TableContended(EnrichError):

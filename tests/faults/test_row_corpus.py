@@ -21,7 +21,6 @@ from mutated_rows import MutatedRow, is_sound_text, mutated_row
 from shop import Shop
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.engine.columns import arrow_schema, to_row
 from enrich.engine.engine import Engine
 from enrich.engine.spec import open_engine
 from enrich.files.products import read_products
@@ -88,10 +87,6 @@ def test_the_engine_answers_every_mutated_row_in_order(engine: Engine, drill: Dr
         assert answer.modalities is (Modalities.TEXT if has_text else None), (seed, row.kind)
         assert len(answer.predictions) == (3 if has_text else 0), (seed, row.kind)
         assert answer.status is not Status.OK, (seed, row.kind)
-    # Tables hold what is said of them.
-    attributes = engine.spec.attributes
-    columns = [{"product_id": "", **to_row(answer, attributes)} for answer in answers]
-    assert pa.Table.from_pylist(columns, arrow_schema(attributes)).num_rows == ANSWERED
 
 
 def test_a_file_of_mutated_rows_is_read_and_answered_row_by_row(
