@@ -75,7 +75,7 @@ def draw_products(spark: SparkSession, products: int) -> DataFrame:
 
 def refresh(spark: SparkSession, engine: FakeEngineSpec, catalog: Path, day: date) -> RunSummary:
     """Runs one refresh as the job would."""
-    config = JobConfig(database="bench")
+    config = JobConfig(database="bench", catalog=str(catalog))
     inputs = Inputs(
         spark,
         config,
