@@ -7,35 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from job_script import Run
-from PIL import Image
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.engine.spec import open_engine
 from enrich.files.products import read_catalog
 from enrich.records import Prediction
 
-PRODUCTS = 120
-TONES = {"warm": (200, 20, 30), "cold": (30, 60, 190), "dark": (25, 25, 25)}
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Plain squares of three tones; the descriptions of a third name it, and three are rare."""
-    folder = tmp_path_factory.mktemp("shop")
-    random = np.random.default_rng(0)
-    rows = []
-    for number in range(PRODUCTS):
-        tone, color = list(TONES.items())[number % 3]
-        shade = np.clip(np.array(color) + random.integers(-20, 20, 3), 0, 255)
-        Image.new("RGB", (90, 90), tuple(shade.tolist())).save(folder / f"{number}.png")
-        described = f"A {tone} look" if number % 9 < 3 else None
-        label = "odd" if number < 3 else tone
-        rows.append((str(number), f"Cannes {number}", described, f"{number}.png", label))
-    columns = ["product_id", "title", "description", "image_path", "tone"]
-    table = pd.DataFrame(rows, columns=columns)
-    table.drop(columns="tone").to_csv(folder / "products.csv", index=False)
-    table[["product_id", "tone"]].to_csv(folder / "tones.csv", index=False)
-    return folder
+from .conftest import SQUARES, TONES
 
 
 def predict(checkpoint: Path, shop: Path, attribute: str) -> list[Prediction]:
@@ -50,74 +28,74 @@ def predict(checkpoint: Path, shop: Path, attribute: str) -> list[Prediction]:
 
 
 def test_a_new_attribute_is_answered_and_all_others_as_before(
-    run: Run, shop: Path, tmp_path: Path
+    run: Run, squares: Path, tmp_path: Path
 ) -> None:
-    labels, output = shop / "tones.csv", tmp_path / "toned"
-    given = ("--labels", labels, "--catalog", shop / "products.csv", "--output", output)
-    code, out, err = run("--name", "tone", *given)
+    labels, output = squares / "tones.csv", tmp_path / "toned"
+    given = ("--name", "tone", "--labels", labels, "--catalog", squares / "products.csv")
+    code, out, err = run(*given, "--output", output)
 
     assert code == 0 and "odd (3)" in err
     summary = json.loads(out.splitlines()[-1])
-    assert summary["left_out"] == {"odd": 3} and summary["products"] == PRODUCTS - 3
+    assert summary["left_out"] == {"odd": 3} and summary["products"] == SQUARES - 3
     assert set(summary["labels"]) == set(TONES)
     assert summary["after"]["accuracy"] > 0.9 > summary["before"]["accuracy"]
     outlook = summary["outlook"]
-    assert outlook["labels"] == PRODUCTS - 3
+    assert outlook["labels"] == SQUARES - 3
     assert outlook["at_half"] > 0.5 and 0.9 < outlook["at_twice"] <= 1
     before, after = read_manifest(BUNDLED), read_manifest(output)
     assert after.digests.encoder == before.digests.encoder, "no picture is encoded again"
-    found = predict(output, shop, "tone")
+    found = predict(output, squares, "tone")
     wanted = pd.read_csv(labels)["tone"].replace("odd", None)
     assert np.mean([one.label == tone for one, tone in zip(found, wanted, strict=True)]) > 0.9
-    assert sum(not one.abstained for one in found) > PRODUCTS / 2
+    assert sum(not one.abstained for one in found) > SQUARES / 2
     for attribute in before.config.attributes:
-        assert predict(output, shop, attribute) == predict(BUNDLED, shop, attribute)
+        assert predict(output, squares, attribute) == predict(BUNDLED, squares, attribute)
 
-    again = tmp_path / "again"
-    given = ("--labels", labels, "--catalog", shop / "products.csv", "--output", again)
-    code, _, err = run("--name", "tone", "--checkpoint", output, *given)
+    code, _, err = run(*given, "--checkpoint", output, "--output", tmp_path / "again")
     assert code == 2 and "was fitted to labels of tone before" in err
 
 
-def test_a_new_label_of_a_known_attribute_is_answered(run: Run, shop: Path, tmp_path: Path) -> None:
+def test_a_new_label_of_a_known_attribute_is_answered(
+    run: Run, squares: Path, tmp_path: Path
+) -> None:
     colors = {"warm": "red", "cold": "petrol", "dark": "black", "odd": "red"}
-    labels = pd.read_csv(shop / "tones.csv", dtype=str)
+    labels = pd.read_csv(squares / "tones.csv", dtype=str)
     labels = labels.assign(color=labels["tone"].map(colors)).drop(columns="tone")
     labels.to_csv(tmp_path / "colors.csv", index=False)
     output = tmp_path / "petrol"
     settings = tmp_path / "shop.yaml"
-    settings.write_text(f"catalog: {shop}\ncolumns: {{description: null}}\n")
+    settings.write_text(f"catalog: {squares}\ncolumns: {{description: null}}\n")
     given = ("--labels", tmp_path / "colors.csv", "--config", settings)
     code, out, _ = run("--name", "color", *given, "--output", output)
 
     assert code == 0
     assert json.loads(out.splitlines()[-1])["labels"][-1] == "petrol"
-    found = [one.label for one in predict(output, shop, "color")]
+    found = [one.label for one in predict(output, squares, "color")]
     wanted = labels["color"]
     assert np.mean([a == b for a, b in zip(found, wanted, strict=True)]) > 0.9
-    assert predict(output, shop, "pattern") == predict(BUNDLED, shop, "pattern")
+    assert predict(output, squares, "pattern") == predict(BUNDLED, squares, "pattern")
 
 
 def test_names_alone_make_guesses_that_nobody_publishes(
-    run: Run, shop: Path, tmp_path: Path
+    run: Run, squares: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "named"
     code, out, _ = run("--name", "tone", "--values", "warm, cold,dark", "--output", output)
     assert code == 0 and json.loads(out.splitlines()[-1])["labels"] == [*TONES]
-    found = predict(output, shop, "tone")
+    found = predict(output, squares, "tone")
     named = [one for number, one in enumerate(found) if number % 9 < 3]
     assert [one.label for one in named] == [one.named for one in named] == [*TONES] * 14
     assert all(one.abstained for one in found)
 
 
 def test_labels_by_chance_are_refused_and_nothing_is_written(
-    run: Run, shop: Path, tmp_path: Path
+    run: Run, squares: Path, tmp_path: Path
 ) -> None:
-    labels = pd.read_csv(shop / "tones.csv", dtype=str)
+    labels = pd.read_csv(squares / "tones.csv", dtype=str)
     random = np.random.default_rng(0)
-    labels["tone"] = random.choice([*TONES], PRODUCTS)
+    labels["tone"] = random.choice([*TONES], SQUARES)
     labels.to_csv(tmp_path / "chance.csv", index=False)
-    given = ("--labels", tmp_path / "chance.csv", "--catalog", shop / "products.csv")
+    given = ("--labels", tmp_path / "chance.csv", "--catalog", squares / "products.csv")
     code, _, err = run("--name", "tone", *given, "--output", tmp_path / "chance")
     assert code == 3 and "nothing is written" in err
     assert not (tmp_path / "chance").exists()

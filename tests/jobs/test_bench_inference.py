@@ -34,35 +34,12 @@ SPEEDS = {
 
 
 @pytest.fixture
-def measured(job: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures of everybody but Daft, from nowhere."""
-    figures = {stage: job.Figures(speed, None, 1) for stage, speed in SPEEDS.items()}
-    monkeypatch.setattr(job, "measure", lambda *_: figures)
+def sides(job: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of the pictures of all that was measured: nothing is drawn, figures are from nowhere.
 
-
-@pytest.mark.usefixtures("measured")
-def test_last_line_has_the_ratios_and_the_raw_figures(run: Run, tmp_path: Path) -> None:
-    shop = ("--products", 10, "--sizes", 32, "--checkpoint", "bundled")
-    code, out, _ = run(*shop, "--folder", tmp_path)
-    assert code == 0
-    line = json.loads(out.splitlines()[-1])
-    assert list(line) == KEYS
-    assert line["vs_naive_udf"] == 8.0
-    assert line["vs_daft"] is None
-    assert line["same_arithmetic"] == {
-        "vs_predict_batch_udf": 1.28,
-        "vs_ray_data": 1.164,
-        "vs_daft": None,
-    }
-    assert line["runs"][0]["figures"]["job"]["products_per_second"] == 64.0
-    assert (tmp_path / "products-per-second.png").stat().st_size > 10_000
-
-
-@pytest.fixture
-def measurements(job: ModuleType, monkeypatch: pytest.MonkeyPatch, measured: None) -> list[int]:
-    """Sizes of the pictures of all that was measured; the pictures themselves are not drawn."""
+    Those of Daft are missing, and the second measurement fails.
+    """
     sides: list[int] = []
-    figures = job.measure()
 
     def write_shop(folder: Path, products: int, side_px: int) -> Path:
         sides.append(side_px)
@@ -71,11 +48,25 @@ def measurements(job: ModuleType, monkeypatch: pytest.MonkeyPatch, measured: Non
     def measure(*_: object) -> object:
         if len(sides) == 2:
             raise EnrichError("bench.peers.daft ended: see above")
-        return figures
+        return {stage: job.Figures(speed, None, 1) for stage, speed in SPEEDS.items()}
 
     monkeypatch.setattr(job, "write_shop", write_shop)
     monkeypatch.setattr(job, "measure", measure)
     return sides
+
+
+@pytest.mark.usefixtures("sides")
+def test_last_line_has_the_ratios_and_the_raw_figures(run: Run, tmp_path: Path) -> None:
+    shop = ("--products", 10, "--sizes", 32, "--checkpoint", "bundled")
+    code, out, _ = run(*shop, "--folder", tmp_path)
+    assert code == 0
+    line = json.loads(out.splitlines()[-1])
+    assert list(line) == KEYS
+    assert (line["vs_naive_udf"], line["vs_daft"]) == (8.0, None)
+    same = {"vs_predict_batch_udf": 1.28, "vs_ray_data": 1.164, "vs_daft": None}
+    assert line["same_arithmetic"] == same
+    assert line["runs"][0]["figures"]["job"]["products_per_second"] == 64.0
+    assert (tmp_path / "products-per-second.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(
@@ -89,7 +80,7 @@ def measurements(job: ModuleType, monkeypatch: pytest.MonkeyPatch, measured: Non
 )
 def test_what_cannot_be_measured_is_refused_before_anything_is(
     run: Run,
-    measurements: list[int],
+    sides: list[int],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     flags: tuple[object, ...],
@@ -100,16 +91,16 @@ def test_what_cannot_be_measured_is_refused_before_anything_is(
     code, out, err = run("--folder", tmp_path / "bench", *flags)
     assert code == 2
     assert says in " ".join(err.split())
-    assert measurements == [] and out == ""
+    assert sides == [] and out == ""
 
 
 def test_figures_are_told_as_they_come_so_that_a_later_failure_takes_none_of_them(
-    run: Run, measurements: list[int], tmp_path: Path
+    run: Run, sides: list[int], tmp_path: Path
 ) -> None:
     sizes = ("--sizes", 224, "--sizes", 600)
     code, out, err = run("--folder", tmp_path, "--checkpoint", "bundled", *sizes)
     assert code == 1 and "bench.peers.daft ended" in err
-    assert measurements == [224, 600]
+    assert sides == [224, 600]
     (line,) = out.splitlines()
     told = json.loads(line)
     assert (told["checkpoint"], told["side_px"]) == ("bundled", 224)

@@ -93,11 +93,13 @@ def test_real_products_end_to_end(lakehouse: Lakehouse, sample: Path, tmp_path: 
     assert quarantine["product_id"].tolist() == [products.loc[gone, "product_id"]]
 
 
-def all_of(attribute: str, **labels: int) -> GroupCounts:
-    """What a baseline counts of products with one attribute."""
+def write_baseline(file: Path, attribute: str, **labels: int) -> None:
+    """Write a baseline of products with one attribute."""
     rows = sum(labels.values())
     counted = AttributeCounts(labels=labels, confidences=(0,) * len(CONFIDENCE_EDGES))
-    return GroupCounts(rows=rows, modalities={"image+text": rows}, attributes={attribute: counted})
+    group = GroupCounts(rows=rows, modalities={"image+text": rows}, attributes={attribute: counted})
+    made = LabelBaseline(catalog="c", model_version=None, source="a test", products=group)
+    save_baseline(made, file)
 
 
 def test_doctored_baseline_publishes_nothing(
@@ -110,13 +112,7 @@ def test_doctored_baseline_publishes_nothing(
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     shop = tmp_path / "shop"
     write_demo_catalog(shop, products=60, faults=False)
-    doctored = LabelBaseline(
-        catalog="doctored",
-        model_version=None,
-        source="a test",
-        products=all_of("color", bronze=990, red=10),
-    )
-    save_baseline(doctored, tmp_path / "baseline.json")
+    write_baseline(tmp_path / "baseline.json", "color", bronze=990, red=10)
     config = tmp_path / "job.yaml"
     kept = "report_dir: pages\nmetrics_dir: metrics\ndata_docs: docs\n"
     config.write_text(f"baselines: {{'{shop}': baseline.json}}\n{kept}")
@@ -137,92 +133,8 @@ def test_doctored_baseline_publishes_nothing(
     spark.sql("DROP DATABASE doctored CASCADE")
 
 
-WRONG = {
-    "unknown key": ({"catalogue": "x"}, {}, "unknown key 'catalogue' (known: catalog,"),
-    "bad database": ({"database": "a; DROP"}, {}, "database: String should match"),
-    "no such configuration": (None, {"--config": "nowhere.yaml"}, "no configuration in"),
-    "run id with a quote": ({}, {"--run-id": "x' OR 1=1 --"}, "is not usable"),
-    "no such checkpoint": ({}, {"--checkpoint": "nowhere"}, "no checkpoint in nowhere"),
-    "no such catalog": ({}, {"--catalog": "nowhere/x.parquet"}, "no such file or folder"),
-    "unreadable catalog": ({}, {"--catalog": "BROKEN"}, "no product table can be read"),
-    "missing column": ({}, {"--catalog": "NARROW"}, "has no column description, image_path"),
-    "a day to come": ({}, {"--run-date": "2999-01-01"}, "--run-date 2999-01-01 is in the future"),
-    "publish a run without a name": ({}, {"--publish-run": ""}, "untouched.run_events is missing"),
-    "publish what was never staged": (
-        {},
-        {"--publish-run": "monday"},
-        "untouched.run_events is missing",
-    ),
-    "unknown attribute in a baseline": (
-        {"baselines": {"shop": "colour.json"}},
-        {"--catalog": "shop"},
-        "found 'colour', expected one of color, pattern, style",
-    ),
-}
-
-
-@pytest.mark.parametrize("wrong", WRONG)
-def test_wrong_input_exits_2_with_one_message(
-    run: Callable[..., tuple[int, str, str]],
-    spark: SparkSession,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    wrong: str,
-) -> None:
-    # The job sets up logging for a process of its own.
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    settings, flags, message = WRONG[wrong]
-    (tmp_path / "broken.parquet").write_text("this is no table")
-    pd.DataFrame({"product_id": ["1"], "title": ["x"]}).to_parquet(tmp_path / "narrow.parquet")
-    save_baseline(
-        LabelBaseline(
-            catalog="c",
-            model_version=None,
-            source="a test",
-            products=all_of("colour", red=1),
-        ),
-        tmp_path / "colour.json",
-    )
-    files = {"BROKEN": "broken.parquet", "NARROW": "narrow.parquet"}
-    given = {f: str(tmp_path / files[v]) if v in files else v for f, v in flags.items()}
-    if settings is not None:
-        (tmp_path / "job.yaml").write_text(json.dumps(settings))
-        given["--config"] = str(tmp_path / "job.yaml")
-
-    if "database" not in (settings or {}):
-        given["--database"] = "untouched"
-
-    code, _, err = run(*(word for pair in given.items() for word in pair))
-
-    assert code == 2, err
-    errors = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    assert message in errors[0]
-    assert "Traceback" not in err
-    assert not spark.catalog.databaseExists("untouched")
-
-
-def test_a_run_date_is_from_1970_to_tomorrow(job: ModuleType) -> None:
-    today = datetime.now(UTC).replace(tzinfo=None)
-    assert job.choose_run_date(None) == today.date()
-    for day in (datetime(1970, 1, 1), today + timedelta(days=1)):
-        assert job.choose_run_date(day) == day.date()
-    for day in (datetime(1969, 12, 31), today + timedelta(days=2)):
-        with pytest.raises(ConfigError, match="--run-date"):
-            job.choose_run_date(day)
-
-
-def test_dry_run_finds_a_baseline_that_would_stop_the_run(
-    run: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
-    (tmp_path / "job.yaml").write_text("{baselines: {shop: nowhere.json}, database: untouched}")
-
-    code, _, err = run("--config", str(tmp_path / "job.yaml"), "--catalog", "shop", "--dry-run")
-
-    assert code == 2, err
-    assert "nowhere.json cannot be read" in err
-
-
+COLOUR = {"catalog": "shop", "database": "untouched", "baselines": {"shop": "colour.json"}}
+GONE = COLOUR | {"baselines": {"shop": "nowhere.json"}}
 OF_A_REFRESH = [
     ("--no-publish",),
     ("--dry-run",),
@@ -234,28 +146,65 @@ OF_A_REFRESH = [
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("settings", "flags", "message"),
     [
-        (("--publish-run", "a", "--drop-run", "b"), "exclude each other"),
-        (("--drop-run", "a"), "Why is the run discarded?"),
-        (("--reason", "because"), "--reason goes with --publish-run"),
-        *((("--publish-run", "a", *flag), flag[0]) for flag in OF_A_REFRESH),
-        *((("--drop-run", "a", "--reason", "x", *flag), flag[0]) for flag in OF_A_REFRESH),
+        ({"catalogue": "x"}, (), "unknown key 'catalogue' (known: catalog,"),
+        ({"database": "a; DROP"}, (), "database: String should match"),
+        ({}, ("--config", "nowhere.yaml"), "no configuration in"),
+        ({}, ("--run-id", "x' OR 1=1 --"), "is not usable"),
+        ({}, ("--checkpoint", "nowhere"), "no checkpoint in nowhere"),
+        ({}, ("--catalog", "nowhere/x.parquet"), "no such file or folder"),
+        ({}, ("--catalog", "broken.parquet"), "no product table can be read"),
+        ({}, ("--catalog", "narrow.parquet"), "has no column description, image_path"),
+        ({}, ("--run-date", "2999-01-01"), "--run-date 2999-01-01 is in the future"),
+        ({}, ("--publish-run", ""), "untouched.run_events is missing"),
+        ({}, ("--publish-run", "monday"), "untouched.run_events is missing"),
+        (COLOUR, (), "found 'colour', expected one of color, pattern, style"),
+        (GONE, ("--dry-run",), "nowhere.json cannot be read"),
+        # Flags that contradict each other.
+        ({}, ("--publish-run", "a", "--drop-run", "b"), "exclude each other"),
+        ({}, ("--drop-run", "a"), "Why is the run discarded?"),
+        ({}, ("--reason", "because"), "--reason goes with --publish-run"),
+        *(({}, ("--publish-run", "a", *flag), flag[0]) for flag in OF_A_REFRESH),
+        *(({}, ("--drop-run", "a", "--reason", "x", *flag), flag[0]) for flag in OF_A_REFRESH),
     ],
 )
-def test_flags_that_contradict_each_other_say_nothing_of_the_tables(
+def test_wrong_input_exits_2_with_one_message_and_leaves_tables_alone(
     run: Callable[..., tuple[int, str, str]],
+    spark: SparkSession,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, object],
     flags: tuple[str, ...],
     message: str,
 ) -> None:
-    (tmp_path / "job.yaml").write_text("{database: untouched, metrics_dir: metrics}")
+    # The job sets up logging for a process of its own.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.chdir(tmp_path)
+    Path("broken.parquet").write_text("this is no table")
+    pd.DataFrame({"product_id": ["1"], "title": ["x"]}).to_parquet("narrow.parquet")
+    write_baseline(Path("colour.json"), "colour", red=1)
+    given = {"database": "untouched", "metrics_dir": "metrics"} | settings
+    Path("job.yaml").write_text(json.dumps(given))
 
-    code, _, err = run("--config", str(tmp_path / "job.yaml"), *flags)
+    code, _, err = run("--config", "job.yaml", *flags)
 
     assert code == 2, err
-    assert message in err
-    assert not (tmp_path / "metrics").exists()
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in err
+    assert not spark.catalog.databaseExists("untouched") and not Path("metrics").exists()
+
+
+def test_a_run_date_is_from_1970_to_tomorrow(job: ModuleType) -> None:
+    today = datetime.now(UTC).replace(tzinfo=None)
+    assert job.choose_run_date(None) == today.date()
+    for day in (datetime(1970, 1, 1), today + timedelta(days=1)):
+        assert job.choose_run_date(day) == day.date()
+    for day in (datetime(1969, 12, 31), today + timedelta(days=2)):
+        with pytest.raises(ConfigError, match="--run-date"):
+            job.choose_run_date(day)
 
 
 # tests/faults/test_shared_metastore.py sees exit code 2 and one message come through spark-submit.

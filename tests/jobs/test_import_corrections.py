@@ -117,35 +117,27 @@ def test_labels_of_a_review_count_from_when_and_by_whom_they_were_given(
     assert in_utc(rows[0]["corrected_at"]) == datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("red", "gone.attribute_corrections is missing"),
+        ("ultraviolet", "'ultraviolet' (1 rows), expected one of beige, black"),
+    ],
+)
 def test_a_database_that_is_not_there_is_not_made_for_corrections(
-    run: Run, tmp_path: Path, spark: SparkSession
+    run: Run, tmp_path: Path, spark: SparkSession, label: str, message: str
 ) -> None:
     given = tmp_path / "labels.csv"
-    given.write_text("product_id,color\n7,red\n")
-    code, _, error = run("--file", given, "--by", "ana", "--database", "corected")
-    assert code == 2 and "corected.attribute_corrections is missing" in " ".join(error.split())
-    assert not spark.catalog.databaseExists("corected")
-
-
-def test_label_unknown_to_the_checkpoint_is_refused_before_anything_is_written(
-    run: Run, tmp_path: Path, spark: SparkSession
-) -> None:
-    given = tmp_path / "labels.csv"
-    given.write_text("product_id,color\n7,ultraviolet\n")
-
+    given.write_text(f"product_id,color\n7,{label}\n")
     code, _, error = run("--file", given, "--by", "ana", "--database", "gone")
-
-    assert code == 2
-    assert "'ultraviolet' (1 rows), expected one of beige, black" in error
+    assert code == 2 and message in " ".join(error.split())
     assert not spark.catalog.databaseExists("gone")
 
 
 def test_exporting_from_a_database_without_corrections_says_what_is_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = export("--output", tmp_path / "out.csv", "--database", "gone")
-
-    assert code == 2
+    assert export("--output", tmp_path / "out.csv", "--database", "gone") == 2
     assert "gone.attribute_corrections is missing" in " ".join(capsys.readouterr().err.split())
 
 

@@ -101,13 +101,8 @@ def test_a_check_says_what_is_wrong_and_trains_nothing(
     flags += ["--check", "--output"]
     code, out, _ = run(*flags, tmp_path / "made")
     assert code == 0 and "can be trained on" in out
-    for wrong, message in (
-        (["--set", "attributes={color: [rot, blau]}"], "'color' lacks labels to train on"),
-        (["--unseen-source", tmp_path / "gone"], "gone"),
-        (["--unseen-source", tmp_path / "shop"] * 2, "more than one unseen source"),
-    ):
-        code, _, err = run(*flags, tmp_path / "made", *wrong)
-        assert code == 2 and message in err
+    code, _, err = run(*flags, tmp_path / "made", "--set", "attributes={color: [rot, blau]}")
+    assert code == 2 and "'color' lacks labels to train on" in err
     assert run(*flags, flags[1])[0] == 2, "a file stands where the checkpoint is to go"
     assert not trained and not list(tmp_path.glob("made*"))
 

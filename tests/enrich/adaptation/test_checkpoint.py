@@ -39,24 +39,6 @@ EFFECT = replace(BETTER, gain=Gain(0.0, 0.1, 100), after=FIGURES | {"accuracy": 
 
 
 @pytest.mark.parametrize(
-    ("gain", "error", "accuracy", "wanted"),
-    [
-        (0.2, 0.1, 0.5, True),
-        (0.2, 0.1, 0.49, False),
-        (0.05, 0.1, 0.6, False),
-        (-0.2, 0.1, 0.6, False),
-        (0.001, 0.0, 0.6, False),
-    ],
-)
-def test_an_adaptation_is_better_where_it_gains_more_than_chance_and_loses_no_answer(
-    gain: float, error: float, accuracy: float, wanted: bool
-) -> None:
-    after = {"rows": 60, "accuracy": accuracy, **ANSWERED}
-    # So many that no gain here is too small for the number of labels.
-    assert replace(EFFECT, gain=Gain(gain, error, 10_000), after=after).is_better == wanted
-
-
-@pytest.mark.parametrize(
     ("changed", "said"),
     [
         ({"gain": Gain(0.0, 0.1, 100)}, "not surely better"),

@@ -1,6 +1,7 @@
-"""An adaptation that takes right answers away is none."""
+"""An adaptation is one that gains more than chance and takes no right answers away."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from adaptations import make_effect
@@ -10,38 +11,54 @@ from enrich.calibration import CalibratedModalities
 from enrich.records import Modalities
 
 ANSWERS = CalibratedModalities(temperature=1, thresholds={"0.90": 0.05, "0.95": None}, rows=100)
+NEVER = CalibratedModalities(temperature=1, thresholds={"0.90": None, "0.95": None}, rows=60)
 FIGURES = {"accuracy": 0.9, "precision_at_90_threshold": 0.97, "answered_at_90_threshold": 0.9}
+WRONG_BEFORE = {"before": FIGURES | {"precision_at_90_threshold": 0.8}}
 EFFECT = make_effect(FIGURES, Gain(0.1, 0.01, 100), dict.fromkeys(Modalities, ANSWERS))
 
 
-def test_an_adaptation_that_silences_answers_that_were_right_is_none() -> None:
-    effect = replace(EFFECT, after=FIGURES | {"answered_at_90_threshold": 0.25})
-    assert effect.loses_answers and not effect.is_better
-    assert replace(effect, after=FIGURES).is_better
-    wrong_before = FIGURES | {"precision_at_90_threshold": 0.8}
-    assert replace(effect, before=wrong_before).is_better
+def answered(share: float, precision: float | None = 0.97) -> dict[str, Any]:
+    """Return what an adaptation is where this share is answered after it."""
+    figures = {"answered_at_90_threshold": share, "precision_at_90_threshold": precision}
+    return {"after": FIGURES | figures}
 
 
-@pytest.mark.parametrize(("answered", "loses"), [(0.85, False), (0.75, True)])
-def test_one_answer_in_ten_may_be_lost_for_better_ones(answered: float, loses: bool) -> None:
-    effect = replace(EFFECT, after=FIGURES | {"answered_at_90_threshold": answered})
-    assert (effect.loses_answers, effect.is_better) == (loses, not loses)
+SILENT = answered(0.0, None) | {
+    "silenced": [*Modalities],
+    "calibrated": dict.fromkeys(Modalities, NEVER),
+}
 
 
-def test_silence_is_better_than_wrong_answers_but_not_than_right_ones() -> None:
-    never = CalibratedModalities(temperature=1, thresholds={"0.90": None, "0.95": None}, rows=60)
-    silent = replace(
-        EFFECT,
-        after=FIGURES | {"precision_at_90_threshold": None, "answered_at_90_threshold": 0.0},
-        silenced=[*Modalities],
-        calibrated=dict.fromkeys(Modalities, never),
-    )
-    assert silent.falls_silent and not silent.is_better
-    assert replace(silent, before=FIGURES | {"precision_at_90_threshold": 0.8}).is_better
-    silent_before = replace(silent, silenced=[])
-    assert not silent_before.falls_silent
+@pytest.mark.parametrize(
+    ("changed", "is_better"),
+    [
+        ({}, True),
+        # So many labels that no gain is too small for their number.
+        ({"gain": Gain(0.2, 0.1, 10_000)}, True),
+        ({"gain": Gain(0.05, 0.1, 10_000)}, False),
+        ({"gain": Gain(-0.2, 0.1, 10_000)}, False),
+        ({"gain": Gain(0.001, 0.0, 10_000)}, False),
+        # A gain that chance has over a few labels.
+        ({"gain": Gain(0.04, 0.01, 60)}, False),
+        ({"gain": Gain(0.04, 0.01, 600)}, True),
+        ({"after": FIGURES | {"accuracy": 0.89}}, False),
+        # One answer in ten may be lost for better ones, and more where they were wrong.
+        (answered(0.85), True),
+        (answered(0.75), False),
+        (answered(0.25), False),
+        (answered(0.25) | WRONG_BEFORE, True),
+        # Silence is better than wrong answers, but not than right ones.
+        (SILENT, False),
+        (SILENT | WRONG_BEFORE, True),
+    ],
+)
+def test_an_adaptation_is_better_where_it_gains_and_loses_no_right_answers(
+    changed: dict[str, Any], is_better: bool
+) -> None:
+    assert replace(EFFECT, **changed).is_better == is_better
 
 
-@pytest.mark.parametrize(("labels", "is_better"), [(60, False), (600, True)])
-def test_a_gain_that_chance_has_over_a_few_labels_is_none(labels: int, is_better: bool) -> None:
-    assert replace(EFFECT, gain=Gain(0.04, 0.01, labels)).is_better == is_better
+def test_lost_answers_and_silence_are_told_apart() -> None:
+    assert [replace(EFFECT, **answered(one)).loses_answers for one in (0.85, 0.75)] == [False, True]
+    silent = replace(EFFECT, **SILENT)
+    assert silent.falls_silent and not replace(silent, silenced=[]).falls_silent

@@ -3,11 +3,12 @@
 import base64
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
+from browser import Tab, open_tab
 from PIL import Image
 
 from enrich.records import Candidate
@@ -170,3 +171,9 @@ def picture() -> str:
     encoded = io.BytesIO()
     Image.new("RGB", (60, 80), (200, 30, 30)).save(encoded, "WEBP")
     return "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode()
+
+
+@pytest.fixture(scope="session")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    with open_tab(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened

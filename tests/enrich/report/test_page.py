@@ -108,28 +108,25 @@ def test_pages_allow_nothing_but_their_own_style_script_and_pictures(
     make_report: MakeReport,
 ) -> None:
     report = make_report()
+    own = {
+        kind: files("enrich.report").joinpath(f"templates/page.{kind}").read_bytes()
+        for kind in ("css", "js")
+    }
+    css, js = (
+        f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'"
+        for text in own.values()
+    )
     for page in (render_page(report, {}), render_index([report.run], set())):
-        found = Page(page)
         (policy,) = (
-            attributes["content"]
-            for tag, attributes in found.elements
+            str(attributes["content"])
+            for tag, attributes in Page(page).elements
             if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
         )
-        assert policy
-        rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
-        own = {
-            kind: files("enrich.report").joinpath(f"templates/page.{kind}").read_bytes()
-            for kind in ("css", "js")
-        }
-        digests = {
-            kind: f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'"
-            for kind, text in own.items()
-        }
-        assert rules == {
+        assert dict(rule.strip().split(" ", 1) for rule in policy.split(";")) == {
             "default-src": "'none'",
             "img-src": "data:",
-            "style-src": digests["css"],
-            "script-src": digests["js"],
+            "style-src": css,
+            "script-src": js,
             "base-uri": "'none'",
             "form-action": "'none'",
         }
@@ -371,30 +368,17 @@ def test_page_says_what_waits_and_what_was_done(
     assert ("catalog-enrich approve" in text) == (outcome == "staged")
 
 
-@pytest.mark.parametrize(
-    ("seconds", "sentence"),
-    [
-        ({"quarantine": 1.0}, "30 more rows are in quarantine since an earlier run."),
-        ({}, "The run was stopped before it put 30 unusable rows into quarantine."),
-    ],
-)
-def test_page_tells_earlier_quarantine_from_a_run_that_was_stopped(
-    make_report: MakeReport, seconds: dict[str, float], sentence: str
-) -> None:
-    report = replace(make_report(), quarantined={})
-    assert sentence in read_text(with_run(report, seconds=seconds))
-
-
-def test_page_of_a_run_without_answers_denies_none_that_it_had(make_report: MakeReport) -> None:
+def test_page_tells_what_a_run_did_not_reach_from_what_it_lost(make_report: MakeReport) -> None:
     report = make_report(outcome="rolled_back")
-    bare = replace(
-        report,
-        attributes=(),
-        before=replace(report.before, answered_again=0, changed=0),
-        gallery=Gallery(),
-        reasons={},
-        statuses={},
-    )
+    clean = replace(report, quarantined={})
+    earlier = with_run(clean, seconds={"quarantine": 1.0})
+    assert "30 more rows are in quarantine since an earlier run." in read_text(earlier)
+    stopped = "The run was stopped before it put 30 unusable rows into quarantine."
+    assert stopped in read_text(with_run(clean, seconds={}))
+
+    before = replace(report.before, answered_again=0, changed=0)
+    nothing = {"attributes": (), "gallery": Gallery(), "reasons": {}, "statuses": {}}
+    bare = replace(report, before=before, **nothing)
     gone = "maintenance has deleted them"
     assert gone in read_text(bare)
     assert gone not in read_text(with_run(bare, {"answered": 0}))
