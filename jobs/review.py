@@ -84,7 +84,10 @@ def main(
     else:
         questions = [Question(*row) for row in rows]
     if not questions:
-        raise ConfigError(f"--what {what} finds nothing to ask for in {settings.database}.")
+        raise ConfigError(
+            f"--what {what} finds nothing to ask for in {settings.database}. What a waiting or "
+            "blocked run would publish is asked for with --run-id RUN."
+        )
     again = {"--config": None if config == DEFAULT_CONFIG else str(config.resolve())}
     again |= {"--database": database, "--checkpoint": checkpoint}
     given = [word for flag, value in again.items() if value for word in (flag, value)]

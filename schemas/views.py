@@ -12,7 +12,8 @@ from schemas.quoting import quote_literal, quote_part
 
 # How many times likelier than the label that the title names the answer must be for the title to be
 # called wrong. So 87 of 100 titles called wrong were; of the others 32 (376 contradictions in held-
-# back products of two catalogs, a hundredth of their texts exchanged).
+# back products of two catalogs, a hundredth of their texts exchanged). In a source that looks
+# unlike those of training an abstained answer tells nothing.
 TITLE_IS_WRONG_FROM = 5
 
 # The columns of `attribute_changes`; the query makes nearly all of them.
@@ -101,18 +102,21 @@ def _contradictions(database: str) -> str:
     (product_id, product_category, attribute, named COMMENT 'the label that the title names',
       named_confidence COMMENT 'of that label, in [0, 1]; 0 where it is not among the best four',
       candidate COMMENT 'the best label of the classifier', confidence, image_weight,
-      probably_wrong COMMENT 'title, where the answer is much likelier than the title; else answer',
+      probably_wrong COMMENT 'title, where the answer is much likelier than it; answer; or unclear',
       run_id, run_date)
     COMMENT 'products whose title names another label than the classifier; surest first' AS
     SELECT product_id, product_category, attribute, named, named_confidence, candidate, confidence,
       image_weight,
-      CASE WHEN confidence >= {TITLE_IS_WRONG_FROM} * named_confidence THEN 'title'
+      CASE WHEN abstained AND is_unseen THEN 'unclear'
+        WHEN confidence >= {TITLE_IS_WRONG_FROM} * named_confidence THEN 'title'
         ELSE 'answer' END AS probably_wrong, run_id, run_date
     FROM (SELECT *,
             coalesce(get(filter(alternatives, one -> one.label = named), 0).confidence, 0.0)
               AS named_confidence
           FROM {database}.product_attribute_values
           WHERE named <> candidate AND NOT is_corrected)
+    CROSS JOIN (SELECT coalesce(max_by(is_unseen, looked_at), false) AS is_unseen
+                FROM {database}.source_profiles)
     ORDER BY named_confidence / confidence, confidence DESC"""
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import NamedTuple
 
+from schemas.labels import ABSTAINED
 from schemas.views import TITLE_IS_WRONG_FROM
 
 from enrich.records import Candidate
@@ -150,12 +151,16 @@ class ShownAnswer:
     image_weight: float | None = None
     named: str | None = None
 
-    @property
-    def is_title_wrong(self) -> bool:
-        """True where the answer is so much likelier than the label that the title names."""
+    def find_wrong(self, *, is_unseen: bool) -> str | None:
+        """Return which of title and classifier is probably wrong; None where that is unclear.
+
+        As the view `contradictions` has it. `is_unseen` is of the source.
+        """
         best, *others = self.candidates
+        if is_unseen and self.label == ABSTAINED:
+            return None
         said = sum(one.confidence for one in others if one.label == self.named)
-        return best.confidence >= TITLE_IS_WRONG_FROM * said
+        return "title" if best.confidence >= TITLE_IS_WRONG_FROM * said else "classifier"
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +241,8 @@ class RunReport:
     `reasons` counts the run's candidates by reason, deletions as `missing`. `statuses` counts the
     answered products, `quarantined` what the run put into quarantine. `attributes` are those that
     the run answered. `proofs` are of the attributes that people have audited. `expectation`
-    says what to expect of the source, None where nobody looked at it.
+    says what to expect of the source, None where nobody looked at it. `is_unseen`: it looks unlike
+    those of training.
     """
 
     run: RunFacts
@@ -249,6 +255,7 @@ class RunReport:
     quarantined: Mapping[str, int]
     proofs: tuple[Proof, ...] = ()
     expectation: str | None = None
+    is_unseen: bool = False
 
     @property
     def baseline(self) -> str | None:

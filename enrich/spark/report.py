@@ -188,6 +188,7 @@ def collect_report(
         quarantined=_sorted(facts["quarantined", None]),
         proofs=_read_proofs(tables),
         expectation=None if profile is None else describe(profile),
+        is_unseen=profile is not None and profile.is_unseen,
     )
 
 
@@ -486,7 +487,9 @@ def _places() -> Iterator[Column]:
         lambda one: _place(
             "contradictions",
             one["attribute"],
-            confidence_in(one["named"], one["candidates"]) / one["confidence"],
+            # First those that are given.
+            confidence_in(one["named"], one["candidates"]) / one["confidence"]
+            + F.when(one["label"] == ABSTAINED, 1).otherwise(0),
         ),
     )
     own = F.filter("answers", lambda one: ~one["is_corrected"] & (one["label"] != NOT_APPLICABLE))

@@ -386,16 +386,22 @@ def test_a_title_is_called_wrong_where_the_answer_is_much_likelier(spark: SparkS
     )
     values = spark.createDataFrame(rows, schema).selectExpr(
         "*", "'shirts' product_category", "'color' attribute", "0.5 image_weight",
+        "product_id = 'unheard of' abstained",
         "false is_corrected", "'r' run_id", "DATE'2026-11-24' run_date",
     )  # fmt: skip
     spark.sql("CREATE DATABASE contradicted")
     try:
         values.write.saveAsTable("contradicted.product_attribute_values")
+        profiles = "contradicted.source_profiles"
+        spark.sql(f"CREATE TABLE {profiles} (is_unseen BOOLEAN, looked_at TIMESTAMP) USING delta")
         query = views("contradicted", ["color"], 0)["contradictions"]
         spark.sql(f"CREATE VIEW contradicted.contradictions {query}")
         found = spark.table("contradicted.contradictions").toPandas()
+        spark.sql(f"INSERT INTO {profiles} VALUES (true, current_timestamp())")
+        unseen = spark.table("contradicted.contradictions").toPandas()
     finally:
         spark.sql("DROP DATABASE contradicted CASCADE")
     assert found["product_id"].tolist() == ["unheard of", "unlikely", "likely"]
     assert found["named_confidence"].tolist() == [0, 0.1, 0.3]
     assert found["probably_wrong"].tolist() == ["title", "title", "answer"]
+    assert unseen["probably_wrong"].tolist() == ["unclear", "title", "answer"]

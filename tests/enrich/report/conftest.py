@@ -25,6 +25,7 @@ from enrich.report.content import (
     RunFacts,
     RunReport,
     ShownAnswer,
+    Truth,
 )
 from schemas.labels import ABSTAINED
 from schemas.tables import COUNTS
@@ -114,6 +115,7 @@ def _make_attribute(text: Text) -> AttributeFacts:
         image_weights=tuple(range(BINS)),
         thresholds={"image+text": 0.88, "image": math.inf, text("text"): 0.29},
         changes=(Change(text("red"), ABSTAINED, 12),),
+        truth={text("red"): Truth(0.97, 0.94, 0.99)},
     )
 
 
@@ -127,6 +129,7 @@ def _make_gallery(text: Text, cards: int) -> Gallery:
         image_weight=0.4,
     )
     unsure = replace(answer, label=ABSTAINED, is_corrected=False)
+    contradicted = replace(unsure, named=text("blue"))
     card = Card(
         product_id=text("p-1"),
         status=text("image_corrupt"),
@@ -142,6 +145,7 @@ def _make_gallery(text: Text, cards: int) -> Gallery:
     shelf = tuple(replace(card, image_path=f"pictures/{n}.jpg") for n in range(cards))
     return Gallery(
         changed=shelf,
+        contradictions=tuple(replace(one, answers=(contradicted,)) for one in shelf),
         unsure=tuple(replace(one, answers=(unsure,)) for one in shelf),
         examples=shelf,
         failed=shelf,

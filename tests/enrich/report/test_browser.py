@@ -92,7 +92,7 @@ def test_page_runs_its_own_script_alone_loads_nothing_and_fits_the_screen(
     report = make_report(says)
     page = render_page(report, {f"pictures/{n}.jpg": picture for n in range(6)})
     index = render_index([report.run] * 3, {report.run.run_id})
-    for shown, scripts, pictures in ((page, 1, 18), (index, 0, 0)):
+    for shown, scripts, pictures in ((page, 1, 24), (index, 0, 0)):
         found = measure(shown, screen)
         assert (found["owned"], found["scripts"], found["requests"]) == (False, scripts, [])
         assert found["width"] == WIDTHS_PX[screen]
@@ -108,16 +108,16 @@ def test_a_click_shows_the_products_behind_a_label_or_a_bar(
     names = ("color: red", "color: not sure enough", "none", "")
     assert [tab.run(f"{CLICK}({name!r})") for name in names] == [
         [18, "color: red 18 on this page show all"],
-        [6, "color: not sure enough 6 on this page show all"],
+        [12, "color: not sure enough 12 on this page show all"],
         [0, "none 0 on this page show all"],
-        [24, ""],
+        [30, ""],
     ]
     assert tab.run("location.hash") == "", "a link was followed"
 
 
 def test_pictures_of_the_page_are_painted(measure: Callable[..., Any], full_page: bytes) -> None:
     found = measure(full_page.replace(b' loading="lazy"', b""), "desktop")
-    assert found["painted"] == found["pictures"] == 18
+    assert found["painted"] == found["pictures"] == 24
 
 
 def test_empty_run_fits_a_phone(measure: Callable[..., Any], empty_report: RunReport) -> None:

@@ -291,13 +291,13 @@ def test_labels_bars_and_changes_lead_to_the_cards_that_have_them(make_report: M
         if given.get("data-fact")
     }
 
-    assert len(cards) == 4 * 6
+    assert len(cards) == 5 * 6
     for name, products in {
         "color: red": 18,
-        "color: not sure enough": 6,
+        "color: not sure enough": 12,
         "color, answered: 0.90 to 0.95": None,
-        "color, rests on the picture: 0.40 to 0.45": 24,
-        "title, description or picture changed": 24,
+        "color, rests on the picture: 0.40 to 0.45": 30,
+        "title, description or picture changed": 30,
     }.items():
         if products is None:
             assert name not in links, "all cards are corrected, or not sure"
@@ -419,6 +419,27 @@ def test_confidence_beside_a_person_s_label_is_of_the_classifier(
     assert (changed.count("0.97"), changed.count("none fitsset by")) == (2, 1)
 
 
+@pytest.mark.parametrize(
+    ("changes", "is_unseen", "said"),
+    [
+        ({"label": "red"}, True, "probably the title is wrong"),
+        ({"candidates": (Candidate("red", 0.5), Candidate("blue", 0.2))}, False, "the classifier"),
+        ({"label": ABSTAINED}, False, "probably the title is wrong"),
+        ({"label": ABSTAINED}, True, None),
+    ],
+)
+def test_page_says_whether_title_or_classifier_is_probably_wrong(
+    make_report: MakeReport, changes: dict[str, Any], is_unseen: bool, said: str | None
+) -> None:
+    report = make_report()
+    (card, *_) = report.gallery.contradictions
+    card = replace(card, answers=(replace(card.answers[0], **changes),))
+    page = replace(report, gallery=Gallery(contradictions=(card,)), is_unseen=is_unseen)
+    text = read_text(page)
+    assert "title says" in text
+    assert (said in text) if said else "probably the" not in text
+
+
 def test_confidence_that_is_no_number_is_shown_as_such(make_report: MakeReport) -> None:
     report = make_report()
     (card, *_) = report.gallery.unsure
@@ -433,8 +454,8 @@ def test_product_without_a_picture_gets_a_placeholder(
 ) -> None:
     some = Page(render_page(make_report(), {"pictures/0.jpg": picture}))
 
-    assert some.count("img") == 3  # one a shelf with pictures
-    assert some.text.count("no picture") == 15
+    assert some.count("img") == 4  # one a shelf with pictures
+    assert some.text.count("no picture") == 20
 
 
 def test_abstentions_are_shown_beside_the_most_frequent_of_many_labels(
