@@ -1,6 +1,5 @@
 """Spark counts what the benchmark counts, one row a content, in one aggregation."""
 
-import numpy as np
 import pytest
 from drawn_answers import LABELS, join, make_answers
 from pyspark.sql import DataFrame, SparkSession
@@ -51,16 +50,6 @@ def test_spark_counts_what_the_benchmark_counts(spark: SparkSession) -> None:
 def test_the_same_rows_are_counted_once(spark: SparkSession) -> None:
     rows = mark_rows(to_spark(spark, make_answers(20).rows), None, ATTRIBUTES)
     assert count_answers(rows) is count_answers(rows)
-
-
-def test_sizes_of_one_dress_count_once(spark: SparkSession) -> None:
-    sizes = to_spark(spark, make_answers(1).rows.loc[np.zeros(30, dtype=int)])
-    counted = count_answers(mark_rows(sizes, None, ATTRIBUTES))
-    assert counted.rows == 30
-    counted = count_answers(
-        mark_rows(sizes.withColumn("content_hash", F.lit("one dress")), None, ATTRIBUTES)
-    )
-    assert counted.rows == 1
 
 
 def test_confidences_that_are_none_lie_in_no_bin(spark: SparkSession) -> None:

@@ -135,6 +135,7 @@ def test_doctored_baseline_publishes_nothing(
 
 COLOUR = {"catalog": "shop", "database": "untouched", "baselines": {"shop": "colour.json"}}
 GONE = COLOUR | {"baselines": {"shop": "nowhere.json"}}
+METRICS = {"metrics_dir": "metrics"}
 OF_A_REFRESH = [
     ("--no-publish",),
     ("--dry-run",),
@@ -161,12 +162,12 @@ OF_A_REFRESH = [
         ({}, ("--publish-run", "monday"), "untouched.run_events is missing"),
         (COLOUR, (), "found 'colour', expected one of color, pattern, style"),
         (GONE, ("--dry-run",), "nowhere.json cannot be read"),
-        # Flags that contradict each other.
-        ({}, ("--publish-run", "a", "--drop-run", "b"), "exclude each other"),
-        ({}, ("--drop-run", "a"), "Why is the run discarded?"),
-        ({}, ("--reason", "because"), "--reason goes with --publish-run"),
-        *(({}, ("--publish-run", "a", *flag), flag[0]) for flag in OF_A_REFRESH),
-        *(({}, ("--drop-run", "a", "--reason", "x", *flag), flag[0]) for flag in OF_A_REFRESH),
+        # Flags that contradict each other are no run that has metrics.
+        (METRICS, ("--publish-run", "a", "--drop-run", "b"), "exclude each other"),
+        (METRICS, ("--drop-run", "a"), "Why is the run discarded?"),
+        (METRICS, ("--reason", "because"), "--reason goes with --publish-run"),
+        *((METRICS, ("--publish-run", "a", *flag), flag[0]) for flag in OF_A_REFRESH),
+        *((METRICS, ("--drop-run", "a", "--reason", "x", *flag), flag[0]) for flag in OF_A_REFRESH),
     ],
 )
 def test_wrong_input_exits_2_with_one_message_and_leaves_tables_alone(
@@ -184,7 +185,7 @@ def test_wrong_input_exits_2_with_one_message_and_leaves_tables_alone(
     Path("broken.parquet").write_text("this is no table")
     pd.DataFrame({"product_id": ["1"], "title": ["x"]}).to_parquet("narrow.parquet")
     write_baseline(Path("colour.json"), "colour", red=1)
-    given = {"database": "untouched", "metrics_dir": "metrics"} | settings
+    given = {"database": "untouched"} | settings
     Path("job.yaml").write_text(json.dumps(given))
 
     code, _, err = run("--config", "job.yaml", *flags)
