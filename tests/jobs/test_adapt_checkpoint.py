@@ -91,15 +91,17 @@ def test_the_shop_is_answered_in_its_own_words_by_the_checkpoint_that_is_written
     assert not (tmp_path / "twice").exists()
 
 
-def test_a_checkpoint_that_knows_the_shop_is_refused_and_nothing_is_written(
+def test_a_checkpoint_that_knows_the_shop_but_is_too_sure_has_other_thresholds_alone(
     fit: Fit, squares: Path, colors: pd.DataFrame, tmp_path: Path
 ) -> None:
     random = np.random.default_rng(0)
     known = [_draw(color, random) for color in _colors(BUNDLED, squares)]
     code, out, err = fit(colors.assign(color=known, pattern=None))
-    assert code == 3 and "no attribute would be answered better" in err
-    assert "left as it was" in out and "pattern" not in err
-    assert not (tmp_path / "fitted").exists()
+    assert code == 0 and "pattern" not in err
+    summary = json.loads(out.splitlines()[-1])["attributes"]["color"]
+    assert summary["adapted"] and summary["thresholds_alone"]
+    before, after = (read_manifest(one).calibration for one in (BUNDLED, tmp_path / "fitted"))
+    assert after.corrections == before.corrections and after.attributes != before.attributes
 
 
 def test_labels_of_one_value_or_of_mistakes_alone_are_not_fitted_to(

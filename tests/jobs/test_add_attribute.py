@@ -105,7 +105,7 @@ def test_labels_by_chance_are_refused_and_nothing_is_written(
     ("flags", "said"),
     [
         (("--name", "tone"), "give either"),
-        (("--name", "tone", "--labels", "a.csv"), "give --catalog, or --config"),
+        (("--name", "tone", "--labels", "a.csv"), "Give --catalog, or --config"),
         (("--name", "tone", "--values", "a,b", "--catalog", "a.csv"), "give either"),
         (("--name", "tone", "--values", "a,b", "--labels", "a.csv"), "give either"),
         (("--name", "tone", "--values", "warm"), "too few labels"),

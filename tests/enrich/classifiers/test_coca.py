@@ -185,5 +185,5 @@ def test_a_checkpoint_without_open_clip_names_the_extra(
 ) -> None:
     save_checkpoint(tmp_path, make(towers), tokenizer, calibration, {}, "")
     monkeypatch.setitem(sys.modules, "open_clip", None)
-    with pytest.raises(ConfigError, match=r"open_clip is not installed: .* open-clip"):
+    with pytest.raises(ConfigError, match=r"open_clip is not installed\. .* open-clip"):
         load_classifier(read_manifest(tmp_path), CPU)

@@ -55,7 +55,8 @@ def test_words_through_an_encoder_s_layers_are_what_the_encoder_makes_of_the_tex
     ids = products.token_ids.clamp(min=5).masked_fill(~products.token_mask, 1)
     products = replace(products, token_ids=ids)
     _assert_halves_make_the_whole(
-        EncoderTextTower(text, PairTowers(vision={}, text={}, width=48)).eval(), products
+        EncoderTextTower(text, PairTowers(vision={"model_type": "vit"}, text={}, width=48)).eval(),
+        products,
     )
 
 
