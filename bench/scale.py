@@ -1,4 +1,4 @@
-"""What each stage of a run reads, shuffles and writes, by the number of products.
+"""Bytes that each stage of a run reads, shuffles and writes, by number of products.
 
     python -m bench.scale FOLDER PRODUCTS [CHANGED_SHARE]
 

@@ -234,6 +234,12 @@ def exact_interval(hits: int, rows: int) -> tuple[float, float]:
     It is (0, 1) of 0 rows.
     """
     tail = (1 - CONFIDENCE) / 2
-    low = betaincinv(hits, rows - hits + 1, tail) if hits else 0.0
-    high = betaincinv(hits + 1, rows - hits, 1 - tail) if hits < rows else 1.0
-    return float(low), float(high)
+    return bound_share(hits, rows, tail), 1 - bound_share(rows - hits, rows, tail)
+
+
+def bound_share(hits: int, rows: int, delta: float) -> float:
+    """Return the lower bound of a share by Clopper and Pearson (1934), in [0, 1].
+
+    The share is below it with a probability of `delta` at most.
+    """
+    return float(betaincinv(hits, rows - hits + 1, delta)) if hits else 0.0

@@ -3,6 +3,7 @@
 The values of statuses and modalities belong to the tables, and so to `schemas`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from schemas.tables import Modalities, Status
@@ -24,6 +25,11 @@ class Candidate:
 
     label: str
     confidence: float
+
+
+def confidence_of(label: str | None, candidates: Iterable[Candidate]) -> float:
+    """Return the confidence of a label among candidates; 0 where it is not among them."""
+    return next((one.confidence for one in candidates if one.label == label), 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ SILENCE_S = 600
 
 
 class Seen(NamedTuple):
-    """What a platform says of a job: whether it is over, and in which state."""
+    """State of a job on a platform, and whether that is its last one."""
 
     is_over: bool
     state: str

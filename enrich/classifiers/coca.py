@@ -115,5 +115,5 @@ class Coca(PooledPair):
 
 
 def is_coca(config: ClassifierConfig) -> bool:
-    """Whether the towers are those of a published CoCa, which has a decoder of its own."""
+    """True if the towers are a published CoCa's, with a decoder of its own."""
     return isinstance(config.towers, OpenClipTowers) and config.towers.is_coca

@@ -174,7 +174,7 @@ class OpenClipTowers(BaseModel):
 
     @property
     def is_coca(self) -> bool:
-        """Whether it has a text decoder that looks at the picture."""
+        """True for a CoCa, whose text decoder looks at the picture."""
         return "multimodal_cfg" in self.model
 
 

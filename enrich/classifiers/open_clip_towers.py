@@ -91,7 +91,7 @@ class OpenClipImageTower(ImageTower):
         return pooled, patches
 
     def _projects_patches(self) -> bool:
-        """Whether the layers behind the pooling are linear ones, which read any token."""
+        """True if all layers behind the pooling are linear, and so read any token."""
         attends = getattr(self.visual.trunk, "attn_pool", None) is not None
         return not attends and "pool" not in dict(self.visual.head.named_children())
 

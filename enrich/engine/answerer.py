@@ -185,7 +185,9 @@ class Answerer:
         Each label that such a word names gains the checkpoint's fitted weight.
         """
         weight = self.calibration.unread_weights.get(attribute, 0.0)
-        return logits + weight * torch.from_numpy(named.unread) if weight else logits
+        if not weight or not named.unread.any():
+            return logits
+        return logits + weight * torch.from_numpy(named.unread)
 
     def profile(
         self,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from schemas.labels import ABSTAINED
 from schemas.views import TITLE_IS_WRONG_FROM
 
-from enrich.records import Candidate
+from enrich.records import Candidate, confidence_of
 
 # The stages of a run in their order; the ledger keeps their seconds in no order.
 STAGES = (
@@ -156,10 +156,10 @@ class ShownAnswer:
 
         As the view `contradictions` has it. `is_unseen` is of the source.
         """
-        best, *others = self.candidates
         if is_unseen and self.label == ABSTAINED:
             return None
-        said = sum(one.confidence for one in others if one.label == self.named)
+        best, *others = self.candidates
+        said = confidence_of(self.named, others)
         return "title" if best.confidence >= TITLE_IS_WRONG_FROM * said else "classifier"
 
 

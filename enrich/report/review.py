@@ -17,7 +17,7 @@ from operator import itemgetter
 from markupsafe import Markup
 
 from enrich.images.store import ImageStore
-from enrich.records import Candidate
+from enrich.records import Candidate, confidence_of
 from enrich.report.charts import find_swatch
 from enrich.report.page import render
 from enrich.report.thumbnails import make_thumbnails
@@ -88,7 +88,7 @@ def rank_contradictions(answers: Answers) -> list[Answer]:
     """Return the answers whose text names another label, the least likely text first."""
 
     def likelihood(one: Answer) -> tuple[float, float, str, str]:
-        named = next((c.confidence for c in one.candidates if c.label == one.named), 0.0)
+        named = confidence_of(one.named, one.candidates)
         return named / one.confidence, -one.confidence, one.product_id, one.attribute
 
     return sorted((one for one in answers if one.named not in (None, one.label)), key=likelihood)

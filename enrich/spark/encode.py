@@ -103,12 +103,12 @@ class Encoder:
 
     @property
     def engine_loads(self) -> dict[str, int]:
-        """How many engines each Python worker has loaded."""
+        """Number of engines that each Python worker has loaded."""
         return self._pace.engine_loads if self._pace is not None else {}
 
     @property
     def figures(self) -> dict[str, float]:
-        """How encoding went, by figure; empty where nothing was encoded."""
+        """Figures of encoding by name; empty where nothing was encoded."""
         return self._pace.figures if self._pace is not None else {}
 
     def read(self) -> DataFrame:

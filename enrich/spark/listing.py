@@ -1,4 +1,4 @@
-"""What an object store says of all its images at once: a listing, or an inventory table.
+"""Size, etag and time of all images at once, by a listing or an inventory table.
 
 A listing costs a request for each thousand objects, and no request for each image. It says size,
 etag and time; which content that is, the diff reads where these differ from the last look.

@@ -30,7 +30,7 @@ _LINE_S = 30.0
 
 
 class Work(NamedTuple):
-    """What a Python worker has done: engines loaded, contents encoded, its peak memory in bytes."""
+    """Work of a Python worker: engines loaded, contents encoded, peak memory in bytes."""
 
     loads: int = 0
     contents: int = 0
@@ -110,7 +110,7 @@ class Pace:
 
     @property
     def engine_loads(self) -> dict[str, int]:
-        """How many engines each Python worker has loaded."""
+        """Number of engines that each Python worker has loaded."""
         return {worker: work.loads for worker, work in self._by_worker().items() if work.loads}
 
     @property

@@ -9,6 +9,8 @@ import math
 import numpy as np
 from scipy import special, stats
 
+from enrich.certificates import bound_share
+
 # The chance that a threshold misses the precision that it is chosen for.
 _DELTA = 0.1
 # An answer that is more likely wrong than right is never given, even if the precision would hold.
@@ -116,4 +118,4 @@ def bound_precision(right: int, answered: int, delta: float = _DELTA) -> float:
 
     The share is below it with a probability of `delta` at most.
     """
-    return float(stats.beta.ppf(delta, right, answered - right + 1)) if right else 0.0
+    return bound_share(right, answered, delta)
