@@ -1,5 +1,6 @@
 """What tests of several packages share: one Spark session, and the real sample where it is."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -62,6 +63,14 @@ def shop(spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest) ->
     spark.sql(f"DROP DATABASE IF EXISTS {database} CASCADE")
     # For an hour Delta keeps what it knows of each table: of hundreds of shops a gigabyte.
     spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+
+
+@pytest.fixture(autouse=True)
+def no_log_to_a_closed_stream() -> Iterator[None]:
+    """Ends a job's log with its test: the standard error that it writes to is the test's."""
+    yield
+    root = logging.getLogger()
+    root.handlers[:] = [one for one in root.handlers if type(one) is not logging.StreamHandler]
 
 
 @pytest.fixture(scope="session")
