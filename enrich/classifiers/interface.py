@@ -27,7 +27,8 @@ class ModelInputs:
 
     `pixel_values` are raw uint8; the classifier normalises on the device. Training on a frozen
     image tower passes the tower's cached `image_features` instead, and training of its upper stages
-    what the lower ones made of the pixels, `image_lower`.
+    what the lower ones made of the pixels, `image_lower`. `text_features` are the cached token
+    embeddings of a frozen text tower; `text_pooled_at` says which one stands for the whole.
     """
 
     token_ids: Int[Tensor, "B L"]
@@ -37,6 +38,8 @@ class ModelInputs:
     pixel_values: UInt8[Tensor, "B 3 H W"] | None = None
     image_features: Float[Tensor, "B M C"] | None = None
     image_lower: Float[Tensor, "B N"] | None = None
+    text_features: Float[Tensor, "B K D"] | None = None
+    text_pooled_at: Int[Tensor, " B"] | None = None
 
     def to(self, device: torch.device) -> "ModelInputs":
         """Returns the batch on `device`; to a GPU it is copied without waiting."""
@@ -186,7 +189,8 @@ class Classifier(nn.Module):
 
     A subclass's docstring starts with the line that a list of classifiers shows. `paper` says where
     it is described, `starts_from` which published weights can fill it, `trained_by` which losses
-    can train it, `contrasts_towers` whether contrast compares what the towers themselves return.
+    can train it, `contrasts_towers` whether contrast compares what the towers themselves return,
+    `reads_text_features` whether of a text it reads the tower's outputs alone.
     `config` is without labels that were added after training.
     """
 
@@ -199,6 +203,7 @@ class Classifier(nn.Module):
     )
     trained_by: ClassVar[frozenset[str]] = frozenset({"contrastive", "multitask"})
     contrasts_towers: ClassVar[bool] = True
+    reads_text_features: ClassVar[bool] = True
     image_tower: ImageTower
     text_tower: TextTower
     pixel_mean: Tensor
@@ -271,8 +276,7 @@ class Classifier(nn.Module):
         Raises:
             ValueError: the batch holds no `pixel_values`, `image_lower` or `image_features`.
         """
-        text = self.text_tower(inputs.token_ids, inputs.token_mask)
-        return Tokens(self.encode_image(inputs), text, inputs.token_mask)
+        return Tokens(self.encode_image(inputs), self.encode_text(inputs), inputs.token_mask)
 
     def join(
         self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
@@ -312,6 +316,16 @@ class Classifier(nn.Module):
 
     def _answer(self, vectors: Vectors) -> ModelOutput:
         raise NotImplementedError
+
+    def encode_text(self, inputs: ModelInputs) -> Encoded:
+        """Return what the text tower makes of the batch."""
+        if inputs.text_features is None:
+            read: Encoded = self.text_tower(inputs.token_ids, inputs.token_mask)
+            return read
+        assert inputs.text_pooled_at is not None
+        behind = inputs.text_features.shape[1] - inputs.token_mask.shape[1]
+        mask = F.pad(inputs.token_mask, (0, behind), value=True)
+        return Encoded(inputs.text_features, mask, inputs.text_pooled_at)
 
     def encode_image(self, inputs: ModelInputs) -> Encoded:
         """Returns what the image tower makes of the batch.

@@ -25,3 +25,9 @@ class PooledPair(Classifier):
             TEXT: tokens.text.pooled_where(has_text),
         }
         return Vectors(named, has_image, has_text)
+
+    def contrasted(
+        self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
+    ) -> Vectors:
+        # Without the subclass's joint attention, which contrast does not read.
+        return PooledPair.join(self, tokens, has_image, has_text)

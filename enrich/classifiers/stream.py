@@ -85,6 +85,7 @@ class StreamClassifier(Classifier):
     """A classifier that answers from [CLS] of a stream; subclasses arrange the sequence."""
 
     contrasts_towers = False
+    reads_text_features = False
 
     def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
         self.image_tower, self.text_tower = build_towers(config, vocabulary)

@@ -31,6 +31,7 @@ from enrich.training.labelled import (
     LabelledProducts,
     count_known_tests,
     count_split_groups,
+    divide,
     half_of,
     join_catalogs,
     name_catalog,
@@ -110,7 +111,7 @@ def prepare(
     batches = first_then_others(lambda: open_products(products))
     opened = {name: open_products(source) for name, source in to_measure.items()}
     recipes = collect_recipes(config, classifier)
-    rows = _choose_rows(config, batches)
+    rows = choose_rows(config, batches)
     return Preparation(config, classifier, tokenizer, recipes, batches, rows, opened)
 
 
@@ -124,7 +125,7 @@ def _start(
     return first_then_others(lambda: start_classifier(config, texts, workspace))
 
 
-def _choose_rows(config: TrainingConfig, batches: Batches) -> Rows:
+def choose_rows(config: TrainingConfig, batches: Batches) -> Rows:
     """Return the readable rows of each split, and log their numbers.
 
     Raises:
@@ -162,7 +163,7 @@ def read_training_products(
     Raises:
         ConfigError: a catalog cannot be read, or a split lacks products or labels.
     """
-    read = read_catalogs(catalogs)
+    read, _ = divide(read_catalogs(catalogs), config.leave_out)
     require_splits(read)
     attributes = with_labels_of(read, config.attributes, config.optional_attributes)
     if unknown := set(config.optional_attributes) - set(config.attributes):
