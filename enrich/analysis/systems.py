@@ -39,7 +39,7 @@ from enrich.terminal import say
 from enrich.training.answers import Answers
 from enrich.training.augmentation import LabelWords
 from enrich.training.batches import Batches, Condition, open_batches, shown_in_training
-from enrich.training.config import Phase, TrainingConfig
+from enrich.training.config import SMALL, Phase, TrainingConfig
 from enrich.training.evaluation import apply_calibration, find_named, to_answers
 from enrich.training.fitting import (
     BIAS_FITTED_UNDER,
@@ -69,6 +69,9 @@ from enrich.training.preparation import (
 from enrich.training.start import keep_usable_phases, start_classifier
 
 _BATCH = 256
+# Of a source that nothing was trained on, rows evenly spread; and of each so many products to
+# validate one, to choose the epoch.
+_MOST_UNSEEN, _CHOSEN_BY = 2_000, 3
 # Shares of a modality alone in an answer: below 0 of the text, above 0 of the picture. In the order
 # of their size, because the first of equals is chosen.
 _SHIFTS = sorted(np.linspace(-1, 1, 81).tolist(), key=abs)
@@ -78,6 +81,7 @@ HOME, LEFT_OUT, VALIDATION = "home", "left out", "validation"
 AS_TRAINED, WEIGHTED, OWN_BIAS = "as trained", "weighted", "own bias"
 LEXICON = "lexicon"
 _UNSEEN_UNDER = (Condition.AS_IS, Condition.WORDS_MASKED, Condition.NO_TEXT)
+_HOME_UNDER = (*_UNSEEN_UNDER, Condition.OTHER_TEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +177,7 @@ def open_setting(
 
     batches = opened(products)
     rows = choose_rows(config, batches)
-    sources = {HOME: Source(batches, rows.test, tuple(Condition))}
+    sources = {HOME: Source(batches, rows.test, _HOME_UNDER)}
     others: dict[str, LabelledProducts] = {}
     if config.leave_out:
         _, without = divide(read_catalogs(catalogs), config.leave_out)
@@ -182,8 +186,9 @@ def open_setting(
     for source in unseen:
         others[name_catalog(source)] = read_unseen_source(source, config.attributes)
     for name, labelled in others.items():
-        is_labelled = (labelled.targets != UNLABELLED).any(1)
-        found = opened(labelled.take(np.flatnonzero(is_labelled)))
+        known = np.flatnonzero((labelled.targets != UNLABELLED).any(1))
+        spread = np.linspace(0, len(known) - 1, min(len(known), _MOST_UNSEEN)).astype(int)
+        found = opened(labelled.take(known[spread]))
         readable = found.readable(np.arange(len(found.products)))
         sources[name] = Source(found, readable, _UNSEEN_UNDER)
     digest = hashlib.sha256(config.model_dump_json(exclude={"cache"}).encode())
@@ -231,14 +236,20 @@ def make_run(setting: Setting, name: str, seed: int) -> None:
 def configure(setting: Setting, name: str, seed: int) -> TrainingConfig:
     """Return the recipe of a run: frozen towers, but for text layers that are joint layers."""
     system = SYSTEMS[name]
-    phases = tuple(_freeze(phase, system) for phase in setting.config.phases)
+    on_small = setting.config.towers == SMALL
+    phases = tuple(
+        _freeze(phase, trains_text=on_small and system.trains_text)
+        for phase in setting.config.phases
+        # Contrast would train nothing of a frozen CLIP.
+        if phase.loss == "multitask" or not isinstance(setting.config.towers, str) or on_small
+    )
     given = {"name": name, "seed": seed, "phases": phases, "fit_modality_bias": False}
     settings = setting.config.model_dump() | given | system.settings
     return TrainingConfig.model_validate(settings)
 
 
-def _freeze(phase: Phase, system: System) -> Phase:
-    rate = phase.learning_rate if system.trains_text else 0.0
+def _freeze(phase: Phase, *, trains_text: bool) -> Phase:
+    rate = phase.learning_rate if trains_text else 0.0
     frozen = {"tower_learning_rate": 0.0, "image_learning_rate": 0.0, "text_learning_rate": rate}
     return phase.model_copy(update=frozen | {"upper_stages_only": False})
 
@@ -257,7 +268,8 @@ def build(
 def _train(setting: Setting, name: str, seed: int, workspace: Path) -> Classifier:
     classifier, config = build(setting, name, seed, workspace)
     rows = setting.rows
-    Trainer(classifier, setting.batches, config, rows.train, rows.validation, workspace).train()
+    validation = rows.validation[::_CHOSEN_BY]
+    Trainer(classifier, setting.batches, config, rows.train, validation, workspace).train()
     classifier.settle()
     round_as_stored(classifier)
     return classifier
@@ -318,7 +330,8 @@ def _read(classifier: Classifier, source: Source) -> dict[Condition, _Readings]:
         image = text = None
         if reads_both and condition not in (Condition.NO_TEXT, Condition.NO_IMAGE):
             image = both[Condition.NO_TEXT]
-            text = _encode(classifier, source, condition, hide_image=True)
+            text = both.get(Condition.NO_IMAGE) if condition is Condition.AS_IS else None
+            text = text or _encode(classifier, source, condition, hide_image=True)
         readings[condition] = _Readings(vectors, image, text)
     return readings
 
