@@ -77,6 +77,9 @@ _MOST_UNSEEN, _CHOSEN_BY = 2_000, 3
 _SHIFTS = sorted(np.linspace(-1, 1, 81).tolist(), key=abs)
 _WORD_WEIGHTS = np.linspace(0, 8, 17).tolist()
 
+# Settings that say where files are; their content counts itself.
+_PLACES = {"cache", "image_tower", "text_tower"}
+
 HOME, LEFT_OUT, VALIDATION = "home", "left out", "validation"
 AS_TRAINED, WEIGHTED, OWN_BIAS = "as trained", "weighted", "own bias"
 LEXICON = "lexicon"
@@ -191,7 +194,7 @@ def open_setting(
         found = opened(labelled.take(known[spread]))
         readable = found.readable(np.arange(len(found.products)))
         sources[name] = Source(found, readable, _UNSEEN_UNDER)
-    digest = hashlib.sha256(config.model_dump_json(exclude={"cache"}).encode())
+    digest = hashlib.sha256(config.model_dump_json(exclude=_PLACES).encode())
     for tower in (config.image_tower, config.text_tower):
         if tower is not None:
             digest.update((tower / "model.safetensors").read_bytes())

@@ -9,6 +9,7 @@ on the same draws.
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -40,10 +41,10 @@ from enrich.analysis.systems import (
 from enrich.engine.device import local_device
 from enrich.terminal import Table, escape, to_markdown
 from enrich.training.batches import Condition
-from enrich.training.measures import expected_calibration_error, once, recall_at_precision
+from enrich.training.measures import once, recall_at_precision
 
 _DRAWS, _SPEED_BATCH = 1000, 64
-ACCURACY, FOUND = "accuracy", "found"
+ACCURACY, FOUND, KEPT = "accuracy", "found", "kept"
 OWN_BIAS_ROW = "cma_clip, own bias"
 
 
@@ -60,7 +61,7 @@ class Column(NamedTuple):
         if self.condition is Condition.AS_IS:
             return self.source
         silent = self.condition is Condition.WORDS_MASKED
-        return f"{self.source}, {'silent' if silent else self.condition.value}"
+        return f"{self.source}, {'silent' if silent else 'text of another'}"
 
 
 class Estimate(NamedTuple):
@@ -108,7 +109,9 @@ class Runs:
     def columns(self) -> list[Column]:
         """Return all columns that have answers, in the order of the sources."""
         some = next(iter(self.answers.values()))[0]
-        return list(dict.fromkeys(Column(s, Condition(c), a) for _, s, c, a in some))
+        found = dict.fromkeys(Column(s, Condition(c), a) for _, s, c, a in some)
+        # Without a text there is one modality, which is `image_only`.
+        return [column for column in found if column.condition is not Condition.NO_TEXT]
 
 
 class Measures:
@@ -129,8 +132,9 @@ class Measures:
         Args:
             row: a system, or `OWN_BIAS_ROW`.
             column: the products.
-            figure: `ACCURACY`, or `FOUND`: the share of all products that are answered right above
-                the lowest threshold of 90 % precision on these very products.
+            figure: `ACCURACY`; `FOUND`, the share of all products that are answered right above
+                the lowest threshold of 90 % precision on these very products; or `KEPT`, the share
+                of right ones among the answers that are given at a target precision of 90 %.
             variant: with weights, where the system has them, unless another is given.
         """
         system = row.partition(",")[0]
@@ -152,7 +156,7 @@ class Measures:
             judged = [_pick(run, variant, column) for run in self.runs.answers[system]]
             groups, draws = self._draw(column.source)
             weights = draws[:, np.searchsorted(groups, judged[0].group.numpy())]
-            of = _right_of_all if figure == ACCURACY else _found_of_all
+            of = _FIGURES[figure]
             values = [of(one, once(len(one.right)).float()).item() for one in judged]
             mean = torch.stack([of(one, weights) for one in judged]).mean(0)
             self._known[known] = (values, mean)
@@ -177,12 +181,12 @@ class Measures:
             self._spreads[column, figure] = float(np.mean(squares)) ** 0.5 if squares else 0.0
         return self._spreads[column, figure]
 
-    def calibration_error(self, row: str, column: Column) -> float:
-        """Return the mean ECE over a row's seeds."""
+    def promise(self, row: str, column: Column) -> tuple[float, Estimate]:
+        """Return what is given at a target precision of 90 %, and how much of that is right."""
         variant = OWN_BIAS if row == OWN_BIAS_ROW else WEIGHTED
-        runs = self.runs.answers[row.partition(",")[0]]
-        found = (_pick(run, variant, column) for run in runs)
-        return fmean(expected_calibration_error(one.confidence, one.right) for one in found)
+        runs = (_pick(run, variant, column) for run in self.runs.answers[row.partition(",")[0]])
+        given = fmean(one.given.float().mean().item() for one in runs)
+        return given, self.estimate(row, column, KEPT)
 
 
 def _pick(run: Mapping[Key, Judged], variant: str, column: Column) -> Judged:
@@ -198,6 +202,14 @@ def _right_of_all(judged: Judged, weights: Float[Tensor, "R N"]) -> Float[Tensor
 
 def _found_of_all(judged: Judged, weights: Float[Tensor, "R N"]) -> Float[Tensor, " R"]:
     return recall_at_precision(judged.confidence, judged.right, 0.90, weights)
+
+
+def _right_of_given(judged: Judged, weights: Float[Tensor, "R N"]) -> Float[Tensor, " R"]:
+    given = judged.given.float()
+    return weights @ (given * judged.right) / (weights @ given)
+
+
+_FIGURES = {ACCURACY: _right_of_all, FOUND: _found_of_all, KEPT: _right_of_given}
 
 
 def write_page(setting: Setting, output: Path, command: str, date: str) -> None:
@@ -231,6 +243,7 @@ def write_page(setting: Setting, output: Path, command: str, date: str) -> None:
         f"![Accuracy of every system]({figure.relative_to(output.parent).as_posix()})\n",
         to_markdown(_differences("Color, less that of cma_clip", measures, rows, color)),
         to_markdown(_figures("Colors found at 90 % precision", measures, rows, color, FOUND)),
+        to_markdown(_promises("Right of the colors given at 90 %", measures, rows, color)),
         *(
             to_markdown(
                 _figures(f"Share of right {attribute}s", measures, rows, of_attribute, ACCURACY)
@@ -273,6 +286,17 @@ def _figures(
         [row, *(_format(measures.estimate(row, column, figure)) for column in columns)]
         for row in rows
     ]
+    return Table(title, ("system", *(column.heading for column in columns)), [cells])
+
+
+def _promises(
+    title: str, measures: Measures, rows: Sequence[str], columns: Sequence[Column]
+) -> Table:
+    cells = []
+    for row in rows:
+        kept = (measures.promise(row, column) for column in columns)
+        shown = ("" if isnan(of.value) else f"{_format(of)} of {given:.2f}" for given, of in kept)
+        cells.append([row, *shown])
     return Table(title, ("system", *(column.heading for column in columns)), [cells])
 
 
@@ -402,9 +426,7 @@ def _tell(measures: Measures, color: Sequence[Column], costs: Mapping[str, Cost]
     if LEXICON in runs.answers:
         rest = [name for name in runs.answers if name != LEXICON]
         beaten = _list_told(measures, rest, LEXICON, color, lambda one: one.value < 0)
-        told.append(
-            f"- **Words alone.** `lexicon`, without any training of a network, beats {beaten}."
-        )
+        told.append(f"- **Words alone.** Worse than `lexicon`, which no network reads: {beaten}.")
     pairs = (("cma_clip", "clip_mlp"), ("cma_clip", "text_only"), ("cma_clip", "image_only"))
     speeds = ", ".join(
         f"{costs[one]['products_per_second'] / costs[other]['products_per_second']:.2f} of "
@@ -422,12 +444,16 @@ def _tell(measures: Measures, color: Sequence[Column], costs: Mapping[str, Cost]
 
 
 def _points(gains: Sequence[tuple[Column, Estimate]]) -> str:
-    parts = []
-    for column, gain in gains:
-        low, high = (100 * bound for bound in gain.bounds)
-        doubt = "" if gain.is_told else ", not told from 0"
-        parts.append(f"{100 * gain.value:+.1f} {column.heading} ({low:+.1f} to {high:+.1f}{doubt})")
-    return "; ".join(parts)
+    """Return the differences in points, those first that an interval tells from 0."""
+    parts = [", ".join(_point(*one) for one in gains if one[1].is_told)]
+    if doubtful := [_point(*one) for one in gains if not one[1].is_told]:
+        parts.append(f"not told from 0: {', '.join(doubtful)}")
+    return "; ".join(filter(None, parts))
+
+
+def _point(column: Column, gain: Estimate) -> str:
+    low, high = (100 * bound for bound in gain.bounds)
+    return f"{column.heading} {100 * gain.value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def _list_told(
