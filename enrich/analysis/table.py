@@ -226,34 +226,37 @@ def write_page(setting: Setting, output: Path, command: str, date: str) -> None:
     rows = list(runs.answers)
     if "cma_clip" in rows:
         rows.insert(rows.index("cma_clip") + 1, OWN_BIAS_ROW)
-    color = [column for column in runs.columns() if column.attribute == "color"]
+    by_attribute: dict[str, list[Column]] = {}
+    for column in runs.columns():
+        by_attribute.setdefault(column.attribute, []).append(column)
+    # Sentences, differences and the figure are of the first attribute.
+    first, *others = by_attribute
+    columns = by_attribute[first]
     costs = measure_costs(setting, [name for name in runs.answers if name != LEXICON])
     figure = output.parent / "images" / f"{output.stem}.png"
-    draw_overview(_records(measures, rows, color), figure)
-    machine = describe_machine(local_device())
+    draw_overview(_records(measures, rows, columns), figure)
+    tables = [
+        _figures(f"Share of right {first}s", measures, rows, columns, ACCURACY),
+        _differences(f"Right {first}s, less those of cma_clip", measures, rows, columns),
+        _figures(f"{first.capitalize()}s found at 90 % precision", measures, rows, columns, FOUND),
+        _promises(f"Right of the {first}s given at 90 %, and their share", measures, rows, columns),
+        *(
+            _figures(f"Share of right {other}s", measures, rows, by_attribute[other], ACCURACY)
+            for other in others
+        ),
+        _weights(f"Right {first}s that the fitted weights add", measures, columns),
+        _costs(runs, costs),
+    ]
     page = [
         "# What the picture, the text and joint attention add\n",
         "[Back to the README](../README.md) · [sizes of the paper](parameters.md)\n",
-        f"Written by `{command}` on {date}, {machine}: {_count(runs)}. Figures are of products "
-        "that neither towers nor heads have seen, with 95 % intervals over near-identical groups "
-        "of products and over seeds.\n",
-        *_tell(measures, color, costs),
+        f"Written by `{command}` on {date}, {describe_machine(local_device())}: {_count(runs)}. "
+        "Figures are of products that neither towers nor heads have seen, with 95 % intervals over "
+        "groups of near-identical products and over seeds.\n",
+        *_tell(measures, columns, costs),
         "## Systems\n",
-        to_markdown(_figures("Share of right colors", measures, rows, color, ACCURACY)),
         f"![Accuracy of every system]({figure.relative_to(output.parent).as_posix()})\n",
-        to_markdown(_differences("Color, less that of cma_clip", measures, rows, color)),
-        to_markdown(_figures("Colors found at 90 % precision", measures, rows, color, FOUND)),
-        to_markdown(_promises("Right of the colors given at 90 %", measures, rows, color)),
-        *(
-            to_markdown(
-                _figures(f"Share of right {attribute}s", measures, rows, of_attribute, ACCURACY)
-            )
-            for attribute in dict.fromkeys(one.attribute for one in runs.columns())
-            if attribute != "color"
-            and (of_attribute := [c for c in runs.columns() if c.attribute == attribute])
-        ),
-        to_markdown(_weights(measures, color)),
-        to_markdown(_costs(runs, costs)),
+        *map(to_markdown, tables),
         *_explain(setting),
     ]
     output.write_text("\n".join(page))
@@ -318,7 +321,7 @@ def _differences(
     return Table(title, ("system", *(column.heading for column in columns)), [cells])
 
 
-def _weights(measures: Measures, columns: Sequence[Column]) -> Table:
+def _weights(title: str, measures: Measures, columns: Sequence[Column]) -> Table:
     """Return what the weights between modalities add to each system that reads both."""
     cells = []
     for name, runs in measures.runs.answers.items():
@@ -329,10 +332,11 @@ def _weights(measures: Measures, columns: Sequence[Column]) -> Table:
                 )
                 for column in columns
             )
-            shifts = [fact["shifts"]["color"] for fact in measures.runs.facts[name]]
+            facts = measures.runs.facts[name]
+            shifts = [fact["shifts"][columns[0].attribute] for fact in facts]
             cells.append([name, f"{fmean(shifts):+.2f}", *(_format(g, signed=True) for g in gains)])
     headings = ("system", "shift", *(column.heading for column in columns))
-    return Table("Color, what the fitted weights between modalities add", headings, [cells])
+    return Table(title, headings, [cells])
 
 
 def _records(
@@ -352,7 +356,7 @@ def _records(
     ]
 
 
-Cost = dict[str, float]
+Cost = dict[str, int | float]
 
 
 def measure_costs(setting: Setting, names: Sequence[str]) -> dict[str, Cost]:
@@ -390,12 +394,12 @@ def _costs(runs: Runs, costs: Mapping[str, Cost]) -> Table:
     return Table("Costs", headings, [rows])
 
 
-def _tell(measures: Measures, color: Sequence[Column], costs: Mapping[str, Cost]) -> list[str]:
+def _tell(measures: Measures, columns: Sequence[Column], costs: Mapping[str, Cost]) -> list[str]:
     """Return what a reader needs first; every comparison with its interval."""
     runs = measures.runs
     if "cma_clip" not in runs.answers:
         return []
-    told = ["## What a reader needs\n", "Points are of 100 products' colors.\n"]
+    told = ["## What a reader needs\n", f"Points are of 100 {columns[0].attribute}s.\n"]
     parts = (
         ("The picture adds", "text_only"),
         ("The text adds", "image_only"),
@@ -411,7 +415,7 @@ def _tell(measures: Measures, color: Sequence[Column], costs: Mapping[str, Cost]
                     column,
                     measures.estimate("cma_clip", column).less(measures.estimate(other, column)),
                 )
-                for column in color
+                for column in columns
             ]
             told.append(f"- **{subject}** (`cma_clip` less `{other}`): {_points(gains)}.")
     others = [
@@ -420,12 +424,12 @@ def _tell(measures: Measures, color: Sequence[Column], costs: Mapping[str, Cost]
         if name not in (LEXICON, "text_only", "image_only", "cma_clip", "clip_zero_shot")
         and not name.startswith("without")
     ]
-    better = _list_told(measures, others, "cma_clip", color, lambda one: one.value > 0)
-    worse = _list_told(measures, others, "cma_clip", color, lambda one: one.value < 0)
+    better = _list_told(measures, others, "cma_clip", columns, lambda one: one.value > 0)
+    worse = _list_told(measures, others, "cma_clip", columns, lambda one: one.value < 0)
     told.append(f"- **Other ways to join both.** Better than `cma_clip`: {better}. Worse: {worse}.")
     if LEXICON in runs.answers:
         rest = [name for name in runs.answers if name != LEXICON]
-        beaten = _list_told(measures, rest, LEXICON, color, lambda one: one.value < 0)
+        beaten = _list_told(measures, rest, LEXICON, columns, lambda one: one.value < 0)
         told.append(f"- **Words alone.** Worse than `lexicon`, which no network reads: {beaten}.")
     pairs = (("cma_clip", "clip_mlp"), ("cma_clip", "text_only"), ("cma_clip", "image_only"))
     speeds = ", ".join(

@@ -91,7 +91,7 @@ def test_the_lexicon_is_right_where_one_label_is_named(setting: Setting) -> None
 
 def test_a_weight_moves_scores_from_both_modalities_to_one() -> None:
     both, image, text = (torch.tensor([[value]]) for value in (1.0, 5.0, -3.0))
-    moved = [blend([both, image, text], shift).item() for shift in (-1, -0.5, 0, 0.5, 1)]
+    moved = [blend([both, image, text], shift).item() for shift in (-1.0, -0.5, 0.0, 0.5, 1.0)]
     assert moved == [-3, -1, 1, 3, 5]
 
 
