@@ -31,7 +31,7 @@ _COLORS = {MARKED: "#0072B2", RANDOM: "#666666", CENTRE: "#E69F00", INK: "#009E7
 
 
 class Drop(NamedTuple):
-    """Mean loss of confidence by number of hidden patches, and its draws; the first is of 0."""
+    """Mean loss of confidence by number of hidden patches, and its draws."""
 
     mean: Float[Tensor, " K"]
     draws: Float[Tensor, "R K"]
@@ -115,7 +115,7 @@ def measure_deletion(
     """
     classifier.eval()
     patches, random = classifier.image_tower.grid**2, torch.Generator().manual_seed(0)
-    hidden = tuple(sorted({0, 1, 2, *(patches * share // 8 for share in (2, 3, 4, 6, 8))}))
+    hidden = tuple(sorted({1, *(patches * share // 8 for share in (1, 2, 4)), patches}))
     found: dict[tuple[str, str], list[Tensor]] = {}
     parts = batches.evaluation(rows, condition, _BATCH)
     for inputs in watch(parts, "deletion test", -(-len(rows) // _BATCH)):

@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from schemas.labels import LABEL_WORDS
 from torch import Tensor
 
-from enrich.calibration import DEFAULT_TARGET_PRECISION
+from enrich.analysis.bootstrap import AS_TRAINED, OWN_BIAS, WEIGHTED, Judged, Key
 from enrich.classifiers.checkpoint import round_as_stored
 from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.interface import Classifier, Vectors
@@ -81,7 +81,6 @@ _WORD_WEIGHTS = np.linspace(0, 8, 17).tolist()
 _PLACES = {"cache", "image_tower", "text_tower"}
 
 HOME, LEFT_OUT, VALIDATION = "home", "left out", "validation"
-AS_TRAINED, WEIGHTED, OWN_BIAS = "as trained", "weighted", "own bias"
 LEXICON = "lexicon"
 _UNSEEN_UNDER = (Condition.AS_IS, Condition.WORDS_MASKED, Condition.NO_TEXT)
 _HOME_UNDER = (*_UNSEEN_UNDER, Condition.OTHER_TEXT)
@@ -531,40 +530,16 @@ def _judge(setting: Setting, variant: str, answers: BySource) -> dict[str, Tenso
     under = calibrated_under(shown_in_training(setting.config))
     seen = torch.from_numpy(setting.batches.products.targets[setting.rows.train])
     calibration = calibrate_answers(answers[VALIDATION], under, seen)
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for source in setting.sources:
         for condition, by_attribute in answers[source].items():
             for attribute, found in by_attribute.items():
                 if not len(found):
                     continue
-                calibrated = apply_calibration(calibration, attribute, found)
-                confidence, best = calibrated.probs.max(1)
+                judged = Judged.of(apply_calibration(calibration, attribute, found))
                 key = f"{variant}|{source}|{condition.value}|{attribute}"
-                tensors[f"{key}|confidence"] = confidence.contiguous()
-                tensors[f"{key}|right"] = best == found.targets
-                given = calibrated.thresholds[DEFAULT_TARGET_PRECISION]
-                tensors[f"{key}|given"] = confidence >= given
-                tensors[f"{key}|group"] = found.groups.contiguous()
+                tensors |= {f"{key}|{part}": one for part, one in judged._asdict().items()}
     return tensors
-
-
-class Judged(NamedTuple):
-    """Answers of a run to the labelled rows of one source, condition and attribute.
-
-    Attributes:
-        confidence: in [0, 1].
-        right: whether the answer is the label.
-        given: whether it is given at a target precision of 90 %.
-        group: number of each row's group of near-identical products.
-    """
-
-    confidence: Float[Tensor, " N"]
-    right: Tensor
-    given: Tensor
-    group: Int[Tensor, " N"]
-
-
-Key = tuple[str, str, str, str]  # variant, source, condition, attribute
 
 
 def load_run(file: Path) -> tuple[dict[Key, Judged], dict[str, Any]]:

@@ -7,13 +7,12 @@ import torch
 from colored_shop import write_colored_shop
 
 from enrich.analysis import systems
+from enrich.analysis.bootstrap import AS_TRAINED, OWN_BIAS, WEIGHTED
+from enrich.analysis.system_page import write_page
 from enrich.analysis.systems import (
-    AS_TRAINED,
     HOME,
     LEFT_OUT,
     LEXICON,
-    OWN_BIAS,
-    WEIGHTED,
     Setting,
     blend,
     configure,
@@ -22,7 +21,6 @@ from enrich.analysis.systems import (
     make_run,
     open_setting,
 )
-from enrich.analysis.table import Column, Measures, Runs, write_page
 from enrich.errors import ConfigError
 from enrich.training.batches import Condition
 from enrich.training.config import Phase, TrainingConfig
@@ -107,26 +105,16 @@ def test_a_damaged_run_is_refused_by_name(tmp_path: Path) -> None:
         load_run(tmp_path / "cma_clip-0.safetensors")
 
 
-def test_intervals_hold_the_noise_of_seeds_and_differences_share_the_groups(
-    setting: Setting,
-) -> None:
-    measures = Measures(Runs.load(setting))
-    column = Column("other", Condition.AS_IS, "color")
-    text, words = measures.estimate("text_only", column), measures.estimate(LEXICON, column)
-    low, high = text.bounds
-    assert low <= text.value <= high and not text.less(text).is_told
-    # Its words name most colors of this shop, which one epoch does not teach a network.
-    assert words.less(text).is_told
-
-
 def test_the_page_compares_with_intervals_and_says_what_is_not_there(
     setting: Setting, tmp_path: Path
 ) -> None:
     write_page(setting, tmp_path / "page.md", "make compare", "1 May 2026")
     page = (tmp_path / "page.md").read_text()
-    assert "4 of " in page and "cma_clip has 1 of 3 seeds" in page
+    assert "4 of " in page and "cma_clip has 1 of 3" in page
     assert (tmp_path / "images" / "page.png").exists()
     for row in ("| lexicon |", "| text_only |", "| cma_clip |", "| cma_clip, own bias |"):
         assert row in page
     comparisons = [line for line in page.splitlines() if line.startswith("- **The picture adds**")]
     assert len(comparisons) == 1 and " to " in comparisons[0]
+    # Words need no seed and no tower: they have no row of costs.
+    assert page.count("| lexicon |") == page.count("| text_only |") - 1
