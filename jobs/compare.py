@@ -91,9 +91,11 @@ def _compare_checkpoints(
         build_sources,
         find_shared,
         judge_checkpoint,
+        judge_words,
         load_checkpoints,
     )
     from enrich.analysis.report import compare_checkpoints
+    from enrich.analysis.words import LEXICON
 
     sources = build_sources(catalogs, unseen, limit)
     checkpoints = load_checkpoints(locations, local_device())
@@ -107,7 +109,9 @@ def _compare_checkpoints(
             batches = one.batches(sources[0].load(one.attributes), place)
             rows = batches.readable(np.arange(len(batches.products)))[:_SPEED_BATCH]
             (inputs[one.name],) = batches.evaluation(rows, Condition.AS_IS, _SPEED_BATCH)
-        compare_checkpoints(Measures(runs, [], draws), checkpoints, inputs, output)
+        if catalogs:
+            runs[LEXICON] = [judge_words(checkpoints[0], shared, catalogs, sources, place)]
+        compare_checkpoints(Measures(runs, [LEXICON], draws), checkpoints, inputs, output)
 
 
 def _compare_systems(

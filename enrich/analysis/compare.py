@@ -18,6 +18,7 @@ from schemas.labels import LABEL_WORDS
 from enrich.adaptation.checkpoint import list_adaptations
 from enrich.analysis.bootstrap import AS_TRAINED, Judged, Key
 from enrich.analysis.plots import file_name
+from enrich.analysis.words import Words
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.manifest import Manifest, fetch_manifest
@@ -34,10 +35,15 @@ from enrich.training.labelled import (
     TEST,
     UNLABELLED,
     LabelledProducts,
+    join_catalogs,
+    read_catalogs,
     read_to_measure,
     refuse_same_names,
     require_any_label,
 )
+from enrich.training.pixel_cache import CachedImages
+from enrich.training.preparation import Rows
+from enrich.training.readers import Split
 
 _REPETITIONS = 7
 
@@ -190,6 +196,39 @@ def judge_checkpoint(
                     )
                     key = (AS_TRAINED, source.title, condition.value, attribute)
                     judged[key] = Judged.of(calibrated)
+    return judged
+
+
+def judge_words(
+    first: LoadedCheckpoint,
+    shared: Sequence[str],
+    catalogs: Sequence[Path],
+    sources: Sequence[LabelledSource],
+    cache: Path,
+) -> dict[Key, Judged]:
+    """Return the answers of label words alone in every source, fitted to the catalogs.
+
+    Args:
+        first: its labels, and its texts without label words.
+        shared: the attributes to answer.
+        catalogs: catalogs with groups to validate.
+        sources: what to answer.
+        cache: decoded pictures, which tell what products can be read.
+    """
+    attributes = {attribute: first.attributes[attribute] for attribute in shared}
+    known = join_catalogs(read_catalogs(catalogs), attributes)
+    # Words need no pictures, so none is decoded.
+    images = CachedImages(np.zeros((len(known), 0)), np.full(len(known), True), cache, "")
+    batches = Batches(known, images, first.encoder, first.label_words)
+    splits = (np.flatnonzero(known.split == part) for part in Split)
+    words = Words.fit(attributes, batches, Rows(*splits), frozenset(Condition))
+    judged = {}
+    for source in sources:
+        batches = first.batches(source.load(attributes), cache)
+        rows = batches.readable(np.arange(len(batches.products)))
+        for condition in Condition:
+            for attribute, found in words.judge(batches, rows, condition).items():
+                judged[AS_TRAINED, source.title, condition.value, attribute] = found
     return judged
 
 

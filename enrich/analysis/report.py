@@ -23,6 +23,7 @@ from enrich.analysis.bootstrap import (
 from enrich.analysis.compare import LoadedCheckpoint, describe_machine, measure_speeds
 from enrich.analysis.parameters import count_flops, count_parameters
 from enrich.analysis.plots import draw_overview
+from enrich.analysis.words import LEXICON
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.engine.device import local_device
 from enrich.terminal import Table, escape, to_markdown
@@ -184,7 +185,9 @@ def compare_checkpoints(
         inputs: a batch with pixels for each checkpoint.
         output: the Markdown file; the figure lies beside it.
     """
-    rows = [Row(one.name, one.name) for one in checkpoints]
+    first, *others = [one.name for one in checkpoints]
+    words = [name for name in measures.runs if name == LEXICON]
+    rows = [Row(name, name) for name in (first, *words, *others)]
     columns = divide_columns(measures, ())
     stored = {one.name: one.as_stored() for one in checkpoints}
     costs = measure_costs(stored, inputs, {one.name: one.classifier for one in checkpoints})
@@ -201,7 +204,8 @@ def compare_checkpoints(
         "# Comparison of checkpoints\n",
         *fitted,
         "Intervals are 95 %, over groups of near-identical products; there is none of fewer than "
-        f"{LEAST_GROUPS} groups. Compared are attributes with the same labels in all.\n",
+        f"{LEAST_GROUPS} groups. Compared are attributes with the same labels in all. "
+        f"`{LEXICON}` are label words alone, fitted to the groups to validate.\n",
         *map(to_markdown, tabulate(measures, rows, columns, costs)),
         f"![Share of right answers of each checkpoint]({figure.name})\n",
     ]

@@ -227,14 +227,7 @@ def _explain(setting: Setting) -> list[str]:
     seeds = f"{SYSTEMS[several[0]].seeds} for {', '.join(several)}, one for the others."
     return [
         "## How it was measured\n",
-        f"- **Frozen towers.** The image tower and the text tower were each trained alone on one "
-        f"half of the groups to train on; joint layers and heads on the other half, "
-        f"{len(rows.train):,} products, so nothing here learns from a picture or a text that a "
-        "tower knows by heart. The towers' outputs are computed once (float16) and shared. Systems "
-        "differ in what stands on the towers alone: all would gain from towers that are trained "
-        "along, and which would gain most is not measured. `mmbt` and `single_stream` train the "
-        'text layers too, because those are their joint layers: read them as "fusion as in" the '
-        "paper, and `coca`, `embracenet` and `perceiver_io` likewise.",
+        _explain_towers(setting),
         f"- **Products measured:** {sources}. `{HOME}` are held-back test groups. `{LEFT_OUT}` are "
         f"test groups of kinds of goods that neither towers nor heads were shown ({left_out}). All "
         "other sources are shops that nothing was trained or chosen on. `silent`: label words are "
@@ -253,3 +246,20 @@ def _explain(setting: Setting) -> list[str]:
         "- **`clip_zero_shot`** has towers that were taught labels, so it is not zero-shot: it "
         "shows what prompts are worth here.\n",
     ]
+
+
+def _explain_towers(setting: Setting) -> str:
+    rows = f"{len(setting.rows.train):,} products"
+    if any(max(phase.image_rate, phase.text_rate) > 0 for phase in setting.config.phases):
+        return f"- **Towers** are trained along, each system's own, on {rows}."
+    half = "the other half" if setting.config.half is not None else "all of them"
+    return (
+        "- **Frozen towers.** The image tower and the text tower were each trained alone on one "
+        f"half of the groups to train on; joint layers and heads on {half}, {rows}. So nothing "
+        "here learns from a picture or a text that a tower knows by heart. What the towers make of "
+        "pictures and texts is computed once and shared, so systems differ in what stands on the "
+        "towers alone. All would gain from towers that are trained along, and which would gain "
+        "most is not measured. `mmbt` and `single_stream` train the text layers too, because those "
+        'are their joint layers. Read them as "fusion as in" the paper, and `coca`, `embracenet` '
+        "and `perceiver_io` likewise."
+    )

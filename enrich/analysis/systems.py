@@ -1,13 +1,12 @@
-"""Systems trained alike on frozen towers, and their answers to products that nothing has seen.
+"""Systems trained alike, and their answers to products that nothing has seen.
 
-A run is one system with one seed. Towers were trained on one half of the groups, and their outputs
-are cached; joint layers and heads are trained on the other half. So no head learns from a picture
-or a text that a tower knows by heart. What a run answers is one file, and a file that is there is
-not made again.
+A run is one system with one seed. What a run answers is one file, and a file that is there is not
+made again. The small towers were trained on one half of the groups and stay frozen, so that their
+outputs are computed once; joint layers and heads are trained on the other half. So no head learns
+from a picture or a text that a tower knows by heart. A recipe with other towers may train them.
 """
 
 import hashlib
-import itertools
 import json
 import shutil
 import time
@@ -26,6 +25,7 @@ from schemas.labels import LABEL_WORDS
 from torch import Tensor
 
 from enrich.analysis.bootstrap import AS_TRAINED, OWN_BIAS, WEIGHTED, Judged, Key
+from enrich.analysis.words import LEXICON, Words
 from enrich.classifiers.checkpoint import round_as_stored
 from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.interface import Classifier, Vectors
@@ -33,13 +33,13 @@ from enrich.classifiers.tokenizer import TextEncoder
 from enrich.engine.device import autocast
 from enrich.errors import ConfigError
 from enrich.files.atomic_write import atomic_write
-from enrich.lexicon import LabelFinder, Lexicon
+from enrich.lexicon import Lexicon
 from enrich.records import Modalities
 from enrich.terminal import say
 from enrich.training.answers import Answers
 from enrich.training.augmentation import LabelWords
 from enrich.training.batches import Batches, Condition, open_batches, shown_in_training
-from enrich.training.config import SMALL, Phase, TrainingConfig
+from enrich.training.config import SMALL, TrainingConfig
 from enrich.training.evaluation import apply_calibration, find_named, to_answers
 from enrich.training.fitting import (
     BIAS_FITTED_UNDER,
@@ -47,7 +47,6 @@ from enrich.training.fitting import (
     calibrate_answers,
     calibrated_under,
     fit_modality_bias,
-    log_priors,
     only_shown,
 )
 from enrich.training.labelled import (
@@ -75,13 +74,11 @@ _MOST_UNSEEN, _CHOSEN_BY = 2_000, 3
 # Shares of a modality alone in an answer: below 0 of the text, above 0 of the picture. In the order
 # of their size, because the first of equals is chosen.
 _SHIFTS = sorted(np.linspace(-1, 1, 81).tolist(), key=abs)
-_WORD_WEIGHTS = np.linspace(0, 8, 17).tolist()
 
 # Settings that say where files are; their content counts itself.
 _PLACES = {"cache", "image_tower", "text_tower"}
 
 HOME, LEFT_OUT, VALIDATION = "home", "left out", "validation"
-LEXICON = "lexicon"
 _UNSEEN_UNDER = (Condition.AS_IS, Condition.WORDS_MASKED, Condition.NO_TEXT)
 _HOME_UNDER = (*_UNSEEN_UNDER, Condition.OTHER_TEXT)
 
@@ -220,40 +217,42 @@ def make_run(setting: Setting, name: str, seed: int) -> None:
     started = time.process_time()
     file.parent.mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = {}
+    judged: dict[Key, Judged] = {}
     if name == LEXICON:
-        answers = {AS_TRAINED: _answer_by_words(setting)}
+        shown = shown_in_training(setting.config)
+        words = Words.fit(setting.config.attributes, setting.batches, setting.rows, shown)
+        for title, source in setting.sources.items():
+            for condition in source.conditions:
+                found = words.judge(source.batches, source.rows, condition)
+                judged |= {(AS_TRAINED, title, condition.value, a): j for a, j in found.items()}
     else:
         classifier = _train(setting, name, seed, workspace := file.with_suffix(".training"))
         trained = time.process_time()
         answers, facts = _answer(setting, classifier)
         facts["training_seconds"] = trained - started
         shutil.rmtree(workspace)
-    tensors: dict[str, Tensor] = {}
-    for variant, by_source in answers.items():
-        tensors |= _judge(setting, variant, by_source)
+        for variant, by_source in answers.items():
+            judged |= _judge(setting, variant, by_source)
+    tensors = {
+        "|".join((*key, part)): tensor
+        for key, one in judged.items()
+        for part, tensor in one._asdict().items()
+    }
     with atomic_write(file) as partial:
         save_file(tensors, partial, {"facts": json.dumps(facts)})
 
 
 def configure(setting: Setting, name: str, seed: int) -> TrainingConfig:
-    """Return the recipe of a run: frozen towers, but for text layers that are joint layers."""
-    system = SYSTEMS[name]
-    on_small = setting.config.towers == SMALL
-    phases = tuple(
-        _freeze(phase, trains_text=on_small and system.trains_text)
-        for phase in setting.config.phases
-        # Contrast would train nothing of a frozen CLIP.
-        if phase.loss == "multitask" or not isinstance(setting.config.towers, str) or on_small
-    )
+    """Return the recipe of a run, which trains text layers that are joint layers along."""
+    system, phases = SYSTEMS[name], setting.config.phases
+    if system.trains_text and setting.config.towers == SMALL:
+        along = [{"text_learning_rate": phase.learning_rate} for phase in phases]
+        phases = tuple(
+            phase.model_copy(update=rate) for phase, rate in zip(phases, along, strict=True)
+        )
     given = {"name": name, "seed": seed, "phases": phases, "fit_modality_bias": False}
     settings = setting.config.model_dump() | given | system.settings
     return TrainingConfig.model_validate(settings)
-
-
-def _freeze(phase: Phase, *, trains_text: bool) -> Phase:
-    rate = phase.learning_rate if trains_text else 0.0
-    frozen = {"tower_learning_rate": 0.0, "image_learning_rate": 0.0, "text_learning_rate": rate}
-    return phase.model_copy(update=frozen | {"upper_stages_only": False})
 
 
 def build(
@@ -401,7 +400,7 @@ def _fit_shifts(
 
         def loss(shift: float, attribute: str = attribute, labels: Tensor = labels) -> float:
             return sum(
-                share * _loss(blend([one[attribute] for one in three], shift), labels).item()
+                share * _loss(blend([one[attribute] for one in three], shift), labels)
                 for share, three in scored
             )
 
@@ -409,8 +408,8 @@ def _fit_shifts(
     return shifts
 
 
-def _loss(logits: Float[Tensor, "N C"], targets: Int[Tensor, " N"]) -> Float[Tensor, ""]:
-    return F.cross_entropy(logits, targets, ignore_index=UNLABELLED)
+def _loss(logits: Float[Tensor, "N C"], targets: Int[Tensor, " N"]) -> float:
+    return F.cross_entropy(logits, targets, ignore_index=UNLABELLED).item()
 
 
 def _to_answers(
@@ -440,106 +439,20 @@ def _to_answers(
     return answers
 
 
-def _answer_by_words(setting: Setting) -> BySource:
-    """Return the answers of label words alone, those of titles and those of descriptions.
-
-    The score of a label is the logarithm of its share in training, and what being named in the
-    title or else in the description adds. That is fitted to the rows to validate.
-    """
-    attributes = setting.config.attributes
-    seen = torch.from_numpy(setting.batches.products.targets[setting.rows.train])
-    priors = {
-        attribute: log_priors(seen[:, column], len(labels))
-        for column, (attribute, labels) in enumerate(attributes.items())
-    }
-    of_validation = Source(setting.batches, setting.rows.validation, tuple(Condition))
-    sources = {VALIDATION: of_validation, **setting.sources}
-    found = {
-        name: {c: _find_words(setting, source, c) for c in source.conditions}
-        for name, source in sources.items()
-    }
-    targets = torch.from_numpy(setting.batches.products.targets[setting.rows.validation])
-    added = {
-        attribute: _fit_words(
-            prior,
-            [(share, found[VALIDATION][c][attribute]) for c, share in BIAS_FITTED_UNDER.items()],
-            targets[:, column],
-        )
-        for column, (attribute, prior) in enumerate(priors.items())
-    }
-    answers: BySource = {}
-    for name, source in sources.items():
-        answers[name] = {}
-        for condition, words_of in found[name].items():
-            logits = {
-                a: priors[a] + added[a][0] * title + added[a][1] * rest
-                for a, (title, rest) in words_of.items()
-            }
-            _, has_image, has_text = source.batches.under(source.rows, condition)
-            modalities = [*map(Modalities.of, has_image.tolist(), has_text.tolist())]
-            named = {a: title.bool() | other.bool() for a, (title, other) in words_of.items()}
-            answers[name][condition] = to_answers(
-                source.batches,
-                source.rows,
-                modalities,
-                logits,
-                {},
-                torch.zeros(len(source.rows), 0),
-                named,
-            )
-    return answers
-
-
-def _fit_words(
-    prior: Float[Tensor, " C"],
-    conditions: Sequence[tuple[float, tuple[Tensor, Tensor]]],
-    targets: Int[Tensor, " N"],
-) -> tuple[float, float]:
-    """Fit what being named in a title, or in the rest of a text, adds to a label's score."""
-
-    def loss(added: tuple[float, float]) -> float:
-        return sum(
-            share * _loss(prior + added[0] * title + added[1] * rest, targets).item()
-            for share, (title, rest) in conditions
-        )
-
-    return min(itertools.product(_WORD_WEIGHTS, repeat=2), key=loss)
-
-
-def _find_words(
-    setting: Setting, source: Source, condition: Condition
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return by attribute which labels titles name, and which others the rest of texts names."""
-    attributes, batches = setting.config.attributes, source.batches
-    titles = find_named(attributes, batches, source.rows, condition)
-    texts, _, has_text = batches.under(source.rows, condition)
-    finder = LabelFinder(attributes, batches.label_words.lexicon)
-    shown = [text if seen else None for text, seen in zip(texts, has_text, strict=True)]
-    whole = finder.find([(text, None) for text in shown])
-    found = {}
-    for attribute, title in titles.items():
-        rest = torch.from_numpy(whole[attribute].every) & ~title
-        # As in the job: descriptions count where titles name no label.
-        rest &= ~title.any(1, keepdim=True)
-        found[attribute] = (title.float(), rest.float())
-    return found
-
-
-def _judge(setting: Setting, variant: str, answers: BySource) -> dict[str, Tensor]:
-    """Calibrate a variant on the rows to validate, and return its judged answers by key."""
+def _judge(setting: Setting, variant: str, answers: BySource) -> dict[Key, Judged]:
+    """Calibrate a variant on the rows to validate, and judge its answers."""
     under = calibrated_under(shown_in_training(setting.config))
     seen = torch.from_numpy(setting.batches.products.targets[setting.rows.train])
     calibration = calibrate_answers(answers[VALIDATION], under, seen)
-    tensors: dict[str, Tensor] = {}
-    for source in setting.sources:
-        for condition, by_attribute in answers[source].items():
-            for attribute, found in by_attribute.items():
-                if not len(found):
-                    continue
-                judged = Judged.of(apply_calibration(calibration, attribute, found))
-                key = f"{variant}|{source}|{condition.value}|{attribute}"
-                tensors |= {f"{key}|{part}": one for part, one in judged._asdict().items()}
-    return tensors
+    return {
+        (variant, source, condition.value, attribute): Judged.of(
+            apply_calibration(calibration, attribute, found)
+        )
+        for source in setting.sources
+        for condition, by_attribute in answers[source].items()
+        for attribute, found in by_attribute.items()
+        if len(found)
+    }
 
 
 def load_run(file: Path) -> tuple[dict[Key, Judged], dict[str, Any]]:

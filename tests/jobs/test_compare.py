@@ -30,9 +30,10 @@ def test_a_page_compares_two_checkpoints(source: Path, tmp_path: Path, run: Run)
     assert code == 0
     told = page.read_text()
     assert "colored, test groups" in told and "colored, all products, silent" in told
-    # The same weights: no difference anywhere.
+    # The same weights: no difference anywhere. Words alone are a row of every comparison.
     (difference,) = re.findall(r"color: share right, less .+?\n\n(.+?)\n\n", told, re.DOTALL)
-    cells = difference.splitlines()[2].split(" | ")[1:]
+    assert "| lexicon |" in difference
+    cells = difference.splitlines()[3].split(" | ")[1:]
     assert cells and all(cell.startswith("+0.000") and "*" not in cell for cell in cells)
     with Image.open(tmp_path / "report" / "page.png") as image:
         assert image.format == "PNG"
