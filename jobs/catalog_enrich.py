@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "attributes add": ("add_attribute:main", "Add an attribute of your own by labelled products."),
     "train": ("train_classifier:main", "Train a classifier on labelled products."),
     "compare": ("compare:main", "Compare checkpoints, or every system trained alike."),
+    "attention": ("check_attention:main", "Check what the attention map marks, by hiding it."),
     "parameters": ("count_parameters:main", "Print parameters and FLOPs of every system."),
     "export": ("export_checkpoint:main", "Write a checkpoint that computes in int8, for CPUs."),
 }

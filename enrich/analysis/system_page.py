@@ -89,7 +89,7 @@ def write_page(setting: Setting, output: Path, command: str, date: str) -> None:
         to_markdown(
             _tabulate_weights(f"{first}: what fitted weights add", measures, columns, facts)
         ),
-        *_explain(setting),
+        *_explain(setting, facts),
     ]
     output.write_text("\n".join(page))
 
@@ -146,7 +146,10 @@ def _tell(measures: Measures, columns: Sequence[Column], costs: Mapping[str, Cos
     runs = measures.runs
     if _PAPER not in runs:
         return []
-    told = ["## What a reader needs\n", f"Points are of 100 {columns[0].attribute}s.\n"]
+    told = [
+        "## What a reader needs\n",
+        f"A point is one right {columns[0].attribute} more in a hundred.\n",
+    ]
     own = {column: measures.estimate(_PAPER, column) for column in columns}
     for other, subject in _ADDED.items():
         if other in runs:
@@ -215,7 +218,7 @@ def _list_told(
     return "; ".join(parts) or "none that an interval tells"
 
 
-def _explain(setting: Setting) -> list[str]:
+def _explain(setting: Setting, facts: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
     """Return how the figures came about."""
     sources = ", ".join(f"{name} {len(one.rows):,}" for name, one in setting.sources.items())
     left_out = "; ".join(
@@ -223,8 +226,13 @@ def _explain(setting: Setting) -> list[str]:
         for column, values in setting.config.leave_out.items()
     )
     rows = setting.rows
-    several = [name for name, system in SYSTEMS.items() if system.seeds > 1]
-    seeds = f"{SYSTEMS[several[0]].seeds} for {', '.join(several)}, one for the others."
+    several = [name for name, made in facts.items() if len(made) > 1]
+    seeds = (
+        f"{', '.join(several)} have several, all others one."
+        if several
+        else "All systems have one so far, so intervals are over groups alone."
+    )
+    minutes = sum(f.get("training_seconds", 0) for made in facts.values() for f in made) / 60
     return [
         "## How it was measured\n",
         _explain_towers(setting),
@@ -237,12 +245,14 @@ def _explain(setting: Setting) -> list[str]:
         "towards those that it gives to the picture alone or to the text alone. `"
         f"{_OWN_BIAS_TITLE}` has the modality bias and the disagreement penalty of the bundled "
         "checkpoint in their place. Then all are calibrated alike.",
-        f"- **Seeds.** {seeds} Intervals of systems with one seed have the noise of one, as wide "
-        "as those with several differ. One interval in twenty misses, and there are many here.",
+        f"- **Seeds.** {seeds} Intervals of a system with one seed have the noise of one, as wide "
+        "as the seeds of others differ. One interval in twenty misses, and there are many here. "
+        f"Training all runs took {minutes:.0f} minutes of one processor, the towers apart.",
         "- **`lexicon`** looks for label words in the title, else in the description, and gives "
         "the label that is most likely then; its two weights an attribute are fitted to the "
         "validation products, its confidence is calibrated as all others. It reads whole texts, "
-        f"the others {setting.config.text_length} word pieces.",
+        f"the others {setting.config.text_length} word pieces. The bundled words were written with "
+        "abo at hand, which flatters them there.",
         "- **`clip_zero_shot`** has towers that were taught labels, so it is not zero-shot: it "
         "shows what prompts are worth here.\n",
     ]

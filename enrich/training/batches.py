@@ -26,7 +26,13 @@ from enrich.terminal import rank
 from enrich.training.augmentation import LabelWords, mask, relabel, reword, swap, vary
 from enrich.training.config import LossName, TrainingConfig
 from enrich.training.distributed import processes
-from enrich.training.feature_cache import CachedTexts, CachedViews, cache_texts, cache_views
+from enrich.training.feature_cache import (
+    CachedTexts,
+    CachedViews,
+    cache_texts,
+    cache_views,
+    digest_text_tower,
+)
 from enrich.training.labelled import UNLABELLED, LabelledProducts
 from enrich.training.pixel_cache import CachedImages, cache_pixels
 
@@ -126,6 +132,7 @@ class Batches:
         self.varies = varies
         self.cached: CachedViews | None = None
         self.texts: CachedTexts | None = None
+        self._known_texts: tuple[str, CachedTexts] | None = None
         self._has_text = np.array([bool(text) for text in products.texts])
 
     def cache_features(self, classifier: Classifier) -> None:
@@ -134,10 +141,15 @@ class Batches:
 
     def cache_texts(self, classifier: Classifier) -> None:
         """Cache what a frozen text tower makes of all texts, as they are and masked."""
-        whole = self.products.texts
-        masked = (mask(text, self.label_words, is_alone=False) for text in whole)
-        every = itertools.chain(whole, masked, [""])
-        self.texts = cache_texts(classifier, every, self.encoder, self.images.folder)
+        tower = digest_text_tower(classifier)
+        # To mask and to cut all texts takes longer than many a training of heads.
+        if self._known_texts is None or self._known_texts[0] != tower:
+            whole = self.products.texts
+            masked = (mask(text, self.label_words, is_alone=False) for text in whole)
+            every = itertools.chain(whole, masked, [""])
+            cached = cache_texts(classifier, every, self.encoder, self.images.folder)
+            self._known_texts = (tower, cached)
+        self.texts = self._known_texts[1]
 
     def training(self, rows: np.ndarray, hiding: Hiding, rng: np.random.Generator) -> Drawn:
         """Return the rows with random changes of texts and modalities."""

@@ -130,6 +130,15 @@ class CachedTexts:
         }
 
 
+def digest_text_tower(classifier: Classifier) -> str:
+    """Return a digest of the weights that cached texts depend on."""
+    digest = hashlib.sha256()
+    for tensor in classifier.text_tower.state_dict().values():
+        # As bytes, because numpy knows no bfloat16.
+        digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def cache_texts(
     classifier: Classifier, texts: Iterable[str], encode_texts: TextEncoder, folder: Path
 ) -> CachedTexts:
@@ -143,9 +152,8 @@ def cache_texts(
         torch.cat([F.pad(one, (0, width - one.shape[1])) for one in both])
         for both in zip(*encoded, strict=True)
     )
-    digest = hashlib.sha256(repr(every).encode())
-    for tensor in (ids, *classifier.text_tower.state_dict().values()):
-        digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy())
+    digest = hashlib.sha256(f"{digest_text_tower(classifier)} {every!r}".encode())
+    digest.update(ids.numpy().tobytes())
     files = [
         folder / f"texts-{digest.hexdigest()[:12]}-{name}.npy" for name in ("pooled", "embeds")
     ]
