@@ -174,7 +174,9 @@ class Measures:
             several = [name for name, runs in self.runs.items() if len(runs) > 1]
             found = [self._measure(name, column, figure, WEIGHTED)[0] for name in several]
             squares = [np.var(values, ddof=1) for values in found]
-            self._spreads[column, figure] = float(np.mean(squares)) ** 0.5 if squares else 0.0
+            # What gives no answer has no precision, and tells nothing of seeds.
+            known = [one for one in squares if not math.isnan(one)]
+            self._spreads[column, figure] = float(np.mean(known)) ** 0.5 if known else 0.0
         return self._spreads[column, figure]
 
 

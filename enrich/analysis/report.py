@@ -129,6 +129,9 @@ def to_cell(estimate: Estimate, *, signed: bool = False) -> str:
     if isnan(low):
         return f"{estimate.value:{sign}.3f}"
     star = " *" if signed and estimate.is_told else ""
+    if not signed:
+        # The noise of seeds knows no ends of the range.
+        low, high = max(low, 0.0), min(high, 1.0)
     return f"{estimate.value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f}){star}"
 
 

@@ -65,7 +65,17 @@ def write_page(setting: Setting, output: Path, command: str, date: str) -> None:
             facts.setdefault(name, []).append(fact)
     measures = Measures(runs, [LEXICON], _DRAWS)
     # Without a text there is one modality, as in `image_only`.
-    by_attribute = divide_columns(measures, [Condition.NO_TEXT])
+    found = divide_columns(measures, [Condition.NO_TEXT])
+    # Files keep their answers in the order of the alphabet.
+    sources, conditions = [*setting.sources], [*Condition]
+    by_attribute = {
+        attribute: sorted(
+            found[attribute],
+            key=lambda one: (sources.index(one.source), conditions.index(one.condition)),
+        )
+        for attribute in setting.config.attributes
+        if attribute in found
+    }
     rows = [Row(name, name) for name in runs]
     if _PAPER in runs:
         paper = rows.index(Row(_PAPER, _PAPER))
@@ -244,7 +254,9 @@ def _explain(setting: Setting, facts: Mapping[str, Sequence[Mapping[str, Any]]])
         f"attribute, fitted to {len(rows.validation):,} validation products: its scores are moved "
         "towards those that it gives to the picture alone or to the text alone. `"
         f"{_OWN_BIAS_TITLE}` has the modality bias and the disagreement penalty of the bundled "
-        "checkpoint in their place. Then all are calibrated alike.",
+        "checkpoint in their place. Then all are calibrated alike, with thresholds that hold "
+        "where one text in ten is another product's: answers from texts alone are rarely proved "
+        "then, and an empty cell gives nothing.",
         f"- **Seeds.** {seeds} Intervals of a system with one seed have the noise of one, as wide "
         "as the seeds of others differ. One interval in twenty misses, and there are many here. "
         f"Training all runs took {minutes:.0f} minutes of one processor, the towers apart.",
