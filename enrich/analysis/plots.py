@@ -94,7 +94,7 @@ def draw_overview(figures: Sequence[Mapping[str, Any]], file: Path) -> None:
     rows = math.ceil(len(subjects) / columns)
     height = 1.2 + rows * (0.7 + 0.5 * len(checkpoints))
     title = (
-        "Accuracy of each checkpoint under every condition, with 95 % intervals\n"
+        "Share of right answers under every condition, with 95 % intervals\n"
         f"(none of fewer than {LEAST_GROUPS} groups; of no width where all are right, or none)"
     )
     with new_figure(file, title, 2 + 2.9 * columns, height) as figure:
