@@ -179,15 +179,13 @@ def _tell(measures: Measures, columns: Sequence[Column], costs: Mapping[str, Cos
         beaten = _list_told(measures, rest, LEXICON, columns, lambda one: one.value < 0)
         told.append(f"- **Words alone.** Worse than `lexicon`, which no network reads: {beaten}.")
     cost = costs[_PAPER]
-    speeds = ", ".join(
-        f"{cost.products_per_second / costs[other].products_per_second:.2f} of `{other}`'s"
-        for other in ("clip_mlp", "text_only", "image_only")
-        if other in costs
-    )
+    shown = (other for other in ("clip_mlp", "text_only", "image_only") if other in costs)
+    # Counted, because speeds taken in turns have no interval.
+    ratios = ", ".join(f"{cost.flops / costs[other].flops:.2f} of `{other}`'s" for other in shown)
     told.append(
         f"- **It costs** {cost.parameters / 1e6:.1f} M parameters and {cost.flops / 1e6:,.0f} "
-        f"MFLOPs a product; {cost.products_per_second:,.0f} products a second in the forward pass "
-        f"alone ({speeds}). Weights between modalities cost two more joins, and no tower pass."
+        f"MFLOPs a product ({ratios}). Weights between modalities cost two more joins, and no "
+        "tower pass."
     )
     return [*told, ""]
 
@@ -259,7 +257,8 @@ def _explain(setting: Setting, facts: Mapping[str, Sequence[Mapping[str, Any]]])
         "then, and an empty cell gives nothing.",
         f"- **Seeds.** {seeds} Intervals of a system with one seed have the noise of one, as wide "
         "as the seeds of others differ. One interval in twenty misses, and there are many here. "
-        f"Training all runs took {minutes:.0f} minutes of one processor, the towers apart.",
+        f"Training all runs took {minutes:.0f} minutes of one processor, the towers apart. Speeds "
+        "are medians of turns, without intervals: differences of some percent mean nothing.",
         "- **`lexicon`** looks for label words in the title, else in the description, and gives "
         "the label that is most likely then; its two weights an attribute are fitted to the "
         "validation products, its confidence is calibrated as all others. It reads whole texts, "
