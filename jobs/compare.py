@@ -143,6 +143,9 @@ def _compare_systems(
                 make_run(setting, name, seed)
     shown = (" ".join(each.name for each in sources) for sources in (catalogs, unseen))
     made_by = 'make compare CATALOGS="{}" UNSEEN_SOURCES="{}"'.format(*shown)
+    if recipe.leave_out:
+        kinds = (f"{column}: [{', '.join(values)}]" for column, values in recipe.leave_out.items())
+        made_by += f" LEAVE_OUT='{{{', '.join(kinds)}}}'"
     write_page(setting, output, made_by, datetime.now(UTC).strftime("%-d %B %Y"))
 
 

@@ -238,9 +238,3 @@ def _anchors_of(file: Path) -> set[str]:
     """Returns the names that GitHub gives to a document's headings."""
     headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings}
-
-
-def _rows(text: str) -> dict[str, list[str]]:
-    """Returns the cells behind each name of a table's first column."""
-    lines = [line.strip("| ").replace("`", "") for line in text.splitlines() if "|" in line]
-    return {cells[0]: cells[1:] for cells in (line.split(" | ") for line in lines[2:])}
