@@ -4,9 +4,9 @@
     torchrun --standalone --nproc-per-node 4 jobs/train_classifier.py --catalog shop/ \
         --output checkpoints/mine
 
-A catalog folder holds products.parquet, labels.parquet and the images; `food101:FOLDER`,
-`fashion_gen:FOLDER` and `table:DESCRIPTION.yaml` read other layouts. The same command resumes a
-killed run. Beside the checkpoint, `<output>.training/` has the state of the run and its curves:
+A catalog folder holds products.parquet, labels.parquet and the images; `table:DESCRIPTION.yaml`
+reads any other labelled table. The same command resumes a killed run. Beside the checkpoint,
+`<output>.training/` has the state of the run and its curves:
 `tensorboard --logdir <output>.training/tensorboard`.
 """
 

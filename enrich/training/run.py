@@ -20,7 +20,7 @@ from enrich.terminal import Table, escape, format_figure, name_once, rank, say, 
 from enrich.training.batches import Batches, Condition, shown_in_training
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import process_group
-from enrich.training.evaluation import ask, evaluate, evaluate_labels
+from enrich.training.evaluation import ask, evaluate
 from enrich.training.fitting import (
     BIAS_FITTED_UNDER,
     CALIBRATED_UNDER,
@@ -252,12 +252,14 @@ def _measure(run: Preparation, catalogs: list[str], calibration: Calibration) ->
     for name, source in run.unseen_sources.items():
         _cache_features(run, source)
         measured[f"unseen_source_{name}"] = source, np.arange(len(source.products))
+    labels: dict[str, object] = {}
     for title, (products, own) in measured.items():
-        metrics[title] = evaluate(run.classifier, products, own, calibration)
-    metrics[LABELS] = {
-        title: evaluate_labels(run.classifier, products, own, calibration)
-        for title, (products, own) in measured.items()
-    }
+        metrics[title], truths = evaluate(run.classifier, products, own, calibration)
+        labels[title] = {
+            attribute: {label: truth._asdict() for label, truth in by_label.items()}
+            for attribute, by_label in truths.items()
+        }
+    metrics[LABELS] = labels
     return metrics
 
 

@@ -202,7 +202,7 @@ def test_figures_are_those_that_training_reports(
     batches.cache_features(checkpoints[0].classifier)
     rows = torch.arange(len(products)).numpy()
     calibration = checkpoints[0].manifest.calibration
-    wanted = evaluate(checkpoints[0].classifier, batches, rows, calibration)
+    wanted, _ = evaluate(checkpoints[0].classifier, batches, rows, calibration)
     for record in comparison.figures[:15]:
         figures = wanted[record["condition"]][record["attribute"]]
         # Features are cached in half precision.

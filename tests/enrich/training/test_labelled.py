@@ -233,6 +233,6 @@ def test_a_catalog_is_named_by_its_folder_from_wherever_it_is_given(
     folder = tmp_path / "shop" / "images"
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
-    given = (Path(".."), tmp_path / "shop", Path("food101:../../shop"))
+    given = (Path(".."), tmp_path / "shop", Path("table:../../shop"))
     assert {name_catalog(catalog) for catalog in given} == {"shop"}
     assert name_catalog(Path()) == "images"
