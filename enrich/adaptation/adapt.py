@@ -21,22 +21,15 @@ from enrich.adaptation.shop_labels import ShopLabels
 from enrich.adaptation.trial import FEWEST_LABELS, Effect, Trial
 from enrich.calibration import CalibratedSets, Calibration
 from enrich.engine.engine import Engine
-from enrich.errors import name_some
 from enrich.terminal import watch
 from enrich.training.answers import Answers, CalibratedAnswers
 from enrich.training.labelled import UNLABELLED
 
-# Where confidence is further off than this, and answers are wrong more often, the labelled products
-# may have been chosen for that. They need not have been: in a shop that one had never seen, it had
-# an expected calibration error of 0.41 for furniture, and its lowest accuracy of 15 kinds of goods,
-# 0.20.
-_SUSPICIOUS_ECE, _SUSPICIOUS_ACCURACY = 0.3, 0.5
-# About no kind of goods was it right so seldom: such products were chosen for being wrong.
-_HARDLY_EVER_RIGHT = 0.1
-# The largest share of products whose answer is a label that none of them carries. A few dozen
-# products of a shop miss some of its rare labels by chance, and some answers are wrong.
-_MOST_MISSING = 0.1
-_ADVICE = "label products that --suggest names"
+# Where confidence is further off than this, and answers are hardly ever right, the labelled
+# products were chosen for being wrong. In a shop that no training had seen, the lowest accuracy of
+# 15 kinds of goods was 0.20.
+_SUSPICIOUS_ECE, _HARDLY_EVER_RIGHT = 0.3, 0.1
+_ADVICE = "label products that --suggest draws"
 
 
 def find_flaw(answers: Answers, calibrated: CalibratedSets, names: Sequence[str]) -> str | None:
@@ -50,21 +43,9 @@ def find_flaw(answers: Answers, calibrated: CalibratedSets, names: Sequence[str]
     given = answers.targets.unique().tolist()
     if len(given) == 1:
         return f"all its labels are '{names[given[0]]}', which says nothing of others: {_ADVICE}"
-    return _tell_mistakes(answers, calibrated, _HARDLY_EVER_RIGHT)
-
-
-def find_doubt(answers: Answers, calibrated: CalibratedSets, names: Sequence[str]) -> str | None:
-    """Returns what may be wrong with labels that are no flaw; None where nothing speaks for it."""
-    mistakes = _tell_mistakes(answers, calibrated, _SUSPICIOUS_ACCURACY)
-    return mistakes or _tell_missing(answers, names)
-
-
-def _tell_mistakes(
-    answers: Answers, calibrated: CalibratedSets, least_accuracy: float
-) -> str | None:
     figures = CalibratedAnswers.by(answers, calibrated).measure()
     accuracy, ece = figures["accuracy"] or 0, figures["ece"] or 0
-    if accuracy >= least_accuracy or ece <= _SUSPICIOUS_ECE:
+    if accuracy >= _HARDLY_EVER_RIGHT or ece <= _SUSPICIOUS_ECE:
         return None
     return (
         f"the classifier is right in {accuracy:.0%} of these products, far less than its "
@@ -73,37 +54,17 @@ def _tell_mistakes(
     )
 
 
-def _tell_missing(answers: Answers, names: Sequence[str]) -> str | None:
-    """Returns a sentence on labels that are often answered and never given; None if there are none.
-
-    A shop may have its own word for all products of a label, so this is no flaw by itself.
-    """
-    answered = answers.logits.argmax(1)
-    missing = answered[~torch.isin(answered, answers.targets)]
-    share = len(missing) / len(answered)
-    if share <= _MOST_MISSING:
-        return None
-    values, counts = missing.unique(return_counts=True)
-    often = name_some(names[at] for at in values[counts.argsort(descending=True)].tolist())
-    return (
-        f"{share:.0%} of these products are answered as {often}, and none is labelled so. Fitting "
-        f"teaches the classifier that the shop has no such products: if it has, {_ADVICE}"
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Adaptation:
     """What adaptation does to the attributes that it was tried on, and why not to the others.
 
     `too_few` and `flaws` are reasons by attribute: too few labels, and labels that say too little
-    of the shop. `doubts` are sentences on labels that were fitted to all the same. `outlooks` are
-    what more labels may bring to added attributes.
+    of the shop. `outlooks` are what more labels may bring to added attributes.
     """
 
     effects: dict[str, Effect]
     too_few: dict[str, str]
     flaws: dict[str, str]
-    doubts: dict[str, str]
     outlooks: dict[str, "Outlook"] = field(default_factory=dict)
 
     @property
@@ -141,15 +102,13 @@ def adapt(engine: Engine, labels: ShopLabels) -> Adaptation:
     calibration = engine.answerer.calibration
     taken = take_readings(engine, labels)
     answers = {attribute: fullest(readings.answers) for attribute, readings in taken.items()}
-    too_few, flaws, doubts = {}, {}, {}
+    too_few, flaws = {}, {}
     for attribute, targets in labels.targets.items():
         base, names = calibration.attributes[attribute], labels.labels[attribute]
         if shortage := _tell_shortage(targets, answers.get(attribute)):
             too_few[attribute] = shortage
         elif flaw := find_flaw(answers[attribute], base, names):
             flaws[attribute] = flaw
-        elif doubt := find_doubt(answers[attribute], base, names):
-            doubts[attribute] = doubt
     fitted = [attribute for attribute in labels.targets if attribute not in {*too_few, *flaws}]
     fold_of = deal_folds(torch.from_numpy(labels.groups))
     effects = {
@@ -161,7 +120,7 @@ def adapt(engine: Engine, labels: ShopLabels) -> Adaptation:
         for attribute, effect in effects.items()
         if taken[attribute].is_added
     }
-    return Adaptation(effects, too_few, flaws, doubts, outlooks)
+    return Adaptation(effects, too_few, flaws, outlooks)
 
 
 def _look_ahead(

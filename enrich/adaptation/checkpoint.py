@@ -37,10 +37,6 @@ _SHOWN = (
     "ece",
 )
 
-_SAMPLE_NOTE = (
-    "The figures are of the labelled products. Of those that --suggest names one in four is there "
-    "because the classifier is unsure of it: such figures understate the whole shop."
-)
 _CARD_HEADING = "## Adapted to a shop"
 
 
@@ -97,8 +93,6 @@ def _fit(engine: Engine, labelled: ShopLabels) -> Adaptation:
         )
     if not adapted.effects:
         raise AdaptationRefused("no labels are such that fitting helps, so nothing is written")
-    for attribute, doubt in adapted.doubts.items():
-        typer.echo(f"{attribute}: {doubt}", err=True)
     print_markdown(format_report(adapted.effects))
     for attribute, effect in adapted.effects.items():
         if effect.is_better:
@@ -117,7 +111,7 @@ def _fit(engine: Engine, labelled: ShopLabels) -> Adaptation:
         raise AdaptationRefused(
             "no attribute would be answered better than before, and as often where that was "
             "precise enough, so nothing is written: give more labels, of products that --suggest "
-            "names"
+            "draws"
         )
     return adapted
 
@@ -130,7 +124,6 @@ def format_report(effects: dict[str, Effect]) -> str:
         if effect.is_better and effect.silenced
     ]
     notes += [_tell_bias(attribute, shift) for attribute, shift in find_shifts(effects).items()]
-    notes.append(_SAMPLE_NOTE)
     return "\n".join([to_markdown(to_table(effects)), *(f"{note}\n" for note in notes)])
 
 

@@ -20,42 +20,12 @@ from enrich.engine.engine import Engine
 from enrich.engine.unreadable import describe_failures
 from enrich.images.settings import ImageProblem
 from enrich.lexicon import Named
-from enrich.records import Modalities, Product
+from enrich.records import Modalities
 from enrich.terminal import watch
 from enrich.training.answers import Answers
 from enrich.training.labelled import UNLABELLED
 
 log = logging.getLogger(__name__)
-
-
-def encode_watched(
-    engine: Engine, products: Sequence[Product], title: str, *, apart: bool = False
-) -> Iterator[tuple[list[tuple[str, Modalities]], Tensor]]:
-    """Yields id and modalities of the readable products, some at a time, and their vectors.
-
-    There is a row of vectors for each of them, in order; see `Engine.encode_windows`. Nothing is
-    yielded for products of which none is readable. Warns afterwards of images that cannot be read.
-
-    Args:
-        engine: Its images start from the catalog's root.
-        products: All that are to be encoded.
-        title: What stands beside the bar.
-        apart: Whether each product is read from each set of modalities.
-
-    Raises:
-        ConfigError: images are named, and not one of them can be read.
-    """
-    problems: list[ImageProblem | None] = []
-    watched = watch(products, title, len(products))
-    for window, packed in engine.encode_windows(watched, apart=apart):
-        problems += [one.image_problem for one in window]
-        if packed is not None:
-            readable = [
-                (one.product_id, one.modalities) for one in window if one.modalities is not None
-            ]
-            yield readable, packed
-    if warning := describe_failures(problems):
-        log.warning(warning)
 
 
 # By how much the modality bias may differ from the checkpoint's: at either end one modality
@@ -100,10 +70,17 @@ def take_readings(engine: Engine, labels: ShopLabels) -> dict[str, Readings]:
     rows: list[int] = []
     read_from: list[Modalities] = []
     parts: list[Tensor] = []
-    for readable, packed in encode_watched(engine, labels.products, "reading", apart=True):
-        rows += [row_of[product_id] for product_id, _ in readable]
-        read_from += [modalities for _, modalities in readable]
-        parts.append(packed)
+    problems: list[ImageProblem | None] = []
+    watched = watch(labels.products, "reading", len(labels.products))
+    for window, packed in engine.encode_windows(watched, apart=True):
+        problems += [one.image_problem for one in window]
+        if packed is not None:
+            readable = [one for one in window if one.modalities is not None]
+            rows += [row_of[one.product_id] for one in readable]
+            read_from += [one.modalities for one in readable if one.modalities is not None]
+            parts.append(packed)
+    if warning := describe_failures(problems):
+        log.warning(warning)
     if not parts:
         return {}
     encoded, product = torch.cat(parts), torch.tensor(rows)

@@ -1,8 +1,8 @@
-"""Reads the products of a shop that people have labelled; labels become numbers."""
+"""Labelled products of a shop, read as numbers, and products drawn to be labelled."""
 
 import itertools
 import operator
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,10 @@ from enrich.adaptation.widening import (
     measure_shares,
 )
 from enrich.errors import ConfigError, name_some
+from enrich.files.atomic_write import atomic_write
 from enrich.files.labels import read_labels
 from enrich.files.products import Catalog
+from enrich.files.tables import guard, write_csv
 from enrich.records import Product
 from enrich.text import build_text
 from enrich.training.labelled import UNLABELLED
@@ -27,6 +29,7 @@ from enrich.training.near_identical import group_near_identical
 # Of a few hundred labelled products few are of one article: more texts are those of a placeholder.
 _MOST_TEXTS_OF_A_PICTURE = 5
 _MOST_NAMED = 5
+_SHOWN = ("product_id", "title", "image_path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,41 @@ def read_shop_labels(
             if (found := _find_categories(given[given["attribute"] == attribute], catalog))
         },
     )
+
+
+def write_suggestions(
+    catalog: Catalog,
+    attributes: Collection[str],
+    count: int,
+    known_ids: Container[str],
+    file: Path,
+) -> int:
+    """Write a CSV to fill in, with products drawn at random and a column an attribute.
+
+    Of products with the same text and picture, such as sizes of an article, one is drawn: they get
+    the same answer. Random labels prove thresholds, those of hard products alone do not.
+
+    Args:
+        catalog: the source's products.
+        attributes: names of the columns to fill in.
+        count: number of products to draw.
+        known_ids: products that are labelled already.
+        file: the CSV file, in a folder that is there.
+
+    Returns:
+        The number of products written, fewer than `count` where no more are left.
+    """
+    articles: dict[tuple[str, str | None], Product] = {}
+    known_first = sorted(catalog.products.values(), key=lambda one: one.product_id not in known_ids)
+    for product in known_first:
+        text = build_text(product.title, product.description)
+        articles.setdefault((text, product.image_path), product)
+    left = [one for one in articles.values() if one.product_id not in known_ids]
+    drawn = [left[row] for row in np.random.default_rng(0).permutation(len(left))[:count]]
+    lines = [{field: guard(getattr(one, field) or "") for field in _SHOWN} for one in drawn]
+    with atomic_write(file) as partial:
+        write_csv(pd.DataFrame(lines, columns=[*_SHOWN, *attributes]), partial)
+    return len(drawn)
 
 
 def _find_categories(given: pd.DataFrame, catalog: Catalog) -> tuple[str, ...]:

@@ -59,9 +59,9 @@ class ModalityWiseAttention(nn.Module):
     trust: Tensor
     doubt: Tensor
 
-    def __init__(self, width: int, *, shared: bool) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.score = nn.Parameter(torch.randn(1 if shared else 2, width) * width**-0.5)
+        self.score = nn.Parameter(torch.randn(2, width) * width**-0.5)
         self.register_buffer("trust", torch.zeros(()))
         self.register_buffer("doubt", torch.zeros(()))
 

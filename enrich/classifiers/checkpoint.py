@@ -161,14 +161,14 @@ def save_checkpoint(
     calibration: Calibration,
     metrics: dict[str, object],
     model_card: str,
-    settings: Mapping[str, str] | None = None,
+    training: str | None = None,
     lexicon: Lexicon | None = None,
     reference: Reference | None = None,
 ) -> None:
     """Writes a whole checkpoint folder, weights in half precision.
 
     It takes its place when all is written. Where one is there already, its files are replaced.
-    `settings` are the files that say how it was trained, by their names. `lexicon` are the words by
+    `training` is the content of `training.yaml`. `lexicon` are the words by
     which texts name labels, `reference` tells unseen sources. `metrics.json` says of which content
     its figures are.
     """
@@ -184,8 +184,9 @@ def save_checkpoint(
         if reference is not None:
             reference.save(partial)
         write_metrics(partial, {"content": digest_checkpoint(partial).model} | metrics)
-        for name, text in {"MODEL_CARD.md": model_card, **(settings or {})}.items():
-            (partial / name).write_text(text)
+        (partial / "MODEL_CARD.md").write_text(model_card)
+        if training is not None:
+            (partial / "training.yaml").write_text(training)
 
 
 def check_checkpoint_target(name: str, output: Path) -> None:

@@ -45,9 +45,8 @@ class CmaClip(PooledPair):
     def build_answering(self, config: ClassifierConfig) -> None:
         width = config.width_of(IMAGE)
         if config.modality_wise:
-            shared = config.scoring == "shared"
             self.modality_wise = ByAttribute(
-                {a: ModalityWiseAttention(width, shared=shared) for a in config.attributes}
+                {a: ModalityWiseAttention(width) for a in config.attributes}
             )
         self.heads = build_heads(width, config)
         self.matching = nn.Linear(2 * width, 1) if config.matching else None

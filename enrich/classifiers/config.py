@@ -40,7 +40,6 @@ _ANSWERING_SETTINGS = {
         "applies_to",
         "dropout",
         "modality_wise",
-        "scoring",
         "matching",
         "prompt",
         "prompts",
@@ -186,12 +185,11 @@ class Architecture(BaseModel):
     """Which classifier, and its sizes: what a training run chooses and a checkpoint keeps.
 
     `joint_layers` and `joint_heads` are those of the transformer that sees both modalities. The
-    other switches are CMA-CLIP's: leaving out an attention is the paper's ablation, `scoring`
-    gives its modality-wise attention one scoring vector per modality, or one for both,
-    and `matching` also teaches it to tell a product's own text from another's. `prompt` is
-    what zero-shot CLIP compares a product with, for each label; `prompts` are several of an
-    attribute, whose embeddings are averaged. By `selection_probabilities`, of image and text,
-    EmbraceNet draws from what a product has.
+    other switches are CMA-CLIP's: leaving out an attention is the paper's ablation, and `matching`
+    also teaches it to tell a product's own text from another's. `prompt` is what zero-shot CLIP
+    compares a product with, for each label; `prompts` are several of an attribute, whose embeddings
+    are averaged. By `selection_probabilities`, of image and text, EmbraceNet draws from what a
+    product has.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -202,7 +200,6 @@ class Architecture(BaseModel):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     sequence_wise: bool = True
     modality_wise: bool = True
-    scoring: Literal["per_modality", "shared"] = "per_modality"
     matching: bool = False
     prompt: Template = "a photo of a {label} product"
     prompts: dict[AttributeName, tuple[Template, ...]] = {}

@@ -4,7 +4,6 @@ All are built from the content of a `config.json`, with the classes of the insta
 nothing is fetched, and no code of a checkpoint runs.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -16,8 +15,9 @@ from enrich.classifiers.config import HuggingFaceTowers, PairTowers, SmallTowers
 from enrich.classifiers.small_towers import EfficientNetTower
 from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower, end_of_text, fill_up
 
-# Models of both modalities whose halves the towers below read.
-BOTH_HALVES = ("clip", "siglip", "siglip2")
+# Models of both modalities whose halves the towers below read. To transformers a SigLIP 2 is a
+# siglip, but for its NaFlex variants, which take pictures of any shape.
+BOTH_HALVES = ("clip", "siglip")
 
 
 class ImageHalf(ImageTower):
@@ -33,18 +33,11 @@ class ImageHalf(ImageTower):
         self.vision = model.vision_model
         self.projection: nn.Module | None = getattr(model, "visual_projection", None)
         self.width = sizes.hidden_size if self.projection is None else model.config.projection_dim
-        # SigLIP 2 may take pictures of any shape, here squares of as many patches as it takes.
-        self._takes_patches = sizes.model_type.startswith("siglip2")
-        self._patch = sizes.patch_size
-        self.grid = (
-            math.isqrt(sizes.num_patches)
-            if self._takes_patches
-            else sizes.image_size // sizes.patch_size
-        )
-        self.size_px = self.grid * self._patch if self._takes_patches else sizes.image_size
+        self.size_px = sizes.image_size
+        self.grid = sizes.image_size // sizes.patch_size
 
     def features(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B M C"]:
-        read = self.vision(**self._cut(pixels))
+        read = self.vision(pixel_values=pixels)
         hidden: Tensor = read.last_hidden_state
         if self.projection is None:
             return torch.cat([read.pooler_output.unsqueeze(1), hidden], dim=1)
@@ -57,21 +50,6 @@ class ImageHalf(ImageTower):
 
     def pretrained(self) -> nn.Module:
         return self
-
-    def _cut(self, pixels: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
-        if not self._takes_patches:
-            return {"pixel_values": pixels}
-        side, rows = self._patch, len(pixels)
-        # A patch is its pixels row by row, each with its three channels.
-        cut = pixels.unfold(2, side, side).unfold(3, side, side).permute(0, 2, 3, 4, 5, 1)
-        patches = cut.reshape(rows, self.grid**2, -1)
-        shape = torch.full((rows, 2), self.grid, device=pixels.device)
-        mask = torch.ones(patches.shape[:2], dtype=torch.long, device=pixels.device)
-        return {
-            "pixel_values": patches,
-            "pixel_attention_mask": mask,
-            "spatial_shapes": shape,
-        }
 
 
 class TextHalf(TextTower):

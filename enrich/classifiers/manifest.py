@@ -8,9 +8,7 @@
     reference.safetensors  a sample of training's pictures, by which unseen sources are told; a
                        checkpoint that reads no picture has none
     metrics.json       what was measured, and the digest of the content it was measured of
-    training.yaml      the configuration that trains the same weights again, where a run wrote it;
-                       image_tower_training.yaml that of its image tower, where it had one trained,
-                       half_towers_training.yaml those of the towers of the halves
+    training.yaml      the configuration that trains the same weights again, where a run wrote it
     MODEL_CARD.md      for people
 
 Free of torch, so that a Spark driver checks a checkpoint and names its version in milliseconds.

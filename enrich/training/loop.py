@@ -57,7 +57,6 @@ class Progressed:
         step, loss: finished steps of the current epoch, and their summed loss.
         total_steps: finished steps of the run.
         best_score: score of the best epoch.
-        stale: epochs of the current phase since a better score.
     """
 
     phase: int = 0
@@ -66,7 +65,6 @@ class Progressed:
     loss: float = 0.0
     total_steps: int = 0
     best_score: float = -1.0
-    stale: int = 0
 
     def end_step(self, loss: float) -> None:
         """Count a step of the current epoch."""
@@ -80,7 +78,7 @@ class Progressed:
 
     def end_phase(self) -> None:
         """Count a phase."""
-        self.phase, self.epoch, self.stale = self.phase + 1, 0, 0
+        self.phase, self.epoch = self.phase + 1, 0
 
 
 def name_inputs(
@@ -96,8 +94,13 @@ def name_inputs(
     """
     digest = hashlib.sha256(config.model_dump_json(exclude=_WITHOUT_EFFECT).encode())
     for half_tower in config.half_towers:
-        with (half_tower / "model.safetensors").open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
+        try:
+            digest.update(hashlib.sha256((half_tower / "model.safetensors").read_bytes()).digest())
+        except OSError as error:
+            raise ConfigError(
+                f"half_towers: {half_tower} has no model.safetensors, expected two checkpoints. "
+                "Train one with half=0 and one with half=1."
+            ) from error
     # A hub or a folder may have another model under the same name by now.
     digest.update(classifier.config.model_dump_json().encode())
     digest.update(batches.encoder.tokenizer.to_str().encode())
@@ -223,7 +226,7 @@ class Trainer:
             _copy_frozen(self.classifier, self.average.module)
         if stepper_state is not None:
             stepper.load_state_dict(stepper_state)
-        while self.progressed.epoch < phase.epochs and not self._is_stale():
+        while self.progressed.epoch < phase.epochs:
             epoch = self.progressed.epoch
             loss = self.train_epoch(number, phase, epoch, stepper)
             note = self._keep_best() if self._is_scored(phase) else ""
@@ -233,8 +236,6 @@ class Trainer:
             )
             self.progressed.end_epoch()
             self._save_state(stepper)
-        if self.progressed.epoch < phase.epochs:
-            say(f"{self.progressed.stale} epochs without a better one end the phase")
         self.progressed.end_phase()
 
     def _cache_views(self, phase: Phase) -> CachedViews | None:
@@ -291,10 +292,6 @@ class Trainer:
         contrast_only = all(each.loss == "contrastive" for each in self.config.phases)
         return phase.loss == "multitask" or contrast_only
 
-    def _is_stale(self) -> bool:
-        patience = self.config.patience
-        return patience is not None and self.progressed.stale >= patience
-
     def _keep_best(self) -> str:
         """Score the epoch, keep its weights if they are the best, and return a note."""
         evaluated = self.classifier if self.average is None else self.average.module
@@ -307,10 +304,9 @@ class Trainer:
             self._plot({"validation/score": score} | accuracies)
         score = from_first(score)
         if score > self.progressed.best_score:
-            self.progressed.best_score, self.progressed.stale = score, 0
+            self.progressed.best_score = score
             self.best = _copy(evaluated)
             return f"validation {score:.4f} (best)"
-        self.progressed.stale += 1
         return f"validation {score:.4f}"
 
     def _plot(self, figures: dict[str, float]) -> None:

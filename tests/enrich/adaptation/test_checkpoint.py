@@ -104,13 +104,6 @@ def test_whose_word_counts_for_more_is_said() -> None:
     assert summarise({"color": replace(BETTER, bias_shift=-5.0)})["color"]["bias_shift"] == -5.0
 
 
-def test_the_card_says_that_products_chosen_for_being_hard_understate_the_shop(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
-    write_adapted(read_manifest(tiny_checkpoint), {"color": BETTER}, "a", "b", tmp_path / "adapted")
-    assert "understate" in (tmp_path / "adapted" / "MODEL_CARD.md").read_text()
-
-
 def test_temperatures_alone_leave_the_correction_of_an_earlier_adaptation() -> None:
     earlier = ScoreCorrection(weight=((1.0,),), bias=(0.0,))
     given = Calibration(attributes={"color": BETTER.calibrated}, corrections={"color": earlier})

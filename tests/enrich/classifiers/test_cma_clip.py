@@ -221,24 +221,6 @@ def test_pooled_text_is_what_the_tower_says_at_the_end_of_text(
     assert encoded.pooled.equal(encoded.embeds[range(ROWS), encoded.pooled_at])
 
 
-def test_shared_scoring_has_one_vector_and_takes_modalities_alike(
-    classifier: Classifier, config: ClassifierConfig, tokenizer: Tokenizer
-) -> None:
-    shared = build_classifier(
-        config.model_copy(update={"scoring": "shared"}), tokenizer.get_vocab_size()
-    )
-    here = torch.ones(5, dtype=torch.bool)
-    one, other = torch.randn(2, 5, 32)
-    for attention in shared.modality_wise.values():
-        assert attention.score.shape == (1, 32)
-        weight = attention(one, other, here, here)[1]
-        torch.testing.assert_close(weight, 1 - attention(other, one, here, here)[1])
-    for attention in classifier.modality_wise.values():
-        assert attention.score.shape == (2, 32)
-        weight = attention(one, other, here, here)[1]
-        assert not torch.allclose(weight, 1 - attention(other, one, here, here)[1], atol=1e-3)
-
-
 def _ablated(
     config: ClassifierConfig, tokenizer: Tokenizer, **switches: bool
 ) -> tuple[Classifier, set[str]]:

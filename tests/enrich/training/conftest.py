@@ -12,7 +12,7 @@ import torch
 from colored_shop import write_colored_shop
 from labelled import labelled_products, write_table
 from tokenizers import Tokenizer
-from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, PreTrainedTokenizerFast
 
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.registry import build_classifier
@@ -107,6 +107,8 @@ def clip_folder(
     text = clip_json["text_config"] | {"vocab_size": 300}
     torch.manual_seed(0)
     CLIPModel(CLIPConfig.from_dict(clip_json | {"text_config": text})).save_pretrained(folder)
+    square = {"height": 64, "width": 64}
+    CLIPImageProcessor(size={"shortest_edge": 64}, crop_size=square).save_pretrained(folder)
     return folder
 
 

@@ -172,27 +172,6 @@ def test_the_best_epoch_is_kept_and_not_the_last(
     assert _same(kept, states[1]) and not _same(kept, states[2]) and not _same(kept, states[0])
 
 
-def test_a_phase_ends_when_patience_is_at_an_end_and_the_next_has_its_own(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scored = _scored(monkeypatch, 0.5, 0.4, 0.6, 0.6, 0.1, 0.7, 0.2)
-    long = HEADS.model_copy(update={"epochs": 9})
-    trainer = make("a", long, WHOLE, patience=2)
-    trainer.train()
-    assert len(scored) == 5 + 2
-    assert trainer.progressed.best_score == 0.7
-
-
-def test_a_run_killed_after_its_patience_ended_does_not_try_once_more(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    long = HEADS.model_copy(update={"epochs": 9})
-    _scored(monkeypatch, 0.5, 0.4)
-    make("a", long, patience=1).train()
-    monkeypatch.setattr(Trainer, "train_epoch", None)
-    make("a", long, patience=1).train()
-
-
 def test_the_average_of_the_weights_is_what_is_weighed_and_kept(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

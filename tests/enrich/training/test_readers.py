@@ -70,7 +70,7 @@ def test_labels_come_from_the_data_where_the_configuration_says_so(
 
 
 def test_labels_of_the_data_that_look_the_same_are_one(tmp_path: Path) -> None:
-    colors = ["Gr\u00fcn", "Gru\u0308n", "dark  blue", "dark blue"] * 20
+    colors = ["Gr\u00fcn", "Gru\u0308n", "dark  blue", "dark blue"] * 15 + ["Dark Blue"] * 20
     read = read_catalogs([write_folder(tmp_path, 80, color=colors)])
     assert with_labels_of(read, {"color": ()}) == {"color": ("Gr\u00fcn", "dark blue")}
 
