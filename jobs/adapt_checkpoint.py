@@ -1,4 +1,4 @@
-"""Fits a checkpoint to a shop by a few hundred of its products that somebody has labelled.
+"""Fit a checkpoint to a shop by a few hundred of its labelled products.
 
     python jobs/adapt_checkpoint.py --catalog shop/products.csv --suggest 300 --output label_me.csv
     python jobs/adapt_checkpoint.py --catalog shop/products.csv --corrections labelled.csv \
@@ -60,7 +60,7 @@ def main(
         ),
     ] = None,
 ) -> None:
-    """Fits a checkpoint to a shop by products that somebody has labelled."""
+    """Fit a checkpoint to a shop by products that somebody has labelled."""
     if suggest and name:
         raise ConfigError("--suggest writes no checkpoint: leave --name out")
     source = open_source(read_catalog_settings(config, catalog, image_root, checkpoint))
@@ -76,7 +76,7 @@ def main(
 def suggest_products(
     manifest: Manifest, source: Source, corrections: Path | None, count: int, output: Path
 ) -> None:
-    """Writes the products to label next, other ones than those that are labelled already."""
+    """Write products to label next, without those that are labelled already."""
     refuse_existing(output)
     prepare_target(output)
     catalog = read_catalog(source.table, source.settings.columns)
@@ -92,7 +92,7 @@ def suggest_products(
 def adapt_checkpoint(
     manifest: Manifest, source: Source, corrections: Path, name: str | None, output: Path
 ) -> None:
-    """Writes a checkpoint that is fitted to the corrections."""
+    """Write a checkpoint that is fitted to the corrections."""
     name = name or f"{manifest.config.name.removesuffix('-adapted')}-adapted"
     check_checkpoint_target(name, output)
     catalog = read_catalog(source.table, source.settings.columns)

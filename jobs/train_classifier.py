@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from enrich.classifiers.config import ClassifierName
-from enrich.classifiers.listing import list_classifiers
+from enrich.classifiers.registry import list_classifiers
 from enrich.cli import run_command
 from enrich.settings_files import load_yaml, parse_settings
 from enrich.terminal import print_markdown

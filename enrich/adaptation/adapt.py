@@ -1,4 +1,4 @@
-"""Fit a checkpoint's answers to a source: modality bias, corrections, temperatures, thresholds.
+"""Fit modality bias, corrections, temperatures and thresholds to a source.
 
 Every figure is cross-validated: a product is answered by what was fitted to products that are not
 near-identical to it, with a prior whose strength was chosen on those as well. Labels that say
@@ -14,11 +14,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from enrich.adaptation.calibrating import calibrate_held_out, leave
 from enrich.adaptation.readings import Readings, fullest, take_readings
 from enrich.adaptation.scores import deal_folds, leave_scores, weigh_anew, with_correction
 from enrich.adaptation.shop_labels import ShopLabels
-from enrich.adaptation.trial import FEWEST_LABELS, Effect, Trial
+from enrich.adaptation.trial import FEWEST_LABELS, Effect, Trial, calibrate_held_out, leave
 from enrich.calibration import CalibratedSets, Calibration
 from enrich.engine.engine import Engine
 from enrich.terminal import watch
@@ -33,7 +32,7 @@ _ADVICE = "label products that --suggest draws"
 
 
 def find_flaw(answers: Answers, calibrated: CalibratedSets, names: Sequence[str]) -> str | None:
-    """Returns why nothing is to be fitted to these labels; None where nothing speaks against it.
+    """Return the reason not to fit to these labels, None without one.
 
     Args:
         answers: To the labelled products, each once, as the job reads it.
@@ -56,7 +55,7 @@ def find_flaw(answers: Answers, calibrated: CalibratedSets, names: Sequence[str]
 
 @dataclass(frozen=True, slots=True)
 class Adaptation:
-    """What adaptation does to the attributes that it was tried on, and why not to the others.
+    """Effects of adaptation by attribute, and the reasons where it was not tried.
 
     `too_few` and `flaws` are reasons by attribute: too few labels, and labels that say too little
     of the shop. `outlooks` are what more labels may bring to added attributes.
@@ -69,14 +68,14 @@ class Adaptation:
 
     @property
     def left(self) -> dict[str, str]:
-        """Why each attribute that is left as it was is: not tried, or no better for it."""
+        """Reasons by attribute that stays as it was, because untried or no better."""
         tried = {name: effect.drawback for name, effect in self.effects.items()}
         return self.too_few | self.flaws | {name: why for name, why in tried.items() if why}
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """Accuracy with half of the labels, and what it may be with twice as many; in [0, 1].
+    """Accuracy in [0, 1] with half of the labels, and expected with twice as many.
 
     The error of what is fitted falls about as one over the root of the number of labels: twice as
     many gain 0.7 of what the second half of them gained.
@@ -94,7 +93,7 @@ class Outlook:
 
 
 def adapt(engine: Engine, labels: ShopLabels) -> Adaptation:
-    """Tries adaptation on each attribute that enough products are labelled with, and well enough.
+    """Try adaptation on each attribute with enough labels that say enough.
 
     Raises:
         ConfigError: pictures are named, and not one of them can be read.
@@ -151,7 +150,7 @@ def _tell_shortage(targets: np.ndarray, answers: Answers | None) -> str | None:
 def adapt_attribute(
     readings: Readings, fold_of: Int[Tensor, " N"], calibration: Calibration, attribute: str
 ) -> Effect:
-    """Returns the attribute's modality bias, correction and new calibration, and what they change.
+    """Fit an attribute's modality bias, correction and calibration.
 
     First come new temperatures and thresholds alone. Beside them another modality bias is
     tried, and then a correction of the scores. Each has to be better than the checkpoint as it is,

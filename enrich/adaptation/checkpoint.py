@@ -117,7 +117,7 @@ def _fit(engine: Engine, labelled: ShopLabels) -> Adaptation:
 
 
 def format_report(effects: dict[str, Effect]) -> str:
-    """Returns the table as Markdown, and notes below it on what its figures do not show."""
+    """Return the table as Markdown, with notes on what its figures do not show."""
     notes = [
         _tell_silence(attribute, effect)
         for attribute, effect in effects.items()
@@ -128,7 +128,7 @@ def format_report(effects: dict[str, Effect]) -> str:
 
 
 def to_table(effects: dict[str, Effect]) -> Table:
-    """Returns each attribute's figures before and after, and whether it was adapted."""
+    """Return each attribute's figures before and after, and whether it was adapted."""
     blocks = []
     for attribute, effect in effects.items():
         gain = f"{effect.gain.mean:+.3f} ± {effect.gain.error:.3f}"
@@ -143,7 +143,7 @@ def to_table(effects: dict[str, Effect]) -> Table:
 
 
 def summarise(effects: dict[str, Effect]) -> dict[str, Any]:
-    """Returns the effects as plain values, without what was fitted."""
+    """Return the effects as plain values, without what was fitted."""
     return {
         attribute: {
             "adapted": effect.is_better,
@@ -182,10 +182,10 @@ def _tell_silence(attribute: str, effect: Effect) -> str:
 
 
 def _tell_bias(attribute: str, shift: float) -> str:
-    trusted, other = ("pictures", "texts") if shift > 0 else ("texts", "pictures")
+    more, less = ("pictures", "texts") if shift > 0 else ("texts", "pictures")
     return (
-        f"For {escape(attribute)}, {trusted} of this shop are trusted more than before, and "
-        f"{other} less (by {abs(shift):g}, where 2.2 makes 50 % to 90 %)."
+        f"For {escape(attribute)}, {more} of this shop count more than before, and {less} "
+        f"less (by {abs(shift):g}, where 2.2 makes 50 % to 90 %)."
     )
 
 
@@ -194,7 +194,7 @@ def _cells(figures: Figures) -> list[str]:
 
 
 def with_effects(calibration: Calibration, effects: dict[str, Effect]) -> Calibration:
-    """Returns the calibration with what was fitted where that is better; else as it was."""
+    """Return the calibration with all fits that make an attribute better."""
     better = {attribute: one for attribute, one in effects.items() if one.is_better}
     corrections = {a: one.correction for a, one in better.items() if one.correction is not None}
     return calibration.model_copy(
@@ -207,7 +207,7 @@ def with_effects(calibration: Calibration, effects: dict[str, Effect]) -> Calibr
 
 
 def list_adaptations(manifest: Manifest) -> Iterator[dict[str, Any]]:
-    """Yields what `metrics.json` says of each time that the checkpoint was fitted, the last first.
+    """Yield the entries of `metrics.json` about earlier fits, the last one first.
 
     The keys are those that `write_adapted` writes: `from`, `shop`, `attributes`.
     """
@@ -218,7 +218,7 @@ def list_adaptations(manifest: Manifest) -> Iterator[dict[str, Any]]:
 
 
 def refuse_fitted(manifest: Manifest, attributes: Collection[str]) -> None:
-    """Raises ConfigError where the checkpoint has been fitted to labels of these attributes.
+    """Refuse a checkpoint that was fitted to labels of these attributes before.
 
     The same labels may be among those that are given now. The checkpoint is right about them
     because it was fitted to them, so the confidence that is fitted now would be too high.
@@ -241,7 +241,7 @@ def write_adapted(
     output: Path,
     origin: Manifest | None = None,
 ) -> None:
-    """Writes the checkpoint folder that the job runs like any other.
+    """Write the checkpoint folder that the job runs like any other.
 
     Args:
         manifest: The checkpoint that was adapted, perhaps not for the first time.

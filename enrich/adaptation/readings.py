@@ -1,4 +1,4 @@
-"""The scores that a classifier gives labelled products, read from all and from parts of them.
+"""Scores of labelled products, read from all that they have and from parts.
 
 The scores are the engine's own, so that they are those of the job.
 """
@@ -47,7 +47,7 @@ class Readings:
     is_added: bool = False
 
     def at(self, shift: float) -> list[Answers]:
-        """Returns the answers with so much more modality bias; 0 is as it is."""
+        """Return the answers with so much more modality bias; 0 is as it is."""
         both, *alone = self.answers
         if shift:
             logits, image_weight = self.weighed[shift]
@@ -56,7 +56,7 @@ class Readings:
 
 
 def take_readings(engine: Engine, labels: ShopLabels) -> dict[str, Readings]:
-    """Returns for each labelled attribute the answers read from each set of modalities.
+    """Return for each labelled attribute the answers read from each set of modalities.
 
     A product with picture and text is in all three: shown without one of them it stands for the
     products of the shop that lack it. Its picture is opened once. A product of which nothing can be
@@ -128,7 +128,7 @@ class _Reading:
     named: dict[str, Named]
 
     def to_answers(self, engine: Engine, labels: ShopLabels, attribute: str) -> Answers:
-        """Returns the answers to those products that carry a label of the attribute."""
+        """Return the answers to those products that carry a label of the attribute."""
         weight, named = self.output.image_weight.get(attribute), self.named[attribute]
         logits = self.output.logits[attribute].float()
         targets = torch.from_numpy(labels.targets[attribute])[self.product]
@@ -148,7 +148,7 @@ class _Reading:
 def _weigh(
     engine: Engine, attribute: str, output: ModelOutput
 ) -> Iterator[tuple[float, ModelOutput]]:
-    """Yields every shift of the modality bias with the output that it leads to."""
+    """Yield every shift of the modality bias with the output that it leads to."""
     classifier = engine.answerer.classifier
     if not isinstance(classifier, CmaClip) or not classifier.config.modality_wise:
         return
@@ -163,7 +163,7 @@ def _weigh(
 
 
 def fullest(readings: list[Answers]) -> Answers:
-    """Returns each product once, read from all that it has, as the job reads it."""
+    """Return each product once, read from all that it has, as the job reads it."""
     first, *others = readings  # the first of Modalities is both
     for one in others:
         first = _concatenate(first, one.where(~torch.isin(one.product, first.product)))

@@ -24,7 +24,7 @@ from enrich.files.tables import guard, write_csv
 from enrich.records import Product
 from enrich.text import build_text
 from enrich.training.labelled import UNLABELLED
-from enrich.training.near_identical import group_near_identical
+from enrich.training.readers import group_near_identical
 
 # Of a few hundred labelled products few are of one article: more texts are those of a placeholder.
 _MOST_TEXTS_OF_A_PICTURE = 5
@@ -65,7 +65,7 @@ def read_shop_labels(
     only: str | None = None,
     guessed: Container[str] = (),
 ) -> ShopLabels:
-    """Reads labels that people gave, and finds their products in the catalog.
+    """Read labels that people gave, and finds their products in the catalog.
 
     Args:
         file: Labels in the format of `enrich.files.labels`.

@@ -1,4 +1,4 @@
-"""Widen a checkpoint's label sets: by an attribute of a source's own, or by labels of a known one.
+"""Label sets widened by an attribute of a source's own, or by new labels.
 
 Encoder and heads stay as they are. A new label has no head: its logit is 0 until a correction is
 fitted to labelled products, and answers of all other attributes stay equal bit for bit.
@@ -45,7 +45,7 @@ LabelSets = dict[str, tuple[str, ...]]
 def choose_labels(
     given: pd.DataFrame, known: Mapping[str, Sequence[str]], new: Container[str] = ()
 ) -> LabelSets:
-    """Return the label sets with the new labels that enough products carry, the commonest first.
+    """Return the label sets with new labels that enough products carry.
 
     RESERVED labels, for which NULL is published, are the last.
 
@@ -73,7 +73,7 @@ def widened(
     shares: Mapping[str, Sequence[float]] | None = None,
     applies_to: CategorySets | None = None,
 ) -> Iterator[Manifest]:
-    """Yield a checkpoint with wider label sets, in a folder of its own while the block lasts.
+    """Yield a checkpoint with wider label sets in a temporary folder.
 
     Args:
         manifest: The checkpoint to start from.

@@ -1,4 +1,4 @@
-"""Logits to calibrated probabilities, the same way in the job, in evaluation and in adaptation."""
+"""Logits to calibrated probabilities, for job, evaluation and adaptation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Layer:
 
 
 def to_layer(correction: ScoreCorrection | None) -> Layer | None:
-    """Returns a checkpoint's correction as tensors; None if there is none."""
+    """Return a checkpoint's correction as tensors; None if there is none."""
     if correction is None:
         return None
     weight, embeds_weight = correction.weight, correction.embeds_weight
@@ -65,7 +65,7 @@ def apply_layer(
 
 
 def join_embeds(vectors: Vectors) -> Float[Tensor, "B E"]:
-    """Returns the towers' embeddings of each row side by side, on the CPU: picture, 1, text, 1.
+    """Return both towers' embeddings side by side on the CPU, each before a 1.
 
     Where a row lacks a modality, its embedding and its 1 are zero. So what a layer adds to the
     scores for a modality, its constant too, is added only to rows that have it.
@@ -83,7 +83,7 @@ def at_temperatures(
     calibrated: Sequence[CalibratedModalities],
     image_weight: Float[Tensor, " B"] | None,
 ) -> Float[Tensor, "B C"]:
-    """Returns the probabilities of corrected logits; `calibrated` has an entry for each row."""
+    """Return the probabilities of corrected logits, one calibration a row."""
     scales = log_temperatures(calibrated, image_weight).exp()
     return (logits / scales.unsqueeze(1)).softmax(1)
 
@@ -91,7 +91,7 @@ def at_temperatures(
 def log_temperatures(
     calibrated: Sequence[CalibratedModalities], image_weight: Float[Tensor, " B"] | None
 ) -> Float[Tensor, " B"]:
-    """Returns the logarithm of each row's temperature; `calibrated` has an entry for each row.
+    """Return the logarithm of each row's temperature, one calibration a row.
 
     `image_weight` is the attribute's share of the image in [0, 1], None where the classifier does
     not weigh its modalities.

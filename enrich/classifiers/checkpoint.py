@@ -1,4 +1,4 @@
-"""Loads and saves a checkpoint's weights: safetensors only, no pickle, no remote code."""
+"""Weights of checkpoints, in safetensors only, without pickle or remote code."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from enrich.calibration import Calibration
 from enrich.classifiers.config import ANSWERING_MODULES, NAME_PATTERN, ClassifierConfig
-from enrich.classifiers.eight_bits import use_eight_bits
+from enrich.classifiers.int8 import use_int8
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import Manifest, digest_checkpoint
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier
@@ -29,7 +29,7 @@ _LONGEST_SAID = 300
 
 
 def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifier, TextEncoder]:
-    """Loads the weights onto `device`, ready for inference, and the tokenizer.
+    """Load the weights onto `device`, ready for inference, and the tokenizer.
 
     Raises:
         CheckpointError: the weights or the tokenizer do not fit the configuration, or this machine
@@ -45,8 +45,8 @@ def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifie
         _refuse_exchanged(manifest)
     classifier.to(device).to(memory_format=torch.channels_last).eval()
     if config.int8 and device.type == "cpu":
-        use_eight_bits(classifier.image_tower)
-        use_eight_bits(classifier.text_tower)
+        use_int8(classifier.image_tower)
+        use_int8(classifier.text_tower)
     return classifier, TextEncoder(tokenizer, config.text_length)
 
 
@@ -85,7 +85,6 @@ def _load(folder: Path, config: ClassifierConfig) -> tuple[Classifier, Tokenizer
         classifier.load_state_dict(weights)
         _refuse_no_numbers(weights)
         _refuse_other_shapes(classifier, config)
-        _refuse_small_vocabulary(classifier, tokenizer)
     except (EnrichError, MemoryError):
         raise
     except Exception as error:
@@ -129,22 +128,10 @@ def _refuse_other_shapes(classifier: Classifier, config: ClassifierConfig) -> No
         )
 
 
-@torch.inference_mode()
-def _refuse_small_vocabulary(classifier: Classifier, tokenizer: Tokenizer) -> None:
-    """Raises where the text tower has no embedding for the tokenizer's last token."""
-    last = torch.tensor([[max(tokenizer.get_vocab().values())]])
-    try:
-        classifier.text_tower.eval()(last, torch.ones_like(last, dtype=torch.bool))
-    except IndexError as error:
-        raise ValueError(
-            f"tokenizer.json has a token {last.item():,}, which the text tower has not"
-        ) from error
-
-
 def round_as_stored(classifier: Classifier) -> None:
-    """Rounds the weights to those that the checkpoint will have: what is measured is shipped."""
+    """Round the weights as the checkpoint will, so that what is measured is shipped."""
     _round(classifier)
-    classifier.settle()
+    classifier.refresh()
     _round(classifier)
 
 
@@ -165,7 +152,7 @@ def save_checkpoint(
     lexicon: Lexicon | None = None,
     reference: Reference | None = None,
 ) -> None:
-    """Writes a whole checkpoint folder, weights in half precision.
+    """Write a whole checkpoint folder, weights in half precision.
 
     It takes its place when all is written. Where one is there already, its files are replaced.
     `training` is the content of `training.yaml`. `lexicon` are the words by
@@ -190,7 +177,7 @@ def save_checkpoint(
 
 
 def check_checkpoint_target(name: str, output: Path) -> None:
-    """Checks that a checkpoint of that name can be written as a folder that is not there yet.
+    """Check that a checkpoint of that name can be written as a new folder.
 
     Raises:
         ConfigError: it cannot.
@@ -205,7 +192,7 @@ def check_checkpoint_target(name: str, output: Path) -> None:
 def derived_checkpoint(
     manifest: Manifest, config: ClassifierConfig, output: Path
 ) -> Iterator[Path]:
-    """Gives a copy of a checkpoint's folder with another configuration, to change it further.
+    """Yield a copy of a checkpoint's folder with another configuration.
 
     It becomes `output` when the block ends well.
     """
@@ -218,7 +205,7 @@ def derived_checkpoint(
 
 
 def add_to_weights(folder: Path, added: Mapping[str, float]) -> None:
-    """Adds to weights of the folder, by their names; one that it does not hold counts as 0."""
+    """Add to weights of the folder by their names; missing ones count as 0."""
     file = folder / "model.safetensors"
     weights = load_file(file)
     for name, more in added.items():
@@ -227,12 +214,12 @@ def add_to_weights(folder: Path, added: Mapping[str, float]) -> None:
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, object]) -> None:
-    """Writes `metrics.json` anew."""
+    """Write `metrics.json` anew."""
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
 
 
 def add_to_card(folder: Path, section: str) -> None:
-    """Adds a section, Markdown with its heading, to the end of the model card."""
+    """Add a section, Markdown with its heading, to the end of the model card."""
     file = folder / "MODEL_CARD.md"
     card = file.read_text() if file.exists() else ""
     file.write_text(f"{card.rstrip()}\n\n{section}")

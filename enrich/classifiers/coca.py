@@ -1,4 +1,4 @@
-"""CoCa: a text decoder in two halves, of which only the second one looks at the image.
+"""CoCa, whose text decoder has two halves; the second one looks at the image.
 
 Yu et al., "CoCa: Contrastive Captioners are Image-Text Foundation Models", arXiv 2205.01917, with
 the modules of open_clip.
@@ -10,15 +10,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from enrich.classifiers.config import ClassifierConfig, OpenClipTowers
-from enrich.classifiers.heads import build_heads
-from enrich.classifiers.interface import JOINT, ModelInputs, ModelOutput, Tokens, Vectors
+from enrich.classifiers.interface import (
+    JOINT,
+    ModelInputs,
+    Tokens,
+    Vectors,
+)
 from enrich.classifiers.open_clip_towers import OpenClipModule, build_coca_parts, build_open_clip
 from enrich.classifiers.pooled import PooledPair
-from enrich.classifiers.tower_interface import end_of_text, take
+from enrich.classifiers.towers import end_of_text, take
 
 
 class Coca(PooledPair):
-    """The text decoded with the image in view, and read at its end, which has seen all of both.
+    """The text decoded with the image in view, and read at its end.
 
     The unimodal half (the text tower) is contrasted with the image. The multimodal half reads what
     the unimodal one made of the text, and in every layer attends to the image's pooled tokens. On
@@ -55,9 +59,6 @@ class Coca(PooledPair):
         # Of a published CoCa, (D, V), while it is trained.
         self.register_buffer("word_scores", None, persistent=False)
 
-    def build_answering(self, config: ClassifierConfig) -> None:
-        self.heads = build_heads(config.width_of(JOINT), config)
-
     def vector_shapes(self, config: ClassifierConfig) -> dict[str, tuple[int, ...]]:
         return {JOINT: (self.text_tower.width,), **super().vector_shapes(config)}
 
@@ -82,9 +83,6 @@ class Coca(PooledPair):
         total = F.cross_entropy(scores.float(), inputs.token_ids[:, 1:][at], reduction="sum")
         return total / at.sum().clamp(min=1)
 
-    def _answer(self, vectors: Vectors) -> ModelOutput:
-        return ModelOutput(self.heads(vectors.named[JOINT]), vectors)
-
     def pretrained(self) -> list[nn.Module]:
         towers = super().pretrained()
         return [*towers, self.decoder] if is_coca(self.config) else towers
@@ -102,7 +100,7 @@ class Coca(PooledPair):
         image: Float[Tensor, "B Q D"],
         has_image: Bool[Tensor, " B"],
     ) -> Float[Tensor, "B L D"]:
-        """Returns the decoder's hidden states, where open_clip returns scores of next words."""
+        """Return the decoder's hidden states; open_clip returns scores of next words."""
         length = words.shape[1]
         causal = self.decoder.attn_mask[:length, :length]
         has_image = has_image.view(-1, 1, 1)

@@ -1,4 +1,4 @@
-"""What a classifier is built from: the content of a checkpoint's `config.json`.
+"""Configuration of a classifier, the content of a checkpoint's `config.json`.
 
 Free of torch, so that a Spark driver can read it without paying for torch.
 """
@@ -107,7 +107,7 @@ NAME_PATTERN = r"^[A-Za-z0-9._-]+$"
 
 
 class SmallTowers(BaseModel):
-    """Towers for machines without a GPU: EfficientNet-Lite0 and a small text transformer."""
+    """EfficientNet-Lite0 and a small text transformer, for machines without a GPU."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -133,7 +133,7 @@ class HuggingFaceTowers(BaseModel):
 
 
 class PairTowers(BaseModel):
-    """A vision model and a text encoder of transformers, each projected to a shared `width`.
+    """A vision model and a text encoder of transformers, projected to one `width`.
 
     `vision` and `text` are the contents of their `config.json`; `vision` may be the small image
     tower, which is as wide as it says itself. A text is summed up by its `first` token, or by the
@@ -182,7 +182,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Architecture(BaseModel):
-    """Which classifier, and its sizes: what a training run chooses and a checkpoint keeps.
+    """Name and sizes of a classifier, chosen by training and kept in checkpoints.
 
     `joint_layers` and `joint_heads` are those of the transformer that sees both modalities. The
     other switches are CMA-CLIP's: leaving out an attention is the paper's ablation, and `matching`
@@ -214,7 +214,7 @@ class ClassifierConfig(Architecture):
     logits are 0, and a correction answers.
     `nulls` are answers behind the labels for which NULL is published. `applies_to` lists the
     product categories of attributes that make no sense of others. With `int8` the
-    linear layers of the towers compute in eight bits on a CPU. `vectors` names what the classifier
+    linear layers of the towers compute in int8 on a CPU. `vectors` names what the classifier
     answers from, with the shape that one product has of each, in the order in which they are
     stored; None before a classifier is built.
     """
@@ -246,7 +246,7 @@ class ClassifierConfig(Architecture):
 
     @property
     def answers(self) -> dict[str, tuple[str, ...]]:
-        """All that the logits of each attribute stand for: its labels, then its `nulls`."""
+        """Meanings of each attribute's logits, its labels and then its `nulls`."""
         return {a: (*labels, *self.nulls.get(a, ())) for a, labels in self.attributes.items()}
 
     @property
@@ -256,16 +256,16 @@ class ClassifierConfig(Architecture):
 
     @property
     def reads_image(self) -> bool:
-        """Whether the classifier looks at pictures; if not, none is opened."""
+        """True if the classifier looks at pictures; otherwise they are not opened."""
         return self.classifier != "text_only"
 
     @property
     def reads_text(self) -> bool:
-        """Whether the classifier reads titles and descriptions."""
+        """True if the classifier reads titles and descriptions."""
         return self.classifier != "image_only"
 
     def templates(self, attribute: str) -> tuple[str, ...]:
-        """Return the prompts of an attribute's labels, `{label}` in the place of the label."""
+        """Return the prompts of an attribute, with `{label}` in the label's place."""
         return self.prompts.get(attribute) or (self.prompt,)
 
     def width_of(self, vector: str) -> int:
@@ -274,7 +274,7 @@ class ClassifierConfig(Architecture):
         return self.vectors[vector][-1]
 
     def encoder_settings(self) -> dict[str, Any]:
-        """Return the settings that vectors depend on, without those left at their defaults."""
+        """Return the settings that vectors depend on, without defaults."""
         return self.model_dump(mode="json", exclude=_ANSWERING_SETTINGS, exclude_defaults=True)
 
     def answering_settings(self) -> dict[str, Any]:

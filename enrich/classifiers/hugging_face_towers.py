@@ -1,4 +1,4 @@
-"""Towers of models that transformers ships: a CLIP or SigLIP, or two models of one modality each.
+"""Towers of transformers, a CLIP or SigLIP or a pair of two models.
 
 All are built from the content of a `config.json`, with the classes of the installed library:
 nothing is fetched, and no code of a checkpoint runs.
@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from enrich.classifiers.config import HuggingFaceTowers, PairTowers, SmallTowers
 from enrich.classifiers.small_towers import EfficientNetTower
-from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower, end_of_text, fill_up
+from enrich.classifiers.towers import Encoded, ImageTower, TextTower, end_of_text, fill_up
 
 # Models of both modalities whose halves the towers below read. To transformers a SigLIP 2 is a
 # siglip, but for its NaFlex variants, which take pictures of any shape.
@@ -120,7 +120,7 @@ class VisionTower(ImageTower):
 
 
 class EncoderTextTower(TextTower):
-    """A BERT-like encoder, pooled at CLS, which is its first token, or by the mean of all."""
+    """A BERT-like encoder, pooled at its first token or by the mean of all."""
 
     def __init__(self, text: PreTrainedModel, towers: PairTowers) -> None:
         super().__init__()
@@ -238,7 +238,7 @@ def build_encoder(config: dict[str, Any]) -> PreTrainedModel:
 
 
 def _refuse_foreign_parts(config: dict[str, Any]) -> None:
-    """Raise ValueError where a part's architecture would be asked of a hub or another folder."""
+    """Refuse a part whose architecture is in a hub or in another folder."""
     for key, value in config.items():
         if isinstance(value, dict):
             _refuse_foreign_parts(value)
@@ -249,7 +249,7 @@ def _refuse_foreign_parts(config: dict[str, Any]) -> None:
 
 
 def without_pooler(model: PreTrainedModel) -> PreTrainedModel:
-    """Take a pooler with weights off: towers are read by their tokens, it would stay untrained."""
+    """Remove a pooler with weights, which would stay untrained."""
     pooler = getattr(model, "pooler", None)
     # A ResNet's has none, and its forward pass calls it.
     if pooler is not None and any(True for _ in pooler.parameters()):

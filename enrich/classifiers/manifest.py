@@ -1,4 +1,4 @@
-"""What a checkpoint folder says about itself, read without its weights.
+"""Files of a checkpoint folder, read without its weights.
 
     config.json        everything that training fixed
     model.safetensors  weights, half precision
@@ -55,7 +55,7 @@ Content = TypeVar("Content", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a checkpoint says about itself, and the digests of its content."""
+    """Configuration, calibration, lexicon and digests of a checkpoint."""
 
     folder: Path
     config: ClassifierConfig
@@ -65,7 +65,7 @@ class Manifest:
 
     @property
     def guessed(self) -> frozenset[str]:
-        """Attributes that were added by names alone: nobody has labelled them yet."""
+        """Attributes that were added by names alone, without labelled products."""
         return frozenset(self.config.headless).difference(self.calibration.fitted)
 
 
@@ -82,7 +82,7 @@ class Digests:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Reads the checkpoint's JSON files, looks at its weights and takes its digest.
+    """Read the checkpoint's JSON files, looks at its weights and takes its digest.
 
     Raises:
         CheckpointError: a file is missing or does not hold what it should.
@@ -126,7 +126,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def fetch_manifest(location: str | None) -> Manifest:
-    """Reads the checkpoint at `location`, None for the bundled one.
+    """Read the checkpoint at `location`, None for the bundled one.
 
     One in an object store is copied here first. Every process makes its own copy, so that none
     serves a stale one.
@@ -146,7 +146,7 @@ def fetch_manifest(location: str | None) -> Manifest:
 
 @contextmanager
 def fetched_checkpoint(location: str) -> Iterator[Path]:
-    """Yields the local folder of a checkpoint, and removes what was copied for it.
+    """Yield the local folder of a checkpoint, and removes what was copied for it.
 
     For Spark's Python workers, which end without running what is registered for their exit. Errors
     of a checkpoint that are raised while it is there name its location, and not the copy.
@@ -174,7 +174,7 @@ def fetched_checkpoint(location: str) -> Iterator[Path]:
 
 
 def digest_listing(location: str) -> str:
-    """Return a digest of the names and sizes of a checkpoint's files and of its config.json.
+    """Return a digest of a checkpoint's config.json and of its files' names and sizes.
 
     Reads no weights. To find out whether another machine has the same checkpoint.
 

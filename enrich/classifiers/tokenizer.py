@@ -14,7 +14,7 @@ _CHARACTERS_A_TOKEN = 6
 
 
 class TextEncoder:
-    """Cuts texts into tokens; every text keeps its end-of-text token as its last one."""
+    """Cut texts into tokens; every text keeps its end-of-text token as its last one."""
 
     def __init__(self, tokenizer: Tokenizer, length: int) -> None:
         self.tokenizer = tokenizer
@@ -26,7 +26,7 @@ class TextEncoder:
         self._reads_by_word = tokenizer.pre_tokenizer is not None
 
     def __call__(self, texts: list[str]) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
-        """Returns token ids and mask, padded to the longest text; `texts` is not empty."""
+        """Return token ids and mask, padded to the longest text; `texts` is not empty."""
         beginnings = [self._beginning(text) for text in texts]
         encoded = self.tokenizer.encode_batch_fast(beginnings)
         for row, (beginning, text) in enumerate(zip(beginnings, texts, strict=True)):
@@ -40,7 +40,7 @@ class TextEncoder:
         return torch.from_numpy(ids), torch.from_numpy(mask)
 
     def _beginning(self, text: str) -> str:
-        """Returns the first words, which nearly always hold all tokens that are kept of a text.
+        """Return the first words, which nearly always hold all tokens that are kept.
 
         A tokenizer works through the whole of it. Where it reads word by word, what follows a blank
         changes no token before it.

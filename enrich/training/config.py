@@ -80,7 +80,7 @@ class Phase(BaseModel):
 
 
 class Lora(BaseModel):
-    """Low-rank matrices, trained in the place of pre-trained weights and merged with them at last.
+    """Low-rank matrices, trained for pre-trained weights and merged with them.
 
     They are of `rank`, count `alpha` / `rank`, and belong to linear layers of the upper `layers` of
     each tower, or of all.
@@ -191,7 +191,7 @@ class TrainingConfig(Architecture):
 
     @property
     def on_small_image_tower(self) -> bool:
-        """Whether pictures are read by the small image tower."""
+        """True if pictures are read by the small image tower."""
         return SMALL in (self.towers, getattr(self.towers, "vision", None))
 
     @model_validator(mode="after")

@@ -16,8 +16,13 @@ from enrich.errors import ConfigError, name_some
 from enrich.lexicon import choose_title
 from enrich.terminal import say
 from enrich.text import build_text, fold_label, read_as
-from enrich.training.near_identical import group_near_identical
-from enrich.training.readers import MOST_TEXTS_OF_A_PICTURE, LabelledRows, Split, read_labelled
+from enrich.training.readers import (
+    MOST_TEXTS_OF_A_PICTURE,
+    LabelledRows,
+    Split,
+    group_near_identical,
+    read_labelled,
+)
 
 TRAIN, VALIDATION, TEST = Split
 UNLABELLED = -100  # what cross_entropy ignores

@@ -1,4 +1,4 @@
-"""Published weights of open_clip's models, by the name of a hub, a local folder or open_clip's own.
+"""Published weights of open_clip's models, by hub, folder or open_clip's name.
 
 Weights are read from safetensors only.
 """
@@ -122,7 +122,7 @@ def read_image_shape(settings: dict[str, Any]) -> ImageShape:
 
 
 def read_tokenizer(folder: Path, text: dict[str, Any]) -> tuple[Tokenizer, int]:
-    """Open the tokenizer of a folder, else open_clip's own, and the id that texts are filled with.
+    """Open a folder's tokenizer or open_clip's own, with the id that fills texts.
 
     Args:
         folder: folder of the model.

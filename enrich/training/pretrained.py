@@ -161,7 +161,7 @@ def open_pair(pair: PublishedPair, small: SmallTowers, size_px: int) -> Publishe
 
 
 def small_image_shape(size_px: int) -> ImageShape:
-    """Return the shape of the small image tower's pictures, as ImageNet's weights had them."""
+    """Return the shape of the small image tower's pictures."""
     return ImageShape(size_px=size_px, fit="pad", mean=HALVES.mean, std=HALVES.std)
 
 
@@ -178,7 +178,7 @@ def _open_vision(name: str) -> PreTrainedModel:
 
 
 def _pooling(name: str) -> Literal["first", "mean"]:
-    """Return how a sentence transformer sums up a text, by its own file; BERT by its first token.
+    """Return the pooling of a sentence transformer's file, else the first token.
 
     Raises:
         ConfigError: the file cannot be read, or the hub is out of reach.
@@ -253,7 +253,7 @@ def as_siglip(opened: PreTrainedTokenizerFast) -> Tokenizer:
 
 
 def canonical() -> list[normalizers.Normalizer]:
-    """Return what SigLIP does to a text first: small letters, no punctuation, single blanks."""
+    """Return SigLIP's cleaning of texts: small letters, no punctuation, one blank."""
     return [
         normalizers.Replace("_", " "),
         normalizers.Replace(Regex(f"[{re.escape(string.punctuation)}]"), ""),

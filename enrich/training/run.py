@@ -12,8 +12,7 @@ from enrich.classifiers.checkpoint import round_as_stored, save_checkpoint
 from enrich.classifiers.cma_clip import cls_of
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Vectors
-from enrich.classifiers.listing import summarise
-from enrich.classifiers.registry import CLASSIFIERS
+from enrich.classifiers.registry import CLASSIFIERS, summarise
 from enrich.errors import ConfigError
 from enrich.files.atomic_write import refuse_existing, require_writable
 from enrich.records import Modalities

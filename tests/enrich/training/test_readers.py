@@ -1,8 +1,9 @@
-"""Each layout that training reads."""
+"""Each layout that training reads, and groups of products that share a text or a picture."""
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from labelled import load_labelled, write_folder, write_table
@@ -20,7 +21,7 @@ from enrich.training.labelled import (
     read_catalogs,
 )
 from enrich.training.preparation import with_labels_of
-from enrich.training.readers import Split, read_labelled
+from enrich.training.readers import Split, group_near_identical, read_labelled
 from enrich.training.run import train_checkpoint
 
 CONF = Path(__file__).parents[3] / "jobs" / "conf"
@@ -245,3 +246,21 @@ def test_a_published_test_split_stays_and_validation_comes_out_of_training(foods
     products = load_labelled([foods], FOODS)
     assert (products.split[60:] == TEST).all() and TEST not in products.split[:60]
     assert 0 < (products.split == VALIDATION).sum() < (products.split == TRAIN).sum()
+
+
+def test_groups_are_numbered_in_the_order_of_their_first_products_and_blanks_name_none() -> None:
+    texts = ["a", "b", "c", "b", "", "", ""]
+    pictures = ["1", "2", None, "1", " ", None, " "]
+    assert group_near_identical(texts, pictures, 5).tolist() == [0, 0, 1, 0, 2, 3, 4]
+    assert group_near_identical([], [], 5).tolist() == []
+
+
+def test_a_picture_counts_by_how_many_different_texts_it_has() -> None:
+    assert group_near_identical(["a", "b", "b", "c"], ["1"] * 4, 3).tolist() == [0] * 4
+    assert group_near_identical(["a", "b", "b", "c"], ["1"] * 4, 2).tolist() == [0, 1, 1, 2]
+
+
+def test_a_long_chain_is_one_group_and_found_at_once() -> None:
+    links = np.random.default_rng(0).permutation(100_000)
+    texts, pictures = [[str(n) for n in (links + more) // 2] for more in (0, 1)]
+    assert not group_near_identical(texts, pictures, 5).any()
