@@ -1,8 +1,8 @@
 """Fit modality bias, corrections, temperatures and thresholds to a source.
 
-Every figure is cross-validated: a product is answered by what was fitted to products that are not
-near-identical to it, with a prior whose strength was chosen on those as well. Labels that say
-little of a source are refused: what is fitted to those looks good on them, and is worse elsewhere.
+Every figure is cross-validated by groups of near-identical products, the strength of the prior
+included. Labels that say little of a source are refused: what is fitted to them looks good on them
+and is worse elsewhere.
 """
 
 import math
@@ -35,9 +35,9 @@ def find_flaw(answers: Answers, calibrated: CalibratedSets, names: Sequence[str]
     """Return the reason not to fit to these labels, None without one.
 
     Args:
-        answers: To the labelled products, each once, as the job reads it.
-        calibrated: The checkpoint's own.
-        names: The labels, in the order of the logits.
+        answers: answers to the labelled products, each once, as the job reads it.
+        calibrated: the checkpoint's calibration.
+        names: labels in the order of the logits.
     """
     given = answers.targets.unique().tolist()
     if len(given) == 1:
@@ -57,8 +57,11 @@ def find_flaw(answers: Answers, calibrated: CalibratedSets, names: Sequence[str]
 class Adaptation:
     """Effects of adaptation by attribute, and the reasons where it was not tried.
 
-    `too_few` and `flaws` are reasons by attribute: too few labels, and labels that say too little
-    of the shop. `outlooks` are what more labels may bring to added attributes.
+    Attributes:
+        effects: by attribute that was tried.
+        too_few: reasons by attribute with too few labels.
+        flaws: reasons by attribute whose labels say too little of the source.
+        outlooks: gain to expect of more labels, by added attribute.
     """
 
     effects: dict[str, Effect]
@@ -77,8 +80,8 @@ class Adaptation:
 class Outlook:
     """Accuracy in [0, 1] with half of the labels, and expected with twice as many.
 
-    The error of what is fitted falls about as one over the root of the number of labels: twice as
-    many gain 0.7 of what the second half of them gained.
+    The error of a fit falls about as one over the root of the number of labels. So twice as many
+    labels gain 0.7 of what the second half of them gained.
     """
 
     labels: int
@@ -96,7 +99,7 @@ def adapt(engine: Engine, labels: ShopLabels) -> Adaptation:
     """Try adaptation on each attribute with enough labels that say enough.
 
     Raises:
-        ConfigError: pictures are named, and not one of them can be read.
+        ConfigError: images are named, and 0 of them can be read.
     """
     calibration = engine.answerer.calibration
     taken = take_readings(engine, labels)
@@ -129,7 +132,7 @@ def _look_ahead(
     attribute: str,
     effect: Effect,
 ) -> Outlook:
-    """Return what more labels may bring, by fitting to half of the groups."""
+    """Return the outlook of an attribute, by a fit to half of the groups."""
     _, numbered = fullest(readings.answers).groups.unique(return_inverse=True)
     groups = fullest(readings.answers).groups[numbered % 2 == 0]
     some = [one.where(torch.isin(one.groups, groups)) for one in readings.answers]
@@ -152,19 +155,18 @@ def adapt_attribute(
 ) -> Effect:
     """Fit an attribute's modality bias, correction and calibration.
 
-    First come new temperatures and thresholds alone. Beside them another modality bias is
-    tried, and then a correction of the scores. Each has to be better than the checkpoint as it is,
-    and better than the best without it. Else a correction would be taken for any classifier that is
-    too sure of itself: it gains much there, but only by lowering the confidence, which a
-    temperature does with far fewer numbers. Where nothing is surely better, and the labels speak
-    against the thresholds as they are, temperatures and thresholds alone are fitted: then less is
-    answered, or nothing, until labels prove more.
+    Temperatures and thresholds are fitted first, then another modality bias and a correction are
+    tried beside them. Each has to be better than the checkpoint as it is, and better than the best
+    fit without it. Otherwise a correction would be taken for any classifier that is too sure, which
+    a temperature mends with far fewer numbers. If nothing is surely better, but the labels refute
+    the thresholds, temperatures and thresholds alone are fitted. Then less is answered until more
+    labels prove more.
 
     Args:
-        readings: Of at least `FEWEST_LABELS` products.
-        fold_of: The fold of every labelled product; near-identical ones are in one.
-        calibration: The checkpoint's own.
-        attribute: Which one it is.
+        readings: readings of at least `FEWEST_LABELS` products.
+        fold_of: fold of every labelled product, the same for near-identical ones.
+        calibration: the checkpoint's calibration.
+        attribute: name of the attribute.
     """
     base = calibration.attributes[attribute]
     earlier = calibration.corrections.get(attribute)

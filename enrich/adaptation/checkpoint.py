@@ -1,4 +1,4 @@
-"""Fit a checkpoint to labelled products, say what that is worth, and write it."""
+"""Fit a checkpoint to labelled products, report the gain, and write it."""
 
 import math
 from collections.abc import Collection, Iterator
@@ -49,16 +49,17 @@ def fit_checkpoint(
     the terminal.
 
     Args:
-        manifest: The checkpoint to start from.
-        labelled: The labelled products.
-        source: Whose pictures are read, by its settings. The model card has its folder's name.
-        name: The new checkpoint's.
-        output: The folder to write.
+        manifest: checkpoint to start from.
+        labelled: labelled products.
+        source: source of the products. Its settings say how pictures are read, and the model card
+            names its folder.
+        name: name of the new checkpoint.
+        output: folder to write.
 
     Raises:
-        ConfigError: no attribute is labelled often enough, or one has been fitted before.
-        AdaptationRefused: no attribute would be answered better, or no labels say enough of the
-            source.
+        ConfigError: all attributes have too few labels, or one has been fitted before.
+        AdaptationRefused: all attributes would be answered worse or the same, or the labels say too
+            little of the source.
     """
     refuse_fitted(manifest, labelled.targets)
     for attribute, few in labelled.left_out.items():
@@ -81,7 +82,7 @@ def fit_checkpoint(
 
 
 def _fit(engine: Engine, labelled: ShopLabels) -> Adaptation:
-    """Fit, print what that changes and why not more of it does, and return both."""
+    """Fit, and print effects and reasons."""
     # Beside a busy process threads that share out small sums would wait for each other.
     with one_intra_op_thread():
         adapted = adapt(engine, labelled)
@@ -220,8 +221,11 @@ def list_adaptations(manifest: Manifest) -> Iterator[dict[str, Any]]:
 def refuse_fitted(manifest: Manifest, attributes: Collection[str]) -> None:
     """Refuse a checkpoint that was fitted to labels of these attributes before.
 
-    The same labels may be among those that are given now. The checkpoint is right about them
-    because it was fitted to them, so the confidence that is fitted now would be too high.
+    The same labels may be given again. The checkpoint is right about them because it was fitted to
+    them, so the confidence would become too high.
+
+    Raises:
+        ConfigError: the checkpoint was fitted to labels of one of them.
     """
     for adaptation in list_adaptations(manifest):
         fitted = {name for name, one in adaptation["attributes"].items() if one["adapted"]}
@@ -241,15 +245,15 @@ def write_adapted(
     output: Path,
     origin: Manifest | None = None,
 ) -> None:
-    """Write the checkpoint folder that the job runs like any other.
+    """Write the folder of an adapted checkpoint.
 
     Args:
-        manifest: The checkpoint that was adapted, perhaps not for the first time.
-        effects: What was found for each attribute that had labels.
-        name: The new checkpoint's.
-        shop: What the card calls the shop.
-        output: The folder to write.
-        origin: The checkpoint before its label sets were widened, if they were.
+        manifest: checkpoint that was adapted, perhaps not for the first time.
+        effects: effects by attribute with labels.
+        name: name of the new checkpoint.
+        shop: name of the source on the card.
+        output: folder to write.
+        origin: checkpoint before its label sets were widened, if they were.
     """
     origin = manifest if origin is None else origin
     config = manifest.config.model_copy(update={"name": name})

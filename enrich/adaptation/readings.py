@@ -1,6 +1,6 @@
 """Scores of labelled products, read from all that they have and from parts.
 
-The scores are the engine's own, so that they are those of the job.
+The engine computes them, as in the job.
 """
 
 import logging
@@ -35,11 +35,13 @@ _SHIFTS = [shift for shift in np.arange(-8, 8.5, 0.5).tolist() if shift]
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """One attribute's answers, one entry for each of `Modalities` in their order.
+    """One attribute's answers, an entry for each of `Modalities` in their order.
 
-    `weighed` maps a shift of the modality bias to the logits and image weights that answers
-    read from both would then have; empty where a classifier does not weigh its modalities.
-    `is_added`: the attribute has no head.
+    Attributes:
+        answers: answers by modalities.
+        weighed: logits and image weights of answers from both modalities, by shift of the modality
+            bias; empty for a classifier that does not weigh its modalities.
+        is_added: True for an attribute without a head.
     """
 
     answers: list[Answers]
@@ -47,7 +49,7 @@ class Readings:
     is_added: bool = False
 
     def at(self, shift: float) -> list[Answers]:
-        """Return the answers with so much more modality bias; 0 is as it is."""
+        """Return the answers with the modality bias shifted; 0 changes nothing."""
         both, *alone = self.answers
         if shift:
             logits, image_weight = self.weighed[shift]
@@ -56,15 +58,15 @@ class Readings:
 
 
 def take_readings(engine: Engine, labels: ShopLabels) -> dict[str, Readings]:
-    """Return for each labelled attribute the answers read from each set of modalities.
+    """Return by attribute the answers read from each set of modalities.
 
-    A product with picture and text is in all three: shown without one of them it stands for the
-    products of the shop that lack it. Its picture is opened once. A product of which nothing can be
-    read is in none, and if none can be read there are no readings. Logits are after the correction
-    that a checkpoint may bring along.
+    A product with picture and text is in all three sets: without one of them it stands for products
+    that lack it. Its picture is opened once. A product that cannot be read is in no set, and
+    without readable products the result is empty. Logits are those after a correction of the
+    checkpoint.
 
     Raises:
-        ConfigError: pictures are named, and not one of them can be read.
+        ConfigError: images are named, and 0 of them can be read.
     """
     row_of = {one.product_id: row for row, one in enumerate(labels.products)}
     rows: list[int] = []
@@ -117,9 +119,11 @@ def _read(
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """The answers to M products, of which only these modalities were shown.
+    """Answers to M products of which these modalities were shown.
 
-    `product` is the number of each row's product, `named` are the labels that their texts name.
+    Attributes:
+        product: number of each row's product.
+        named: labels that texts name, by attribute.
     """
 
     modalities: Modalities
@@ -128,7 +132,7 @@ class _Reading:
     named: dict[str, Named]
 
     def to_answers(self, engine: Engine, labels: ShopLabels, attribute: str) -> Answers:
-        """Return the answers to those products that carry a label of the attribute."""
+        """Return the answers to products with a label of the attribute."""
         weight, named = self.output.image_weight.get(attribute), self.named[attribute]
         logits = self.output.logits[attribute].float()
         targets = torch.from_numpy(labels.targets[attribute])[self.product]
@@ -148,7 +152,7 @@ class _Reading:
 def _weigh(
     engine: Engine, attribute: str, output: ModelOutput
 ) -> Iterator[tuple[float, ModelOutput]]:
-    """Yield every shift of the modality bias with the output that it leads to."""
+    """Yield every shift of the modality bias with its output."""
     classifier = engine.answerer.classifier
     if not isinstance(classifier, CmaClip) or not classifier.config.modality_wise:
         return
@@ -163,7 +167,7 @@ def _weigh(
 
 
 def fullest(readings: list[Answers]) -> Answers:
-    """Return each product once, read from all that it has, as the job reads it."""
+    """Return each product once, read from all that it has, as in the job."""
     first, *others = readings  # the first of Modalities is both
     for one in others:
         first = _concatenate(first, one.where(~torch.isin(one.product, first.product)))

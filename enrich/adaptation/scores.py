@@ -1,13 +1,13 @@
 """Scorings of labelled products, by modality bias and correction layer.
 
-The products of a fold are scored by what was fitted without their labels. A correction layer is
-(I + D) logits + E embeds + w named + b. Without E that is matrix scaling (Guo et al. 2017, arXiv
-1706.04599): a shop's conventions, such as where beige ends. E reads anew what the towers see, as a
-linear probe does (Alain and Bengio 2016, arXiv 1610.01644): a shop's own goods. For seventeen
-labels and towers of width 192 these are 6,800 numbers, too many for a few hundred labelled
-products. So all are held towards 0 by a penalty, a normal prior, whose strength is chosen by
-cross-validation: as in ODIR (Kull et al. 2019, arXiv 1910.12656), but with the diagonal of D too.
-The weight w of labels that the text names is one number, with a prior of its own.
+The products of a fold are scored by fits without their labels. A correction layer is (I + D) logits
++ E embeds + w named + b. Without E that is matrix scaling (Guo et al. 2017, arXiv 1706.04599),
+which learns a source's conventions, such as where beige ends. E reads the towers' embeddings anew,
+as a linear probe (Alain and Bengio 2016, arXiv 1610.01644), and learns a source's own goods. For
+seventeen labels and towers of width 192 these are 6,800 numbers, too many for a few hundred
+labelled products. So a normal prior holds all of them towards 0. Cross-validation chooses its
+strength, as in ODIR (Kull et al. 2019, arXiv 1910.12656), but with the diagonal of D too. The
+weight w of labels that texts name is one number with a prior of its own.
 """
 
 import math
@@ -38,11 +38,16 @@ _NAMED_SPREAD = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """N rows that carry a label of one attribute.
+    """N rows with a label of one attribute.
 
-    `embeds` are as `join_embeds` lays them out, `named` says which labels each text names.
-    `log_temperature` is that of the checkpoint before any correction, for each row its own: so a
-    row counts by how unsure the classifier is of it. `weight` is how much a row counts besides.
+    Attributes:
+        logits: scores before temperatures.
+        embeds: vectors as `join_embeds` returns them.
+        named: labels that each text names.
+        targets: index of each row's label.
+        log_temperature: logarithm of the checkpoint's temperature of each row, so that rows count
+            by the uncertainty of the classifier.
+        weight: weight of each row besides.
     """
 
     logits: Float[Tensor, "N C"]
@@ -69,8 +74,8 @@ def fit_layer(labelled: Labelled, strength: float) -> Layer:
     """Return the layer of least penalised negative log-likelihood, which is convex.
 
     Args:
-        labelled: The rows to fit to.
-        strength: That of the prior, above 0; inf leaves the logits as they are.
+        labelled: rows to fit to.
+        strength: strength of the prior, above 0; inf leaves the logits as they are.
     """
     labels = labelled.logits.shape[1]
     # A constant added to all logits means nothing, so the layer must not see it.
@@ -122,8 +127,8 @@ def _loss_of(logits: Float[Tensor, "N C"], labelled: Labelled) -> Float[Tensor, 
 def _standardise(embeds: Float[Tensor, "N E"]) -> Float[Tensor, "E F"]:
     """Return the map to embeddings of mean 0 and mean square 1.
 
-    The mean is taken off through the column of ones of the modality: it is 0 in rows that lack it,
-    so these stay 0.
+    The mean is subtracted by the column of ones of the modality. It is 0 in rows without the
+    modality, whose embeddings stay 0.
     """
     blocks = []
     for of_modality in embeds.chunk(2, dim=1):
@@ -140,8 +145,8 @@ def choose_strength(labelled: Labelled, folds: Int[Tensor, " N"]) -> float:
     """Return the strength that predicts rows best from the other folds' rows.
 
     Args:
-        labelled: The rows to fit to.
-        folds: The fold of each row.
+        labelled: rows to fit to.
+        folds: fold of each row.
     """
     losses = {strength: _held_out_loss(labelled, folds, strength) for strength in _STRENGTHS}
     return min(losses, key=losses.__getitem__)
@@ -168,9 +173,9 @@ def choose_shift(readings: Readings, seen: Bool[Tensor, " N"], calibrated: Calib
     """Return the likeliest shift of the modality bias, given labels and prior.
 
     Args:
-        readings: Of one attribute.
-        seen: Which of all labelled products count.
-        calibrated: The checkpoint's temperatures.
+        readings: readings of one attribute.
+        seen: (N,), True for labelled products that count.
+        calibrated: the checkpoint's temperatures.
     """
 
     def penalised_loss(shift: float) -> float:
@@ -186,7 +191,7 @@ def choose_shift(readings: Readings, seen: Bool[Tensor, " N"], calibrated: Calib
 def summed_loss(
     logits: Float[Tensor, "N C"], log_temperature: Float[Tensor, " N"], targets: Int[Tensor, " N"]
 ) -> Float[Tensor, ""]:
-    """Return the negative log-likelihood of the labels, in nats, summed over the rows.
+    """Return the summed negative log-likelihood of the labels, in nats.
 
     `log_temperature` is the logarithm of each row's temperature.
     """
@@ -203,12 +208,13 @@ _APART = 0.3
 class Scoring:
     """A way to score the labelled products, before temperatures.
 
-    `bias_shift` is what it adds to the modality bias, and `answers` are the answers with that
-    bias, before a correction is fitted. `correction` is the one of the raw scores, fitted or not.
-
-    `without` holds for each fold the answers to all products as they are scored without that fold's
-    labels: temperatures for the fold are fitted to them. Their bias has not seen these labels, nor
-    has their correction, which has not seen the label of the product itself either.
+    Attributes:
+        bias_shift: shift of the modality bias.
+        correction: correction of the raw scores, fitted or not.
+        answers: answers with that bias, before a correction is fitted.
+        without: for each fold, answers to all products, scored without that fold's labels. The
+            fold's temperatures are fitted to them. Their correction has not seen the label of the
+            product itself either.
     """
 
     bias_shift: float
@@ -267,7 +273,7 @@ def with_correction(
 ) -> Scoring:
     """Return the scoring with the first correction layers fitted to it.
 
-    With `is_added` the attribute has no head: then products count as read from one modality too.
+    `is_added` means an attribute without a head. Then products read from one modality count too.
     """
     rows = _to_rows_to_fit(scoring.answers, base, is_added)
     layer = fit_layer(rows.labelled, choose_strength(rows.labelled, deal_folds(rows.groups)))
@@ -340,7 +346,7 @@ def _correct_held_out(reading: Answers, layers: list[Layer], fold_of: Int[Tensor
 
 
 def compose(layer: Layer, before: ScoreCorrection | None) -> ScoreCorrection:
-    """Return one correction that does what `before` and then `layer` do to raw logits."""
+    """Return one correction that does to raw logits what both do in turn."""
     weight, embeds_weight, bias = layer.weight, layer.embeds_weight, layer.bias
     if earlier := to_layer(before):
         bias = bias + weight @ earlier.bias

@@ -36,16 +36,16 @@ _SHOWN = ("product_id", "title", "image_path")
 class ShopLabels:
     """N labelled products of a catalog, each once.
 
-    `targets` maps each attribute that the file labels to the labels' indices (N,), UNLABELLED where
-    there is no label; that may be everywhere, as the file may label products of other catalogs too.
-    Near-identical products (see `group_near_identical`) have the same number in `groups` (N,):
-    what is fitted to one must not be measured on another.
-    `unknown_ids` counts the labelled products that are not in the catalog.
-
-    `labels` are the checkpoint's label sets with the new labels that enough products carry, and
-    `shares` the share of each label of the attributes that the file labels. `left_out` counts the
-    products of labels that too few carry, by attribute and label. `applies_to` are the categories
-    of which a new attribute's labels are; empty where the catalog has no categories.
+    Attributes:
+        products: the products.
+        targets: by attribute, the index of each product's label (N,), or UNLABELLED.
+        groups: number of each product's group of near-identical products (N,). A fit to one of them
+            must not be measured on another.
+        unknown_ids: number of labelled products that the catalog lacks.
+        labels: the checkpoint's label sets, with new labels that enough products have.
+        shares: share of each label, by attribute in the file.
+        left_out: number of products by attribute and label with too few of them.
+        applies_to: categories of a new attribute's labels; empty for a catalog without categories.
     """
 
     products: list[Product]
@@ -65,18 +65,18 @@ def read_shop_labels(
     only: str | None = None,
     guessed: Container[str] = (),
 ) -> ShopLabels:
-    """Read labels that people gave, and finds their products in the catalog.
+    """Read labels of people, and find their products in the catalog.
 
     Args:
-        file: Labels in the format of `enrich.files.labels`.
-        catalog: The source's products.
-        attributes: The checkpoint's answers in the order of the logits.
-        only: Read the labels of this attribute alone, which may be a new one.
-        guessed: Attributes that nobody has labelled yet, `Manifest.guessed`.
+        file: labels in the format of `enrich.files.labels`.
+        catalog: products of the source.
+        attributes: the checkpoint's answers in the order of the logits.
+        only: the only attribute to read, which may be new.
+        guessed: attributes that nobody has labelled yet, `Manifest.guessed`.
 
     Raises:
-        ConfigError: the file cannot be read or holds no label, a product is labelled twice, or none
-            of the products is in the catalog.
+        ConfigError: the file cannot be read or is empty, a product is labelled twice, or the
+            catalog has 0 of the products.
         SchemaMismatch: a column is missing or unknown.
     """
     known = attributes if only is None else {only: (), **attributes}

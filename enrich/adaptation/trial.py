@@ -55,8 +55,10 @@ READ_FROM = {
 class Gain:
     """Fall of the loss of a label as the mean over products, with standard error.
 
-    The loss is the negative log-likelihood, so both are in nats. `labels` is the number of
-    products, near-identical ones counted once.
+    Attributes:
+        mean: mean fall of the negative log-likelihood, in nats.
+        error: its standard error, in nats.
+        labels: number of products, near-identical ones counted once.
     """
 
     mean: float
@@ -78,14 +80,16 @@ class Gain:
 class Effect:
     """Effect of adaptation on one attribute.
 
-    `before`, `after` and `gain` are of the same labelled products, each read from all that it has.
-    `gains` are, for a set of modalities, of the products that have it, read from that alone.
-    `silenced` are the sets of modalities from which nothing reaches a precision of 90 % any more,
-    though something did before. `bias_shift` is what is added to the modality bias, the log
-    odds of their weight against texts. `given` is the share of the products that is answered at
-    90 % by thresholds that all labels prove; in `after` each fold has its own, of fewer labels.
-    `is_needed` is true where labels speak against the thresholds of before, and temperatures and
-    thresholds alone change.
+    Attributes:
+        before, after, gain: of the same labelled products, each read from all that it has.
+        gains: by modalities, of the products that have them, read from these alone.
+        silenced: modalities from which answers of 90 % precision are lost altogether.
+        bias_shift: shift of the modality bias, in log odds.
+        correction: fitted correction.
+        calibrated: fitted temperatures and thresholds.
+        given: share of products that get a label at 90 %, by thresholds that all labels prove. In
+            `after` each fold has thresholds that fewer labels prove.
+        is_needed: True if labels refute the old thresholds, and thresholds alone change.
     """
 
     before: Figures
@@ -147,10 +151,12 @@ FEWEST_LABELS = 50
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One way to answer the labelled products, and how it answered them held out.
+    """One way to answer the labelled products, and its held-out answers.
 
-    `bias_shift` is what is added to the modality bias. `fully` are the answers read from all
-    that a product has, as in the job; `partly` those read from each of `Modalities`, in order.
+    Attributes:
+        bias_shift: shift of the modality bias.
+        fully: answers read from all that a product has, as in the job.
+        partly: answers read from each of `Modalities`, in order.
     """
 
     bias_shift: float
@@ -160,10 +166,10 @@ class Trial:
     partly: list[CalibratedAnswers]
 
     def keeps_promise(self) -> bool:
-        """Return whether the labels leave the thresholds of 90 % precision as they are.
+        """Return True unless the labels refute the thresholds of 90 % precision.
 
-        They do where the lower 80 % bound of the precision (Clopper and Pearson 1934) reaches 90 %,
-        and where fewer than 30 products are given a label. Of near-identical ones one counts.
+        They do not where the lower 80 % bound of the precision (Clopper and Pearson 1934) reaches
+        90 %, and where fewer than 30 products get a label. Of near-identical ones one counts.
         """
         confidence, best = self.fully.probs.max(1)
         given = confidence >= self.fully.thresholds[DEFAULT_TARGET_PRECISION]
@@ -175,7 +181,7 @@ class Trial:
         )
 
     def compare(self, before: "Trial") -> Effect:
-        """Return what would change if this were done instead of what was tried before."""
+        """Return the effect of this trial in the place of another."""
         answered = CalibratedAnswers.by(self.fully.of, self.calibrated)
         return Effect(
             before=before.fully.measure(),
@@ -201,10 +207,10 @@ class Trial:
 
 
 def measure_gain(after: CalibratedAnswers, before: CalibratedAnswers) -> Gain:
-    """Return the gain of some answers over others to the same products.
+    """Return the gain of answers over others to the same products.
 
-    Near-identical products are answered alike: the standard error is that of a mean over clusters
-    (Liang and Zeger 1986), with the usual factor for a small number of clusters.
+    The standard error is that of a mean over clusters of near-identical products (Liang and Zeger
+    1986), with the usual factor for a small number of clusters.
     """
     gains = measure_losses(before) - measure_losses(after)
     known, numbered = after.of.groups.unique(return_inverse=True)
@@ -227,7 +233,7 @@ _LEAST_FALL = 1.0
 
 
 def leave(readings: list[Answers], base: CalibratedSets, earlier: ScoreCorrection | None) -> Trial:
-    """Return the trial of the checkpoint as it is, with a correction it may have."""
+    """Return the trial of the checkpoint as it is."""
     return Trial(
         bias_shift=0.0,
         correction=earlier,
@@ -271,9 +277,8 @@ def _calibrate(
 ) -> CalibratedSets:
     """Return temperatures and thresholds fitted to corrected logits.
 
-    A set of modalities that is not `common`, because few products have it, keeps its temperature:
-    how it does in this shop is not known. Its thresholds are its own or those fitted to all
-    products, whichever are higher.
+    Modalities that are not `common`, because few products have them, keep their temperature. Their
+    thresholds are the higher of their own and those fitted to all products.
     """
     calibrated = {
         modalities: _fit_temperatures(reading, base[modalities]) if is_common else base[modalities]
@@ -306,9 +311,9 @@ def pick_thresholds(
 ) -> dict[str, EvidenceThresholds]:
     """Return the thresholds whose precision these answers prove, else None.
 
-    All thresholds of before move by the same log odds: so few labels cannot tell the kinds of
-    evidence apart, and those of before rest on thousands of rows. Where before none was reached,
-    all are the same.
+    All old thresholds move by the same log odds. Few labels cannot tell the kinds of evidence
+    apart, and the old thresholds rest on thousands of rows. Without old thresholds all are the
+    same.
     """
     answers = CalibratedAnswers.by(reading, calibrated)
     highest, best = answers.probs.max(1)

@@ -29,9 +29,9 @@ class Layer:
         """Return the corrected logits of rows.
 
         Args:
-            logits: As the classifier gives them.
-            embeds: See `join_embeds`.
-            named: Which labels each row's text names.
+            logits: scores of the classifier.
+            embeds: vectors as `join_embeds` returns them.
+            named: labels that each row's text names.
         """
         corrected = logits @ self.weight.T
         if self.embeds_weight is not None:
@@ -67,8 +67,8 @@ def apply_layer(
 def join_embeds(vectors: Vectors) -> Float[Tensor, "B E"]:
     """Return both towers' embeddings side by side on the CPU, each before a 1.
 
-    Where a row lacks a modality, its embedding and its 1 are zero. So what a layer adds to the
-    scores for a modality, its constant too, is added only to rows that have it.
+    The embedding of a missing modality and its 1 are zero. So a layer adds to the scores only for
+    modalities that a row has, its constant included.
     """
     parts = []
     for embeds, has in ((vectors.image, vectors.has_image), (vectors.text, vectors.has_text)):
@@ -93,8 +93,8 @@ def log_temperatures(
 ) -> Float[Tensor, " B"]:
     """Return the logarithm of each row's temperature, one calibration a row.
 
-    `image_weight` is the attribute's share of the image in [0, 1], None where the classifier does
-    not weigh its modalities.
+    `image_weight` is the image's share in the attribute's answers, in [0, 1]; None for a classifier
+    that does not weigh its modalities.
     """
     text_end = torch.tensor([one.temperature for one in calibrated]).log()
     if image_weight is None:

@@ -29,12 +29,12 @@ _LONGEST_SAID = 300
 
 
 def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifier, TextEncoder]:
-    """Load the weights onto `device`, ready for inference, and the tokenizer.
+    """Load weights and tokenizer onto `device`, ready for inference.
 
     Raises:
-        CheckpointError: the weights or the tokenizer do not fit the configuration, or this machine
-            cannot compute as it says.
-        NoAnswer: the files are not those any more that the manifest was read from.
+        CheckpointError: weights or tokenizer do not fit the configuration, or this machine cannot
+            compute in int8.
+        NoAnswer: files were exchanged since the manifest was read.
     """
     config = manifest.config
     try:
@@ -55,7 +55,7 @@ def load_answering(manifest: Manifest) -> Classifier:
 
     Raises:
         CheckpointError: the weights do not fit the configuration.
-        NoAnswer: the files are not those any more that the manifest was read from.
+        NoAnswer: files were exchanged since the manifest was read.
     """
     file = manifest.folder / "model.safetensors"
     try:
@@ -152,12 +152,21 @@ def save_checkpoint(
     lexicon: Lexicon | None = None,
     reference: Reference | None = None,
 ) -> None:
-    """Write a whole checkpoint folder, weights in half precision.
+    """Write a whole checkpoint folder atomically, with weights in half precision.
 
-    It takes its place when all is written. Where one is there already, its files are replaced.
-    `training` is the content of `training.yaml`. `lexicon` are the words by
-    which texts name labels, `reference` tells unseen sources. `metrics.json` says of which content
-    its figures are.
+    Files of the same names in an existing folder are replaced. `metrics.json` names the content
+    that its figures are of.
+
+    Args:
+        folder: folder to write.
+        classifier: trained classifier.
+        tokenizer: its tokenizer.
+        calibration: temperatures, thresholds and corrections.
+        metrics: content of `metrics.json`.
+        model_card: content of `MODEL_CARD.md`.
+        training: content of `training.yaml`.
+        lexicon: words by which texts name labels.
+        reference: encodings of training that tell unseen sources.
     """
     weights = {name: _as_stored(t).contiguous() for name, t in classifier.state_dict().items()}
     with atomic_write_folder(folder) as partial:
@@ -180,7 +189,7 @@ def check_checkpoint_target(name: str, output: Path) -> None:
     """Check that a checkpoint of that name can be written as a new folder.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: the name is wrong, or the folder exists or cannot be made.
     """
     if not re.fullmatch(NAME_PATTERN, name):
         raise ConfigError(f"'{name}' is no name for a checkpoint; wanted: {NAME_PATTERN}")
@@ -194,7 +203,7 @@ def derived_checkpoint(
 ) -> Iterator[Path]:
     """Yield a copy of a checkpoint's folder with another configuration.
 
-    It becomes `output` when the block ends well.
+    The copy becomes `output` when the block ends without an error.
     """
     with atomic_write_folder(output) as partial:
         for file in filter(Path.is_file, manifest.folder.iterdir()):

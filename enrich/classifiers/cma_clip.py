@@ -1,8 +1,8 @@
 """CMA-CLIP, with attention over the joint sequence, then over modalities.
 
-Liu et al., "CMA-CLIP: Cross-Modality Attention CLIP for Image-Text Classification",
-arXiv 2112.03562, figure 1. What the paper leaves open (depth and width of the transformer, heads)
-is in `ClassifierConfig`, and so are the switches for its two ablations.
+Liu et al., "CMA-CLIP: Cross-Modality Attention CLIP for Image-Text Classification", arXiv
+2112.03562, figure 1. The paper leaves depth, width and heads of the transformer open. They are in
+`ClassifierConfig`, with the switches for the two ablations.
 """
 
 import math
@@ -41,7 +41,7 @@ class SequenceWiseAttention(nn.Module):
     ) -> Float[Tensor, "B K D"]:
         """Return the tokens at `read_at` after attention to tokens that are not masked.
 
-        The last layer is computed for these tokens alone: nothing reads what becomes of others.
+        The last layer is computed for these tokens alone, because the others are not read.
         """
         layers: list[Any] = list(self.transformer.layers)
         *lower, last = layers
@@ -63,15 +63,15 @@ class SequenceWiseAttention(nn.Module):
 class ModalityWiseAttention(nn.Module):
     """Keyless attention over the two modalities, for one attribute.
 
-    e_I = w_I . I' + bias, e_T = w_T . T', lambda = softmax(e_I, e_T), and the output is
-    lambda I' + (1 - lambda) T'. The score of a missing modality is -inf, so that the weights of a
-    row still sum to 1.
+    e_I = w_I . I' + bias, e_T = w_T . T', lambda = softmax(e_I, e_T), and the output is lambda I' +
+    (1 - lambda) T'. The score of a missing modality is -inf, so that the weights of a row still sum
+    to 1.
 
-    The modality bias, `trust` in the weights, is fitted after training, on products that training
-    has not seen. A tower reads the products that it was trained on too well, and an attention that
-    is trained on the same ones would give it too much weight. The disagreement penalty, `doubt` in
-    the weights, is fitted then too: it lowers the confidence of answers that rest on a text which
-    the picture contradicts.
+    The modality bias, `trust` in the weights, is fitted after training to products that training
+    has not seen. A tower reads the products of its training too well, so an attention that was
+    trained on them gives it too much weight. The disagreement penalty, `doubt` in the weights, is
+    fitted then too. It lowers the confidence of answers that rest on a text which the picture
+    contradicts.
     """
 
     trust: Tensor
@@ -116,12 +116,11 @@ IMAGE_CLS, TEXT_CLS = "image_cls", "text_cls"
 class CmaClip(PooledPair):
     """Attention over both towers' joint sequence, then over modalities by attribute.
 
-    Towers and transformer are shared, modality-wise attention and MLP are an attribute's own. The
-    paper does not say what stands in for an attention that is left out. Here, without the
-    sequence-wise one the towers' pooled embeddings go on as they are; without the modality-wise
-    one the present modalities are averaged, so that the heads stay the same and nothing but the
-    weights is missing. What is fitted after training, modality bias and disagreement
-    penalty, is not the paper's either.
+    Towers and transformer are shared; each attribute has its own modality-wise attention and MLP.
+    The paper does not say what replaces an attention in an ablation. Here the towers' pooled
+    embeddings replace the sequence-wise one, and the mean of the present modalities the
+    modality-wise one, so that the heads stay the same. Modality bias and disagreement penalty,
+    which are fitted after training, are not the paper's either.
     """
 
     paper = "CMA-CLIP: Liu et al. 2021, arXiv 2112.03562"
@@ -178,9 +177,9 @@ class CmaClip(PooledPair):
     def answer_attribute(
         self, attribute: str, vectors: Vectors, shift: float = 0.0
     ) -> tuple[Float[Tensor, "B _"], Float[Tensor, " B"] | None]:
-        """Return an attribute's logits, and the image's weight in them where there is one.
+        """Return an attribute's logits, and the image's weight in [0, 1], if any.
 
-        With a `shift`, as they would be if the modality bias favoured the image by so much more.
+        `shift` is added to the modality bias, in favour of the image.
         """
         image_cls, text_cls = cls_of(vectors)
         has_image, has_text = vectors.has_image, vectors.has_text
@@ -200,8 +199,8 @@ class CmaClip(PooledPair):
     ) -> Float[Tensor, " B"]:
         """Return the certainty in (0, 1], lower where image and text disagree.
 
-        That is exp(-penalty * (1 - image_weight) * d), where d is the Jensen-Shannon divergence
-        (Lin 1991) in bits of what the image and what the text would answer alone.
+        It is exp(-penalty * (1 - image_weight) * d). d is the Jensen-Shannon divergence (Lin 1991),
+        in bits, of the answers from the image alone and from the text alone.
         """
         alone = self.heads[attribute](torch.cat(cls_of(vectors))).float()
         apart = jensen_shannon(*alone.softmax(1).chunk(2))

@@ -24,19 +24,18 @@ from enrich.classifiers.towers import end_of_text, take
 class Coca(PooledPair):
     """The text decoded with the image in view, and read at its end.
 
-    The unimodal half (the text tower) is contrasted with the image. The multimodal half reads what
-    the unimodal one made of the text, and in every layer attends to the image's pooled tokens. On
-    an open_clip CoCa both halves, the pooler and the vision transformer are its own. On other
-    towers the pooler and the multimodal half are new.
+    The unimodal half, the text tower, is contrasted with the image. The multimodal half reads the
+    unimodal one's tokens and attends to the image's pooled tokens in every layer. An open_clip CoCa
+    brings both halves, pooler and vision transformer. On other towers pooler and multimodal half
+    are new.
 
-    The paper lets nothing be missing. Here a learnt vector stands for each word of a missing text,
-    and where the image is missing, the layers that would look at it are passed over.
+    In the paper every row has both modalities. Here a learnt vector replaces each word of a missing
+    text, and a missing image skips the layers that look at it.
 
-    A contrastive phase trains what the paper's pre-training does: contrast, and captions with twice
-    its weight. A caption is the product's own text; the next word is scored at each of its places,
-    where the picture is there to look at. The scores are those that an open_clip CoCa was published
-    with, else the products with the text tower's own embeddings of the words. No checkpoint keeps
-    them, because no answer needs them.
+    A contrastive phase trains contrast, and captions with twice its weight, as the paper's
+    pre-training. A caption is the product's own text, whose next word is scored at each place. The
+    scores are those of the published CoCa, else products with the text tower's own word embeddings.
+    Checkpoints do not keep the scores, because answers do not need them.
     """
 
     paper = "CoCa: Yu et al. 2022, arXiv 2205.01917"

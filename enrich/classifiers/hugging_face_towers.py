@@ -1,7 +1,7 @@
 """Towers of transformers, a CLIP or SigLIP or a pair of two models.
 
-All are built from the content of a `config.json`, with the classes of the installed library:
-nothing is fetched, and no code of a checkpoint runs.
+They are built from the content of a `config.json` with the classes of the installed library.
+Nothing is fetched, and code of a checkpoint is not run.
 """
 
 from typing import Any
@@ -23,8 +23,8 @@ BOTH_HALVES = ("clip", "siglip")
 class ImageHalf(ImageTower):
     """The vision model of a CLIP, SigLIP or SigLIP 2, with its own pooling.
 
-    CLIP's tokens are all projected to its joint width. SigLIP's have it already, and a head of its
-    own attends to them and gives what stands for the whole.
+    CLIP's tokens are all projected to its joint width. SigLIP's tokens have it already, and a head
+    attends to them for the pooled embedding.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -88,7 +88,7 @@ class TextHalf(TextTower):
 class VisionTower(ImageTower):
     """A vision model's last hidden states, each projected to the pair's width.
 
-    CLS is the model's own first token, what SigLIP's head pools, or else the mean of all.
+    CLS is the model's own first token, the output of SigLIP's head, or else the mean of all.
     """
 
     def __init__(self, vision: PreTrainedModel, width: int) -> None:

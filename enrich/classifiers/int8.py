@@ -1,8 +1,7 @@
 """Linear layers that compute in int8 on a CPU.
 
-For checkpoints whose config.json says `int8`. Their weights are stored in half precision like all
-others and rounded when they are loaded; a GPU computes with them as stored. The module knows
-nothing of what that does to answers.
+They are for checkpoints whose config.json says `int8`. Weights are stored in half precision and
+rounded when they are loaded; a GPU computes with them as stored.
 """
 
 import copy
@@ -58,7 +57,7 @@ def use_int8(tower: nn.Module) -> None:
     """Replace the tower's linear layers in place, except those that torch fuses.
 
     Raises:
-        CheckpointError: this torch, or this CPU, cannot.
+        CheckpointError: this torch or this CPU has no int8 layers.
     """
     # torch has announced that it will drop these layers some day.
     is_there = hasattr(torch, "quantize_per_channel")

@@ -1,4 +1,7 @@
-"""The interface of all classifiers."""
+"""The interface of all classifiers.
+
+The module knows no particular classifier.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -25,9 +28,9 @@ _LARGEST_HALF = torch.finfo(torch.float16).max
 class ModelInputs:
     """One batch; a row has an image, a text, or both.
 
-    What a row lacks may hold any values. `pixel_values` are raw uint8; the classifier normalises on
-    the device. Training on a frozen image tower passes the tower's cached `image_features` instead,
-    and training of its upper stages what the lower ones made of the pixels, `image_lower`.
+    A missing modality may hold any values. `pixel_values` are raw uint8, normalised on the device.
+    Training on a frozen image tower passes the cached `image_features` instead, and training of its
+    upper stages the output of the lower ones, `image_lower`.
     """
 
     token_ids: Int[Tensor, "B L"]
@@ -55,7 +58,7 @@ class ModelInputs:
 class Tokens:
     """Both towers' tokens of a batch, before joint attention.
 
-    `token_mask` is that of the text's own tokens: a tower may add a class token behind them.
+    `token_mask` is the mask of the text's own tokens; a tower may add a class token behind them.
     """
 
     image: Encoded
@@ -160,9 +163,10 @@ class Vectors:
 class ModelOutput:
     """Logits of one batch, and the vectors that they were computed from.
 
-    `image_weight` is the share of the image in each attribute's answer, in [0, 1]; empty where a
-    classifier does not weigh its modalities. `matching` is a score of the text being the image's
-    own, for classifiers that learn to tell.
+    Attributes:
+        image_weight: share of the image in each attribute's answer, in [0, 1]; empty for a
+            classifier that does not weigh its modalities.
+        matching: score of the text being the image's own, for classifiers that learn it.
     """
 
     logits: dict[str, Float[Tensor, "B _"]]
@@ -180,15 +184,19 @@ def _copy(tensor: Tensor, device: torch.device) -> Tensor:
 class Classifier(nn.Module):
     """Image and text of a batch of products to logits per attribute, in three steps.
 
-    `towers` computes tokens of both modalities, `join` vectors of the tokens, `answer` logits of
-    the vectors. `encode` is the first two, `forward` all three. Vectors can be stored: `answer`
-    needs none of the encoder's weights.
+    `towers` computes tokens of both modalities, `join` vectors of the tokens, and `answer` logits
+    of the vectors. `encode` is the first two steps, `forward` all three. Vectors can be stored,
+    because `answer` needs no weights of the encoder.
 
-    A subclass's docstring starts with the line that a list of classifiers shows. `paper` says where
-    it is described, `starts_from` which published weights can fill it, `trained_by` which losses
-    can train it, `contrasts_towers` whether contrast compares what the towers themselves return.
-    By default heads answer from the vector `answers_from`. `config` is without labels that were
-    added after training.
+    The first line of a subclass's docstring stands in the list of classifiers.
+
+    Attributes:
+        paper: where the classifier is described.
+        starts_from: published weights that can fill it.
+        trained_by: losses that can train it.
+        contrasts_towers: contrast compares the towers' own embeddings.
+        answers_from: the vector that heads read by default.
+        config: the configuration without labels that were added after training.
     """
 
     paper: ClassVar[str]
@@ -209,8 +217,8 @@ class Classifier(nn.Module):
     def __init__(self, config: ClassifierConfig, vocabulary: int | None) -> None:
         """Create random weights for a tokenizer of `vocabulary` tokens.
 
-        Without a vocabulary the encoder is left out. Then `config` has the vectors' shapes, and
-        only `answer` may be called.
+        Without a vocabulary the encoder is left out. Then `config` must have the vectors' shapes,
+        and only `answer` may be called.
         """
         super().__init__()
         # Buffers, to be on the device once: a copy for every batch would have to be waited for.
@@ -249,9 +257,9 @@ class Classifier(nn.Module):
         """Take what a classifier must know of the tokenizer; called once before training."""
 
     def refresh(self) -> None:
-        """Update what the answering modules keep of the encoder's weights.
+        """Update what answering modules keep of the encoder's weights.
 
-        Called before answers are measured and before weights are saved.
+        It is called before answers are measured and before weights are saved.
         """
 
     def forward(self, inputs: ModelInputs) -> ModelOutput:
@@ -298,7 +306,7 @@ class Classifier(nn.Module):
     def answer(self, vectors: Vectors) -> ModelOutput:
         """Return logits and modality weights, computed in float32.
 
-        Logits of added labels are 0: a correction answers.
+        Logits of added labels are 0, because a correction answers them.
         """
         device = vectors.has_text.device
         with torch.autocast(device.type, enabled=False):
@@ -316,7 +324,7 @@ class Classifier(nn.Module):
         return ModelOutput(self.heads(vectors.named[self.answers_from]), vectors)
 
     def encode_image(self, inputs: ModelInputs) -> Encoded:
-        """Return what the image tower makes of the batch.
+        """Return the image tower's tokens of the batch.
 
         Raises:
             ValueError: the batch holds no `pixel_values`, `image_lower` or `image_features`.

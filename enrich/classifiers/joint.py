@@ -25,8 +25,8 @@ from enrich.classifiers.towers import build_transformer, padding_in, require_div
 class ClipTransformer(PooledPair):
     """Both towers' tokens and a CLS through a transformer, then MLPs on CLS.
 
-    CMA-CLIP without its modality-wise attention is close to it, but reads the towers' own pooled
-    tokens. The tokens of a missing modality are attended to by none.
+    It is close to CMA-CLIP without modality-wise attention, which reads the towers' own pooled
+    tokens instead. Tokens of a missing modality are masked.
     """
 
     paper = "CLIP: Radford et al. 2021, arXiv 2103.00020"
@@ -62,13 +62,13 @@ MODALITY_CHANNELS = 16
 class PerceiverIo(PooledPair):
     """Latents that attend to all tokens, then one output query an attribute.
 
-    The tokens of each tower are padded with trainable channels of their modality and stand in one
-    sequence. Its cost grows with the tokens times the latents, not with the square of the tokens.
+    Tokens of each tower are padded with trainable channels of their modality, in one sequence. The
+    cost grows with tokens times latents, not with the square of the tokens.
 
-    It starts from published towers, but from no published Perceiver. Those read pixels or bytes,
-    none reads pictures with text. Their layers belong to the cross-attention that fills the
-    latents, and over the tokens of a tower this one has to be new: behind it, their layers would be
-    no better than random ones.
+    It starts from published towers, but not from a published Perceiver. Those read pixels or bytes,
+    and their layers belong to the cross-attention that fills the latents. Over the tokens of a
+    tower that attention has to be new, and behind it their layers would be no better than random
+    ones.
     """
 
     paper = "Perceiver IO: Jaegle et al. 2021, arXiv 2107.14795"

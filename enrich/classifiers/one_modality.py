@@ -71,9 +71,8 @@ def _empty(like: Tensor, width: int) -> Encoded:
 class ImageOnly(Classifier):
     """The image tower's pooled embedding, then one MLP an attribute.
 
-    What a product without an image is like cannot be known: a learnt embedding stands in, from
-    which the heads give about the labels' shares in training. The image's weight is 1, and 0 where
-    there is no image.
+    A learnt embedding replaces a missing image; from it the heads give about the labels' shares in
+    training. The image's weight is 1, and 0 without an image.
     """
 
     answers_from = IMAGE
@@ -102,8 +101,8 @@ class ImageOnly(Classifier):
 class TextOnly(Classifier):
     """The text tower's pooled embedding, then one MLP an attribute.
 
-    What a product without a text is like cannot be known: a learnt embedding stands in, from which
-    the heads give about the labels' shares in training. The image's weight is always 0.
+    A learnt embedding replaces a missing text; from it the heads give about the labels' shares in
+    training. The image's weight is always 0.
     """
 
     answers_from = TEXT

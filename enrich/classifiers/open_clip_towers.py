@@ -1,7 +1,7 @@
 """Towers of open_clip, also on models of timm, and the parts of a CoCa.
 
-open_clip is imported when the first of them is built: whoever runs other classifiers does not need
-it. Models are built from their configuration, with the classes of the installed library: nothing is
+open_clip is imported when the first tower is built, so that other classifiers do not need it.
+Models are built from their configuration with the classes of the installed library. Nothing is
 fetched.
 """
 
@@ -33,7 +33,7 @@ QUERIES = 16
 class OpenClipImageTower(ImageTower):
     """open_clip's image tower, with its pooled embedding before the patches.
 
-    The layer that projects what is pooled projects the patches too. Where a pooling head gives
+    The layer that projects the pooled embedding projects the patches too. If a pooling head gives
     another width than the patches have, a new layer brings them to it.
     """
 
@@ -103,9 +103,9 @@ class OpenClipImageTower(ImageTower):
 
 
 class OpenClipTextTower(TextTower):
-    """open_clip's text tower; what it pools stands behind the text's own tokens.
+    """open_clip's text tower, with its pooled embedding behind the tokens.
 
-    In a causal one the end of a text has seen all of it, and stands for it.
+    In a causal tower the end of a text has seen all of it, and is the pooled token.
     """
 
     def __init__(self, text: OpenClipModule, width: int, pad_id: int) -> None:
@@ -229,14 +229,14 @@ def build_coca_parts(width: int, config: ClassifierConfig) -> tuple[nn.Module, O
 def without_word_scores(coca: OpenClipModule) -> OpenClipModule:
     """Return the decoder without its map to scores of next words.
 
-    Only captions need it, and no checkpoint writes any.
+    Only captions need the map, 25 M weights in ViT-B/32.
     """
     coca.text_decoder.text_projection = None
     return coca.text_decoder
 
 
 def import_open_clip() -> Any:
-    """Return the package.
+    """Import open_clip.
 
     Raises:
         ConfigError: it is not installed.

@@ -59,7 +59,7 @@ class ClipSum(PooledPair):
 class ClipMlp(PooledPair):
     """Both towers' pooled embeddings side by side, then one MLP an attribute.
 
-    One of the ways in which CLIP is fine-tuned. The place of a missing modality holds zeros.
+    A missing modality is zeros.
     """
 
     paper = "CLIP: Radford et al. 2021, arXiv 2103.00020"
@@ -80,10 +80,10 @@ SCALE = 1 / 0.07
 class ClipZeroShot(PooledPair):
     """The cosine of a product with each label's prompts, without heads and labels.
 
-    A product is its image's embedding, its text's, or the sum of both at unit length. Of several
-    prompts of a label the mean at unit length counts, as in the paper's ensembles. What the text
-    tower makes of the prompts travels with the weights, as a head's would. A contrastive phase
-    fine-tunes the towers, and prompts follow; without one they stay as they were published.
+    A product is its image's embedding, its text's, or the sum of both at unit length. Several
+    prompts of a label count by their mean at unit length, as in the paper's ensembles. The prompts'
+    embeddings travel with the weights, as a head would. A contrastive phase fine-tunes the towers,
+    and the prompts follow.
     """
 
     paper = "CLIP: Radford et al. 2021, arXiv 2103.00020"
@@ -159,9 +159,8 @@ COMPONENTS = 512
 class EmbraceNet(PooledPair):
     """Image and text docked to one width, each component drawn from one of them.
 
-    A docking layer is ReLU(Linear) over a tower's pooled embedding. The present modalities are
-    drawn from by `selection_probabilities`, equal ones unless set. Nothing of that is learnt from a
-    product, so no image weight is reported: it would be the same for every product that has both.
+    A docking layer is ReLU(Linear) over a tower's pooled embedding. Present modalities are drawn by
+    `selection_probabilities`. No image weight is reported, because it is the same for all products.
     """
 
     paper = "EmbraceNet: Choi and Lee 2019, arXiv 1904.09078"
@@ -186,14 +185,14 @@ def embrace(
     *,
     draw: bool,
 ) -> Float[Tensor, "B C"]:
-    """Return for each row one vector of its available modalities, zero if it has none.
+    """Return for each row one vector of its available modalities, else zeros.
 
     Args:
-        docked: The modalities' docked embeddings.
-        available: Which of them a row has; the others are never drawn.
-        probabilities: Of the modalities, relative to each other, above 0.
-        draw: Take each component from one modality by lot. Otherwise take the expectation over
-            the lots, so that the same product gets the same answer every time.
+        docked: docked embeddings of the modalities.
+        available: modalities that a row has; others are not drawn.
+        probabilities: weights of the modalities, above 0.
+        draw: draw each component from one modality. Otherwise take the expectation, so that the
+            same product gets the same answer every time.
     """
     chances = available * torch.tensor(probabilities, device=available.device)
     # Of a row without any modality the shares are 0.

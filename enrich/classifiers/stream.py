@@ -47,9 +47,9 @@ class Segment:
 class Stream(nn.Module):
     """Layers that let a text encoder read pieces of an image between its words.
 
-    The layers are the text tower's own, run over the whole sequence. `joint_layers` new ones follow
-    them, except behind a published BERT, which is the whole encoder. A tower whose layers read only
-    words (CLIP's is causal) gives its outputs as words, and all layers over the sequence are new.
+    The text tower's own layers run over the whole sequence. `joint_layers` new ones follow, except
+    behind a published BERT, which is the whole encoder. A tower whose layers read only words, such
+    as CLIP's causal one, gives its outputs as words, and all layers over the sequence are new.
     """
 
     def __init__(self, image_width: int, text_tower: TextTower, config: ClassifierConfig) -> None:
@@ -131,8 +131,8 @@ class StreamClassifier(Classifier):
 def mean_word(words: Float[Tensor, "B L W"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B W"]:
     """Return the mean of a text's words, for contrast with the image's pieces.
 
-    There is no text tower that could be pooled, and a second pass for the text alone would double
-    the cost of every answer. So contrast brings pieces of an image near to the words they go with.
+    A stream has no text tower to pool, and a second pass for the text alone would double the cost
+    of every answer.
     """
     weights = mask.unsqueeze(2).to(words.dtype)
     return (words * weights).sum(1) / weights.sum(1).clamp(min=1)
@@ -148,8 +148,8 @@ class Mmbt(StreamClassifier):
     One linear map makes words of the image's cells. Positions count from 0 in either segment. The
     pooler is the first layer of the heads.
 
-    The paper freezes both encoders for the first epochs, so that the map learns to speak their
-    language before they listen: that is a first phase with `tower_learning_rate` 0.
+    The paper freezes both encoders for the first epochs, so that the map learns first. Here that is
+    a first phase with `tower_learning_rate` 0.
     """
 
     paper = "MMBT: Kiela et al. 2019, arXiv 1909.02950"
@@ -192,8 +192,8 @@ class Mmbt(StreamClassifier):
 class SingleStream(StreamClassifier):
     """[CLS], the text, and every patch of the image through one transformer.
 
-    All patches share one position, because where a patch lies is in its embedding already. Type
-    embeddings tell words and patches apart.
+    All patches share one position, because their embeddings know their places. Type embeddings tell
+    words and patches apart.
     """
 
     paper = "ImageBERT: Qi et al. 2020, arXiv 2001.07966"

@@ -1,7 +1,4 @@
-"""Texts to padded token ids, with the tokenizer that a checkpoint carries.
-
-Knows nothing of how a tokenizer was trained.
-"""
+"""Texts to padded token ids, with the tokenizer of a checkpoint."""
 
 import numpy as np
 import torch
@@ -42,8 +39,8 @@ class TextEncoder:
     def _beginning(self, text: str) -> str:
         """Return the first words, which nearly always hold all tokens that are kept.
 
-        A tokenizer works through the whole of it. Where it reads word by word, what follows a blank
-        changes no token before it.
+        A tokenizer works through the whole text. If it reads word by word, text behind a blank does
+        not change tokens before it.
         """
         if len(text) <= self._most_characters or not self._reads_by_word:
             return text

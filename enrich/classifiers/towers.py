@@ -1,6 +1,6 @@
 """The interface of all towers, and the towers of a configuration.
 
-Knows no particular tower, and no classifier.
+The module knows no particular tower, and no classifier.
 """
 
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ from enrich.errors import ConfigError
 class Encoded:
     """A tower's output, one embedding a token, and the place of the pooled one.
 
-    `pooled_at` points at an image's CLS token. Where it points in a text is up to the tower: at the
-    end of the text (CLIP), at the first token (BERT) or at a class token behind the text (CoCa).
+    `pooled_at` is an image's CLS token. In a text it is the end (CLIP), the first token (BERT), or
+    a class token behind the text (CoCa).
     """
 
     embeds: Float[Tensor, "B N D"]
@@ -69,9 +69,11 @@ def take(embeds: Float[Tensor, "B N D"], at: Int[Tensor, " B"]) -> Float[Tensor,
 class ImageTower(nn.Module):
     """Pixels to patch embeddings, in two steps so that frozen features can be cached.
 
-    `grid` is above 0 if the embeddings are CLS, then `grid` x `grid` patches row by row, then
-    anything else: the attention of such towers can be drawn over the picture. `absent` is True of
-    what stands in for a tower where a classifier does not look at images.
+    Attributes:
+        absent: True for the placeholder in a classifier that does not read images.
+        width: width of the embeddings.
+        grid: above 0 if the embeddings are CLS, then `grid` x `grid` patches row by row, then
+            anything else. The attention of such towers can be drawn over the picture.
     """
 
     absent: ClassVar[bool] = False
@@ -103,10 +105,10 @@ class ImageTower(nn.Module):
         raise NotImplementedError
 
     def fuse(self) -> None:
-        """Merge layers that the device computes quicker in one step, if there are any.
+        """Fuse layers in place for inference, if the device has faster ones.
 
-        In place and for inference alone: afterwards only `features`, `lower` and `embed` may be
-        called, and the tower must stay on that device.
+        Afterwards only `features`, `lower` and `embed` may be called, and the tower must stay on
+        that device.
         """
 
 
@@ -114,9 +116,8 @@ class TextTower(nn.Module):
     """Tokens to token embeddings of the image tower's width.
 
     `words` and `attend` are its two halves, for classifiers that put pieces of an image between the
-    words. A tower whose layers can read only words keeps these defaults: its outputs are the words,
-    and `attend` does nothing. `absent` is True of what stands in for a tower where a classifier
-    does not read texts.
+    words. In a tower whose layers can read only words the outputs are the words, and `attend` does
+    nothing. `absent` is True for the placeholder in a classifier that does not read texts.
     """
 
     absent: ClassVar[bool] = False
@@ -186,11 +187,11 @@ def build_transformer(width: int, layers: int, heads: int, dropout: float) -> nn
 
 
 def padding_in(mask: Bool[Tensor, "B N"]) -> Bool[Tensor, "B N"] | None:
-    """Return the tokens that a transformer is to leave out, None if there are none.
+    """Return the tokens that a transformer leaves out, None if there are none.
 
-    Given a mask, torch's fused layers compute the softmax number by number: an eighth of the small
-    classifier's forward pass, and most batches have texts that fill all tokens and need no mask.
-    On a GPU it is always given: the answer would have to be waited for.
+    With a mask torch's fused layers compute the softmax number by number, an eighth of the small
+    classifier's forward pass. Most batches have texts that fill all tokens. On a GPU the mask is
+    always given, because the answer would have to be waited for.
     """
     return None if mask.device.type == "cpu" and bool(mask.all()) else ~mask
 
@@ -199,7 +200,7 @@ def require_divisor(width: int, heads: int) -> None:
     """Check that attention heads can share out a width.
 
     Raises:
-        ConfigError: they cannot.
+        ConfigError: the number of heads does not divide the width.
     """
     if width % heads:
         raise ConfigError(
