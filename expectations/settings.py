@@ -1,4 +1,4 @@
-"""Tolerances of the gate: the `validation` part of the job's configuration.
+"""Tolerances of the gate, `validation` in the job's configuration.
 
 Imports neither Great Expectations nor Spark, which cost seconds.
 """
@@ -11,7 +11,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ExpectationSetting(BaseModel):
-    """One expectation of Great Expectations: its `type`, and its arguments beside it."""
+    """One expectation of Great Expectations, its `type` and its arguments."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -24,7 +24,7 @@ class ExpectationSetting(BaseModel):
 
 
 class ValidationSettings(BaseModel):
-    """How much a run may deviate before it is blocked.
+    """Deviations of a run that block it.
 
     Products of a refresh are not a random sample of a catalog, so each limit is how much may really
     differ. Runs that are too small to tell that from chance get an allowance, see

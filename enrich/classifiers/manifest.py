@@ -1,4 +1,4 @@
-"""What a checkpoint folder says about itself, read without its weights.
+"""Files of a checkpoint folder, read without its weights.
 
     config.json        everything that training fixed
     model.safetensors  weights, half precision
@@ -8,9 +8,7 @@
     reference.safetensors  a sample of training's pictures, by which unseen sources are told; a
                        checkpoint that reads no picture has none
     metrics.json       what was measured, and the digest of the content it was measured of
-    training.yaml      the configuration that trains the same weights again, where a run wrote it;
-                       image_tower_training.yaml that of its image tower, where it had one trained,
-                       half_towers_training.yaml those of the towers of the halves
+    training.yaml      the configuration that trains the same weights again, where a run wrote it
     MODEL_CARD.md      for people
 
 Free of torch, so that a Spark driver checks a checkpoint and names its version in milliseconds.
@@ -57,7 +55,7 @@ Content = TypeVar("Content", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a checkpoint says about itself, and the digests of its content."""
+    """Configuration, calibration, lexicon and digests of a checkpoint."""
 
     folder: Path
     config: ClassifierConfig
@@ -67,7 +65,7 @@ class Manifest:
 
     @property
     def guessed(self) -> frozenset[str]:
-        """Attributes that were added by names alone: nobody has labelled them yet."""
+        """Attributes that were added by names alone, without labelled products."""
         return frozenset(self.config.headless).difference(self.calibration.fitted)
 
 
@@ -75,7 +73,7 @@ class Manifest:
 class Digests:
     """Digests of a checkpoint's content without its name, 12 hex digits each.
 
-    `encoder` covers everything that vectors depend on beside the product, `model` everything that
+    `encoder` covers everything but the product that vectors depend on, `model` everything that
     answers depend on.
     """
 
@@ -84,7 +82,7 @@ class Digests:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Reads the checkpoint's JSON files, looks at its weights and takes its digest.
+    """Read the checkpoint's JSON files, check its weights and take its digests.
 
     Raises:
         CheckpointError: a file is missing or does not hold what it should.
@@ -128,10 +126,10 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def fetch_manifest(location: str | None) -> Manifest:
-    """Reads the checkpoint at `location`, None for the bundled one.
+    """Read the checkpoint at `location`, None for the bundled one.
 
-    One in an object store is copied here first. Every process makes its own copy, so that none
-    serves a stale one.
+    One in an object store is copied here first. Every process makes its own copy, so that none is
+    stale.
 
     Raises:
         CheckpointError: it cannot be read, or a file does not hold what it should.
@@ -148,13 +146,13 @@ def fetch_manifest(location: str | None) -> Manifest:
 
 @contextmanager
 def fetched_checkpoint(location: str) -> Iterator[Path]:
-    """Yields the local folder of a checkpoint, and removes what was copied for it.
+    """Yield the local folder of a checkpoint, and remove a copy afterwards.
 
-    For Spark's Python workers, which end without running what is registered for their exit. Errors
-    of a checkpoint that are raised while it is there name its location, and not the copy.
+    It is for Spark's Python workers, which end without running their exit handlers. Errors of a
+    checkpoint inside the block name its location, not the copy.
 
     Raises:
-        CheckpointError: nothing can be read at `location`.
+        CheckpointError: the checkpoint cannot be read at `location`.
         NoAnswer: its store is out of reach.
     """
     location = spell_out(location)
@@ -176,12 +174,12 @@ def fetched_checkpoint(location: str) -> Iterator[Path]:
 
 
 def digest_listing(location: str) -> str:
-    """Return a digest of the names and sizes of a checkpoint's files and of its config.json.
+    """Return a digest of a checkpoint's config.json and of its files' names and sizes.
 
-    Reads no weights. To find out whether another machine has the same checkpoint.
+    It tells whether another machine has the same checkpoint, without reading weights.
 
     Raises:
-        OSError, ArrowException: nothing can be read at `location`.
+        OSError, ArrowException: the checkpoint cannot be read at `location`.
     """
     store, path = _open_store(spell_out(location))
     files = store.get_file_info(fs.FileSelector(path))
@@ -238,10 +236,10 @@ def digest_checkpoint(folder: Path) -> Digests:
 
 
 def _read_tensors(file: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the name of each tensor, and a digest of name, type, shape and numbers.
+    """Yield each tensor's name, and a digest of name, type, shape and numbers.
 
-    Of a file that `safe_open` has looked at: 8 bytes of the header's length, a JSON header, and the
-    tensors' bytes at the offsets that stand there.
+    The file has 8 bytes of the header's length, a JSON header, and the tensors' bytes at the
+    header's offsets. `safe_open` has checked it.
     """
     with file.open("rb") as weights:
         (length,) = struct.unpack("<Q", weights.read(8))
@@ -256,10 +254,10 @@ def _read_tensors(file: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """Return what `metrics.json` holds; nothing where a checkpoint brings none.
+    """Return the content of `metrics.json`, empty without the file.
 
     Raises:
-        CheckpointError: it cannot be read.
+        CheckpointError: the file cannot be read.
     """
     file = folder / "metrics.json"
     try:

@@ -117,7 +117,7 @@ def join_encodings(
     label is looked for in are NULL.
     """
     latest = Window.partitionBy("content_hash").orderBy(F.desc("encoded_at"), F.desc("run_id"))
-    # First, because a window sorts all that it is given: a night of few changes needs few encodings.
+    # First, because a window sorts all that it is given, and a night of few changes needs few.
     needed = encodings.join(due.select("content_hash"), "content_hash", "left_semi")
     one = needed.withColumn("_place", F.row_number().over(latest)).where("_place = 1")
     one = one.select("content_hash", "status", "modalities", "error", "vectors")

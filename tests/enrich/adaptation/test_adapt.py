@@ -1,14 +1,14 @@
-"""Adaptation helps where it can, says by how much, and refuses where it cannot."""
+"""Labels of a shop change answers where that is surely better; some labels are refused."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from adaptations import make_answers
 from cases import is_full
 
-from enrich.adaptation.adapt import adapt_attribute
-from enrich.adaptation.calibrating import calibrate_held_out
+from enrich.adaptation.adapt import adapt_attribute, find_flaw
 from enrich.adaptation.readings import Readings
 from enrich.adaptation.scores import (
     Scoring,
@@ -18,7 +18,7 @@ from enrich.adaptation.scores import (
     weigh_anew,
     with_correction,
 )
-from enrich.adaptation.trial import Effect, measure_gain
+from enrich.adaptation.trial import Effect, calibrate_held_out, measure_gain
 from enrich.calibration import CalibratedModalities, Calibration
 from enrich.classifiers.calibrated import Layer, to_layer
 from enrich.lexicon import Evidence
@@ -134,7 +134,7 @@ def _draw_logits(seed: int) -> torch.Tensor:
     return 3 * torch.randn(ROWS, LABELS, generator=torch.Generator().manual_seed(seed))
 
 
-def test_a_shop_may_want_both_another_trust_and_a_correction() -> None:
+def test_a_shop_may_want_both_another_modality_bias_and_a_correction() -> None:
     """Its texts are right but weigh a fifth, and it calls label 0 by the name of 1."""
     both, image, text = _readings(swapped=True)
     as_it_is, weighed = _mix(both, _draw_logits(1))
@@ -151,7 +151,7 @@ def test_a_shop_may_want_both_another_trust_and_a_correction() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2] if is_full() else [2])
-def test_a_trust_that_a_few_labels_favour_by_a_hair_is_not_taken(seed: int) -> None:
+def test_a_bias_that_a_few_labels_favour_by_a_hair_is_not_taken(seed: int) -> None:
     """Pictures and texts tell about as much: the likelihood of the labels is nearly flat."""
     both, image, text = _readings(swapped=False, rows=60, images=60, seed=seed)
     random = torch.Generator().manual_seed(seed)
@@ -239,7 +239,7 @@ def test_labels_that_are_held_out_have_no_say_in_how_their_products_are_answered
         replace(one, targets=(one.targets + held_out[one.product].long()) % LABELS)
         for one in readings
     ]
-    # What pictures say agrees with the other labels: with these they would be trusted more.
+    # What pictures say agrees with the other labels: with these they would count more.
     seen = 8 * torch.nn.functional.one_hot(others[0].targets, LABELS).float()
     image_logits = seen.where(held_out.unsqueeze(1), readings[0].logits)
 
@@ -380,3 +380,37 @@ def test_labels_that_speak_against_the_thresholds_change_them_alone() -> None:
     assert effect.after["precision_at_90_threshold"] > 0.9
     found = effect.calibrated[Modalities.IMAGE_AND_TEXT].thresholds["0.90"][Evidence.SILENT]
     assert found is not None and found > 0.5
+
+
+NAMES = ("black", "blue", "red", "white")
+CALIBRATED = dict.fromkeys(
+    Modalities, CalibratedModalities(temperature=1, thresholds={"0.90": 0.8, "0.95": None}, rows=9)
+)
+
+
+def _answers(answered: list[int], labels: list[int], sureness: float = 3.0) -> Answers:
+    logits = sureness * torch.nn.functional.one_hot(torch.tensor(answered), len(NAMES)).float()
+    return make_answers(logits, torch.tensor(labels), Modalities.TEXT)
+
+
+ANSWERED = [row % 4 for row in range(100)]
+
+
+@pytest.mark.parametrize("answered", [ANSWERED, [1] * 100])
+def test_labels_of_one_value_say_nothing_of_the_others(answered: list[int]) -> None:
+    flaw = find_flaw(_answers(answered, [1] * 100), CALIBRATED, NAMES)
+    assert flaw is not None and flaw.startswith("all its labels are 'blue'")
+
+
+def test_mistakes_alone_are_no_sample_of_a_shop() -> None:
+    mistakes = [(row + 1) % 4 for row in ANSWERED]
+    flaw = find_flaw(_answers(ANSWERED, mistakes), CALIBRATED, NAMES)
+    assert flaw is not None and flaw.startswith("the classifier is right in 0% of these products")
+    # A classifier that knows that it does not know is wrong as often as it says.
+    assert find_flaw(_answers(ANSWERED, mistakes, 0.1), CALIBRATED, NAMES) is None
+
+
+@pytest.mark.parametrize("right", [1, 2, 3])
+def test_a_shop_that_is_read_badly_is_no_flaw(right: int) -> None:
+    labels = [one if row % 5 < right else (one + 1) % 4 for row, one in enumerate(ANSWERED)]
+    assert find_flaw(_answers(ANSWERED, labels), CALIBRATED, NAMES) is None

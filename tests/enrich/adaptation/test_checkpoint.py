@@ -99,16 +99,9 @@ def test_whose_word_counts_for_more_is_said() -> None:
     told = format_report(
         {"color": replace(BETTER, bias_shift=-5.0), "style": replace(EFFECT, bias_shift=1.0)}
     )
-    assert "For color, texts of this shop are trusted more than before" in told
+    assert "For color, texts of this shop count more than before" in told
     assert "For style" not in told, "it is left as it was"
     assert summarise({"color": replace(BETTER, bias_shift=-5.0)})["color"]["bias_shift"] == -5.0
-
-
-def test_the_card_says_that_products_chosen_for_being_hard_understate_the_shop(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
-    write_adapted(read_manifest(tiny_checkpoint), {"color": BETTER}, "a", "b", tmp_path / "adapted")
-    assert "understate" in (tmp_path / "adapted" / "MODEL_CARD.md").read_text()
 
 
 def test_temperatures_alone_leave_the_correction_of_an_earlier_adaptation() -> None:
@@ -123,7 +116,7 @@ def test_temperatures_alone_leave_the_correction_of_an_earlier_adaptation() -> N
 def _adapt_twice(
     checkpoint: Path, first: dict[str, Effect], second: dict[str, Effect], folder: Path
 ) -> tuple[Manifest, Manifest]:
-    """Writes the folders `once` and `twice`, fitted to one shop and then to another."""
+    """Write the folders `once` and `twice`, fitted to one shop and then to another."""
     write_adapted(read_manifest(checkpoint), first, "once", "one shop", folder / "once")
     once = read_manifest(folder / "once")
     write_adapted(once, second, "twice", "another shop", folder / "twice")

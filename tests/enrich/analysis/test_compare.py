@@ -31,8 +31,7 @@ from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import TEXT, Classifier, ModelInputs, ModelOutput, Tokens, Vectors
 from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier
-from enrich.classifiers.tower_interface import Encoded
-from enrich.classifiers.transformer import build_transformer
+from enrich.classifiers.towers import Encoded, build_transformer
 from enrich.errors import CheckpointError, ConfigError
 from enrich.training.batches import Condition
 from enrich.training.evaluation import evaluate
@@ -202,7 +201,7 @@ def test_figures_are_those_that_training_reports(
     batches.cache_features(checkpoints[0].classifier)
     rows = torch.arange(len(products)).numpy()
     calibration = checkpoints[0].manifest.calibration
-    wanted = evaluate(checkpoints[0].classifier, batches, rows, calibration)
+    wanted, _ = evaluate(checkpoints[0].classifier, batches, rows, calibration)
     for record in comparison.figures[:15]:
         figures = wanted[record["condition"]][record["attribute"]]
         # Features are cached in half precision.
@@ -379,11 +378,11 @@ def test_speed_is_measured_of_a_fused_copy(
     # As it comes from being evaluated.
     with torch.inference_mode():
         classifier(inputs)
-    quickened: list[nn.Module] = []
+    fused: list[nn.Module] = []
     tower = type(classifier.image_tower)
-    monkeypatch.setattr(tower, "quicken", lambda tower: quickened.append(tower))
+    monkeypatch.setattr(tower, "fuse", lambda tower: fused.append(tower))
     assert measure_speeds([(classifier, inputs)], CPU)[0] > 0
-    assert len(quickened) == 1 and quickened[0] is not classifier.image_tower
+    assert len(fused) == 1 and fused[0] is not classifier.image_tower
     assert _dtypes(classifier) == before
 
 

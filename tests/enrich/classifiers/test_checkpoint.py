@@ -1,6 +1,5 @@
 """A checkpoint folder is whole, says what it is, and runs no code of its own."""
 
-import copy
 import dataclasses
 import json
 import pickle
@@ -19,9 +18,6 @@ from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
 from enrich.classifiers.config import (
     ClassifierConfig,
-    HuggingFaceTowers,
-    OpenClipTowers,
-    PairTowers,
 )
 from enrich.classifiers.hugging_face_towers import build_encoder
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest, read_manifest
@@ -30,8 +26,6 @@ from enrich.classifiers.tokenizer import TextEncoder
 from enrich.config import JobConfig
 from enrich.engine.spec import build_spec
 from enrich.errors import CheckpointError, ConfigError, NoAnswer
-from enrich.settings_files import load_yaml
-from enrich.training.config import TrainingConfig
 from schemas.labels import ATTRIBUTE_LABELS
 
 CPU = torch.device("cpu")
@@ -161,13 +155,6 @@ def test_an_attribute_with_the_name_of_a_column_is_refused_in_one_line(
     assert "\n" not in str(error.value) and str(folder) in str(error.value)
 
 
-def test_training_refuses_an_attribute_with_the_name_of_a_column(tmp_path: Path) -> None:
-    file = tmp_path / "training.yaml"
-    file.write_text("name: x\nattributes: {material: from_data, error: [yes, no]}\n")
-    with pytest.raises(ConfigError, match="no attribute can be called error"):
-        load_yaml(file, TrainingConfig)
-
-
 def test_an_unknown_key_is_refused(folder: Path) -> None:
     _change(folder / "config.json", lambda c: c.update(remote_code="run_me"))
     with pytest.raises(CheckpointError, match="remote_code"):
@@ -193,32 +180,6 @@ def test_weights_that_are_no_numbers_are_refused_by_name(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(save(weights))
     with pytest.raises(CheckpointError, match=f"{name} holds NaN"):
         _load(folder)
-
-
-@pytest.mark.parametrize("towers", ["clip", "pair", "coca"])
-def test_a_tokenizer_with_more_tokens_than_the_tower_is_refused(
-    tmp_path: Path,
-    small_config: ClassifierConfig,
-    tokenizer: Tokenizer,
-    calibration: Calibration,
-    request: pytest.FixtureRequest,
-    towers: str,
-) -> None:
-    described = copy.deepcopy(request.getfixturevalue(f"{towers}_json"))
-    texts = {"clip": ["text_config"], "pair": ["text"], "coca": ["text_cfg", "multimodal_cfg"]}
-    for name in texts[towers]:
-        described[name]["vocab_size"] = tokenizer.get_vocab_size() - 60
-    kinds = {
-        "clip": lambda: HuggingFaceTowers(model=described),
-        "pair": lambda: PairTowers(**described),
-        "coca": lambda: OpenClipTowers(model=described),
-    }
-    config = small_config.model_copy(update={"towers": kinds[towers]()})
-    saved = build_classifier(config, tokenizer.get_vocab_size()).eval()
-    save_checkpoint(tmp_path / "made", saved, tokenizer, calibration, {}, "# card\n")
-
-    with pytest.raises(CheckpointError, match="a token 319, which the text tower has not"):
-        _load(tmp_path / "made")
 
 
 def _change_weight(folder: Path, name: str) -> None:

@@ -19,7 +19,7 @@ from enrich.classifiers.coca import Coca
 from enrich.classifiers.config import OpenClipTowers
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import read_manifest
-from enrich.classifiers.tower_interface import end_of_text, take
+from enrich.classifiers.towers import end_of_text, take
 from enrich.errors import ConfigError
 from enrich.training.open_clip import open_clip_parts
 from enrich.training.pretrained import load_parts
@@ -30,13 +30,13 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def make(build: Callable[..., Coca], coca_json: dict[str, Any]) -> Callable[[str], Coca]:
-    """Returns a function that builds a CoCa on one kind of towers."""
+    """Return a function that builds a CoCa on one kind of towers."""
     changes = {"small": {}, "open_clip": {"towers": OpenClipTowers(model=coca_json)}}
     return lambda towers: build("coca", **changes[towers])
 
 
 def record_decoded(classifier: Coca) -> list[torch.Tensor]:
-    """Returns a list that fills with what the decoder gives for every place."""
+    """Return a list that fills with what the decoder gives for every place."""
     decoded: list[torch.Tensor] = []
     classifier.decoder.ln_final.register_forward_hook(lambda _, __, out: decoded.append(out))
     return decoded

@@ -204,13 +204,6 @@ def test_an_optional_attribute_that_is_none_is_told(
     assert "optional_attributes that attributes lacks: colour\n" in capsys.readouterr().err
 
 
-def test_labels_that_differ_in_capitals_alone_are_told(checked: Checked) -> None:
-    said = checked("RED", "Red", "red", "blue", "Navy", "navy")
-    assert "color: 5 labels differ" in said and "'Navy', 'navy', 'RED'" in said
-    assert checked("red", "blue", "dark red") == ""
-    assert checked("RED", "Red", "blue", color=["red", "Blue"]) == ""
-
-
 def test_labels_of_an_unseen_source_that_are_not_listed_are_counted(checked: Checked) -> None:
     said = checked("red", "blue", unseen=["Red", "crimson", "navy"])
     assert "color: 14 products of the unseen source unseen.yaml have a label that is not" in said
