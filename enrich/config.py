@@ -151,6 +151,9 @@ class JobConfig(YamlSettings):
     answered. In a source that looks unlike those of training, `unseen_source` strict answers
     less.
 
+    Where the product table has a change feed, only products that may have changed are compared,
+    but for a run each `full_diff_days`; 0 has every run compare all.
+
     `baselines` maps a catalog, as `--catalog` names it, to its label baseline file.
     `report_dir` receives each run's page, and `metrics_dir` the figures for Prometheus.
     """
@@ -183,6 +186,7 @@ class JobConfig(YamlSettings):
     max_crashing_products: int = Field(default=10, ge=0)
     missing_products: MissingProducts = MissingProducts.KEEP
     max_deleted_share: Share = 0.1
+    full_diff_days: int = Field(default=7, ge=0)
     table_layout: TableLayout = TableLayout()
     baselines: dict[str, PlaceField] = Field(default={})
     data_docs: PlaceField | None = None

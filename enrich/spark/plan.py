@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import BROKEN, DUE, TO_ANSWER, Outcome, State
 
-from enrich.spark.diff import take_stock, try_sample
+from enrich.spark.diff import try_sample
 from enrich.spark.encode import select_contents, select_holding
 from enrich.spark.profile import read_profile
 from enrich.spark.refresh import (
@@ -20,10 +20,9 @@ from enrich.spark.refresh import (
     explain_cut_off,
     refuse_demo_among_products,
 )
-from enrich.spark.rules import Attempt, is_outrun
-from enrich.spark.runs import read_runs
+from enrich.spark.rules import is_outrun
+from enrich.spark.runs import read_runs, run_of
 from enrich.spark.source import refuse_replaced
-from enrich.spark.tables import now
 
 _RUNS_READ = 50
 # Counts that nobody knows before the products are answered.
@@ -64,8 +63,8 @@ def plan_refresh(inputs: Inputs) -> Plan:
     runs = read_runs(tables)
     refuse_demo_among_products(inputs, runs)
     # Of no run yet, so it is newer than all of the same day.
-    attempt = Attempt(inputs.request.run_date, now(), "~")
-    diff = take_stock(inputs.compare(runs, attempt))
+    own = run_of(inputs.make_header("~"))
+    diff = inputs.diff(runs, own.attempt, inputs.choose_base(own, runs))
     try:
         is_new = F.col("outcome").isin(Outcome.NEW, Outcome.CHANGED)
         images = try_sample(inputs.store, diff.rows.where(is_new))
@@ -74,7 +73,7 @@ def plan_refresh(inputs: Inputs) -> Plan:
         diff.rows.unpersist()
     refuse_replaced(inputs.source)
     diff_s = round(time.perf_counter() - begin, 2)
-    outrun = is_outrun(attempt, runs)
+    outrun = is_outrun(own.attempt, runs)
     error = explain_cut_off(inputs, diff, outrun)
     deleted = 0 if error else count_deletable(inputs, diff, outrun)
     counted = count_diff(diff) | {"deleted": deleted}

@@ -15,7 +15,7 @@ from shop import FakeGate, Shop
 
 from enrich.errors import ConfigError
 from enrich.images.store import ImageStore
-from enrich.spark.diff import Diff, remember_looks, take_stock
+from enrich.spark.diff import Diff, remember_looks
 from enrich.spark.refresh import Refresh
 from enrich.spark.rules import Attempt
 from enrich.spark.tables import now
@@ -67,7 +67,7 @@ def look(shop: Shop, bucket: Bucket, **config: Any) -> tuple[Diff, Counter[str]]
     inputs = replace(inputs, store=ImageStore("s3://shop/images"))
     inputs.tables.create_missing()
     bucket.asked.clear()
-    diff = take_stock(inputs.compare([], Attempt(DAY, now(), "run")))
+    diff = inputs.diff([], Attempt(DAY, now(), "run"))
     asked = Counter(bucket.asked)
     if diff.images_compared:
         remember_looks(inputs.tables, diff.rows, "run")

@@ -1,0 +1,119 @@
+"""A diff of changes finds what a diff of all products finds."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+from shop import DAY, Shop
+
+from enrich.engine.fake_engine import FakeEngineSpec
+from enrich.spark.refresh import Inputs
+from enrich.spark.rules import Run
+from enrich.spark.runs import read_runs, run_of
+from schemas.tables import Outcome, State
+
+SEQUENCES = int(os.environ.get("FEED_SEQUENCES", "1"))
+STEPS = int(os.environ.get("FEED_STEPS", "4"))
+# The product table names no images: changes of them would have to be asked for one by one.
+CONFIG: dict[str, Any] = {
+    "columns": {"image_path": None, "category": "category"},
+    "missing_products": "delete",
+    "max_deleted_share": 1,
+}
+_WORDS = ("red shirt", "blue dress", "bag", "crash", "")
+
+
+class FeedShop(Shop):
+    """A shop whose product table is a Delta table with a change feed."""
+
+    def __init__(self, spark: SparkSession, folder: Path, database: str, count: int) -> None:
+        super().__init__(spark, folder, database)
+        self.file = folder / "products"
+        self.create(count)
+
+    def create(self, count: int) -> None:
+        self.spark.range(count).selectExpr(
+            "concat('p', id) AS product_id",
+            "concat('shirt number ', id) AS title",
+            "CAST(NULL AS STRING) AS description",
+            "'men' AS category",
+        ).write.format("delta").option("delta.enableChangeDataFeed", "true").save(str(self.file))
+
+    def run(self, statement: str, **values: Any) -> None:
+        """Change the product table, which is called `products` in the statement."""
+        name = f"delta.`{self.file}`"
+        self.spark.sql(statement.replace("products", name), args=values)
+
+    def diff_both_ways(
+        self, spec: FakeEngineSpec | None = None, **config: Any
+    ) -> tuple[dict[str, Any], Run | None]:
+        """Return the counts of a diff, and since which run it compared changes.
+
+        The same outcomes are found both ways, but of what is unchanged.
+        """
+        inputs = self.prepare(spec, CONFIG | config)
+        runs = read_runs(self.tables)
+        own = run_of(inputs.make_header("zzz"))
+        base = inputs.choose_base(own, runs)
+        ways = [inputs.diff(runs, own.attempt, one) for one in (base, None)]
+        found = [
+            sorted(
+                map(
+                    tuple,
+                    way.rows.where("outcome != 'unchanged'")
+                    .select("product_id", "content_hash", "outcome", "replaces", "title")
+                    .collect(),
+                ),
+                key=repr,
+            )
+            for way in ways
+        ]
+        for way in ways:
+            way.rows.unpersist()
+        assert found[0] == found[1]
+        assert ways[0].counts == ways[1].counts
+        assert (ways[0].not_compared > 0) == (base is not None)
+        return {str(o): n for o, n in ways[0].counts.items() if n}, base
+
+
+@pytest.fixture
+def feed(spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[FeedShop]:
+    database = f"feed_{abs(hash(request.node.name))}"
+    yield FeedShop(spark, tmp_path, database, 40)
+    spark.sql(f"DROP DATABASE IF EXISTS {database} CASCADE")
+
+
+def test_changes_of_every_kind_are_found(feed: FeedShop) -> None:
+    first = feed.refresh(config=CONFIG)
+    assert (first.diff, first.counts["published"]) == ("full", 40)
+    feed.run("INSERT INTO products VALUES ('new', 'red bag', NULL, 'men'), (NULL, 'a', NULL, NULL)")
+    feed.run("INSERT INTO products VALUES ('p1', 'another', NULL, NULL)")
+    feed.run("UPDATE products SET title = 'blue' WHERE product_id = 'p2'")
+    feed.run("UPDATE products SET category = 'women' WHERE product_id = 'p3'")
+    feed.run("DELETE FROM products WHERE product_id = 'p4'")
+    feed.correct("p5", "color", "red")
+
+    counts, base = feed.diff_both_ways()
+    assert base is not None and base.run_id == first.run_id
+    assert counts == {
+        **{"new": 1, "changed": 2, "revised": 2, "missing": 1, "null_id": 1, "duplicate_id": 1},
+        "unchanged": 35,
+    }
+    second = feed.refresh(config=CONFIG)
+    assert (second.diff, second.counts["read"]) == ("changes", 42)
+    assert (second.counts["published"], second.counts["deleted"]) == (5, 1)
+    assert second.counts["unchanged"] == 35
+
+    # What was corrected may be withdrawn, and what was broken stays so without a change.
+    feed.spark.sql(f"DELETE FROM {feed.database}.attribute_corrections")
+    counts, base = feed.diff_both_ways()
+    assert base is not None and base.run_id == second.run_id
+    assert counts == {"revised": 1, "null_id": 1, "duplicate_id": 1, "unchanged": 39}
+    assert feed.refresh(config=CONFIG).diff == "changes"
+    assert feed.refresh(config=CONFIG).outcome == State.NOTHING_TO_DO
