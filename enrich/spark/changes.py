@@ -141,6 +141,8 @@ def find_changes(
         return None
     log.info("%s of %s products may have changed since %s", f"{found:,}", f"{total:,}", base.run_id)
     changed = _keep(kept, feed.select(ids))
+    # Their size is known then, and few rows are compared by a shorter plan.
+    changed.count()
     looks = known.images.join(changed, F.col("path") == F.col("image_path"), "left_semi")
     known = known._replace(published=published, images=looks, listing=listing)
     return Changes(changed, known, total, tuple(kept))

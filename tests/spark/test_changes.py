@@ -2,24 +2,22 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from random import Random
+from shutil import rmtree
 from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
-from shop import DAY, Shop
+from shop import Shop
 
 from enrich.engine.fake_engine import FakeEngineSpec
-from enrich.spark.refresh import Inputs
 from enrich.spark.rules import Run
 from enrich.spark.runs import read_runs, run_of
-from schemas.tables import Outcome, State
+from schemas.tables import State
 
 SEQUENCES = int(os.environ.get("FEED_SEQUENCES", "1"))
-STEPS = int(os.environ.get("FEED_STEPS", "4"))
+STEPS = int(os.environ.get("FEED_STEPS", "3"))
 # The product table names no images: changes of them would have to be asked for one by one.
 CONFIG: dict[str, Any] = {
     "columns": {"image_path": None, "category": "category"},
@@ -82,16 +80,21 @@ class FeedShop(Shop):
         return {str(o): n for o, n in ways[0].counts.items() if n}, base
 
 
+@pytest.fixture(params=range(SEQUENCES))
+def seed(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
 @pytest.fixture
 def feed(spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[FeedShop]:
     database = f"feed_{abs(hash(request.node.name))}"
-    yield FeedShop(spark, tmp_path, database, 40)
+    yield FeedShop(spark, tmp_path, database, 200)
     spark.sql(f"DROP DATABASE IF EXISTS {database} CASCADE")
 
 
 def test_changes_of_every_kind_are_found(feed: FeedShop) -> None:
     first = feed.refresh(config=CONFIG)
-    assert (first.diff, first.counts["published"]) == ("full", 40)
+    assert (first.diff, first.counts["published"]) == ("full", 200)
     feed.run("INSERT INTO products VALUES ('new', 'red bag', NULL, 'men'), (NULL, 'a', NULL, NULL)")
     feed.run("INSERT INTO products VALUES ('p1', 'another', NULL, NULL)")
     feed.run("UPDATE products SET title = 'blue' WHERE product_id = 'p2'")
@@ -103,17 +106,69 @@ def test_changes_of_every_kind_are_found(feed: FeedShop) -> None:
     assert base is not None and base.run_id == first.run_id
     assert counts == {
         **{"new": 1, "changed": 2, "revised": 2, "missing": 1, "null_id": 1, "duplicate_id": 1},
-        "unchanged": 35,
+        "unchanged": 195,
     }
     second = feed.refresh(config=CONFIG)
-    assert (second.diff, second.counts["read"]) == ("changes", 42)
+    assert (second.diff, second.counts["read"]) == ("changes", 202)
     assert (second.counts["published"], second.counts["deleted"]) == (5, 1)
-    assert second.counts["unchanged"] == 35
+    assert second.counts["unchanged"] == 195
 
-    # What was corrected may be withdrawn, and what was broken stays so without a change.
-    feed.spark.sql(f"DELETE FROM {feed.database}.attribute_corrections")
-    counts, base = feed.diff_both_ways()
-    assert base is not None and base.run_id == second.run_id
-    assert counts == {"revised": 1, "null_id": 1, "duplicate_id": 1, "unchanged": 39}
-    assert feed.refresh(config=CONFIG).diff == "changes"
-    assert feed.refresh(config=CONFIG).outcome == State.NOTHING_TO_DO
+
+def test_random_changes_are_found(feed: FeedShop, seed: int) -> None:
+    """After each night's changes a run of changes has the outcomes of a run of all products."""
+    draw = Random(seed)
+    published, compared = [feed.refresh(config=CONFIG).run_id], 0
+    specs = [FakeEngineSpec(), FakeEngineSpec(model_version="other-p90")]
+    for _ in range(STEPS):
+        spec = specs[draw.random() < 0.2]
+        for _ in range(draw.randint(1, 4)):
+            change(feed, draw, published)
+        _, base = feed.diff_both_ways(spec)
+        compared += base is not None
+        if draw.random() < 0.8:
+            done = feed.refresh(spec=spec, config=CONFIG)
+            published += [done.run_id] * (done.outcome == State.PUBLISHED)
+    assert compared
+
+
+def change(feed: FeedShop, draw: Random, published: list[str]) -> None:
+    """Change something that a diff depends on."""
+    kind = draw.choice(("insert", "insert", "update", "update", "delete", "correct", "undo"))
+    one, text = f"p{draw.randrange(210)}", draw.choice(_WORDS)
+    if kind == "insert":
+        # Perhaps an id that is there already.
+        feed.run(
+            "INSERT INTO products VALUES (:id, :text, NULL, NULL)",
+            id=draw.choice((one, one, None)), text=text,
+        )  # fmt: skip
+    elif kind == "update":
+        is_some = f"hash(product_id) % 50 = {draw.randrange(50)}"
+        feed.run(f"UPDATE products SET title = :text WHERE {is_some}", text=text)
+    elif kind == "delete":
+        feed.run("DELETE FROM products WHERE product_id = :id", id=one)
+    elif kind == "correct":
+        if draw.random() < 0.3:
+            feed.spark.sql(f"DELETE FROM {feed.database}.attribute_corrections")
+        feed.correct(one, "color", draw.choice(("red", "blue", None)))
+    elif published and draw.random() < 0.5:
+        feed.roll_back(published.pop())
+
+
+def test_all_products_are_compared_where_the_feed_does_not_tell(feed: FeedShop) -> None:
+    def is_compared_since(**config: Any) -> bool:
+        return feed.diff_both_ways(**config)[1] is not None
+
+    feed.refresh(config=CONFIG)
+    assert is_compared_since()
+    assert not is_compared_since(full_diff_days=0)
+    assert not is_compared_since(missing_products="keep")
+    assert not is_compared_since(columns={"category": "category"})  # images one by one
+    # By hand.
+    feed.spark.sql(f"DELETE FROM {feed.database}.product_attributes WHERE product_id = 'p1'")
+    assert not is_compared_since()
+    feed.refresh(config=CONFIG)
+    assert is_compared_since()
+    # Another table in its place.
+    rmtree(feed.file)
+    feed.create(210)
+    assert not is_compared_since()
