@@ -126,6 +126,8 @@ def find_changes(
             pictured = products.join(paths, F.col("image_path") == F.col("path"), "left_semi")
             named = named.union(pictured.select("product_id"))
         named = _keep(kept, named.where("product_id IS NOT NULL").distinct())
+        # Counted, it is known to be small, and goes to where the published rows are.
+        named.count()
         published = _keep(
             kept, _select_published(known, named, base, model_version, has_images=bool(listing))
         )

@@ -12,12 +12,13 @@ from pyspark.sql import SparkSession
 from shop import Shop
 
 from enrich.engine.fake_engine import FakeEngineSpec
+from enrich.spark.refresh import Inputs
 from enrich.spark.rules import Run
 from enrich.spark.runs import read_runs, run_of
-from schemas.tables import State
+from schemas.tables import Outcome, State
 
 SEQUENCES = int(os.environ.get("FEED_SEQUENCES", "1"))
-STEPS = int(os.environ.get("FEED_STEPS", "3"))
+STEPS = int(os.environ.get("FEED_STEPS", "2"))
 # The product table names no images: changes of them would have to be asked for one by one.
 CONFIG: dict[str, Any] = {
     "columns": {"image_path": None, "category": "category"},
@@ -41,12 +42,12 @@ class FeedShop(Shop):
             "concat('shirt number ', id) AS title",
             "CAST(NULL AS STRING) AS description",
             "'men' AS category",
+            "CAST(NULL AS STRING) AS image",
         ).write.format("delta").option("delta.enableChangeDataFeed", "true").save(str(self.file))
 
-    def run(self, statement: str, **values: Any) -> None:
+    def run(self, statement: str) -> None:
         """Change the product table, which is called `products` in the statement."""
-        name = f"delta.`{self.file}`"
-        self.spark.sql(statement.replace("products", name), args=values)
+        self.spark.sql(statement.replace("products", f"delta.`{self.file}`"))
 
     def diff_both_ways(
         self, spec: FakeEngineSpec | None = None, **config: Any
@@ -95,8 +96,10 @@ def feed(spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest) ->
 def test_changes_of_every_kind_are_found(feed: FeedShop) -> None:
     first = feed.refresh(config=CONFIG)
     assert (first.diff, first.counts["published"]) == ("full", 200)
-    feed.run("INSERT INTO products VALUES ('new', 'red bag', NULL, 'men'), (NULL, 'a', NULL, NULL)")
-    feed.run("INSERT INTO products VALUES ('p1', 'another', NULL, NULL)")
+    feed.run(
+        "INSERT INTO products VALUES ('new', 'bag', NULL, 'men', NULL), (NULL, 'a', '', '', '')"
+    )
+    feed.run("INSERT INTO products VALUES ('p1', 'another', NULL, NULL, NULL)")
     feed.run("UPDATE products SET title = 'blue' WHERE product_id = 'p2'")
     feed.run("UPDATE products SET category = 'women' WHERE product_id = 'p3'")
     feed.run("DELETE FROM products WHERE product_id = 'p4'")
@@ -136,16 +139,14 @@ def change(feed: FeedShop, draw: Random, published: list[str]) -> None:
     kind = draw.choice(("insert", "insert", "update", "update", "delete", "correct", "undo"))
     one, text = f"p{draw.randrange(210)}", draw.choice(_WORDS)
     if kind == "insert":
-        # Perhaps an id that is there already.
-        feed.run(
-            "INSERT INTO products VALUES (:id, :text, NULL, NULL)",
-            id=draw.choice((one, one, None)), text=text,
-        )  # fmt: skip
+        # Perhaps an id that is there already, or none.
+        some = draw.choice((one, one, " "))
+        feed.run(f"INSERT INTO products VALUES ('{some}', '{text}', NULL, 'men', NULL)")
     elif kind == "update":
         is_some = f"hash(product_id) % 50 = {draw.randrange(50)}"
-        feed.run(f"UPDATE products SET title = :text WHERE {is_some}", text=text)
+        feed.run(f"UPDATE products SET title = '{text}' WHERE {is_some}")
     elif kind == "delete":
-        feed.run("DELETE FROM products WHERE product_id = :id", id=one)
+        feed.run(f"DELETE FROM products WHERE product_id = '{one}'")
     elif kind == "correct":
         if draw.random() < 0.3:
             feed.spark.sql(f"DELETE FROM {feed.database}.attribute_corrections")
@@ -155,20 +156,34 @@ def change(feed: FeedShop, draw: Random, published: list[str]) -> None:
 
 
 def test_all_products_are_compared_where_the_feed_does_not_tell(feed: FeedShop) -> None:
+    def choose(**config: Any) -> tuple[Inputs, Run, list[Run], Run | None]:
+        inputs = feed.prepare(config=CONFIG | config)
+        own, runs = run_of(inputs.make_header("zzz")), read_runs(feed.tables)
+        return inputs, own, runs, inputs.choose_base(own, runs)
+
     def is_compared_since(**config: Any) -> bool:
-        return feed.diff_both_ways(**config)[1] is not None
+        return choose(**config)[-1] is not None
 
     feed.refresh(config=CONFIG)
     assert is_compared_since()
     assert not is_compared_since(full_diff_days=0)
     assert not is_compared_since(missing_products="keep")
-    assert not is_compared_since(columns={"category": "category"})  # images one by one
-    # By hand.
+    # Images that would have to be asked for one by one.
+    assert not is_compared_since(columns={"category": "category", "image_path": "image"})
+    # A gap in the feed.
+    for is_on in ("false", "true"):
+        feed.run(f"ALTER TABLE products SET TBLPROPERTIES (delta.enableChangeDataFeed = {is_on})")
+        feed.run("UPDATE products SET title = 'blue' WHERE product_id = 'p2'")
+    inputs, own, runs, base = choose()
+    diff = inputs.diff(runs, own.attempt, base)
+    assert (base is not None, diff.not_compared, diff.count(Outcome.CHANGED)) == (True, 0, 1)
+    diff.rows.unpersist()
+    # The published table was changed by hand.
     feed.spark.sql(f"DELETE FROM {feed.database}.product_attributes WHERE product_id = 'p1'")
     assert not is_compared_since()
     feed.refresh(config=CONFIG)
     assert is_compared_since()
-    # Another table in its place.
+    # Another table in place of the product table.
     rmtree(feed.file)
     feed.create(210)
     assert not is_compared_since()
