@@ -247,6 +247,11 @@ class JobConfig(YamlSettings):
     """Larger shares are not deleted, and nothing is published: the product table may be cut off.
     Asked also where rows whose id is lost keep all from being deleted.
     """
+    full_diff_days: int = Field(default=7, ge=0)
+    """Where the product table is a Delta table with a change feed, a run compares [only what may
+    have changed](#only-what-may-have-changed), and all products at least every so many days; 0:
+    always.
+    """
     table_layout: TableLayout = TableLayout()
     baselines: dict[str, PlaceField] = Field(default={})
     """Catalog, exactly as `--catalog` names it, to baseline file."""
