@@ -231,6 +231,10 @@ class JobConfig(YamlSettings):
     """Largest share of rows to delete. With a larger one nothing is published: the product table
     may be cut off.
     """
+    full_diff_days: int = Field(default=7, ge=0)
+    """Days after which a run over a Delta table with a change feed compares all products again,
+    instead of [only what may have changed](#only-what-may-have-changed); 0: always.
+    """
     table_layout: TableLayout = TableLayout()
     baselines: dict[str, PlaceField] = Field(default={})
     """Catalog, exactly as `--catalog` names it, to [baseline file](validation.md#make-a-baseline).
