@@ -131,16 +131,15 @@ tower_epochs = --set 'phases=[{loss: multitask, epochs: $(1), learning_rate: 1.0
 HALF_TOWERS = --set 'half_towers=[trained/half-0, trained/half-1]'
 # Pictures are decoded, and looked at by the frozen tower, once for all of them.
 CACHE = trained/cache
-# The recipe of a comparison; `trained/comparison` is that of training_comparison.yaml.
+# What all systems of a comparison share; a recipe with towers of its own needs none trained before.
 CONFIG ?= jobs/conf/training_comparison.yaml
 COMPARISON = trained/$(patsubst training_%,%,$(basename $(notdir $(CONFIG))))
-# A recipe with other towers than the small ones, which it need not name, brings its own.
-OTHER_TOWERS = $(shell grep '^towers:' $(CONFIG) | grep -vE "^towers: *[\"']?small[\"']?([[:space:]]|$$)")
-SHARED_TOWER = $(if $(wildcard $(CONFIG)),$(if $(OTHER_TOWERS),,$(TOWER)))
-COMPARED = cma_clip clip_mlp clip_sum clip_transformer clip_zero_shot mmbt embracenet perceiver_io \
-	coca single_stream image_only text_only
-# The first is the paper's CMA-CLIP: nothing is fitted to the validation groups that others lack.
-ABLATIONS = without-modality-bias without-modality-wise without-both
+SMALL_TOWERS = $(if $(filter $(COMPARISON),trained/comparison),image text)
+# Kinds of goods to train without and to measure on, by columns of products.parquet.
+LEAVE_OUT ?= {master_category: [Footwear], sub_category: [Bags, Watches]}
+LEFT_OUT = --set 'leave_out=$(LEAVE_OUT)'
+# The page to write: docs/comparison.md is that of the bundled checkpoint's catalogs.
+PAGE ?= $(COMPARISON)/comparison.md
 
 # What follows the tower learns from pictures as that tower of two sees them which does not know them.
 train: known-labels $(TOWER) trained/half-1 ## Train the bundled checkpoint again: CATALOGS="shop/ ..." UNSEEN_SOURCES="other/".
@@ -156,17 +155,13 @@ known-labels: | train-environment
 	@$(IN_VENV) python jobs/train_classifier.py --check $(addprefix --catalog ,$(CATALOGS)) \
 		$(addprefix --unseen-source ,$(UNSEEN_SOURCES)) --output trained/cma-clip-small
 
-compare: $(COMPARED:%=$(COMPARISON)/%) $(ABLATIONS:%=$(COMPARISON)/%) ## Train every classifier alike on CATALOGS, by the recipe CONFIG, and compare them.
-	$(IN_VENV) python jobs/evaluate_classifiers.py --output $(COMPARISON)/report --cache $(CACHE) \
-		$(addprefix --checkpoint ,$^) $(addprefix --catalog ,$(CATALOGS)) \
-		$(addprefix --unseen-source ,$(UNSEEN_SOURCES))
+compare: $(SMALL_TOWERS:%=$(COMPARISON)/%-tower) | comparison-environment ## Train every system alike on frozen towers, on CATALOGS without the kinds LEAVE_OUT, and write PAGE.
+	$(IN_VENV) python jobs/compare.py --config $(CONFIG) --folder $(COMPARISON) --output $(PAGE) \
+		--set cache=$(CACHE) $(LEFT_OUT) $(foreach half,$(SMALL_TOWERS),--set $(half)_tower=$(COMPARISON)/$(half)-tower) \
+		$(addprefix --catalog ,$(CATALOGS)) $(addprefix --unseen-source ,$(UNSEEN_SOURCES))
 
 parameters: | comparison-environment ## Print parameters and FLOPs of every system at ViT-B/32 and BERT-base, without data or weights.
 	@$(IN_VENV) python jobs/count_parameters.py
-
-# A folder that is there is done: a killed training goes on when make is called again.
-COMPARE = $(TRAIN) --config $(CONFIG) $(addprefix --set image_tower=,$(SHARED_TOWER)) \
-	$(if $(SHARED_TOWER),$(HALF_TOWERS)) --output $@
 
 # It goes on from the first half's, so it takes fewer epochs.
 $(TOWER): | train-environment trained/half-0
@@ -179,17 +174,14 @@ trained/half-0: | train-environment
 trained/half-1: | train-environment
 	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set half=1 $(call tower_epochs,4) --output $@
 
-$(COMPARISON)/without-modality-bias: | comparison-environment $(SHARED_TOWER)
-	$(COMPARE) --set fit_modality_bias=false --name $(@F)
+# Towers of a comparison are trained on one half of the groups, heads on the other.
+trained/comparison/image-tower: | train-environment
+	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set half=0 $(LEFT_OUT) $(subst views: 3,views: 2,$(call tower_epochs,4)) \
+		--output $@
 
-$(COMPARISON)/without-modality-wise: | comparison-environment $(SHARED_TOWER)
-	$(COMPARE) --set modality_wise=false --name $(@F)
-
-$(COMPARISON)/without-both: | comparison-environment $(SHARED_TOWER)
-	$(COMPARE) --set modality_wise=false --set sequence_wise=false --name $(@F)
-
-$(COMPARISON)/%: | comparison-environment $(SHARED_TOWER)
-	$(COMPARE) --classifier $* --name $*
+trained/comparison/text-tower: | train-environment
+	$(TRAIN) --config jobs/conf/training_comparison.yaml --set half=0 $(LEFT_OUT) --classifier text_only --name text-tower \
+		--output $@
 
 comparison-environment:
 	@$(PYTHON) -m jobs.set_up train open-clip

@@ -34,7 +34,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "adapt": ("adapt_checkpoint:main", "Fit a checkpoint to a shop by labelled products."),
     "attributes add": ("add_attribute:main", "Add an attribute of your own by labelled products."),
     "train": ("train_classifier:main", "Train a classifier on labelled products."),
-    "compare": ("evaluate_classifiers:main", "Evaluate checkpoints side by side."),
+    "compare": ("compare:main", "Compare checkpoints, or every system trained alike."),
+    "attention": ("check_attention:main", "Check what the attention map marks, by hiding it."),
     "parameters": ("count_parameters:main", "Print parameters and FLOPs of every system."),
     "export": ("export_checkpoint:main", "Write a checkpoint that computes in int8, for CPUs."),
 }

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.util
-import itertools
 import re
 from pathlib import Path
 from types import ModuleType
@@ -178,24 +177,3 @@ def _rows(text: str) -> dict[str, list[str]]:
     """Returns the cells behind each name of a table's first column."""
     lines = [line.strip("| ").replace("`", "") for line in text.splitlines() if "|" in line]
     return {cells[0]: cells[1:] for cells in (line.split(" | ") for line in lines[2:])}
-
-
-def _accuracies(shop: str, condition: str) -> dict[str, str]:
-    """Returns each checkpoint's accuracy of color, as the tables of the comparison have it."""
-    text = section("docs/comparison_tables.md", f"color, {shop}, test groups")
-    lines = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
-    start = next(at for at, cells in enumerate(lines) if cells[0] == f"| {condition}")
-    own = [lines[start], *itertools.takewhile(lambda one: one[0] == "| ", lines[start + 1 :])]
-    return {cells[1]: cells[3].split()[0] for cells in own}
-
-
-def test_the_table_of_the_comparison_has_the_figures_of_all_its_tables() -> None:
-    title = "Cost, and recall at 90 % precision as the mean over attributes"
-    overview = _rows(section("docs/comparison_tables.md", title))
-    conditions = ("as is", "text removed", "text of another product")
-    shown = [*(_accuracies("myntra", one) for one in conditions), _accuracies("abo", "as is")]
-    told = _rows((ROOT / "docs/comparison.md").read_text())
-    assert told == {
-        name: [cells[0], cells[3], *(accuracy[name] for accuracy in shown), cells[5]]
-        for name, cells in overview.items()
-    }

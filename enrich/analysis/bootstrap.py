@@ -1,37 +1,201 @@
-"""Figures of answers with bootstrap intervals, and their differences.
+"""Figures of answers with intervals over groups of products and over seeds.
 
 Whole groups are drawn with replacement, never single rows: the near-identical products of a group
-repeat each other (Field and Welsh 2007, the cluster bootstrap). All checkpoints share the draws, so
-that a difference is taken on the same products. A record is a dictionary of plain values, ready for
-JSON.
+repeat each other (Field and Welsh 2007, the cluster bootstrap). Each draw gets the noise of a mean
+over so many seeds. How much seeds differ is pooled over the systems that have several, and counts
+for those that have one. All rows share the draws, so that a difference is taken on the same
+products.
 """
 
 import math
-from typing import Any
+import zlib
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from enrich.calibration import DEFAULT_TARGET_PRECISION
 from enrich.training.answers import CalibratedAnswers
-from enrich.training.evaluation import measure_answers
-from enrich.training.measures import macro_f1, recall_at_precision
+from enrich.training.batches import Condition
+from enrich.training.measures import once, recall_at_precision
 
-# Not the ECE: rows that are drawn twice widen its gaps, so that nearly all draws lie above it.
-COMPARED = ("accuracy", "macro_f1", "recall_at_90_precision")
-FIGURES = (*COMPARED, "precision_at_90_threshold")
 # With fewer groups the draws are too alike: a 95 % interval holds the truth in 90 to 92 % of all
 # cases with 20 groups, in 86 to 89 % with ten, and with one group it has a width of 0.
 LEAST_GROUPS = 20
 _SEED = 0
-# Draws are taken in parts of so many draws times rows, which are 16 MB a tensor.
-CHUNK = 4_000_000
+# The variants of a system: as it was trained, with weights between its modalities, and with the
+# modality bias of CMA-CLIP.
+AS_TRAINED, WEIGHTED, OWN_BIAS = "as trained", "weighted", "own bias"
+ACCURACY, FOUND, KEPT = "accuracy", "found", "kept"
 
-Replicates = dict[str, Float[Tensor, " R"]]
 
-Record = dict[str, Any]
+class Judged(NamedTuple):
+    """Answers to the labelled rows of one source, condition and attribute.
+
+    Attributes:
+        confidence: in [0, 1].
+        right: whether the answer is the label.
+        given: whether it is given at a target precision of 90 %.
+        group: number of each row's group of near-identical products.
+    """
+
+    confidence: Float[Tensor, " N"]
+    right: Bool[Tensor, " N"]
+    given: Bool[Tensor, " N"]
+    group: Int[Tensor, " N"]
+
+    @classmethod
+    def of(cls, answers: CalibratedAnswers) -> "Judged":
+        """Return calibrated answers as right or wrong, given or not."""
+        confidence, best = answers.probs.max(1)
+        given = confidence >= answers.thresholds[DEFAULT_TARGET_PRECISION]
+        return cls(confidence, best == answers.of.targets, given, answers.of.groups.contiguous())
+
+
+Key = tuple[str, str, str, str]  # variant, source, condition, attribute
+Run = Mapping[Key, Judged]
+
+
+class Column(NamedTuple):
+    """A column of a table: products under one condition, and an attribute of them."""
+
+    source: str
+    condition: Condition
+    attribute: str
+
+    @property
+    def heading(self) -> str:
+        """The column's heading, without the attribute."""
+        if self.condition is Condition.AS_IS:
+            return self.source
+        is_silent = self.condition is Condition.WORDS_MASKED
+        return f"{self.source}, {'silent' if is_silent else self.condition.value}"
+
+
+class Estimate(NamedTuple):
+    """A figure with its draws."""
+
+    value: float
+    draws: Float[Tensor, " R"]
+
+    def less(self, other: "Estimate") -> "Estimate":
+        """Return the difference, on the same draws."""
+        return Estimate(self.value - other.value, self.draws - other.draws)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The 95 % interval; nan of fewer than LEAST_GROUPS groups."""
+        return interval(self.draws)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the interval leaves out zero."""
+        low, high = self.bounds
+        return low > 0 or high < 0
+
+
+class Measures:
+    """Figures of systems with intervals, from one run or more of each.
+
+    `fixed` are systems without a seed.
+    """
+
+    def __init__(self, runs: Mapping[str, Sequence[Run]], fixed: Sequence[str], draws: int) -> None:
+        self.runs = runs
+        self._fixed = fixed
+        self._count = draws
+        self._draws: dict[str, tuple[np.ndarray, Float[Tensor, "R G"]]] = {}
+        self._known: dict[tuple[str, Column, str, str], tuple[list[float], Tensor]] = {}
+        self._spreads: dict[tuple[Column, str], float] = {}
+
+    def columns(self) -> list[Column]:
+        """Return all columns that have answers, in the order of the sources."""
+        return list(dict.fromkeys(Column(s, Condition(c), a) for _, s, c, a in self._any_run()))
+
+    def estimate(
+        self, name: str, column: Column, figure: str = ACCURACY, variant: str = WEIGHTED
+    ) -> Estimate:
+        """Return a figure of a system in a column.
+
+        Args:
+            name: the system.
+            column: the products.
+            figure: `ACCURACY`; `FOUND`, the share of all products that are answered right above
+                the lowest threshold of 90 % precision on these very products; or `KEPT`, the share
+                of right ones among the answers that are given at a target precision of 90 %.
+            variant: of the system; as it was trained if it lacks that.
+        """
+        values, draws = self._measure(name, column, figure, variant)
+        spread = 0.0 if name in self._fixed else self._spread(column, figure)
+        # Variants of a system are of the same trainings, so they have the same noise.
+        generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+        noise = torch.randn(len(draws), generator=generator)
+        return Estimate(fmean(values), draws + noise * spread / len(values) ** 0.5)
+
+    def given(self, name: str, column: Column, variant: str = WEIGHTED) -> float:
+        """Return the share that is given at a target precision of 90 %."""
+        runs = (_pick(run, column, variant) for run in self.runs[name])
+        return fmean(one.given.float().mean().item() for one in runs)
+
+    def _measure(
+        self, name: str, column: Column, figure: str, variant: str
+    ) -> tuple[list[float], Float[Tensor, " R"]]:
+        """Return a figure of each seed, and the draws of their mean."""
+        known = (name, column, figure, variant)
+        if known not in self._known:
+            judged = [_pick(run, column, variant) for run in self.runs[name]]
+            groups, draws = self._draw(column.source)
+            weights = draws[:, np.searchsorted(groups, judged[0].group.numpy())]
+            values = [measure(one, figure, once(len(one.right)).float()).item() for one in judged]
+            mean = torch.stack([measure(one, figure, weights) for one in judged]).mean(0)
+            if any(_count_groups(one, figure) < LEAST_GROUPS for one in judged):
+                mean = torch.full_like(mean, math.nan)
+            self._known[known] = (values, mean)
+        return self._known[known]
+
+    def _any_run(self) -> Run:
+        return next(iter(self.runs.values()))[0]
+
+    def _draw(self, source: str) -> tuple[np.ndarray, Float[Tensor, "R G"]]:
+        """Return the labelled groups of a source, and the draws that all systems share."""
+        if source not in self._draws:
+            here = [one.group.numpy() for key, one in self._any_run().items() if key[1] == source]
+            groups = np.unique(np.concatenate(here))
+            self._draws[source] = groups, draw_groups(len(groups), self._count)
+        return self._draws[source]
+
+    def _spread(self, column: Column, figure: str) -> float:
+        """Return the pooled standard deviation of a figure over seeds."""
+        if (column, figure) not in self._spreads:
+            several = [name for name, runs in self.runs.items() if len(runs) > 1]
+            found = [self._measure(name, column, figure, WEIGHTED)[0] for name in several]
+            squares = [np.var(values, ddof=1) for values in found]
+            self._spreads[column, figure] = float(np.mean(squares)) ** 0.5 if squares else 0.0
+        return self._spreads[column, figure]
+
+
+def _pick(run: Run, column: Column, variant: str) -> Judged:
+    where = (column.source, column.condition.value, column.attribute)
+    own = run.get((variant, *where))
+    return run[AS_TRAINED, *where] if own is None else own
+
+
+def _count_groups(judged: Judged, figure: str) -> int:
+    return len((judged.group[judged.given] if figure == KEPT else judged.group).unique())
+
+
+def measure(judged: Judged, figure: str, weights: Float[Tensor, "R N"]) -> Float[Tensor, " R"]:
+    """Return a figure of `Measures.estimate` for each weighting of rows; nan without a row."""
+    right = judged.right.float()
+    if figure == FOUND:
+        return recall_at_precision(judged.confidence, judged.right, 0.90, weights)
+    if figure == KEPT:
+        return weights @ (judged.given * right) / (weights @ judged.given.float())
+    return weights @ right / weights.sum(1)
 
 
 def draw_groups(groups: int, replicates: int) -> Float[Tensor, "R G"]:
@@ -42,76 +206,7 @@ def draw_groups(groups: int, replicates: int) -> Float[Tensor, "R G"]:
     return torch.from_numpy(counts).float()
 
 
-def replicate(
-    probs: Float[Tensor, "N C"],
-    targets: Int[Tensor, " N"],
-    groups: Int[Tensor, " N"],
-    thresholds: Float[Tensor, " N"],
-    draws: Float[Tensor, "R G"],
-) -> Replicates:
-    """Return each of FIGURES under each draw.
-
-    Without a labelled row in a draw the macro-F1 is that of all rows, and all others are nan.
-    Without an answered row the precision is nan.
-
-    Args:
-        probs: calibrated probabilities of the labelled rows.
-        targets: labels of the rows.
-        groups: group of each row, in [0, G).
-        thresholds: confidence from which on a row is answered.
-        draws: as `draw_groups` returns them.
-    """
-    confidence, best = probs.max(1)
-    is_right, is_answered = best == targets, (confidence >= thresholds).float()
-    chunks = []
-    for some in draws.split(max(1, CHUNK // len(targets))):
-        weights = some[:, groups]
-        figures = (
-            weights @ is_right.float() / weights.sum(1),
-            macro_f1(best, targets, weights),
-            recall_at_precision(confidence, is_right, 0.90, weights),
-            weights @ (is_answered * is_right) / (weights @ is_answered),
-        )
-        chunks.append(torch.stack(figures))
-    return dict(zip(FIGURES, torch.cat(chunks, dim=1), strict=True))
-
-
 def interval(values: Float[Tensor, " R"]) -> tuple[float, float]:
     """Return Efron's percentile interval, 2.5 to 97.5 %, undefined draws left out."""
     low, high = values.nanquantile(torch.tensor([0.025, 0.975])).tolist()
     return low, high
-
-
-def measure_with_intervals(
-    answers: CalibratedAnswers, draws: Float[Tensor, "R G"]
-) -> tuple[Record, Replicates]:
-    """Return a record of figures with intervals, and the replicates of FIGURES.
-
-    There is at least one answer. A figure of fewer than LEAST_GROUPS groups has nan for replicates,
-    so neither the figure nor its difference has an interval.
-    """
-    of, thresholds = answers.of, answers.thresholds[DEFAULT_TARGET_PRECISION]
-    replicates = replicate(answers.probs, of.targets, of.groups, thresholds, draws)
-    is_answered = answers.probs.amax(1) >= thresholds
-    for figure in FIGURES:
-        groups = of.groups if figure in COMPARED else of.groups[is_answered]
-        if len(groups.unique()) < LEAST_GROUPS:
-            replicates[figure] = torch.full_like(replicates[figure], math.nan)
-    record: Record = dict(measure_answers(answers))
-    record |= {f"{figure}_interval": _bounds(replicates[figure]) for figure in FIGURES}
-    return record, replicates
-
-
-def subtract(record: Record, replicates: Replicates, other: Record, others: Replicates) -> Record:
-    """Return the paired differences of COMPARED, with their intervals."""
-    same = ("checkpoint", "source", "condition", "attribute")
-    difference: Record = {key: record[key] for key in same} | {"against": other["checkpoint"]}
-    for figure in COMPARED:
-        difference[figure] = round(record[figure] - other[figure], 4)
-        difference[f"{figure}_interval"] = _bounds(replicates[figure] - others[figure])
-    return difference
-
-
-def _bounds(values: Float[Tensor, " R"]) -> list[float | None]:
-    # JSON has no nan.
-    return [None if math.isnan(bound) else round(bound, 4) for bound in interval(values)]

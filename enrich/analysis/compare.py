@@ -13,20 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from schemas.labels import LABEL_WORDS
-from torch import Tensor
 
 from enrich.adaptation.checkpoint import list_adaptations
-from enrich.analysis.bootstrap import (
-    Record,
-    Replicates,
-    draw_groups,
-    measure_with_intervals,
-    subtract,
-)
-from enrich.analysis.parameters import count_flops, count_parameters
-from enrich.analysis.plots import ByCondition, draw_checkpoint, draw_overview, file_name
+from enrich.analysis.bootstrap import AS_TRAINED, Judged, Key
+from enrich.analysis.plots import file_name
+from enrich.analysis.words import Words
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.manifest import Manifest, fetch_manifest
@@ -43,13 +35,17 @@ from enrich.training.labelled import (
     TEST,
     UNLABELLED,
     LabelledProducts,
+    join_catalogs,
+    read_catalogs,
     read_to_measure,
     refuse_same_names,
     require_any_label,
 )
+from enrich.training.pixel_cache import CachedImages
+from enrich.training.preparation import Rows
+from enrich.training.readers import Split
 
-_SPEED_BATCH, _REPETITIONS = 64, 7
-Key = tuple[str, str]  # condition and attribute
+_REPETITIONS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,169 +167,75 @@ def load_checkpoints(locations: Sequence[str], device: torch.device) -> list[Loa
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The result of a comparison, as records of plain values.
-
-    Attributes:
-        machine: the device that speeds were measured on.
-        costs: a record for each checkpoint.
-        figures: a record for each checkpoint, source, condition and attribute.
-        differences: the same for every checkpoint but the first, less the figures of the first.
-        fitted_to: the sources that a checkpoint was fitted to, by the checkpoint's name.
-    """
-
-    machine: str
-    costs: list[Record]
-    figures: list[Record]
-    differences: list[Record]
-    fitted_to: dict[str, list[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Workplace:
-    """Device, cache folder and plot folder of a comparison."""
-
-    device: torch.device
-    cache: Path
-    plots: Path
-
-
-def compare(
-    checkpoints: Sequence[LoadedCheckpoint],
-    sources: Sequence[LabelledSource],
-    replicates: int,
-    workplace: Workplace,
-) -> Comparison:
-    """Evaluate every checkpoint in every source, and draw the plots.
-
-    Args:
-        checkpoints: loaded checkpoints; all others are compared with the first.
-        sources: labelled catalogs.
-        replicates: bootstrap draws behind each interval.
-        workplace: gets the plots `overview.png` and `<checkpoint>/<source>/*.png`.
+def judge_checkpoint(
+    checkpoint: LoadedCheckpoint, sources: Sequence[LabelledSource], cache: Path
+) -> dict[Key, Judged]:
+    """Return a checkpoint's answers in every source, under every condition, by key.
 
     Raises:
-        ConfigError: a catalog cannot be read, or has 0 products to evaluate.
+        ConfigError: a catalog cannot be read, or has 0 labelled products to evaluate.
     """
-    # Before anything is computed, so that a wrong folder shows at once.
-    products = [_load_for_each(checkpoints, source) for source in sources]
-    figures, differences = [], []
-    for source, by_checkpoint in zip(sources, products, strict=True):
-        draws = draw_groups(int(by_checkpoint[0].groups.max()) + 1, replicates)
-        measured = [
-            _evaluate(checkpoint, source, labelled, draws, workplace)
-            for checkpoint, labelled in zip(checkpoints, by_checkpoint, strict=True)
-        ]
-        for checkpoint, own in zip(checkpoints, measured, strict=True):
-            figures += [record for record, _ in own.values()]
-            if checkpoint is not checkpoints[0]:
-                shared = _shared(checkpoint, checkpoints[0])
-                differences += [
-                    subtract(*one, *measured[0][key])
-                    for key, one in own.items()
-                    if key[1] in shared
-                ]
-    draw_overview(figures, workplace.plots / "overview.png")
-    costs = _measure_costs(checkpoints, products[0], workplace)
-    fitted_to = {one.name: one.fitted_to for one in checkpoints if one.fitted_to}
-    return Comparison(describe_machine(workplace.device), costs, figures, differences, fitted_to)
+    judged = {}
+    for source in sources:
+        products = source.load(checkpoint.attributes)
+        say(f"{checkpoint.name} on {source.title}: {len(products):,} products")
+        batches = checkpoint.batches(products, cache)
+        batches.cache_features(checkpoint.classifier)
+        rows = batches.readable(np.arange(len(products)))
+        if (products.targets[rows] == UNLABELLED).all():
+            raise ConfigError(
+                f"{source.folder} cannot be evaluated: found 0 labelled products with a readable "
+                "text or picture, expected 1 or more. Give titles or images."
+            )
+        for condition in Condition:
+            answers = answer(checkpoint.classifier, batches, rows, condition)
+            for attribute, found in answers.items():
+                if len(found):
+                    calibrated = apply_calibration(
+                        checkpoint.manifest.calibration, attribute, found
+                    )
+                    key = (AS_TRAINED, source.title, condition.value, attribute)
+                    judged[key] = Judged.of(calibrated)
+    return judged
 
 
-def _load_for_each(
-    checkpoints: Sequence[LoadedCheckpoint], source: LabelledSource
-) -> list[LabelledProducts]:
-    """Return the products with the label numbers of each checkpoint."""
-    label_sets = [tuple(checkpoint.attributes.items()) for checkpoint in checkpoints]
-    loaded = {labels: source.load(dict(labels)) for labels in dict.fromkeys(label_sets)}
-    return [loaded[labels] for labels in label_sets]
+def judge_words(
+    first: LoadedCheckpoint,
+    shared: Sequence[str],
+    catalogs: Sequence[Path],
+    sources: Sequence[LabelledSource],
+    cache: Path,
+) -> dict[Key, Judged]:
+    """Return the answers of label words alone in every source, fitted to the catalogs.
+
+    Args:
+        first: its labels, and its texts without label words.
+        shared: the attributes to answer.
+        catalogs: catalogs with groups to validate.
+        sources: what to answer.
+        cache: decoded pictures, which tell what products can be read.
+    """
+    attributes = {attribute: first.attributes[attribute] for attribute in shared}
+    known = join_catalogs(read_catalogs(catalogs), attributes)
+    # Words need no pictures, so none is decoded.
+    images = CachedImages(np.zeros((len(known), 0)), np.full(len(known), True), cache, "")
+    batches = Batches(known, images, first.encoder, first.label_words)
+    splits = (np.flatnonzero(known.split == part) for part in Split)
+    words = Words.fit(attributes, batches, Rows(*splits), frozenset(Condition))
+    judged = {}
+    for source in sources:
+        batches = first.batches(source.load(attributes), cache)
+        rows = batches.readable(np.arange(len(batches.products)))
+        for condition in Condition:
+            for attribute, found in words.judge(batches, rows, condition).items():
+                judged[AS_TRAINED, source.title, condition.value, attribute] = found
+    return judged
 
 
-def _evaluate(
-    checkpoint: LoadedCheckpoint,
-    source: LabelledSource,
-    products: LabelledProducts,
-    draws: Float[Tensor, "R G"],
-    workplace: Workplace,
-) -> dict[Key, tuple[Record, Replicates]]:
-    """Return the figures of a checkpoint in a source; draw their plots."""
-    title = f"{checkpoint.name} on {source.title}"
-    say(f"{title}: {len(products):,} products")
-    batches = checkpoint.batches(products, workplace.cache)
-    batches.cache_features(checkpoint.classifier)
-    answered = _ask(checkpoint, batches)
-    folder = workplace.plots / file_name(checkpoint.name) / file_name(source.title)
-    draw_checkpoint(answered, checkpoint.attributes, title, folder)
-    measured = {}
-    for condition, by_attribute in answered.items():
-        for attribute, answers in by_attribute.items():
-            record, replicates = measure_with_intervals(answers, draws)
-            where = {
-                "checkpoint": checkpoint.name,
-                "source": source.title,
-                "condition": condition.value,
-                "attribute": attribute,
-            }
-            measured[condition.value, attribute] = where | record, replicates
-    return measured
-
-
-def _ask(checkpoint: LoadedCheckpoint, batches: Batches) -> ByCondition:
-    """Return calibrated answers by condition and attribute, where there are labels."""
-    rows = batches.readable(np.arange(len(batches.products)))
-    if (batches.products.targets[rows] == UNLABELLED).all():
-        raise ConfigError(
-            f"{batches.products.image_roots[0]} cannot be evaluated: found 0 labelled products "
-            "with a readable text or picture, expected 1 or more. Give titles or images."
-        )
-    return {
-        condition: {
-            attribute: apply_calibration(checkpoint.manifest.calibration, attribute, answers)
-            for attribute, answers in answer(
-                checkpoint.classifier, batches, rows, condition
-            ).items()
-            if len(answers)
-        }
-        for condition in Condition
-    }
-
-
-def _shared(one: LoadedCheckpoint, other: LoadedCheckpoint) -> set[str]:
-    """Return the attributes with the same labels in both; their order does not matter."""
-    return {a for a, own in one.attributes.items() if {*own} == {*other.attributes.get(a, ())}}
-
-
-def _measure_costs(
-    checkpoints: Sequence[LoadedCheckpoint],
-    products: Sequence[LabelledProducts],
-    workplace: Workplace,
-) -> list[Record]:
-    turns = []
-    for checkpoint, labelled in zip(checkpoints, products, strict=True):
-        batches = checkpoint.batches(labelled, workplace.cache)
-        rows = batches.readable(np.arange(len(labelled)))[:_SPEED_BATCH]
-        (inputs,) = batches.evaluation(rows, Condition.AS_IS, _SPEED_BATCH)
-        turns.append((checkpoint.classifier, inputs))
-    costs = []
-    for checkpoint, speed in zip(checkpoints, measure_speeds(turns, workplace.device), strict=True):
-        stored = checkpoint.as_stored()
-        parameters, pretrained = count_parameters(stored)
-        costs.append(
-            {
-                "checkpoint": checkpoint.name,
-                "classifier": checkpoint.manifest.config.classifier,
-                "parameters": parameters,
-                "pretrained_parameters": pretrained,
-                "flops_per_product": count_flops(stored),
-                "products_per_second": round(speed, 1),
-                "checkpoint_bytes": sum(
-                    file.stat().st_size
-                    for file in checkpoint.manifest.folder.iterdir()
-                    if file.is_file()
-                ),
-            }
-        )
-    return costs
+def find_shared(checkpoints: Sequence[LoadedCheckpoint]) -> list[str]:
+    """Return the attributes with the same labels, in any order, in all checkpoints."""
+    first, *others = (one.attributes for one in checkpoints)
+    return [a for a, own in first.items() if all({*own} == {*o.get(a, ())} for o in others)]
 
 
 def measure_speeds(

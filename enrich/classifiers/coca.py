@@ -68,11 +68,6 @@ class Coca(PooledPair):
         read = take(decoded, end_of_text(tokens.token_mask))
         return super().join(tokens, has_image, has_text).with_first(JOINT, read)
 
-    def contrasted(
-        self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
-    ) -> Vectors:
-        return super().join(tokens, has_image, has_text)
-
     def caption_loss(self, tokens: Tokens, inputs: ModelInputs) -> Float[Tensor, ""]:
         decoded = self._read(tokens, inputs.has_image, inputs.has_text)
         both = (inputs.has_image & inputs.has_text).unsqueeze(1)

@@ -30,7 +30,8 @@ class ModelInputs:
 
     A missing modality may hold any values. `pixel_values` are raw uint8, normalised on the device.
     Training on a frozen image tower passes the cached `image_features` instead, and training of its
-    upper stages the output of the lower ones, `image_lower`.
+    upper stages the output of the lower ones, `image_lower`. `text_features` are cached tokens of a
+    frozen text tower; `text_pooled_at` is the place of the token that stands for the whole text.
     """
 
     token_ids: Int[Tensor, "B L"]
@@ -40,6 +41,8 @@ class ModelInputs:
     pixel_values: UInt8[Tensor, "B 3 H W"] | None = None
     image_features: Float[Tensor, "B M C"] | None = None
     image_lower: Float[Tensor, "B N"] | None = None
+    text_features: Float[Tensor, "B K D"] | None = None
+    text_pooled_at: Int[Tensor, " B"] | None = None
 
     def to(self, device: torch.device) -> "ModelInputs":
         """Return the batch on `device`; to a GPU it is copied without waiting."""
@@ -195,6 +198,7 @@ class Classifier(nn.Module):
         starts_from: published weights that can fill it.
         trained_by: losses that can train it.
         contrasts_towers: contrast compares the towers' own embeddings.
+        reads_text_features: of a text only the text tower's outputs are read.
         answers_from: the vector that heads read by default.
         config: the configuration without labels that were added after training.
     """
@@ -209,6 +213,7 @@ class Classifier(nn.Module):
     trained_by: ClassVar[frozenset[str]] = frozenset({"contrastive", "multitask"})
     contrasts_towers: ClassVar[bool] = True
     answers_from: ClassVar[str] = JOINT
+    reads_text_features: ClassVar[bool] = True
     image_tower: ImageTower
     text_tower: TextTower
     pixel_mean: Tensor
@@ -281,8 +286,7 @@ class Classifier(nn.Module):
         Raises:
             ValueError: the batch holds no `pixel_values`, `image_lower` or `image_features`.
         """
-        text = self.text_tower(inputs.token_ids, inputs.token_mask)
-        return Tokens(self.encode_image(inputs), text, inputs.token_mask)
+        return Tokens(self.encode_image(inputs), self.encode_text(inputs), inputs.token_mask)
 
     def join(
         self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
@@ -322,6 +326,16 @@ class Classifier(nn.Module):
 
     def _answer(self, vectors: Vectors) -> ModelOutput:
         return ModelOutput(self.heads(vectors.named[self.answers_from]), vectors)
+
+    def encode_text(self, inputs: ModelInputs) -> Encoded:
+        """Return what the text tower makes of the batch."""
+        if inputs.text_features is None:
+            read: Encoded = self.text_tower(inputs.token_ids, inputs.token_mask)
+            return read
+        assert inputs.text_pooled_at is not None
+        behind = inputs.text_features.shape[1] - inputs.token_mask.shape[1]
+        mask = F.pad(inputs.token_mask, (0, behind), value=True)
+        return Encoded(inputs.text_features, mask, inputs.text_pooled_at)
 
     def encode_image(self, inputs: ModelInputs) -> Encoded:
         """Return the image tower's tokens of the batch.

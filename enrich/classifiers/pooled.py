@@ -40,6 +40,12 @@ class PooledPair(Classifier):
         }
         return Vectors(named, has_image, has_text)
 
+    def contrasted(
+        self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
+    ) -> Vectors:
+        # Without the subclass's joint attention, which contrast does not read.
+        return PooledPair.join(self, tokens, has_image, has_text)
+
 
 class ClipSum(PooledPair):
     """The sum of both towers' pooled embeddings, then one MLP an attribute.

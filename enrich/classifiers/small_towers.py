@@ -82,7 +82,12 @@ class EfficientNetTower(ImageTower):
 
 
 class SmallTextTower(TextTower):
-    """Token and position embeddings through a few transformer layers."""
+    """Token and position embeddings through a few transformer layers.
+
+    `is_trained` is True of the tower of a checkpoint, which then counts as pre-trained.
+    """
+
+    is_trained = False
 
     def __init__(self, towers: SmallTowers, vocabulary: int, length: int, dropout: float) -> None:
         super().__init__()
@@ -119,5 +124,5 @@ class SmallTextTower(TextTower):
     def vocabulary(self) -> Float[Tensor, "V D"]:
         return self.tokens.weight
 
-    def pretrained(self) -> None:
-        return None
+    def pretrained(self) -> nn.Module | None:
+        return self if self.is_trained else None

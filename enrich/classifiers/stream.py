@@ -93,6 +93,7 @@ class StreamClassifier(Classifier):
     """A classifier on [CLS] of a stream, whose sequence subclasses arrange."""
 
     contrasts_towers = False
+    reads_text_features = False
 
     def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
         super().build_encoder(config, vocabulary)

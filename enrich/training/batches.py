@@ -26,7 +26,13 @@ from enrich.terminal import rank
 from enrich.training.augmentation import LabelWords, mask, relabel, reword, swap, vary
 from enrich.training.config import LossName, TrainingConfig
 from enrich.training.distributed import processes
-from enrich.training.feature_cache import CachedViews, cache_views
+from enrich.training.feature_cache import (
+    CachedTexts,
+    CachedViews,
+    cache_texts,
+    cache_views,
+    digest_text_tower,
+)
 from enrich.training.labelled import UNLABELLED, LabelledProducts
 from enrich.training.pixel_cache import CachedImages, cache_pixels
 
@@ -106,6 +112,7 @@ class Drawn:
 class Batches:
     """Model inputs of labelled rows; `cached` features take the place of pixels.
 
+    Of a frozen text tower `texts` has what it makes of the texts, with and without label words.
     Pictures of training are varied as catalogs vary, unless `varies` is False.
     """
 
@@ -124,11 +131,25 @@ class Batches:
         self.label_words = label_words
         self.varies = varies
         self.cached: CachedViews | None = None
+        self.texts: CachedTexts | None = None
+        self._known_texts: tuple[str, CachedTexts] | None = None
         self._has_text = np.array([bool(text) for text in products.texts])
 
     def cache_features(self, classifier: Classifier) -> None:
         """Cache the features of all pictures, which all conditions share."""
         self.cached = cache_views(classifier, self.images, "image_features", 1)
+
+    def cache_texts(self, classifier: Classifier) -> None:
+        """Cache what a frozen text tower makes of all texts, as they are and masked."""
+        tower = digest_text_tower(classifier)
+        # To mask and to cut all texts takes longer than many a training of heads.
+        if self._known_texts is None or self._known_texts[0] != tower:
+            whole = self.products.texts
+            masked = (mask(text, self.label_words, is_alone=False) for text in whole)
+            every = itertools.chain(whole, masked, [""])
+            cached = cache_texts(classifier, every, self.encoder, self.images.folder)
+            self._known_texts = (tower, cached)
+        self.texts = self._known_texts[1]
 
     def training(self, rows: np.ndarray, hiding: Hiding, rng: np.random.Generator) -> Drawn:
         """Return the rows with random changes of texts and modalities."""
@@ -159,6 +180,15 @@ class Batches:
         self, rows: np.ndarray, condition: Condition, size: int
     ) -> Iterator[ModelInputs]:
         """Yield the rows under a condition in batches of `size`, the same every time."""
+        texts, has_image, has_text = self.under(rows, condition)
+        for start in range(0, len(rows), size):
+            part = slice(start, start + size)
+            yield self._inputs(rows[part], texts[part], has_image[part], has_text[part], None)
+
+    def under(
+        self, rows: np.ndarray, condition: Condition
+    ) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """Return the rows' texts under a condition, who has a picture, and who has a text."""
         texts = [self.products.texts[row] for row in rows]
         has_text, has_image = self._has_text[rows], self.images.has_image[rows]
         if condition is Condition.WORDS_MASKED:
@@ -176,9 +206,7 @@ class Batches:
             for row, other in zip(both, others, strict=True):
                 texts[row] = self.products.texts[rows[other]]
             has_text[both] = is_other
-        for start in range(0, len(rows), size):
-            part = slice(start, start + size)
-            yield self._inputs(rows[part], texts[part], has_image[part], has_text[part], None)
+        return texts, has_image, has_text
 
     def titles(self, rows: np.ndarray, condition: Condition) -> list[str | None]:
         """Return by row the text in which label words are looked for."""
@@ -211,8 +239,10 @@ class Batches:
         augment: np.random.Generator | None,
     ) -> ModelInputs:
         texts = [text if seen else "" for text, seen in zip(texts, has_text, strict=True)]
-        token_ids, token_mask = self.encoder(texts)
-        seen: dict[str, torch.Tensor] = {}
+        if self.texts is None:
+            seen = dict(zip(("token_ids", "token_mask"), self.encoder(texts), strict=True))
+        else:
+            seen = self.texts.look_up(texts)
         if self.cached is not None:
             view = 0 if augment is None else augment.integers(len(self.cached.views))
             seen[self.cached.kind] = torch.from_numpy(self.cached.views[view][rows]).float()
@@ -222,8 +252,6 @@ class Batches:
                 pixels = vary(pixels, torch.Generator().manual_seed(int(augment.integers(2**63))))
             seen["pixel_values"] = pixels
         return ModelInputs(
-            token_ids=token_ids,
-            token_mask=token_mask,
             has_image=torch.from_numpy(has_image),
             has_text=torch.from_numpy(has_text),
             **seen,

@@ -113,10 +113,12 @@ class TrainingConfig(Architecture):
     `towers` is `small`, the hub name or local folder of a Hugging Face CLIP, SigLIP or SigLIP 2,
     `open_clip:` before the name (ViT-B-32, ViT-B-32/TAG, coca_ViT-B-32), hub name or local folder
     of an open_clip model, or a pair of a vision model and a text encoder. `image_tower` is a
-    checkpoint whose small image tower replaces the published one. `attributes` gives each attribute
+    checkpoint whose small image tower replaces the published one, `text_tower` one whose small text
+    tower and tokenizer are started from, and frozen like others. `attributes` gives each attribute
     its labels, or `from_data`; of the latter, `optional_attributes` are left out if fewer than two
     labels are found. `conventions` are attributes whose labels other sources may mean otherwise,
-    such as style: they are not answered in unseen sources. Shares are in [0, 1].
+    such as style: they are not answered in unseen sources. `leave_out` has values of columns of the
+    catalogs, such as kinds of goods, whose products are left out. Shares are in [0, 1].
 
     `batch_size` is the number of products in one step of the weights. A step is computed in
     `accumulate` parts one after the other (to save memory) in each process of torchrun. The
@@ -158,12 +160,14 @@ class TrainingConfig(Architecture):
     towers: str | PublishedPair = "small"
     small_towers: SmallTowers = SmallTowers()
     image_tower: Path | None = None
+    text_tower: Path | None = None
     image_size_px: int = Field(default=128, ge=64)
     text_length: int = Field(default=48, gt=2)
     vocabulary: int = Field(default=8192, gt=0)
     attributes: dict[AttributeName, LabelSet] = Field(default=ATTRIBUTE_LABELS, min_length=1)
     optional_attributes: tuple[AttributeName, ...] = ()
     conventions: tuple[AttributeName, ...] = ()
+    leave_out: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     batch_size: int = Field(default=256, gt=1)
     accumulate: int = Field(default=1, gt=0)
     phases: tuple[Phase, ...]
@@ -202,6 +206,11 @@ class TrainingConfig(Architecture):
                 "expected at most 1"
             )
         is_small = self.on_small_image_tower
+        if self.text_tower and self.towers != SMALL:
+            raise ValueError(
+                f"text_tower does not fit the towers: found {self.towers}, expected small. Leave "
+                "it out."
+            )
         for name in ("image_tower", "half_towers"):
             if getattr(self, name) and not is_small:
                 raise ValueError(

@@ -1,9 +1,11 @@
 """Answers of a classifier to labelled rows under a condition, and their figures."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from enrich.calibration import DEFAULT_TARGET_PRECISION, Calibration
 from enrich.classifiers.calibrated import join_embeds, to_layer
@@ -51,24 +53,64 @@ def answer(
         modalities += map(Modalities.of, inputs.has_image.tolist(), inputs.has_text.tolist())
         outputs.append(output)
         embeds.append(join_embeds(output.vectors))
-    targets = torch.from_numpy(batches.products.targets[rows])
-    groups = torch.from_numpy(batches.products.groups[rows])
-    # Its own labels, because `label_words` may have those of several classifiers.
-    finder = LabelFinder(classifier.config.attributes, batches.label_words.lexicon)
+    attributes = classifier.config.attributes
+    logits, weights = {}, {}
+    for attribute, labels in attributes.items():
+        scores = [out.logits[attribute].float().cpu() for out in outputs]
+        logits[attribute] = torch.cat([torch.empty(0, len(labels)), *scores])
+        shares = [out.image_weight[attribute] for out in outputs if out.image_weight]
+        if shares:
+            weights[attribute] = torch.cat(shares).float().cpu()
+    embedded = torch.cat(embeds) if embeds else torch.empty(0, 0)
+    named = find_named(attributes, batches, rows, condition)
+    return to_answers(batches, rows, modalities, logits, weights, embedded, named)
+
+
+def find_named(
+    attributes: Mapping[str, Sequence[str]],
+    batches: Batches,
+    rows: np.ndarray,
+    condition: Condition,
+) -> dict[str, Bool[Tensor, "N C"]]:
+    """Return by attribute which labels each row's title names under a condition."""
+    # Labels of one classifier, because `label_words` may have those of several.
+    finder = LabelFinder(attributes, batches.label_words.lexicon)
     named = finder.find([(title, None) for title in batches.titles(rows, condition)])
+    return {attribute: torch.from_numpy(found.every) for attribute, found in named.items()}
+
+
+def to_answers(
+    batches: Batches,
+    rows: np.ndarray,
+    modalities: list[Modalities],
+    logits: Mapping[str, Float[Tensor, "N _"]],
+    weights: Mapping[str, Float[Tensor, " N"]],
+    embeds: Float[Tensor, "N E"],
+    named: Mapping[str, Bool[Tensor, "N _"]],
+) -> dict[str, Answers]:
+    """Return the labelled rows' answers by attribute.
+
+    Args:
+        batches: the products.
+        rows: their rows, N.
+        modalities: what was read of each row.
+        logits: scores by attribute, attributes in the order of the targets.
+        weights: shares of the image by attribute, if there are any.
+        embeds: see `Answers`.
+        named: which labels each row's title names.
+    """
+    products = batches.products
     answers = {}
-    for column, (attribute, labels) in enumerate(classifier.config.attributes.items()):
-        logits = [out.logits[attribute].float().cpu() for out in outputs]
-        weights = [out.image_weight[attribute] for out in outputs if out.image_weight]
+    for column, (attribute, scores) in enumerate(logits.items()):
         every_row = Answers(
             product=torch.from_numpy(rows),
-            groups=groups,
+            groups=torch.from_numpy(products.groups[rows]),
             modalities=modalities,
-            logits=torch.cat([torch.empty(0, len(labels)), *logits]),
-            embeds=torch.cat(embeds) if embeds else torch.empty(0, 0),
-            targets=targets[:, column],
-            image_weight=torch.cat(weights).float().cpu() if weights else None,
-            named=torch.from_numpy(named[attribute].every),
+            logits=scores,
+            embeds=embeds,
+            targets=torch.from_numpy(products.targets[rows, column]),
+            image_weight=weights.get(attribute),
+            named=named[attribute],
         )
         answers[attribute] = every_row.where(every_row.targets != UNLABELLED)
     return answers

@@ -1,27 +1,29 @@
-"""Features of frozen image towers on disk, beside the pixels.
+"""Features of frozen towers on disk, beside the pixels.
 
-The features are memory-mapped arrays in the order of the labelled products. A tower reads the
-pictures that it was trained on better than others, and heads that are trained on their features
-rely on pictures too much. Cross-fitting avoids that: two more towers are trained, each on one half
-of the groups, and the features of a picture are those of the tower that has not seen it. A linear
-map takes them to the space of the classifier's own tower. The map is fitted to pictures that none
-of the three towers was trained on.
+Text features are by distinct text. Image features are memory-mapped arrays in the order of the
+labelled products. A tower reads the pictures that it was trained on better than others, and heads
+that are trained on their features rely on pictures too much. Cross-fitting avoids that: two more
+towers are trained, each on one half of the groups, and the features of a picture are those of the
+tower that has not seen it. A linear map takes them to the space of the classifier's own tower. The
+map is fitted to pictures that none of the three towers was trained on.
 """
 
 import copy
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from enrich.classifiers.int8 import Int8Linear
 from enrich.classifiers.interface import Classifier
+from enrich.classifiers.tokenizer import TextEncoder
 from enrich.engine.device import autocast, cast_weights
 from enrich.errors import ConfigError
 from enrich.files.atomic_write import atomic_write
@@ -32,7 +34,7 @@ from enrich.training.labelled import half_of
 from enrich.training.pixel_cache import CachedImages, alone, is_array, make_array
 from enrich.training.pretrained import load_image_tower
 
-_BATCH, _UPPER_BATCH = 64, 128
+_BATCH, _UPPER_BATCH, _TEXT_BATCH = 64, 128, 256
 # Regularises a linear map, as a share of the mean square of each feature.
 _RIDGE = 1e-3
 
@@ -102,6 +104,89 @@ def _compute_view(
             computed[rows] = out.half().cpu().numpy()
         if computed is not None:
             computed.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class CachedTexts:
+    """Token embeddings of a frozen text tower, an array float16 (T, M, D), by text.
+
+    `pooled_at` says which token stands for the whole of each text.
+    """
+
+    at: dict[str, int]
+    token_ids: Int[Tensor, "T L"]
+    token_mask: Bool[Tensor, "T L"]
+    pooled_at: Int[Tensor, " T"]
+    embeds: np.ndarray
+
+    def look_up(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Return the inputs of a classifier for cached texts, by name."""
+        rows = np.array([self.at[text] for text in texts])
+        return {
+            "token_ids": self.token_ids[rows],
+            "token_mask": self.token_mask[rows],
+            "text_features": torch.from_numpy(self.embeds[rows]).float(),
+            "text_pooled_at": self.pooled_at[rows],
+        }
+
+
+def digest_text_tower(classifier: Classifier) -> str:
+    """Return a digest of the weights that cached texts depend on."""
+    digest = hashlib.sha256()
+    for tensor in classifier.text_tower.state_dict().values():
+        # As bytes, because numpy knows no bfloat16.
+        digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def cache_texts(
+    classifier: Classifier, texts: Iterable[str], encode_texts: TextEncoder, folder: Path
+) -> CachedTexts:
+    """Compute what the frozen text tower makes of each text, or open an earlier run's."""
+    every = list(dict.fromkeys(texts))
+    parts = [every[at : at + _TEXT_BATCH] for at in range(0, len(every), _TEXT_BATCH)]
+    encoded = [encode_texts(part) for part in parts]
+    # Of one length, because a tower may put a token behind the texts of a batch.
+    width = max(ids.shape[1] for ids, _ in encoded)
+    ids, mask = (
+        torch.cat([F.pad(one, (0, width - one.shape[1])) for one in both])
+        for both in zip(*encoded, strict=True)
+    )
+    digest = hashlib.sha256(f"{digest_text_tower(classifier)} {every!r}".encode())
+    digest.update(ids.numpy().tobytes())
+    files = [
+        folder / f"texts-{digest.hexdigest()[:12]}-{name}.npy" for name in ("pooled", "embeds")
+    ]
+    if not all(map(is_array, files)):
+        with alone(folder), atomic_write(files[0]) as pooled, atomic_write(files[1]) as embeds:
+            _compute_texts(classifier, ids, mask, pooled, embeds)
+    pooled_at, features = (np.load(file, mmap_mode="r") for file in files)
+    at = {text: row for row, text in enumerate(every)}
+    return CachedTexts(at, ids, mask, torch.from_numpy(np.array(pooled_at)), features)
+
+
+def _compute_texts(
+    classifier: Classifier,
+    ids: Int[Tensor, "T L"],
+    mask: Bool[Tensor, "T L"],
+    pooled: Path,
+    embeds: Path,
+) -> None:
+    classifier.eval()
+    pooled_at, features = [], None
+    slices = [slice(at, at + _TEXT_BATCH) for at in range(0, len(ids), _TEXT_BATCH)]
+    for rows in watch(slices, "text features", len(slices)):
+        given = (ids[rows].to(classifier.device), mask[rows].to(classifier.device))
+        with torch.inference_mode(), autocast(classifier.device):
+            out = classifier.text_tower(*given)
+        if features is None:
+            features = make_array(embeds, np.float16, (len(ids), *out.embeds.shape[1:]))
+        features[rows] = out.embeds.half().cpu().numpy()
+        pooled_at.append(out.pooled_at.cpu().numpy())
+    if features is not None:
+        features.flush()
+    with pooled.open("wb") as written:
+        np.save(written, np.concatenate(pooled_at))
 
 
 def _which_pictures(has_image: np.ndarray) -> str:

@@ -158,22 +158,45 @@ def calibrate(
         shown: conditions that training has shown. Modalities without such a condition are
             calibrated under all of theirs, as a checkpoint has temperatures for each.
     """
-    under = {
-        modalities: only_shown(shares, shown) or shares
-        for modalities, shares in CALIBRATED_UNDER.items()
-    }
+    under = calibrated_under(shown)
     answers = {
         condition: answer(classifier, batches, rows, condition)
         for shares in under.values()
         for condition in shares
     }
-    fitted, corrections, unread = {}, {}, {}
     seen = torch.from_numpy(batches.products.targets[trained_on])
-    for column, (attribute, labels) in enumerate(classifier.config.attributes.items()):
+    return calibrate_answers(answers, under, seen)
+
+
+def calibrated_under(
+    shown: Collection[Condition],
+) -> dict[Modalities, Mapping[Condition, float]]:
+    """Return the conditions that each set of modalities is calibrated under, with their shares."""
+    return {
+        modalities: only_shown(shares, shown) or shares
+        for modalities, shares in CALIBRATED_UNDER.items()
+    }
+
+
+def calibrate_answers(
+    answers: Mapping[Condition, Mapping[str, Answers]],
+    under: Mapping[Modalities, Mapping[Condition, float]],
+    seen: Int[Tensor, "N K"],
+) -> Calibration:
+    """Fit corrections for rare labels, temperatures and thresholds to answers.
+
+    Args:
+        answers: by condition and attribute, attributes in the order of `seen`.
+        under: as `calibrated_under` returns them.
+        seen: targets of the rows of training, which tell rare labels.
+    """
+    fitted, corrections, unread = {}, {}, {}
+    attributes = next(iter(answers.values()))
+    for column, attribute in enumerate(attributes):
         mine = {condition: found[attribute] for condition, found in answers.items()}
         correction = prefer_rare_labels(
             [one for conditions in _to_calibrate(mine, under).values() for one in conditions],
-            log_priors(seen[:, column], len(labels)),
+            log_priors(seen[:, column], attributes[attribute].logits.shape[1]),
         )
         if correction is not None:
             corrections[attribute] = correction

@@ -5,7 +5,7 @@ A reader of `enrich.training.readers` has read their rows. Classifiers are unkno
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,6 +77,36 @@ def read_catalogs(catalogs: Sequence[Path]) -> list[LabelledRows]:
         named = ", ".join(map(str, catalogs))
         raise ConfigError(f"{named}: found 0 labelled products, expected 1 or more")
     return read
+
+
+def divide(
+    read: Sequence[LabelledRows], leave_out: Mapping[str, Collection[str]]
+) -> tuple[list[LabelledRows], list[LabelledRows]]:
+    """Return the catalogs without the products to leave out, and these products alone.
+
+    Args:
+        read: the catalogs.
+        leave_out: values by column. Left out is whoever has one of them, and of the products alone,
+            whoever shares a group with one that stays.
+
+    Raises:
+        ConfigError: not one product has one of the values.
+    """
+    kept, left_out = [], []
+    for rows in read:
+        is_out = np.zeros(len(rows), bool)
+        for column, values in leave_out.items():
+            wanted = {fold_label(value) for value in values}
+            is_out |= [value in wanted for value in rows.labels.get(column, [None] * len(rows))]
+        kept.append(rows.where(~is_out))
+        staying = set(kept[-1].groups)
+        left_out.append(rows.where(is_out & [group not in staying for group in rows.groups]))
+    if leave_out and not any(map(len, left_out)):
+        raise ConfigError(
+            f"leave_out fits no product: found 0 with {dict(leave_out)}, expected 1 or more. Name "
+            "a column of products.parquet and its values."
+        )
+    return kept, left_out
 
 
 def _fold_labels(rows: LabelledRows) -> LabelledRows:

@@ -40,7 +40,8 @@ SELECTED_UNDER = (Condition.AS_IS, Condition.NO_TEXT, Condition.WORDS_MASKED, Co
 # Settings without effect on the weights of training: places of files, whose content counts itself,
 # the pace of saving, and fits after training.
 _WITHOUT_EFFECT = {
-    *("cache", "save_every_s", "image_tower", "half_towers", "fit_modality_bias", "conventions")
+    *("cache", "save_every_s", "image_tower", "text_tower", "half_towers", "fit_modality_bias"),
+    "conventions",
 }
 _STATE = "training_state.pt"
 _STEPS_A_POINT = 20
@@ -184,6 +185,10 @@ class Trainer:
         """Train the epochs that are left of a phase."""
         self.batches.cached = first_then_others(lambda: self._cache_views(phase))
         stepper = Stepper(self.classifier, phase, self.config)
+        if self._has_frozen_texts():
+            self.batches.cache_texts(self.classifier)
+        else:
+            self.batches.texts = None
         if self.average is not None and phase.cached is not None:
             _copy_frozen(self.classifier, self.average.module)
         if stepper_state is not None:
@@ -199,6 +204,14 @@ class Trainer:
             self.progressed.end_epoch()
             self._save_state(stepper)
         self.progressed.end_phase()
+
+    def _has_frozen_texts(self) -> bool:
+        """Check that all texts of a phase, and all that is read of them, can be cached."""
+        tower = self.classifier.text_tower
+        is_varied = self.config.reword_text + self.config.relabel_text > 0
+        is_frozen = not any(one.requires_grad for one in tower.parameters())
+        reads = self.classifier.reads_text_features and not tower.absent
+        return reads and is_frozen and not is_varied and not self.adapters
 
     def _cache_views(self, phase: Phase) -> CachedViews | None:
         if phase.cached is None:

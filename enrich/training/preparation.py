@@ -30,6 +30,7 @@ from enrich.training.labelled import (
     VALIDATION,
     LabelledProducts,
     count_known_tests,
+    divide,
     half_of,
     join_catalogs,
     name_catalog,
@@ -106,7 +107,7 @@ def prepare(
     )
     batches = first_then_others(lambda: open_products(products))
     opened = {name: open_products(source) for name, source in to_measure.items()}
-    rows = _choose_rows(config, batches)
+    rows = choose_rows(config, batches)
     return Preparation(config, classifier, tokenizer, batches, rows, opened)
 
 
@@ -120,7 +121,7 @@ def _start(
     return first_then_others(lambda: start_classifier(config, texts, workspace))
 
 
-def _choose_rows(config: TrainingConfig, batches: Batches) -> Rows:
+def choose_rows(config: TrainingConfig, batches: Batches) -> Rows:
     """Return the readable rows of each split, and log their numbers.
 
     Raises:
@@ -158,7 +159,7 @@ def read_training_products(
     Raises:
         ConfigError: a catalog cannot be read, or a split lacks products or labels.
     """
-    read = read_catalogs(catalogs)
+    read, _ = divide(read_catalogs(catalogs), config.leave_out)
     require_splits(read)
     attributes = with_labels_of(read, config.attributes, config.optional_attributes)
     if unknown := set(config.optional_attributes) - set(config.attributes):

@@ -46,6 +46,8 @@ from enrich.classifiers.hugging_face_towers import (
     without_pooler,
 )
 from enrich.classifiers.interface import Classifier
+from enrich.classifiers.small_towers import SmallTextTower
+from enrich.classifiers.towers import TextTower
 from enrich.errors import ConfigError, first_line, load_extra
 from enrich.images.settings import ImageShape, Triple
 from enrich.training.config import SMALL, PublishedPair
@@ -88,14 +90,29 @@ def load_image_tower(backbone: nn.Module, checkpoint: Path) -> None:
     Raises:
         ConfigError: the checkpoint cannot be read or has another image tower.
     """
-    prefix = "image_tower.backbone."
+    _load_part(backbone, checkpoint, "image_tower.backbone.")
+
+
+def load_text_tower(tower: TextTower, checkpoint: Path) -> None:
+    """Load the small text tower of a checkpoint, which counts as pre-trained then.
+
+    Raises:
+        ConfigError: the checkpoint cannot be read or has another text tower.
+    """
+    if isinstance(tower, SmallTextTower):
+        _load_part(tower, checkpoint, "text_tower.")
+        tower.is_trained = True
+
+
+def _load_part(part: nn.Module, checkpoint: Path, prefix: str) -> None:
     try:
         weights = load_file(checkpoint / "model.safetensors")
-        backbone.load_state_dict(
+        part.load_state_dict(
             {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
         )
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise ConfigError(f"{checkpoint} has no readable small image tower: {error}") from error
+        tower = prefix.partition(".")[0].replace("_", " ")
+        raise ConfigError(f"{checkpoint} has no readable small {tower}: {error}") from error
 
 
 def open_hugging_face(name_or_folder: str) -> PublishedTowers:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -104,6 +105,22 @@ class LabelledRows:
 
     def __len__(self) -> int:
         return len(self.titles)
+
+    def where(self, kept: np.ndarray) -> "LabelledRows":
+        """Select rows by a mask."""
+
+        def select(column: list[Any]) -> list[Any]:
+            return [value for value, keep in zip(column, kept, strict=True) if keep]
+
+        return LabelledRows(
+            root=self.root,
+            titles=select(self.titles),
+            descriptions=select(self.descriptions),
+            image_paths=select(self.image_paths),
+            groups=select(self.groups),
+            labels={attribute: select(column) for attribute, column in self.labels.items()},
+            split=None if self.split is None else select(self.split),
+        )
 
 
 def as_texts(column: pd.Series) -> list[str | None]:

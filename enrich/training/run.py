@@ -221,6 +221,8 @@ def _cache_features(run: Preparation, batches: Batches) -> None:
         batches.cache_features(run.classifier)
     else:
         batches.cached = None
+    # They were of the weights before rounding.
+    batches.texts = None
 
 
 def _measure(run: Preparation, catalogs: list[str], calibration: Calibration) -> dict[str, object]:

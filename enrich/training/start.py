@@ -29,6 +29,7 @@ from enrich.training.pretrained import (
     load_efficientnet_weights,
     load_image_tower,
     load_parts,
+    load_text_tower,
     open_hugging_face,
     open_pair,
     small_image_shape,
@@ -69,6 +70,8 @@ def start_classifier(
             load_efficientnet_weights(backbone)
         else:
             load_image_tower(backbone, config.image_tower)
+    if config.text_tower is not None:
+        load_text_tower(classifier.text_tower, config.text_tower)
     if isinstance(classifier, Coca):
         classifier.word_scores = published.word_scores
     classifier.read_tokenizer(TextEncoder(published.tokenizer, config.text_length))
@@ -143,6 +146,8 @@ def _open_towers(config: TrainingConfig, texts: list[str], folder: Path) -> Publ
 
 def _keep_tokenizer(config: TrainingConfig, texts: list[str], folder: Path) -> Tokenizer:
     """Return the tokenizer of these texts, as an earlier attempt at the run left it."""
+    if config.text_tower is not None:
+        return Tokenizer.from_file(str(config.text_tower / "tokenizer.json"))
     digest = hashlib.sha256(repr((config.vocabulary, texts)).encode()).hexdigest()[:12]
     file = folder / f"tokenizer-{digest}.json"
     if not file.exists():

@@ -9,14 +9,12 @@ import torch
 from colored_shop import write_colored_shop
 from safetensors.torch import load_file, save_file
 
-from enrich.analysis.plots import ByCondition
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.manifest import read_manifest
 from enrich.engine.engine import Engine
 from enrich.engine.spec import open_engine
 from enrich.records import Modalities, Product
 from enrich.training.answers import Answers, CalibratedAnswers
-from enrich.training.batches import Condition
 
 
 def _answers(rows: int, labels: int, seed: int) -> CalibratedAnswers:
@@ -43,22 +41,6 @@ def _answers(rows: int, labels: int, seed: int) -> CalibratedAnswers:
 def make_answers() -> Callable[[int, int, int], CalibratedAnswers]:
     """Return a function of rows, labels and seed."""
     return _answers
-
-
-@pytest.fixture(scope="session")
-def labels() -> dict[str, tuple[str, ...]]:
-    """Label that mean something to Markdown or to a formula."""
-    return {"color": ("red", "$5 blue", "sea_green"), "pattern": ("solid", "striped")}
-
-
-@pytest.fixture(scope="session")
-def answered(labels: dict[str, tuple[str, ...]]) -> ByCondition:
-    return {
-        condition: {
-            attribute: _answers(80, len(names), seed) for attribute, names in labels.items()
-        }
-        for seed, condition in enumerate(Condition)
-    }
 
 
 @pytest.fixture(scope="session")

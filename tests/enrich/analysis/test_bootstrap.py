@@ -1,83 +1,72 @@
-"""Bootstrap intervals of figures and of their differences."""
+"""Figures with intervals over groups and seeds, and their differences."""
 
-import json
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from enrich.analysis.bootstrap import (
-    COMPARED,
-    FIGURES,
+    ACCURACY,
+    AS_TRAINED,
+    FOUND,
+    KEPT,
+    LEAST_GROUPS,
+    Column,
+    Judged,
+    Measures,
     draw_groups,
     interval,
-    measure_with_intervals,
-    replicate,
-    subtract,
+    measure,
 )
 from enrich.training.answers import CalibratedAnswers
-from enrich.training.evaluation import measure_answers
-from enrich.training.measures import macro_f1, once, recall_at_precision
+from enrich.training.batches import Condition
+from enrich.training.measures import once, recall_at_precision
 
-ROWS, LABELS, GROUPS = 60, 4, 25
-Given = tuple[Tensor, Tensor, Tensor, Tensor]
-
-
-def _all_answered(targets: Tensor) -> Tensor:
-    return torch.zeros(len(targets))
+COLUMN = Column("shop", Condition.AS_IS, "color")
 
 
-@pytest.fixture(scope="module")
-def answers() -> Given:
-    """Probabilities of two decimals, so that confidences tie, targets, groups and thresholds."""
-    generator = torch.Generator().manual_seed(0)
-    scores = torch.randn(ROWS, LABELS, generator=generator)
-    targets = torch.randint(0, LABELS, (ROWS,), generator=generator)
-    scores[torch.arange(ROWS), targets] += 2
-    groups = torch.randint(0, GROUPS, (ROWS,), generator=generator)
-    thresholds = torch.tensor([0.6, 0.9]).repeat(ROWS // 2)
-    return (scores.softmax(1) * 100).round() / 100, targets, groups, thresholds
+def _judged(right: Tensor, groups: Tensor | None = None, given: Tensor | None = None) -> Judged:
+    confidence = torch.linspace(1, 0.5, len(right)).round(decimals=2)
+    group = torch.arange(len(right)) if groups is None else groups
+    return Judged(confidence, right.bool(), confidence > 0 if given is None else given, group)
 
 
-def test_each_replicate_is_the_plain_figure_of_the_rows_drawn(
-    answers: Given,
+def _measures(fixed: tuple[str, ...] = (), draws: int = 500, **runs: list[Judged]) -> Measures:
+    key = (AS_TRAINED, COLUMN.source, COLUMN.condition.value, COLUMN.attribute)
+    found = {name: [{key: one} for one in judged] for name, judged in runs.items()}
+    return Measures(found, fixed, draws)
+
+
+def _draw(rows: int, share: float, seed: int) -> Tensor:
+    return torch.rand(rows, generator=torch.Generator().manual_seed(seed)) < share
+
+
+def test_each_draw_has_the_plain_figures_of_the_rows_drawn() -> None:
+    groups, right = torch.arange(60) % 25, _draw(60, 0.8, 0)
+    judged = _judged(right, groups, given=_draw(60, 0.5, 1))
+    for draw in draw_groups(25, replicates=50):
+        rows = torch.arange(60).repeat_interleave(draw[groups].long())
+        wanted = {
+            ACCURACY: right[rows].float().mean().item(),
+            FOUND: recall_at_precision(
+                judged.confidence[rows], right[rows], 0.90, once(len(rows))
+            ).item(),
+            KEPT: right[rows][judged.given[rows]].float().mean().item(),
+        }
+        weights = draw[groups].unsqueeze(0)
+        found = {figure: measure(judged, figure, weights).item() for figure in wanted}
+        assert found == pytest.approx(wanted, abs=1e-6)
+
+
+def test_answers_are_judged_by_their_own_thresholds(
+    make_answers: Callable[[int, int, int], CalibratedAnswers],
 ) -> None:
-    probs, targets, groups, thresholds = answers
-    draws = draw_groups(GROUPS, replicates=50)
-    found = replicate(*answers, draws)
-    for at, draw in enumerate(draws):
-        rows = torch.arange(ROWS).repeat_interleave(draw[groups].long())
-        confidence, best = probs[rows].max(1)
-        correct = best == targets[rows]
-        wanted = (
-            correct.float().mean().item(),
-            macro_f1(best, targets[rows], once(len(rows))).item(),
-            recall_at_precision(confidence, correct, 0.90, once(len(rows))).item(),
-            correct[confidence >= thresholds[rows]].float().mean().item(),
-        )
-        assert [found[figure][at].item() for figure in FIGURES] == pytest.approx(wanted, abs=1e-6)
-
-
-def test_a_rare_label_that_a_draw_misses_keeps_its_f1() -> None:
-    # Never found, so that a mean over the labels drawn would be 1 without it.
-    targets, groups = torch.tensor([0, 0, 0, 1]), torch.arange(4)
-    probs = torch.tensor([[0.9, 0.1]] * 4)
-    draws = torch.tensor([[2.0, 1, 1, 0], [1, 1, 1, 1]])
-    found = replicate(probs, targets, groups, _all_answered(targets), draws)["macro_f1"]
-    assert found.tolist() == pytest.approx([(1 + 0) / 2, (6 / 7 + 0) / 2])
-
-
-def test_rows_are_held_in_chunks_that_change_nothing(
-    answers: Given, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    draws = draw_groups(GROUPS, replicates=50)
-    whole = replicate(*answers, draws)
-    monkeypatch.setattr("enrich.analysis.bootstrap.CHUNK", 7 * ROWS)
-    parts = replicate(*answers, draws)
-    assert all(whole[figure].equal(parts[figure]) for figure in FIGURES)
+    answers = make_answers(80, 3, 0)
+    judged = Judged.of(answers)
+    assert judged.right.equal(answers.probs.argmax(1) == answers.of.targets)
+    assert judged.given.equal(answers.probs.amax(1) >= 0.6) and 0 < judged.given.sum() < 80
 
 
 def test_draws_are_of_whole_groups_and_the_same_every_time() -> None:
@@ -85,117 +74,63 @@ def test_draws_are_of_whole_groups_and_the_same_every_time() -> None:
     assert draws.shape == (200, 30) and (draws.sum(1) == 30).all()
     assert draws.equal(draw_groups(30, replicates=200))
     assert len({tuple(draw.tolist()) for draw in draws}) == 200
-    assert draws.mean(0).sub(1).abs().max() < 0.3
 
 
 def test_interval_covers_the_truth_about_as_often_as_said() -> None:
-    generator = torch.Generator().manual_seed(1)
-    draws = draw_groups(100, replicates=300)
-    targets, groups = torch.zeros(300, dtype=torch.long), torch.arange(300) // 3
-    covered = 0
-    for _ in range(200):
+    groups, covered = torch.arange(300) // 3, 0
+    for seed in range(100):
         # Rows of one group are right or wrong together, which single rows would not show.
-        right = (torch.rand(100, generator=generator) < 0.8).float().repeat_interleave(3)
-        probs = torch.stack([right, 1 - right], dim=1)
-        found = replicate(probs, targets, groups, _all_answered(targets), draws)
-        low, high = interval(found["accuracy"])
+        right = _draw(100, 0.8, seed).repeat_interleave(3)
+        low, high = _measures(one=[_judged(right, groups)]).estimate("one", COLUMN).bounds
         covered += low <= 0.8 <= high
-    assert 0.88 <= covered / 200 <= 0.99
+    assert 88 <= covered <= 99
 
 
 def test_paired_difference_is_narrower_than_the_two_intervals_suggest() -> None:
-    generator = torch.Generator().manual_seed(2)
-    draws = draw_groups(200, replicates=500)
-    targets, groups = torch.zeros(200, dtype=torch.long), torch.arange(200)
-    right = torch.rand(200, generator=generator) < 0.7
-    better = right | (torch.rand(200, generator=generator) < 0.15)
-    one, other = (
-        replicate(torch.stack([r, ~r], 1).float(), targets, groups, _all_answered(targets), draws)
-        for r in (right, better)
-    )
-    low, high = interval(other["accuracy"] - one["accuracy"])
-    assert low > 0 and interval(one["accuracy"])[1] > interval(other["accuracy"])[0]
-    assert low <= (better.float().mean() - right.float().mean()).item() <= high
+    right = _draw(200, 0.7, 2)
+    better = right | _draw(200, 0.15, 3)
+    measures = _measures(one=[_judged(right)], other=[_judged(better)])
+    one, other = measures.estimate("one", COLUMN), measures.estimate("other", COLUMN)
+    gain = other.less(one)
+    assert gain.is_told and one.bounds[1] > other.bounds[0]
+    assert gain.bounds[0] <= (better.float().mean() - right.float().mean()) <= gain.bounds[1]
 
 
-def test_a_draw_without_an_answered_row_has_no_precision() -> None:
-    probs, targets = torch.tensor([[0.9, 0.1], [0.6, 0.4]]), torch.tensor([0, 0])
-    draws = torch.tensor([[1.0, 1], [0, 2]])
-    found = replicate(probs, targets, torch.arange(2), torch.full((2,), 0.8), draws)
-    assert found["precision_at_90_threshold"].tolist() == pytest.approx([1, math.nan], nan_ok=True)
+def test_how_seeds_differ_widens_intervals_also_of_systems_with_one_seed() -> None:
+    seeds = [_judged(torch.arange(200) < count) for count in (120, 140, 160)]
+    alone = _judged(torch.arange(200) < 140)
+    plain = _measures(one=[alone], words=[alone])
+    seeded = _measures(("words",), one=[alone], words=[alone], seeded=seeds)
+
+    def width(measures: Measures, name: str) -> float:
+        low, high = measures.estimate(name, COLUMN).bounds
+        return high - low
+
+    assert width(seeded, "one") > 2 * width(plain, "one")
+    # A mean of three varies less, and words do not vary at all.
+    assert width(plain, "words") < width(seeded, "seeded") < width(seeded, "one")
+    assert width(seeded, "words") == pytest.approx(width(plain, "words"))
+
+
+@pytest.mark.parametrize("groups", [1, LEAST_GROUPS - 1, LEAST_GROUPS])
+def test_a_handful_of_groups_gives_no_interval_and_so_no_difference_that_is_told(
+    groups: int,
+) -> None:
+    right = torch.arange(60) % 3 > 0
+    measures = _measures(one=[_judged(right, torch.arange(60) % groups)])
+    found = measures.estimate("one", COLUMN)
+    assert math.isnan(found.bounds[0]) == (groups < LEAST_GROUPS)
+    assert found.value == pytest.approx(2 / 3) and not found.less(found).is_told
+
+
+@pytest.mark.parametrize("answered", [0, LEAST_GROUPS - 1, LEAST_GROUPS])
+def test_the_interval_of_a_precision_wants_groups_that_are_answered(answered: int) -> None:
+    right, given = torch.arange(60) % 3 > 0, torch.arange(60) < answered
+    found = _measures(one=[_judged(right, given=given)]).estimate("one", COLUMN, KEPT)
+    assert math.isnan(found.bounds[0]) == (answered < LEAST_GROUPS)
+    assert math.isnan(found.value) == (answered == 0)
 
 
 def test_interval_is_of_the_middle_95_percent_and_skips_empty_draws() -> None:
     values = torch.cat([torch.arange(101).float(), torch.full((7,), math.nan)])
     assert interval(values) == (2.5, 97.5)
-
-
-Make = Callable[[int, int, int], CalibratedAnswers]
-WHERE = {"checkpoint": "a", "source": "s", "condition": "as is", "attribute": "color"}
-
-
-def test_record_holds_every_figure_within_its_interval(make_answers: Make) -> None:
-    answers = make_answers(300, 4, 0)
-    record, _ = measure_with_intervals(answers, draw_groups(150, replicates=200))
-    assert measure_answers(answers).items() <= record.items()
-    for figure in FIGURES:
-        low, high = record[f"{figure}_interval"]
-        assert low < record[figure] < high < low + 0.5
-    assert json.loads(json.dumps(record, allow_nan=False)) == record
-
-
-def test_difference_is_paired_on_the_same_draws(make_answers: Make) -> None:
-    answers, draws = make_answers(300, 4, 0), draw_groups(150, replicates=200)
-    first = measure_with_intervals(answers, draws)
-    # Sixteen of the wrong answers put right: certainly better, though the intervals overlap.
-    probs, wrong = answers.probs.clone(), answers.probs.argmax(1) != answers.of.targets
-    rows = wrong.nonzero().flatten()[:16]
-    probs[rows] = torch.nn.functional.one_hot(answers.of.targets[rows], 4).float()
-    better = measure_with_intervals(replace(answers, probs=probs), draws)
-
-    difference = subtract(
-        WHERE | better[0], better[1], WHERE | first[0] | {"checkpoint": "b"}, first[1]
-    )
-    assert difference.items() >= (WHERE | {"against": "b"}).items()
-    assert difference["accuracy"] == pytest.approx(16 / 300, abs=2e-4)
-    low, high = difference["accuracy_interval"]
-    assert 0.02 < low < difference["accuracy"] < high < 0.1
-    assert better[0]["accuracy_interval"][0] < first[0]["accuracy_interval"][1]
-
-
-@pytest.mark.parametrize(("groups", "has_interval"), [(1, False), (19, False), (20, True)])
-def test_a_handful_of_groups_gives_no_interval_and_so_no_difference_a_star(
-    make_answers: Make, groups: int, has_interval: bool
-) -> None:
-    made = make_answers(60, 4, 0)
-    answers = replace(made, of=replace(made.of, groups=torch.arange(60) % groups))
-    # Of so many groups the others have no labelled row.
-    record, replicates = measure_with_intervals(answers, draw_groups(100, replicates=50))
-    again = subtract(WHERE | record, replicates, WHERE | record, replicates)
-    for one in (record, again):
-        for figure in COMPARED:
-            assert (None not in one[f"{figure}_interval"]) == has_interval
-            assert one[figure] is not None
-
-
-@pytest.mark.parametrize(("answered", "has_interval"), [(0, False), (19, False), (20, True)])
-def test_the_interval_of_a_precision_wants_groups_that_are_answered(
-    make_answers: Make, answered: int, has_interval: bool
-) -> None:
-    made = make_answers(60, 4, 0)
-    thresholds = torch.where(torch.arange(60) < answered, 0.0, torch.inf)
-    of = replace(made.of, groups=torch.arange(60))
-    answers = replace(made, of=of, thresholds={0.90: thresholds, 0.95: thresholds})
-    record, _ = measure_with_intervals(answers, draw_groups(60, replicates=50))
-    assert (None not in record["precision_at_90_threshold_interval"]) == has_interval
-    assert None not in record["accuracy_interval"]
-
-
-def test_bounds_that_no_draw_defines_are_null(make_answers: Make) -> None:
-    # Of thirty groups twenty are labelled, and none of these draws holds one.
-    made = make_answers(20, 3, 0)
-    answers = replace(made, of=replace(made.of, groups=torch.arange(20)))
-    draws = torch.ones(20, 30)
-    draws[:, :20] = 0
-    record, _ = measure_with_intervals(answers, draws)
-    assert record["accuracy_interval"] == [None, None]

@@ -16,17 +16,15 @@ from torch import nn
 
 from enrich.analysis import compare as compare_module
 from enrich.analysis.compare import (
-    Comparison,
     LabelledSource,
     LoadedCheckpoint,
-    Workplace,
     build_sources,
-    compare,
-    count_flops,
-    count_parameters,
+    find_shared,
+    judge_checkpoint,
     load_checkpoints,
     measure_speeds,
 )
+from enrich.analysis.parameters import count_flops, count_parameters
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import TEXT, Classifier, ModelInputs, ModelOutput, Tokens, Vectors
 from enrich.classifiers.manifest import read_manifest
@@ -156,56 +154,29 @@ def test_a_checkpoint_says_to_which_sources_it_was_fitted(
     assert [checkpoint.fitted_to for checkpoint in both] == [[], ["another", "one source"]]
 
 
-ATTRIBUTES = ("color", "pattern", "style")
-
-
 @pytest.fixture(scope="module")
 def checkpoints(two_checkpoints: Mapping[str, Path]) -> list[LoadedCheckpoint]:
     return load_checkpoints([str(folder) for folder in two_checkpoints.values()], CPU)
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    folder = tmp_path_factory.mktemp("compared")
-    return Workplace(CPU, folder / "cache", folder / "plots")
-
-
-@pytest.fixture(scope="module")
-def comparison(
-    checkpoints: list[LoadedCheckpoint], source_folder: Path, place: Workplace
-) -> Comparison:
-    return compare(checkpoints, build_sources([], [source_folder], None), 50, place)
-
-
-def test_every_checkpoint_condition_and_attribute_has_its_figures(comparison: Comparison) -> None:
-    keys = [(r["checkpoint"], r["condition"], r["attribute"]) for r in comparison.figures]
-    assert keys == [
-        (checkpoint, condition.value, attribute)
-        for checkpoint in ("tiny", "other")
-        for condition in Condition
-        for attribute in ATTRIBUTES
-    ]
-    assert {record["source"] for record in comparison.figures} == {"colored, all products"}
-
-
-def test_figures_are_those_that_training_reports(
-    comparison: Comparison,
-    checkpoints: list[LoadedCheckpoint],
-    source_folder: Path,
-    place: Workplace,
+def test_answers_are_judged_as_training_measures_them(
+    checkpoints: list[LoadedCheckpoint], source_folder: Path, tmp_path: Path
 ) -> None:
-    (source,) = build_sources([], [source_folder], None)
-    products = source.load(checkpoints[0].attributes)
-    batches = checkpoints[0].batches(products, place.cache)
+    first, (source,) = checkpoints[0], build_sources([], [source_folder], None)
+    judged = judge_checkpoint(first, [source], tmp_path)
+    batches = first.batches(source.load(first.attributes), tmp_path)
     # Else its layers would be computed one by one here, which is less exact in half precision.
-    batches.cache_features(checkpoints[0].classifier)
-    rows = torch.arange(len(products)).numpy()
-    calibration = checkpoints[0].manifest.calibration
-    wanted, _ = evaluate(checkpoints[0].classifier, batches, rows, calibration)
-    for record in comparison.figures[:15]:
-        figures = wanted[record["condition"]][record["attribute"]]
-        # Features are cached in half precision.
-        assert {name: record[name] for name in figures} == pytest.approx(figures, abs=0.03)
+    batches.cache_features(first.classifier)
+    rows = np.arange(len(batches.products))
+    wanted, _ = evaluate(first.classifier, batches, rows, first.manifest.calibration)
+    assert len(judged) == len(Condition) * len(first.attributes)
+    for (_, title, condition, attribute), found in judged.items():
+        assert title == "colored, all products"
+        figures = wanted[condition][attribute]
+        assert len(found.right) == figures["rows"]
+        assert found.right.float().mean().item() == pytest.approx(figures["accuracy"], abs=1e-4)
+        given = found.given.float().mean().item()
+        assert given == pytest.approx(figures["answered_at_90_threshold"], abs=1e-4)
 
 
 def test_a_source_without_readable_labelled_products_is_refused(
@@ -217,52 +188,19 @@ def test_a_source_without_readable_labelled_products_is_refused(
     titles.assign(description=None, image_path=None).to_parquet(folder / "products.parquet")
     labels = pd.DataFrame({"product_id": ["1", "2"], "group_id": ["1", "2"]})
     labels.assign(color=["red", None]).to_parquet(folder / "labels.parquet")
-
     with pytest.raises(ConfigError, match=r"unread cannot be evaluated"):
-        place = Workplace(CPU, tmp_path / "cache", tmp_path / "plots")
-        compare(checkpoints, build_sources([], [folder], None), 50, place)
-
-
-def test_differences_are_to_the_first_checkpoint(comparison: Comparison) -> None:
-    by_key = {(r["checkpoint"], r["condition"], r["attribute"]): r for r in comparison.figures}
-    assert len(comparison.differences) == 15
-    for record in comparison.differences:
-        assert (record["checkpoint"], record["against"]) == ("other", "tiny")
-        where = record["condition"], record["attribute"]
-        wanted = by_key["other", *where]["accuracy"] - by_key["tiny", *where]["accuracy"]
-        assert record["accuracy"] == pytest.approx(wanted, abs=1e-4)
-
-
-def test_each_checkpoint_has_its_costs(comparison: Comparison) -> None:
-    assert [cost["checkpoint"] for cost in comparison.costs] == ["tiny", "other"]
-    for cost in comparison.costs:
-        assert cost["classifier"] == "cma_clip" and cost["checkpoint_bytes"] > 1_000_000
-        assert 0 < cost["pretrained_parameters"] < cost["parameters"]
-        assert cost["flops_per_product"] > 1e6 and cost["products_per_second"] > 0
-
-
-def test_checkpoints_share_features_of_their_tower_and_have_plots_of_their_own(
-    comparison: Comparison, place: Workplace
-) -> None:
-    assert len(list(place.cache.glob("*/pixels.npy"))) == 1
-    assert len(list(place.cache.glob("*/image_features-*.npy"))) == 1
-    assert (place.plots / "overview.png").exists()
-    for checkpoint in ("tiny", "other"):
-        assert (place.plots / checkpoint / "colored-all-products" / "reliability.png").exists()
+        judge_checkpoint(checkpoints[0], build_sources([], [folder], None), tmp_path / "cache")
 
 
 def test_attributes_are_compared_if_their_labels_are_the_same_in_any_order(
-    checkpoints: list[LoadedCheckpoint], source_folder: Path, tmp_path: Path
+    checkpoints: list[LoadedCheckpoint],
 ) -> None:
     first, other = checkpoints
     labels = {name: labels[::-1] for name, labels in other.manifest.config.attributes.items()}
     labels["color"] = ("green", "red", "white", "mauve")
     config = other.manifest.config.model_copy(update={"attributes": labels})
     other = replace(other, manifest=replace(other.manifest, config=config))
-    place = Workplace(CPU, tmp_path / "cache", tmp_path / "plots")
-    comparison = compare([first, other], build_sources([], [source_folder], limit=30), 10, place)
-    assert {record["attribute"] for record in comparison.differences} == {"pattern", "style"}
-    assert len(comparison.figures) == 30, "all of them are measured"
+    assert find_shared([first, other]) == ["pattern", "style"]
 
 
 WIDTH, LABELS = 32, 4

@@ -17,6 +17,7 @@ from enrich.classifiers.interface import Classifier
 from enrich.classifiers.registry import build_classifier
 from enrich.errors import ConfigError
 from enrich.training import feature_cache
+from enrich.training.batches import Condition
 from enrich.training.config import Phase
 from enrich.training.feature_cache import CachedViews, cache_views, cross_fit_views
 from enrich.training.labelled import half_of
@@ -159,3 +160,37 @@ def test_a_training_sees_the_pictures_so_and_is_measured_on_the_own_tower(
     names = [name for name in plain if name.startswith("image_tower.backbone.")]
     assert names and all(plain[name].equal(unseen[name]) for name in names)
     assert any(not plain[name].equal(unseen[name]) for name in plain)
+
+
+def test_cached_texts_are_what_the_frozen_tower_makes_of_them(
+    make: Callable[..., Trainer], small: Classifier
+) -> None:
+    batches = make("texts").batches
+    rows = np.array([0, 5, 11])
+    for condition in (Condition.AS_IS, Condition.WORDS_MASKED, Condition.OTHER_TEXT):
+        batches.texts = None
+        (read,) = batches.evaluation(rows, condition, 3)
+        batches.cache_texts(small.eval())
+        (cached,) = batches.evaluation(rows, condition, 3)
+        with torch.inference_mode():
+            wanted, found = small.encode_text(read), small.encode_text(cached)
+        assert torch.equal(wanted.pooled_at, found.pooled_at)
+        assert torch.allclose(wanted.pooled, found.pooled, atol=0.02)
+        assert small.encode_text(cached).embeds is cached.text_features
+
+
+def test_texts_are_cached_while_their_tower_is_frozen_and_they_are_known_before(
+    make: Callable[..., Trainer],
+) -> None:
+    phase = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
+    trained = make("trained", phase)
+    trained.train()
+    assert trained.batches.texts is None
+    for folder, settings in (("frozen", {}), ("reworded", {"reword_text": 0.5})):
+        trainer = make(folder, phase, **settings)
+        trainer.classifier.text_tower.is_trained = True
+        before = copy.deepcopy(trainer.classifier.text_tower.state_dict())
+        trainer.train()
+        assert (trainer.batches.texts is not None) == (folder == "frozen")
+        after = trainer.classifier.text_tower.state_dict()
+        assert all(torch.equal(before[name], after[name]) for name in before)

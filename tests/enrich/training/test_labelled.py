@@ -18,6 +18,7 @@ from enrich.training.labelled import (
     VALIDATION,
     LabelledProducts,
     count_known_tests,
+    divide,
     find_unlisted,
     join_catalogs,
     name_catalog,
@@ -227,3 +228,16 @@ def test_a_catalog_is_named_by_its_folder_from_wherever_it_is_given(
     given = (Path(".."), tmp_path / "shop", Path("table:../../shop"))
     assert {name_catalog(catalog) for catalog in given} == {"shop"}
     assert name_catalog(Path()) == "images"
+
+
+def test_kinds_left_out_take_their_groups_with_them_and_must_be_there(tmp_path: Path) -> None:
+    groups = {"group_id": ["a", "b", "a", "c"]}
+    kinds = {"kind": ["shoe", "shoe", "shirt", "shirt"]}
+    read = read_catalogs([write_folder(tmp_path / "shop", 4, kinds, **groups)])
+    ((kept,), (left_out,)) = divide(read, {"kind": ("shoe",)})
+    assert kept.titles == ["shirt 2", "shirt 3"]
+    # The shoe of group a is nearly a shirt that stays.
+    assert left_out.titles == ["shirt 1"]
+    assert [len(one) for one in divide(read, {})[0]] == [4]
+    with pytest.raises(ConfigError, match="leave_out fits no product"):
+        divide(read, {"kind": ("hat",)})

@@ -1,0 +1,150 @@
+"""Compare checkpoints, or train every system alike on frozen towers and compare those.
+
+    python jobs/compare.py --checkpoint a --checkpoint b --catalog shop/ --output page.md
+    python jobs/compare.py --catalog shop/ --unseen-source other/ --output page.md \
+        --set image_tower=tower --set text_tower=texts
+
+With --checkpoint nothing is trained: a catalog is measured on its held-back test groups, an unseen
+source on all its products, and every other checkpoint is compared with the first. Runs of systems
+that are in `--folder` are not made again, so a killed command goes on where it was.
+"""
+
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from enrich.cli import run_command
+from enrich.engine.device import local_device
+from enrich.errors import ConfigError, load_extra
+from enrich.files.atomic_write import prepare_target
+from enrich.settings_files import load_yaml, parse_settings
+from enrich.training.batches import Condition
+from enrich.training.config import TrainingConfig
+
+_RECIPE = Path(__file__).parent / "conf" / "training_comparison.yaml"
+_SPEED_BATCH = 64
+
+
+def main(
+    output: Annotated[Path, typer.Option(help="Markdown page to write.")],
+    catalog: Annotated[
+        list[Path] | None, typer.Option(help="Labelled catalog that is trained on; repeatable.")
+    ] = None,
+    unseen_source: Annotated[
+        list[Path] | None, typer.Option(help="Labelled catalog to measure on only; repeatable.")
+    ] = None,
+    checkpoint: Annotated[
+        list[str] | None, typer.Option(help="Checkpoint to compare as it is; repeatable.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most N products a catalog, of checkpoints.")
+    ] = None,
+    bootstrap: Annotated[
+        int, typer.Option(min=10, help="Draws behind each interval, of checkpoints.")
+    ] = 1000,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder to keep pixels in, of checkpoints.")
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("trained/comparison"),
+    config: Annotated[Path, typer.Option(help="Training configuration.")] = _RECIPE,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Setting in place of the configuration's, value as in YAML; repeatable.",
+        ),
+    ] = None,
+    system: Annotated[
+        list[str] | None, typer.Option(help="System to train; repeatable. All of them.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="At most N seeds a system.")] = 3,
+) -> None:
+    """Compare checkpoints, or train every system alike and compare those."""
+    load_extra("matplotlib", "train")
+    if checkpoint:
+        _compare_checkpoints(
+            checkpoint, catalog or [], unseen_source or [], limit, bootstrap, cache, output
+        )
+    else:
+        recipe = load_yaml(config, TrainingConfig, {}, parse_settings(set_ or []))
+        _compare_systems(recipe, catalog or [], unseen_source or [], folder, output, system, seeds)
+    typer.echo(f"page: {output}")
+
+
+def _compare_checkpoints(
+    locations: list[str],
+    catalogs: list[Path],
+    unseen: list[Path],
+    limit: int | None,
+    draws: int,
+    cache: Path | None,
+    output: Path,
+) -> None:
+    # Imported only now: without matplotlib there is a message, no trace.
+    from enrich.analysis.bootstrap import Measures
+    from enrich.analysis.compare import (
+        build_sources,
+        find_shared,
+        judge_checkpoint,
+        judge_words,
+        load_checkpoints,
+    )
+    from enrich.analysis.report import compare_checkpoints
+    from enrich.analysis.words import LEXICON
+
+    sources = build_sources(catalogs, unseen, limit)
+    checkpoints = load_checkpoints(locations, local_device())
+    prepare_target(output)
+    with tempfile.TemporaryDirectory() as temporary:
+        place, shared = cache or Path(temporary), find_shared(checkpoints)
+        runs, inputs = {}, {}
+        for one in checkpoints:
+            judged = judge_checkpoint(one, sources, place)
+            runs[one.name] = [{key: found for key, found in judged.items() if key[3] in shared}]
+            batches = one.batches(sources[0].load(one.attributes), place)
+            rows = batches.readable(np.arange(len(batches.products)))[:_SPEED_BATCH]
+            (inputs[one.name],) = batches.evaluation(rows, Condition.AS_IS, _SPEED_BATCH)
+        if catalogs:
+            runs[LEXICON] = [judge_words(checkpoints[0], shared, catalogs, sources, place)]
+        compare_checkpoints(Measures(runs, [LEXICON], draws), checkpoints, inputs, output)
+
+
+def _compare_systems(
+    recipe: TrainingConfig,
+    catalogs: list[Path],
+    unseen: list[Path],
+    folder: Path,
+    output: Path,
+    names: list[str] | None,
+    seeds: int,
+) -> None:
+    from enrich.analysis.system_page import write_page
+    from enrich.analysis.systems import SYSTEMS, make_run, open_setting
+
+    if not catalogs:
+        raise ConfigError(
+            "a catalog is missing: found 0, expected 1 or more. Give --catalog, or --checkpoint."
+        )
+    if unknown := set(names or ()) - set(SYSTEMS):
+        raise ConfigError(
+            f"--system is unknown: found {', '.join(sorted(unknown))}, expected some of "
+            f"{', '.join(SYSTEMS)}. Correct it."
+        )
+    prepare_target(output)
+    setting = open_setting(recipe, catalogs, unseen, folder.resolve())
+    for seed in range(seeds):
+        for name, system in SYSTEMS.items():
+            if seed < system.seeds and (not names or name in names):
+                make_run(setting, name, seed)
+    shown = (" ".join(each.name for each in sources) for sources in (catalogs, unseen))
+    made_by = 'make compare CATALOGS="{}" UNSEEN_SOURCES="{}"'.format(*shown)
+    write_page(setting, output, made_by, datetime.now(UTC).strftime("%-d %B %Y"))
+
+
+if __name__ == "__main__":
+    run_command(main)

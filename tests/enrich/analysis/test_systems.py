@@ -1,0 +1,120 @@
+"""Systems on frozen towers: runs, weights between modalities, and the page."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from colored_shop import write_colored_shop
+
+from enrich.analysis import systems
+from enrich.analysis.bootstrap import AS_TRAINED, OWN_BIAS, WEIGHTED
+from enrich.analysis.system_page import write_page
+from enrich.analysis.systems import (
+    HOME,
+    LEFT_OUT,
+    LEXICON,
+    Setting,
+    blend,
+    configure,
+    file_of,
+    load_run,
+    make_run,
+    open_setting,
+)
+from enrich.errors import ConfigError
+from enrich.training.batches import Condition
+from enrich.training.config import Phase, TrainingConfig
+
+NAMES = (LEXICON, "text_only", "cma_clip")
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
+    """A setting in which four runs are made: two seeds of text_only, one of the others."""
+    folder = tmp_path_factory.mktemp("systems")
+    write_colored_shop(folder / "shop", 200)
+    write_colored_shop(folder / "other", 40, seed=1)
+    config = TrainingConfig(
+        name="compared",
+        image_size_px=64,
+        text_length=8,
+        batch_size=16,
+        swap_text=0.15,
+        attributes={"color": ("black", "blue", "red", "white"), "pattern": ("solid", "striped")},
+        leave_out={"style": ("formal",)},
+        phases=(Phase(loss="multitask", epochs=1, learning_rate=1e-3),),
+    )
+    opened = open_setting(config, [folder / "shop"], [folder / "other"], folder / "out")
+    for name, seeds in zip(NAMES, (1, 2, 1), strict=True):
+        for seed in range(seeds):
+            make_run(opened, name, seed)
+    return opened
+
+
+def test_a_run_is_made_once(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(systems, "_train", None)
+    make_run(setting, "cma_clip", 0)
+    assert not [*setting.folder.glob("*.training")]
+
+
+def test_sources_are_held_back_groups_kinds_left_out_and_other_shops(setting: Setting) -> None:
+    assert [*setting.sources] == [HOME, LEFT_OUT, "other"]
+    trained = {setting.batches.products.texts[row] for row in setting.rows.train}
+    for name, source in setting.sources.items():
+        measured = {source.batches.products.texts[row] for row in source.rows}
+        assert measured and not measured & trained
+        assert (name == LEFT_OUT) == all("formal" in text for text in measured)
+
+
+def test_who_reads_both_has_weights_and_all_else_is_as_trained(setting: Setting) -> None:
+    variants = {name: {k[0] for k in load_run(file_of(setting, name, 0))[0]} for name in NAMES}
+    assert variants == {
+        LEXICON: {AS_TRAINED},
+        "text_only": {AS_TRAINED},
+        "cma_clip": {AS_TRAINED, WEIGHTED, OWN_BIAS},
+    }
+
+
+def test_the_lexicon_is_right_where_one_label_is_named(setting: Setting) -> None:
+    judged, _ = load_run(file_of(setting, LEXICON, 0))
+    source = setting.sources["other"]
+    rows = source.rows[source.batches.products.targets[source.rows, 0] >= 0]
+    shown = judged[AS_TRAINED, "other", Condition.AS_IS.value, "color"]
+    colors, titles = setting.config.attributes["color"], source.batches.products.titles
+    named = torch.tensor([any(c in (titles[row] or "").split() for c in colors) for row in rows])
+    assert named.any() and shown.right[named].all()
+    # Of all silent texts it says the same.
+    assert len(shown.confidence[~named].unique()) == 1
+
+
+def test_a_weight_moves_scores_from_both_modalities_to_one() -> None:
+    both, image, text = (torch.tensor([[value]]) for value in (1.0, 5.0, -3.0))
+    moved = [blend([both, image, text], shift).item() for shift in (-1.0, -0.5, 0.0, 0.5, 1.0)]
+    assert moved == [-3, -1, 1, 3, 5]
+
+
+def test_towers_stay_frozen_but_for_text_layers_that_are_joint_layers(setting: Setting) -> None:
+    for name, rate in (("cma_clip", 0), ("mmbt", 1e-3)):
+        (phase,) = configure(setting, name, 0).phases
+        assert (phase.image_rate, phase.text_rate) == (0, rate)
+
+
+def test_a_damaged_run_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "cma_clip-0.safetensors").write_bytes(b"cut short")
+    with pytest.raises(ConfigError, match=r"cma_clip-0.safetensors cannot be read"):
+        load_run(tmp_path / "cma_clip-0.safetensors")
+
+
+def test_the_page_compares_with_intervals_and_says_what_is_not_there(
+    setting: Setting, tmp_path: Path
+) -> None:
+    write_page(setting, tmp_path / "page.md", "make compare", "1 May 2026")
+    page = (tmp_path / "page.md").read_text()
+    assert "4 of " in page and "cma_clip has 1 of 3" in page
+    assert (tmp_path / "images" / "page.png").exists()
+    for row in ("| lexicon |", "| text_only |", "| cma_clip |", "| cma_clip, own bias |"):
+        assert row in page
+    comparisons = [line for line in page.splitlines() if line.startswith("- **The picture adds**")]
+    assert len(comparisons) == 1 and " to " in comparisons[0]
+    # Words need no seed and no tower: they have no row of costs.
+    assert page.count("| lexicon |") == page.count("| text_only |") - 1
