@@ -90,10 +90,11 @@ def _fit(engine: Engine, labelled: ShopLabels) -> Adaptation:
         typer.echo(f"{attribute}: left as it was, {reason}", err=True)
     if not adapted.effects and not adapted.flaws:
         raise ConfigError(
-            f"no attribute has {FEWEST_LABELS} labelled products that can be read: label more"
+            f"labels are too few: found 0 attributes with {FEWEST_LABELS} readable products, "
+            "expected 1 or more. Label more products"
         )
     if not adapted.effects:
-        raise AdaptationRefused("no labels are such that fitting helps, so nothing is written")
+        raise AdaptationRefused("these labels do not help fitting: nothing is written")
     print_markdown(format_report(adapted.effects))
     for attribute, effect in adapted.effects.items():
         if effect.is_better:
@@ -110,9 +111,8 @@ def _fit(engine: Engine, labelled: ShopLabels) -> Adaptation:
         )
     if not any(effect.is_better for effect in adapted.effects.values()):
         raise AdaptationRefused(
-            "no attribute would be answered better than before, and as often where that was "
-            "precise enough, so nothing is written: give more labels, of products that --suggest "
-            "draws"
+            "fitting helps 0 attributes: nothing is written. Give more labels, of products that "
+            "--suggest draws"
         )
     return adapted
 
@@ -231,9 +231,9 @@ def refuse_fitted(manifest: Manifest, attributes: Collection[str]) -> None:
         fitted = {name for name, one in adaptation["attributes"].items() if one["adapted"]}
         if again := sorted(fitted.intersection(attributes)):
             raise ConfigError(
-                f"{manifest.config.name} was fitted to labels of {', '.join(again)} before, which "
-                "would flatter it if they are given again: name the checkpoint that it was made "
-                f"from ({adaptation['from']}), and give all labels at once"
+                f"{manifest.config.name} was fitted to labels of {', '.join(again)} before, and "
+                "the same labels would make it too sure. Start from the checkpoint before it "
+                f"({adaptation['from']}), and give all labels at once"
             )
 
 

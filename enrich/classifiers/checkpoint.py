@@ -124,7 +124,8 @@ def _refuse_no_numbers(weights: Mapping[str, Tensor]) -> None:
 def _refuse_other_shapes(classifier: Classifier, config: ClassifierConfig) -> None:
     if classifier.config.vectors != config.vectors:
         raise ValueError(
-            f"its vectors are {classifier.config.vectors}, and in config.json {config.vectors}"
+            f"found vectors {classifier.config.vectors}, expected those of config.json, "
+            f"{config.vectors}"
         )
 
 
@@ -192,7 +193,7 @@ def check_checkpoint_target(name: str, output: Path) -> None:
         ConfigError: the name is wrong, or the folder exists or cannot be made.
     """
     if not re.fullmatch(NAME_PATTERN, name):
-        raise ConfigError(f"'{name}' is no name for a checkpoint; wanted: {NAME_PATTERN}")
+        raise ConfigError(f"checkpoint name is wrong: found '{name}', expected {NAME_PATTERN}")
     refuse_existing(output)
     prepare_target(output)
 
