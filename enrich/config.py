@@ -75,18 +75,24 @@ class ImageIdentity(StrEnum):
 
 
 class ColumnNames(YamlSettings):
-    """Names of the product table's columns; None for a column that it lacks.
-
-    `category` and `priority` are optional, and the classifier sees neither. Results are told
-    apart by the category. Products with a higher priority, a number, are enriched earlier.
-    """
+    """Names of the product table's columns; None for a column that it lacks."""
 
     product_id: ColumnName = "product_id"
+    """String or integer, unique, not null."""
     title: ColumnName | None = "title"
+    """String, or null for one that your table has not. Tags, comments, style sheets and scripts of
+    HTML are not read, entities as what they stand for.
+    """
     description: ColumnName | None = "description"
+    """As `title`."""
     image_path: ColumnName | None = "image_path"
+    """String, or null."""
     category: ColumnName | None = None
+    """Text or integer. The classifier never reads it, but labels are counted and checked by it."""
     priority: ColumnName | None = None
+    """A number, or a text that is one. Where a run has more than one chunk, chunks with higher
+    numbers are encoded first; products without a number come last.
+    """
 
     @model_validator(mode="after")
     def _something_is_read(self) -> Self:
@@ -103,92 +109,162 @@ class MissingProducts(StrEnum):
 
 
 class TableLayout(YamlSettings):
-    """Layout of product_attributes in files.
-
-    With `cluster_by` product_id, maintenance keeps neighbouring ids in one file. A MERGE of
-    some products then reads and writes few files. With `deletion_vectors` always, a MERGE
-    writes the rows that change, and not the files around them. Some readers of Delta tables
-    cannot read deletion vectors.
-    """
+    """Layout of product_attributes in files."""
 
     cluster_by: Literal["product_id", "none"] = "product_id"
+    """`product_id`: maintenance keeps neighbouring ids of `product_attributes` in one file ([liquid
+    clustering](operations.md#maintenance)), and a MERGE of some products reads and writes few
+    files. A table that is there follows with the next publication.
+    """
     deletion_vectors: Literal["never", "always"] = "never"
+    """`always`: publishing 1 % of the products writes little more than these rows, not all files
+    that they are in. Readers must know Delta's deletion vectors: Spark and DuckDB do, the pyarrow
+    reader of delta-rs does not.
+    """
 
 
 class GpuExecutors(YamlSettings):
     """Executors for inference alone, by stage-level scheduling.
 
     All other stages run on the executors of Spark's own settings, which then need no GPU.
-    `memory` is the JVM's, `memory_overhead` is for the Python workers, both as Spark writes
-    them (12g).
     """
 
     cores: int = Field(gt=0)
+    """Cores of an executor."""
     gpus: int = Field(default=1, gt=0)
+    """GPUs of an executor. Leave it at 1 and ask for more executors: where an executor has several
+    GPUs, each of its workers comes to hold a model on every one of them.
+    """
     tasks_per_gpu: int = Field(default=1, gt=0)
+    """Tasks that share a GPU."""
     memory: str
+    """Memory of the JVM, as Spark writes it: `12g`."""
     memory_overhead: str
+    """Memory for the Python workers."""
     discovery_script: str = ""
+    """Path of `jobs/conf/cluster/discover_gpus.sh` on the executors; required on YARN and
+    Kubernetes.
+    """
     vendor: str = ""
+    """`nvidia.com`; required on Kubernetes."""
 
 
 class JobConfig(YamlSettings):
     """Settings of one catalog's refresh.
 
     Paths are as the configuration file writes them, until `starting_from` resolves those of
-    baselines and of output for people. A share is in [0, 1].
-
-    `image_hosts` are the web hosts that images are read from, each a name or name:port.
-    `image_identity` None is `listing` in object stores, else `stat`. `image_inventory` is a
-    table of the objects below the image root, which are then not listed: path, size, etag,
-    modified.
-
-    `lexicon` adds words that name labels to the checkpoint's, by attribute: {color: {navy:
-    blue}}; null takes a word out. `languages` adds the words of whole languages, by their
-    codes. `applies_to` lists the categories that an attribute applies to: {pattern: [Shirts,
-    Dresses]}; of others it is not answered. `labels` gives labels the source's own names:
-    {color: {grey: gray, turquoise: blue, multi: null}}. Two may become one, and null is never
-    answered. In a source that looks unlike those of training, `unseen_source` strict answers
-    less.
-
-    `baselines` maps a catalog, as `--catalog` names it, to its label baseline file.
-    `report_dir` receives each run's page, and `metrics_dir` the figures for Prometheus.
+    baselines and of output for people. A share is in [0, 1]. docs/settings.md shows what stands
+    below each setting.
     """
 
     catalog: Location = DEMO_CATALOG
+    """Product table: a path, an address, or a table's name. Flag `--catalog`."""
     image_root: Location | None = None
+    """Folder or address where relative image paths start. Flag `--image-root`."""
     database: str = Field(default="enriched", pattern=DATABASE_PATTERN)
+    """Database of the output tables. Flag `--database`."""
     checkpoint: Location | None = None
+    """Checkpoint of the classifier; without one the bundled checkpoint. Flag `--checkpoint`."""
     columns: ColumnNames = ColumnNames()
+    """[Your names](#columns) of the columns."""
     allowed_image_roots: tuple[Location, ...] = ()
+    """Further places that images may be read from."""
     image_hosts: tuple[str, ...] = ()
+    """Web hosts that [images by URL](input.md#images) are read from: names such as
+    `cdn.example.com`, or `name:port` for a port that is not 80 or 443.
+    """
     image_lists: ImageLists = ImageLists()
     image_limits: ImageLimits = ImageLimits()
     image_reading: ImageReading = ImageReading()
     image_identity: ImageIdentity | None = None
+    """[How an unchanged image is known](#image-identity): `listing`, `stat` or `content`. Without
+    one `listing` where the image root is in an object store, else `stat`.
+    """
     image_inventory: Location | None = None
+    """Table of the objects below the image root, by its name or path, which is [read instead of a
+    listing](#image-identity).
+    """
     target_precision: float = DEFAULT_TARGET_PRECISION
+    """The precision that labels are worth, 0.9 or 0.95: chooses the thresholds. Another one is
+    another `model_version`, and needs a baseline of its own. The next run answers all products anew
+    from their encodings, without opening a picture.
+    """
     lexicon: dict[str, dict[str, str | None]] = Field(default={})
+    """Words that name labels, [beside the checkpoint's](tables.md#when-a-label-is-given), by
+    attribute: `{color: {navy: blue, rot: red}}`; `null` takes a word out. An unknown attribute or
+    label stops the job. Other words are another `model_version`: all products are answered anew,
+    and no picture is opened.
+    """
     languages: tuple[str, ...] = ()
+    """Languages of the catalog's texts beside English: `[de, es, fr, it, nl, pt]` or some of them.
+    Their [words for colors and patterns](tables.md#other-languages) count as if they stood in
+    `lexicon`. Other languages are another `model_version`.
+    """
     applies_to: dict[str, tuple[str, ...]] = Field(default={})
+    """By attribute the product categories that it [applies
+    to](attributes.md#what-it-does-not-apply-to): `{pattern: [Shirts, Dresses]}`; of others NULL is
+    published. Needs `columns.category`. Other categories are another `model_version`.
+    """
     labels: dict[str, dict[str, str | None]] = Field(default={})
+    """[Your own names](attributes.md#labels-in-your-own-words) for labels, by attribute and label:
+    `{color: {grey: gray, turquoise: blue, multi: null}}`. Two may become one, and null is never
+    answered. Other names are another `model_version`.
+    """
     unseen_source: UnseenSource = UnseenSource.STRICT
+    """`strict`: in a [source that looks unlike training's](tables.md#unseen-sources) fewer labels
+    are given. `calibrated`: as at home.
+    """
     batch_size: int = Field(default=64, gt=0)
+    """Products per forward pass."""
     read_threads: int = Field(default=4, gt=0)
+    """Threads per task that read and decode images, at least; one per core where a task has more
+    cores. Where images answer slowly (100 ms each, say) 32 looks at them eight times as fast,
+    before inference too.
+    """
     products_per_task: int = Field(default=2_000, gt=0)
+    """Products per Spark task."""
     products_per_chunk: int = Field(default=100_000, gt=0)
+    """Contents that are encoded in one commit: what a crash costs at most."""
     gpu_executors: GpuExecutors | None = None
+    """[Executors for encoding alone](#executors-for-encoding-alone)."""
     max_quarantined_share: Share = 0.2
+    """Larger shares of [unreadable products](#too-many-unreadable-products) among those that are
+    new or changed, of 200 such or more, block the run.
+    """
     max_failed_images_share: Share = 0.5
+    """Larger shares of unreadable images, of new or changed products that name one, block the run
+    (from 200 on): it would rest on texts alone.
+    """
     max_crashing_products: int = Field(default=10, ge=0)
+    """At most this many products may kill their Python process; more stop the run with exit code 1,
+    0 allows none.
+    """
     missing_products: MissingProducts = MissingProducts.KEEP
+    """Published rows whose product is no longer in the product table: `keep` or `delete`; never
+    touched with `--limit`. A run with `--no-publish` leaves the deletions to `--publish-run`.
+    """
     max_deleted_share: Share = 0.1
+    """Larger shares are not deleted, and nothing is published: the product table may be cut off.
+    Asked also where rows whose id is lost keep all from being deleted.
+    """
     table_layout: TableLayout = TableLayout()
     baselines: dict[str, PlaceField] = Field(default={})
+    """Catalog, exactly as `--catalog` names it, to baseline file."""
     data_docs: PlaceField | None = None
+    """Folder for Great Expectations' pages, one folder per run: 1.6 MB each, which nothing but you
+    removes. They take styles and scripts from the Internet; without it open
+    `.../validations/**/*.html` instead of the empty index.
+    """
     report_dir: PlaceField | None = None
+    """Folder for [each run's page](operations.md#the-page-of-a-run), `<run_id>.html`, and the list
+    of runs, `index.html`.
+    """
     metrics_dir: PlaceField | None = None
+    """Folder for `catalog_enrichment_<database>.prom`, the [figures of the last
+    run](operations.md#logs-metrics-dry-run) for Prometheus.
+    """
     log_format: LogFormat = LogFormat.TEXT
+    """`text` for people, `json` for an object a line. Flag `--log-format`."""
 
     @field_validator(
         "catalog", "image_root", "image_inventory", "checkpoint", "allowed_image_roots"

@@ -35,22 +35,28 @@ class ValidationSettings(BaseModel):
 
     max_unusable_id_share: Share = Field(
         default=0.05,
-        description="Rows without a usable product_id, or with one that another row has.",
+        description="Rows without a usable `product_id`, or with one that another row has.",
     )
     max_empty_text_share: Share = Field(
         default=0.5,
-        description="New products with neither title nor description, or only markup in them.",
+        description="New products with neither title nor description, or only markup in them; 1 "
+        "for a catalog of pictures alone.",
     )
     max_unread_image_share: Share = Field(
-        default=0.2, description="Images of a sample of 100 that cannot be read."
+        default=0.2,
+        description="Images of a sample of 100 that cannot be read. Raise it together with "
+        "`max_failed_images_share`.",
     )
     max_same_image_share: Share = Field(
-        default=0.8, description="Images of that sample that are one and the same picture."
+        default=0.8,
+        description="Images of that sample, if it has 50 or more paths, that are one and the same "
+        "picture, as where a placeholder is shown for all.",
     )
     max_abstained_share: Share = Field(
         default=0.9,
-        description="Products without a label, per attribute. With a baseline: of those that have "
-        "one by the baseline.",
+        description="Products without a label, per attribute; a warning in an "
+        "[unseen source](tables.md#unseen-sources) without a baseline. With a baseline of the same "
+        "checkpoint: of those that have one there. Where that is half, 0.9 lets 95 % be NULL.",
     )
     max_label_shift: Share = Field(
         default=0.08,
@@ -69,15 +75,16 @@ class ValidationSettings(BaseModel):
     )
     max_modality_shift: Share = Field(
         default=0.1,
-        description="Share of products that may rest on other modalities than in the baseline.",
+        description="Share of products that may rest on other modalities than in the baseline "
+        "(total variation).",
     )
     max_moved_same_model: Share = Field(
         default=0.02,
         description="Products with unchanged content whose best label may change although the "
-        "same model_version answers.",
+        "same `model_version` answers.",
     )
     max_moved_other_model: Share = Field(
-        default=0.2, description="The same where another model_version wrote the published row."
+        default=0.2, description="The same where another `model_version` wrote the published row."
     )
     min_category_rows: int = Field(
         default=100,
@@ -93,8 +100,9 @@ class ValidationSettings(BaseModel):
     )
     baseline_of_other_model: Literal["refuse", "warn"] = Field(
         default="refuse",
-        description="`refuse` blocks a run of another model_version than the baseline's. `warn` "
-        "reports it, and reports instead of blocking whatever differs from that baseline.",
+        description="`refuse` blocks a run of another `model_version` than the baseline's. `warn` "
+        "reports it, and [reports whatever differs from that baseline]"
+        "(validation.md#a-new-checkpoint).",
     )
     false_alarm_rate: float = Field(
         default=0.005,
@@ -105,9 +113,8 @@ class ValidationSettings(BaseModel):
     )
     expectations: tuple[ExpectationSetting, ...] = Field(
         default=(),
-        description="Further expectations of Great Expectations on the answers before they are "
-        "published, by type name, such as {type: expect_column_values_to_not_be_null, "
-        "column: color, mostly: 0.5, severity: warning}.",
+        description="[Further expectations](validation.md#your-own-expectations) of Great "
+        "Expectations on the answers before they are published.",
     )
     expectation_modules: tuple[str, ...] = Field(
         default=(),

@@ -74,6 +74,7 @@ class Settings(JobConfig):
     """The job's configuration file: the refresh, and what validation allows."""
 
     validation: ValidationSettings = ValidationSettings()
+    """What is [tolerated](#validation) before a run is blocked."""
 
 
 Catalog = Annotated[str | None, typer.Option(help="Product table: a path, or a table's name.")]

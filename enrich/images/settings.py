@@ -15,8 +15,12 @@ class ImageLimits(YamlSettings):
     """Limits of an image's bytes and pixels."""
 
     max_bytes: int = Field(default=50_000_000, gt=0)
+    """Larger images are `image_too_large`. When the limits are raised, images that were refused
+    under the old ones are read again by the next run.
+    """
     # Pillow opens none that are larger, nor should it.
     max_pixels: int = Field(default=50_000_000, gt=0, le=178_956_970)
+    """The same of pixels; up to 178,956,970."""
 
 
 class ImageReading(YamlSettings):
@@ -27,8 +31,18 @@ class ImageReading(YamlSettings):
     """
 
     attempts: int = Field(default=3, ge=1, le=20)
+    """How often a store that fails is asked for one image, with growing pauses. A file that is
+    missing or denied is asked for once.
+    """
     timeout_s: float = Field(default=30, gt=0, le=3_600)
+    """No request lasts longer than these seconds, however slowly the store answers, and none begins
+    after them.
+    """
     failed_status: Literal[Status.IMAGE_UNREADABLE, Status.IMAGE_MISSING] = Status.IMAGE_UNREADABLE
+    """What a row says whose image the store failed to deliver: `image_unreadable`, of which the
+    next run asks again, or `image_missing`. An image that disappears while a run is on is
+    `image_unreadable`, whatever is set here.
+    """
 
 
 # Of a product's images so many are tried.
@@ -36,15 +50,16 @@ MOST_IMAGES = 10
 
 
 class ImageLists(YamlSettings):
-    """Reading of an image path that names several images.
-
-    `choice` is the place of the image that is tried first, from 1, or from -1 at the end; the
-    others follow in their order. `separator` stands between the images of a text. Without one only
-    a list in JSON is a list, as which a column of lists is read.
-    """
+    """Reading of an image path that names several images."""
 
     choice: int = 1
+    """Of [several images a product](input.md#images) the place of the one that is tried first: 1,
+    2, ..., or -1 for the last. The others follow in their order.
+    """
     separator: str | None = Field(default=None, min_length=1)
+    """What stands between the images of a text. Without one only a list in JSON is a list, as which
+    a column of lists is read.
+    """
 
     @field_validator("choice")
     @classmethod
