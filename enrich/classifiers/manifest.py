@@ -104,23 +104,11 @@ def read_manifest(folder: Path) -> Manifest:
     digests = digest_checkpoint(folder)
     config = _read_json(folder / _CONFIG, ClassifierConfig)
     calibration = _read_json(folder / "calibration.json", Calibration)
-    if config.vectors is None:
-        raise CheckpointError(
-            f"{folder}/config.json does not fit: found no 'vectors', expected the names and shapes "
-            "of what the classifier answers from. Train the checkpoint again"
-        )
     if set(calibration.attributes) != set(config.attributes):
         raise CheckpointError(
             f"{folder}/calibration.json is of another checkpoint: found "
             f"{sorted(calibration.attributes)}, expected {sorted(config.attributes)}"
         )
-    for attribute, correction in calibration.corrections.items():
-        labels = config.answers.get(attribute, ())
-        if len(correction.bias) != len(labels):
-            raise CheckpointError(
-                f"{folder}/calibration.json is of another checkpoint: found {len(correction.bias)} "
-                f"labels of {attribute}, expected {len(labels)}"
-            )
     lexicon = _read_json(folder / "lexicon.json", Lexicon)
     return Manifest(folder, config, calibration, lexicon, digests)
 

@@ -340,16 +340,6 @@ def test_a_text_model_that_is_not_read_at_its_first_token_is_refused(
         _open_pair(PublishedPair(vision=str(vision_folder), text=gpt))
 
 
-def test_a_vision_model_that_cannot_take_its_own_pictures_is_refused(
-    save: Save, text_folder: Path, tmp_path: Path
-) -> None:
-    vision = save(ViTModel(ViTConfig(**LAYER, image_size=64, patch_size=32)))
-    wrong = PREPROCESSOR | {"size": {"height": 96, "width": 96}}
-    (tmp_path / "saved" / "preprocessor_config.json").write_text(json.dumps(wrong))
-    with pytest.raises(ConfigError, match="pictures of 96 px"):
-        _open_pair(PublishedPair(vision=vision, text=str(text_folder)))
-
-
 def test_weights_that_lack_a_layer_are_refused_and_not_filled_at_random(
     save: Save, text_folder: Path, tmp_path: Path
 ) -> None:
