@@ -80,18 +80,16 @@ class ColumnNames(YamlSettings):
     product_id: ColumnName = "product_id"
     """String or integer, unique, not null."""
     title: ColumnName | None = "title"
-    """String, or null for one that your table has not. Tags, comments, style sheets and scripts of
-    HTML are not read, entities as what they stand for.
-    """
+    """String, or null if your table has none. Markup of HTML is removed."""
     description: ColumnName | None = "description"
     """As `title`."""
     image_path: ColumnName | None = "image_path"
     """String, or null."""
     category: ColumnName | None = None
-    """Text or integer. The classifier never reads it, but labels are counted and checked by it."""
+    """Text or integer. The classifier never reads it; labels are counted and checked by it."""
     priority: ColumnName | None = None
-    """A number, or a text that is one. Where a run has more than one chunk, chunks with higher
-    numbers are encoded first; products without a number come last.
+    """Number, also as text. Chunks with higher numbers are encoded first, products without a number
+    last.
     """
 
     @model_validator(mode="after")
@@ -112,14 +110,12 @@ class TableLayout(YamlSettings):
     """Layout of product_attributes in files."""
 
     cluster_by: Literal["product_id", "none"] = "product_id"
-    """`product_id`: maintenance keeps neighbouring ids of `product_attributes` in one file ([liquid
-    clustering](operations.md#maintenance)), and a MERGE of some products reads and writes few
-    files. A table that is there follows with the next publication.
+    """`product_id`: [maintenance](operations.md#maintenance) keeps neighbouring ids in one file, so
+    that a MERGE of some products touches few files (liquid clustering).
     """
     deletion_vectors: Literal["never", "always"] = "never"
-    """`always`: publishing 1 % of the products writes little more than these rows, not all files
-    that they are in. Readers must know Delta's deletion vectors: Spark and DuckDB do, the pyarrow
-    reader of delta-rs does not.
+    """`always`: publishing 1 % of the products writes little more than these rows. Readers must
+    know deletion vectors: Spark and DuckDB do, the pyarrow reader of delta-rs does not.
     """
 
 
@@ -132,8 +128,8 @@ class GpuExecutors(YamlSettings):
     cores: int = Field(gt=0)
     """Cores of an executor."""
     gpus: int = Field(default=1, gt=0)
-    """GPUs of an executor. Leave it at 1 and ask for more executors: where an executor has several
-    GPUs, each of its workers comes to hold a model on every one of them.
+    """GPUs of an executor. Leave it at 1 and ask for more executors: in an executor with several
+    GPUs each worker comes to hold a model on all of them.
     """
     tasks_per_gpu: int = Field(default=1, gt=0)
     """Tasks that share a GPU."""
@@ -170,98 +166,90 @@ class JobConfig(YamlSettings):
     allowed_image_roots: tuple[Location, ...] = ()
     """Further places that images may be read from."""
     image_hosts: tuple[str, ...] = ()
-    """Web hosts that [images by URL](input.md#images) are read from: names such as
-    `cdn.example.com`, or `name:port` for a port that is not 80 or 443.
+    """Web hosts that [images by URL](input.md#images) are read from: `cdn.example.com`, or
+    `name:port` for a port other than 80 and 443.
     """
     image_lists: ImageLists = ImageLists()
     image_limits: ImageLimits = ImageLimits()
     image_reading: ImageReading = ImageReading()
     image_identity: ImageIdentity | None = None
-    """[How an unchanged image is known](#image-identity): `listing`, `stat` or `content`. Without
-    one `listing` where the image root is in an object store, else `stat`.
+    """[How a changed image is noticed](#image-identity): `listing`, `stat` or `content`. By default
+    `listing` for an object store, else `stat`.
     """
     image_inventory: Location | None = None
-    """Table of the objects below the image root, by its name or path, which is [read instead of a
-    listing](#image-identity).
-    """
+    """Table of the objects below the image root, [read instead of a listing](#image-identity)."""
     target_precision: float = DEFAULT_TARGET_PRECISION
-    """The precision that labels are worth, 0.9 or 0.95: chooses the thresholds. Another one is
-    another `model_version`, and needs a baseline of its own. The next run answers all products anew
-    from their encodings, without opening a picture.
+    """Share of given labels that should be right: 0.9 or 0.95. It chooses the thresholds. Another
+    one needs a baseline of its own.
     """
     lexicon: dict[str, dict[str, str | None]] = Field(default={})
-    """Words that name labels, [beside the checkpoint's](tables.md#when-a-label-is-given), by
-    attribute: `{color: {navy: blue, rot: red}}`; `null` takes a word out. An unknown attribute or
-    label stops the job. Other words are another `model_version`: all products are answered anew,
-    and no picture is opened.
+    """Words that name labels, [beside the checkpoint's](tables.md#when-a-label-is-given): `{color:
+    {navy: blue, rot: red}}`; `null` takes a word out. Unknown attributes and labels are refused.
     """
     languages: tuple[str, ...] = ()
-    """Languages of the catalog's texts beside English: `[de, es, fr, it, nl, pt]` or some of them.
-    Their [words for colors and patterns](tables.md#other-languages) count as if they stood in
-    `lexicon`. Other languages are another `model_version`.
+    """Languages of the texts beside English, of `de, es, fr, it, nl, pt`: their [words for colors
+    and patterns](tables.md#other-languages) count as if in `lexicon`.
     """
     applies_to: dict[str, tuple[str, ...]] = Field(default={})
-    """By attribute the product categories that it [applies
-    to](attributes.md#what-it-does-not-apply-to): `{pattern: [Shirts, Dresses]}`; of others NULL is
-    published. Needs `columns.category`. Other categories are another `model_version`.
+    """Product categories that an attribute [applies to](attributes.md#what-it-does-not-apply-to):
+    `{pattern: [Shirts, Dresses]}`; NULL is published for others. Needs `columns.category`.
     """
     labels: dict[str, dict[str, str | None]] = Field(default={})
-    """[Your own names](attributes.md#labels-in-your-own-words) for labels, by attribute and label:
-    `{color: {grey: gray, turquoise: blue, multi: null}}`. Two may become one, and null is never
-    answered. Other names are another `model_version`.
+    """[Your own names](attributes.md#labels-in-your-own-words) for labels: `{color: {grey: gray,
+    turquoise: blue, multi: null}}`. Two may become one; null is never answered.
     """
     unseen_source: UnseenSource = UnseenSource.STRICT
-    """`strict`: in a [source that looks unlike training's](tables.md#unseen-sources) fewer labels
-    are given. `calibrated`: as at home.
+    """`strict` gives fewer labels in a [source that looks unlike
+    training's](tables.md#unseen-sources); `calibrated` does not.
     """
     batch_size: int = Field(default=64, gt=0)
     """Products per forward pass."""
     read_threads: int = Field(default=4, gt=0)
-    """Threads per task that read and decode images, at least; one per core where a task has more
-    cores. Where images answer slowly (100 ms each, say) 32 looks at them eight times as fast,
-    before inference too.
+    """Least number of threads per task that read and decode images; a task with more cores has one
+    per core. Raise it where images answer slowly: 32 look at images of 100 ms each eight times as
+    fast.
     """
     products_per_task: int = Field(default=2_000, gt=0)
     """Products per Spark task."""
     products_per_chunk: int = Field(default=100_000, gt=0)
-    """Contents that are encoded in one commit: what a crash costs at most."""
+    """Contents that one commit encodes: the most that a crash costs."""
     gpu_executors: GpuExecutors | None = None
     """[Executors for encoding alone](#executors-for-encoding-alone)."""
     max_quarantined_share: Share = 0.2
-    """Larger shares of [unreadable products](#too-many-unreadable-products) among those that are
-    new or changed, of 200 such or more, block the run.
+    """Largest share of [unreadable products](#too-many-unreadable-products) among new and changed
+    ones, from 200 on. A larger one blocks the run.
     """
     max_failed_images_share: Share = 0.5
-    """Larger shares of unreadable images, of new or changed products that name one, block the run
-    (from 200 on): it would rest on texts alone.
-    """
+    """The same of unreadable images, among new and changed products that name one."""
     max_crashing_products: int = Field(default=10, ge=0)
-    """At most this many products may kill their Python process; more stop the run with exit code 1,
-    0 allows none.
-    """
+    """Products that may kill their Python process. More stop the run with exit code 1."""
     missing_products: MissingProducts = MissingProducts.KEEP
-    """Published rows whose product is no longer in the product table: `keep` or `delete`; never
-    touched with `--limit`. A run with `--no-publish` leaves the deletions to `--publish-run`.
+    """Published rows whose product has left the product table: `keep` or `delete`. A run with
+    `--limit` deletes none, and one with `--no-publish` leaves that to `--publish-run`.
     """
     max_deleted_share: Share = 0.1
-    """Larger shares are not deleted, and nothing is published: the product table may be cut off.
-    Asked also where rows whose id is lost keep all from being deleted.
+    """Largest share of rows to delete. With a larger one nothing is published: the product table
+    may be cut off.
+    """
+    full_diff_days: int = Field(default=7, ge=0)
+    """Days after which a run over a Delta table with a change feed compares all products again,
+    instead of [only what may have changed](#only-what-may-have-changed); 0: always.
     """
     table_layout: TableLayout = TableLayout()
     baselines: dict[str, PlaceField] = Field(default={})
-    """Catalog, exactly as `--catalog` names it, to baseline file."""
+    """Catalog, exactly as `--catalog` names it, to [baseline file](validation.md#make-a-baseline).
+    """
     data_docs: PlaceField | None = None
-    """Folder for Great Expectations' pages, one folder per run: 1.6 MB each, which nothing but you
-    removes. They take styles and scripts from the Internet; without it open
-    `.../validations/**/*.html` instead of the empty index.
+    """Folder for Great Expectations' pages: 1.6 MB a run, which you delete yourself. Without the
+    Internet, which their styles come from, open `.../validations/**/*.html`.
     """
     report_dir: PlaceField | None = None
     """Folder for [each run's page](operations.md#the-page-of-a-run), `<run_id>.html`, and the list
     of runs, `index.html`.
     """
     metrics_dir: PlaceField | None = None
-    """Folder for `catalog_enrichment_<database>.prom`, the [figures of the last
-    run](operations.md#logs-metrics-dry-run) for Prometheus.
+    """Folder for the [metrics of the last run](operations.md#logs-metrics-dry-run),
+    `catalog_enrichment_<database>.prom`.
     """
     log_format: LogFormat = LogFormat.TEXT
     """`text` for people, `json` for an object a line. Flag `--log-format`."""

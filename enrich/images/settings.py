@@ -15,12 +15,12 @@ class ImageLimits(YamlSettings):
     """Limits of an image's bytes and pixels."""
 
     max_bytes: int = Field(default=50_000_000, gt=0)
-    """Larger images are `image_too_large`. When the limits are raised, images that were refused
-    under the old ones are read again by the next run.
+    """Larger images are `image_too_large`. After the limits are raised, the next run reads images
+    again that were refused.
     """
     # Pillow opens none that are larger, nor should it.
     max_pixels: int = Field(default=50_000_000, gt=0, le=178_956_970)
-    """The same of pixels; up to 178,956,970."""
+    """The same in pixels, at most 178,956,970."""
 
 
 class ImageReading(YamlSettings):
@@ -31,17 +31,14 @@ class ImageReading(YamlSettings):
     """
 
     attempts: int = Field(default=3, ge=1, le=20)
-    """How often a store that fails is asked for one image, with growing pauses. A file that is
-    missing or denied is asked for once.
+    """Requests for one image to a store that fails, with growing pauses. A missing or denied image
+    is asked for once.
     """
     timeout_s: float = Field(default=30, gt=0, le=3_600)
-    """No request lasts longer than these seconds, however slowly the store answers, and none begins
-    after them.
-    """
+    """Seconds that one request may take, and after which no further one for the image begins."""
     failed_status: Literal[Status.IMAGE_UNREADABLE, Status.IMAGE_MISSING] = Status.IMAGE_UNREADABLE
-    """What a row says whose image the store failed to deliver: `image_unreadable`, of which the
-    next run asks again, or `image_missing`. An image that disappears while a run is on is
-    `image_unreadable`, whatever is set here.
+    """Status of an image that its store fails to deliver: `image_unreadable`, asked for again by
+    the next run, or `image_missing`.
     """
 
 
@@ -53,13 +50,11 @@ class ImageLists(YamlSettings):
     """Reading of an image path that names several images."""
 
     choice: int = 1
-    """Of [several images a product](input.md#images) the place of the one that is tried first: 1,
-    2, ..., or -1 for the last. The others follow in their order.
+    """Of [several images a product](input.md#images) the one to try first: 1, 2, ..., or -1 for the
+    last. The others follow in order.
     """
     separator: str | None = Field(default=None, min_length=1)
-    """What stands between the images of a text. Without one only a list in JSON is a list, as which
-    a column of lists is read.
-    """
+    """Text between the images. Without one a text is a list only if it is one in JSON."""
 
     @field_validator("choice")
     @classmethod

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import BROKEN, DUE, TO_ANSWER, Outcome, State
 
-from enrich.spark.diff import take_stock, try_sample
+from enrich.spark.diff import try_sample
 from enrich.spark.encode import ask_engine, is_worker_death, select_contents, select_holding
 from enrich.spark.pace import Works
 from enrich.spark.profile import read_profile
@@ -23,11 +23,10 @@ from enrich.spark.refresh import (
     explain_cut_off,
     refuse_demo_among_products,
 )
-from enrich.spark.rules import Attempt, is_outrun
-from enrich.spark.runs import read_runs
+from enrich.spark.rules import is_outrun
+from enrich.spark.runs import read_runs, run_of
 from enrich.spark.session import open_accumulator
 from enrich.spark.source import refuse_replaced
-from enrich.spark.tables import now
 from enrich.unseen import SourceProfile
 
 log = logging.getLogger(__name__)
@@ -79,8 +78,8 @@ def plan_refresh(inputs: Inputs) -> Plan:
     runs = read_runs(tables)
     refuse_demo_among_products(inputs, runs)
     # Of no run yet, so it is newer than all of the same day.
-    attempt = Attempt(inputs.request.run_date, now(), "~")
-    diff = take_stock(inputs.compare(runs, attempt))
+    own = run_of(inputs.make_header("~"))
+    diff = inputs.diff(runs, own.attempt, inputs.choose_base(own, runs))
     try:
         is_new = F.col("outcome").isin(Outcome.NEW, Outcome.CHANGED)
         images = try_sample(inputs.store, diff.rows.where(is_new))
@@ -94,7 +93,7 @@ def plan_refresh(inputs: Inputs) -> Plan:
     finally:
         diff.rows.unpersist()
     refuse_replaced(inputs.source)
-    outrun = is_outrun(attempt, runs)
+    outrun = is_outrun(own.attempt, runs)
     error = explain_cut_off(inputs, diff, outrun)
     deleted = 0 if error else count_deletable(inputs, diff, outrun)
     counted = count_diff(diff) | {"deleted": deleted}
