@@ -94,7 +94,7 @@ class AttributeProfile:
 
     @property
     def is_trusted(self) -> bool:
-        """False where too few of the best labels are expected to be right, or none can be told."""
+        """False where too few best labels are expected to be right, or it is unknown."""
         return self.expected_accuracy is not None and self.expected_accuracy >= _TRUSTED_FROM
 
     @classmethod

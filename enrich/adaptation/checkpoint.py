@@ -9,7 +9,7 @@ import typer
 
 from enrich.adaptation.adapt import Adaptation, adapt
 from enrich.adaptation.shop_labels import ShopLabels
-from enrich.adaptation.trial import FEWEST_LABELS, READ_FROM, Effect, find_shifts
+from enrich.adaptation.trial import FEWEST_LABELS, Effect, find_shifts
 from enrich.adaptation.widening import widened
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import (
@@ -90,10 +90,11 @@ def _fit(engine: Engine, labelled: ShopLabels) -> Adaptation:
         typer.echo(f"{attribute}: left as it was, {reason}", err=True)
     if not adapted.effects and not adapted.flaws:
         raise ConfigError(
-            f"no attribute has {FEWEST_LABELS} labelled products that can be read: label more"
+            f"labels are too few: found 0 attributes with {FEWEST_LABELS} readable products, "
+            "expected 1 or more. Label more products"
         )
     if not adapted.effects:
-        raise AdaptationRefused("no labels are such that fitting helps, so nothing is written")
+        raise AdaptationRefused("these labels do not help fitting: nothing is written")
     print_markdown(format_report(adapted.effects))
     for attribute, effect in adapted.effects.items():
         if effect.is_better:
@@ -110,21 +111,15 @@ def _fit(engine: Engine, labelled: ShopLabels) -> Adaptation:
         )
     if not any(effect.is_better for effect in adapted.effects.values()):
         raise AdaptationRefused(
-            "no attribute would be answered better than before, and as often where that was "
-            "precise enough, so nothing is written: give more labels, of products that --suggest "
-            "draws"
+            "fitting helps 0 attributes: nothing is written. Give more labels, of products that "
+            "--suggest draws"
         )
     return adapted
 
 
 def format_report(effects: dict[str, Effect]) -> str:
     """Return the table as Markdown, with notes on what its figures do not show."""
-    notes = [
-        _tell_silence(attribute, effect)
-        for attribute, effect in effects.items()
-        if effect.is_better and effect.silenced
-    ]
-    notes += [_tell_bias(attribute, shift) for attribute, shift in find_shifts(effects).items()]
+    notes = [_tell_bias(attribute, shift) for attribute, shift in find_shifts(effects).items()]
     return "\n".join([to_markdown(to_table(effects)), *(f"{note}\n" for note in notes)])
 
 
@@ -155,7 +150,6 @@ def summarise(effects: dict[str, Effect]) -> dict[str, Any]:
                 round(effect.gain.error, 4) if math.isfinite(effect.gain.error) else None
             ),
             "worse_from": [str(modalities) for modalities in effect.worse_from],
-            "silenced": [str(modalities) for modalities in effect.silenced],
             "loses_answers": effect.loses_answers,
             "bias_shift": effect.bias_shift,
             "given_at_90": round(effect.given, 4),
@@ -169,17 +163,8 @@ def summarise(effects: dict[str, Effect]) -> dict[str, Any]:
 def _verdict(effect: Effect) -> str:
     if effect.is_better:
         what = "thresholds adapted" if effect.is_needed else "adapted"
-        return what + (": nothing answered at 90 %" if effect.falls_silent else "")
+        return what + ("" if effect.given else ": nothing answered at 90 %")
     return f"left as it was: {effect.drawback}"
-
-
-def _tell_silence(attribute: str, effect: Effect) -> str:
-    read_from = " or ".join(READ_FROM[modalities] for modalities in effect.silenced)
-    where = "" if effect.falls_silent else f" from {read_from}"
-    return (
-        f"Nothing of {escape(attribute)} is answered{where} at 90 % any more, because these labels "
-        "show no confidence that is right so often. More labels may find one."
-    )
 
 
 def _tell_bias(attribute: str, shift: float) -> str:
@@ -231,9 +216,9 @@ def refuse_fitted(manifest: Manifest, attributes: Collection[str]) -> None:
         fitted = {name for name, one in adaptation["attributes"].items() if one["adapted"]}
         if again := sorted(fitted.intersection(attributes)):
             raise ConfigError(
-                f"{manifest.config.name} was fitted to labels of {', '.join(again)} before, which "
-                "would flatter it if they are given again: name the checkpoint that it was made "
-                f"from ({adaptation['from']}), and give all labels at once"
+                f"{manifest.config.name} was fitted to labels of {', '.join(again)} before, and "
+                "the same labels would make it too sure. Start from the checkpoint before it "
+                f"({adaptation['from']}), and give all labels at once"
             )
 
 

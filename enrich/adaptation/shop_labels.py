@@ -86,7 +86,8 @@ def read_shop_labels(
         given = given[given["attribute"] == only]
     if given.empty:
         raise ConfigError(
-            f"{file} labels no product; wanted: labels of {only or ', '.join(attributes)} filled in"
+            f"{file} is not filled in: found 0 labels, expected labels of "
+            f"{only or ', '.join(attributes)}"
         )
     wider = choose_labels(given, known, guessed)
     pairs = [*zip(given["attribute"], given["label"], strict=True)]
@@ -113,8 +114,8 @@ def read_shop_labels(
     is_known = labels.index.isin(list(by_id))
     if not is_known.any():
         raise ConfigError(
-            f"none of the {len(labels)} products in {file} is in {catalog.table}: "
-            f"found {name_some(labels.index)}, wanted such as {name_some(by_id)}"
+            f"{file} is of another catalog than {catalog.table}: found {len(labels)} products such "
+            f"as {name_some(labels.index)}, expected ids such as {name_some(by_id)}"
         )
     products = [by_id[product_id] for product_id in labels.index[is_known]]
     return ShopLabels(

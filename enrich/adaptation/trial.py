@@ -83,7 +83,6 @@ class Effect:
     Attributes:
         before, after, gain: of the same labelled products, each read from all that it has.
         gains: by modalities, of the products that have them, read from these alone.
-        silenced: modalities from which answers of 90 % precision are lost altogether.
         bias_shift: shift of the modality bias, in log odds.
         correction: fitted correction.
         calibrated: fitted temperatures and thresholds.
@@ -96,7 +95,6 @@ class Effect:
     after: Figures
     gain: Gain
     gains: dict[Modalities, Gain]
-    silenced: list[Modalities]
     bias_shift: float
     correction: ScoreCorrection | None
     calibrated: CalibratedSets
@@ -107,12 +105,6 @@ class Effect:
     def worse_from(self) -> list[Modalities]:
         """Modalities from which alone products are answered worse, beyond chance."""
         return [modalities for modalities, gain in self.gains.items() if gain.is_loss]
-
-    @property
-    def falls_silent(self) -> bool:
-        """True where no product is answered at 90 % any more, whatever it has."""
-        answers = any(one.ever_answers() for one in self.calibrated.values())
-        return bool(self.silenced) and not answers
 
     @property
     def loses_answers(self) -> bool:
@@ -194,11 +186,6 @@ class Trial:
                 )
                 if len(here.of) >= FEWEST_LABELS
             },
-            silenced=[
-                modalities
-                for modalities, one in self.calibrated.items()
-                if before.calibrated[modalities].ever_answers() and not one.ever_answers()
-            ],
             bias_shift=self.bias_shift,
             correction=self.correction,
             calibrated=self.calibrated,

@@ -166,7 +166,7 @@ def _widen_config(
         return ClassifierConfig.model_validate(config.model_dump() | update)
     except ValidationError as error:
         raise ConfigError(
-            f"no checkpoint can have these labels: {describe_invalid(error, ClassifierConfig)}"
+            f"these labels are not allowed: {describe_invalid(error, ClassifierConfig)}"
         ) from error
 
 

@@ -51,8 +51,8 @@ _ANSWERING_SETTINGS = {
 def _refuse_taken_name(attribute: str) -> str:
     if not is_usable_attribute(attribute):
         raise ValueError(
-            f"no attribute can be called {attribute}, because the output tables have a column of "
-            "that name or would have two: choose another name"
+            f"attribute {attribute} has a reserved name: found a column of the output tables, "
+            "expected another name"
         )
     return attribute
 
@@ -66,8 +66,8 @@ AttributeName = Annotated[
 def _refuse_reserved(labels: tuple[str, ...]) -> tuple[str, ...]:
     if taken := set(labels).intersection(RESERVED):
         raise ValueError(
-            f"label {' and '.join(sorted(taken))} is reserved: people say by it that none of an "
-            "attribute's labels fits. Choose another name"
+            f"label {' and '.join(sorted(taken))} is reserved for products that the labels do not "
+            "fit. Choose another name"
         )
     return labels
 

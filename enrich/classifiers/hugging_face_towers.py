@@ -13,7 +13,14 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from enrich.classifiers.config import HuggingFaceTowers, PairTowers, SmallTowers
 from enrich.classifiers.small_towers import EfficientNetTower
-from enrich.classifiers.towers import Encoded, ImageTower, TextTower, end_of_text, fill_up
+from enrich.classifiers.towers import (
+    Encoded,
+    ImageTower,
+    TextTower,
+    end_of_text,
+    fill_up,
+    require_length,
+)
 
 # Models of both modalities whose halves the towers below read. To transformers a SigLIP 2 is a
 # siglip, but for its NaFlex variants, which take pictures of any shape.
@@ -192,11 +199,10 @@ def build_halves(
     model = build_encoder({"model_type": "clip"} | towers.model)
     image, text = ImageHalf(model), TextHalf(model, towers.pad_id)
     if image.size_px != size_px:
-        raise ValueError(f"this model takes {image.size_px} px, not {size_px}")
-    if text_length > text.longest:
         raise ValueError(
-            f"this model takes texts of up to {text.longest} tokens, not {text_length}"
+            f"picture size does not fit: found {size_px} px, expected {image.size_px} px"
         )
+    require_length(text_length, text.longest)
     return image, text
 
 
@@ -212,8 +218,7 @@ def build_pair(
     text = build_encoder(towers.text)
     longest = getattr(text.config, "max_position_embeddings", None)
     longest = text_length if longest is None else longest - _first_position(text)
-    if text_length > longest:
-        raise ValueError(f"this encoder takes texts of up to {longest} tokens, not {text_length}")
+    require_length(text_length, longest)
     if isinstance(towers.vision, SmallTowers):
         return EfficientNetTower(towers.vision, size_px), EncoderTextTower(text, towers)
     return VisionTower(vision, towers.width), EncoderTextTower(text, towers)
@@ -231,7 +236,7 @@ def build_encoder(config: dict[str, Any]) -> PreTrainedModel:
         ValueError: transformers ships no such model.
     """
     if "model_type" not in config:
-        raise ValueError("the towers' config.json names no model_type")
+        raise ValueError("the towers' config.json lacks model_type")
     _refuse_foreign_parts(config)
     model = AutoModel.from_config(AutoConfig.for_model(**config), trust_remote_code=False)
     return without_pooler(model)

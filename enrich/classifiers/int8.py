@@ -63,8 +63,8 @@ def use_int8(tower: nn.Module) -> None:
     is_there = hasattr(torch, "quantize_per_channel")
     if not is_there or _ENGINE not in torch.backends.quantized.supported_engines:
         raise CheckpointError(
-            f"this checkpoint computes in int8, which torch {torch.__version__} does not do "
-            "on this CPU: use the checkpoint that it was exported from"
+            f"the checkpoint needs int8, which torch {torch.__version__} lacks on this CPU. Use "
+            "the checkpoint that it was exported from"
         )
     before = torch.backends.quantized.engine
     torch.backends.quantized.engine = _ENGINE

@@ -90,8 +90,8 @@ def read_manifest(folder: Path) -> Manifest:
     needed = (_CONFIG, *_OF_ANSWERS, *_OF_ENCODER, _WEIGHTS)
     if missing := [name for name in needed if not (folder / name).is_file()]:
         raise CheckpointError(
-            f"no checkpoint in {folder}: {', '.join(missing)} not found there. "
-            "Wanted: a folder written by jobs/train_classifier.py"
+            f"{folder} is not a checkpoint: it lacks {', '.join(missing)}, expected a folder that "
+            "jobs/train_classifier.py wrote"
         )
     weights = folder / _WEIGHTS
     try:
@@ -99,28 +99,16 @@ def read_manifest(folder: Path) -> Manifest:
         with safe_open(weights, framework="np"):
             pass
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{weights} is damaged: {error}; copy it again") from error
+        raise CheckpointError(f"{weights} is damaged: {error}. Copy it again") from error
     # Taken first: if files are exchanged after this, `load_classifier` finds other digests.
     digests = digest_checkpoint(folder)
     config = _read_json(folder / _CONFIG, ClassifierConfig)
     calibration = _read_json(folder / "calibration.json", Calibration)
-    if config.vectors is None:
-        raise CheckpointError(
-            f"{folder}/config.json does not fit: found no 'vectors', expected the names and shapes "
-            "of what the classifier answers from. Train the checkpoint again"
-        )
     if set(calibration.attributes) != set(config.attributes):
         raise CheckpointError(
-            f"{folder}/calibration.json is for {sorted(calibration.attributes)}, "
-            f"config.json for {sorted(config.attributes)}: they are of different checkpoints"
+            f"{folder}/calibration.json is of another checkpoint: found "
+            f"{sorted(calibration.attributes)}, expected {sorted(config.attributes)}"
         )
-    for attribute, correction in calibration.corrections.items():
-        labels = config.answers.get(attribute, ())
-        if len(correction.bias) != len(labels):
-            raise CheckpointError(
-                f"{folder}/calibration.json corrects {len(correction.bias)} labels of {attribute}, "
-                f"config.json has {len(labels)}: they are of different checkpoints"
-            )
     lexicon = _read_json(folder / "lexicon.json", Lexicon)
     return Manifest(folder, config, calibration, lexicon, digests)
 
@@ -165,7 +153,7 @@ def fetched_checkpoint(location: str) -> Iterator[Path]:
             fs.copy_files(path, local, source_filesystem=store)
         except (OSError, ArrowException) as error:
             kind = kind_of([str(error)], CheckpointError)
-            raise kind(f"no checkpoint can be read at {location}: {error}") from error
+            raise kind(f"the checkpoint {location} cannot be read: {error}") from error
         try:
             yield Path(local)
         except (CheckpointError, NoAnswer) as error:

@@ -20,6 +20,7 @@ from enrich.classifiers.towers import (
     end_of_text,
     fill_up,
     require_divisor,
+    require_length,
 )
 from enrich.errors import load_extra
 
@@ -167,9 +168,9 @@ def build_open_clip(
     if isinstance(sides := towers.model["vision_cfg"].get("image_size"), list):
         takes_px = set(sides)
     if takes_px != {size_px}:
-        raise ValueError(f"this model takes {' x '.join(map(str, takes_px))} px, not {size_px}")
-    if text_length > longest:
-        raise ValueError(f"this model takes texts of up to {longest} tokens, not {text_length}")
+        sides = " x ".join(map(str, takes_px))
+        raise ValueError(f"picture size does not fit: found {size_px} px, expected {sides} px")
+    require_length(text_length, longest)
     width = int(towers.model["embed_dim"])
     return (
         OpenClipImageTower(model.visual, width, size_px),
@@ -198,8 +199,8 @@ def new_open_clip(towers: OpenClipTowers) -> OpenClipModule:
         name or vision.get("attentional_pool") is not True or not text.get("embed_cls")
     ):
         raise ValueError(
-            "of CoCas only those of open_clip's own transformers with an attentional pooler and a "
-            "class token are supported, such as coca_ViT-B-32"
+            "this CoCa is not supported: expected open_clip's own transformers with an attentional "
+            "pooler and a class token, such as coca_ViT-B-32"
         )
     open_clip = import_open_clip()
     # Else the weights that timm has for the trunk would be fetched.
@@ -207,7 +208,7 @@ def new_open_clip(towers: OpenClipTowers) -> OpenClipModule:
     try:
         return (open_clip.CoCa if towers.is_coca else open_clip.CustomTextCLIP)(**settings)
     except (TypeError, AttributeError, AssertionError, RuntimeError, KeyError) as error:
-        raise ValueError(f"open_clip builds no model of this configuration: {error}") from error
+        raise ValueError(f"open_clip cannot build this configuration: {error}") from error
 
 
 def build_coca_parts(width: int, config: ClassifierConfig) -> tuple[nn.Module, OpenClipModule]:

@@ -158,8 +158,8 @@ class Mmbt(StreamClassifier):
     def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
         if config.text_length < CELLS + 2:
             raise ConfigError(
-                f"mmbt puts {CELLS + 2} tokens where a text has its own; wanted: a text_length of "
-                f"at least that, not {config.text_length}"
+                f"text_length does not fit mmbt: found {config.text_length}, expected "
+                f"{CELLS + 2} or more"
             )
         super().build_encoder(config, vocabulary)
 

@@ -204,9 +204,19 @@ def require_divisor(width: int, heads: int) -> None:
     """
     if width % heads:
         raise ConfigError(
-            f"{heads} attention heads cannot share a width of {width}: give a number that divides "
-            "it (joint_heads; of the small text tower, small_towers.heads)"
+            f"attention heads do not fit: found {heads} for a width of {width}, expected a "
+            "divisor. Set joint_heads, or small_towers.heads"
         )
+
+
+def require_length(found: int, longest: int) -> None:
+    """Check that a text encoder reads texts of a length.
+
+    Raises:
+        ValueError: it reads shorter texts.
+    """
+    if found > longest:
+        raise ValueError(f"text_length does not fit: found {found}, expected at most {longest}")
 
 
 def build_towers(config: ClassifierConfig, vocabulary: int) -> tuple[ImageTower, TextTower]:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from enrich.classifiers.interface import Classifier
@@ -21,7 +20,7 @@ from enrich.engine.device import local_device
 from enrich.engine.prefetch import prefetch_iterator
 from enrich.errors import ConfigError, load_extra
 from enrich.files.atomic_write import atomic_write
-from enrich.terminal import CONSOLE, rank, say
+from enrich.terminal import Steps, rank, say
 from enrich.training.batches import Batches, Condition, Hiding, Part, deal, shown_in_training
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.distributed import first_then_others, from_first
@@ -45,7 +44,6 @@ _WITHOUT_EFFECT = {
 }
 _STATE = "training_state.pt"
 _STEPS_A_POINT = 20
-_LINE_EVERY_S = 30.0
 
 
 @dataclass(slots=True)
@@ -234,9 +232,10 @@ class Trainer:
         """Train the steps that are left of an epoch, and return the mean loss."""
         self.classifier.train()
         freeze_norms(self.classifier.image_tower.pretrained())
-        done, saved = self.progressed, time.monotonic()
+        done, first_step = self.progressed, self.progressed.step
+        started = saved = time.monotonic()
         steps = len(self.train_rows) // self.config.batch_size
-        with EpochProgress(f"{phase.loss} epoch {epoch + 1}", steps, done.step) as progress:
+        with Steps(f"{phase.loss} epoch {epoch + 1}", steps, done.step) as progress:
             for parts in self._parts(number, phase, epoch):
                 # The middle of the step, because the learning rate is 0 at both ends of the phase.
                 done_share = (epoch * steps + done.step + 0.5) / (phase.epochs * steps)
@@ -246,7 +245,9 @@ class Trainer:
                     self.average.update(self.classifier, step=done.total_steps)
                 if done.total_steps % _STEPS_A_POINT == 0:
                     self._plot({f"loss/{phase.loss}": loss} | stepper.learning_rates())
-                progress.count_step(done.loss / done.step, self.config.batch_size)
+                seen = (done.step - first_step) * self.config.batch_size
+                speed = seen / max(time.monotonic() - started, 1e-9)
+                progress.count(f": loss {done.loss / done.step:.4f}, {speed:,.0f} products/s")
                 if time.monotonic() - saved >= self.config.save_every_s:
                     self._save_state(stepper)
                     saved = time.monotonic()
@@ -346,34 +347,3 @@ def _copy_frozen(classifier: Classifier, average: Classifier) -> None:
 def _average(classifier: Classifier, decay: float) -> Any:
     # Its decay grows with the steps, so that the random start is soon forgotten.
     return load_extra("timm.utils", "train").ModelEmaV3(classifier, decay, use_warmup=True)
-
-
-class EpochProgress(Progress):
-    """Steps, mean loss and products a second of an epoch, as a bar or as log lines."""
-
-    def __init__(self, title: str, steps: int, done: int) -> None:
-        super().__init__(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=CONSOLE,
-            disable=not CONSOLE.is_terminal or rank() > 0,
-            transient=True,
-        )
-        self._title, self._steps, self._done = title, steps, done
-        self._products, self._started = 0, time.monotonic()
-        self._line_due = self._started + _LINE_EVERY_S
-        self._task = self.add_task(title, total=steps, completed=done)
-
-    def count_step(self, mean_loss: float, products: int) -> None:
-        """Count one step over `products`; `mean_loss` is of the epoch so far."""
-        self._done += 1
-        self._products += products
-        now = time.monotonic()
-        speed = self._products / max(now - self._started, 1e-9)
-        text = f"{self._title}: loss {mean_loss:.4f}, {speed:,.0f} products/s"
-        self.update(self._task, completed=self._done, description=text)
-        if not CONSOLE.is_terminal and now >= self._line_due:
-            self._line_due = now + _LINE_EVERY_S
-            say(f"{text}, step {self._done:,} of {self._steps:,}")

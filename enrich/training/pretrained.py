@@ -169,7 +169,6 @@ def open_pair(pair: PublishedPair, small: SmallTowers, size_px: int) -> Publishe
         opened = _open_vision(pair.vision)
         vision, parts["image_tower.vision"] = opened.config.to_dict(), opened
         shape = open_image_shape(pair.vision, getattr(opened.config, "image_size", None))
-        _try_out(opened, pair.vision, shape)
     towers = PairTowers(
         vision=vision, text=text.config.to_dict(), width=pair.width, pooling=_pooling(pair.text)
     )
@@ -302,21 +301,6 @@ def not_opened(name: str, what: str, error: Exception) -> ConfigError:
         f"'{name}' cannot be opened as {what}: {first_line(error)}. Weights are read from "
         "safetensors, and code of a checkpoint is never run: see Towers in docs/training.md."
     )
-
-
-def _try_out(vision: PreTrainedModel, name: str, shape: ImageShape) -> None:
-    """Run the model on a blank picture, before a catalog is decoded for it."""
-    blank = torch.zeros(1, 3, shape.size_px, shape.size_px)
-    try:
-        with torch.inference_mode():
-            vision(pixel_values=blank).last_hidden_state  # noqa: B018
-    except MemoryError:
-        raise
-    except Exception as error:
-        # Models of the library may raise anything.
-        raise ConfigError(
-            f"the vision model '{name}' cannot read pictures of {shape.size_px} px: {error}"
-        ) from error
 
 
 class Normalisation(NamedTuple):

@@ -79,20 +79,9 @@ def test_figures_before_and_after_stand_where_they_are_said_to() -> None:
     assert (before[2:4], after[2:4]) == (["before", "0.500"], ["after", "0.750"])
 
 
-def test_what_is_not_answered_any_more_is_said_with_the_reason() -> None:
-    wrong = replace(BETTER, before=BETTER.before | {"precision_at_90_threshold": 0.7})
-    silent = replace(wrong, silenced=[Modalities.TEXT], calibrated=dict.fromkeys(Modalities, NEVER))
-    assert to_table({"color": silent}).blocks[0][1][0] == "adapted: nothing answered at 90 %"
-    assert summarise({"color": silent})["color"]["silenced"] == ["text"]
-    because = "any more, because these labels show no confidence that is right so often."
-    assert f"Nothing of color is answered at 90 % {because}" in format_report({"color": silent})
-
-    partly = replace(silent, calibrated={Modalities.IMAGE: ANSWERS, Modalities.TEXT: NEVER})
-    assert to_table({"color": partly}).blocks[0][1][0] == "adapted"
-    told = f"Nothing of color is answered from the text alone at 90 % {because}"
-    assert told in format_report({"color": partly})
-    for unchanged in (BETTER, replace(partly, gain=Gain(0.0, 0.1, 100))):
-        assert "Nothing of" not in format_report({"color": unchanged})
+def test_an_attribute_that_is_not_answered_any_more_is_told() -> None:
+    for given, verdict in ((0.5, "adapted"), (0.0, "adapted: nothing answered at 90 %")):
+        assert to_table({"color": replace(BETTER, given=given)}).blocks[0][1][0] == verdict
 
 
 def test_whose_word_counts_for_more_is_said() -> None:

@@ -97,7 +97,7 @@ def test_products_that_are_not_in_the_catalog_are_counted(tmp_path: Path, shop: 
         ("sku,color\nwhole,red\n", SchemaMismatch, "found a column 'sku'"),
         ("product_id,color\nwhole,mauve\n", ConfigError, "found mauve (1), expected at least"),
         ("product_id,color\nwhole,red\nwhole,blue\n", ConfigError, "product 'whole' twice"),
-        ("product_id,color\ngone,red\n", ConfigError, "none of the 1 products"),
+        ("product_id,color\ngone,red\n", ConfigError, "found 1 products such as"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(

@@ -69,10 +69,7 @@ def answered(share: float, precision: float | None = 0.97) -> dict[str, Any]:
     return {"after": FIGURES | figures}
 
 
-SILENT = answered(0.0, None) | {
-    "silenced": [*Modalities],
-    "calibrated": dict.fromkeys(Modalities, NEVER),
-}
+SILENT = answered(0.0, None) | {"calibrated": dict.fromkeys(Modalities, NEVER)}
 
 
 @pytest.mark.parametrize(
@@ -102,9 +99,3 @@ def test_an_adaptation_is_better_where_it_gains_and_loses_no_right_answers(
     changed: dict[str, Any], is_better: bool
 ) -> None:
     assert replace(EFFECT, **changed).is_better == is_better
-
-
-def test_lost_answers_and_silence_are_told_apart() -> None:
-    assert [replace(EFFECT, **answered(one)).loses_answers for one in (0.85, 0.75)] == [False, True]
-    silent = replace(EFFECT, **SILENT)
-    assert silent.falls_silent and not replace(silent, silenced=[]).falls_silent

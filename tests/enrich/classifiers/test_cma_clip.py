@@ -186,7 +186,7 @@ def test_without_modality_wise_attention_present_modalities_count_alike(
         torch.testing.assert_close(logits, wanted.logits[attribute], rtol=1e-4, atol=1e-5)
 
 
-def test_without_sequence_wise_attention_the_towers_embeddings_go_on_as_they_are(
+def test_without_sequence_wise_attention_the_pooled_embeddings_are_read(
     config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
 ) -> None:
     ablated, parts = _ablated(config, tokenizer, sequence_wise=False)
@@ -269,7 +269,7 @@ def test_a_clip_of_another_size_is_refused(
     image = clip_config.image.model_copy(update={"size_px": wrong.get("size_px", 64)})
     text_length = wrong.get("text_length", 16)
     config = clip_config.model_copy(update={"text_length": text_length, "image": image})
-    with pytest.raises(ValueError, match="this model takes"):
+    with pytest.raises(ValueError, match="does not fit"):
         build_classifier(config, tokenizer.get_vocab_size())
 
 

@@ -318,7 +318,7 @@ def test_its_losses_reach_every_parameter(build: Build, inputs: ModelInputs, nam
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_what_is_said_to_be_pretrained_is_part_of_the_classifier_and_not_all_of_it(
+def test_what_is_pretrained_is_part_of_the_classifier_and_not_all_of_it(
     build: Build, name: str
 ) -> None:
     classifier = build(name)
@@ -341,7 +341,7 @@ def test_the_list_names_every_classifier_and_where_it_is_from() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_no_tensor_is_left_on_the_cpu_nor_in_a_wrong_format_when_the_others_are_on_a_gpu(
+def test_all_tensors_follow_to_a_gpu_and_its_number_format(
     build: Build,
     inputs: ModelInputs,
     name: str,

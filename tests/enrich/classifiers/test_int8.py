@@ -104,5 +104,5 @@ def test_a_machine_that_cannot_says_what_to_use_instead(
     layer: nn.Linear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(int8, "_ENGINE", "none such")
-    with pytest.raises(CheckpointError, match="use the checkpoint that it was exported from"):
+    with pytest.raises(CheckpointError, match="Use the checkpoint that it was exported from"):
         use_int8(nn.Sequential(layer))

@@ -46,7 +46,7 @@ def _assert_halves_make_the_whole(
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
-def test_words_through_an_encoder_s_layers_are_what_the_encoder_makes_of_the_text(
+def test_words_through_an_encoder_s_layers_are_its_own_tokens(
     kind: str, products: ModelInputs, tokenizer: Tokenizer
 ) -> None:
     torch.manual_seed(1)

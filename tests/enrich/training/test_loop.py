@@ -1,6 +1,5 @@
 """Phases, epochs, the best weights, and runs that are killed and go on."""
 
-import io
 import json
 import shutil
 from collections.abc import Callable
@@ -14,11 +13,9 @@ import pytest
 import torch
 from cases import is_full
 from labelled import labelled_products
-from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-import enrich.terminal
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.tokenizer import TextEncoder
@@ -26,11 +23,10 @@ from enrich.engine.spec import open_engine
 from enrich.errors import ConfigError
 from enrich.records import Product, Status
 from enrich.settings_files import load_yaml
-from enrich.training import loop
 from enrich.training.batches import Batches
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.labelled import TEST, LabelledProducts
-from enrich.training.loop import EpochProgress, Trainer, name_inputs
+from enrich.training.loop import Trainer, name_inputs
 from enrich.training.pixel_cache import CachedImages
 from enrich.training.pretrained import load_efficientnet_weights
 from enrich.training.run import train_checkpoint
@@ -364,16 +360,3 @@ def test_half_towers_count_by_their_weights(name: Name, tmp_path: Path) -> None:
     moved = halves[1].rename(tmp_path / "moved")
     assert len({name(), *seen}) == 3
     assert name(half_towers=[halves[0], moved]) == seen[1]
-
-
-def test_a_log_gets_a_line_at_intervals_and_not_at_every_step(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    log, clock = io.StringIO(), iter([0.0, 10.0, 20.0, 40.0, 50.0])
-    for module in (loop, enrich.terminal):
-        monkeypatch.setattr(module, "CONSOLE", Console(file=log, width=60))
-    monkeypatch.setattr(loop.time, "monotonic", lambda: next(clock))
-    with EpochProgress("multitask epoch 2", steps=1_000, done=100) as shown:
-        for _ in range(4):
-            shown.count_step(0.25, products=400)
-    assert log.getvalue() == ("multitask epoch 2: loss 0.2500, 30 products/s, step 103 of 1,000\n")

@@ -115,7 +115,7 @@ def test_a_catalog_that_fills_no_batch_is_found_out_by_a_check(
         check_training(config.model_copy(update={"half": 0}), [catalog], tmp_path / "made", [])
 
 
-def test_catalogs_and_unseen_sources_have_names_of_their_own_and_share_no_product(
+def test_catalogs_and_unseen_sources_have_own_names_and_share_no_product(
     tmp_path: Path, catalog: Path, settings: dict[str, Any]
 ) -> None:
     made, other = tmp_path / "made", tmp_path / "elsewhere" / catalog.name

@@ -224,7 +224,7 @@ def test_a_model_of_open_clip_embeds_as_open_clip_does(
 
 @pytest.mark.parametrize("pooling", ["first", "mean"])
 @torch.inference_mode()
-def test_a_bert_stands_beside_the_small_image_tower_with_the_pooling_that_it_was_published_with(
+def test_a_bert_beside_the_small_image_tower_keeps_its_published_pooling(
     hub: Callable[[str], Path], tmp_path: Path, pooling: str
 ) -> None:
     folder = shutil.copytree(hub("bert"), tmp_path / "bert")

@@ -248,7 +248,7 @@ def test_a_published_test_split_stays_and_validation_comes_out_of_training(foods
     assert 0 < (products.split == VALIDATION).sum() < (products.split == TRAIN).sum()
 
 
-def test_groups_are_numbered_in_the_order_of_their_first_products_and_blanks_name_none() -> None:
+def test_groups_are_numbered_by_their_first_products_and_blanks_name_none() -> None:
     texts = ["a", "b", "c", "b", "", "", ""]
     pictures = ["1", "2", None, "1", " ", None, " "]
     assert group_near_identical(texts, pictures, 5).tolist() == [0, 0, 1, 0, 2, 3, 4]
