@@ -152,7 +152,8 @@ class JobConfig(YamlSettings):
     less.
 
     Where the product table has a change feed, only products that may have changed are compared,
-    but for a run each `full_diff_days`; 0 has every run compare all.
+    but for a run each `full_diff_days`; 0 has every run compare all. With `--follow`, the gate also
+    judges the last `follow_window` answered products together.
 
     `baselines` maps a catalog, as `--catalog` names it, to its label baseline file.
     `report_dir` receives each run's page, and `metrics_dir` the figures for Prometheus.
@@ -187,6 +188,7 @@ class JobConfig(YamlSettings):
     missing_products: MissingProducts = MissingProducts.KEEP
     max_deleted_share: Share = 0.1
     full_diff_days: int = Field(default=7, ge=0)
+    follow_window: int = Field(default=1_000, ge=0)
     table_layout: TableLayout = TableLayout()
     baselines: dict[str, PlaceField] = Field(default={})
     data_docs: PlaceField | None = None
