@@ -74,6 +74,13 @@ class ImageIdentity(StrEnum):
     CONTENT = "content"
 
 
+class Follow(StrEnum):
+    """End of following a product table: when a run has seen all that was there, or never."""
+
+    AVAILABLE = "available"
+    CONTINUOUS = "continuous"
+
+
 class ColumnNames(YamlSettings):
     """Names of the product table's columns; None for a column that it lacks.
 

@@ -31,7 +31,7 @@ from enrich.cli import (
     read_settings_as,
     run_command,
 )
-from enrich.config import DEMO_CATALOG, JobConfig, home
+from enrich.config import DEMO_CATALOG, Follow, JobConfig, home
 from enrich.engine.settings import OwnSettings
 from enrich.engine.spec import (
     build_spec,
@@ -49,8 +49,6 @@ from enrich.places import ObjectUri, Place, upload
 from enrich.spark.console import show_plan, show_run
 from enrich.spark.encode import refuse_impossible_executors
 from enrich.spark.failures import explain_failure
-from enrich.spark.follow import Follow, Stopped
-from enrich.spark.follow import follow as follow_changes
 from enrich.spark.plan import Plan
 from enrich.spark.preflight import prove_executors
 from enrich.spark.publish import approve, discard
@@ -309,12 +307,21 @@ def choose_run_date(given: datetime | None) -> date:
 
 
 def refresh_catalog(
-    settings: Settings, given: Flags, request: Request, recording: Recording
+    settings: Settings,
+    given: Flags,
+    request: Request,
+    recording: Recording,
+    *,
+    is_followed: bool = False,
 ) -> Ended:
     """Run one refresh and write its page. Everything that can be wrong is checked first."""
     manifest = fetch_manifest(settings.checkpoint)
     baseline = load_label_baseline(settings, manifest)
     inputs = open_inputs(settings, request, manifest)
+    if is_followed:
+        from enrich.spark.follow import refuse_without_feed
+
+        refuse_without_feed(inputs.source)
     prove_executors(inputs, locate_checkpoint(settings))
     exit_code = 0
     with kept_pages(settings.data_docs, recording.summary) as docs:
@@ -347,13 +354,16 @@ def follow_catalog(settings: Settings, given: Flags, outcome: Written, how: Foll
 
     Each writes its page, its metrics and its JSON line.
     """
+    from enrich.spark.follow import Stopped
+    from enrich.spark.follow import follow as follow_changes
+
     ended: list[Ended] = []
 
     def run() -> Source:
         request = Request(choose_run_date(None), window=settings.follow_window)
         with recorded(settings.metrics_dir, settings.database) as recording:
             outcome.summary = recording.summary = RunSummary()
-            ended[:] = [refresh_catalog(settings, given, request, recording)]
+            ended[:] = [refresh_catalog(settings, given, request, recording, is_followed=True)]
         show_run(ended[0].tables, ended[0].summary)
         if ended[0].exit_code or ended[0].source is None:
             raise Stopped

@@ -7,11 +7,11 @@ as every night, so a process that is killed leaves nothing behind but a run that
 import logging
 import tempfile
 from collections.abc import Callable
-from enum import StrEnum
 
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame
 
+from enrich.config import Follow
 from enrich.errors import ConfigError
 from enrich.spark.source import Source
 
@@ -25,11 +25,13 @@ class Stopped(Exception):
     """End of a stream: a run has published nothing, and said so."""
 
 
-class Follow(StrEnum):
-    """How long a table is followed: until a run has seen all that was there, or without an end."""
-
-    AVAILABLE = "available"
-    CONTINUOUS = "continuous"
+def refuse_without_feed(source: Source) -> None:
+    """Raise ConfigError for a product table that cannot be followed."""
+    if source.feed is None:
+        raise ConfigError(
+            f"'{source.name}' cannot be followed: found no change feed, expected a Delta table "
+            "with delta.enableChangeDataFeed = true. Leave --follow out."
+        )
 
 
 def follow(run: Callable[[], Source], how: Follow) -> None:
@@ -38,19 +40,15 @@ def follow(run: Callable[[], Source], how: Follow) -> None:
     What is committed while a run is on starts one run, not one for each commit.
 
     Args:
-        run: makes one run, and returns the product table as the run has read it.
+        run: makes one run, and returns the product table, which has a change feed, as the run has
+            read it.
         how: when to end.
 
     Raises:
-        ConfigError: the product table has no change feed.
         Stopped: a run published nothing. All else that `run` raises ends the stream too.
     """
     source = run()
-    if source.feed is None:
-        raise ConfigError(
-            f"--follow needs a change feed: found '{source.name}' without one, expected a Delta "
-            "table with delta.enableChangeDataFeed = true."
-        )
+    assert source.feed is not None
     seen, stopped = int(source.version), list[BaseException]()
 
     def take(changes: DataFrame, _: int) -> None:

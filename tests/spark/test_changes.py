@@ -11,9 +11,10 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from shop import FakeGate, Shop
 
+from enrich.config import Follow
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ValidationFailed
-from enrich.spark.follow import Follow, follow
+from enrich.spark.follow import follow
 from enrich.spark.refresh import Inputs, Refresh
 from enrich.spark.rules import Run
 from enrich.spark.runs import RunSummary, read_runs, run_of
