@@ -74,6 +74,13 @@ class ImageIdentity(StrEnum):
     CONTENT = "content"
 
 
+class Follow(StrEnum):
+    """End of following a product table: when a run has seen all that was there, or never."""
+
+    AVAILABLE = "available"
+    CONTINUOUS = "continuous"
+
+
 class ColumnNames(YamlSettings):
     """Names of the product table's columns; None for a column that it lacks."""
 
@@ -234,6 +241,10 @@ class JobConfig(YamlSettings):
     full_diff_days: int = Field(default=7, ge=0)
     """Days after which a run over a Delta table with a change feed compares all products again,
     instead of [only what may have changed](#only-what-may-have-changed); 0: always.
+    """
+    follow_window: int = Field(default=1_000, ge=0)
+    """Products that the gate judges together, [with `--follow`](operations.md#follow-a-product-table):
+    those of a run, and the last ones published before it; 0: those of the run alone.
     """
     table_layout: TableLayout = TableLayout()
     baselines: dict[str, PlaceField] = Field(default={})

@@ -12,7 +12,18 @@ from typing import Any, Protocol
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from schemas.tables import BROKEN, DUE, JUDGED, TO_ANSWER, DiffKind, Outcome, State, Status
+from schemas.tables import (
+    BROKEN,
+    DUE,
+    JUDGED,
+    TO_ANSWER,
+    CheckOutcome,
+    DiffKind,
+    Op,
+    Outcome,
+    State,
+    Status,
+)
 
 from enrich.calibration import UnseenSource
 from enrich.config import DEMO_CATALOG, ImageIdentity, JobConfig, is_too_much
@@ -113,13 +124,18 @@ class Gate(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What one run is asked to do."""
+    """What one run is asked to do.
+
+    Of a run that answers fewer products than `window`, the gate also judges these together with
+    those that were answered last.
+    """
 
     run_date: date
     trigger: str | None = None
     full_refresh: bool = False
     limit: int | None = None
     publish: bool = True
+    window: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,27 +474,43 @@ class Refresh:
         failures = list(explain_failures(self.inputs.config, answered, self.tables))
         with self._timed("validation"):
             rows = self.tables.read_run("candidates", self.summary.run_id)
-            judged = rows.where(F.col("reason").isin(*JUDGED) & (F.col("op") == "upsert"))
+            judged = rows.where(F.col("reason").isin(*JUDGED) & (F.col("op") == Op.UPSERT))
             expected = answered.answered
             if diff.count(Outcome.RETRIED, Outcome.REVISED):
                 expected = judged.count()
             if expected:
-                # New answers need not agree with those that were given without the picture.
-                seen = F.col("status") != Status.IMAGE_UNREADABLE
-                published = self.tables.read("product_attributes").where(seen)
-                verdict = self.gate.check_candidates(
-                    self.summary.run_id,
-                    judged,
-                    published,
-                    expected,
-                    is_unseen=self.profile is not None and self.profile.is_unseen,
-                )
-                self._note(verdict)
-                failures += verdict.failures
+                failures += self._judge(judged, expected)
+            if 0 < expected < self.inputs.request.window:
+                failures += self._judge(*self._widen(judged, expected), of_window=True)
         self._add_notes(diff)
         if failures:
             kind = TooManyFailures if self.summary.validation["outcome"] != "failed" else None
             raise (kind or ValidationFailed)(self._explain(failures))
+
+    def _judge(self, rows: DataFrame, expected: int, *, of_window: bool = False) -> Sequence[str]:
+        """Return why the gate does not let answers pass."""
+        # New answers need not agree with those that were given without the picture.
+        seen = F.col("status") != Status.IMAGE_UNREADABLE
+        verdict = self.gate.check_candidates(
+            self.summary.run_id,
+            rows,
+            self.tables.read("product_attributes").where(seen),
+            expected,
+            is_unseen=self.profile is not None and self.profile.is_unseen,
+        )
+        # What it found of earlier answers stands in label_quality.
+        self._note(verdict, only_failed=of_window)
+        return verdict.failures
+
+    def _widen(self, judged: DataFrame, expected: int) -> tuple[DataFrame, int]:
+        """Return answers of this run and the last ones before it, and how many these are."""
+        accepted = [run.run_id for run in self._runs if run.is_accepted]
+        is_judged = F.col("reason").isin(*JUDGED) & (F.col("op") == Op.UPSERT)
+        earlier = self.tables.read("candidates").where(F.col("run_id").isin(accepted) & is_judged)
+        same = earlier.where(F.col("model_version") == self.header.model_version)
+        last = same.orderBy(F.desc("enriched_at"), "product_id")
+        rows = judged.unionByName(last.limit(self.inputs.request.window - expected)).persist()
+        return rows, rows.count()
 
     def _publish(self, diff: Diff, answered: Answered) -> None:
         """Publish the candidates, or leave them for a person."""
@@ -516,12 +548,13 @@ class Refresh:
         self._events += 1
         return event
 
-    def _note(self, verdict: Verdict) -> None:
+    def _note(self, verdict: Verdict, *, only_failed: bool = False) -> None:
         """Keep a verdict for the summary and label_quality."""
         before = self.summary.validation
         self.summary.data_docs = verdict.docs_path
         self.summary.validation = {
-            "outcome": "passed" if verdict.passed else "failed",
+            # Of two verdicts on candidates both count.
+            "outcome": "passed" if verdict.passed and not before.get("failures") else "failed",
             "baseline": verdict.baseline,
             "notes": [*before["notes"], *verdict.notes],
             "failures": [*before.get("failures", ()), *verdict.failures],
@@ -532,7 +565,10 @@ class Refresh:
             "model_version": self.header.model_version,
             "baseline": verdict.baseline,
         }
-        self._checks += [{**lineage, **check} for check in verdict.quality]
+        checks = [
+            c for c in verdict.quality if not only_failed or c["outcome"] == CheckOutcome.FAIL
+        ]
+        self._checks += [{**lineage, **check} for check in checks]
 
     def _explain(self, failures: Sequence[str]) -> str:
         then = "Put it right and run again."

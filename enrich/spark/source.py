@@ -101,6 +101,7 @@ class Feed:
 
     table_id: str
     _name: str
+    _path: str | None
     _version: int
     _table: DataFrame
     _columns: ColumnNames
@@ -116,6 +117,14 @@ class Feed:
         reader = reader.option("startingVersion", since + 1)
         changes = reader.option("endingVersion", self._version).table(self._name)
         return changes.select(self._read_id())
+
+    def open_stream(self) -> DataFrame:
+        """Return the feed from the version that was opened on, as a stream."""
+        reader = self._table.sparkSession.readStream.format("delta")
+        reader = reader.option("readChangeFeed", "true")
+        reader = reader.option("startingVersion", self._version)
+        # Of a stream Delta knows no names of paths.
+        return reader.table(self._name) if self._path is None else reader.load(self._path)
 
     def select(self, ids: DataFrame) -> DataFrame:
         """Return the rows of `Source.products` with one of the ids, or without a usable id; lazy.
@@ -272,7 +281,8 @@ def _open_delta(
     if earlier is None:
         details = spark.sql(f"DESCRIBE DETAIL {name}").collect()[0]
         if details["properties"].get(_HAS_FEED) == "true":
-            feed = Feed(details["id"], name, version, frame, columns)
+            path = None if folder is None else details["location"]
+            feed = Feed(details["id"], name, path, version, frame, columns)
     return Source(location, str(version), _select(frame, columns, F.lit(False)), folder, feed)
 
 

@@ -8,13 +8,18 @@ from shutil import rmtree
 from typing import Any
 
 import pytest
-from pyspark.sql import SparkSession
-from shop import Shop
+from pyspark.sql import DataFrame, SparkSession
+from shop import FakeGate, Shop
 
+from enrich.config import Follow
 from enrich.engine.fake_engine import FakeEngineSpec
-from enrich.spark.refresh import Inputs
+from enrich.errors import ValidationFailed
+from enrich.spark.follow import follow
+from enrich.spark.refresh import Inputs, Refresh
 from enrich.spark.rules import Run
-from enrich.spark.runs import read_runs, run_of
+from enrich.spark.runs import RunSummary, read_runs, run_of
+from enrich.spark.source import Source
+from expectations.checks import Verdict
 from schemas.tables import Outcome, State
 
 SEQUENCES = int(os.environ.get("FEED_SEQUENCES", "1"))
@@ -187,3 +192,31 @@ def test_all_products_are_compared_where_the_feed_does_not_tell(feed: FeedShop) 
     rmtree(feed.file)
     feed.create(210)
     assert not is_compared_since()
+
+
+def test_what_is_committed_is_published_until_a_batch_is_faulty(feed: FeedShop) -> None:
+    done, judged = list[RunSummary](), list[int]()
+
+    class CountingGate(FakeGate):
+        def check_candidates(
+            self, run_id: str, candidates: DataFrame, *others: Any, **named: Any
+        ) -> Verdict:
+            judged.append(candidates.select("product_id").distinct().count())
+            return super().check_candidates(run_id, candidates, *others, **named)
+
+    def run() -> Source:
+        inputs = feed.prepare(config=CONFIG, window=50)
+        # A commit while this run is on is for the next one.
+        feed.run(f"INSERT INTO products VALUES ('new{len(done)}', 'bag', NULL, 'men', NULL)")
+        done.append(Refresh(inputs, CountingGate(failures=["no"] * (len(done) == 2))).run())
+        return inputs.source
+
+    with pytest.raises(ValidationFailed):
+        follow(run, Follow.CONTINUOUS)
+
+    assert [(one.diff, one.counts["published"]) for one in done] == [("full", 200), ("changes", 1)]
+    # Each alone, and few together with those before them.
+    assert judged == [200, 1, 50, 1, 50]
+    published = feed.table("product_attributes")["product_id"]
+    assert set(published[published.str.startswith("new")]) == {"new0"}
+    assert feed.sql("SELECT count(*) AS n FROM shop.run_events WHERE state = 'blocked'").n[0] == 1
