@@ -243,8 +243,8 @@ class JobConfig(YamlSettings):
     instead of [only what may have changed](#only-what-may-have-changed); 0: always.
     """
     follow_window: int = Field(default=1_000, ge=0)
-    """Products that the gate judges together, [with `--follow`](operations.md#follow-a-product-table):
-    those of a run, and the last ones published before it; 0: those of the run alone.
+    """With [`--follow`](operations.md#follow-a-product-table) the gate judges so many products
+    together, those of a run and the last ones published before it; 0: those of the run alone.
     """
     table_layout: TableLayout = TableLayout()
     baselines: dict[str, PlaceField] = Field(default={})
