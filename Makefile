@@ -7,7 +7,7 @@ PYTHON ?= python3
 IN_VENV := env -u SPARK_HOME -u SPARK_CONF_DIR -u HADOOP_CONF_DIR -u YARN_CONF_DIR -u PYSPARK_PYTHON -u PYSPARK_DRIVER_PYTHON \
 	-u PYTHONPATH PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help demo airflow bench bench-refresh test test-all test-faults test-mutations test-gate test-report test-sql test-bench test-airflow audit lock check clean train compare parameters \
+.PHONY: help demo airflow docs bench bench-refresh test test-all test-faults test-mutations test-gate test-report test-sql test-bench test-airflow audit lock check clean train compare parameters \
 	known-labels environment test-environment airflow-environment train-environment comparison-environment
 
 help: ## List the targets.
@@ -87,6 +87,9 @@ audit: test-environment ## Look all installed packages up among known vulnerabil
 UPGRADE ?=
 LOCK = .venv/bin/uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header
+docs: environment ## Write the tables of docs/settings.md from the settings' fields.
+	@$(IN_VENV) PYTHONPATH=. python docs/generate.py
+
 lock: environment ## Pin all packages anew, with hashes and for all machines, in requirements/.
 	@$(LOCK) pyproject.toml --all-extras --output-file requirements/lock.txt
 	@$(LOCK) airflow_dags/requirements.txt --output-file requirements/airflow.txt

@@ -74,19 +74,30 @@ class ImageIdentity(StrEnum):
     CONTENT = "content"
 
 
-class ColumnNames(YamlSettings):
-    """Names of the product table's columns; None for a column that it lacks.
+class Follow(StrEnum):
+    """End of following a product table: when a run has seen all that was there, or never."""
 
-    `category` and `priority` are optional, and the classifier sees neither. Results are told
-    apart by the category. Products with a higher priority, a number, are enriched earlier.
-    """
+    AVAILABLE = "available"
+    CONTINUOUS = "continuous"
+
+
+class ColumnNames(YamlSettings):
+    """Names of the product table's columns; None for a column that it lacks."""
 
     product_id: ColumnName = "product_id"
+    """String or integer, unique, not null."""
     title: ColumnName | None = "title"
+    """String, or null if your table has none. Markup of HTML is removed."""
     description: ColumnName | None = "description"
+    """As `title`."""
     image_path: ColumnName | None = "image_path"
+    """String, or null."""
     category: ColumnName | None = None
+    """Text or integer. The classifier never reads it; labels are counted and checked by it."""
     priority: ColumnName | None = None
+    """Number, also as text. Chunks with higher numbers are encoded first, products without a number
+    last.
+    """
 
     @model_validator(mode="after")
     def _something_is_read(self) -> Self:
@@ -103,92 +114,156 @@ class MissingProducts(StrEnum):
 
 
 class TableLayout(YamlSettings):
-    """Layout of product_attributes in files.
-
-    With `cluster_by` product_id, maintenance keeps neighbouring ids in one file. A MERGE of
-    some products then reads and writes few files. With `deletion_vectors` always, a MERGE
-    writes the rows that change, and not the files around them. Some readers of Delta tables
-    cannot read deletion vectors.
-    """
+    """Layout of product_attributes in files."""
 
     cluster_by: Literal["product_id", "none"] = "product_id"
+    """`product_id`: [maintenance](operations.md#maintenance) keeps neighbouring ids in one file, so
+    that a MERGE of some products touches few files (liquid clustering).
+    """
     deletion_vectors: Literal["never", "always"] = "never"
+    """`always`: publishing 1 % of the products writes little more than these rows. Readers must
+    know deletion vectors: Spark and DuckDB do, the pyarrow reader of delta-rs does not.
+    """
 
 
 class GpuExecutors(YamlSettings):
     """Executors for inference alone, by stage-level scheduling.
 
     All other stages run on the executors of Spark's own settings, which then need no GPU.
-    `memory` is the JVM's, `memory_overhead` is for the Python workers, both as Spark writes
-    them (12g).
     """
 
     cores: int = Field(gt=0)
+    """Cores of an executor."""
     gpus: int = Field(default=1, gt=0)
+    """GPUs of an executor. Leave it at 1 and ask for more executors: in an executor with several
+    GPUs each worker comes to hold a model on all of them.
+    """
     tasks_per_gpu: int = Field(default=1, gt=0)
+    """Tasks that share a GPU."""
     memory: str
+    """Memory of the JVM, as Spark writes it: `12g`."""
     memory_overhead: str
+    """Memory for the Python workers."""
     discovery_script: str = ""
+    """Path of `jobs/conf/cluster/discover_gpus.sh` on the executors; required on YARN and
+    Kubernetes.
+    """
     vendor: str = ""
+    """`nvidia.com`; required on Kubernetes."""
 
 
 class JobConfig(YamlSettings):
     """Settings of one catalog's refresh.
 
     Paths are as the configuration file writes them, until `starting_from` resolves those of
-    baselines and of output for people. A share is in [0, 1].
-
-    `image_hosts` are the web hosts that images are read from, each a name or name:port.
-    `image_identity` None is `listing` in object stores, else `stat`. `image_inventory` is a
-    table of the objects below the image root, which are then not listed: path, size, etag,
-    modified.
-
-    `lexicon` adds words that name labels to the checkpoint's, by attribute: {color: {navy:
-    blue}}; null takes a word out. `languages` adds the words of whole languages, by their
-    codes. `applies_to` lists the categories that an attribute applies to: {pattern: [Shirts,
-    Dresses]}; of others it is not answered. `labels` gives labels the source's own names:
-    {color: {grey: gray, turquoise: blue, multi: null}}. Two may become one, and null is never
-    answered. In a source that looks unlike those of training, `unseen_source` strict answers
-    less.
-
-    `baselines` maps a catalog, as `--catalog` names it, to its label baseline file.
-    `report_dir` receives each run's page, and `metrics_dir` the figures for Prometheus.
+    baselines and of output for people. A share is in [0, 1]. docs/settings.md shows what stands
+    below each setting.
     """
 
     catalog: Location = DEMO_CATALOG
+    """Product table: a path, an address, or a table's name. Flag `--catalog`."""
     image_root: Location | None = None
+    """Folder or address where relative image paths start. Flag `--image-root`."""
     database: str = Field(default="enriched", pattern=DATABASE_PATTERN)
+    """Database of the output tables. Flag `--database`."""
     checkpoint: Location | None = None
+    """Checkpoint of the classifier; without one the bundled checkpoint. Flag `--checkpoint`."""
     columns: ColumnNames = ColumnNames()
+    """[Your names](#columns) of the columns."""
     allowed_image_roots: tuple[Location, ...] = ()
+    """Further places that images may be read from."""
     image_hosts: tuple[str, ...] = ()
+    """Web hosts that [images by URL](input.md#images) are read from: `cdn.example.com`, or
+    `name:port` for a port other than 80 and 443.
+    """
     image_lists: ImageLists = ImageLists()
     image_limits: ImageLimits = ImageLimits()
     image_reading: ImageReading = ImageReading()
     image_identity: ImageIdentity | None = None
+    """[How a changed image is noticed](#image-identity): `listing`, `stat` or `content`. By default
+    `listing` for an object store, else `stat`.
+    """
     image_inventory: Location | None = None
+    """Table of the objects below the image root, [read instead of a listing](#image-identity)."""
     target_precision: float = DEFAULT_TARGET_PRECISION
+    """Share of given labels that should be right: 0.9 or 0.95. It chooses the thresholds. Another
+    one needs a baseline of its own.
+    """
     lexicon: dict[str, dict[str, str | None]] = Field(default={})
+    """Words that name labels, [beside the checkpoint's](tables.md#when-a-label-is-given): `{color:
+    {navy: blue, rot: red}}`; `null` takes a word out. Unknown attributes and labels are refused.
+    """
     languages: tuple[str, ...] = ()
+    """Languages of the texts beside English, of `de, es, fr, it, nl, pt`: their [words for colors
+    and patterns](tables.md#other-languages) count as if in `lexicon`.
+    """
     applies_to: dict[str, tuple[str, ...]] = Field(default={})
+    """Product categories that an attribute [applies to](attributes.md#what-it-does-not-apply-to):
+    `{pattern: [Shirts, Dresses]}`; NULL is published for others. Needs `columns.category`.
+    """
     labels: dict[str, dict[str, str | None]] = Field(default={})
+    """[Your own names](attributes.md#labels-in-your-own-words) for labels: `{color: {grey: gray,
+    turquoise: blue, multi: null}}`. Two may become one; null is never answered.
+    """
     unseen_source: UnseenSource = UnseenSource.STRICT
+    """`strict` gives fewer labels in a [source that looks unlike
+    training's](tables.md#unseen-sources); `calibrated` does not.
+    """
     batch_size: int = Field(default=64, gt=0)
+    """Products per forward pass."""
     read_threads: int = Field(default=4, gt=0)
+    """Least number of threads per task that read and decode images; a task with more cores has one
+    per core. Raise it where images answer slowly: 32 look at images of 100 ms each eight times as
+    fast.
+    """
     products_per_task: int = Field(default=2_000, gt=0)
+    """Products per Spark task."""
     products_per_chunk: int = Field(default=100_000, gt=0)
+    """Contents that one commit encodes: the most that a crash costs."""
     gpu_executors: GpuExecutors | None = None
+    """[Executors for encoding alone](#executors-for-encoding-alone)."""
     max_quarantined_share: Share = 0.2
+    """Largest share of [unreadable products](#too-many-unreadable-products) among new and changed
+    ones, from 200 on. A larger one blocks the run.
+    """
     max_failed_images_share: Share = 0.5
+    """The same of unreadable images, among new and changed products that name one."""
     max_crashing_products: int = Field(default=10, ge=0)
+    """Products that may kill their Python process. More stop the run with exit code 1."""
     missing_products: MissingProducts = MissingProducts.KEEP
+    """Published rows whose product has left the product table: `keep` or `delete`. A run with
+    `--limit` deletes none, and one with `--no-publish` leaves that to `--publish-run`.
+    """
     max_deleted_share: Share = 0.1
+    """Largest share of rows to delete. With a larger one nothing is published: the product table
+    may be cut off.
+    """
+    full_diff_days: int = Field(default=7, ge=0)
+    """Days after which a run over a Delta table with a change feed compares all products again,
+    instead of [only what may have changed](#only-what-may-have-changed); 0: always.
+    """
+    follow_window: int = Field(default=1_000, ge=0)
+    """With [`--follow`](operations.md#follow-a-product-table) the gate judges so many products
+    together, those of a run and the last ones published before it; 0: those of the run alone.
+    """
     table_layout: TableLayout = TableLayout()
     baselines: dict[str, PlaceField] = Field(default={})
+    """Catalog, exactly as `--catalog` names it, to [baseline file](validation.md#make-a-baseline).
+    """
     data_docs: PlaceField | None = None
+    """Folder for Great Expectations' pages: 1.6 MB a run, which you delete yourself. Without the
+    Internet, which their styles come from, open `.../validations/**/*.html`.
+    """
     report_dir: PlaceField | None = None
+    """Folder for [each run's page](operations.md#the-page-of-a-run), `<run_id>.html`, and the list
+    of runs, `index.html`.
+    """
     metrics_dir: PlaceField | None = None
+    """Folder for the [metrics of the last run](operations.md#logs-metrics-dry-run),
+    `catalog_enrichment_<database>.prom`.
+    """
     log_format: LogFormat = LogFormat.TEXT
+    """`text` for people, `json` for an object a line. Flag `--log-format`."""
 
     @field_validator(
         "catalog", "image_root", "image_inventory", "checkpoint", "allowed_image_roots"

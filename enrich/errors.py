@@ -127,7 +127,7 @@ class NoAnswer(EnrichError):
 
 
 class WorkersDied(EnrichError):
-    """More than `max_poison_products` products took their Python worker with them."""
+    """More than `max_crashing_products` products took their Python worker with them."""
 
 
 class ConfigError(EnrichError):

@@ -31,10 +31,11 @@ class Readable(Protocol):
 class YamlSettings(BaseModel):
     """Base of the job's settings, none of which is a switch; refuses truth values.
 
-    YAML reads yes, no, on and off as such, and pydantic would silently make numbers of them.
+    YAML reads yes, no, on and off as such, and pydantic would silently make numbers of them. The
+    docstring below a field is its row of docs/settings.md.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     @field_validator("*", mode="before")
     @classmethod

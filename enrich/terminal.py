@@ -4,13 +4,14 @@ Of several processes that torchrun started only the first shows anything.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.progress import track
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 def rank() -> int:
@@ -24,6 +25,7 @@ def rank() -> int:
 Item = TypeVar("Item")
 
 CONSOLE = Console(stderr=True)
+_LINE_EVERY_S = 30.0
 
 
 def say(text: str) -> None:
@@ -33,9 +35,39 @@ def say(text: str) -> None:
         CONSOLE.print(text, soft_wrap=True, markup=False)
 
 
-def watch(items: Iterable[Item], title: str, total: int) -> Iterable[Item]:
-    """Return the items, and show a progress bar while they are consumed."""
-    return track(items, title, total, console=CONSOLE, transient=True, disable=rank() > 0)
+class Steps(Progress):
+    """Steps of a stage, as a bar on a terminal or as a line in a log now and then."""
+
+    def __init__(self, title: str, total: int, done: int = 0) -> None:
+        super().__init__(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=CONSOLE,
+            disable=not CONSOLE.is_terminal or rank() > 0,
+            transient=True,
+        )
+        self._title, self._total, self._done = title, total, done
+        self._line_due = time.monotonic() + _LINE_EVERY_S
+        self._task = self.add_task(title, total=total, completed=done)
+
+    def count(self, note: str = "") -> None:
+        """Count one step; `note` is shown behind the title."""
+        self._done += 1
+        text = self._title + note
+        self.update(self._task, completed=self._done, description=text)
+        if not CONSOLE.is_terminal and time.monotonic() >= self._line_due:
+            self._line_due = time.monotonic() + _LINE_EVERY_S
+            say(f"{text}: {self._done:,} of {self._total:,}")
+
+
+def watch(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
+    """Yield the items, and show their progress."""
+    with Steps(title, total) as steps:
+        for item in items:
+            yield item
+            steps.count()
 
 
 def print_markdown(text: str) -> None:

@@ -27,6 +27,8 @@ _GAP = 0.05
 # By how much thresholds rise in an unseen source, in log odds: at once, and times the share that is
 # far away. Chosen on pictures with other backdrops, cropped ones, and photographs taken at home.
 _RISE, _RISE_FAR = 0.4, 0.9
+# Below this expected accuracy of the best labels an attribute is not to be trusted.
+_TRUSTED_FROM = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +81,34 @@ def read_reference(folder: Path) -> Reference | None:
 class AttributeProfile:
     """Profile of one attribute in a source; all figures are in [0, 1].
 
-    `mean_confidence` and `expected_accuracy` are of the best labels. `named` is the share of
-    products whose title names one label, `contradicted` the share of these with another best label.
+    `mean_confidence` and `expected_accuracy` are of the best labels. The latter is None where only
+    labels tell: of an attribute whose labels are each shop's convention, in an unseen source.
+    `named` is the share of products whose title names one label, `contradicted` the share of these
+    with another best label.
     """
 
     mean_confidence: float
-    expected_accuracy: float
+    expected_accuracy: float | None
     named: float
     contradicted: float
 
+    @property
+    def is_trusted(self) -> bool:
+        """False where too few best labels are expected to be right, or it is unknown."""
+        return self.expected_accuracy is not None and self.expected_accuracy >= _TRUSTED_FROM
+
     @classmethod
-    def of(cls, probs: np.ndarray, named: np.ndarray, far_away: float) -> "AttributeProfile":
+    def of(
+        cls, probs: np.ndarray, named: np.ndarray, far_away: float, *, is_convention: bool = False
+    ) -> "AttributeProfile":
         """Return the profile of probabilities (N, C) and named labels (N, C)."""
         mean = float(probs.max(1).mean())
         names_one = named.sum(1) == 1
         is_other = (named.argmax(1) != probs.argmax(1))[names_one]
+        is_tellable = not (is_convention and far_away > UNSEEN_FROM)
         return cls(
             mean_confidence=mean,
-            expected_accuracy=max(0.0, mean - _GAP * far_away),
+            expected_accuracy=max(0.0, mean - _GAP * far_away) if is_tellable else None,
             named=float(names_one.mean()),
             contradicted=float(is_other.mean()) if len(is_other) else 0.0,
         )

@@ -1,4 +1,4 @@
-"""Label baselines: what a catalog's answers are expected to look like.
+"""Label baselines, counts that a catalog's answers are expected to resemble.
 
 A baseline is a small JSON file of counts, reviewed like code.
 """
@@ -31,7 +31,7 @@ log = logging.getLogger("enrich")
 
 
 class Readable(Protocol):
-    """A file: a path, or one in an object store."""
+    """A file on a disk or in an object store."""
 
     def read_text(self, encoding: str | None = None) -> str: ...
 
@@ -83,7 +83,7 @@ class Expected:
         return [name for name in first if all(name in other for other in others)]
 
     def shares(self, count: CountsNames) -> dict[str, float]:
-        """Return the expected share of every name that `count` finds; the sum is one, or zero."""
+        """Return the expected share of every name that `count` finds."""
         shares: Counter[str] = Counter()
         for weight, group in self.parts:
             counted = count(group)
@@ -101,7 +101,7 @@ class Expected:
 def expect_like(
     baseline: CatalogCounts, sizes: Mapping[str | None, int], min_rows: int
 ) -> Expected:
-    """Return what a baseline leads to expect of a run with so many products per category.
+    """Return the expectations of a baseline for a run's sizes of categories.
 
     A category of which the baseline has fewer than `min_rows` is expected to look like the whole
     catalog: else a run that is full of that category would be compared with next to nothing.
@@ -163,7 +163,7 @@ def save_baseline(baseline: LabelBaseline, path: str | Path) -> None:
 def choose_baseline(
     baselines: Mapping[str, Readable], catalog: str, attribute_labels: Mapping[str, Sequence[str]]
 ) -> LabelBaseline | None:
-    """Return the baseline of a catalog; None, with a warning if others have one, without any.
+    """Return the baseline of a catalog, None without one.
 
     Args:
         baselines: files by the names of catalogs.
@@ -213,7 +213,7 @@ def refuse_unknown_labels(
 def changed_shares(
     old: GroupCounts, new: GroupCounts, at_least: float
 ) -> list[tuple[str, str, float, float]]:
-    """Return attribute, label and both shares where they differ so much, most changed first."""
+    """Return attribute, label and both shares of changes, the largest first."""
     changes = []
     for attribute in dict.fromkeys([*old.attributes, *new.attributes]):
         before, after = (_label_shares(group, attribute) for group in (old, new))

@@ -1,4 +1,4 @@
-"""Statistical bounds: how far chance alone moves the figures of a run of a given size.
+"""Statistical bounds on figures of a run that chance alone moves.
 
 Pure functions of numbers. They know nothing of labels, tables or Great Expectations.
 """
@@ -32,14 +32,14 @@ def total_variation(shifts: Numbers) -> Numbers:
 
 
 def kolmogorov_distance(shifts: Numbers) -> Numbers:
-    """Return the largest difference of the cumulative shares, names being in order, per row."""
+    """Return the largest difference of the cumulative shares, per row."""
     return np.abs(np.cumsum(shifts, axis=-1)).max(axis=-1)
 
 
 def bound_shift(
     statistic: Statistic, shares: Numbers, baseline_rows: float, rows: int, alpha: float
 ) -> float:
-    """Return the figure that chance exceeds with probability `alpha`, nothing having changed.
+    """Return the figure that chance exceeds with probability `alpha`.
 
     True shares are drawn as the baseline leaves them open (Dirichlet), and runs from these
     (multinomial). The tail beyond the draws is that of Pearson's type III distribution with their
@@ -75,7 +75,7 @@ def _bound_shift(
 
 
 def bound_share(share: float, rows: int, alpha: float) -> float:
-    """Return the share of rows exceeded with probability `alpha` at most (exact binomial).
+    """Return the share of rows exceeded with probability `alpha` (exact binomial).
 
     Args:
         share: the true share, in [0, 1].

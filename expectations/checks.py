@@ -1,4 +1,4 @@
-"""One check of the gate, from its metric to the run's page, and the verdict on a run."""
+"""Checks of the gate and the verdict on a run."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ _MOST_DIGITS = 17
 
 
 class GateError(ValueError):
-    """The gate cannot work as configured: a setting or a baseline is wrong."""
+    """A setting or a baseline with which the gate cannot work."""
 
 
 class ImageSample(Protocol):
@@ -94,7 +94,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether the run may go on."""
+        """True if the run may go on."""
         return not self.failures
 
 
@@ -126,7 +126,7 @@ def _sentences(checks: Iterable[Check], outcome: CheckOutcome) -> tuple[str, ...
 
 
 def say_shares(observed: float, limit: float) -> tuple[str, str]:
-    """Return both shares in percent, with as many digits as it takes to tell them apart.
+    """Return both shares in percent, with enough digits to tell them apart.
 
     "10.0%, allowed 10.0%" would say that nothing is wrong.
     """
@@ -136,7 +136,7 @@ def say_shares(observed: float, limit: float) -> tuple[str, str]:
 
 
 def say_limit(setting: str, threshold: float, allowance: float) -> str:
-    """Return how much is allowed, what the setting says and what chance adds told apart."""
+    """Return the limit in words, the setting and what chance adds apart."""
     most = f"allowed {threshold:.1%} (validation.{setting})"
     if allowance <= 0:
         return most

@@ -1,4 +1,4 @@
-"""Counts of a run's answers, the same as in a reviewed baseline, in one Spark aggregation.
+"""Counts of answers, of a run and in a baseline, in one Spark aggregation.
 
 Products that show the same picture and text, such as the sizes of one dress, have one answer and
 count once. Counts instead of shares, because chance depends on them.
@@ -59,7 +59,7 @@ class AttributeCounts(BaseModel):
 
 
 class GroupCounts(BaseModel):
-    """Some products: all of a catalog, or those of one category.
+    """Counts of all products of a catalog, or of one category.
 
     Attributes:
         modalities: products by what their answer rests on.
@@ -118,7 +118,7 @@ class MovedKey(NamedTuple):
 
 
 class MovedCounts(NamedTuple):
-    """Products of unchanged content that are published, and those with another best label now."""
+    """Published products of unchanged content, and those with another best label."""
 
     compared: int
     moved: int
@@ -154,7 +154,7 @@ class AnswerCounts:
         return sum(self.sizes.values())
 
     def group(self, category: str | None) -> GroupCounts | None:
-        """Return the counts of one category, or of all products; None where there are none."""
+        """Return the counts of one category, or of all products; None without any."""
         if self.catalog is None:
             return None
         return self.catalog.categories.get(category) if category else self.catalog.products
@@ -204,7 +204,7 @@ def mark_rows(
 
 
 def is_inapplicable(attribute: str) -> Column:
-    """Return whether the classifier says that the attribute makes no sense of a product."""
+    """Return the condition that the attribute does not apply to a product."""
     return F.exists(
         "predictions",
         lambda said: (said["attribute"] == attribute) & (said["abstention"] == NOT_APPLICABLE),
@@ -219,7 +219,7 @@ _COUNTED: WeakKeyDictionary[DataFrame, AnswerCounts] = WeakKeyDictionary()
 
 
 def count_answers(rows: DataFrame) -> AnswerCounts:
-    """Count what `mark_rows` returned, one row a content; the same rows are counted once.
+    """Count rows of `mark_rows`, one a content; the same rows are counted once.
 
     Runs on the driver: one Spark action.
     """
@@ -278,7 +278,7 @@ def choose_categories(rows: DataFrame, largest: int, min_rows: int) -> list[str]
 
 
 def list_others(rows: DataFrame, categories: Collection[str]) -> OtherCategories:
-    """Return the categories that are counted together; None where they are too many to list."""
+    """Return the categories that are counted together, None for too many."""
     if not categories:
         return None
     named = rows.select("product_category").distinct().limit(_MAX_LISTED + 1).collect()
@@ -294,7 +294,7 @@ def col(name: str) -> Column:
 
 
 def largest_first(counts: Mapping[str, int]) -> dict[str, int]:
-    """Return the counts in an order that a reviewer can read and that is always the same."""
+    """Return the counts from large to small, in an order that is always the same."""
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -320,7 +320,7 @@ def _best_labels() -> Column:
 
 
 def _has_moved(attribute: str) -> Column:
-    """Return whether another label is best now; NULL where one of the two is not known."""
+    """Return the condition that another label is best now; NULL if unknown."""
     return F.col(BEST)[attribute] != F.col(PUBLISHED)["best"][attribute]
 
 

@@ -41,7 +41,7 @@ ANSWER_COUNTS = "table.answer_counts"
 
 
 class CountsOnly:
-    """Makes an expectation on rows three times as fast: count broken rows, fetch none of them.
+    """Make an expectation three times as fast by counting broken rows alone.
 
     Great Expectations fetches examples of each expectation in a query of its own. `evaluation`
     asks for those of the failed ones alone, in another result format.
@@ -132,7 +132,7 @@ class ExpectBaselineOfSameModel(CountsOnly, gxe.ExpectColumnValuesToBeInSet):
 
 
 class AnswerCountsMetric(TableMetricProvider):
-    """The counts of a batch's answers: `AnswerCounts`."""
+    """The `AnswerCounts` of a batch."""
 
     metric_name = ANSWER_COUNTS
 
@@ -236,7 +236,7 @@ class BaselineExpectation(AnswersExpectation):
 
 
 class ExpectLabelSharesNearBaseline(BaselineExpectation):
-    """Expect every label to be about as frequent as in the baseline, NULL being a label."""
+    """Expect every label, NULL included, to be as frequent as in the baseline."""
 
     count = staticmethod(distribution.count_labels)
     compare = staticmethod(distribution.judge_label_shares)

@@ -1,4 +1,4 @@
-"""Rules on the distribution of a run's answers: figures in, finding and sentence out.
+"""Rules on the distribution of answers, from figures to a finding.
 
 Pure functions of counts. They know nothing of Spark or Great Expectations.
 """
@@ -33,7 +33,7 @@ _NAMED, _WORTH_NAMING = 4, 0.01
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What a run is held against.
+    """The limit of a rule.
 
     Attributes:
         setting: name of the setting that `most` is from.
@@ -48,7 +48,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class BaselineShares:
-    """What a baseline leads to expect: shares by name, and on how many rows they rest."""
+    """Expected shares by name, and the number of rows that they rest on."""
 
     baseline: str
     shares: Mapping[str, float]
@@ -85,7 +85,7 @@ def count_confidences(group: GroupCounts, attribute: str) -> Mapping[str, int]:
 
 
 def count_modalities(group: GroupCounts, attribute: str) -> Mapping[str, int]:
-    """Return the products by what their answers rest on, which is one for all attributes."""
+    """Return the products by modalities, the same for all attributes."""
     return group.modalities
 
 
@@ -119,7 +119,7 @@ def judge_modalities(counts: Mapping[str, int], expected: BaselineShares, limit:
 
 
 def judge_confidences(counts: Mapping[str, int], expected: BaselineShares, limit: Limit) -> Finding:
-    """Hold the largest change of the share of products below a confidence against the limit."""
+    """Hold the largest change of shares below a confidence against the limit."""
     shift = _shift(counts, expected, limit, kolmogorov_distance)
     below = np.cumsum(shift.shifts)
     worst = int(np.abs(below).argmax())
@@ -173,7 +173,7 @@ class _Shift:
         return self.shares - self.expected
 
     def named(self) -> str:
-        """Return the largest shifts in words, largest first, of equal ones those that grew."""
+        """Return the largest shifts in words, the largest first."""
         order = np.lexsort((-self.shifts, -np.abs(self.shifts).round(6)))
         large = [at for at in order if abs(self.shifts[at]) >= _WORTH_NAMING]
         return ", ".join(map(self._name, large[:_NAMED] or order[:1]))

@@ -96,7 +96,7 @@ def _is_about_rows(result: ExpectationValidationResult) -> bool:
 def _look_closer(
     name: Suite, failed: Sequence[gxe.Expectation], batch: BatchDefinition, rows: DataFrame
 ) -> dict[int, ExpectationValidationResult]:
-    """Evaluate what failed once more, for the products: too slow to do for all."""
+    """Evaluate failed expectations once more, to list their products."""
     suite = gx.ExpectationSuite(name=f"{name} failures", expectations=[copy(one) for one in failed])
     outcome = batch.get_batch({"dataframe": rows}).validate(suite, result_format=_PRODUCTS)
     return {_place(one): one for one in outcome.results}
@@ -143,7 +143,7 @@ def _read(
 
 
 class _Figures(NamedTuple):
-    """What was observed, what the settings allow, and what chance adds; None: no such figure."""
+    """Observed figure, limit of the settings and allowance of chance, or None."""
 
     observed: float | None = None
     threshold: float | None = None
@@ -241,7 +241,7 @@ def _open_context(docs_dir: Path | None) -> EphemeralDataContext:
 
 
 def _write_pages(context: EphemeralDataContext) -> str | None:
-    """Write the pages; return their index, None with a warning where that is impossible."""
+    """Write the pages and return their index, None if that is impossible."""
     try:
         index = Path(unquote(urlparse(context.build_data_docs()[DOCS_SITE]).path))
         # Films that advertise Great Expectations: most of a site's bytes, and shown on no page.

@@ -1,4 +1,4 @@
-"""The gate of a refresh: its products before inference, its answers before publication.
+"""The gate of a refresh, before inference and before publication.
 
 Decides nothing about publication: it reports, and the refresh acts on `Verdict.failures`.
 """
@@ -39,7 +39,7 @@ _MIN_PATHS = 50
 
 
 class Gate:
-    """Checks runs of one catalog.
+    """Check runs of one catalog.
 
     Args:
         settings: what is allowed, and which expectations are added.
@@ -68,7 +68,7 @@ class Gate:
         return self._settings.max_unusable_id_share
 
     def prepare(self) -> None:
-        """Import Great Expectations, which takes seconds, and look at the settings' expectations.
+        """Import Great Expectations, which takes seconds, and build the settings' checks.
 
         Both checks do so too. Call it earlier to refuse wrong settings before a run begins, or in
         a thread while Spark works.

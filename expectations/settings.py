@@ -1,4 +1,4 @@
-"""Tolerances of the gate: the `validation` part of the job's configuration.
+"""Tolerances of the gate, `validation` in the job's configuration.
 
 Imports neither Great Expectations nor Spark, which cost seconds.
 """
@@ -11,7 +11,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ExpectationSetting(BaseModel):
-    """One expectation of Great Expectations: its `type`, and its arguments beside it."""
+    """One expectation of Great Expectations, its `type` and its arguments."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -24,7 +24,7 @@ class ExpectationSetting(BaseModel):
 
 
 class ValidationSettings(BaseModel):
-    """How much a run may deviate before it is blocked.
+    """Deviations of a run that block it.
 
     Products of a refresh are not a random sample of a catalog, so each limit is how much may really
     differ. Runs that are too small to tell that from chance get an allowance, see
@@ -35,27 +35,32 @@ class ValidationSettings(BaseModel):
 
     max_unusable_id_share: Share = Field(
         default=0.05,
-        description="Rows without a usable product_id, or with one that another row has.",
+        description="Rows without a usable `product_id`, or with one that another row has.",
     )
     max_empty_text_share: Share = Field(
         default=0.5,
-        description="New products with neither title nor description, or only markup in them.",
+        description="New products without a text. Set 1 for a catalog of pictures alone.",
     )
     max_unread_image_share: Share = Field(
-        default=0.2, description="Images of a sample of 100 that cannot be read."
+        default=0.2,
+        description="Images of a sample of 100 that cannot be read. Raise it together with "
+        "`max_failed_images_share`.",
     )
     max_same_image_share: Share = Field(
-        default=0.8, description="Images of that sample that are one and the same picture."
+        default=0.8,
+        description="Images of that sample, of 50 or more, that are the same picture, such as a "
+        "placeholder.",
     )
     max_abstained_share: Share = Field(
         default=0.9,
-        description="Products without a label, per attribute. With a baseline: of those that have "
-        "one by the baseline.",
+        description="Products without a label, per attribute. With a baseline of the same "
+        "checkpoint: of the share that has one there, so where that is half, 0.9 lets 95 % be "
+        "NULL. Without one, an [unseen source](tables.md#unseen-sources) is only warned about.",
     )
     max_label_shift: Share = Field(
         default=0.08,
-        description="Share of products by which a label may be more or less frequent than in the "
-        "baseline. NULL counts as a label.",
+        description="Share of products by which a label, or NULL, may be more or less frequent "
+        "than in the baseline.",
     )
     max_total_label_shift: Share = Field(
         default=0.2,
@@ -64,54 +69,52 @@ class ValidationSettings(BaseModel):
     )
     max_confidence_shift: Share = Field(
         default=0.15,
-        description="Share of products by which more or fewer may lie below any one confidence "
-        "than in the baseline (Kolmogorov's distance).",
+        description="Share of products by which more or fewer may lie below any confidence than in "
+        "the baseline (Kolmogorov's distance).",
     )
     max_modality_shift: Share = Field(
         default=0.1,
-        description="Share of products that may rest on other modalities than in the baseline.",
+        description="Share of products that may rest on other modalities than there (total "
+        "variation).",
     )
     max_moved_same_model: Share = Field(
         default=0.02,
-        description="Products with unchanged content whose best label may change although the "
-        "same model_version answers.",
+        description="Products of unchanged content whose best label may change under the same "
+        "`model_version`.",
     )
     max_moved_other_model: Share = Field(
-        default=0.2, description="The same where another model_version wrote the published row."
+        default=0.2, description="The same under another `model_version`."
     )
     min_category_rows: int = Field(
         default=100,
         ge=1,
-        description="Categories with fewer products, in the run or in the baseline, are not "
-        "compared on their own.",
+        description="Categories with fewer products, in run or baseline, are not compared on their "
+        "own.",
     )
     category_slack: float = Field(
         default=2.0,
         ge=1,
         allow_inf_nan=False,
-        description="Limits within one category are so many times those of the whole run.",
+        description="Factor of the limits within one category.",
     )
     baseline_of_other_model: Literal["refuse", "warn"] = Field(
         default="refuse",
-        description="`refuse` blocks a run of another model_version than the baseline's. `warn` "
-        "reports it, and reports instead of blocking whatever differs from that baseline.",
+        description="`refuse` blocks a run of another `model_version` than the baseline's; `warn` "
+        "[only reports](validation.md#a-new-checkpoint) what differs.",
     )
     false_alarm_rate: float = Field(
         default=0.005,
         gt=0,
         lt=1,
-        description="Share of sound runs in which chance may fail any check of a suite. Divided "
-        "evenly among the checks (Bonferroni).",
+        description="Share of sound runs in which chance may fail any check of a suite.",
     )
     expectations: tuple[ExpectationSetting, ...] = Field(
         default=(),
-        description="Further expectations of Great Expectations on the answers before they are "
-        "published, by type name, such as {type: expect_column_values_to_not_be_null, "
-        "column: color, mostly: 0.5, severity: warning}.",
+        description="[Expectations of your own](validation.md#your-own-expectations).",
     )
     expectation_modules: tuple[str, ...] = Field(
         default=(),
-        description="Python modules to import first, which define expectations of your own.",
+        description="Python modules that define expectations, imported first.",
     )
 
     # As all settings of the job, whose package this one does not know.

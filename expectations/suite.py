@@ -1,4 +1,4 @@
-"""The expectations of the gate: which ones a run is held against, with which limits.
+"""The expectations of the gate, with their limits.
 
 To add an expectation for every catalog, add it to `build_candidates_suite`.
 """
@@ -70,7 +70,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """Products that are compared: all of a run, or those of one category."""
+    """Products that are compared, all of a run or those of one category."""
 
     category: str | None
     slack: float
@@ -109,7 +109,7 @@ def build_candidates_suite(
     *,
     is_unseen: bool = False,
 ) -> list[gxe.Expectation]:
-    """Return the expectations on a run's answers before publication, those on rows first.
+    """Return the expectations on a run's answers, those on rows first.
 
     Args:
         settings: what is allowed.
@@ -200,7 +200,7 @@ def _row_expectations(
 def _scopes(
     baseline: LabelBaseline | None, counts: AnswerCounts, settings: ValidationSettings
 ) -> Iterator[_Scope]:
-    """Yield all products, then the categories that are large enough, in run and baseline.
+    """Yield all products, then categories large enough in run and baseline.
 
     These are few: a baseline tells only a catalog's largest categories apart.
     """
@@ -290,7 +290,7 @@ def _allow_share(
     alpha: float,
     **meta: Any,
 ) -> gxe.Expectation:
-    """Return an expectation that holds for all but a share of the rows, and what chance adds."""
+    """Return an expectation that allows a share of the rows and what chance adds."""
     allowance = bound_share(most, rows, alpha) - most
     meta |= {"setting": setting, "threshold": most, "allowance": allowance}
     return kind(mostly=max(1 - most - allowance - _ROUNDING, 0.0), meta=meta)

@@ -1,13 +1,12 @@
-"""Fits a checkpoint to a shop by a few hundred of its products that somebody has labelled.
+"""Fit a checkpoint to a shop by a few hundred of its labelled products.
 
     python jobs/adapt_checkpoint.py --catalog shop/products.csv --suggest 300 --output label_me.csv
     python jobs/adapt_checkpoint.py --catalog shop/products.csv --corrections labelled.csv \
         --output checkpoints/shop
 
-The first names products to label: a quarter of them those that the classifier is unsure of, the
-others at random. The second writes a checkpoint that the job runs like any other. What is fitted is
-how far pictures are trusted, a correction of the scores, temperatures and thresholds; all other
-weights stay. The last line on standard output is one JSON object.
+The first draws products to label, at random. The second writes a checkpoint that the job runs like
+any other. What is fitted is how far pictures are trusted, a correction of the scores, temperatures
+and thresholds; all other weights stay. The last line on standard output is one JSON object.
 
 In place of --catalog, --config takes the main job's settings, those of reading and answering.
 """
@@ -19,8 +18,7 @@ from typing import Annotated
 import typer
 
 from enrich.adaptation.checkpoint import fit_checkpoint, summarise
-from enrich.adaptation.shop_labels import read_shop_labels
-from enrich.adaptation.suggest import write_suggestions
+from enrich.adaptation.shop_labels import read_shop_labels, write_suggestions
 from enrich.classifiers.checkpoint import check_checkpoint_target
 from enrich.classifiers.manifest import Manifest, fetch_manifest
 from enrich.cli import (
@@ -31,7 +29,6 @@ from enrich.cli import (
     read_catalog_settings,
     run_command,
 )
-from enrich.engine.spec import open_engine
 from enrich.errors import ConfigError
 from enrich.files.atomic_write import prepare_target, refuse_existing
 from enrich.files.products import Source, open_source, read_catalog
@@ -59,12 +56,11 @@ def main(
         int | None,
         typer.Option(
             min=1,
-            help="Name N products to label instead: a quarter unsure ones, the rest at random; "
-            "of sizes of one article one.",
+            help="Draw N products to label instead, at random; of sizes of one article one.",
         ),
     ] = None,
 ) -> None:
-    """Fits a checkpoint to a shop by products that somebody has labelled."""
+    """Fit a checkpoint to a shop by products that somebody has labelled."""
     if suggest and name:
         raise ConfigError("--suggest writes no checkpoint: leave --name out")
     source = open_source(read_catalog_settings(config, catalog, image_root, checkpoint))
@@ -80,24 +76,23 @@ def main(
 def suggest_products(
     manifest: Manifest, source: Source, corrections: Path | None, count: int, output: Path
 ) -> None:
-    """Writes the products to label next, other ones than those that are labelled already."""
+    """Write products to label next, without those that are labelled already."""
     refuse_existing(output)
     prepare_target(output)
-    # Before the engine is built: what is wrong with a file shows at once.
     catalog = read_catalog(source.table, source.settings.columns)
+    answers = manifest.config.answers
     known = set[str]()
     if corrections:
-        labelled = read_shop_labels(corrections, catalog, manifest.config.answers)
+        labelled = read_shop_labels(corrections, catalog, answers)
         known = {product.product_id for product in labelled.products}
-    engine = open_engine(manifest, source.image_root, source.settings)
-    written = write_suggestions(engine, list(catalog.products.values()), count, known, output)
+    written = write_suggestions(catalog, answers, count, known, output)
     typer.echo(json.dumps({"suggested": written, "output": str(output)}))
 
 
 def adapt_checkpoint(
     manifest: Manifest, source: Source, corrections: Path, name: str | None, output: Path
 ) -> None:
-    """Writes a checkpoint that is fitted to the corrections."""
+    """Write a checkpoint that is fitted to the corrections."""
     name = name or f"{manifest.config.name.removesuffix('-adapted')}-adapted"
     check_checkpoint_target(name, output)
     catalog = read_catalog(source.table, source.settings.columns)
@@ -112,7 +107,6 @@ def adapt_checkpoint(
         "attributes": summarise(adapted.effects),
         "left_as_they_were": adapted.left,
         "left_out": labelled.left_out,
-        "doubts": adapted.doubts,
     }
     typer.echo(json.dumps(summary))
 

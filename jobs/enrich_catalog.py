@@ -14,7 +14,7 @@ import logging
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -31,7 +31,7 @@ from enrich.cli import (
     read_settings_as,
     run_command,
 )
-from enrich.config import DEMO_CATALOG, JobConfig, home
+from enrich.config import DEMO_CATALOG, Follow, JobConfig, home
 from enrich.engine.settings import OwnSettings
 from enrich.engine.spec import (
     build_spec,
@@ -43,6 +43,7 @@ from enrich.errors import ConfigError, NothingPublished
 from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
 from enrich.metrics import Recording, recorded
+from enrich.outcome import Outcome as Written
 from enrich.outcome import written_outcome
 from enrich.places import ObjectUri, Place, upload
 from enrich.spark.console import show_plan, show_run
@@ -74,6 +75,7 @@ class Settings(JobConfig):
     """The job's configuration file: the refresh, and what validation allows."""
 
     validation: ValidationSettings = ValidationSettings()
+    """What is [tolerated](#validation) before a run is blocked."""
 
 
 Catalog = Annotated[str | None, typer.Option(help="Product table: a path, or a table's name.")]
@@ -119,6 +121,10 @@ def main(
     reason: Annotated[
         str | None, typer.Option(help="Why: kept in run_events. A blocked run needs one.")
     ] = None,
+    follow: Annotated[
+        Follow | None,
+        typer.Option(help="Run again for what was committed since; `available` ends then."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done and how long; write nothing.")
     ] = False,
@@ -160,6 +166,7 @@ def main(
             "--full-refresh": full_refresh,
             "--limit": limit,
             "--no-publish": no_publish,
+            "--follow": follow,
             "--dry-run": dry_run,
         }
         decision = choose_decision(publish_run, drop_run, reason, of_a_refresh)
@@ -174,6 +181,10 @@ def main(
                 limit=limit,
                 publish=not no_publish,
             )
+            if follow is not None:
+                refuse_to_follow(of_a_refresh)
+                ended = follow_catalog(settings, given, outcome, follow)
+                raise typer.Exit(ended.exit_code)
             if dry_run:
                 outcome.summary = plan(settings, request)
                 show_plan(outcome.summary)
@@ -233,6 +244,7 @@ class Ended:
     tables: Tables
     summary: RunSummary
     exit_code: int
+    source: Source | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -296,12 +308,21 @@ def choose_run_date(given: datetime | None) -> date:
 
 
 def refresh_catalog(
-    settings: Settings, given: Flags, request: Request, recording: Recording
+    settings: Settings,
+    given: Flags,
+    request: Request,
+    recording: Recording,
+    *,
+    is_followed: bool = False,
 ) -> Ended:
     """Run one refresh and write its page. Everything that can be wrong is checked first."""
     manifest = fetch_manifest(settings.checkpoint)
     baseline = load_label_baseline(settings, manifest)
     inputs = open_inputs(settings, request, manifest)
+    if is_followed:
+        from enrich.spark.follow import refuse_without_feed
+
+        refuse_without_feed(inputs.source)
     prove_executors(inputs, locate_checkpoint(settings))
     exit_code = 0
     with kept_pages(settings.data_docs, recording.summary) as docs:
@@ -316,7 +337,42 @@ def refresh_catalog(
             raise ConfigError(str(error)) from error
     of_page = PageSources(manifest, settings, given, baseline)
     record_end(inputs.tables, refresh.summary, of_page, lambda: (inputs.source, inputs.store))
-    return Ended(inputs.tables, refresh.summary, exit_code)
+    return Ended(inputs.tables, refresh.summary, exit_code, inputs.source)
+
+
+def refuse_to_follow(flags: Mapping[str, object]) -> None:
+    """Raise ConfigError for flags that are about one run."""
+    others = [flag for flag, value in flags.items() if value not in (False, None)]
+    if others := [flag for flag in others if flag != "--follow"]:
+        raise ConfigError(
+            f"--follow makes many runs, of the newest date each: found {', '.join(others)}, which "
+            "belong to one run. Leave them out."
+        )
+
+
+def follow_catalog(settings: Settings, given: Flags, outcome: Written, how: Follow) -> Ended:
+    """Run one refresh after the other, each for what was committed since; return the last one.
+
+    Each writes its page, its metrics and its JSON line.
+    """
+    from enrich.spark.follow import Stopped
+    from enrich.spark.follow import follow as follow_changes
+
+    ended: list[Ended] = []
+
+    def run() -> Source:
+        request = Request(choose_run_date(None), window=settings.follow_window)
+        with recorded(settings.metrics_dir, settings.database) as recording:
+            outcome.summary = recording.summary = RunSummary()
+            ended[:] = [refresh_catalog(settings, given, request, recording, is_followed=True)]
+        show_run(ended[0].tables, ended[0].summary)
+        if ended[0].exit_code or ended[0].source is None:
+            raise Stopped
+        return ended[0].source
+
+    with suppress(Stopped):
+        follow_changes(run, how)
+    return ended[0]
 
 
 def plan(settings: Settings, request: Request) -> Plan:

@@ -4,9 +4,9 @@
     torchrun --standalone --nproc-per-node 4 jobs/train_classifier.py --catalog shop/ \
         --output checkpoints/mine
 
-A catalog folder holds products.parquet, labels.parquet and the images; `food101:FOLDER`,
-`fashion_gen:FOLDER` and `table:DESCRIPTION.yaml` read other layouts. The same command resumes a
-killed run. Beside the checkpoint, `<output>.training/` has the state of the run and its curves:
+A catalog folder holds products.parquet, labels.parquet and the images; `table:DESCRIPTION.yaml`
+reads any other labelled table. The same command resumes a killed run. Beside the checkpoint,
+`<output>.training/` has the state of the run and its curves:
 `tensorboard --logdir <output>.training/tensorboard`.
 """
 
@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from enrich.classifiers.config import ClassifierName
-from enrich.classifiers.listing import list_classifiers
+from enrich.classifiers.registry import list_classifiers
 from enrich.cli import run_command
 from enrich.settings_files import load_yaml, parse_settings
 from enrich.terminal import print_markdown

@@ -97,6 +97,13 @@ class Op(StrEnum):
     DELETE = "delete"
 
 
+class DiffKind(StrEnum):
+    """Products that a diff compares: all, or those that may have changed since another run."""
+
+    FULL = "full"
+    CHANGES = "changes"
+
+
 class Reason(StrEnum):
     """Why a row is in `quarantine`."""
 
@@ -204,6 +211,9 @@ RUN_EVENTS = f"""
     full_refresh BOOLEAN NOT NULL COMMENT '--full-refresh',
     source STRING NOT NULL COMMENT 'the product table',
     source_version STRING NOT NULL COMMENT 'its Delta version, or a digest of its files',
+    diff STRING NOT NULL COMMENT 'full: all products were compared; changes: those that may differ',
+    settings STRING NOT NULL COMMENT 'digest of the settings that a diff depends on',
+    compared_version BIGINT COMMENT 'Delta version of product_attributes that the diff began with',
     encoder_version STRING NOT NULL COMMENT 'digest of everything the vectors depend on',
     model_version STRING NOT NULL COMMENT 'checkpoint, content digest and target precision',
     caused_by STRING COMMENT 'of a rolled-back run: the run whose rollback undid it, NULL: its own',

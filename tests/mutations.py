@@ -33,6 +33,12 @@ _ENCODE = "tests/spark/test_encode.py::test_"
 MUTATIONS = (
     Mutation(
         "enrich/spark/rules.py",
+        " | not_(row.has_same_corrections) | was_unread",
+        " | was_unread",
+        "tests/unit/test_protocol_model.py::test_promises_hold_after_random_commands",
+    ),
+    Mutation(
+        "enrich/spark/rules.py",
         "        (found.is_newer, Outcome.SUPERSEDED),",
         "",
         _REFRESH + "an_older_run_date_leaves_newer_rows_as_they_are",

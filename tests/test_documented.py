@@ -1,23 +1,20 @@
 """The tables of the documents name what the code has: settings, flags, columns, keys."""
 
 import dataclasses
+import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
-from typing import get_args
 
 import pytest
 import typer
 from job_script import load_job
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 from enrich import metrics
 from enrich.settings_files import load_yaml
 from enrich.spark.plan import Plan
 from enrich.spark.runs import RunSummary
 from enrich.training.config import TrainingConfig
-from expectations.settings import ValidationSettings
 from schemas import tables
 from schemas.tables import COUNTS
 
@@ -28,9 +25,6 @@ USER_JOBS = sorted(
     {file.stem for file in (ROOT / "jobs").glob("*.py")}
     - {"__init__", "bench_inference", "bench_refresh", "catalog_enrich", "set_up"}
 )
-SETTINGS = JOB.Settings.model_fields
-# What is said of a default that is none.
-NOTHING = ("none", "\N{EN DASH}", "bundled", "all stages on the same executors")
 
 
 def section(file: str, title: str) -> str:
@@ -50,74 +44,13 @@ def columns_of(ddl: str) -> set[str]:
     return set(re.findall(r"^ *`?(\w+)`? [A-Z]", ddl, re.MULTILINE))
 
 
-def settings_told() -> dict[str, tuple[str, str]]:
-    """Returns the row and the default of each setting, by its name or `group.key`."""
-    told = {}
-    text = section("docs/settings.md", "Settings")
-    rows = [line for line in text.splitlines() if line.startswith("| `")]
-    for row, names in zip(rows, first_cells(text), strict=True):
-        cell = row.split(" |")[2].strip()
-        defaults = cell.split(", ") if len(names) > 1 and ", " in cell else [cell] * len(names)
-        for name, default in zip(names, defaults, strict=True):
-            name = names[0].split(".")[0] + name if name.startswith(".") else name
-            told[name] = (row, default.removesuffix(" each"))
-    return told
-
-
-def keys_of(name: str) -> dict[str, FieldInfo]:
-    """Returns what a setting that is a group of settings holds; nothing for any other."""
-    kinds = (SETTINGS[name].annotation, *get_args(SETTINGS[name].annotation))
-    groups = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-    return {key: field for group in groups for key, field in group.model_fields.items()}
-
-
-def test_every_setting_is_documented() -> None:
-    told, wanted = settings_told(), set()
-    for name in SETTINGS:
-        keys = keys_of(name)
-        if name in told:
-            # Its keys stand in a table of their own, or in its row.
-            has_table = name in ("columns", "validation")
-            text = section("docs/settings.md", name.title()) if has_table else told[name][0]
-            assert [key for key in keys if f"`{key}`" not in text] == []
-        wanted |= {f"{name}.{key}" for key in keys if name not in told} or {name}
-    assert told.keys() == wanted
-
-
-def test_every_setting_is_documented_with_its_default() -> None:
-    for name, (_, default) in settings_told().items():
-        group, _, key = name.partition(".")
-        wanted = (keys_of(group)[key] if key else SETTINGS[name]).default
-        if isinstance(wanted, BaseModel):
-            continue  # each of its keys has one
-        if isinstance(wanted, int | float):
-            assert float(default.replace(",", "")) == wanted, name
-        elif wanted:
-            assert default == f"`{wanted}`", name
-        else:
-            assert default in NOTHING, name
-
-
-def test_columns_are_called_by_default_as_is_documented() -> None:
-    _, default = settings_told()["columns"]
-    called = JOB.Settings().columns.model_dump()
-    assert re.findall(r"`(\w+)`", default) == [name for name in called.values() if name]
-    assert re.findall(r"no (\w+)", default) == [role for role, name in called.items() if not name]
-
-
-def test_what_validation_allows_is_documented_with_its_default() -> None:
-    text = section("docs/settings.md", "Validation")
-    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
-    told = {row[0].strip("| `"): row[-1].strip("| `") for row in rows}
-    fields = ValidationSettings.model_fields
-    assert told.keys() == fields.keys()
-    for name, default in told.items():
-        wanted = fields[name].default
-        assert (
-            default == str(wanted)
-            or (default == "none" and wanted == ())
-            or (float(default) == float(wanted))
-        )
+def test_settings_are_told_as_their_fields_say() -> None:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None and spec.loader is not None
+    docs = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(docs)
+    page = docs.PAGE.read_text()
+    assert docs.generate(page) == page, "run: make docs"
 
 
 def flags_of(job: ModuleType) -> set[str]:

@@ -1,1 +1,1 @@
-"""Fits a checkpoint to a shop by a few hundred of its products that somebody has labelled."""
+"""Fit a checkpoint to a shop by a few hundred of its labelled products."""

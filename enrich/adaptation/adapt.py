@@ -1,8 +1,8 @@
-"""Fit a checkpoint's answers to a source: modality bias, corrections, temperatures, thresholds.
+"""Fit modality bias, corrections, temperatures and thresholds to a source.
 
-Every figure is cross-validated: a product is answered by what was fitted to products that are not
-near-identical to it, with a prior whose strength was chosen on those as well. Labels that say
-little of a source are refused: what is fitted to those looks good on them, and is worse elsewhere.
+Every figure is cross-validated by groups of near-identical products, the strength of the prior
+included. Labels that say little of a source are refused: what is fitted to them looks good on them
+and is worse elsewhere.
 """
 
 import math
@@ -14,57 +14,37 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from enrich.adaptation.calibrating import calibrate_held_out, leave
 from enrich.adaptation.readings import Readings, fullest, take_readings
 from enrich.adaptation.scores import deal_folds, leave_scores, weigh_anew, with_correction
 from enrich.adaptation.shop_labels import ShopLabels
-from enrich.adaptation.trial import FEWEST_LABELS, Effect, Trial
+from enrich.adaptation.trial import FEWEST_LABELS, Effect, Trial, calibrate_held_out, leave
 from enrich.calibration import CalibratedSets, Calibration
 from enrich.engine.engine import Engine
-from enrich.errors import name_some
 from enrich.terminal import watch
 from enrich.training.answers import Answers, CalibratedAnswers
 from enrich.training.labelled import UNLABELLED
 
-# Where confidence is further off than this, and answers are wrong more often, the labelled products
-# may have been chosen for that. They need not have been: in a shop that one had never seen, it had
-# an expected calibration error of 0.41 for furniture, and its lowest accuracy of 15 kinds of goods,
-# 0.20.
-_SUSPICIOUS_ECE, _SUSPICIOUS_ACCURACY = 0.3, 0.5
-# About no kind of goods was it right so seldom: such products were chosen for being wrong.
-_HARDLY_EVER_RIGHT = 0.1
-# The largest share of products whose answer is a label that none of them carries. A few dozen
-# products of a shop miss some of its rare labels by chance, and some answers are wrong.
-_MOST_MISSING = 0.1
-_ADVICE = "label products that --suggest names"
+# Where confidence is further off than this, and answers are hardly ever right, the labelled
+# products were chosen for being wrong. In a shop that no training had seen, the lowest accuracy of
+# 15 kinds of goods was 0.20.
+_SUSPICIOUS_ECE, _HARDLY_EVER_RIGHT = 0.3, 0.1
+_ADVICE = "label products that --suggest draws"
 
 
 def find_flaw(answers: Answers, calibrated: CalibratedSets, names: Sequence[str]) -> str | None:
-    """Returns why nothing is to be fitted to these labels; None where nothing speaks against it.
+    """Return the reason not to fit to these labels, None without one.
 
     Args:
-        answers: To the labelled products, each once, as the job reads it.
-        calibrated: The checkpoint's own.
-        names: The labels, in the order of the logits.
+        answers: answers to the labelled products, each once, as the job reads it.
+        calibrated: the checkpoint's calibration.
+        names: labels in the order of the logits.
     """
     given = answers.targets.unique().tolist()
     if len(given) == 1:
         return f"all its labels are '{names[given[0]]}', which says nothing of others: {_ADVICE}"
-    return _tell_mistakes(answers, calibrated, _HARDLY_EVER_RIGHT)
-
-
-def find_doubt(answers: Answers, calibrated: CalibratedSets, names: Sequence[str]) -> str | None:
-    """Returns what may be wrong with labels that are no flaw; None where nothing speaks for it."""
-    mistakes = _tell_mistakes(answers, calibrated, _SUSPICIOUS_ACCURACY)
-    return mistakes or _tell_missing(answers, names)
-
-
-def _tell_mistakes(
-    answers: Answers, calibrated: CalibratedSets, least_accuracy: float
-) -> str | None:
     figures = CalibratedAnswers.by(answers, calibrated).measure()
     accuracy, ece = figures["accuracy"] or 0, figures["ece"] or 0
-    if accuracy >= least_accuracy or ece <= _SUSPICIOUS_ECE:
+    if accuracy >= _HARDLY_EVER_RIGHT or ece <= _SUSPICIOUS_ECE:
         return None
     return (
         f"the classifier is right in {accuracy:.0%} of these products, far less than its "
@@ -73,52 +53,35 @@ def _tell_mistakes(
     )
 
 
-def _tell_missing(answers: Answers, names: Sequence[str]) -> str | None:
-    """Returns a sentence on labels that are often answered and never given; None if there are none.
-
-    A shop may have its own word for all products of a label, so this is no flaw by itself.
-    """
-    answered = answers.logits.argmax(1)
-    missing = answered[~torch.isin(answered, answers.targets)]
-    share = len(missing) / len(answered)
-    if share <= _MOST_MISSING:
-        return None
-    values, counts = missing.unique(return_counts=True)
-    often = name_some(names[at] for at in values[counts.argsort(descending=True)].tolist())
-    return (
-        f"{share:.0%} of these products are answered as {often}, and none is labelled so. Fitting "
-        f"teaches the classifier that the shop has no such products: if it has, {_ADVICE}"
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Adaptation:
-    """What adaptation does to the attributes that it was tried on, and why not to the others.
+    """Effects of adaptation by attribute, and the reasons where it was not tried.
 
-    `too_few` and `flaws` are reasons by attribute: too few labels, and labels that say too little
-    of the shop. `doubts` are sentences on labels that were fitted to all the same. `outlooks` are
-    what more labels may bring to added attributes.
+    Attributes:
+        effects: by attribute that was tried.
+        too_few: reasons by attribute with too few labels.
+        flaws: reasons by attribute whose labels say too little of the source.
+        outlooks: gain to expect of more labels, by added attribute.
     """
 
     effects: dict[str, Effect]
     too_few: dict[str, str]
     flaws: dict[str, str]
-    doubts: dict[str, str]
     outlooks: dict[str, "Outlook"] = field(default_factory=dict)
 
     @property
     def left(self) -> dict[str, str]:
-        """Why each attribute that is left as it was is: not tried, or no better for it."""
+        """Reasons by attribute that stays as it was, because untried or no better."""
         tried = {name: effect.drawback for name, effect in self.effects.items()}
         return self.too_few | self.flaws | {name: why for name, why in tried.items() if why}
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """Accuracy with half of the labels, and what it may be with twice as many; in [0, 1].
+    """Accuracy in [0, 1] with half of the labels, and expected with twice as many.
 
-    The error of what is fitted falls about as one over the root of the number of labels: twice as
-    many gain 0.7 of what the second half of them gained.
+    The error of a fit falls about as one over the root of the number of labels. So twice as many
+    labels gain 0.7 of what the second half of them gained.
     """
 
     labels: int
@@ -133,23 +96,21 @@ class Outlook:
 
 
 def adapt(engine: Engine, labels: ShopLabels) -> Adaptation:
-    """Tries adaptation on each attribute that enough products are labelled with, and well enough.
+    """Try adaptation on each attribute with enough labels that say enough.
 
     Raises:
-        ConfigError: pictures are named, and not one of them can be read.
+        ConfigError: images are named, and 0 of them can be read.
     """
     calibration = engine.answerer.calibration
     taken = take_readings(engine, labels)
     answers = {attribute: fullest(readings.answers) for attribute, readings in taken.items()}
-    too_few, flaws, doubts = {}, {}, {}
+    too_few, flaws = {}, {}
     for attribute, targets in labels.targets.items():
         base, names = calibration.attributes[attribute], labels.labels[attribute]
         if shortage := _tell_shortage(targets, answers.get(attribute)):
             too_few[attribute] = shortage
         elif flaw := find_flaw(answers[attribute], base, names):
             flaws[attribute] = flaw
-        elif doubt := find_doubt(answers[attribute], base, names):
-            doubts[attribute] = doubt
     fitted = [attribute for attribute in labels.targets if attribute not in {*too_few, *flaws}]
     fold_of = deal_folds(torch.from_numpy(labels.groups))
     effects = {
@@ -161,7 +122,7 @@ def adapt(engine: Engine, labels: ShopLabels) -> Adaptation:
         for attribute, effect in effects.items()
         if taken[attribute].is_added
     }
-    return Adaptation(effects, too_few, flaws, doubts, outlooks)
+    return Adaptation(effects, too_few, flaws, outlooks)
 
 
 def _look_ahead(
@@ -171,7 +132,7 @@ def _look_ahead(
     attribute: str,
     effect: Effect,
 ) -> Outlook:
-    """Return what more labels may bring, by fitting to half of the groups."""
+    """Return the outlook of an attribute, by a fit to half of the groups."""
     _, numbered = fullest(readings.answers).groups.unique(return_inverse=True)
     groups = fullest(readings.answers).groups[numbered % 2 == 0]
     some = [one.where(torch.isin(one.groups, groups)) for one in readings.answers]
@@ -192,21 +153,20 @@ def _tell_shortage(targets: np.ndarray, answers: Answers | None) -> str | None:
 def adapt_attribute(
     readings: Readings, fold_of: Int[Tensor, " N"], calibration: Calibration, attribute: str
 ) -> Effect:
-    """Returns the attribute's modality bias, correction and new calibration, and what they change.
+    """Fit an attribute's modality bias, correction and calibration.
 
-    First come new temperatures and thresholds alone. Beside them another modality bias is
-    tried, and then a correction of the scores. Each has to be better than the checkpoint as it is,
-    and better than the best without it. Else a correction would be taken for any classifier that is
-    too sure of itself: it gains much there, but only by lowering the confidence, which a
-    temperature does with far fewer numbers. Where nothing is surely better, and the labels speak
-    against the thresholds as they are, temperatures and thresholds alone are fitted: then less is
-    answered, or nothing, until labels prove more.
+    Temperatures and thresholds are fitted first, then another modality bias and a correction are
+    tried beside them. Each has to be better than the checkpoint as it is, and better than the best
+    fit without it. Otherwise a correction would be taken for any classifier that is too sure, which
+    a temperature mends with far fewer numbers. If nothing is surely better, but the labels refute
+    the thresholds, temperatures and thresholds alone are fitted. Then less is answered until more
+    labels prove more.
 
     Args:
-        readings: Of at least `FEWEST_LABELS` products.
-        fold_of: The fold of every labelled product; near-identical ones are in one.
-        calibration: The checkpoint's own.
-        attribute: Which one it is.
+        readings: readings of at least `FEWEST_LABELS` products.
+        fold_of: fold of every labelled product, the same for near-identical ones.
+        calibration: the checkpoint's calibration.
+        attribute: name of the attribute.
     """
     base = calibration.attributes[attribute]
     earlier = calibration.corrections.get(attribute)

@@ -1,4 +1,4 @@
-"""Fit a checkpoint to labelled products, say what that is worth, and write it."""
+"""Fit a checkpoint to labelled products, report the gain, and write it."""
 
 import math
 from collections.abc import Collection, Iterator
@@ -9,7 +9,7 @@ import typer
 
 from enrich.adaptation.adapt import Adaptation, adapt
 from enrich.adaptation.shop_labels import ShopLabels
-from enrich.adaptation.trial import FEWEST_LABELS, READ_FROM, Effect, find_shifts
+from enrich.adaptation.trial import FEWEST_LABELS, Effect, find_shifts
 from enrich.adaptation.widening import widened
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import (
@@ -37,10 +37,6 @@ _SHOWN = (
     "ece",
 )
 
-_SAMPLE_NOTE = (
-    "The figures are of the labelled products. Of those that --suggest names one in four is there "
-    "because the classifier is unsure of it: such figures understate the whole shop."
-)
 _CARD_HEADING = "## Adapted to a shop"
 
 
@@ -53,16 +49,17 @@ def fit_checkpoint(
     the terminal.
 
     Args:
-        manifest: The checkpoint to start from.
-        labelled: The labelled products.
-        source: Whose pictures are read, by its settings. The model card has its folder's name.
-        name: The new checkpoint's.
-        output: The folder to write.
+        manifest: checkpoint to start from.
+        labelled: labelled products.
+        source: source of the products. Its settings say how pictures are read, and the model card
+            names its folder.
+        name: name of the new checkpoint.
+        output: folder to write.
 
     Raises:
-        ConfigError: no attribute is labelled often enough, or one has been fitted before.
-        AdaptationRefused: no attribute would be answered better, or no labels say enough of the
-            source.
+        ConfigError: all attributes have too few labels, or one has been fitted before.
+        AdaptationRefused: all attributes would be answered worse or the same, or the labels say too
+            little of the source.
     """
     refuse_fitted(manifest, labelled.targets)
     for attribute, few in labelled.left_out.items():
@@ -85,7 +82,7 @@ def fit_checkpoint(
 
 
 def _fit(engine: Engine, labelled: ShopLabels) -> Adaptation:
-    """Fit, print what that changes and why not more of it does, and return both."""
+    """Fit, and print effects and reasons."""
     # Beside a busy process threads that share out small sums would wait for each other.
     with one_intra_op_thread():
         adapted = adapt(engine, labelled)
@@ -93,12 +90,11 @@ def _fit(engine: Engine, labelled: ShopLabels) -> Adaptation:
         typer.echo(f"{attribute}: left as it was, {reason}", err=True)
     if not adapted.effects and not adapted.flaws:
         raise ConfigError(
-            f"no attribute has {FEWEST_LABELS} labelled products that can be read: label more"
+            f"labels are too few: found 0 attributes with {FEWEST_LABELS} readable products, "
+            "expected 1 or more. Label more products"
         )
     if not adapted.effects:
-        raise AdaptationRefused("no labels are such that fitting helps, so nothing is written")
-    for attribute, doubt in adapted.doubts.items():
-        typer.echo(f"{attribute}: {doubt}", err=True)
+        raise AdaptationRefused("these labels do not help fitting: nothing is written")
     print_markdown(format_report(adapted.effects))
     for attribute, effect in adapted.effects.items():
         if effect.is_better:
@@ -115,27 +111,20 @@ def _fit(engine: Engine, labelled: ShopLabels) -> Adaptation:
         )
     if not any(effect.is_better for effect in adapted.effects.values()):
         raise AdaptationRefused(
-            "no attribute would be answered better than before, and as often where that was "
-            "precise enough, so nothing is written: give more labels, of products that --suggest "
-            "names"
+            "fitting helps 0 attributes: nothing is written. Give more labels, of products that "
+            "--suggest draws"
         )
     return adapted
 
 
 def format_report(effects: dict[str, Effect]) -> str:
-    """Returns the table as Markdown, and notes below it on what its figures do not show."""
-    notes = [
-        _tell_silence(attribute, effect)
-        for attribute, effect in effects.items()
-        if effect.is_better and effect.silenced
-    ]
-    notes += [_tell_bias(attribute, shift) for attribute, shift in find_shifts(effects).items()]
-    notes.append(_SAMPLE_NOTE)
+    """Return the table as Markdown, with notes on what its figures do not show."""
+    notes = [_tell_bias(attribute, shift) for attribute, shift in find_shifts(effects).items()]
     return "\n".join([to_markdown(to_table(effects)), *(f"{note}\n" for note in notes)])
 
 
 def to_table(effects: dict[str, Effect]) -> Table:
-    """Returns each attribute's figures before and after, and whether it was adapted."""
+    """Return each attribute's figures before and after, and whether it was adapted."""
     blocks = []
     for attribute, effect in effects.items():
         gain = f"{effect.gain.mean:+.3f} ± {effect.gain.error:.3f}"
@@ -150,7 +139,7 @@ def to_table(effects: dict[str, Effect]) -> Table:
 
 
 def summarise(effects: dict[str, Effect]) -> dict[str, Any]:
-    """Returns the effects as plain values, without what was fitted."""
+    """Return the effects as plain values, without what was fitted."""
     return {
         attribute: {
             "adapted": effect.is_better,
@@ -161,7 +150,6 @@ def summarise(effects: dict[str, Effect]) -> dict[str, Any]:
                 round(effect.gain.error, 4) if math.isfinite(effect.gain.error) else None
             ),
             "worse_from": [str(modalities) for modalities in effect.worse_from],
-            "silenced": [str(modalities) for modalities in effect.silenced],
             "loses_answers": effect.loses_answers,
             "bias_shift": effect.bias_shift,
             "given_at_90": round(effect.given, 4),
@@ -175,24 +163,15 @@ def summarise(effects: dict[str, Effect]) -> dict[str, Any]:
 def _verdict(effect: Effect) -> str:
     if effect.is_better:
         what = "thresholds adapted" if effect.is_needed else "adapted"
-        return what + (": nothing answered at 90 %" if effect.falls_silent else "")
+        return what + ("" if effect.given else ": nothing answered at 90 %")
     return f"left as it was: {effect.drawback}"
 
 
-def _tell_silence(attribute: str, effect: Effect) -> str:
-    read_from = " or ".join(READ_FROM[modalities] for modalities in effect.silenced)
-    where = "" if effect.falls_silent else f" from {read_from}"
-    return (
-        f"Nothing of {escape(attribute)} is answered{where} at 90 % any more, because these labels "
-        "show no confidence that is right so often. More labels may find one."
-    )
-
-
 def _tell_bias(attribute: str, shift: float) -> str:
-    trusted, other = ("pictures", "texts") if shift > 0 else ("texts", "pictures")
+    more, less = ("pictures", "texts") if shift > 0 else ("texts", "pictures")
     return (
-        f"For {escape(attribute)}, {trusted} of this shop are trusted more than before, and "
-        f"{other} less (by {abs(shift):g}, where 2.2 makes 50 % to 90 %)."
+        f"For {escape(attribute)}, {more} of this shop count more than before, and {less} "
+        f"less (by {abs(shift):g}, where 2.2 makes 50 % to 90 %)."
     )
 
 
@@ -201,7 +180,7 @@ def _cells(figures: Figures) -> list[str]:
 
 
 def with_effects(calibration: Calibration, effects: dict[str, Effect]) -> Calibration:
-    """Returns the calibration with what was fitted where that is better; else as it was."""
+    """Return the calibration with all fits that make an attribute better."""
     better = {attribute: one for attribute, one in effects.items() if one.is_better}
     corrections = {a: one.correction for a, one in better.items() if one.correction is not None}
     return calibration.model_copy(
@@ -214,7 +193,7 @@ def with_effects(calibration: Calibration, effects: dict[str, Effect]) -> Calibr
 
 
 def list_adaptations(manifest: Manifest) -> Iterator[dict[str, Any]]:
-    """Yields what `metrics.json` says of each time that the checkpoint was fitted, the last first.
+    """Yield the entries of `metrics.json` about earlier fits, the last one first.
 
     The keys are those that `write_adapted` writes: `from`, `shop`, `attributes`.
     """
@@ -225,18 +204,21 @@ def list_adaptations(manifest: Manifest) -> Iterator[dict[str, Any]]:
 
 
 def refuse_fitted(manifest: Manifest, attributes: Collection[str]) -> None:
-    """Raises ConfigError where the checkpoint has been fitted to labels of these attributes.
+    """Refuse a checkpoint that was fitted to labels of these attributes before.
 
-    The same labels may be among those that are given now. The checkpoint is right about them
-    because it was fitted to them, so the confidence that is fitted now would be too high.
+    The same labels may be given again. The checkpoint is right about them because it was fitted to
+    them, so the confidence would become too high.
+
+    Raises:
+        ConfigError: the checkpoint was fitted to labels of one of them.
     """
     for adaptation in list_adaptations(manifest):
         fitted = {name for name, one in adaptation["attributes"].items() if one["adapted"]}
         if again := sorted(fitted.intersection(attributes)):
             raise ConfigError(
-                f"{manifest.config.name} was fitted to labels of {', '.join(again)} before, which "
-                "would flatter it if they are given again: name the checkpoint that it was made "
-                f"from ({adaptation['from']}), and give all labels at once"
+                f"{manifest.config.name} was fitted to labels of {', '.join(again)} before, and "
+                "the same labels would make it too sure. Start from the checkpoint before it "
+                f"({adaptation['from']}), and give all labels at once"
             )
 
 
@@ -248,15 +230,15 @@ def write_adapted(
     output: Path,
     origin: Manifest | None = None,
 ) -> None:
-    """Writes the checkpoint folder that the job runs like any other.
+    """Write the folder of an adapted checkpoint.
 
     Args:
-        manifest: The checkpoint that was adapted, perhaps not for the first time.
-        effects: What was found for each attribute that had labels.
-        name: The new checkpoint's.
-        shop: What the card calls the shop.
-        output: The folder to write.
-        origin: The checkpoint before its label sets were widened, if they were.
+        manifest: checkpoint that was adapted, perhaps not for the first time.
+        effects: effects by attribute with labels.
+        name: name of the new checkpoint.
+        shop: name of the source on the card.
+        output: folder to write.
+        origin: checkpoint before its label sets were widened, if they were.
     """
     origin = manifest if origin is None else origin
     config = manifest.config.model_copy(update={"name": name})

@@ -1,6 +1,6 @@
-"""The scores that a classifier gives labelled products, read from all and from parts of them.
+"""Scores of labelled products, read from all that they have and from parts.
 
-The scores are the engine's own, so that they are those of the job.
+The engine computes them, as in the job.
 """
 
 import logging
@@ -20,42 +20,12 @@ from enrich.engine.engine import Engine
 from enrich.engine.unreadable import describe_failures
 from enrich.images.settings import ImageProblem
 from enrich.lexicon import Named
-from enrich.records import Modalities, Product
+from enrich.records import Modalities
 from enrich.terminal import watch
 from enrich.training.answers import Answers
 from enrich.training.labelled import UNLABELLED
 
 log = logging.getLogger(__name__)
-
-
-def encode_watched(
-    engine: Engine, products: Sequence[Product], title: str, *, apart: bool = False
-) -> Iterator[tuple[list[tuple[str, Modalities]], Tensor]]:
-    """Yields id and modalities of the readable products, some at a time, and their vectors.
-
-    There is a row of vectors for each of them, in order; see `Engine.encode_windows`. Nothing is
-    yielded for products of which none is readable. Warns afterwards of images that cannot be read.
-
-    Args:
-        engine: Its images start from the catalog's root.
-        products: All that are to be encoded.
-        title: What stands beside the bar.
-        apart: Whether each product is read from each set of modalities.
-
-    Raises:
-        ConfigError: images are named, and not one of them can be read.
-    """
-    problems: list[ImageProblem | None] = []
-    watched = watch(products, title, len(products))
-    for window, packed in engine.encode_windows(watched, apart=apart):
-        problems += [one.image_problem for one in window]
-        if packed is not None:
-            readable = [
-                (one.product_id, one.modalities) for one in window if one.modalities is not None
-            ]
-            yield readable, packed
-    if warning := describe_failures(problems):
-        log.warning(warning)
 
 
 # By how much the modality bias may differ from the checkpoint's: at either end one modality
@@ -65,11 +35,13 @@ _SHIFTS = [shift for shift in np.arange(-8, 8.5, 0.5).tolist() if shift]
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """One attribute's answers, one entry for each of `Modalities` in their order.
+    """One attribute's answers, an entry for each of `Modalities` in their order.
 
-    `weighed` maps a shift of the modality bias to the logits and image weights that answers
-    read from both would then have; empty where a classifier does not weigh its modalities.
-    `is_added`: the attribute has no head.
+    Attributes:
+        answers: answers by modalities.
+        weighed: logits and image weights of answers from both modalities, by shift of the modality
+            bias; empty for a classifier that does not weigh its modalities.
+        is_added: True for an attribute without a head.
     """
 
     answers: list[Answers]
@@ -77,7 +49,7 @@ class Readings:
     is_added: bool = False
 
     def at(self, shift: float) -> list[Answers]:
-        """Returns the answers with so much more modality bias; 0 is as it is."""
+        """Return the answers with the modality bias shifted; 0 changes nothing."""
         both, *alone = self.answers
         if shift:
             logits, image_weight = self.weighed[shift]
@@ -86,24 +58,31 @@ class Readings:
 
 
 def take_readings(engine: Engine, labels: ShopLabels) -> dict[str, Readings]:
-    """Returns for each labelled attribute the answers read from each set of modalities.
+    """Return by attribute the answers read from each set of modalities.
 
-    A product with picture and text is in all three: shown without one of them it stands for the
-    products of the shop that lack it. Its picture is opened once. A product of which nothing can be
-    read is in none, and if none can be read there are no readings. Logits are after the correction
-    that a checkpoint may bring along.
+    A product with picture and text is in all three sets: without one of them it stands for products
+    that lack it. Its picture is opened once. A product that cannot be read is in no set, and
+    without readable products the result is empty. Logits are those after a correction of the
+    checkpoint.
 
     Raises:
-        ConfigError: pictures are named, and not one of them can be read.
+        ConfigError: images are named, and 0 of them can be read.
     """
     row_of = {one.product_id: row for row, one in enumerate(labels.products)}
     rows: list[int] = []
     read_from: list[Modalities] = []
     parts: list[Tensor] = []
-    for readable, packed in encode_watched(engine, labels.products, "reading", apart=True):
-        rows += [row_of[product_id] for product_id, _ in readable]
-        read_from += [modalities for _, modalities in readable]
-        parts.append(packed)
+    problems: list[ImageProblem | None] = []
+    watched = watch(labels.products, "reading", len(labels.products))
+    for window, packed in engine.encode_windows(watched, apart=True):
+        problems += [one.image_problem for one in window]
+        if packed is not None:
+            readable = [one for one in window if one.modalities is not None]
+            rows += [row_of[one.product_id] for one in readable]
+            read_from += [one.modalities for one in readable if one.modalities is not None]
+            parts.append(packed)
+    if warning := describe_failures(problems):
+        log.warning(warning)
     if not parts:
         return {}
     encoded, product = torch.cat(parts), torch.tensor(rows)
@@ -140,9 +119,11 @@ def _read(
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """The answers to M products, of which only these modalities were shown.
+    """Answers to M products of which these modalities were shown.
 
-    `product` is the number of each row's product, `named` are the labels that their texts name.
+    Attributes:
+        product: number of each row's product.
+        named: labels that texts name, by attribute.
     """
 
     modalities: Modalities
@@ -151,7 +132,7 @@ class _Reading:
     named: dict[str, Named]
 
     def to_answers(self, engine: Engine, labels: ShopLabels, attribute: str) -> Answers:
-        """Returns the answers to those products that carry a label of the attribute."""
+        """Return the answers to products with a label of the attribute."""
         weight, named = self.output.image_weight.get(attribute), self.named[attribute]
         logits = self.output.logits[attribute].float()
         targets = torch.from_numpy(labels.targets[attribute])[self.product]
@@ -171,7 +152,7 @@ class _Reading:
 def _weigh(
     engine: Engine, attribute: str, output: ModelOutput
 ) -> Iterator[tuple[float, ModelOutput]]:
-    """Yields every shift of the modality bias with the output that it leads to."""
+    """Yield every shift of the modality bias with its output."""
     classifier = engine.answerer.classifier
     if not isinstance(classifier, CmaClip) or not classifier.config.modality_wise:
         return
@@ -186,7 +167,7 @@ def _weigh(
 
 
 def fullest(readings: list[Answers]) -> Answers:
-    """Returns each product once, read from all that it has, as the job reads it."""
+    """Return each product once, read from all that it has, as in the job."""
     first, *others = readings  # the first of Modalities is both
     for one in others:
         first = _concatenate(first, one.where(~torch.isin(one.product, first.product)))

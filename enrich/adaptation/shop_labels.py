@@ -1,8 +1,8 @@
-"""Reads the products of a shop that people have labelled; labels become numbers."""
+"""Labelled products of a shop, read as numbers, and products drawn to be labelled."""
 
 import itertools
 import operator
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,32 +17,35 @@ from enrich.adaptation.widening import (
     measure_shares,
 )
 from enrich.errors import ConfigError, name_some
+from enrich.files.atomic_write import atomic_write
 from enrich.files.labels import read_labels
 from enrich.files.products import Catalog
+from enrich.files.tables import guard, write_csv
 from enrich.records import Product
 from enrich.text import build_text
 from enrich.training.labelled import UNLABELLED
-from enrich.training.near_identical import group_near_identical
+from enrich.training.readers import group_near_identical
 
 # Of a few hundred labelled products few are of one article: more texts are those of a placeholder.
 _MOST_TEXTS_OF_A_PICTURE = 5
 _MOST_NAMED = 5
+_SHOWN = ("product_id", "title", "image_path")
 
 
 @dataclass(frozen=True, slots=True)
 class ShopLabels:
     """N labelled products of a catalog, each once.
 
-    `targets` maps each attribute that the file labels to the labels' indices (N,), UNLABELLED where
-    there is no label; that may be everywhere, as the file may label products of other catalogs too.
-    Near-identical products (see `group_near_identical`) have the same number in `groups` (N,):
-    what is fitted to one must not be measured on another.
-    `unknown_ids` counts the labelled products that are not in the catalog.
-
-    `labels` are the checkpoint's label sets with the new labels that enough products carry, and
-    `shares` the share of each label of the attributes that the file labels. `left_out` counts the
-    products of labels that too few carry, by attribute and label. `applies_to` are the categories
-    of which a new attribute's labels are; empty where the catalog has no categories.
+    Attributes:
+        products: the products.
+        targets: by attribute, the index of each product's label (N,), or UNLABELLED.
+        groups: number of each product's group of near-identical products (N,). A fit to one of them
+            must not be measured on another.
+        unknown_ids: number of labelled products that the catalog lacks.
+        labels: the checkpoint's label sets, with new labels that enough products have.
+        shares: share of each label, by attribute in the file.
+        left_out: number of products by attribute and label with too few of them.
+        applies_to: categories of a new attribute's labels; empty for a catalog without categories.
     """
 
     products: list[Product]
@@ -62,18 +65,18 @@ def read_shop_labels(
     only: str | None = None,
     guessed: Container[str] = (),
 ) -> ShopLabels:
-    """Reads labels that people gave, and finds their products in the catalog.
+    """Read labels of people, and find their products in the catalog.
 
     Args:
-        file: Labels in the format of `enrich.files.labels`.
-        catalog: The source's products.
-        attributes: The checkpoint's answers in the order of the logits.
-        only: Read the labels of this attribute alone, which may be a new one.
-        guessed: Attributes that nobody has labelled yet, `Manifest.guessed`.
+        file: labels in the format of `enrich.files.labels`.
+        catalog: products of the source.
+        attributes: the checkpoint's answers in the order of the logits.
+        only: the only attribute to read, which may be new.
+        guessed: attributes that nobody has labelled yet, `Manifest.guessed`.
 
     Raises:
-        ConfigError: the file cannot be read or holds no label, a product is labelled twice, or none
-            of the products is in the catalog.
+        ConfigError: the file cannot be read or is empty, a product is labelled twice, or the
+            catalog has 0 of the products.
         SchemaMismatch: a column is missing or unknown.
     """
     known = attributes if only is None else {only: (), **attributes}
@@ -83,7 +86,8 @@ def read_shop_labels(
         given = given[given["attribute"] == only]
     if given.empty:
         raise ConfigError(
-            f"{file} labels no product; wanted: labels of {only or ', '.join(attributes)} filled in"
+            f"{file} is not filled in: found 0 labels, expected labels of "
+            f"{only or ', '.join(attributes)}"
         )
     wider = choose_labels(given, known, guessed)
     pairs = [*zip(given["attribute"], given["label"], strict=True)]
@@ -110,8 +114,8 @@ def read_shop_labels(
     is_known = labels.index.isin(list(by_id))
     if not is_known.any():
         raise ConfigError(
-            f"none of the {len(labels)} products in {file} is in {catalog.table}: "
-            f"found {name_some(labels.index)}, wanted such as {name_some(by_id)}"
+            f"{file} is of another catalog than {catalog.table}: found {len(labels)} products such "
+            f"as {name_some(labels.index)}, expected ids such as {name_some(by_id)}"
         )
     products = [by_id[product_id] for product_id in labels.index[is_known]]
     return ShopLabels(
@@ -137,6 +141,41 @@ def read_shop_labels(
             if (found := _find_categories(given[given["attribute"] == attribute], catalog))
         },
     )
+
+
+def write_suggestions(
+    catalog: Catalog,
+    attributes: Collection[str],
+    count: int,
+    known_ids: Container[str],
+    file: Path,
+) -> int:
+    """Write a CSV to fill in, with products drawn at random and a column an attribute.
+
+    Of products with the same text and picture, such as sizes of an article, one is drawn: they get
+    the same answer. Random labels prove thresholds, those of hard products alone do not.
+
+    Args:
+        catalog: the source's products.
+        attributes: names of the columns to fill in.
+        count: number of products to draw.
+        known_ids: products that are labelled already.
+        file: the CSV file, in a folder that is there.
+
+    Returns:
+        The number of products written, fewer than `count` where no more are left.
+    """
+    articles: dict[tuple[str, str | None], Product] = {}
+    known_first = sorted(catalog.products.values(), key=lambda one: one.product_id not in known_ids)
+    for product in known_first:
+        text = build_text(product.title, product.description)
+        articles.setdefault((text, product.image_path), product)
+    left = [one for one in articles.values() if one.product_id not in known_ids]
+    drawn = [left[row] for row in np.random.default_rng(0).permutation(len(left))[:count]]
+    lines = [{field: guard(getattr(one, field) or "") for field in _SHOWN} for one in drawn]
+    with atomic_write(file) as partial:
+        write_csv(pd.DataFrame(lines, columns=[*_SHOWN, *attributes]), partial)
+    return len(drawn)
 
 
 def _find_categories(given: pd.DataFrame, catalog: Catalog) -> tuple[str, ...]:

@@ -1,9 +1,11 @@
-"""Ways to answer a source's labelled products: how well each does, and which is better.
+"""Trials of ways to answer labelled products, and comparison of two.
 
-Knows nothing of how they were fitted.
+Temperatures and thresholds are fitted to scores. The products of a fold are answered by what was
+fitted without their labels.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +14,22 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from enrich.calibration import DEFAULT_TARGET_PRECISION, CalibratedSets, ScoreCorrection
+from enrich.adaptation.readings import fullest
+from enrich.adaptation.scores import Scoring
+from enrich.calibration import (
+    DEFAULT_TARGET_PRECISION,
+    TARGET_PRECISIONS,
+    CalibratedModalities,
+    CalibratedSets,
+    EvidenceThresholds,
+    ScoreCorrection,
+    shift_threshold,
+)
+from enrich.lexicon import Evidence, weigh
 from enrich.records import Modalities
-from enrich.training.answers import CalibratedAnswers
+from enrich.training.answers import Answers, CalibratedAnswers
+from enrich.training.calibration import bound_precision, fit_temperatures, log_odds, pick_threshold
 from enrich.training.measures import Figures
-from enrich.training.thresholds import bound_precision
 
 # In nats for each label. A new checkpoint has the whole catalog enriched again: not for less.
 _LEAST_GAIN = 0.002
@@ -24,7 +37,7 @@ _LEAST_GAIN = 0.002
 # 1938): the standard error alone is too small where a few dozen labels hold few wrong answers.
 _LEAST_IN_ALL = 3.0
 # The chance that the precision is below the bound that thresholds must keep to stay.
-_DOUBT = 0.2
+_RISK = 0.2
 # Fewer given labels say little of a precision.
 _FEWEST_GIVEN = 30
 # The largest share of all products that may lose their answer for a gain.
@@ -40,10 +53,12 @@ READ_FROM = {
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """By how much the loss of a label falls: mean over products, and its standard error.
+    """Fall of the loss of a label as the mean over products, with standard error.
 
-    The loss is the negative log-likelihood, so both are in nats. `labels` is the number of
-    products, near-identical ones counted once.
+    Attributes:
+        mean: mean fall of the negative log-likelihood, in nats.
+        error: its standard error, in nats.
+        labels: number of products, near-identical ones counted once.
     """
 
     mean: float
@@ -65,21 +80,21 @@ class Gain:
 class Effect:
     """Effect of adaptation on one attribute.
 
-    `before`, `after` and `gain` are of the same labelled products, each read from all that it has.
-    `gains` are, for a set of modalities, of the products that have it, read from that alone.
-    `silenced` are the sets of modalities from which nothing reaches a precision of 90 % any more,
-    though something did before. `bias_shift` is what is added to the modality bias, the log
-    odds of their weight against texts. `given` is the share of the products that is answered at
-    90 % by thresholds that all labels prove; in `after` each fold has its own, of fewer labels.
-    `is_needed` is true where labels speak against the thresholds of before, and temperatures and
-    thresholds alone change.
+    Attributes:
+        before, after, gain: of the same labelled products, each read from all that it has.
+        gains: by modalities, of the products that have them, read from these alone.
+        bias_shift: shift of the modality bias, in log odds.
+        correction: fitted correction.
+        calibrated: fitted temperatures and thresholds.
+        given: share of products that get a label at 90 %, by thresholds that all labels prove. In
+            `after` each fold has thresholds that fewer labels prove.
+        is_needed: True if labels refute the old thresholds, and thresholds alone change.
     """
 
     before: Figures
     after: Figures
     gain: Gain
     gains: dict[Modalities, Gain]
-    silenced: list[Modalities]
     bias_shift: float
     correction: ScoreCorrection | None
     calibrated: CalibratedSets
@@ -88,14 +103,8 @@ class Effect:
 
     @property
     def worse_from(self) -> list[Modalities]:
-        """From which modalities alone products are answered worse, by more than chance."""
+        """Modalities from which alone products are answered worse, beyond chance."""
         return [modalities for modalities, gain in self.gains.items() if gain.is_loss]
-
-    @property
-    def falls_silent(self) -> bool:
-        """True where no product is answered at 90 % any more, whatever it has."""
-        answers = any(one.ever_answers() for one in self.calibrated.values())
-        return bool(self.silenced) and not answers
 
     @property
     def loses_answers(self) -> bool:
@@ -107,7 +116,7 @@ class Effect:
 
     @property
     def drawback(self) -> str | None:
-        """Why the attribute is to stay as it was: no gain worth it, or one that is paid for."""
+        """Reason to leave the attribute as it was; None for a gain that is worth it."""
         if self.is_needed:
             return None
         if self.worse_from:
@@ -125,7 +134,7 @@ class Effect:
 
 
 def find_shifts(effects: dict[str, Effect]) -> dict[str, float]:
-    """Returns what is added to the modality bias, for attributes that are better for it."""
+    """Return the shifts of the modality bias of attributes that are better for it."""
     return {a: one.bias_shift for a, one in effects.items() if one.is_better and one.bias_shift}
 
 
@@ -134,10 +143,12 @@ FEWEST_LABELS = 50
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One way to answer the labelled products, and how it answered them held out.
+    """One way to answer the labelled products, and its held-out answers.
 
-    `bias_shift` is what is added to the modality bias. `fully` are the answers read from all
-    that a product has, as in the job; `partly` those read from each of `Modalities`, in order.
+    Attributes:
+        bias_shift: shift of the modality bias.
+        fully: answers read from all that a product has, as in the job.
+        partly: answers read from each of `Modalities`, in order.
     """
 
     bias_shift: float
@@ -147,10 +158,10 @@ class Trial:
     partly: list[CalibratedAnswers]
 
     def keeps_promise(self) -> bool:
-        """Return whether the labels leave the thresholds of 90 % precision as they are.
+        """Return True unless the labels refute the thresholds of 90 % precision.
 
-        They do where the lower 80 % bound of the precision (Clopper and Pearson 1934) reaches 90 %,
-        and where fewer than 30 products are given a label. Of near-identical ones one counts.
+        They do not where the lower 80 % bound of the precision (Clopper and Pearson 1934) reaches
+        90 %, and where fewer than 30 products get a label. Of near-identical ones one counts.
         """
         confidence, best = self.fully.probs.max(1)
         given = confidence >= self.fully.thresholds[DEFAULT_TARGET_PRECISION]
@@ -158,12 +169,12 @@ class Trial:
         _, first = np.unique(groups.numpy(), return_index=True)
         right = (best == self.fully.of.targets)[given].numpy()[first]
         return len(right) < _FEWEST_GIVEN or (
-            bound_precision(int(right.sum()), len(right), _DOUBT) >= DEFAULT_TARGET_PRECISION
+            bound_precision(int(right.sum()), len(right), _RISK) >= DEFAULT_TARGET_PRECISION
         )
 
     def compare(self, before: "Trial") -> Effect:
-        """Returns what would change if this were done instead of what was tried before."""
-        settled = CalibratedAnswers.by(self.fully.of, self.calibrated)
+        """Return the effect of this trial in the place of another."""
+        answered = CalibratedAnswers.by(self.fully.of, self.calibrated)
         return Effect(
             before=before.fully.measure(),
             after=self.fully.measure(),
@@ -175,23 +186,18 @@ class Trial:
                 )
                 if len(here.of) >= FEWEST_LABELS
             },
-            silenced=[
-                modalities
-                for modalities, one in self.calibrated.items()
-                if before.calibrated[modalities].ever_answers() and not one.ever_answers()
-            ],
             bias_shift=self.bias_shift,
             correction=self.correction,
             calibrated=self.calibrated,
-            given=float(settled.measure().get("answered_at_90_threshold") or 0),
+            given=float(answered.measure().get("answered_at_90_threshold") or 0),
         )
 
 
 def measure_gain(after: CalibratedAnswers, before: CalibratedAnswers) -> Gain:
-    """Returns the gain of some answers over others to the same products.
+    """Return the gain of answers over others to the same products.
 
-    Near-identical products are answered alike: the standard error is that of a mean over clusters
-    (Liang and Zeger 1986), with the usual factor for a small number of clusters.
+    The standard error is that of a mean over clusters of near-identical products (Liang and Zeger
+    1986), with the usual factor for a small number of clusters.
     """
     gains = measure_losses(before) - measure_losses(after)
     known, numbered = after.of.groups.unique(return_inverse=True)
@@ -203,16 +209,123 @@ def measure_gain(after: CalibratedAnswers, before: CalibratedAnswers) -> Gain:
 
 
 def measure_losses(answers: CalibratedAnswers) -> Float[Tensor, " M"]:
-    """Returns the negative log-likelihood of each label, in nats."""
+    """Return the negative log-likelihood of each label, in nats."""
     logs = answers.probs.clamp(min=1e-9).log()
     return F.nll_loss(logs, answers.of.targets, reduction="none")
 
 
-def summed_loss(
-    logits: Float[Tensor, "N C"], log_temperature: Float[Tensor, " N"], targets: Int[Tensor, " N"]
-) -> Float[Tensor, ""]:
-    """Returns the negative log-likelihood of the labels, in nats, summed over the rows.
+# By how much the summed loss must fall, in nats, for a new temperature to be more than chance: by
+# Akaike's criterion, which asks for 1 for each fitted number.
+_LEAST_FALL = 1.0
 
-    `log_temperature` is the logarithm of each row's temperature.
+
+def leave(readings: list[Answers], base: CalibratedSets, earlier: ScoreCorrection | None) -> Trial:
+    """Return the trial of the checkpoint as it is."""
+    return Trial(
+        bias_shift=0.0,
+        correction=earlier,
+        calibrated=base,
+        fully=CalibratedAnswers.by(fullest(readings), base),
+        partly=[CalibratedAnswers.by(reading, base) for reading in readings],
+    )
+
+
+def calibrate_held_out(scoring: Scoring, fold_of: Int[Tensor, " N"], base: CalibratedSets) -> Trial:
+    """Return temperatures and thresholds fitted to these scores, and held-out answers."""
+    readings = scoring.held_out(fold_of)
+    common = [len(reading) >= FEWEST_LABELS for reading in readings]
+    fully, *partly = filled = [_unanswered(one) for one in (fullest(readings), *readings)]
+    for fold, answers in enumerate(scoring.without):
+        others = [one.where(fold_of[one.product] != fold) for one in answers]
+        calibrated = _calibrate(others, base, common)
+        for whole, reading in zip(filled, (fullest(answers), *answers), strict=True):
+            here = fold_of[reading.product] == fold
+            held_out = CalibratedAnswers.by(reading.where(here), calibrated)
+            whole.probs[here] = held_out.probs
+            for precision, thresholds in held_out.thresholds.items():
+                whole.thresholds[precision][here] = thresholds
+    return Trial(
+        bias_shift=scoring.bias_shift,
+        correction=scoring.correction,
+        calibrated=_calibrate(readings, base, common),
+        fully=fully,
+        partly=partly,
+    )
+
+
+def _unanswered(answers: Answers) -> CalibratedAnswers:
+    """Return calibrated answers that are still to be filled in, fold by fold."""
+    thresholds = {precision: torch.empty(len(answers)) for precision in TARGET_PRECISIONS}
+    return CalibratedAnswers(answers, torch.empty_like(answers.logits), thresholds)
+
+
+def _calibrate(
+    corrected: list[Answers], base: CalibratedSets, common: list[bool]
+) -> CalibratedSets:
+    """Return temperatures and thresholds fitted to corrected logits.
+
+    Modalities that are not `common`, because few products have them, keep their temperature. Their
+    thresholds are the higher of their own and those fitted to all products.
     """
-    return F.cross_entropy(logits / log_temperature.exp().unsqueeze(1), targets, reduction="sum")
+    calibrated = {
+        modalities: _fit_temperatures(reading, base[modalities]) if is_common else base[modalities]
+        for modalities, reading, is_common in zip(Modalities, corrected, common, strict=True)
+    }
+    whole = fullest(corrected)
+    for modalities, reading, is_common in zip(Modalities, corrected, common, strict=True):
+        own = base[modalities].thresholds
+        picked = pick_thresholds(reading if is_common else whole, calibrated, own)
+        if not is_common:
+            picked = {name: _strictest(own[name], picked[name]) for name in own}
+        calibrated[modalities] = calibrated[modalities].model_copy(update={"thresholds": picked})
+    return calibrated
+
+
+def _fit_temperatures(reading: Answers, own: CalibratedModalities) -> CalibratedModalities:
+    """Return new temperatures if better by more than chance, else the checkpoint's."""
+    temperature, image_temperature = fit_temperatures([reading.to_calibrate()], near=own)
+    fitted = {"temperature": temperature, "image_temperature": image_temperature}
+    kept, new = (own.model_copy(update=some | {"rows": len(reading)}) for some in ({}, fitted))
+    loss_before, loss_after = (
+        measure_losses(CalibratedAnswers.by(reading, dict.fromkeys(Modalities, one))).sum().item()
+        for one in (kept, new)
+    )
+    return new if loss_before - loss_after > _LEAST_FALL else kept
+
+
+def pick_thresholds(
+    reading: Answers, calibrated: CalibratedSets, before: Mapping[str, EvidenceThresholds]
+) -> dict[str, EvidenceThresholds]:
+    """Return the thresholds whose precision these answers prove, else None.
+
+    All old thresholds move by the same log odds. Few labels cannot tell the kinds of evidence
+    apart, and the old thresholds rest on thousands of rows. Without old thresholds all are the
+    same.
+    """
+    answers = CalibratedAnswers.by(reading, calibrated)
+    highest, best = answers.probs.max(1)
+    confidence, is_right = highest.numpy(), (best == reading.targets).numpy()
+    evidence = weigh(reading.named.numpy(), best.numpy())
+    picked = {}
+    for name, own in before.items():
+        if all(one is None for one in own.values()):
+            own = dict.fromkeys(Evidence, 0.5)
+        # Of a kind that was never answered nothing is answered here.
+        each = [own[kind] for kind in Evidence]
+        least = np.array([np.inf if one is None else float(log_odds(one)) for one in each])
+        score = log_odds(confidence) - least[evidence]
+        shift = pick_threshold(score, is_right, reading.groups.numpy(), float(name), confidence)
+        picked[name] = {
+            kind: None if shift is None or least is None else shift_threshold(least, shift)
+            for kind, least in own.items()
+        }
+    return picked
+
+
+def _strictest(one: EvidenceThresholds, other: EvidenceThresholds) -> EvidenceThresholds:
+    """Return the higher of two thresholds of each kind; None is the highest."""
+    found: EvidenceThresholds = {}
+    for kind in Evidence:
+        first, second = one[kind], other[kind]
+        found[kind] = None if first is None or second is None else max(first, second)
+    return found

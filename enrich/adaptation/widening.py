@@ -1,7 +1,7 @@
-"""Widen a checkpoint's label sets: by an attribute of a source's own, or by labels of a known one.
+"""Label sets widened by an attribute of a source's own, or by new labels.
 
-Encoder and heads stay as they are. A new label has no head: its logit is 0 until a correction is
-fitted to labelled products, and answers of all other attributes stay equal bit for bit.
+Encoder and heads stay as they are. A new label has a logit of 0 until a correction is fitted to
+labelled products. Answers of all other attributes stay equal bit for bit.
 """
 
 import math
@@ -45,14 +45,14 @@ LabelSets = dict[str, tuple[str, ...]]
 def choose_labels(
     given: pd.DataFrame, known: Mapping[str, Sequence[str]], new: Container[str] = ()
 ) -> LabelSets:
-    """Return the label sets with the new labels that enough products carry, the commonest first.
+    """Return the label sets with new labels that enough products carry.
 
     RESERVED labels, for which NULL is published, are the last.
 
     Args:
-        given: What `read_labels` returns.
-        known: The checkpoint's answers by attribute; those of a new attribute are empty.
-        new: Attributes that the checkpoint only guesses, by names.
+        given: labels as `read_labels` returns them.
+        known: the checkpoint's answers by attribute; empty for a new attribute.
+        new: attributes that the checkpoint only guesses, by names.
     """
     wider = {attribute: tuple(labels) for attribute, labels in known.items()}
     for attribute, rows in given.groupby("attribute", sort=False):
@@ -73,19 +73,18 @@ def widened(
     shares: Mapping[str, Sequence[float]] | None = None,
     applies_to: CategorySets | None = None,
 ) -> Iterator[Manifest]:
-    """Yield a checkpoint with wider label sets, in a folder of its own while the block lasts.
+    """Yield a checkpoint with wider label sets in a temporary folder.
 
     Args:
-        manifest: The checkpoint to start from.
-        labels: Label sets by attribute, as `choose_labels` orders them. Those of the checkpoint
-            come first, in their order.
-        shares: By attribute the share of each label among labelled products, in (0, 1), which are
-            going to be fitted to. Without them labels that texts name come first, and nothing new
-            is published: no labels have proved a threshold.
-        applies_to: The product categories of attributes that make no sense of others.
+        manifest: checkpoint to start from.
+        labels: label sets by attribute, as `choose_labels` orders them.
+        shares: share in (0, 1) of each label among labelled products, by attribute to fit. Without
+            shares labels that texts name come first, and new labels are not published, because no
+            threshold is proved.
+        applies_to: product categories of attributes that do not apply to others.
 
     Raises:
-        ConfigError: An attribute or a label cannot be called so.
+        ConfigError: the name of an attribute or a label is not allowed.
     """
     with tempfile.TemporaryDirectory(prefix="widened-", ignore_cleanup_errors=True) as folder:
         output = Path(folder) / "checkpoint"
@@ -104,7 +103,7 @@ def write_widened(
     """Write a checkpoint with wider label sets; see `widened`.
 
     Raises:
-        ConfigError: An attribute or a label cannot be called so.
+        ConfigError: the name of an attribute or a label is not allowed.
     """
     config = _widen_config(manifest.config, labels, name, applies_to or {})
     calibration, answers = manifest.calibration, manifest.config.answers
@@ -167,7 +166,7 @@ def _widen_config(
         return ClassifierConfig.model_validate(config.model_dump() | update)
     except ValidationError as error:
         raise ConfigError(
-            f"no checkpoint can have these labels: {describe_invalid(error, ClassifierConfig)}"
+            f"these labels are not allowed: {describe_invalid(error, ClassifierConfig)}"
         ) from error
 
 

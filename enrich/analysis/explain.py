@@ -16,9 +16,8 @@ from jaxtyping import Float
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from enrich.classifiers.attention import SequenceWiseAttention
-from enrich.classifiers.interface import Classifier, ModelInputs
-from enrich.classifiers.transformer import joint_sequence
+from enrich.classifiers.cma_clip import SequenceWiseAttention
+from enrich.classifiers.interface import Classifier, ModelInputs, joint_sequence
 from enrich.engine.engine import Engine
 from enrich.engine.prefetch import Prepared
 from enrich.errors import CheckpointError, ConfigError

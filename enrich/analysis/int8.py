@@ -1,6 +1,6 @@
 """Export of a checkpoint to int8, where its answers stay.
 
-`enrich.classifiers.eight_bits` computes in int8.
+`enrich.classifiers.int8` computes in int8.
 """
 
 import time
@@ -26,7 +26,7 @@ from enrich.errors import ConfigError, ExportRefused
 from enrich.images.settings import ImageProblem
 from enrich.records import EnrichedProduct, Modalities, Prediction, Product
 from enrich.terminal import Table, escape, say, to_markdown, watch
-from enrich.training.thresholds import bound_precision
+from enrich.training.calibration import bound_precision
 
 # int8 is for CPUs: on a GPU such a checkpoint computes with its weights as they are stored.
 _DEVICE = torch.device("cpu")

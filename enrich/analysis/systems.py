@@ -271,7 +271,7 @@ def _train(setting: Setting, name: str, seed: int, workspace: Path) -> Classifie
     rows = setting.rows
     validation = rows.validation[::_CHOSEN_BY]
     Trainer(classifier, setting.batches, config, rows.train, validation, workspace).train()
-    classifier.settle()
+    classifier.refresh()
     round_as_stored(classifier)
     return classifier
 

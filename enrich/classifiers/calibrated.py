@@ -1,4 +1,4 @@
-"""Logits to calibrated probabilities, the same way in the job, in evaluation and in adaptation."""
+"""Logits to calibrated probabilities, for job, evaluation and adaptation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ class Layer:
         """Return the corrected logits of rows.
 
         Args:
-            logits: As the classifier gives them.
-            embeds: See `join_embeds`.
-            named: Which labels each row's text names.
+            logits: scores of the classifier.
+            embeds: vectors as `join_embeds` returns them.
+            named: labels that each row's text names.
         """
         corrected = logits @ self.weight.T
         if self.embeds_weight is not None:
@@ -42,7 +42,7 @@ class Layer:
 
 
 def to_layer(correction: ScoreCorrection | None) -> Layer | None:
-    """Returns a checkpoint's correction as tensors; None if there is none."""
+    """Return a checkpoint's correction as tensors; None if there is none."""
     if correction is None:
         return None
     weight, embeds_weight = correction.weight, correction.embeds_weight
@@ -65,10 +65,10 @@ def apply_layer(
 
 
 def join_embeds(vectors: Vectors) -> Float[Tensor, "B E"]:
-    """Returns the towers' embeddings of each row side by side, on the CPU: picture, 1, text, 1.
+    """Return both towers' embeddings side by side on the CPU, each before a 1.
 
-    Where a row lacks a modality, its embedding and its 1 are zero. So what a layer adds to the
-    scores for a modality, its constant too, is added only to rows that have it.
+    The embedding of a missing modality and its 1 are zero. So a layer adds to the scores only for
+    modalities that a row has, its constant included.
     """
     parts = []
     for embeds, has in ((vectors.image, vectors.has_image), (vectors.text, vectors.has_text)):
@@ -83,7 +83,7 @@ def at_temperatures(
     calibrated: Sequence[CalibratedModalities],
     image_weight: Float[Tensor, " B"] | None,
 ) -> Float[Tensor, "B C"]:
-    """Returns the probabilities of corrected logits; `calibrated` has an entry for each row."""
+    """Return the probabilities of corrected logits, one calibration a row."""
     scales = log_temperatures(calibrated, image_weight).exp()
     return (logits / scales.unsqueeze(1)).softmax(1)
 
@@ -91,10 +91,10 @@ def at_temperatures(
 def log_temperatures(
     calibrated: Sequence[CalibratedModalities], image_weight: Float[Tensor, " B"] | None
 ) -> Float[Tensor, " B"]:
-    """Returns the logarithm of each row's temperature; `calibrated` has an entry for each row.
+    """Return the logarithm of each row's temperature, one calibration a row.
 
-    `image_weight` is the attribute's share of the image in [0, 1], None where the classifier does
-    not weigh its modalities.
+    `image_weight` is the image's share in the attribute's answers, in [0, 1]; None for a classifier
+    that does not weigh its modalities.
     """
     text_end = torch.tensor([one.temperature for one in calibrated]).log()
     if image_weight is None:

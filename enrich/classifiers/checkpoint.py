@@ -1,4 +1,4 @@
-"""Loads and saves a checkpoint's weights: safetensors only, no pickle, no remote code."""
+"""Weights of checkpoints, in safetensors only, without pickle or remote code."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from enrich.calibration import Calibration
 from enrich.classifiers.config import ANSWERING_MODULES, NAME_PATTERN, ClassifierConfig
-from enrich.classifiers.eight_bits import use_eight_bits
+from enrich.classifiers.int8 import use_int8
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import Manifest, digest_checkpoint
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier
@@ -29,12 +29,12 @@ _LONGEST_SAID = 300
 
 
 def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifier, TextEncoder]:
-    """Loads the weights onto `device`, ready for inference, and the tokenizer.
+    """Load weights and tokenizer onto `device`, ready for inference.
 
     Raises:
-        CheckpointError: the weights or the tokenizer do not fit the configuration, or this machine
-            cannot compute as it says.
-        NoAnswer: the files are not those any more that the manifest was read from.
+        CheckpointError: weights or tokenizer do not fit the configuration, or this machine cannot
+            compute in int8.
+        NoAnswer: files were exchanged since the manifest was read.
     """
     config = manifest.config
     try:
@@ -45,8 +45,8 @@ def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifie
         _refuse_exchanged(manifest)
     classifier.to(device).to(memory_format=torch.channels_last).eval()
     if config.int8 and device.type == "cpu":
-        use_eight_bits(classifier.image_tower)
-        use_eight_bits(classifier.text_tower)
+        use_int8(classifier.image_tower)
+        use_int8(classifier.text_tower)
     return classifier, TextEncoder(tokenizer, config.text_length)
 
 
@@ -55,7 +55,7 @@ def load_answering(manifest: Manifest) -> Classifier:
 
     Raises:
         CheckpointError: the weights do not fit the configuration.
-        NoAnswer: the files are not those any more that the manifest was read from.
+        NoAnswer: files were exchanged since the manifest was read.
     """
     file = manifest.folder / "model.safetensors"
     try:
@@ -67,7 +67,6 @@ def load_answering(manifest: Manifest) -> Classifier:
                 if name.partition(".")[0] in ANSWERING_MODULES
             }
         classifier.load_state_dict(mine)
-        _refuse_no_numbers(mine)
     except (EnrichError, MemoryError):
         raise
     except Exception as error:
@@ -81,11 +80,7 @@ def _load(folder: Path, config: ClassifierConfig) -> tuple[Classifier, Tokenizer
     try:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         classifier = build_classifier(config, tokenizer.get_vocab_size())
-        weights = load_file(folder / "model.safetensors")
-        classifier.load_state_dict(weights)
-        _refuse_no_numbers(weights)
-        _refuse_other_shapes(classifier, config)
-        _refuse_small_vocabulary(classifier, tokenizer)
+        classifier.load_state_dict(load_file(folder / "model.safetensors"))
     except (EnrichError, MemoryError):
         raise
     except Exception as error:
@@ -116,35 +111,10 @@ def _refuse_exchanged(manifest: Manifest) -> None:
         raise NoAnswer(f"the checkpoint in {folder} was exchanged meanwhile: run this again")
 
 
-def _refuse_no_numbers(weights: Mapping[str, Tensor]) -> None:
-    for name, tensor in weights.items():
-        if not tensor.isfinite().all():
-            raise ValueError(f"{name} holds NaN or infinity")
-
-
-def _refuse_other_shapes(classifier: Classifier, config: ClassifierConfig) -> None:
-    if classifier.config.vectors != config.vectors:
-        raise ValueError(
-            f"its vectors are {classifier.config.vectors}, and in config.json {config.vectors}"
-        )
-
-
-@torch.inference_mode()
-def _refuse_small_vocabulary(classifier: Classifier, tokenizer: Tokenizer) -> None:
-    """Raises where the text tower has no embedding for the tokenizer's last token."""
-    last = torch.tensor([[max(tokenizer.get_vocab().values())]])
-    try:
-        classifier.text_tower.eval()(last, torch.ones_like(last, dtype=torch.bool))
-    except IndexError as error:
-        raise ValueError(
-            f"tokenizer.json has a token {last.item():,}, which the text tower has not"
-        ) from error
-
-
 def round_as_stored(classifier: Classifier) -> None:
-    """Rounds the weights to those that the checkpoint will have: what is measured is shipped."""
+    """Round the weights as the checkpoint will, so that what is measured is shipped."""
     _round(classifier)
-    classifier.settle()
+    classifier.refresh()
     _round(classifier)
 
 
@@ -161,16 +131,25 @@ def save_checkpoint(
     calibration: Calibration,
     metrics: dict[str, object],
     model_card: str,
-    settings: Mapping[str, str] | None = None,
+    training: str | None = None,
     lexicon: Lexicon | None = None,
     reference: Reference | None = None,
 ) -> None:
-    """Writes a whole checkpoint folder, weights in half precision.
+    """Write a whole checkpoint folder atomically, with weights in half precision.
 
-    It takes its place when all is written. Where one is there already, its files are replaced.
-    `settings` are the files that say how it was trained, by their names. `lexicon` are the words by
-    which texts name labels, `reference` tells unseen sources. `metrics.json` says of which content
-    its figures are.
+    Files of the same names in an existing folder are replaced. `metrics.json` names the content
+    that its figures are of.
+
+    Args:
+        folder: folder to write.
+        classifier: trained classifier.
+        tokenizer: its tokenizer.
+        calibration: temperatures, thresholds and corrections.
+        metrics: content of `metrics.json`.
+        model_card: content of `MODEL_CARD.md`.
+        training: content of `training.yaml`.
+        lexicon: words by which texts name labels.
+        reference: encodings of training that tell unseen sources.
     """
     weights = {name: _as_stored(t).contiguous() for name, t in classifier.state_dict().items()}
     with atomic_write_folder(folder) as partial:
@@ -184,18 +163,19 @@ def save_checkpoint(
         if reference is not None:
             reference.save(partial)
         write_metrics(partial, {"content": digest_checkpoint(partial).model} | metrics)
-        for name, text in {"MODEL_CARD.md": model_card, **(settings or {})}.items():
-            (partial / name).write_text(text)
+        (partial / "MODEL_CARD.md").write_text(model_card)
+        if training is not None:
+            (partial / "training.yaml").write_text(training)
 
 
 def check_checkpoint_target(name: str, output: Path) -> None:
-    """Checks that a checkpoint of that name can be written as a folder that is not there yet.
+    """Check that a checkpoint of that name can be written as a new folder.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: the name is wrong, or the folder exists or cannot be made.
     """
     if not re.fullmatch(NAME_PATTERN, name):
-        raise ConfigError(f"'{name}' is no name for a checkpoint; wanted: {NAME_PATTERN}")
+        raise ConfigError(f"checkpoint name is wrong: found '{name}', expected {NAME_PATTERN}")
     refuse_existing(output)
     prepare_target(output)
 
@@ -204,9 +184,9 @@ def check_checkpoint_target(name: str, output: Path) -> None:
 def derived_checkpoint(
     manifest: Manifest, config: ClassifierConfig, output: Path
 ) -> Iterator[Path]:
-    """Gives a copy of a checkpoint's folder with another configuration, to change it further.
+    """Yield a copy of a checkpoint's folder with another configuration.
 
-    It becomes `output` when the block ends well.
+    The copy becomes `output` when the block ends without an error.
     """
     with atomic_write_folder(output) as partial:
         for file in filter(Path.is_file, manifest.folder.iterdir()):
@@ -217,7 +197,7 @@ def derived_checkpoint(
 
 
 def add_to_weights(folder: Path, added: Mapping[str, float]) -> None:
-    """Adds to weights of the folder, by their names; one that it does not hold counts as 0."""
+    """Add to weights of the folder by their names; missing ones count as 0."""
     file = folder / "model.safetensors"
     weights = load_file(file)
     for name, more in added.items():
@@ -226,12 +206,12 @@ def add_to_weights(folder: Path, added: Mapping[str, float]) -> None:
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, object]) -> None:
-    """Writes `metrics.json` anew."""
+    """Write `metrics.json` anew."""
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
 
 
 def add_to_card(folder: Path, section: str) -> None:
-    """Adds a section, Markdown with its heading, to the end of the model card."""
+    """Add a section, Markdown with its heading, to the end of the model card."""
     file = folder / "MODEL_CARD.md"
     card = file.read_text() if file.exists() else ""
     file.write_text(f"{card.rstrip()}\n\n{section}")

@@ -1,36 +1,126 @@
-"""CMA-CLIP: two towers, attention over their joint sequence, then over the two modalities.
+"""CMA-CLIP, with attention over the joint sequence, then over modalities.
 
-Liu et al., "CMA-CLIP: Cross-Modality Attention CLIP for Image-Text Classification",
-arXiv 2112.03562, figure 1. What the paper leaves open (depth and width of the transformer, heads)
-is in `ClassifierConfig`, and so are the switches for its two ablations.
+Liu et al., "CMA-CLIP: Cross-Modality Attention CLIP for Image-Text Classification", arXiv
+2112.03562, figure 1. The paper leaves depth, width and heads of the transformer open. They are in
+`ClassifierConfig`, with the switches for the two ablations.
 """
 
 import math
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from enrich.classifiers.attention import ModalityWiseAttention, SequenceWiseAttention
 from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.heads import ByAttribute, build_heads
-from enrich.classifiers.interface import IMAGE, ModelOutput, Tokens, Vectors
+from enrich.classifiers.interface import (
+    IMAGE,
+    ByAttribute,
+    ModelOutput,
+    Tokens,
+    Vectors,
+    build_heads,
+    joint_sequence,
+)
 from enrich.classifiers.pooled import PooledPair
-from enrich.classifiers.transformer import joint_sequence
+from enrich.classifiers.towers import build_transformer, padding_in
+
+
+class SequenceWiseAttention(nn.Module):
+    """A transformer over the joint sequence of text tokens and image patches."""
+
+    def __init__(self, width: int, layers: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.transformer = build_transformer(width, layers, heads, dropout)
+
+    def forward(
+        self,
+        embeds: Float[Tensor, "B N D"],
+        mask: Bool[Tensor, "B N"],
+        read_at: Int[Tensor, "B K"],
+    ) -> Float[Tensor, "B K D"]:
+        """Return the tokens at `read_at` after attention to tokens that are not masked.
+
+        The last layer is computed for these tokens alone, because the others are not read.
+        """
+        layers: list[Any] = list(self.transformer.layers)
+        *lower, last = layers
+        padding = padding_in(mask)
+        for layer in lower:
+            embeds = layer(embeds, src_key_padding_mask=padding)
+        rows = torch.arange(len(embeds), device=embeds.device).unsqueeze(1)
+        read, normed = embeds[rows, read_at], last.norm1(embeds)
+        attended, _ = last.self_attn(
+            normed[rows, read_at], normed, normed, key_padding_mask=padding, need_weights=False
+        )
+        read = read + last.dropout1(attended)
+        hidden = last.dropout(last.activation(last.linear1(last.norm2(read))))
+        read = read + last.dropout2(last.linear2(hidden))
+        out: Tensor = self.transformer.get_submodule("norm")(read)
+        return out
+
+
+class ModalityWiseAttention(nn.Module):
+    """Keyless attention over the two modalities, for one attribute.
+
+    e_I = w_I . I' + bias, e_T = w_T . T', lambda = softmax(e_I, e_T), and the output is lambda I' +
+    (1 - lambda) T'. The score of a missing modality is -inf, so that the weights of a row still sum
+    to 1.
+
+    The modality bias, `trust` in the weights, is fitted after training to products that training
+    has not seen. A tower reads the products of its training too well, so an attention that was
+    trained on them gives it too much weight. The disagreement penalty, `doubt` in the weights, is
+    fitted then too. It lowers the confidence of answers that rest on a text which the picture
+    contradicts.
+    """
+
+    trust: Tensor
+    doubt: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.score = nn.Parameter(torch.randn(2, width) * width**-0.5)
+        self.register_buffer("trust", torch.zeros(()))
+        self.register_buffer("doubt", torch.zeros(()))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+        # Checkpoints from before these were fitted hold neither: they computed as with 0.
+        for name in ("trust", "doubt"):
+            state_dict.setdefault(f"{prefix}{name}", torch.zeros(()))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def forward(
+        self,
+        image: Float[Tensor, "B D"],
+        text: Float[Tensor, "B D"],
+        has_image: Bool[Tensor, " B"],
+        has_text: Bool[Tensor, " B"],
+        shift: float = 0.0,
+    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, " B"]]:
+        """Return the weighted sum and the image's weight, in [0, 1].
+
+        `shift` adds to the modality bias.
+        """
+        both = torch.stack([image, text], dim=1)
+        scores = (both * self.score).sum(-1).float()
+        scores = torch.stack([scores[:, 0] + self.trust + shift, scores[:, 1]], dim=1)
+        available = torch.stack([has_image, has_text], dim=1)
+        weights = scores.masked_fill(~available, float("-inf")).softmax(dim=1)
+        return (weights.to(both.dtype).unsqueeze(-1) * both).sum(1), weights[:, 0]
+
 
 # I'_CLS and T'_CLS: what stands for image and text after joint attention.
 IMAGE_CLS, TEXT_CLS = "image_cls", "text_cls"
 
 
 class CmaClip(PooledPair):
-    """Two towers, attention over the joint sequence, then over the modalities of each attribute.
+    """Attention over both towers' joint sequence, then over modalities by attribute.
 
-    Towers and transformer are shared, modality-wise attention and MLP are an attribute's own. The
-    paper does not say what stands in for an attention that is left out. Here, without the
-    sequence-wise one the towers' pooled embeddings go on as they are; without the modality-wise
-    one the present modalities are averaged, so that the heads stay the same and nothing but the
-    weights is missing. What is fitted after training, modality bias and disagreement
-    penalty, is not the paper's either.
+    Towers and transformer are shared; each attribute has its own modality-wise attention and MLP.
+    The paper does not say what replaces an attention in an ablation. Here the towers' pooled
+    embeddings replace the sequence-wise one, and the mean of the present modalities the
+    modality-wise one, so that the heads stay the same. Modality bias and disagreement penalty,
+    which are fitted after training, are not the paper's either.
     """
 
     paper = "CMA-CLIP: Liu et al. 2021, arXiv 2112.03562"
@@ -45,9 +135,8 @@ class CmaClip(PooledPair):
     def build_answering(self, config: ClassifierConfig) -> None:
         width = config.width_of(IMAGE)
         if config.modality_wise:
-            shared = config.scoring == "shared"
             self.modality_wise = ByAttribute(
-                {a: ModalityWiseAttention(width, shared=shared) for a in config.attributes}
+                {a: ModalityWiseAttention(width) for a in config.attributes}
             )
         self.heads = build_heads(width, config)
         self.matching = nn.Linear(2 * width, 1) if config.matching else None
@@ -88,9 +177,9 @@ class CmaClip(PooledPair):
     def answer_attribute(
         self, attribute: str, vectors: Vectors, shift: float = 0.0
     ) -> tuple[Float[Tensor, "B _"], Float[Tensor, " B"] | None]:
-        """Returns an attribute's logits, and the image's weight in them where there is one.
+        """Return an attribute's logits, and the image's weight in [0, 1], if any.
 
-        With a `shift`, as they would be if the modality bias favoured the image by so much more.
+        `shift` is added to the modality bias, in favour of the image.
         """
         image_cls, text_cls = cls_of(vectors)
         has_image, has_text = vectors.has_image, vectors.has_text
@@ -108,24 +197,24 @@ class CmaClip(PooledPair):
     def _certainty(
         self, attribute: str, vectors: Vectors, image_weight: Float[Tensor, " B"]
     ) -> Float[Tensor, " B"]:
-        """Returns how sure the answers are, in (0, 1]: less where the image contradicts the text.
+        """Return the certainty in (0, 1], lower where image and text disagree.
 
-        That is exp(-penalty * (1 - image_weight) * d), where d is the Jensen-Shannon divergence
-        (Lin 1991) in bits of what the image and what the text would answer alone.
+        It is exp(-penalty * (1 - image_weight) * d). d is the Jensen-Shannon divergence (Lin 1991),
+        in bits, of the answers from the image alone and from the text alone.
         """
         alone = self.heads[attribute](torch.cat(cls_of(vectors))).float()
         apart = jensen_shannon(*alone.softmax(1).chunk(2))
         apart = apart.masked_fill(~(vectors.has_image & vectors.has_text), 0)
-        doubt = self.modality_wise[attribute].get_buffer("doubt")
-        return (-doubt * (1 - image_weight) * apart).exp()
+        penalty = self.modality_wise[attribute].get_buffer("doubt")
+        return (-penalty * (1 - image_weight) * apart).exp()
 
     def shift_modality_bias(self, attribute: str, shift: float) -> None:
         """Add to an attribute's modality bias, which favours the image."""
         self.modality_wise[attribute].get_buffer("trust").add_(shift)
 
-    def set_disagreement_penalty(self, attribute: str, doubt: float) -> None:
-        """Sets how much less sure an attribute's answers are where image and text contradict."""
-        self.modality_wise[attribute].get_buffer("doubt").fill_(doubt)
+    def set_disagreement_penalty(self, attribute: str, penalty: float) -> None:
+        """Set an attribute's disagreement penalty, 0 or above."""
+        self.modality_wise[attribute].get_buffer("doubt").fill_(penalty)
 
     @staticmethod
     def name_of_bias(attribute: str) -> str:
@@ -134,13 +223,13 @@ class CmaClip(PooledPair):
 
 
 def cls_of(vectors: Vectors) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
-    """Returns I'_CLS and T'_CLS; without sequence-wise attention, what the towers pooled."""
+    """Return I'_CLS and T'_CLS, or the pooled embeddings without that attention."""
     image_cls = vectors.named.get(IMAGE_CLS, vectors.image)
     return image_cls, vectors.named.get(TEXT_CLS, vectors.text)
 
 
 def jensen_shannon(one: Float[Tensor, "B C"], other: Float[Tensor, "B C"]) -> Float[Tensor, " B"]:
-    """Returns how far apart two answers are, in bits: 0 where they are the same, 1 at most."""
+    """Return the divergence of two answers in bits, in [0, 1]."""
     between = (one + other) / 2
     # torch.special.entr is compiled on the spot on a GPU, by each process.
     entropies = [-torch.xlogy(answer, answer).sum(1) for answer in (between, one, other)]
@@ -154,7 +243,7 @@ def _mean(
     has_image: Bool[Tensor, " B"],
     has_text: Bool[Tensor, " B"],
 ) -> Float[Tensor, "B D"]:
-    """Returns the mean of the modalities that a row has."""
+    """Return the mean of the modalities that a row has."""
     present = torch.stack([has_image, has_text], dim=1).unsqueeze(2)
     both = torch.stack([image, text], dim=1).masked_fill(~present, 0)
     return both.sum(1) / present.sum(1)

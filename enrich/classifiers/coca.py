@@ -1,4 +1,4 @@
-"""CoCa: a text decoder in two halves, of which only the second one looks at the image.
+"""CoCa, whose text decoder has two halves; the second one looks at the image.
 
 Yu et al., "CoCa: Contrastive Captioners are Image-Text Foundation Models", arXiv 2205.01917, with
 the modules of open_clip.
@@ -10,29 +10,32 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from enrich.classifiers.config import ClassifierConfig, OpenClipTowers
-from enrich.classifiers.heads import build_heads
-from enrich.classifiers.interface import JOINT, ModelInputs, ModelOutput, Tokens, Vectors
+from enrich.classifiers.interface import (
+    JOINT,
+    ModelInputs,
+    Tokens,
+    Vectors,
+)
 from enrich.classifiers.open_clip_towers import OpenClipModule, build_coca_parts, build_open_clip
 from enrich.classifiers.pooled import PooledPair
-from enrich.classifiers.tower_interface import end_of_text, take
+from enrich.classifiers.towers import end_of_text, take
 
 
 class Coca(PooledPair):
-    """The text decoded with the image in view, and read at its end, which has seen all of both.
+    """The text decoded with the image in view, and read at its end.
 
-    The unimodal half (the text tower) is contrasted with the image. The multimodal half reads what
-    the unimodal one made of the text, and in every layer attends to the image's pooled tokens. On
-    an open_clip CoCa both halves, the pooler and the vision transformer are its own. On other
-    towers the pooler and the multimodal half are new.
+    The unimodal half, the text tower, is contrasted with the image. The multimodal half reads the
+    unimodal one's tokens and attends to the image's pooled tokens in every layer. An open_clip CoCa
+    brings both halves, pooler and vision transformer. On other towers pooler and multimodal half
+    are new.
 
-    The paper lets nothing be missing. Here a learnt vector stands for each word of a missing text,
-    and where the image is missing, the layers that would look at it are passed over.
+    In the paper every row has both modalities. Here a learnt vector replaces each word of a missing
+    text, and a missing image skips the layers that look at it.
 
-    A contrastive phase trains what the paper's pre-training does: contrast, and captions with twice
-    its weight. A caption is the product's own text; the next word is scored at each of its places,
-    where the picture is there to look at. The scores are those that an open_clip CoCa was published
-    with, else the products with the text tower's own embeddings of the words. No checkpoint keeps
-    them, because no answer needs them.
+    A contrastive phase trains contrast, and captions with twice its weight, as the paper's
+    pre-training. A caption is the product's own text, whose next word is scored at each place. The
+    scores are those of the published CoCa, else products with the text tower's own word embeddings.
+    Checkpoints do not keep the scores, because answers do not need them.
     """
 
     paper = "CoCa: Yu et al. 2022, arXiv 2205.01917"
@@ -55,9 +58,6 @@ class Coca(PooledPair):
         # Of a published CoCa, (D, V), while it is trained.
         self.register_buffer("word_scores", None, persistent=False)
 
-    def build_answering(self, config: ClassifierConfig) -> None:
-        self.heads = build_heads(config.width_of(JOINT), config)
-
     def vector_shapes(self, config: ClassifierConfig) -> dict[str, tuple[int, ...]]:
         return {JOINT: (self.text_tower.width,), **super().vector_shapes(config)}
 
@@ -77,9 +77,6 @@ class Coca(PooledPair):
         total = F.cross_entropy(scores.float(), inputs.token_ids[:, 1:][at], reduction="sum")
         return total / at.sum().clamp(min=1)
 
-    def _answer(self, vectors: Vectors) -> ModelOutput:
-        return ModelOutput(self.heads(vectors.named[JOINT]), vectors)
-
     def pretrained(self) -> list[nn.Module]:
         towers = super().pretrained()
         return [*towers, self.decoder] if is_coca(self.config) else towers
@@ -97,7 +94,7 @@ class Coca(PooledPair):
         image: Float[Tensor, "B Q D"],
         has_image: Bool[Tensor, " B"],
     ) -> Float[Tensor, "B L D"]:
-        """Returns the decoder's hidden states, where open_clip returns scores of next words."""
+        """Return the decoder's hidden states; open_clip returns scores of next words."""
         length = words.shape[1]
         causal = self.decoder.attn_mask[:length, :length]
         has_image = has_image.view(-1, 1, 1)

@@ -1,6 +1,6 @@
-"""What a classifier is built from: the content of a checkpoint's `config.json`.
+"""Configuration of a classifier, the content of a checkpoint's `config.json`.
 
-Free of torch, so that a Spark driver can read it without paying for torch.
+It does not import torch, so that a Spark driver reads it in milliseconds.
 """
 
 from typing import Annotated, Any, Literal
@@ -40,7 +40,6 @@ _ANSWERING_SETTINGS = {
         "applies_to",
         "dropout",
         "modality_wise",
-        "scoring",
         "matching",
         "prompt",
         "prompts",
@@ -52,8 +51,8 @@ _ANSWERING_SETTINGS = {
 def _refuse_taken_name(attribute: str) -> str:
     if not is_usable_attribute(attribute):
         raise ValueError(
-            f"no attribute can be called {attribute}, because the output tables have a column of "
-            "that name or would have two: choose another name"
+            f"attribute {attribute} has a reserved name: found a column of the output tables, "
+            "expected another name"
         )
     return attribute
 
@@ -67,8 +66,8 @@ AttributeName = Annotated[
 def _refuse_reserved(labels: tuple[str, ...]) -> tuple[str, ...]:
     if taken := set(labels).intersection(RESERVED):
         raise ValueError(
-            f"label {' and '.join(sorted(taken))} is reserved: people say by it that none of an "
-            "attribute's labels fits. Choose another name"
+            f"label {' and '.join(sorted(taken))} is reserved for products that the labels do not "
+            "fit. Choose another name"
         )
     return labels
 
@@ -108,7 +107,7 @@ NAME_PATTERN = r"^[A-Za-z0-9._-]+$"
 
 
 class SmallTowers(BaseModel):
-    """Towers for machines without a GPU: EfficientNet-Lite0 and a small text transformer."""
+    """EfficientNet-Lite0 and a small text transformer, for machines without a GPU."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -121,8 +120,10 @@ class SmallTowers(BaseModel):
 class HuggingFaceTowers(BaseModel):
     """Both halves of a CLIP, SigLIP or SigLIP 2 of transformers.
 
-    `model` is the content of its `config.json`, `logit_scale` the logarithm of the inverse
-    temperature at which its own training ended, and `pad_id` the token that fills up texts.
+    Attributes:
+        model: content of its `config.json`.
+        logit_scale: logarithm of the inverse temperature at the end of its own training.
+        pad_id: token that fills up texts.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -134,11 +135,13 @@ class HuggingFaceTowers(BaseModel):
 
 
 class PairTowers(BaseModel):
-    """A vision model and a text encoder of transformers, each projected to a shared `width`.
+    """A vision model and a text encoder of transformers, projected to one `width`.
 
-    `vision` and `text` are the contents of their `config.json`; `vision` may be the small image
-    tower, which is as wide as it says itself. A text is summed up by its `first` token, or by the
-    `mean` of its tokens.
+    Attributes:
+        vision: content of its `config.json`, or the sizes of the small image tower.
+        text: content of its `config.json`.
+        width: width of both towers' embeddings.
+        pooling: pooling of texts, the `first` token or the `mean` of all.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -183,15 +186,15 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Architecture(BaseModel):
-    """Which classifier, and its sizes: what a training run chooses and a checkpoint keeps.
+    """Name and sizes of a classifier, chosen by training and kept in checkpoints.
 
-    `joint_layers` and `joint_heads` are those of the transformer that sees both modalities. The
-    other switches are CMA-CLIP's: leaving out an attention is the paper's ablation, `scoring`
-    gives its modality-wise attention one scoring vector per modality, or one for both,
-    and `matching` also teaches it to tell a product's own text from another's. `prompt` is
-    what zero-shot CLIP compares a product with, for each label; `prompts` are several of an
-    attribute, whose embeddings are averaged. By `selection_probabilities`, of image and text,
-    EmbraceNet draws from what a product has.
+    Attributes:
+        joint_layers, joint_heads: of the transformer that sees both modalities.
+        sequence_wise, modality_wise: CMA-CLIP's attentions; False is the paper's ablation.
+        matching: CMA-CLIP also learns to tell a product's own text from another's.
+        prompt: text about a label that zero-shot CLIP compares a product with.
+        prompts: several such texts by attribute, whose embeddings are averaged.
+        selection_probabilities: by which EmbraceNet draws from image and text.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -202,7 +205,6 @@ class Architecture(BaseModel):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     sequence_wise: bool = True
     modality_wise: bool = True
-    scoring: Literal["per_modality", "shared"] = "per_modality"
     matching: bool = False
     prompt: Template = "a photo of a {label} product"
     prompts: dict[AttributeName, tuple[Template, ...]] = {}
@@ -212,14 +214,15 @@ class Architecture(BaseModel):
 class ClassifierConfig(Architecture):
     """Everything that training fixed, as kept in a checkpoint's `config.json`.
 
-    `attributes` maps each attribute to its labels in the order of the logits; `added` says how
-    many of an attribute's labels, the last ones, were added after training and have no head: their
-    logits are 0, and a correction answers.
-    `nulls` are answers behind the labels for which NULL is published. `applies_to` lists the
-    product categories of attributes that make no sense of others. With `int8` the
-    linear layers of the towers compute in eight bits on a CPU. `vectors` names what the classifier
-    answers from, with the shape that one product has of each, in the order in which they are
-    stored; None before a classifier is built.
+    Attributes:
+        attributes: labels by attribute, in the order of the logits.
+        added: number of an attribute's last labels that were added after training. They have no
+            head: their logits are 0, and a correction answers.
+        nulls: answers behind the labels, for which NULL is published.
+        applies_to: product categories of attributes that do not apply to others.
+        int8: linear layers of the towers compute in int8 on a CPU.
+        vectors: shapes of one product's vectors by name, in the order of storage; None before a
+            classifier is built.
     """
 
     name: str = Field(pattern=NAME_PATTERN)
@@ -249,7 +252,7 @@ class ClassifierConfig(Architecture):
 
     @property
     def answers(self) -> dict[str, tuple[str, ...]]:
-        """All that the logits of each attribute stand for: its labels, then its `nulls`."""
+        """Meanings of each attribute's logits, its labels and then its `nulls`."""
         return {a: (*labels, *self.nulls.get(a, ())) for a, labels in self.attributes.items()}
 
     @property
@@ -259,16 +262,16 @@ class ClassifierConfig(Architecture):
 
     @property
     def reads_image(self) -> bool:
-        """Whether the classifier looks at pictures; if not, none is opened."""
+        """True if the classifier looks at pictures; otherwise they are not opened."""
         return self.classifier != "text_only"
 
     @property
     def reads_text(self) -> bool:
-        """Whether the classifier reads titles and descriptions."""
+        """True if the classifier reads titles and descriptions."""
         return self.classifier != "image_only"
 
     def templates(self, attribute: str) -> tuple[str, ...]:
-        """Return the prompts of an attribute's labels, `{label}` in the place of the label."""
+        """Return the prompts of an attribute, with `{label}` in the label's place."""
         return self.prompts.get(attribute) or (self.prompt,)
 
     def width_of(self, vector: str) -> int:
@@ -277,7 +280,7 @@ class ClassifierConfig(Architecture):
         return self.vectors[vector][-1]
 
     def encoder_settings(self) -> dict[str, Any]:
-        """Return the settings that vectors depend on, without those left at their defaults."""
+        """Return the settings that vectors depend on, without defaults."""
         return self.model_dump(mode="json", exclude=_ANSWERING_SETTINGS, exclude_defaults=True)
 
     def answering_settings(self) -> dict[str, Any]:

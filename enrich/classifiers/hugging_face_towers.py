@@ -1,10 +1,9 @@
-"""Towers of models that transformers ships: a CLIP or SigLIP, or two models of one modality each.
+"""Towers of transformers, a CLIP or SigLIP or a pair of two models.
 
-All are built from the content of a `config.json`, with the classes of the installed library:
-nothing is fetched, and no code of a checkpoint runs.
+They are built from the content of a `config.json` with the classes of the installed library.
+Nothing is fetched, and code of a checkpoint is not run.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -14,17 +13,25 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from enrich.classifiers.config import HuggingFaceTowers, PairTowers, SmallTowers
 from enrich.classifiers.small_towers import EfficientNetTower
-from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower, end_of_text, fill_up
+from enrich.classifiers.towers import (
+    Encoded,
+    ImageTower,
+    TextTower,
+    end_of_text,
+    fill_up,
+    require_length,
+)
 
-# Models of both modalities whose halves the towers below read.
-BOTH_HALVES = ("clip", "siglip", "siglip2")
+# Models of both modalities whose halves the towers below read. To transformers a SigLIP 2 is a
+# siglip, but for its NaFlex variants, which take pictures of any shape.
+BOTH_HALVES = ("clip", "siglip")
 
 
 class ImageHalf(ImageTower):
     """The vision model of a CLIP, SigLIP or SigLIP 2, with its own pooling.
 
-    CLIP's tokens are all projected to its joint width. SigLIP's have it already, and a head of its
-    own attends to them and gives what stands for the whole.
+    CLIP's tokens are all projected to its joint width. SigLIP's tokens have it already, and a head
+    attends to them for the pooled embedding.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -33,18 +40,11 @@ class ImageHalf(ImageTower):
         self.vision = model.vision_model
         self.projection: nn.Module | None = getattr(model, "visual_projection", None)
         self.width = sizes.hidden_size if self.projection is None else model.config.projection_dim
-        # SigLIP 2 may take pictures of any shape, here squares of as many patches as it takes.
-        self._takes_patches = sizes.model_type.startswith("siglip2")
-        self._patch = sizes.patch_size
-        self.grid = (
-            math.isqrt(sizes.num_patches)
-            if self._takes_patches
-            else sizes.image_size // sizes.patch_size
-        )
-        self.size_px = self.grid * self._patch if self._takes_patches else sizes.image_size
+        self.size_px = sizes.image_size
+        self.grid = sizes.image_size // sizes.patch_size
 
     def features(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B M C"]:
-        read = self.vision(**self._cut(pixels))
+        read = self.vision(pixel_values=pixels)
         hidden: Tensor = read.last_hidden_state
         if self.projection is None:
             return torch.cat([read.pooler_output.unsqueeze(1), hidden], dim=1)
@@ -57,21 +57,6 @@ class ImageHalf(ImageTower):
 
     def pretrained(self) -> nn.Module:
         return self
-
-    def _cut(self, pixels: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
-        if not self._takes_patches:
-            return {"pixel_values": pixels}
-        side, rows = self._patch, len(pixels)
-        # A patch is its pixels row by row, each with its three channels.
-        cut = pixels.unfold(2, side, side).unfold(3, side, side).permute(0, 2, 3, 4, 5, 1)
-        patches = cut.reshape(rows, self.grid**2, -1)
-        shape = torch.full((rows, 2), self.grid, device=pixels.device)
-        mask = torch.ones(patches.shape[:2], dtype=torch.long, device=pixels.device)
-        return {
-            "pixel_values": patches,
-            "pixel_attention_mask": mask,
-            "spatial_shapes": shape,
-        }
 
 
 class TextHalf(TextTower):
@@ -110,7 +95,7 @@ class TextHalf(TextTower):
 class VisionTower(ImageTower):
     """A vision model's last hidden states, each projected to the pair's width.
 
-    CLS is the model's own first token, what SigLIP's head pools, or else the mean of all.
+    CLS is the model's own first token, the output of SigLIP's head, or else the mean of all.
     """
 
     def __init__(self, vision: PreTrainedModel, width: int) -> None:
@@ -142,7 +127,7 @@ class VisionTower(ImageTower):
 
 
 class EncoderTextTower(TextTower):
-    """A BERT-like encoder, pooled at CLS, which is its first token, or by the mean of all."""
+    """A BERT-like encoder, pooled at its first token or by the mean of all."""
 
     def __init__(self, text: PreTrainedModel, towers: PairTowers) -> None:
         super().__init__()
@@ -214,11 +199,10 @@ def build_halves(
     model = build_encoder({"model_type": "clip"} | towers.model)
     image, text = ImageHalf(model), TextHalf(model, towers.pad_id)
     if image.size_px != size_px:
-        raise ValueError(f"this model takes {image.size_px} px, not {size_px}")
-    if text_length > text.longest:
         raise ValueError(
-            f"this model takes texts of up to {text.longest} tokens, not {text_length}"
+            f"picture size does not fit: found {size_px} px, expected {image.size_px} px"
         )
+    require_length(text_length, text.longest)
     return image, text
 
 
@@ -234,8 +218,7 @@ def build_pair(
     text = build_encoder(towers.text)
     longest = getattr(text.config, "max_position_embeddings", None)
     longest = text_length if longest is None else longest - _first_position(text)
-    if text_length > longest:
-        raise ValueError(f"this encoder takes texts of up to {longest} tokens, not {text_length}")
+    require_length(text_length, longest)
     if isinstance(towers.vision, SmallTowers):
         return EfficientNetTower(towers.vision, size_px), EncoderTextTower(text, towers)
     return VisionTower(vision, towers.width), EncoderTextTower(text, towers)
@@ -253,14 +236,14 @@ def build_encoder(config: dict[str, Any]) -> PreTrainedModel:
         ValueError: transformers ships no such model.
     """
     if "model_type" not in config:
-        raise ValueError("the towers' config.json names no model_type")
+        raise ValueError("the towers' config.json lacks model_type")
     _refuse_foreign_parts(config)
     model = AutoModel.from_config(AutoConfig.for_model(**config), trust_remote_code=False)
     return without_pooler(model)
 
 
 def _refuse_foreign_parts(config: dict[str, Any]) -> None:
-    """Raise ValueError where a part's architecture would be asked of a hub or another folder."""
+    """Refuse a part whose architecture is in a hub or in another folder."""
     for key, value in config.items():
         if isinstance(value, dict):
             _refuse_foreign_parts(value)
@@ -271,7 +254,7 @@ def _refuse_foreign_parts(config: dict[str, Any]) -> None:
 
 
 def without_pooler(model: PreTrainedModel) -> PreTrainedModel:
-    """Take a pooler with weights off: towers are read by their tokens, it would stay untrained."""
+    """Remove a pooler with weights, which would stay untrained."""
     pooler = getattr(model, "pooler", None)
     # A ResNet's has none, and its forward pass calls it.
     if pooler is not None and any(True for _ in pooler.parameters()):

@@ -1,4 +1,7 @@
-"""What every classifier takes and returns. Knows no particular classifier."""
+"""The interface of all classifiers.
+
+The module knows no particular classifier.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +15,7 @@ from torch.nn import functional as F
 
 from enrich.classifiers.config import ANSWERING_MODULES, ClassifierConfig
 from enrich.classifiers.tokenizer import TextEncoder
-from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower
+from enrich.classifiers.towers import Encoded, ImageTower, TextTower, build_towers
 
 # The vectors that nearly every classifier has: both towers' pooled embeddings.
 IMAGE, TEXT = "image_pooled", "text_pooled"
@@ -23,12 +26,12 @@ _LARGEST_HALF = torch.finfo(torch.float16).max
 
 @dataclass(frozen=True, slots=True)
 class ModelInputs:
-    """One batch. A row must have an image, a text, or both; what it lacks may hold any values.
+    """One batch; a row has an image, a text, or both.
 
-    `pixel_values` are raw uint8; the classifier normalises on the device. Training on a frozen
-    image tower passes the tower's cached `image_features` instead, and training of its upper stages
-    what the lower ones made of the pixels, `image_lower`. `text_features` are the cached token
-    embeddings of a frozen text tower; `text_pooled_at` says which one stands for the whole.
+    A missing modality may hold any values. `pixel_values` are raw uint8, normalised on the device.
+    Training on a frozen image tower passes the cached `image_features` instead, and training of its
+    upper stages the output of the lower ones, `image_lower`. `text_features` are cached tokens of a
+    frozen text tower; `text_pooled_at` is the place of the token that stands for the whole text.
     """
 
     token_ids: Int[Tensor, "B L"]
@@ -42,11 +45,11 @@ class ModelInputs:
     text_pooled_at: Int[Tensor, " B"] | None = None
 
     def to(self, device: torch.device) -> "ModelInputs":
-        """Returns the batch on `device`; to a GPU it is copied without waiting."""
+        """Return the batch on `device`; to a GPU it is copied without waiting."""
         return self._map(lambda tensor: _copy(tensor, device))
 
     def rows(self, start: int, stop: int) -> "ModelInputs":
-        """Returns the rows from `start` to before `stop`."""
+        """Return the rows from `start` to before `stop`."""
         return self._map(lambda tensor: tensor[start:stop])
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "ModelInputs":
@@ -58,7 +61,7 @@ class ModelInputs:
 class Tokens:
     """Both towers' tokens of a batch, before joint attention.
 
-    `token_mask` is that of the text's own tokens: a tower may add a class token behind them.
+    `token_mask` is the mask of the text's own tokens; a tower may add a class token behind them.
     """
 
     image: Encoded
@@ -138,7 +141,7 @@ class Vectors:
         return self._map(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
 
     def to(self, device: torch.device) -> "Vectors":
-        """Returns the same on `device`."""
+        """Return the same on `device`."""
         return self._map(lambda tensor: tensor.to(device))
 
     def take(self, rows: Int[Tensor, " N"] | Bool[Tensor, " B"]) -> "Vectors":
@@ -163,9 +166,10 @@ class Vectors:
 class ModelOutput:
     """Logits of one batch, and the vectors that they were computed from.
 
-    `image_weight` is the share of the image in each attribute's answer, in [0, 1]; empty where a
-    classifier does not weigh its modalities. `matching` is a score of the text being the image's
-    own, for classifiers that learn to tell.
+    Attributes:
+        image_weight: share of the image in each attribute's answer, in [0, 1]; empty for a
+            classifier that does not weigh its modalities.
+        matching: score of the text being the image's own, for classifiers that learn it.
     """
 
     logits: dict[str, Float[Tensor, "B _"]]
@@ -183,15 +187,20 @@ def _copy(tensor: Tensor, device: torch.device) -> Tensor:
 class Classifier(nn.Module):
     """Image and text of a batch of products to logits per attribute, in three steps.
 
-    `towers` computes tokens of both modalities, `join` vectors of the tokens, `answer` logits of
-    the vectors. `encode` is the first two, `forward` all three. Vectors can be stored: `answer`
-    needs none of the encoder's weights.
+    `towers` computes tokens of both modalities, `join` vectors of the tokens, and `answer` logits
+    of the vectors. `encode` is the first two steps, `forward` all three. Vectors can be stored,
+    because `answer` needs no weights of the encoder.
 
-    A subclass's docstring starts with the line that a list of classifiers shows. `paper` says where
-    it is described, `starts_from` which published weights can fill it, `trained_by` which losses
-    can train it, `contrasts_towers` whether contrast compares what the towers themselves return,
-    `reads_text_features` whether of a text it reads the tower's outputs alone.
-    `config` is without labels that were added after training.
+    The first line of a subclass's docstring stands in the list of classifiers.
+
+    Attributes:
+        paper: where the classifier is described.
+        starts_from: published weights that can fill it.
+        trained_by: losses that can train it.
+        contrasts_towers: contrast compares the towers' own embeddings.
+        reads_text_features: of a text only the text tower's outputs are read.
+        answers_from: the vector that heads read by default.
+        config: the configuration without labels that were added after training.
     """
 
     paper: ClassVar[str]
@@ -203,6 +212,7 @@ class Classifier(nn.Module):
     )
     trained_by: ClassVar[frozenset[str]] = frozenset({"contrastive", "multitask"})
     contrasts_towers: ClassVar[bool] = True
+    answers_from: ClassVar[str] = JOINT
     reads_text_features: ClassVar[bool] = True
     image_tower: ImageTower
     text_tower: TextTower
@@ -212,8 +222,8 @@ class Classifier(nn.Module):
     def __init__(self, config: ClassifierConfig, vocabulary: int | None) -> None:
         """Create random weights for a tokenizer of `vocabulary` tokens.
 
-        Without a vocabulary the encoder is left out. Then `config` has the vectors' shapes, and
-        only `answer` may be called.
+        Without a vocabulary the encoder is left out. Then `config` must have the vectors' shapes,
+        and only `answer` may be called.
         """
         super().__init__()
         # Buffers, to be on the device once: a copy for every batch would have to be waited for.
@@ -229,11 +239,11 @@ class Classifier(nn.Module):
 
     def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
         """Create the towers and the modules of `join`."""
-        raise NotImplementedError
+        self.image_tower, self.text_tower = build_towers(config, vocabulary)
 
     def build_answering(self, config: ClassifierConfig) -> None:
         """Create the modules of `answer`; their names are in `ANSWERING_MODULES`."""
-        raise NotImplementedError
+        self.heads = build_heads(config.width_of(self.answers_from), config)
 
     def vector_shapes(self, config: ClassifierConfig) -> dict[str, tuple[int, ...]]:
         """Return names and shapes of one product's vectors, in the order of `join`."""
@@ -245,16 +255,16 @@ class Classifier(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are, and it computes."""
+        """The device of the weights."""
         return self.pixel_mean.device
 
     def read_tokenizer(self, encode_texts: TextEncoder) -> None:
-        """Takes what a classifier must know of the tokenizer; called once before training."""
+        """Take what a classifier must know of the tokenizer; called once before training."""
 
-    def settle(self) -> None:
-        """Update what the answering modules keep of the encoder's weights.
+    def refresh(self) -> None:
+        """Update what answering modules keep of the encoder's weights.
 
-        Called before answers are measured and before weights are saved.
+        It is called before answers are measured and before weights are saved.
         """
 
     def forward(self, inputs: ModelInputs) -> ModelOutput:
@@ -294,13 +304,13 @@ class Classifier(nn.Module):
         return self.join(tokens, has_image, has_text)
 
     def caption_loss(self, tokens: Tokens, inputs: ModelInputs) -> Float[Tensor, ""] | None:
-        """Return the mean cross-entropy of the texts' next words; None without a captioner."""
+        """Return the mean cross-entropy of next words; None without a captioner."""
         return None
 
     def answer(self, vectors: Vectors) -> ModelOutput:
         """Return logits and modality weights, computed in float32.
 
-        Logits of added labels are 0: a correction answers.
+        Logits of added labels are 0, because a correction answers them.
         """
         device = vectors.has_text.device
         with torch.autocast(device.type, enabled=False):
@@ -315,7 +325,7 @@ class Classifier(nn.Module):
         return F.pad(logits, (0, self._added.get(attribute, 0)))
 
     def _answer(self, vectors: Vectors) -> ModelOutput:
-        raise NotImplementedError
+        return ModelOutput(self.heads(vectors.named[self.answers_from]), vectors)
 
     def encode_text(self, inputs: ModelInputs) -> Encoded:
         """Return what the text tower makes of the batch."""
@@ -328,7 +338,7 @@ class Classifier(nn.Module):
         return Encoded(inputs.text_features, mask, inputs.text_pooled_at)
 
     def encode_image(self, inputs: ModelInputs) -> Encoded:
-        """Returns what the image tower makes of the batch.
+        """Return the image tower's tokens of the batch.
 
         Raises:
             ValueError: the batch holds no `pixel_values`, `image_lower` or `image_features`.
@@ -347,7 +357,7 @@ class Classifier(nn.Module):
     def _read_pixels(
         self, pixels: UInt8[Tensor, "B 3 H W"], has_image: Bool[Tensor, " B"]
     ) -> Float[Tensor, "B M C"]:
-        """Returns the image tower's features; on a CPU zeros where there is no image to look at."""
+        """Return the image tower's features; on a CPU zeros for missing images."""
         read = self.image_tower.features
         # All of them on a GPU, which would have to be waited for to know how many images there are,
         # and in training, where norms want the whole batch.
@@ -361,11 +371,50 @@ class Classifier(nn.Module):
         return features
 
     def pretrained(self) -> list[nn.Module]:
-        """Returns the parts that start from published weights (their own learning rate)."""
+        """Return the parts that start from published weights (their own learning rate)."""
         towers = (self.image_tower.pretrained(), self.text_tower.pretrained())
         return [tower for tower in towers if tower is not None]
 
     def normalise_pixels(self, pixels: UInt8[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
-        """Returns pixels scaled to [0, 1], less the mean, over the standard deviation."""
+        """Return pixels scaled to [0, 1], less the mean, over the standard deviation."""
         scaled = pixels.contiguous(memory_format=torch.channels_last).float().div_(255)
         return scaled.sub_(self.pixel_mean).div_(self.pixel_std)
+
+
+class ByAttribute(nn.ModuleDict):
+    """A module for each attribute, also for names that nn.ModuleDict refuses."""
+
+    def __setitem__(self, attribute: str, module: nn.Module) -> None:
+        self._modules[attribute] = module
+
+
+class Heads(ByAttribute):
+    """An MLP an attribute."""
+
+    def forward(self, embeds: Float[Tensor, "B D"]) -> dict[str, Float[Tensor, "B _"]]:
+        """Return each attribute's logits in float32; all read the same embedding."""
+        return {attribute: head(embeds).float() for attribute, head in self.items()}
+
+
+def build_heads(width: int, config: ClassifierConfig) -> Heads:
+    """Return the heads for embeddings of `width`, with random weights."""
+    return Heads(
+        {
+            attribute: nn.Sequential(
+                nn.Linear(width, width),
+                nn.GELU(),
+                nn.Dropout(config.dropout),
+                nn.Linear(width, len(labels)),
+            )
+            for attribute, labels in config.attributes.items()
+        }
+    )
+
+
+def joint_sequence(
+    tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
+) -> tuple[Float[Tensor, "B N D"], Bool[Tensor, "B N"]]:
+    """Return the tokens of both towers, text first, and which of them count in a row."""
+    image, text = tokens.image, tokens.text
+    mask = [text.mask & has_text.unsqueeze(1), image.mask & has_image.unsqueeze(1)]
+    return torch.cat([text.embeds, image.embeds], dim=1), torch.cat(mask, dim=1)

@@ -1,4 +1,4 @@
-"""What a checkpoint folder says about itself, read without its weights.
+"""Files of a checkpoint folder, read without its weights.
 
     config.json        everything that training fixed
     model.safetensors  weights, half precision
@@ -8,9 +8,7 @@
     reference.safetensors  a sample of training's pictures, by which unseen sources are told; a
                        checkpoint that reads no picture has none
     metrics.json       what was measured, and the digest of the content it was measured of
-    training.yaml      the configuration that trains the same weights again, where a run wrote it;
-                       image_tower_training.yaml that of its image tower, where it had one trained,
-                       half_towers_training.yaml those of the towers of the halves
+    training.yaml      the configuration that trains the same weights again, where a run wrote it
     MODEL_CARD.md      for people
 
 Free of torch, so that a Spark driver checks a checkpoint and names its version in milliseconds.
@@ -57,7 +55,7 @@ Content = TypeVar("Content", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a checkpoint says about itself, and the digests of its content."""
+    """Configuration, calibration, lexicon and digests of a checkpoint."""
 
     folder: Path
     config: ClassifierConfig
@@ -67,7 +65,7 @@ class Manifest:
 
     @property
     def guessed(self) -> frozenset[str]:
-        """Attributes that were added by names alone: nobody has labelled them yet."""
+        """Attributes that were added by names alone, without labelled products."""
         return frozenset(self.config.headless).difference(self.calibration.fitted)
 
 
@@ -75,7 +73,7 @@ class Manifest:
 class Digests:
     """Digests of a checkpoint's content without its name, 12 hex digits each.
 
-    `encoder` covers everything that vectors depend on beside the product, `model` everything that
+    `encoder` covers everything but the product that vectors depend on, `model` everything that
     answers depend on.
     """
 
@@ -84,7 +82,7 @@ class Digests:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Reads the checkpoint's JSON files, looks at its weights and takes its digest.
+    """Read the checkpoint's JSON files, check its weights and take its digests.
 
     Raises:
         CheckpointError: a file is missing or does not hold what it should.
@@ -92,8 +90,8 @@ def read_manifest(folder: Path) -> Manifest:
     needed = (_CONFIG, *_OF_ANSWERS, *_OF_ENCODER, _WEIGHTS)
     if missing := [name for name in needed if not (folder / name).is_file()]:
         raise CheckpointError(
-            f"no checkpoint in {folder}: {', '.join(missing)} not found there. "
-            "Wanted: a folder written by jobs/train_classifier.py"
+            f"{folder} is not a checkpoint: it lacks {', '.join(missing)}, expected a folder that "
+            "jobs/train_classifier.py wrote"
         )
     weights = folder / _WEIGHTS
     try:
@@ -101,37 +99,25 @@ def read_manifest(folder: Path) -> Manifest:
         with safe_open(weights, framework="np"):
             pass
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{weights} is damaged: {error}; copy it again") from error
+        raise CheckpointError(f"{weights} is damaged: {error}. Copy it again") from error
     # Taken first: if files are exchanged after this, `load_classifier` finds other digests.
     digests = digest_checkpoint(folder)
     config = _read_json(folder / _CONFIG, ClassifierConfig)
     calibration = _read_json(folder / "calibration.json", Calibration)
-    if config.vectors is None:
-        raise CheckpointError(
-            f"{folder}/config.json does not fit: found no 'vectors', expected the names and shapes "
-            "of what the classifier answers from. Train the checkpoint again"
-        )
     if set(calibration.attributes) != set(config.attributes):
         raise CheckpointError(
-            f"{folder}/calibration.json is for {sorted(calibration.attributes)}, "
-            f"config.json for {sorted(config.attributes)}: they are of different checkpoints"
+            f"{folder}/calibration.json is of another checkpoint: found "
+            f"{sorted(calibration.attributes)}, expected {sorted(config.attributes)}"
         )
-    for attribute, correction in calibration.corrections.items():
-        labels = config.answers.get(attribute, ())
-        if len(correction.bias) != len(labels):
-            raise CheckpointError(
-                f"{folder}/calibration.json corrects {len(correction.bias)} labels of {attribute}, "
-                f"config.json has {len(labels)}: they are of different checkpoints"
-            )
     lexicon = _read_json(folder / "lexicon.json", Lexicon)
     return Manifest(folder, config, calibration, lexicon, digests)
 
 
 def fetch_manifest(location: str | None) -> Manifest:
-    """Reads the checkpoint at `location`, None for the bundled one.
+    """Read the checkpoint at `location`, None for the bundled one.
 
-    One in an object store is copied here first. Every process makes its own copy, so that none
-    serves a stale one.
+    One in an object store is copied here first. Every process makes its own copy, so that none is
+    stale.
 
     Raises:
         CheckpointError: it cannot be read, or a file does not hold what it should.
@@ -148,13 +134,13 @@ def fetch_manifest(location: str | None) -> Manifest:
 
 @contextmanager
 def fetched_checkpoint(location: str) -> Iterator[Path]:
-    """Yields the local folder of a checkpoint, and removes what was copied for it.
+    """Yield the local folder of a checkpoint, and remove a copy afterwards.
 
-    For Spark's Python workers, which end without running what is registered for their exit. Errors
-    of a checkpoint that are raised while it is there name its location, and not the copy.
+    It is for Spark's Python workers, which end without running their exit handlers. Errors of a
+    checkpoint inside the block name its location, not the copy.
 
     Raises:
-        CheckpointError: nothing can be read at `location`.
+        CheckpointError: the checkpoint cannot be read at `location`.
         NoAnswer: its store is out of reach.
     """
     location = spell_out(location)
@@ -167,7 +153,7 @@ def fetched_checkpoint(location: str) -> Iterator[Path]:
             fs.copy_files(path, local, source_filesystem=store)
         except (OSError, ArrowException) as error:
             kind = kind_of([str(error)], CheckpointError)
-            raise kind(f"no checkpoint can be read at {location}: {error}") from error
+            raise kind(f"the checkpoint {location} cannot be read: {error}") from error
         try:
             yield Path(local)
         except (CheckpointError, NoAnswer) as error:
@@ -176,12 +162,12 @@ def fetched_checkpoint(location: str) -> Iterator[Path]:
 
 
 def digest_listing(location: str) -> str:
-    """Return a digest of the names and sizes of a checkpoint's files and of its config.json.
+    """Return a digest of a checkpoint's config.json and of its files' names and sizes.
 
-    Reads no weights. To find out whether another machine has the same checkpoint.
+    It tells whether another machine has the same checkpoint, without reading weights.
 
     Raises:
-        OSError, ArrowException: nothing can be read at `location`.
+        OSError, ArrowException: the checkpoint cannot be read at `location`.
     """
     store, path = _open_store(spell_out(location))
     files = store.get_file_info(fs.FileSelector(path))
@@ -238,10 +224,10 @@ def digest_checkpoint(folder: Path) -> Digests:
 
 
 def _read_tensors(file: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the name of each tensor, and a digest of name, type, shape and numbers.
+    """Yield each tensor's name, and a digest of name, type, shape and numbers.
 
-    Of a file that `safe_open` has looked at: 8 bytes of the header's length, a JSON header, and the
-    tensors' bytes at the offsets that stand there.
+    The file has 8 bytes of the header's length, a JSON header, and the tensors' bytes at the
+    header's offsets. `safe_open` has checked it.
     """
     with file.open("rb") as weights:
         (length,) = struct.unpack("<Q", weights.read(8))
@@ -256,10 +242,10 @@ def _read_tensors(file: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """Return what `metrics.json` holds; nothing where a checkpoint brings none.
+    """Return the content of `metrics.json`, empty without the file.
 
     Raises:
-        CheckpointError: it cannot be read.
+        CheckpointError: the file cannot be read.
     """
     file = folder / "metrics.json"
     try:

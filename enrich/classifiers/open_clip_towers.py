@@ -1,7 +1,7 @@
-"""Towers of open_clip's models, also on vision models of timm, and what makes a CoCa of towers.
+"""Towers of open_clip, also on models of timm, and the parts of a CoCa.
 
-open_clip is imported when the first of them is built: whoever runs other classifiers does not need
-it. Models are built from their configuration, with the classes of the installed library: nothing is
+open_clip is imported when the first tower is built, so that other classifiers do not need it.
+Models are built from their configuration with the classes of the installed library. Nothing is
 fetched.
 """
 
@@ -13,8 +13,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from enrich.classifiers.config import ClassifierConfig, OpenClipTowers
-from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower, end_of_text, fill_up
-from enrich.classifiers.transformer import require_divisor
+from enrich.classifiers.towers import (
+    Encoded,
+    ImageTower,
+    TextTower,
+    end_of_text,
+    fill_up,
+    require_divisor,
+    require_length,
+)
 from enrich.errors import load_extra
 
 # A module of open_clip: no type of it can be named before it is imported.
@@ -25,9 +32,9 @@ QUERIES = 16
 
 
 class OpenClipImageTower(ImageTower):
-    """open_clip's image tower: what it pools stands first, then its patches.
+    """open_clip's image tower, with its pooled embedding before the patches.
 
-    The layer that projects what is pooled projects the patches too. Where a pooling head gives
+    The layer that projects the pooled embedding projects the patches too. If a pooling head gives
     another width than the patches have, a new layer brings them to it.
     """
 
@@ -97,9 +104,9 @@ class OpenClipImageTower(ImageTower):
 
 
 class OpenClipTextTower(TextTower):
-    """open_clip's text tower; what it pools stands behind the text's own tokens.
+    """open_clip's text tower, with its pooled embedding behind the tokens.
 
-    In a causal one the end of a text has seen all of it, and stands for it.
+    In a causal tower the end of a text has seen all of it, and is the pooled token.
     """
 
     def __init__(self, text: OpenClipModule, width: int, pad_id: int) -> None:
@@ -146,7 +153,9 @@ class OpenClipTextTower(TextTower):
 def build_open_clip(
     towers: OpenClipTowers, size_px: int, text_length: int
 ) -> tuple[ImageTower, TextTower, OpenClipModule]:
-    """Return both towers with random weights, and a CoCa's multimodal decoder, else None.
+    """Return both towers with random weights, and a CoCa's multimodal decoder.
+
+    For other models the decoder is None.
 
     Raises:
         ValueError: open_clip does not build the model, or it was not made for `size_px` or
@@ -159,9 +168,9 @@ def build_open_clip(
     if isinstance(sides := towers.model["vision_cfg"].get("image_size"), list):
         takes_px = set(sides)
     if takes_px != {size_px}:
-        raise ValueError(f"this model takes {' x '.join(map(str, takes_px))} px, not {size_px}")
-    if text_length > longest:
-        raise ValueError(f"this model takes texts of up to {longest} tokens, not {text_length}")
+        sides = " x ".join(map(str, takes_px))
+        raise ValueError(f"picture size does not fit: found {size_px} px, expected {sides} px")
+    require_length(text_length, longest)
     width = int(towers.model["embed_dim"])
     return (
         OpenClipImageTower(model.visual, width, size_px),
@@ -171,7 +180,7 @@ def build_open_clip(
 
 
 def new_open_clip(towers: OpenClipTowers) -> OpenClipModule:
-    """Return open_clip's own module with random weights: a CoCa, or a CLIP of two towers.
+    """Return open_clip's own CoCa or CLIP with random weights.
 
     Raises:
         ValueError: open_clip does not build a model of this configuration, or would fetch a part.
@@ -190,8 +199,8 @@ def new_open_clip(towers: OpenClipTowers) -> OpenClipModule:
         name or vision.get("attentional_pool") is not True or not text.get("embed_cls")
     ):
         raise ValueError(
-            "of CoCas only those of open_clip's own transformers with an attentional pooler and a "
-            "class token are supported, such as coca_ViT-B-32"
+            "this CoCa is not supported: expected open_clip's own transformers with an attentional "
+            "pooler and a class token, such as coca_ViT-B-32"
         )
     open_clip = import_open_clip()
     # Else the weights that timm has for the trunk would be fetched.
@@ -199,11 +208,11 @@ def new_open_clip(towers: OpenClipTowers) -> OpenClipModule:
     try:
         return (open_clip.CoCa if towers.is_coca else open_clip.CustomTextCLIP)(**settings)
     except (TypeError, AttributeError, AssertionError, RuntimeError, KeyError) as error:
-        raise ValueError(f"open_clip builds no model of this configuration: {error}") from error
+        raise ValueError(f"open_clip cannot build this configuration: {error}") from error
 
 
 def build_coca_parts(width: int, config: ClassifierConfig) -> tuple[nn.Module, OpenClipModule]:
-    """Returns a new attentional pooler and multimodal decoder for towers of one `width`.
+    """Return a new attentional pooler and decoder for towers of one `width`.
 
     Raises:
         ConfigError: the width cannot be shared out among the heads, or open_clip is not installed.
@@ -219,16 +228,16 @@ def build_coca_parts(width: int, config: ClassifierConfig) -> tuple[nn.Module, O
 
 
 def without_word_scores(coca: OpenClipModule) -> OpenClipModule:
-    """Returns the decoder without the map to scores of next words, 25 M weights in ViT-B/32.
+    """Return the decoder without its map to scores of next words.
 
-    Only captions need it, and no checkpoint writes any.
+    Only captions need the map, 25 M weights in ViT-B/32.
     """
     coca.text_decoder.text_projection = None
     return coca.text_decoder
 
 
 def import_open_clip() -> Any:
-    """Returns the package.
+    """Import open_clip.
 
     Raises:
         ConfigError: it is not installed.

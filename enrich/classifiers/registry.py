@@ -1,19 +1,19 @@
-"""The classifiers by name: each is one class in a file of its own, all behind one interface."""
+"""The classifiers by name, and a table of them for people."""
 
-from enrich.classifiers.clip_mlp import ClipMlp
-from enrich.classifiers.clip_sum import ClipSum
-from enrich.classifiers.clip_transformer import ClipTransformer
-from enrich.classifiers.clip_zero_shot import ClipZeroShot
+import inspect
+from typing import TYPE_CHECKING
+
 from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.coca import Coca
 from enrich.classifiers.config import ClassifierConfig, ClassifierName
-from enrich.classifiers.embracenet import EmbraceNet
-from enrich.classifiers.image_only import ImageOnly
 from enrich.classifiers.interface import Classifier
-from enrich.classifiers.mmbt import Mmbt
-from enrich.classifiers.perceiver_io import PerceiverIo
-from enrich.classifiers.single_stream import SingleStream
-from enrich.classifiers.text_only import TextOnly
+from enrich.classifiers.joint import ClipTransformer, PerceiverIo
+from enrich.classifiers.one_modality import ImageOnly, TextOnly
+from enrich.classifiers.pooled import ClipMlp, ClipSum, ClipZeroShot, EmbraceNet
+from enrich.classifiers.stream import Mmbt, SingleStream
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 CLASSIFIERS: dict[ClassifierName, type[Classifier]] = {
     "cma_clip": CmaClip,
@@ -32,5 +32,23 @@ CLASSIFIERS: dict[ClassifierName, type[Classifier]] = {
 
 
 def build_classifier(config: ClassifierConfig, vocabulary: int) -> Classifier:
-    """Returns the classifier that the configuration names, with random weights."""
+    """Return the classifier that the configuration names, with random weights."""
     return CLASSIFIERS[config.classifier](config, vocabulary)
+
+
+def list_classifiers() -> "Table":
+    """Return one row a classifier."""
+    # Not at the top: workers build classifiers and print no table.
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("classifier", "what it does", "paper", "starts from", show_lines=True)
+    for name, classifier in CLASSIFIERS.items():
+        starts_from = "\n".join(classifier.starts_from)
+        table.add_row(name, escape(summarise(classifier)), classifier.paper, starts_from)
+    return table
+
+
+def summarise(classifier: type[Classifier]) -> str:
+    """Return the first line of the classifier's docstring."""
+    return inspect.cleandoc(classifier.__doc__ or "").partition("\n")[0]

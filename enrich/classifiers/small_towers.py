@@ -11,17 +11,24 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from enrich.classifiers.config import SmallTowers
-from enrich.classifiers.efficientnet import CHANNELS, EfficientNetLite0
-from enrich.classifiers.efficientnet_fused import fuse
-from enrich.classifiers.efficientnet_stages import (
+from enrich.classifiers.efficientnet import (
+    CHANNELS,
     LOWER_CHANNELS,
     LOWER_STRIDE,
+    EfficientNetLite0,
+    fuse,
     lower_maps,
     upper_maps,
     upper_parameters,
 )
-from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower, end_of_text
-from enrich.classifiers.transformer import build_transformer, padding_in
+from enrich.classifiers.towers import (
+    Encoded,
+    ImageTower,
+    TextTower,
+    build_transformer,
+    end_of_text,
+    padding_in,
+)
 
 STRIDE = 32
 
@@ -70,7 +77,7 @@ class EfficientNetTower(ImageTower):
     def pretrained(self) -> nn.Module:
         return self.backbone
 
-    def quicken(self) -> None:
+    def fuse(self) -> None:
         fuse(self.backbone)
 
 

@@ -1,30 +1,38 @@
-"""One transformer that reads words and pieces of an image: what MMBT and ImageBERT have in common.
+"""MMBT and ImageBERT, one transformer over words and pieces of an image.
 
-Knows nothing of how a classifier arranges its sequence.
+MMBT: Kiela et al., "Supervised Multimodal Bitransformers for Classifying Images and Text",
+arXiv 1909.02950; written from the paper. Single stream: after ImageBERT (Qi et al., "ImageBERT:
+Cross-modal Pre-training with Large-scale Weak-supervised Image-Text Data", arXiv 2001.07966), which
+KaleidoBERT follows. Patches of the image tower stand where the paper has an object detector's
+regions.
 """
 
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from enrich.classifiers.config import ClassifierConfig, PairTowers
-from enrich.classifiers.heads import build_heads
 from enrich.classifiers.interface import (
     IMAGE,
     JOINT,
     TEXT,
     Classifier,
     ModelInputs,
-    ModelOutput,
     Tokens,
     Vectors,
 )
 from enrich.classifiers.tokenizer import TextEncoder
-from enrich.classifiers.tower_interface import Encoded, TextTower, end_of_text
-from enrich.classifiers.towers import build_towers
-from enrich.classifiers.transformer import build_transformer, padding_in
+from enrich.classifiers.towers import (
+    Encoded,
+    TextTower,
+    build_transformer,
+    end_of_text,
+    padding_in,
+)
+from enrich.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +45,11 @@ class Segment:
 
 
 class Stream(nn.Module):
-    """What is added to a text encoder so that it reads pieces of an image between its words.
+    """Layers that let a text encoder read pieces of an image between its words.
 
-    The layers are the text tower's own, run over the whole sequence. `joint_layers` new ones follow
-    them, except behind a published BERT, which is the whole encoder. A tower whose layers read only
-    words (CLIP's is causal) gives its outputs as words, and all layers over the sequence are new.
+    The text tower's own layers run over the whole sequence. `joint_layers` new ones follow, except
+    behind a published BERT, which is the whole encoder. A tower whose layers read only words, such
+    as CLIP's causal one, gives its outputs as words, and all layers over the sequence are new.
     """
 
     def __init__(self, image_width: int, text_tower: TextTower, config: ClassifierConfig) -> None:
@@ -61,7 +69,7 @@ class Stream(nn.Module):
     def forward(
         self, text_tower: TextTower, first: Segment, second: Segment
     ) -> Float[Tensor, "B D"]:
-        """Returns what stands at the sequence's first place, [CLS], after all layers."""
+        """Return what stands at the sequence's first place, [CLS], after all layers."""
         embeds = [first.embeds + self.segments[0], second.embeds + self.segments[1]]
         mask = torch.cat([first.mask, second.mask], dim=1)
         positions = torch.cat([first.positions, second.positions])
@@ -71,28 +79,25 @@ class Stream(nn.Module):
         return read[:, 0]
 
     def mark(self, number: int, rows: int) -> Float[Tensor, "B 1 W"]:
-        """Returns [CLS] (0) or [SEP] (1) for every row."""
+        """Return [CLS] (0) or [SEP] (1) for every row."""
         return self.marks[number].expand(rows, 1, -1)
 
     @torch.no_grad()
     def start_marks(self, text_tower: TextTower, encode_texts: TextEncoder) -> None:
-        """Starts [CLS] and [SEP] as the tokens that the tokenizer puts around every text."""
+        """Start [CLS] and [SEP] as the tokens that the tokenizer puts around every text."""
         words = text_tower.words(*encode_texts([""]))[0]
         self.marks.copy_(words[[0, -1]])
 
 
 class StreamClassifier(Classifier):
-    """A classifier that answers from [CLS] of a stream; subclasses arrange the sequence."""
+    """A classifier on [CLS] of a stream, whose sequence subclasses arrange."""
 
     contrasts_towers = False
     reads_text_features = False
 
     def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
-        self.image_tower, self.text_tower = build_towers(config, vocabulary)
+        super().build_encoder(config, vocabulary)
         self.stream = Stream(self.image_tower.width, self.text_tower, config)
-
-    def build_answering(self, config: ClassifierConfig) -> None:
-        self.heads = build_heads(config.width_of(JOINT), config)
 
     def vector_shapes(self, config: ClassifierConfig) -> dict[str, tuple[int, ...]]:
         word = (self.text_tower.word_width,)
@@ -114,7 +119,7 @@ class StreamClassifier(Classifier):
         has_image: Bool[Tensor, " B"],
         has_text: Bool[Tensor, " B"],
     ) -> Vectors:
-        """Returns what stands at [CLS], and the means of the image's pieces and of the words."""
+        """Return the token at [CLS], and the means of the image's pieces and of words."""
         words = mean_word(tokens.text.embeds, tokens.token_mask)
         named = {
             JOINT: read,
@@ -123,15 +128,97 @@ class StreamClassifier(Classifier):
         }
         return Vectors(named, has_image, has_text)
 
-    def _answer(self, vectors: Vectors) -> ModelOutput:
-        return ModelOutput(self.heads(vectors.named[JOINT]), vectors)
-
 
 def mean_word(words: Float[Tensor, "B L W"], mask: Bool[Tensor, "B L"]) -> Float[Tensor, "B W"]:
-    """Returns the mean of a text's words, which contrast compares with the image's pieces.
+    """Return the mean of a text's words, for contrast with the image's pieces.
 
-    There is no text tower that could be pooled, and a second pass for the text alone would double
-    the cost of every answer. So contrast brings pieces of an image near to the words they go with.
+    A stream has no text tower to pool, and a second pass for the text alone would double the cost
+    of every answer.
     """
     weights = mask.unsqueeze(2).to(words.dtype)
     return (words * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+# The paper's N, from 1 to 9 and typically 3.
+CELLS = 3
+
+
+class Mmbt(StreamClassifier):
+    """[CLS], three cells of the image, [SEP] and the text through a BERT.
+
+    One linear map makes words of the image's cells. Positions count from 0 in either segment. The
+    pooler is the first layer of the heads.
+
+    The paper freezes both encoders for the first epochs, so that the map learns first. Here that is
+    a first phase with `tower_learning_rate` 0.
+    """
+
+    paper = "MMBT: Kiela et al. 2019, arXiv 1909.02950"
+
+    def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
+        if config.text_length < CELLS + 2:
+            raise ConfigError(
+                f"text_length does not fit mmbt: found {config.text_length}, expected "
+                f"{CELLS + 2} or more"
+            )
+        super().build_encoder(config, vocabulary)
+
+    def join(
+        self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
+    ) -> Vectors:
+        patches = tokens.image.embeds[:, 1:].transpose(1, 2)
+        cells = self.stream.from_image(F.adaptive_avg_pool1d(patches, CELLS).transpose(1, 2))
+        words = tokens.text.embeds
+        rows, length = tokens.token_mask.shape
+        places = torch.arange(max(CELLS + 2, length), device=words.device)
+
+        cls, sep = self.stream.mark(0, rows), self.stream.mark(1, rows)
+        shown = has_image.unsqueeze(1)
+        here = torch.ones_like(shown)
+        image = Segment(
+            torch.cat([cls, cells, sep], dim=1),
+            torch.cat([here, shown.expand(-1, CELLS), here], dim=1),
+            places[: CELLS + 2],
+        )
+        # The text's own first token would be a second [CLS].
+        text = Segment(
+            words[:, 1:],
+            tokens.token_mask[:, 1:] & has_text.unsqueeze(1),
+            places[: length - 1],
+        )
+        read = self.stream(self.text_tower, image, text)
+        return self.to_vectors(read, cells, tokens, has_image, has_text)
+
+
+class SingleStream(StreamClassifier):
+    """[CLS], the text, and every patch of the image through one transformer.
+
+    All patches share one position, because their embeddings know their places. Type embeddings tell
+    words and patches apart.
+    """
+
+    paper = "ImageBERT: Qi et al. 2020, arXiv 2001.07966"
+
+    def join(
+        self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
+    ) -> Vectors:
+        patches = self.stream.from_image(tokens.image.embeds[:, 1:])
+        words = tokens.text.embeds
+        rows, length = tokens.token_mask.shape
+
+        shown = has_text.unsqueeze(1)
+        text = Segment(
+            torch.cat([self.stream.mark(0, rows), words[:, 1:]], dim=1),
+            torch.cat([torch.ones_like(shown), tokens.token_mask[:, 1:] & shown], dim=1),
+            torch.arange(length, device=words.device),
+        )
+        # The last position that a text can have; the one behind this batch's texts would make a
+        # row's answer depend on the others.
+        last = self.config.text_length - 1
+        image = Segment(
+            patches,
+            has_image.unsqueeze(1).expand(-1, patches.shape[1]),
+            torch.full((patches.shape[1],), last, device=words.device),
+        )
+        read = self.stream(self.text_tower, text, image)
+        return self.to_vectors(read, patches, tokens, has_image, has_text)

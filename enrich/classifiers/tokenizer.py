@@ -1,7 +1,4 @@
-"""Texts to padded token ids, with the tokenizer that a checkpoint carries.
-
-Knows nothing of how a tokenizer was trained.
-"""
+"""Texts to padded token ids, with the tokenizer of a checkpoint."""
 
 import numpy as np
 import torch
@@ -14,7 +11,7 @@ _CHARACTERS_A_TOKEN = 6
 
 
 class TextEncoder:
-    """Cuts texts into tokens; every text keeps its end-of-text token as its last one."""
+    """Cut texts into tokens; every text keeps its end-of-text token as its last one."""
 
     def __init__(self, tokenizer: Tokenizer, length: int) -> None:
         self.tokenizer = tokenizer
@@ -26,7 +23,7 @@ class TextEncoder:
         self._reads_by_word = tokenizer.pre_tokenizer is not None
 
     def __call__(self, texts: list[str]) -> tuple[Int[Tensor, "B L"], Bool[Tensor, "B L"]]:
-        """Returns token ids and mask, padded to the longest text; `texts` is not empty."""
+        """Return token ids and mask, padded to the longest text; `texts` is not empty."""
         beginnings = [self._beginning(text) for text in texts]
         encoded = self.tokenizer.encode_batch_fast(beginnings)
         for row, (beginning, text) in enumerate(zip(beginnings, texts, strict=True)):
@@ -40,10 +37,10 @@ class TextEncoder:
         return torch.from_numpy(ids), torch.from_numpy(mask)
 
     def _beginning(self, text: str) -> str:
-        """Returns the first words, which nearly always hold all tokens that are kept of a text.
+        """Return the first words, which nearly always hold all tokens that are kept.
 
-        A tokenizer works through the whole of it. Where it reads word by word, what follows a blank
-        changes no token before it.
+        A tokenizer works through the whole text. If it reads word by word, text behind a blank does
+        not change tokens before it.
         """
         if len(text) <= self._most_characters or not self._reads_by_word:
             return text

@@ -216,7 +216,12 @@ class Answerer:
             products=len(vectors),
             far_away=far_away,
             attributes={
-                attribute: AttributeProfile.of(found.numpy(), named[attribute].every, far_away)
+                attribute: AttributeProfile.of(
+                    found.numpy(),
+                    named[attribute].every,
+                    far_away,
+                    is_convention=attribute in self.calibration.transfer.conventions,
+                )
                 for attribute, found in probs.items()
                 if attribute not in self._guessed
             },

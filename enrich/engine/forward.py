@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from enrich.classifiers.interface import Classifier, ModelInputs
-from enrich.classifiers.tower_interface import ImageTower
+from enrich.classifiers.towers import ImageTower
 from enrich.engine.device import autocast, cast_weights, is_full_precision
 from enrich.records import Modalities
 
@@ -44,7 +44,7 @@ class Forward:
         """Prepare a classifier that is on `device`, in place: fuse and cast."""
         for part in classifier.modules():
             if isinstance(part, ImageTower):
-                part.quicken()
+                part.fuse()
         if is_full_precision(device):
             _unfuse(classifier)
         for part in classifier.encoder_modules():

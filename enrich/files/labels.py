@@ -22,7 +22,6 @@ _ABOUT = ("by", "at")
 COLUMNS = (*KEY, "label", *_ABOUT)
 # What stands beside labels for people, in files that jobs wrote to be filled in.
 _FOR_PEOPLE = ("title", "description", "image_path", "category", "note")
-_GUESSED = "guessed_"
 
 
 def read_labels(
@@ -74,7 +73,7 @@ def _as_rows(
     columns = table.column_names
     is_long = "attribute" in columns and "label" in columns
     known = COLUMNS if is_long else ("product_id", *attribute_labels, *_ABOUT)
-    unread = [name for name in columns if name in _FOR_PEOPLE or name.startswith(_GUESSED)]
+    unread = [name for name in columns if name in _FOR_PEOPLE]
     attributes = [name for name in columns if name in attribute_labels]
     unknown = [name for name in columns if name not in known and name not in unread]
     if unknown or not (is_long or attributes):
@@ -82,7 +81,7 @@ def _as_rows(
         raise SchemaMismatch(
             f"{file} cannot be read as labels: found {found}, expected {', '.join(COLUMNS)}, or "
             f"product_id and a column for each of {', '.join(attribute_labels)}. Rename or remove "
-            f"it; left unread are {', '.join(_FOR_PEOPLE)} and {_GUESSED}..."
+            f"it; left unread are {', '.join(_FOR_PEOPLE)}"
         )
     about = [name for name in _ABOUT if name in columns]
     wanted = COLUMNS[:3] if is_long else ("product_id", *attributes)

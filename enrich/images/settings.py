@@ -15,8 +15,12 @@ class ImageLimits(YamlSettings):
     """Limits of an image's bytes and pixels."""
 
     max_bytes: int = Field(default=50_000_000, gt=0)
+    """Larger images are `image_too_large`. After the limits are raised, the next run reads images
+    again that were refused.
+    """
     # Pillow opens none that are larger, nor should it.
     max_pixels: int = Field(default=50_000_000, gt=0, le=178_956_970)
+    """The same in pixels, at most 178,956,970."""
 
 
 class ImageReading(YamlSettings):
@@ -27,8 +31,15 @@ class ImageReading(YamlSettings):
     """
 
     attempts: int = Field(default=3, ge=1, le=20)
+    """Requests for one image to a store that fails, with growing pauses. A missing or denied image
+    is asked for once.
+    """
     timeout_s: float = Field(default=30, gt=0, le=3_600)
+    """Seconds that one request may take, and after which no further one for the image begins."""
     failed_status: Literal[Status.IMAGE_UNREADABLE, Status.IMAGE_MISSING] = Status.IMAGE_UNREADABLE
+    """Status of an image that its store fails to deliver: `image_unreadable`, asked for again by
+    the next run, or `image_missing`.
+    """
 
 
 # Of a product's images so many are tried.
@@ -36,15 +47,14 @@ MOST_IMAGES = 10
 
 
 class ImageLists(YamlSettings):
-    """Reading of an image path that names several images.
-
-    `choice` is the place of the image that is tried first, from 1, or from -1 at the end; the
-    others follow in their order. `separator` stands between the images of a text. Without one only
-    a list in JSON is a list, as which a column of lists is read.
-    """
+    """Reading of an image path that names several images."""
 
     choice: int = 1
+    """Of [several images a product](input.md#images) the one to try first: 1, 2, ..., or -1 for the
+    last. The others follow in order.
+    """
     separator: str | None = Field(default=None, min_length=1)
+    """Text between the images. Without one a text is a list only if it is one in JSON."""
 
     @field_validator("choice")
     @classmethod

@@ -10,6 +10,7 @@ from schemas.labels import ABSTAINED
 from schemas.views import TITLE_IS_WRONG_FROM
 
 from enrich.records import Candidate, confidence_of
+from enrich.unseen import SourceProfile
 
 # The stages of a run in their order; the ledger keeps their seconds in no order.
 STAGES = (
@@ -240,9 +241,8 @@ class RunReport:
 
     `reasons` counts the run's candidates by reason, deletions as `missing`. `statuses` counts the
     answered products, `quarantined` what the run put into quarantine. `attributes` are those that
-    the run answered. `proofs` are of the attributes that people have audited. `expectation`
-    says what to expect of the source, None where nobody looked at it. `is_unseen`: it looks unlike
-    those of training.
+    the run answered. `proofs` are of the attributes that people have audited. `profile` is
+    None where nobody looked at the source.
     """
 
     run: RunFacts
@@ -254,8 +254,12 @@ class RunReport:
     statuses: Mapping[str, int]
     quarantined: Mapping[str, int]
     proofs: tuple[Proof, ...] = ()
-    expectation: str | None = None
-    is_unseen: bool = False
+    profile: SourceProfile | None = None
+
+    @property
+    def is_unseen(self) -> bool:
+        """True if the source looks unlike those of training."""
+        return self.profile is not None and self.profile.is_unseen
 
     @property
     def baseline(self) -> str | None:

@@ -117,11 +117,13 @@ def join_encodings(
     label is looked for in are NULL.
     """
     latest = Window.partitionBy("content_hash").orderBy(F.desc("encoded_at"), F.desc("run_id"))
-    one = encodings.withColumn("_place", F.row_number().over(latest)).where("_place = 1")
+    # First, because a window sorts all that it is given, and a night of few changes needs few.
+    needed = encodings.join(due.select("content_hash"), "content_hash", "left_semi")
+    one = needed.withColumn("_place", F.row_number().over(latest)).where("_place = 1")
     one = one.select("content_hash", "status", "modalities", "error", "vectors")
     # See `enrich.lexicon.choose_title`.
-    needed = F.lit(with_descriptions) | (F.coalesce("title", F.lit("")) == "")
-    description = F.when(needed, F.col("description")).alias("description")
+    is_read = F.lit(with_descriptions) | (F.coalesce("title", F.lit("")) == "")
+    description = F.when(is_read, F.col("description")).alias("description")
     columns = ("product_id", "product_category", "replaces", "content_hash", "title", description)
     reason, op = F.col("outcome").alias("reason"), F.lit(Op.UPSERT).alias("op")
     return due.select(*columns, reason, op).join(one, "content_hash")

@@ -16,6 +16,7 @@ from enrich.logs import is_json
 from enrich.redaction import tame
 from enrich.spark.corrections import entry_of
 from enrich.spark.plan import Plan
+from enrich.spark.profile import describe
 from enrich.spark.runs import RunSummary
 from enrich.spark.session import silence_java
 from enrich.spark.tables import Tables
@@ -114,6 +115,11 @@ def show_plan(plan: Plan) -> None:
             console.print(f"{plan.to_encode:,} contents are to be encoded", soft_wrap=True)
         if plan.error is not None:
             console.print(f"The run would be blocked: {plan.error}", soft_wrap=True)
+        if plan.answered_share:
+            shares = ", ".join(f"{share:.0%} a {a}" for a, share in plan.answered_share.items())
+            console.print(f"of a sample, {shares} would be given", soft_wrap=True)
+        if plan.source_profile is not None:
+            console.print(describe(plan.source_profile), soft_wrap=True)
         expected = plan.expected_seconds
         known = "unknown, as no earlier run tells" if expected is None else f"{expected:,.0f} s"
         source = "" if plan.expected_from is None else f", by run {plan.expected_from['run_id']}"

@@ -9,7 +9,7 @@ import hashlib
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
 from typing import Any, NamedTuple, cast
@@ -64,6 +64,7 @@ class Diff:
     image_digest (a status where the picture could not be read), size, etag, modified_at, was_read,
     outcome, and replaces: run_id of the published row, NULL where there is none.
     `lost_ids`: rows whose id cannot be told; each may be of a product that seems to be missing.
+    `not_compared`: rows of the product table that are unchanged, and not among `rows`.
     """
 
     rows: DataFrame
@@ -71,6 +72,7 @@ class Diff:
     images_compared: int
     undecodable: int
     lost_ids: int
+    not_compared: int = 0
 
     @property
     def read(self) -> int:
@@ -174,8 +176,13 @@ def _is_repeated() -> Column:
     return F.row_number().over(same_id) > 1
 
 
-def take_stock(rows: DataFrame) -> Diff:
-    """Keep the compared rows, so that no picture is looked at twice, and count them. One action."""
+def take_stock(rows: DataFrame, products: int | None = None) -> Diff:
+    """Keep the compared rows, so that no picture is looked at twice, and count them. One action.
+
+    Args:
+        rows: the compared rows.
+        products: rows of the product table; None where all of them were compared.
+    """
     rows = rows.persist(StorageLevel.MEMORY_AND_DISK)
     by_outcome = rows.groupBy("outcome").agg(
         F.count("*").alias("rows"),
@@ -187,7 +194,10 @@ def take_stock(rows: DataFrame) -> Diff:
     undecodable = {row["outcome"]: row["undecodable"] for row in found}
     lost = counts[Outcome.MALFORMED] + undecodable.get(Outcome.NULL_ID, 0)
     read = sum(row["read"] for row in found)
-    return Diff(rows, counts, read, sum(undecodable.values()), lost)
+    compared = sum(counts.values()) - counts[Outcome.MISSING]
+    left_out = 0 if products is None else products - compared
+    counts[Outcome.UNCHANGED] += left_out
+    return Diff(rows, counts, read, sum(undecodable.values()), lost, left_out)
 
 
 def write_down(diff: Diff, folder: str) -> Diff:
@@ -198,7 +208,7 @@ def write_down(diff: Diff, folder: str) -> Diff:
     kept = diff.select(*DUE, *BROKEN, Outcome.QUARANTINED, Outcome.MISSING)
     kept.write.format("delta").save(folder)
     written = diff.rows.sparkSession.read.format("delta").load(folder)
-    return Diff(written, diff.counts, diff.images_compared, diff.undecodable, diff.lost_ids)
+    return replace(diff, rows=written)
 
 
 def remember_looks(tables: Tables, rows: DataFrame, run_id: str) -> None:
@@ -405,16 +415,20 @@ def _read_told(is_told: Any, size: Any, etag: Any, modified_us: Any) -> Any:
     return ImageStat(int(size), _text(etag), modified_at)
 
 
+def select_last_looks(images: DataFrame) -> DataFrame:
+    """Return path and the `last` look at it, a struct of size, etag, modified_at, digest; lazy."""
+    look = F.struct("size", "etag", "modified_at", "digest")
+    return images.groupBy("path").agg(F.max_by(look, "looked_at").alias("last"))
+
+
 def _with_looks(products: DataFrame, known: Known, look: Callable[..., Column]) -> DataFrame:
-    last = known.images.groupBy("path").agg(
-        F.max_by(F.struct("size", "etag", "modified_at", "digest"), "looked_at").alias("last")
-    )
-    joined = _join_left(products, "image_path", last.withColumnRenamed("path", "image_path"))
+    last = select_last_looks(known.images)
+    joined = join_left(products, "image_path", last.withColumnRenamed("path", "image_path"))
     seen: list[Any] = ["last.size", "last.etag", F.unix_micros("last.modified_at"), "last.digest"]
     if known.listing is not None:
         listed = known.listing.rows
         told = listed.select("key", F.struct(*listed.columns[1:]).alias("told"))
-        joined = _join_left(joined, "key", told)
+        joined = join_left(joined, "key", told)
         is_told = F.col("key").isNotNull()
         if not known.listing.is_complete:
             is_told &= F.col("told").isNotNull()
@@ -424,9 +438,11 @@ def _with_looks(products: DataFrame, known: Known, look: Callable[..., Column]) 
     return looked.select("*", "look.*").withColumn("modified_at", modified_at).drop("look")
 
 
-def _join_left(rows: DataFrame, key: str, others: DataFrame) -> DataFrame:
+def join_left(
+    rows: DataFrame, key: str, others: DataFrame, unique: str = "product_id"
+) -> DataFrame:
     """Join by a key that many rows lack, which would else all come into one task."""
-    own = F.coalesce(F.col(key), F.concat(F.lit("\0"), "product_id"))
+    own = F.coalesce(F.col(key), F.concat(F.lit("\0"), unique))
     others = others.withColumnRenamed(key, "_key")
     return rows.join(others, own == F.col("_key"), "left").drop("_key")
 

@@ -173,14 +173,7 @@ class Encoder:
     def _ask(self, rows: DataFrame, count: int) -> DataFrame:
         """Return the rows encoded; lazy. Nothing is shuffled behind the engine."""
         assert self._pace is not None
-        cores = cores_of(self.tables.spark)
-        asked = rows.repartition(choose_tasks(count, self.config, cores), "content_hash")
-        asked = asked.select("content_hash", "image_digest", "product_id", *_FIELDS)
-        return asked.mapInPandas(
-            build_encode(self.spec, self._pace.works),
-            f"content_hash STRING, {VECTORS}",
-            profile=build_gpu_profile(self.config.gpu_executors),
-        )
+        return ask_engine(rows, count, self.spec, self.config, self._pace.works)
 
     def _append(self, rows: DataFrame) -> None:
         lineage = {
@@ -229,6 +222,24 @@ class Encoder:
 
 
 _FIELDS = ("title", "description", "image_path")
+
+
+def ask_engine(
+    contents: DataFrame,
+    count: int,
+    spec: BuildsEngine,
+    config: JobConfig,
+    works: Accumulator[dict[str, Work]],
+) -> DataFrame:
+    """Return `count` contents encoded, by `content_hash`; lazy. Runs on the driver."""
+    cores = cores_of(contents.sparkSession)
+    asked = contents.repartition(choose_tasks(count, config, cores), "content_hash")
+    asked = asked.select("content_hash", "image_digest", "product_id", *_FIELDS)
+    return asked.mapInPandas(
+        build_encode(spec, works),
+        f"content_hash STRING, {VECTORS}",
+        profile=build_gpu_profile(config.gpu_executors),
+    )
 
 
 def select_contents(due: DataFrame) -> DataFrame:

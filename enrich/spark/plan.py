@@ -1,17 +1,20 @@
 """Dry run: what a run would do, and about how long it would take. Writes nothing."""
 
+import logging
 import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import BROKEN, DUE, TO_ANSWER, Outcome, State
 
-from enrich.spark.diff import take_stock, try_sample
-from enrich.spark.encode import select_contents, select_holding
+from enrich.spark.diff import try_sample
+from enrich.spark.encode import ask_engine, is_worker_death, select_contents, select_holding
+from enrich.spark.pace import Works
 from enrich.spark.profile import read_profile
 from enrich.spark.refresh import (
     Inputs,
@@ -20,12 +23,17 @@ from enrich.spark.refresh import (
     explain_cut_off,
     refuse_demo_among_products,
 )
-from enrich.spark.rules import Attempt, is_outrun
-from enrich.spark.runs import read_runs
+from enrich.spark.rules import is_outrun
+from enrich.spark.runs import read_runs, run_of
+from enrich.spark.session import open_accumulator
 from enrich.spark.source import refuse_replaced
-from enrich.spark.tables import now
+from enrich.unseen import SourceProfile
+
+log = logging.getLogger(__name__)
 
 _RUNS_READ = 50
+# Contents of an unknown source that are encoded to tell what to expect of it.
+_SAMPLE = 500
 # Counts that nobody knows before the products are answered.
 _UNKNOWN = ("answered", "published", "withheld", "encoded", "reused", "images_opened", "abstained")
 
@@ -37,7 +45,9 @@ class Plan:
     `counts` are as in a run's summary, `reasons` says why products are due or quarantined.
     `to_encode` counts contents that no encoding holds for. `images` is the `ImageSample` of new
     and changed products. `error` is what would stop the run. `expected_seconds` is None where no
-    earlier run tells; `expected_from` is the run that does.
+    earlier run tells; `expected_from` is the run that does. `source_profile` is as in a run's
+    summary: of the run that looked at the source, else of a sample that is encoded for the plan.
+    `answered_share` is by attribute the share of that sample that would get a label, in [0, 1].
     """
 
     counts: dict[str, int]
@@ -49,11 +59,15 @@ class Plan:
     expected_from: dict[str, Any] | None
     seconds: dict[str, float]
     model_version: str
+    source_profile: SourceProfile | None = None
+    answered_share: dict[str, float] | None = None
     outcome: str = "dry_run"
 
 
 def plan_refresh(inputs: Inputs) -> Plan:
     """Find out what a refresh would do: one pass over the products, and small queries.
+
+    A sample is encoded where nobody has looked at the source.
 
     Raises:
         NoAnswer: the product table was replaced meanwhile.
@@ -64,17 +78,22 @@ def plan_refresh(inputs: Inputs) -> Plan:
     runs = read_runs(tables)
     refuse_demo_among_products(inputs, runs)
     # Of no run yet, so it is newer than all of the same day.
-    attempt = Attempt(inputs.request.run_date, now(), "~")
-    diff = take_stock(inputs.compare(runs, attempt))
+    own = run_of(inputs.make_header("~"))
+    diff = inputs.diff(runs, own.attempt, inputs.choose_base(own, runs))
     try:
         is_new = F.col("outcome").isin(Outcome.NEW, Outcome.CHANGED)
         images = try_sample(inputs.store, diff.rows.where(is_new))
         to_encode = _count_to_encode(inputs, diff.rows) if diff.count(*TO_ANSWER) else 0
+        diff_s = round(time.perf_counter() - begin, 2)
+        answered_share = None
+        if profile is None and to_encode:
+            begin = time.perf_counter()
+            profile, answered_share = _look_at_sample(inputs, diff.rows)
+            sample_s = round(time.perf_counter() - begin, 2)
     finally:
         diff.rows.unpersist()
     refuse_replaced(inputs.source)
-    diff_s = round(time.perf_counter() - begin, 2)
-    outrun = is_outrun(attempt, runs)
+    outrun = is_outrun(own.attempt, runs)
     error = explain_cut_off(inputs, diff, outrun)
     deleted = 0 if error else count_deletable(inputs, diff, outrun)
     counted = count_diff(diff) | {"deleted": deleted}
@@ -94,8 +113,10 @@ def plan_refresh(inputs: Inputs) -> Plan:
         error=error,
         expected_seconds=_expect(diff_s, like, to_encode) if has_work else diff_s,
         expected_from=_describe(like) if like and has_work else None,
-        seconds={"diff": diff_s},
-        model_version=inputs.spec.model_version,
+        seconds={"diff": diff_s} | ({} if answered_share is None else {"sample": sample_s}),
+        model_version=inputs.suited(profile).spec.model_version,
+        source_profile=profile,
+        answered_share=answered_share,
     )
 
 
@@ -108,6 +129,44 @@ def _count_to_encode(inputs: Inputs, rows: DataFrame) -> int:
     encodings = encodings.where(F.col("encoder_version") == spec.encoder_version)
     held = select_holding(encodings, spec.limits_digest, run_id="")
     return contents.join(held, "content_hash", "left_anti").count()
+
+
+def _look_at_sample(
+    inputs: Inputs, rows: DataFrame
+) -> tuple[SourceProfile | None, dict[str, float] | None]:
+    """Encode a sample of the contents, and return the source's profile and shares with a label.
+
+    None for what the sample does not tell. By hash, which has nothing to do with what a product is.
+    """
+    contents = select_contents(rows).orderBy("content_hash").limit(_SAMPLE).persist()
+    try:
+        texts = {row[0]: tuple(row[1:]) for row in contents.select(*_SAMPLED).collect()}
+        works = open_accumulator(inputs.spark, {}, Works())
+        asked = ask_engine(contents, len(texts), inputs.spec, inputs.config, works)
+        encoded = asked.where("vectors IS NOT NULL").collect()
+    except PySparkException as error:
+        if not is_worker_death(error):
+            raise
+        log.warning("the sample tells nothing: one of its contents killed its Python worker")
+        return None, None
+    finally:
+        contents.unpersist()
+    if not encoded:
+        return None, None
+    given = (
+        [bytes(row["vectors"]) for row in encoded],
+        [row["modalities"] for row in encoded],
+        [texts[row["content_hash"]] for row in encoded],
+    )
+    profile = inputs.spec.profile(*given)
+    answers = inputs.suited(profile).spec.build_answerer().answer(*given)
+    return profile, {
+        attribute: round(1 - answers.column(attribute).null_count / len(encoded), 3)
+        for attribute in inputs.spec.attributes
+    }
+
+
+_SAMPLED = ("content_hash", "title", "description")
 
 
 def _read_earlier(events: DataFrame) -> list[dict[str, Any]]:

@@ -69,20 +69,25 @@ def look_at_source(
     return profile
 
 
-def _fields_of(profile: AttributeProfile) -> dict[str, float]:
+def _fields_of(profile: AttributeProfile) -> dict[str, float | None]:
     """Return the fields of an attribute's profile, as the table has them."""
-    return {name: float(getattr(profile, name)) for name in AttributeProfile.__slots__}
+    found = ((name, getattr(profile, name)) for name in AttributeProfile.__slots__)
+    return {name: None if value is None else float(value) for name, value in found}
 
 
 def describe(profile: SourceProfile) -> str:
-    """Return what the profile says, as a sentence or two."""
-    expected = ", ".join(
-        f"{one.expected_accuracy:.0%} of {name}" for name, one in profile.attributes.items()
-    )
-    told = (
-        f"{profile.far_away:.0%} of the products look unlike those of training; expected to be "
-        f"right of the best labels: {expected}"
-    )
+    """Return what the profile says, as a few sentences."""
+    by_name = profile.attributes.items()
+    told = f"{profile.far_away:.0%} of the products look unlike those of training"
+    expected = [
+        f"{one.expected_accuracy:.0%} of {name}"
+        for name, one in by_name
+        if one.expected_accuracy is not None
+    ]
+    if expected:
+        told += f"; expected to be right of the best labels: {', '.join(expected)}"
+    if doubtful := [name for name, one in by_name if not one.is_trusted]:
+        told += f". Not to be trusted without labels of this source: {', '.join(doubtful)}"
     if profile.is_unseen:
         told += ". Thresholds are higher here; some 150 labels of this source lower them again"
     return told

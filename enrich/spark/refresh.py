@@ -12,7 +12,18 @@ from typing import Any, Protocol
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from schemas.tables import BROKEN, DUE, JUDGED, TO_ANSWER, Outcome, State, Status
+from schemas.tables import (
+    BROKEN,
+    DUE,
+    JUDGED,
+    TO_ANSWER,
+    CheckOutcome,
+    DiffKind,
+    Op,
+    Outcome,
+    State,
+    Status,
+)
 
 from enrich.calibration import UnseenSource
 from enrich.config import DEMO_CATALOG, ImageIdentity, JobConfig, is_too_much
@@ -29,6 +40,7 @@ from enrich.logs import bind_run
 from enrich.metrics import write_running
 from enrich.redaction import describe_error
 from enrich.spark.answer import Answered, count_candidates, write_candidates, write_findings
+from enrich.spark.changes import choose_base, digest_settings, find_changes
 from enrich.spark.corrections import count_unknown, select_corrections
 from enrich.spark.diff import (
     Diff,
@@ -47,7 +59,7 @@ from enrich.spark.failures import explain_failure
 from enrich.spark.listing import choose_identity, open_listing, with_keys
 from enrich.spark.profile import describe, look_at_source, read_profile
 from enrich.spark.publish import publish, select_held_back
-from enrich.spark.rules import Run, checkpoint_of, find_full_refresh_start, is_outrun
+from enrich.spark.rules import Attempt, Run, checkpoint_of, find_full_refresh_start, is_outrun
 from enrich.spark.runs import (
     RunHeader,
     RunSummary,
@@ -56,6 +68,7 @@ from enrich.spark.runs import (
     make_event,
     name_run,
     read_runs,
+    run_of,
     supersede,
     warn_of_others,
 )
@@ -111,13 +124,18 @@ class Gate(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What one run is asked to do."""
+    """What one run is asked to do.
+
+    Of a run that answers fewer products than `window`, the gate also judges these together with
+    those that were answered last.
+    """
 
     run_date: date
     trigger: str | None = None
     full_refresh: bool = False
     limit: int | None = None
     publish: bool = True
+    window: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +166,67 @@ class Inputs:
         limit = self.request.limit
         return products if limit is None else products.orderBy("product_id").limit(limit)
 
-    def compare(self, runs: Sequence[Run], attempt: Any) -> DataFrame:
-        """Return all rows with their outcome; lazy, changes no table."""
-        tables, config, spec = self.tables, self.config, self.spec
+    def make_header(self, run_id: str) -> RunHeader:
+        """Return what all events of a run that begins now have."""
+        request, source, spec = self.request, self.source, self.spec
+        is_there = source.feed is not None and self.tables.exists("product_attributes")
+        return RunHeader(
+            run_id=run_id,
+            trigger=request.trigger,
+            run_date=request.run_date,
+            started_at=now(),
+            is_whole=request.limit is None,
+            full_refresh=request.full_refresh,
+            source=source.name,
+            source_version=source.version,
+            encoder_version=spec.encoder_version,
+            model_version=spec.model_version,
+            settings=digest_settings(self.config, self.store, source.feed),
+            compared_version=self.tables.version("product_attributes") if is_there else None,
+        )
+
+    def choose_base(self, own: Run, runs: Sequence[Run]) -> Run | None:
+        """Return the run since which changes are compared, None where all products are."""
+        if self.source.feed is None or not (self._lists or self.config.columns.image_path is None):
+            return None
+        return choose_base(self.tables, self.config, own, runs)
+
+    @property
+    def _identity(self) -> ImageIdentity:
+        return choose_identity(self.config, self.store, is_whole=self.request.limit is None)
+
+    @property
+    def _lists(self) -> bool:
+        return self._identity is ImageIdentity.LISTING
+
+    def diff(self, runs: Sequence[Run], attempt: Attempt, base: Run | None = None) -> Diff:
+        """Return what has to be done, by all products or by changes since a base; writes nothing.
+
+        `Diff.rows` are kept until they are unpersisted.
+        """
+        products = spread(self.select_products())
+        known = self._look_up(products, runs)
+        if base is None or self.source.feed is None:
+            return take_stock(self._compare(products, known, attempt))
+        version = self.spec.model_version
+        changes = find_changes(
+            self.tables, base, self.source.feed, products, known, version, self.store
+        )
+        if changes is None:
+            return take_stock(self._compare(products, known, attempt))
+        try:
+            compared = self._compare(spread(changes.products), changes.known, attempt)
+            return take_stock(compared, changes.total)
+        finally:
+            changes.forget()
+
+    def _look_up(self, products: DataFrame, runs: Sequence[Run]) -> Known:
+        """Return what all products are compared to; lazy."""
+        tables, spec, listing = self.tables, self.spec, None
+        if self._lists:
+            listing = open_listing(self.store, self.config.image_inventory, products)
         refused = [run.run_id for run in runs if not run.is_accepted]
-        identity = choose_identity(config, self.store, is_whole=self.request.limit is None)
-        products, listing = spread(self.select_products()), None
-        if identity is ImageIdentity.LISTING:
-            listing = open_listing(self.store, config.image_inventory, products)
-            products = with_keys(products, self.store, "image_path")
-        known = Known(
+        return Known(
             published=tables.read_if_there("product_attributes"),
             corrections=select_corrections(
                 tables.read_if_there("attribute_corrections"), spec.attributes
@@ -169,15 +238,19 @@ class Inputs:
             images=tables.read_if_there("images"),
             listing=listing,
         )
+
+    def _compare(self, products: DataFrame, known: Known, attempt: Attempt) -> DataFrame:
+        if known.listing is not None:
+            products = with_keys(products, self.store, "image_path")
         return compare(
             products,
             known,
             attempt,
-            spec.model_version,
-            build_look(self.store, identity, config.read_threads),
+            self.spec.model_version,
+            build_look(self.store, self._identity, self.config.read_threads),
             is_whole=self.request.limit is None,
             is_renewed=self.request.full_refresh,
-            by_category=bool(spec.applies_to),
+            by_category=bool(self.spec.applies_to),
         )
 
 
@@ -243,31 +316,26 @@ class Refresh:
             warn_of_others(self.tables, self._runs)
         self.profile = read_profile(self.tables, inputs.source.name, spec.encoder_version)
         self.inputs = inputs = inputs.suited(self.profile)
-        spec = inputs.spec
-        self._header = RunHeader(
-            run_id=name_run(request.run_date),
-            trigger=request.trigger,
-            run_date=request.run_date,
-            started_at=now(),
-            is_whole=request.limit is None,
-            full_refresh=request.full_refresh,
-            source=inputs.source.name,
-            source_version=inputs.source.version,
-            encoder_version=spec.encoder_version,
-            model_version=spec.model_version,
-        )
-        self.summary.run_id = self._header.run_id
-        self.summary.model_version = spec.model_version
-        self.summary.encoder_version = spec.encoder_version
+        self._header = header = inputs.make_header(name_run(request.run_date))
+        self.summary.run_id = header.run_id
+        self.summary.model_version = header.model_version
+        self.summary.encoder_version = header.encoder_version
         self._tell_profile()
         bind_run(self.summary.run_id)
 
     def _compare(self) -> Diff:
         """Find out what is due."""
         with self._timed("diff"):
-            attempt = self._as_run(State.STARTED).attempt
-            diff = take_stock(self.inputs.compare(self._runs, attempt))
+            own = run_of(self.header)
+            base = self.inputs.choose_base(own, self._runs)
+            diff = self.inputs.diff(self._runs, own.attempt, base)
+            if diff.not_compared and self._has_doubtful_ids(diff):
+                # The gate has to see them among all rows.
+                diff.rows.unpersist()
+                diff = self.inputs.diff(self._runs, own.attempt)
             refuse_replaced(self.inputs.source)
+            kind = DiffKind.CHANGES if diff.not_compared else DiffKind.FULL
+            self._header, self.summary.diff = replace(self.header, diff=kind), kind
             self.summary.counts = count_diff(diff)
         if superseded := diff.count(Outcome.SUPERSEDED):
             log.warning("%s products stay as a newer run has published them", f"{superseded:,}")
@@ -299,19 +367,25 @@ class Refresh:
 
     def _check_input(self, diff: Diff) -> None:
         """Have the product table checked before hours of encoding."""
-        doubtful = min(_DOUBTFUL_IDS, self.gate.max_unusable_id_share) * diff.read
-        if not diff.count(Outcome.NEW, Outcome.CHANGED) and diff.count(*BROKEN) <= doubtful:
+        if not (diff.count(Outcome.NEW, Outcome.CHANGED) or self._has_doubtful_ids(diff)):
             return
         with self._timed("input"):
             is_new = F.col("outcome").isin(Outcome.NEW, Outcome.CHANGED)
             usable = F.when(F.col("outcome") != Outcome.MALFORMED, F.col("product_id"))
             products = diff.rows.where(F.col("outcome") != Outcome.MISSING)
             products = products.withColumns({"product_id": usable, "is_new": is_new})
+            if diff.not_compared:
+                # They are few among all rows, and would not be among these.
+                products = products.where(~F.col("outcome").isin(*BROKEN))
             images = try_sample(self.inputs.store, products.where("is_new"))
             verdict = self.gate.check_input(self.summary.run_id, products, images)
             self._note(verdict)
         if not verdict.passed:
             raise ValidationFailed(self._explain(verdict.failures))
+
+    def _has_doubtful_ids(self, diff: Diff) -> bool:
+        doubtful = min(_DOUBTFUL_IDS, self.gate.max_unusable_id_share) * diff.read
+        return diff.count(*BROKEN) > doubtful
 
     def _has_nothing_to_do(self, diff: Diff) -> bool:
         return not (diff.count(*DUE) or self._deletes(diff))
@@ -400,27 +474,43 @@ class Refresh:
         failures = list(explain_failures(self.inputs.config, answered, self.tables))
         with self._timed("validation"):
             rows = self.tables.read_run("candidates", self.summary.run_id)
-            judged = rows.where(F.col("reason").isin(*JUDGED) & (F.col("op") == "upsert"))
+            judged = rows.where(F.col("reason").isin(*JUDGED) & (F.col("op") == Op.UPSERT))
             expected = answered.answered
             if diff.count(Outcome.RETRIED, Outcome.REVISED):
                 expected = judged.count()
             if expected:
-                # New answers need not agree with those that were given without the picture.
-                seen = F.col("status") != Status.IMAGE_UNREADABLE
-                published = self.tables.read("product_attributes").where(seen)
-                verdict = self.gate.check_candidates(
-                    self.summary.run_id,
-                    judged,
-                    published,
-                    expected,
-                    is_unseen=self.profile is not None and self.profile.is_unseen,
-                )
-                self._note(verdict)
-                failures += verdict.failures
+                failures += self._judge(judged, expected)
+            if 0 < expected < self.inputs.request.window:
+                failures += self._judge(*self._widen(judged, expected), of_window=True)
         self._add_notes(diff)
         if failures:
             kind = TooManyFailures if self.summary.validation["outcome"] != "failed" else None
             raise (kind or ValidationFailed)(self._explain(failures))
+
+    def _judge(self, rows: DataFrame, expected: int, *, of_window: bool = False) -> Sequence[str]:
+        """Return why the gate does not let answers pass."""
+        # New answers need not agree with those that were given without the picture.
+        seen = F.col("status") != Status.IMAGE_UNREADABLE
+        verdict = self.gate.check_candidates(
+            self.summary.run_id,
+            rows,
+            self.tables.read("product_attributes").where(seen),
+            expected,
+            is_unseen=self.profile is not None and self.profile.is_unseen,
+        )
+        # What it found of earlier answers stands in label_quality.
+        self._note(verdict, only_failed=of_window)
+        return verdict.failures
+
+    def _widen(self, judged: DataFrame, expected: int) -> tuple[DataFrame, int]:
+        """Return answers of this run and the last ones before it, and how many these are."""
+        accepted = [run.run_id for run in self._runs if run.is_accepted]
+        is_judged = F.col("reason").isin(*JUDGED) & (F.col("op") == Op.UPSERT)
+        earlier = self.tables.read("candidates").where(F.col("run_id").isin(accepted) & is_judged)
+        same = earlier.where(F.col("model_version") == self.header.model_version)
+        last = same.orderBy(F.desc("enriched_at"), "product_id")
+        rows = judged.unionByName(last.limit(self.inputs.request.window - expected)).persist()
+        return rows, rows.count()
 
     def _publish(self, diff: Diff, answered: Answered) -> None:
         """Publish the candidates, or leave them for a person."""
@@ -445,17 +535,10 @@ class Refresh:
             log.warning("%s answers are withheld", f"{withheld:,}")
 
     def _is_outrun(self) -> bool:
-        return is_outrun(self._as_run(State.STARTED).attempt, self._runs)
+        return is_outrun(run_of(self.header).attempt, self._runs)
 
     def _deletes(self, diff: Diff) -> int:
         return count_deletable(self.inputs, diff, self._is_outrun())
-
-    def _as_run(self, state: State) -> Run:
-        header = self.header
-        shared = {name: getattr(header, name) for name in Run._fields if hasattr(header, name)}
-        return Run(
-            **shared, number=0, state=state, at=now(), caused_by=None, published_version=None
-        )
 
     def _append(self, state: State) -> dict[str, Any]:
         """Append the event that enters a state."""
@@ -465,12 +548,13 @@ class Refresh:
         self._events += 1
         return event
 
-    def _note(self, verdict: Verdict) -> None:
+    def _note(self, verdict: Verdict, *, only_failed: bool = False) -> None:
         """Keep a verdict for the summary and label_quality."""
         before = self.summary.validation
         self.summary.data_docs = verdict.docs_path
         self.summary.validation = {
-            "outcome": "passed" if verdict.passed else "failed",
+            # Of two verdicts on candidates both count.
+            "outcome": "passed" if verdict.passed and not before.get("failures") else "failed",
             "baseline": verdict.baseline,
             "notes": [*before["notes"], *verdict.notes],
             "failures": [*before.get("failures", ()), *verdict.failures],
@@ -481,7 +565,10 @@ class Refresh:
             "model_version": self.header.model_version,
             "baseline": verdict.baseline,
         }
-        self._checks += [{**lineage, **check} for check in verdict.quality]
+        checks = [
+            c for c in verdict.quality if not only_failed or c["outcome"] == CheckOutcome.FAIL
+        ]
+        self._checks += [{**lineage, **check} for check in checks]
 
     def _explain(self, failures: Sequence[str]) -> str:
         then = "Put it right and run again."

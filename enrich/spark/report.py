@@ -46,7 +46,7 @@ from enrich.spark.corrections import (
     select_corrections,
 )
 from enrich.spark.diff import INPUT_FIELDS, read_texts
-from enrich.spark.profile import describe, read_profile
+from enrich.spark.profile import read_profile
 from enrich.spark.runs import Event, RunSummary
 from enrich.spark.session import in_utc, name_jobs, session_settings
 from enrich.spark.source import Source, refuse_replaced
@@ -187,8 +187,7 @@ def collect_report(
         statuses=_sorted(facts["status", None]),
         quarantined=_sorted(facts["quarantined", None]),
         proofs=_read_proofs(tables),
-        expectation=None if profile is None else describe(profile),
-        is_unseen=profile is not None and profile.is_unseen,
+        profile=profile,
     )
 
 

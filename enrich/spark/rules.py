@@ -5,14 +5,14 @@ applies it to columns, and the in-memory model of the tests to values.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import reduce
 from typing import Any, NamedTuple
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
-from schemas.tables import Outcome, State, Status
+from schemas.tables import DiffKind, Outcome, State, Status
 
 # A worker may have died of something else than the row: after so long it is tried again.
 CRASH_HOLDS = timedelta(days=7)
@@ -23,6 +23,13 @@ INTENT_IS_FRESH = timedelta(minutes=15)
 _HAS_NOT_ENDED = (State.STARTED, State.PUBLISHING, State.FAILED)
 _HOLDS_FOR_EVER = (Status.OK, Status.TEXT_EMPTY, Status.IMAGE_MISSING, Status.IMAGE_CORRUPT)
 _HOLDS_UNDER_LIMITS = (Status.IMAGE_TOO_LARGE, Status.IMAGE_FORBIDDEN)
+# Of rows whose picture was read, or has none to be read: a listing tells if it changes.
+_LOOKED_AT = (Status.OK, Status.TEXT_EMPTY, Status.IMAGE_CORRUPT)
+# Operations on a table that leave its rows as they are.
+_KEEPS_ROWS = (
+    *("OPTIMIZE", "REORG", "VACUUM START", "VACUUM END", "COMPUTE STATS"),
+    *("SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "ADD COLUMNS", "CLUSTER BY", "UPGRADE PROTOCOL"),
+)
 
 
 class Attempt(NamedTuple):
@@ -147,6 +154,12 @@ class Run(NamedTuple):
     published_version: int | None
     source: str = ""
     answered: int | None = None
+    source_version: str = ""
+    settings: str = ""
+    compared_version: int | None = None
+    diff: str = DiffKind.FULL
+    missing: int | None = None
+    deleted: int | None = None
 
     @property
     def attempt(self) -> Attempt:
@@ -189,6 +202,81 @@ def find_full_refresh_start(trigger: str | None, runs: Sequence[Run]) -> datetim
     since = max(ended, default=None)
     left = [run.started_at for run in same if since is None or run.started_at > since]
     return min(left, default=None)
+
+
+def find_base(own: Run, runs: Sequence[Run], full_since: datetime, *, deletes: bool) -> Run | None:
+    """Return the run since which changes are to be compared (R13), None to compare all products.
+
+    That is the newest accepted whole run, if it was over the same product table, with the same
+    settings and model, and one such run has compared all products of late.
+
+    Args:
+        own: the run that asks.
+        runs: the others.
+        full_since: a full diff that began earlier is too old.
+        deletes: rows of missing products are deleted.
+    """
+    if not own.is_whole or own.full_refresh or is_outrun(own.attempt, runs):
+        return None
+    whole = [run for run in runs if run.is_whole and run.is_accepted]
+    base = max(whole, key=lambda run: run.attempt, default=None)
+    if base is None or not _sees_alike(base, own):
+        return None
+    if int(base.source_version) > int(own.source_version):
+        return None
+    same = [run for run in whole if run.diff == DiffKind.FULL and _sees_alike(run, own)]
+    if not any(run.started_at > full_since for run in same):
+        return None
+    # While another run is between intent and outcome, nobody knows what is accepted. And what was
+    # held back may be due again.
+    if any(run.has_open_intent or run.state == State.RELEASED for run in runs):
+        return None
+    # It left rows that are to be deleted, and no feed names these again.
+    if deletes and (base.missing or 0) > (base.deleted or 0):
+        return None
+    return base
+
+
+def _sees_alike(run: Run, own: Run) -> bool:
+    """Tell whether both runs would find the same of the same product."""
+    if run.compared_version is None or not run.source_version.isdecimal():
+        return False
+    names = ("source", "settings", "model_version")
+    return all(getattr(run, name) == getattr(own, name) for name in names)
+
+
+def is_as_left(base: Run, commits: Iterable[tuple[int, str | None, str]]) -> bool:
+    """Tell whether product_attributes holds what it held behind a run (R13).
+
+    Args:
+        base: the run.
+        commits: version, run_id and operation of commits to the table.
+    """
+    later = [one for one in commits if one[0] > (base.compared_version or 0)]
+    own = (base.run_id, "MERGE")
+    return all((run, what) == own or what in _KEEPS_ROWS for _, run, what in later)
+
+
+class Row(NamedTuple):
+    """What `must_be_compared` looks at of a published row: booleans or columns, and its status."""
+
+    is_newer: Any  # it is of a newer run than the one since which changes are compared
+    has_same_model: Any
+    has_same_corrections: Any
+    status: Any
+
+
+def must_be_compared(row: Row, *, has_images: bool) -> Any:
+    """Tell whether a published row is due, or may be, though no feed names its product (R13).
+
+    Args:
+        row: the row.
+        has_images: the product table names images, of which a listing says what it has.
+    """
+    was_unread = row.status == Status.IMAGE_UNREADABLE
+    if has_images:
+        was_unread = not_(_is_one_of(row.status, _LOOKED_AT))
+    return row.is_newer | not_(row.has_same_model) | not_(row.has_same_corrections) | was_unread
 
 
 # What a model version has behind its checkpoint, as `name_model_version` writes it.

@@ -14,7 +14,7 @@ from typing import Any
 
 from pyspark.sql import Row
 from pyspark.sql import functions as F
-from schemas.tables import COUNTS, State
+from schemas.tables import COUNTS, DiffKind, State
 
 from enrich.errors import ConfigError, TableContended
 from enrich.spark.rules import FOLLOWS, INTENT_IS_FRESH, Run
@@ -40,6 +40,16 @@ class RunHeader:
     source_version: str
     encoder_version: str
     model_version: str
+    settings: str
+    compared_version: int | None
+    diff: DiffKind = DiffKind.FULL
+
+
+def run_of(header: RunHeader) -> Run:
+    """Return a run that has just begun, as rules look at it."""
+    shared = {name: getattr(header, name) for name in Run._fields if hasattr(header, name)}
+    own: dict[str, Any] = {"number": 0, "state": State.STARTED, "at": now()}
+    return Run(**shared, **own, caused_by=None, published_version=None)
 
 
 @dataclass(slots=True)
@@ -51,6 +61,7 @@ class RunSummary:
 
     run_id: str = ""
     outcome: str = ""
+    diff: str = DiffKind.FULL
     counts: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     products_per_second: float | None = None

@@ -377,8 +377,11 @@ def submitted_settings(spark: SparkSession) -> SparkConf:
 
 
 def bytes_of(table: DataFrame) -> int:
-    """Return the size that Spark takes a table for, without reading it. Runs on the driver."""
-    plan = table._jdf.queryExecution().analyzed()
+    """Return the size that Spark takes a table for, without reading it. Runs on the driver.
+
+    Of a table that is kept in memory, and was read, it is the size there.
+    """
+    plan = table._jdf.queryExecution().withCachedData()
     return int(str(plan.stats().sizeInBytes()))
 
 

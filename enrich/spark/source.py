@@ -40,6 +40,8 @@ COMPRESSED = (".gz", ".bz2", ".zst")
 TABLE_IN_FOLDER = "products"
 # Where Spark's readers put a row that does not fit the columns.
 _RECORD = "the row as it stands"
+# Columns beside the table's own, which may have any plain name.
+_ID, _KEY, _WANTED = "the id as it is read", "the id or a number", "the id that is wanted"
 _OPTIONS = {
     "parquet": {},
     "csv": {"header": "true", "multiLine": "true", "escape": '"', "columnPruning": "false"},
@@ -60,6 +62,7 @@ _DECLARED = "__CHAR_VARCHAR_TYPE_STRING"
 # In characters. Uncut, thousands of descriptions of megabytes would make one Arrow batch, for which
 # no memory is enough.
 _LONGEST = {"title": LONGEST_READ, "description": LONGEST_READ, "image_path": LONGEST_PATH + 1}
+_HAS_FEED = "delta.enableChangeDataFeed"
 # How a version begins that is a digest of files.
 _OF_FILES = "files-"
 
@@ -78,12 +81,75 @@ class Source:
             marks a row with bytes that are not UTF-8; where these are in its product_id, that is
             NULL.
         folder: Where relative image paths start by default; None for a table known by name.
+        feed: What has changed; None for files, and for tables without a change feed.
     """
 
     name: str
     version: str
     products: DataFrame
     folder: str | None
+    feed: "Feed | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Change feed of a Delta table, up to the version that was opened.
+
+    Attributes:
+        table_id: Delta's id of the table: another table of that name has another one.
+    """
+
+    table_id: str
+    _name: str
+    _path: str | None
+    _version: int
+    _table: DataFrame
+    _columns: ColumnNames
+
+    def read_ids(self, since: int) -> DataFrame:
+        """Return product_id of rows that came, went or changed behind a version; lazy.
+
+        Spark raises where the feed does not reach so far back.
+        """
+        if since == self._version:
+            return self._table.limit(0).select(self._read_id())
+        reader = self._table.sparkSession.read.option("readChangeFeed", "true")
+        reader = reader.option("startingVersion", since + 1)
+        changes = reader.option("endingVersion", self._version).table(self._name)
+        return changes.select(self._read_id())
+
+    def open_stream(self) -> DataFrame:
+        """Return the feed from the version that was opened on, as a stream."""
+        reader = self._table.sparkSession.readStream.format("delta")
+        reader = reader.option("readChangeFeed", "true")
+        reader = reader.option("startingVersion", self._version)
+        # Of a stream Delta knows no names of paths.
+        return reader.table(self._name) if self._path is None else reader.load(self._path)
+
+    def select(self, ids: DataFrame) -> DataFrame:
+        """Return the rows of `Source.products` with one of the ids, or without a usable id; lazy.
+
+        Of the other rows no text is looked at.
+        """
+        # In a join by NULL all rows without an id would come into one task.
+        none = F.concat(F.lit("\0"), F.monotonically_increasing_id())
+        rows = self._table.withColumns(
+            {_ID: self._read_id(), _KEY: F.coalesce(self._read_id(), none)}
+        )
+        wanted = ids.select(F.col("product_id").alias(_WANTED))
+        rows = rows.join(wanted, F.col(_KEY) == F.col(_WANTED), "left")
+        rows = rows.where(F.col(_WANTED).isNotNull() | F.col(_ID).isNull())
+        return _select(rows, self._columns, F.lit(False))
+
+    def count(self) -> int:
+        """Return how many rows the table has, of which Delta reads none."""
+        reader = self._table.sparkSession.read.option("versionAsOf", self._version)
+        return reader.table(self._name).count()
+
+    def _read_id(self) -> Column:
+        name = self._columns.product_id
+        read = _read_column("product_id", self._table.schema[name])
+        return F.when(~read.contains(REPLACED), read).alias("product_id")
 
 
 def open_source(
@@ -205,12 +271,19 @@ def _open_delta(
     earlier: int | None,
     folder: str | None,
 ) -> Source:
-    if earlier is None:
+    version = earlier
+    if version is None:
         newest = spark.sql(f"DESCRIBE HISTORY {name} LIMIT 1").first()
-        earlier = newest["version"] if newest else 0
-    frame = spark.read.option("versionAsOf", earlier).table(name)
+        version = newest["version"] if newest else 0
+    frame = spark.read.option("versionAsOf", version).table(name)
     _refuse_unfit(frame.schema, columns, location)
-    return Source(location, str(earlier), _select(frame, columns, F.lit(False)), folder)
+    feed = None
+    if earlier is None:
+        details = spark.sql(f"DESCRIBE DETAIL {name}").collect()[0]
+        if details["properties"].get(_HAS_FEED) == "true":
+            path = None if folder is None else details["location"]
+            feed = Feed(details["id"], name, path, version, frame, columns)
+    return Source(location, str(version), _select(frame, columns, F.lit(False)), folder, feed)
 
 
 class _Files(NamedTuple):

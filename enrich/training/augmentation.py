@@ -67,7 +67,7 @@ def vary(pixels: UInt8[Tensor, "B 3 S S"], random: torch.Generator) -> UInt8[Ten
 def build_transform(
     listed: Sequence[Mapping[str, Mapping[str, Any]]],
 ) -> Callable[[Tensor], Tensor]:
-    """Return the transforms of torchvision that settings list, in this order, for a whole batch.
+    """Return the listed transforms of torchvision as a function of a batch.
 
     Each picture is changed in its own way, on the device that it is on.
 

@@ -80,7 +80,7 @@ class Phase(BaseModel):
 
 
 class Lora(BaseModel):
-    """Low-rank matrices, trained in the place of pre-trained weights and merged with them at last.
+    """Low-rank matrices, trained for pre-trained weights and merged with them.
 
     They are of `rank`, count `alpha` / `rank`, and belong to linear layers of the upper `layers` of
     each tower, or of all.
@@ -148,9 +148,9 @@ class TrainingConfig(Architecture):
     `weight_decay` is AdamW's, `gradient_clip` the largest norm of a step's gradients, and
     `label_smoothing` the share of a label's probability that is spread over all labels.
     `cache` is the folder for decoded pictures and cached features; else it is beside the output.
-    Every `save_every_s` seconds a state is written that a killed run continues from. `patience`
-    ends a phase after so many epochs without a better one. `ema` is the decay of an average of the
-    weights over the steps, which is evaluated and kept in their place; 0 turns it off.
+    Every `save_every_s` seconds a state is written that a killed run continues from. `ema` is
+    the decay of an average of the weights over the steps, which is evaluated and kept in their
+    place; 0 turns it off.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -175,7 +175,6 @@ class TrainingConfig(Architecture):
     weight_decay: float = Field(default=0.05, ge=0)
     gradient_clip: float = Field(default=1.0, gt=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    patience: int | None = Field(default=None, gt=0)
     ema: float = Field(default=0.0, ge=0, lt=1)
     drop_text: float = Field(default=0.15, ge=0, le=1)
     drop_image: float = Field(default=0.15, ge=0, lt=1)
@@ -196,7 +195,7 @@ class TrainingConfig(Architecture):
 
     @property
     def on_small_image_tower(self) -> bool:
-        """Whether pictures are read by the small image tower."""
+        """True if pictures are read by the small image tower."""
         return SMALL in (self.towers, getattr(self.towers, "vision", None))
 
     @model_validator(mode="after")

@@ -19,6 +19,7 @@ from enrich.training.batches import Batches, Condition
 from enrich.training.labelled import UNLABELLED
 from enrich.training.measures import (
     Figures,
+    LabelTruth,
     expected_calibration_error,
     measure_labels,
 )
@@ -117,34 +118,25 @@ def to_answers(
 
 def evaluate(
     classifier: Classifier, batches: Batches, rows: np.ndarray, calibration: Calibration
-) -> dict[str, dict[str, Figures]]:
-    """Return figures of calibrated answers by condition and attribute."""
-    return {
-        condition.value: {
-            attribute: measure_answers(apply_calibration(calibration, attribute, answers))
-            for attribute, answers in answer(classifier, batches, rows, condition).items()
-        }
-        for condition in Condition
-    }
+) -> tuple[dict[str, dict[str, Figures]], dict[str, dict[str, LabelTruth]]]:
+    """Return figures of calibrated answers, and what each label is worth.
 
-
-def evaluate_labels(
-    classifier: Classifier, batches: Batches, rows: np.ndarray, calibration: Calibration
-) -> dict[str, dict[str, dict[str, int]]]:
-    """Return the fields of each label's `LabelTruth`, by attribute and label.
-
-    Labels are given at the default target precision.
+    Figures are by condition and attribute. The truth of labels, by attribute and label, is that of
+    products as they are, at the default target precision.
     """
-    found = {}
-    for attribute, answers in answer(classifier, batches, rows, Condition.AS_IS).items():
-        if len(answers):
+    figures: dict[str, dict[str, Figures]] = {}
+    truths = {}
+    for condition in Condition:
+        figures[condition.value] = {}
+        for attribute, answers in answer(classifier, batches, rows, condition).items():
             calibrated = apply_calibration(calibration, attribute, answers)
-            confidence, best = calibrated.probs.max(1)
-            given = confidence >= calibrated.thresholds[DEFAULT_TARGET_PRECISION]
-            labels = classifier.config.attributes[attribute]
-            truths = measure_labels(best, given, answers.targets, labels)
-            found[attribute] = {label: truth._asdict() for label, truth in truths.items()}
-    return found
+            figures[condition.value][attribute] = measure_answers(calibrated)
+            if condition is Condition.AS_IS and len(answers):
+                confidence, best = calibrated.probs.max(1)
+                given = confidence >= calibrated.thresholds[DEFAULT_TARGET_PRECISION]
+                labels = classifier.config.attributes[attribute]
+                truths[attribute] = measure_labels(best, given, answers.targets, labels)
+    return figures, truths
 
 
 def apply_calibration(

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from enrich.classifiers.eight_bits import EightBitLinear
+from enrich.classifiers.int8 import Int8Linear
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.tokenizer import TextEncoder
 from enrich.engine.device import autocast, cast_weights
@@ -84,7 +84,7 @@ def _compute_view(
     if classifier.device.type == "cpu":
         # Fused, as the engine runs the tower. On a GPU there is nothing to fuse.
         tower = copy.deepcopy(tower)
-        tower.quicken()
+        tower.fuse()
         cast_weights(tower, classifier.device)
     compute = tower.features if kind == "image_features" else tower.lower
     random = torch.Generator().manual_seed(view)
@@ -206,7 +206,7 @@ def frozen_digest(classifier: Classifier, kind: CacheKind) -> str:
     """Return a digest of the weights that cached features depend on."""
     tower, backbone = classifier.image_tower, classifier.image_tower.pretrained()
     trained = {id(p) for p in tower.upper_parameters()} if kind == "image_lower" else set()
-    rounded = [part.rounded() for part in backbone.modules() if isinstance(part, EightBitLinear)]
+    rounded = [part.rounded() for part in backbone.modules() if isinstance(part, Int8Linear)]
     digest = hashlib.sha256()
     # Not state_dict, whose tensors are other objects than the parameters.
     for tensor in itertools.chain(backbone.parameters(), backbone.buffers(), *rounded):

@@ -16,8 +16,13 @@ from enrich.errors import ConfigError, name_some
 from enrich.lexicon import choose_title
 from enrich.terminal import say
 from enrich.text import build_text, fold_label, read_as
-from enrich.training.near_identical import group_near_identical
-from enrich.training.readers import MOST_TEXTS_OF_A_PICTURE, LabelledRows, Split, read_labelled
+from enrich.training.readers import (
+    MOST_TEXTS_OF_A_PICTURE,
+    LabelledRows,
+    Split,
+    group_near_identical,
+    read_labelled,
+)
 
 TRAIN, VALIDATION, TEST = Split
 UNLABELLED = -100  # what cross_entropy ignores
@@ -160,27 +165,20 @@ def splits_of(rows: LabelledRows) -> np.ndarray:
     return published
 
 
-def count_split_groups(products: LabelledProducts) -> int:
-    """Count the groups of near-identical products in more than one split.
-
-    There are such groups only if catalogs name their splits.
-    """
-    found = np.unique(np.stack([products.groups, products.split]), axis=1)
-    return int((np.bincount(found[0]) > 1).sum())
-
-
 def count_known_tests(products: LabelledProducts) -> int:
-    """Count the products to test that share a text or a picture with one to train on.
+    """Count the products to test that training knows.
 
-    They share it directly or through others, whatever groups a catalog names.
+    They share a group, a text or a picture with one to train on, the last two also through others.
     """
     pictures = [
         path and f"{root}/{path}"
         for root, path in zip(products.image_roots, products.image_paths, strict=True)
     ]
     alike = group_near_identical(products.texts, pictures, MOST_TEXTS_OF_A_PICTURE)
-    known = np.isin(alike, alike[products.split == TRAIN])
-    return int((known & (products.split == TEST)).sum())
+    is_known = np.zeros(len(products), dtype=bool)
+    for groups in (alike, products.groups):
+        is_known |= np.isin(groups, groups[products.split == TRAIN])
+    return int((is_known & (products.split == TEST)).sum())
 
 
 def half_of(groups: np.ndarray) -> np.ndarray:

@@ -13,27 +13,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from enrich.classifiers.interface import Classifier
 from enrich.engine.device import local_device
 from enrich.engine.prefetch import prefetch_iterator
-from enrich.errors import ConfigError, StorageFailed, first_line, load_extra
+from enrich.errors import ConfigError, load_extra
 from enrich.files.atomic_write import atomic_write
-from enrich.terminal import CONSOLE, rank, say
+from enrich.terminal import Steps, rank, say
 from enrich.training.batches import Batches, Condition, Hiding, Part, deal, shown_in_training
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.distributed import first_then_others, from_first
 from enrich.training.evaluation import selection_score
 from enrich.training.feature_cache import CachedViews, cache_views, cross_fit_views
-from enrich.training.fine_tuning import (
+from enrich.training.optimiser import (
+    Stepper,
     add_adapters,
+    freeze_norms,
     merge_adapters,
     recompute_activations,
-    settle_norms,
 )
-from enrich.training.optimiser import Stepper
 
 # The best epoch has the highest mean accuracy under these conditions.
 SELECTED_UNDER = (Condition.AS_IS, Condition.NO_TEXT, Condition.WORDS_MASKED, Condition.OTHER_TEXT)
@@ -45,7 +44,6 @@ _WITHOUT_EFFECT = {
 }
 _STATE = "training_state.pt"
 _STEPS_A_POINT = 20
-_LINE_EVERY_S = 30.0
 
 
 @dataclass(slots=True)
@@ -58,7 +56,6 @@ class Progressed:
         step, loss: finished steps of the current epoch, and their summed loss.
         total_steps: finished steps of the run.
         best_score: score of the best epoch.
-        stale: epochs of the current phase since a better score.
     """
 
     phase: int = 0
@@ -67,7 +64,6 @@ class Progressed:
     loss: float = 0.0
     total_steps: int = 0
     best_score: float = -1.0
-    stale: int = 0
 
     def end_step(self, loss: float) -> None:
         """Count a step of the current epoch."""
@@ -81,7 +77,7 @@ class Progressed:
 
     def end_phase(self) -> None:
         """Count a phase."""
-        self.phase, self.epoch, self.stale = self.phase + 1, 0, 0
+        self.phase, self.epoch = self.phase + 1, 0
 
 
 def name_inputs(
@@ -97,8 +93,13 @@ def name_inputs(
     """
     digest = hashlib.sha256(config.model_dump_json(exclude=_WITHOUT_EFFECT).encode())
     for half_tower in config.half_towers:
-        with (half_tower / "model.safetensors").open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
+        try:
+            digest.update(hashlib.sha256((half_tower / "model.safetensors").read_bytes()).digest())
+        except OSError as error:
+            raise ConfigError(
+                f"half_towers: {half_tower} has no model.safetensors, expected two checkpoints. "
+                "Train one with half=0 and one with half=1."
+            ) from error
     # A hub or a folder may have another model under the same name by now.
     digest.update(classifier.config.model_dump_json().encode())
     digest.update(batches.encoder.tokenizer.to_str().encode())
@@ -114,44 +115,6 @@ def name_inputs(
     for numbers in (products.targets, products.groups, products.split, images.has_image, rows):
         digest.update(np.ascontiguousarray(numbers).tobytes())
     return digest.hexdigest()
-
-
-def save_state(file: Path, state: dict[str, Any]) -> None:
-    """Write the state atomically.
-
-    Raises:
-        StorageFailed: the file cannot be written.
-    """
-    with atomic_write(file) as partial:
-        try:
-            torch.save(state, partial)
-        except (OSError, RuntimeError) as error:
-            # torch raises a RuntimeError of this text for a full disk.
-            if isinstance(error, RuntimeError) and "inline_container" not in str(error):
-                raise
-            raise StorageFailed(
-                f"{file} cannot be written: {first_line(error)}. Is the disk full?"
-            ) from error
-
-
-def load_state(file: Path) -> dict[str, Any] | None:
-    """Read the saved state into main memory; None without a file.
-
-    Raises:
-        StorageFailed: the file is damaged.
-    """
-    if not file.exists():
-        return None
-    try:
-        state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
-    except (MemoryError, OSError):
-        raise
-    except Exception as error:  # damaged bytes may raise anything
-        raise StorageFailed(
-            f"{file} cannot be read: {first_line(error)}. If it is damaged, remove it to train "
-            "anew."
-        ) from error
-    return state
 
 
 class Trainer:
@@ -228,7 +191,7 @@ class Trainer:
             _copy_frozen(self.classifier, self.average.module)
         if stepper_state is not None:
             stepper.load_state_dict(stepper_state)
-        while self.progressed.epoch < phase.epochs and not self._is_stale():
+        while self.progressed.epoch < phase.epochs:
             epoch = self.progressed.epoch
             loss = self.train_epoch(number, phase, epoch, stepper)
             note = self._keep_best() if self._is_scored(phase) else ""
@@ -238,8 +201,6 @@ class Trainer:
             )
             self.progressed.end_epoch()
             self._save_state(stepper)
-        if self.progressed.epoch < phase.epochs:
-            say(f"{self.progressed.stale} epochs without a better one end the phase")
         self.progressed.end_phase()
 
     def _has_frozen_texts(self) -> bool:
@@ -270,10 +231,11 @@ class Trainer:
     def train_epoch(self, number: int, phase: Phase, epoch: int, stepper: Stepper) -> float:
         """Train the steps that are left of an epoch, and return the mean loss."""
         self.classifier.train()
-        settle_norms(self.classifier.image_tower.pretrained())
-        done, saved = self.progressed, time.monotonic()
+        freeze_norms(self.classifier.image_tower.pretrained())
+        done, first_step = self.progressed, self.progressed.step
+        started = saved = time.monotonic()
         steps = len(self.train_rows) // self.config.batch_size
-        with EpochProgress(f"{phase.loss} epoch {epoch + 1}", steps, done.step) as progress:
+        with Steps(f"{phase.loss} epoch {epoch + 1}", steps, done.step) as progress:
             for parts in self._parts(number, phase, epoch):
                 # The middle of the step, because the learning rate is 0 at both ends of the phase.
                 done_share = (epoch * steps + done.step + 0.5) / (phase.epochs * steps)
@@ -283,7 +245,9 @@ class Trainer:
                     self.average.update(self.classifier, step=done.total_steps)
                 if done.total_steps % _STEPS_A_POINT == 0:
                     self._plot({f"loss/{phase.loss}": loss} | stepper.learning_rates())
-                progress.count_step(done.loss / done.step, self.config.batch_size)
+                seen = (done.step - first_step) * self.config.batch_size
+                speed = seen / max(time.monotonic() - started, 1e-9)
+                progress.count(f": loss {done.loss / done.step:.4f}, {speed:,.0f} products/s")
                 if time.monotonic() - saved >= self.config.save_every_s:
                     self._save_state(stepper)
                     saved = time.monotonic()
@@ -304,26 +268,21 @@ class Trainer:
         contrast_only = all(each.loss == "contrastive" for each in self.config.phases)
         return phase.loss == "multitask" or contrast_only
 
-    def _is_stale(self) -> bool:
-        patience = self.config.patience
-        return patience is not None and self.progressed.stale >= patience
-
     def _keep_best(self) -> str:
         """Score the epoch, keep its weights if they are the best, and return a note."""
         evaluated = self.classifier if self.average is None else self.average.module
         score = 0.0
         if rank() == 0:
-            evaluated.settle()
+            evaluated.refresh()
             score, accuracies = selection_score(
                 evaluated, self.batches, self.validation_rows, self.selected_under
             )
             self._plot({"validation/score": score} | accuracies)
         score = from_first(score)
         if score > self.progressed.best_score:
-            self.progressed.best_score, self.progressed.stale = score, 0
+            self.progressed.best_score = score
             self.best = _copy(evaluated)
             return f"validation {score:.4f} (best)"
-        self.progressed.stale += 1
         return f"validation {score:.4f}"
 
     def _plot(self, figures: dict[str, float]) -> None:
@@ -335,23 +294,23 @@ class Trainer:
         if rank() > 0:
             return
         average = None if self.average is None else self.average.module.state_dict()
-        save_state(
-            self.folder / _STATE,
-            {
-                "inputs": self.inputs_digest,
-                "progressed": asdict(self.progressed),
-                "classifier": self.classifier.state_dict(),
-                "average": average,
-                "best": self.best,
-                "stepper": stepper.state_dict(),
-            },
-        )
+        state = {
+            "inputs": self.inputs_digest,
+            "progressed": asdict(self.progressed),
+            "classifier": self.classifier.state_dict(),
+            "average": average,
+            "best": self.best,
+            "stepper": stepper.state_dict(),
+        }
+        with atomic_write(self.folder / _STATE) as partial:
+            torch.save(state, partial)
 
     def resume(self) -> dict[str, Any] | None:
         """Load the saved state if there is one, and return the state of its stepper."""
-        state = load_state(self.folder / _STATE)
-        if state is None:
+        file = self.folder / _STATE
+        if not file.exists():
             return None
+        state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
         if state.get("inputs") != self.inputs_digest:
             raise ConfigError(
                 f"{self.folder} cannot be resumed: found the state of a training with other "
@@ -388,34 +347,3 @@ def _copy_frozen(classifier: Classifier, average: Classifier) -> None:
 def _average(classifier: Classifier, decay: float) -> Any:
     # Its decay grows with the steps, so that the random start is soon forgotten.
     return load_extra("timm.utils", "train").ModelEmaV3(classifier, decay, use_warmup=True)
-
-
-class EpochProgress(Progress):
-    """Steps, mean loss and products a second of an epoch, as a bar or as log lines."""
-
-    def __init__(self, title: str, steps: int, done: int) -> None:
-        super().__init__(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=CONSOLE,
-            disable=not CONSOLE.is_terminal or rank() > 0,
-            transient=True,
-        )
-        self._title, self._steps, self._done = title, steps, done
-        self._products, self._started = 0, time.monotonic()
-        self._line_due = self._started + _LINE_EVERY_S
-        self._task = self.add_task(title, total=steps, completed=done)
-
-    def count_step(self, mean_loss: float, products: int) -> None:
-        """Count one step over `products`; `mean_loss` is of the epoch so far."""
-        self._done += 1
-        self._products += products
-        now = time.monotonic()
-        speed = self._products / max(now - self._started, 1e-9)
-        text = f"{self._title}: loss {mean_loss:.4f}, {speed:,.0f} products/s"
-        self.update(self._task, completed=self._done, description=text)
-        if not CONSOLE.is_terminal and now >= self._line_due:
-            self._line_due = now + _LINE_EVERY_S
-            say(f"{text}, step {self._done:,} of {self._steps:,}")

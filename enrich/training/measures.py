@@ -1,4 +1,4 @@
-"""Figures of answers: accuracy, macro-F1, recall at a precision, ECE, and those of each label."""
+"""Figures of answers, of all together and of each label."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ Figures = dict[str, float | int | None]
 
 
 class LabelTruth(NamedTuple):
-    """One label on labelled products: those that have it, those it was given to, and both."""
+    """Counts of a label, of products that have it, were given it, and both."""
 
     rows: int
     given: int
@@ -26,7 +26,7 @@ class LabelTruth(NamedTuple):
 
     @property
     def recall(self) -> tuple[float, float]:
-        """The 95 % interval of the share of the products with the label that were given it."""
+        """The 95 % interval of the share of given among products with the label."""
         return exact_interval(self.right, self.rows)
 
 

@@ -1,4 +1,4 @@
-"""Published weights of open_clip's models, by the name of a hub, a local folder or open_clip's own.
+"""Published weights of open_clip's models, by hub, folder or open_clip's name.
 
 Weights are read from safetensors only.
 """
@@ -26,11 +26,10 @@ from enrich.training.pretrained import (
     OPENAI,
     PublishedTowers,
     canonical,
-    explain,
+    not_opened,
     open_tokenizer,
     put_before,
     require_words,
-    say_how_to_convert,
     with_plain_quotes,
 )
 
@@ -38,13 +37,6 @@ CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 TOKENIZER = "tokenizer.json"
 # What says by which token texts are filled up.
 _TOKENIZER_SETTINGS = ["tokenizer_config.json", "special_tokens_map.json"]
-
-_CONVERT = (
-    "from open_clip.factory import load_state_dict; from safetensors.torch import save_file; "
-    "weights = load_state_dict('{folder}/open_clip_pytorch_model.bin'); "
-    "save_file({{n: t.contiguous().clone() for n, t in weights.items()}}, "
-    "'{folder}/open_clip_model.safetensors')"
-)
 
 
 def open_open_clip(name: str) -> PublishedTowers:
@@ -62,8 +54,7 @@ def open_open_clip(name: str) -> PublishedTowers:
         import_open_clip().factory.load_checkpoint(model, str(folder / WEIGHTS))
         image = read_image_shape(settings)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = explain(str(folder), error)
-        raise ConfigError(f"'{name}' cannot be opened as open_clip model: {reason}") from error
+        raise not_opened(name, "open_clip model", error) from error
     tokenizer, pad_id = read_tokenizer(folder, text)
     found = {"logit_scale": model.logit_scale.item(), "pad_id": pad_id}
     word_scores = model.text_decoder.text_projection.detach() if towers.is_coca else None
@@ -92,10 +83,10 @@ def find_folder(name: str) -> Path:
     """
     folder = Path(name) if Path(name).is_dir() else _fetch(name)
     if lacking := [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]:
-        advice = "expected an open_clip model in safetensors"
-        if lacking == [WEIGHTS]:
-            advice = say_how_to_convert(name, _CONVERT)
-        raise ConfigError(f"'{name}' lacks {' and '.join(lacking)}: {advice}")
+        raise ConfigError(
+            f"'{name}' lacks {' and '.join(lacking)}: expected an open_clip model in safetensors. "
+            "Pickles are not read: see Towers in docs/training.md."
+        )
     return folder
 
 
@@ -131,7 +122,7 @@ def read_image_shape(settings: dict[str, Any]) -> ImageShape:
 
 
 def read_tokenizer(folder: Path, text: dict[str, Any]) -> tuple[Tokenizer, int]:
-    """Open the tokenizer of a folder, else open_clip's own, and the id that texts are filled with.
+    """Open a folder's tokenizer or open_clip's own, with the id that fills texts.
 
     Args:
         folder: folder of the model.
@@ -177,7 +168,7 @@ def _fetch(name: str) -> Path:
     try:
         return Path(snapshot_download(hub_name, allow_patterns=files))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"'{name}' cannot be opened as open_clip model: {error}") from error
+        raise not_opened(name, "open_clip model", error) from error
 
 
 def _look_up(name: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ list of image files at one size. Trainings that share a cache fill it in turn.
 
 import hashlib
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -16,21 +15,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from PIL import Image
 
 from enrich.engine.prefetch import open_pool, prefetch
 from enrich.engine.unreadable import describe_failures
-from enrich.errors import ConfigError, StorageFailed
+from enrich.errors import StorageFailed
 from enrich.files.atomic_write import atomic_write
-from enrich.images.decoding import decode_pixels, refuse_many_pixels
-from enrich.images.preprocess import to_pixels
+from enrich.images.decoding import decode_pixels
 from enrich.images.settings import ImageProblem, ImageShape
 from enrich.images.store import ImageStore
 from enrich.records import Status
-from enrich.redaction import describe_error
 from enrich.terminal import rank, say, watch
 from enrich.training.labelled import LabelledProducts
-from enrich.training.readers import HDF5_PICTURE, open_hdf5
 
 # At least so many threads: most of them wait if images come from an object store.
 _THREADS = 4
@@ -97,8 +92,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 def _stamp(store: ImageStore, path: str | None) -> tuple[int, int] | None:
     """Return size and time of a local file; None for other or missing files."""
-    in_hdf5 = HDF5_PICTURE.fullmatch(path or "")
-    file = store.find_local(in_hdf5["file"] if in_hdf5 else path)
+    file = store.find_local(path)
     if file is None:
         return None
     try:
@@ -189,27 +183,6 @@ def decode_one(
     root, path = products.image_roots[row], products.image_paths[row]
     store = ImageStore(root)
     try:
-        if (named := HDF5_PICTURE.fullmatch(path or "")) is not None:
-            return _read_hdf5_row(store, named, shape)
         return decode_pixels(store.read(path), limits=store.limits, shape=shape)
     except ImageProblem as problem:
         return problem
-
-
-def _read_hdf5_row(store: ImageStore, named: re.Match[str], shape: ImageShape) -> np.ndarray:
-    """Read a picture in an HDF5 file as `decode_pixels` reads others.
-
-    Raises:
-        ImageProblem: the file is forbidden or missing, or its row cannot be read.
-    """
-    store.stat(named["file"])
-    file = store.find_local(named["file"])
-    if file is None:
-        raise ImageProblem(Status.IMAGE_FORBIDDEN, "HDF5 files are read from local disks only")
-    try:
-        pictures = open_hdf5(Path(file))[named["dataset"]]
-        _, height, width = pictures.shape[:3]
-        refuse_many_pixels(width, height, store.limits.max_pixels)
-        return to_pixels(Image.fromarray(pictures[int(named["row"])]), shape)
-    except (ConfigError, OSError, LookupError, TypeError, ValueError) as error:
-        raise ImageProblem(Status.IMAGE_CORRUPT, describe_error(error)) from error

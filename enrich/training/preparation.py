@@ -3,6 +3,7 @@
 Settings, labels or catalogs that cannot be trained on are refused here.
 """
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,6 @@ from enrich.classifiers.tokenizer import TextEncoder
 from enrich.errors import ConfigError, name_some
 from enrich.lexicon import Lexicon
 from enrich.terminal import rank, say
-from enrich.text import spell_without_case
 from enrich.training.augmentation import LabelWords
 from enrich.training.batches import Batches, open_batches
 from enrich.training.config import TrainingConfig
@@ -30,7 +30,6 @@ from enrich.training.labelled import (
     VALIDATION,
     LabelledProducts,
     count_known_tests,
-    count_split_groups,
     divide,
     half_of,
     join_catalogs,
@@ -42,7 +41,7 @@ from enrich.training.labelled import (
     tell_unlisted,
 )
 from enrich.training.readers import LabelledRows, Split
-from enrich.training.start import collect_recipes, keep_usable_phases, start_classifier
+from enrich.training.start import keep_usable_phases, start_classifier
 
 _PURPOSES = {TRAIN: "to train on", VALIDATION: "to validate with"}
 
@@ -63,14 +62,12 @@ class Preparation:
     Attributes:
         config: the settings, with labels filled in from the data, the parts of all processes in
             `accumulate`, and only phases that can train the classifier.
-        recipes: content of the checkpoint's training settings, by file.
         unseen_sources: by name; only the first of torchrun's processes has them.
     """
 
     config: TrainingConfig
     classifier: Classifier
     tokenizer: Tokenizer
-    recipes: dict[str, str]
     batches: Batches
     rows: Rows
     unseen_sources: dict[str, Batches]
@@ -110,9 +107,8 @@ def prepare(
     )
     batches = first_then_others(lambda: open_products(products))
     opened = {name: open_products(source) for name, source in to_measure.items()}
-    recipes = collect_recipes(config, classifier)
     rows = choose_rows(config, batches)
-    return Preparation(config, classifier, tokenizer, recipes, batches, rows, opened)
+    return Preparation(config, classifier, tokenizer, batches, rows, opened)
 
 
 def _start(
@@ -193,26 +189,14 @@ def _tell_labels(products: LabelledProducts, attributes: dict[str, tuple[str, ..
             say(
                 f"{attribute}: 0 products to train on for {len(absent)} labels: {name_some(absent)}"
             )
-    for attribute, labels in attributes.items():
-        if same := find_same_but_for_capitals(labels):
-            say(
-                f"{attribute}: {len(same)} labels differ from another in capitals alone and share "
-                f"its confidence: {name_some(same)}. Spell them alike in the data, or list each "
-                "once under attributes: then capitals do not count."
-            )
 
 
 def _tell_leaks(products: LabelledProducts) -> None:
     """Log what will make figures of the test flatter."""
-    if split_groups := count_split_groups(products):
-        say(
-            f"{split_groups:,} groups of near-identical products are in more than one split of the "
-            "catalogs: figures of the test will flatter"
-        )
     if known := count_known_tests(products):
         say(
-            f"{known:,} products to test share a text or a picture with one to train on: figures "
-            "of the test may flatter. Give such products one group_id."
+            f"{known:,} products to test share a group, a text or a picture with one to train on: "
+            "figures of the test may flatter. Give such products one group_id, and one split."
         )
 
 
@@ -267,12 +251,6 @@ def with_labels_of(
             f"labels {', '.join(known) or 'nothing'}."
         )
     return {a: labels for a, labels in filled.items() if a not in lacking}
-
-
-def find_same_but_for_capitals(labels: Collection[str]) -> list[str]:
-    """Return the labels that differ from another in capitals alone."""
-    alone = set(spell_without_case(labels).values())
-    return sorted(set(labels) - alone, key=lambda label: (label.lower(), label))
 
 
 def find_absent(
@@ -350,10 +328,12 @@ def _name_labels(read: Sequence[LabelledRows], attribute: str) -> str:
 
 
 def _labels_to_train_on(read: Sequence[LabelledRows], attribute: str) -> tuple[str, ...]:
-    found = {
+    found = Counter(
         label
         for rows in read
         for label, split in zip(rows.labels.get(attribute, ()), splits_of(rows), strict=False)
         if split == TRAIN and label is not None
-    }
-    return tuple(sorted(found))
+    )
+    # Of labels that differ in capitals alone the commonest spelling stays.
+    spelled = {label.casefold(): label for label, _ in reversed(found.most_common())}
+    return tuple(sorted(spelled.values()))

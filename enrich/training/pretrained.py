@@ -7,19 +7,14 @@ import json
 import math
 import re
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
-from huggingface_hub import (
-    _CACHED_NO_EXIST,
-    file_exists,
-    hf_hub_download,
-    try_to_load_from_cache,
-)
+from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from pydantic import ValidationError
 from safetensors import SafetensorError
@@ -29,6 +24,7 @@ from torch import Tensor, nn
 from transformers import (
     MODEL_FOR_MASKED_LM_MAPPING,
     AutoConfig,
+    AutoImageProcessor,
     AutoModel,
     AutoTokenizer,
     GemmaTokenizer,
@@ -36,7 +32,6 @@ from transformers import (
     PreTrainedTokenizerFast,
     Siglip2Tokenizer,
 )
-from transformers.image_processing_base import ImageProcessingMixin
 
 from enrich.classifiers.config import (
     HuggingFaceTowers,
@@ -52,7 +47,7 @@ from enrich.classifiers.hugging_face_towers import (
 )
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.small_towers import SmallTextTower
-from enrich.classifiers.tower_interface import TextTower
+from enrich.classifiers.towers import TextTower
 from enrich.errors import ConfigError, first_line, load_extra
 from enrich.images.settings import ImageShape, Triple
 from enrich.training.config import SMALL, PublishedPair
@@ -143,7 +138,7 @@ def open_hugging_face(name_or_folder: str) -> PublishedTowers:
     image, tokenizer = ImageHalf(model), opened.backend_tokenizer
     return PublishedTowers(
         towers=towers,
-        image=open_image_shape(name_or_folder, OPENAI if kind == "clip" else HALVES, image.size_px),
+        image=open_image_shape(name_or_folder, image.size_px),
         tokenizer=with_plain_quotes(tokenizer) if kind == "clip" else as_siglip(opened),
         parts={"image_tower": image, "text_tower": TextHalf(model, pad_id)},
     )
@@ -173,8 +168,7 @@ def open_pair(pair: PublishedPair, small: SmallTowers, size_px: int) -> Publishe
     else:
         opened = _open_vision(pair.vision)
         vision, parts["image_tower.vision"] = opened.config.to_dict(), opened
-        shape = open_image_shape(pair.vision, HALVES, getattr(opened.config, "image_size", None))
-        _try_out(opened, pair.vision, shape)
+        shape = open_image_shape(pair.vision, getattr(opened.config, "image_size", None))
     towers = PairTowers(
         vision=vision, text=text.config.to_dict(), width=pair.width, pooling=_pooling(pair.text)
     )
@@ -183,8 +177,8 @@ def open_pair(pair: PublishedPair, small: SmallTowers, size_px: int) -> Publishe
 
 
 def small_image_shape(size_px: int) -> ImageShape:
-    """Return the shape of the small image tower's pictures, as ImageNet's weights had them."""
-    return ImageShape(size_px=size_px, **HALVES._asdict())
+    """Return the shape of the small image tower's pictures."""
+    return ImageShape(size_px=size_px, fit="pad", mean=HALVES.mean, std=HALVES.std)
 
 
 def _open_vision(name: str) -> PreTrainedModel:
@@ -200,7 +194,7 @@ def _open_vision(name: str) -> PreTrainedModel:
 
 
 def _pooling(name: str) -> Literal["first", "mean"]:
-    """Return how a sentence transformer sums up a text, by its own file; BERT by its first token.
+    """Return the pooling of a sentence transformer's file, else the first token.
 
     Raises:
         ConfigError: the file cannot be read, or the hub is out of reach.
@@ -275,7 +269,7 @@ def as_siglip(opened: PreTrainedTokenizerFast) -> Tokenizer:
 
 
 def canonical() -> list[normalizers.Normalizer]:
-    """Return what SigLIP does to a text first: small letters, no punctuation, single blanks."""
+    """Return SigLIP's cleaning of texts: small letters, no punctuation, one blank."""
     return [
         normalizers.Replace("_", " "),
         normalizers.Replace(Regex(f"[{re.escape(string.punctuation)}]"), ""),
@@ -298,117 +292,60 @@ def _open(name: str, what: str, load: Callable[..., Opened]) -> Opened:
         raise
     except Exception as error:
         # tokenizers raises plain Exceptions, huggingface_hub classes of its own.
-        raise ConfigError(f"'{name}' cannot be opened as {what}: {explain(name, error)}") from error
+        raise not_opened(name, what, error) from error
 
 
-def _try_out(vision: PreTrainedModel, name: str, shape: ImageShape) -> None:
-    """Run the model on a blank picture, before a catalog is decoded for it."""
-    blank = torch.zeros(1, 3, shape.size_px, shape.size_px)
-    try:
-        with torch.inference_mode():
-            vision(pixel_values=blank).last_hidden_state  # noqa: B018
-    except MemoryError:
-        raise
-    except Exception as error:
-        # Models of the library may raise anything.
-        raise ConfigError(
-            f"the vision model '{name}' cannot read pictures of {shape.size_px} px: {error}"
-        ) from error
-
-
-_FILE = "preprocessor_config.json"
+def not_opened(name: str, what: str, error: Exception) -> ConfigError:
+    """Return the error of a model whose files a library cannot read."""
+    return ConfigError(
+        f"'{name}' cannot be opened as {what}: {first_line(error)}. Weights are read from "
+        "safetensors, and code of a checkpoint is never run: see Towers in docs/training.md."
+    )
 
 
 class Normalisation(NamedTuple):
-    """Defaults for weights without a preprocessor_config.json."""
+    """Mean and standard deviation of pixels, by channel."""
 
-    fit: str
     mean: Triple
     std: Triple
 
 
 # OpenAI's own, shared by nearly all of CLIP's descendants.
-OPENAI = Normalisation(
-    "crop", (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-)
+OPENAI = Normalisation((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 # Pixels from -1 to 1, as the first ViT had them.
-HALVES = Normalisation("pad", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+HALVES = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
-def open_image_shape(
-    name_or_folder: str, default: Normalisation, size_px: int | None
-) -> ImageShape:
+def open_image_shape(name: str, size_px: int | None) -> ImageShape:
     """Return size, mean and standard deviation of a published model's pictures.
 
     A model that was trained on the centre square gets it; any other gets the whole picture, padded
     to a square.
 
     Args:
-        name_or_folder: hub name or local folder.
-        default: for a model without preprocessor_config.json.
-        size_px: size in the model's own configuration, for a preprocessor without a size.
+        name: hub name or local folder.
+        size_px: size in the model's own configuration, for a preprocessor without a square.
 
     Raises:
         ConfigError: the preprocessor is not supported, or its file cannot be read.
     """
-    try:
-        settings, _ = ImageProcessingMixin.get_image_processor_dict(name_or_folder)
-    except OSError as error:
-        # Raised for a damaged file as well, and where the hub is out of reach.
-        if not _has_none(name_or_folder):
-            raise ConfigError(
-                f"the {_FILE} of '{name_or_folder}' cannot be read: {first_line(error)}"
-            ) from error
-        settings = {
-            "do_center_crop": default.fit == "crop",
-            "image_mean": default.mean,
-            "image_std": default.std,
-        }
-    scale = settings.get("rescale_factor", 1 / 255)
-    if not settings.get("do_rescale", True) or not math.isclose(scale, 1 / 255, rel_tol=1e-3):
+    opened = _open(name, "image processor", AutoImageProcessor.from_pretrained)
+    if not opened.do_rescale or not math.isclose(opened.rescale_factor, 1 / 255, rel_tol=1e-3):
         raise ConfigError(
-            f"'{name_or_folder}' is not supported: found pixels scaled by {scale}, expected 1/255"
+            f"'{name}' is not supported: found pixels scaled by {opened.rescale_factor} "
+            f"(do_rescale: {opened.do_rescale}), expected 1/255"
         )
-    normalised = settings.get("do_normalize", True)
+    size = opened.crop_size if opened.do_center_crop else opened.size
+    sides = {side for side in (size.height, size.width, size.shortest_edge) if side}
     try:
         return ImageShape(
-            size_px=_size(settings) or size_px,  # type: ignore[arg-type]
-            fit="crop" if settings.get("do_center_crop") else "pad",
-            mean=settings.get("image_mean", default.mean) if normalised else (0.0, 0.0, 0.0),
-            std=settings.get("image_std", default.std) if normalised else (1.0, 1.0, 1.0),
+            size_px=sides.pop() if len(sides) == 1 else size_px,  # type: ignore[arg-type]
+            fit="crop" if opened.do_center_crop else "pad",
+            mean=opened.image_mean if opened.do_normalize else (0.0, 0.0, 0.0),
+            std=opened.image_std if opened.do_normalize else (1.0, 1.0, 1.0),
         )
     except ValidationError as error:
-        raise ConfigError(
-            f"the {_FILE} of '{name_or_folder}' is of another kind: {error}"
-        ) from error
-
-
-def _has_none(name_or_folder: str) -> bool:
-    """Check that a model has no preprocessor_config.json.
-
-    Raises:
-        ConfigError: its hub is out of reach.
-    """
-    if Path(name_or_folder).is_dir():
-        return not (Path(name_or_folder) / _FILE).exists()
-    if try_to_load_from_cache(name_or_folder, _FILE) is _CACHED_NO_EXIST:
-        return True
-    try:
-        return not file_exists(name_or_folder, _FILE)
-    except Exception as error:  # the hub's, its web client's, and that of its offline mode
-        raise ConfigError(
-            f"the {_FILE} of '{name_or_folder}' cannot be looked up: {first_line(error)}. Try "
-            "again, or give a local folder."
-        ) from error
-
-
-def _size(settings: Mapping[str, Any]) -> object:
-    """Return the side of the square that the model reads, None if unknown."""
-    size = settings.get("crop_size" if settings.get("do_center_crop") else "size")
-    if isinstance(size, Mapping):
-        sides = {size[side] for side in ("height", "width", "shortest_edge") if size.get(side)}
-        return sides.pop() if len(sides) == 1 else None
-    return size
+        raise ConfigError(f"the image processor of '{name}' does not fit: {error}") from error
 
 
 def with_plain_quotes(tokenizer: Tokenizer) -> Tokenizer:
@@ -440,66 +377,3 @@ def require_words(tokenizer: Tokenizer, size: int, name: str) -> None:
             f"{size}, told apart, and marks at the ends of texts. Put the model's own "
             "tokenizer.json beside its weights."
         )
-
-
-_CONVERT = (
-    "from transformers import AutoModel; "
-    "AutoModel.from_pretrained('{folder}').save_pretrained('{folder}')"
-)
-_POINTER = b"version https://git-lfs"
-
-# Parts of transformers' messages about weights without safetensors. Its own advice does not help
-# here: it names a setting of its functions, and pull requests on the hub.
-_NO_SAFETENSORS = (
-    "no file named model.safetensors",
-    "cannot be loaded with `safetensors`",
-    "safetensors conversion",
-)
-# Parts of its messages about models that it does not ship.
-_FOREIGN = ("trust_remote_code", "model_type", "does not recognize this architecture")
-
-
-def explain(name: str, error: Exception) -> str:
-    """Explain why a model's files cannot be read, and what to do.
-
-    Args:
-        name: hub name or local folder.
-        error: error of the library that reads them.
-    """
-    folder, reason = Path(name), str(error)
-    if name.startswith((".", "/", "~")) and not folder.exists():
-        return "the folder is missing"
-    if left_out := _left_out_by_git(folder):
-        return f"{left_out.name} is a pointer of Git LFS: run git lfs pull in that folder"
-    if isinstance(error, SafetensorError):
-        return f"its weights are damaged, copy them again ({reason})"
-    if any(sign in reason for sign in _NO_SAFETENSORS):
-        return say_how_to_convert(name, _CONVERT)
-    if any(sign in reason for sign in _FOREIGN):
-        return (
-            "the installed transformers does not ship this model, and a checkpoint's own code is "
-            "never run (give one of open_clip's as towers: open_clip:NAME)"
-        )
-    return reason
-
-
-def say_how_to_convert(name: str, line: str) -> str:
-    """Return the advice to convert weights to safetensors by a line of Python.
-
-    Args:
-        name: hub name or local folder.
-        line: the Python, for the folder `{folder}`.
-    """
-    reason = "weights in safetensors are missing, and pickles are not read. Convert them once: "
-    if Path(name).is_dir():
-        return f'{reason}python -c "{line.format(folder=name)}"'
-    python = line.format(folder="FOLDER")
-    return f'{reason}hf download {name} --local-dir FOLDER, python -c "{python}", and name FOLDER'
-
-
-def _left_out_by_git(folder: Path) -> Path | None:
-    for file in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
-        with file.open("rb") as content:
-            if content.read(len(_POINTER)) == _POINTER:
-                return file
-    return None

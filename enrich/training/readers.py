@@ -1,14 +1,12 @@
-"""Readers of labelled catalogs, one function for each layout.
+"""Readers of labelled catalogs by layout, and groups of near-identical products.
 
 `read_labelled` takes what `--catalog` names: a catalog folder, or `LAYOUT:PATH`. A reader returns
 `LabelledRows`; `enrich.training.labelled` numbers their labels and splits their groups.
 """
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +15,65 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from enrich.errors import ConfigError, load_extra, name_some
+from enrich.errors import ConfigError, name_some
 from enrich.files.tables import read_table, select_text
 from enrich.settings_files import load_yaml
 from enrich.terminal import say
-from enrich.text import build_text, normalise
-from enrich.training.near_identical import group_near_identical
+from enrich.text import build_text
+
+
+def group_near_identical(
+    texts: Sequence[str], pictures: Sequence[str | None], most_texts: int
+) -> np.ndarray:
+    """Return each product's group (N,), numbered by their first products.
+
+    Products that share a text or a picture are in the same one, and so are those that are linked by
+    others. Products of one text are often one product in several colors, and those of one picture
+    one product under several names. A text or a picture that is missing is shared with none.
+
+    Args:
+        texts: As the classifier reads them, see `build_text`; "" is none.
+        pictures: What names each picture; None and blanks are none.
+        most_texts: A picture under more different texts than these is a placeholder, and makes no
+            products alike.
+    """
+    text_of, _ = pd.factorize(np.array(texts, dtype=object))
+    picture_of, names = pd.factorize(np.array([*map(_strip, pictures)], dtype=object))
+    of_picture = np.unique(picture_of * len(texts) + text_of) // max(1, len(texts))
+    is_placeholder = np.bincount(of_picture, minlength=len(names)) > most_texts
+    by_text = _each_alone(text_of, np.array([not text for text in texts], dtype=bool))
+    by_picture = _each_alone(picture_of, (is_placeholder | (names == ""))[picture_of])
+    groups = np.arange(len(texts))
+    # A group is named after one of its products. Each product takes the least group of those that
+    # share its text or picture, and so does the one that its group is named after; then each takes
+    # the group of the one that it names. So a long chain takes few rounds, and not one a link.
+    while True:
+        joined = _least(_least(groups, by_text), by_picture)
+        np.minimum.at(joined, groups, joined.copy())
+        joined = joined[joined]
+        if np.array_equal(joined, groups):
+            return pd.factorize(groups)[0]
+        groups = joined
+
+
+def _strip(name: str | None) -> str:
+    return (name or "").strip()
+
+
+def _each_alone(keys: np.ndarray, is_alone: np.ndarray) -> np.ndarray:
+    """Return the keys (N,), below 2 N, with an own one for each that `is_alone`."""
+    return np.where(is_alone, len(keys) + np.arange(len(keys)), keys)
+
+
+def _least(groups: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Return for each product the least group of those with the same key."""
+    least = np.full(2 * len(keys), len(keys))
+    np.minimum.at(least, keys, groups)
+    return least[keys]
+
 
 # Sizes of one article, each with a text of its own, are fewer.
 MOST_TEXTS_OF_A_PICTURE = 20
-# The path of a picture in an HDF5 file of the root folder, FILE.h5#DATASET/ROW.
-HDF5_PICTURE = re.compile(r"(?P<file>[^/\\]+\.h5)#(?P<dataset>\w+)/(?P<row>\d+)")
 
 
 class Split(IntEnum):
@@ -297,160 +343,8 @@ def _read_split(described: TableDescription, values: list[str | None]) -> list[S
     return known
 
 
-# The only attribute, and the published name of it.
-ATTRIBUTE = "class"
-_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
-
-
-def read_food101(folder: Path) -> LabelledRows:
-    """Read UPMC Food-101 as published: 101 dishes, pictures with titles of web pages.
-
-        images/{train,test}/<class>/<image>.jpg
-        texts/{train,test}_titles.csv               image, title, class; no header
-
-    Wang et al., "Recipe recognition with large multimodal food dataset", ICME workshops 2015.
-    Pictures of one title in one class are one group, because pages were crawled more than once.
-
-    Raises:
-        ConfigError: a file is missing, or a line lacks image, title or class.
-    """
-    splits = {"train": Split.TRAIN, "test": Split.TEST}
-    rows = [(split, *row) for split in splits for row in _read_titles(folder, split)]
-    return LabelledRows(
-        root=folder,
-        titles=[title for _, _, title, _ in rows],
-        descriptions=[None] * len(rows),
-        image_paths=[f"images/{split}/{name}/{image}" for split, image, _, name in rows],
-        groups=[f"{name} {normalise(title).casefold() or image}" for _, image, title, name in rows],
-        labels={ATTRIBUTE: [name.replace("_", " ") for _, _, _, name in rows]},
-        split=[splits[split] for split, *_ in rows],
-    )
-
-
-def _read_titles(folder: Path, split: str) -> Iterator[tuple[str, str, str]]:
-    """Yield image, title and class."""
-    file = folder / "texts" / f"{split}_titles.csv"
-    images = folder / "images" / split
-    if not file.is_file() or not images.is_dir():
-        raise ConfigError(
-            f"{folder} is not UPMC Food-101: expected texts/{split}_titles.csv and the folder "
-            f"images/{split}/"
-        )
-    with file.open(encoding="utf-8-sig", errors="replace") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            fields = line.strip().split(",")
-            if len(fields) < 3:
-                raise ConfigError(
-                    f"{file}, row {number} is wrong: found {len(fields)} field(s), expected image, "
-                    "title, class"
-                )
-            # Some copies of the data set quote titles with commas, others do not. A title that
-            # begins with a quotation mark ends in the same line.
-            image, *title, name = fields
-            yield image.strip(), _unquote(",".join(title)), name.strip()
-
-
-def _unquote(title: str) -> str:
-    quoted = _QUOTED.fullmatch(title)
-    return quoted[1].replace('""', '"') if quoted else title
-
-
-# Attribute to data set.
-_LABELS = {"category": "input_category", "sub_category": "input_subcategory"}
-_COLUMNS = ("input_image", "input_name", "input_description", "input_productID", *_LABELS.values())
-_FILES = {"train": Split.TRAIN, "validation": Split.TEST}
-
-
-def read_fashion_gen(folder: Path) -> LabelledRows:
-    """Read Fashion-Gen as published, two HDF5 files with pictures and texts.
-
-        fashiongen_256_256_train.h5, fashiongen_256_256_validation.h5
-
-    Rostamzadeh et al., "Fashion-Gen: The Generative Fashion Dataset and Challenge", arXiv
-    1806.08317. Others report on the published validation file, so its products are the test split.
-    Views of one product are one group. Pictures stay where they are.
-
-    Raises:
-        ConfigError: a file or a data set in it is missing or cannot be read, or h5py is not
-            installed.
-    """
-    columns: dict[str, list[str]] = {name: [] for name in _COLUMNS}
-    split: list[Split] = []
-    for part, published in _FILES.items():
-        file = _find(folder, part)
-        opened = open_hdf5(file)
-        if lacking := [name for name in _COLUMNS if name not in opened]:
-            raise ConfigError(
-                f"{file} lacks the data set {', '.join(lacking)}: found {', '.join(opened)}"
-            )
-        rows = len(opened["input_image"])
-        columns["input_image"] += [f"{file.name}#input_image/{row}" for row in range(rows)]
-        for name in _COLUMNS[1:]:
-            columns[name] += _as_texts(_read(file, opened, name, rows))
-        split += [published] * rows
-    return LabelledRows(
-        root=folder,
-        titles=list(columns["input_name"]),
-        descriptions=list(columns["input_description"]),
-        image_paths=list(columns["input_image"]),
-        groups=columns["input_productID"],
-        labels={attribute: [*columns[name]] for attribute, name in _LABELS.items()},
-        split=split,
-    )
-
-
-@lru_cache(maxsize=8)
-def open_hdf5(file: Path) -> Any:
-    """Open a file with h5py, once: opening costs more than reading a row.
-
-    Raises:
-        ConfigError: the file cannot be opened, or h5py is not installed.
-    """
-    h5py = load_extra("h5py", "train")
-    try:
-        return h5py.File(file, "r")
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read as HDF5: {error}") from error
-
-
-def _find(folder: Path, part: str) -> Path:
-    found = sorted(folder.glob(f"fashiongen_*_{part}.h5"))
-    if len(found) != 1:
-        raise ConfigError(
-            f"{folder} is not Fashion-Gen: found {len(found)} file(s) fashiongen_*_{part}.h5, "
-            "expected 1"
-        )
-    return found[0]
-
-
-def _read(file: Path, opened: Any, name: str, rows: int) -> Any:
-    try:
-        return opened[name][:].reshape(rows)
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"data set '{name}' of {file} cannot be read: {error}, expected one value for each of "
-            f"the {rows:,} pictures"
-        ) from error
-
-
-def _as_texts(values: Iterable[Any]) -> list[str]:
-    return [_decode(value) if isinstance(value, bytes) else str(value) for value in values]
-
-
-def _decode(value: bytes) -> str:
-    """Decode text in UTF-8 or Latin-1; the files do not tell which."""
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
-
-
 LAYOUTS: dict[str, Callable[[Path], LabelledRows]] = {
     "catalog": read_catalog_folder,
-    "food101": read_food101,
-    "fashion_gen": read_fashion_gen,
     "table": read_described_table,
 }
 

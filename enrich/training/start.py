@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-import yaml
 from tokenizers import (
     Tokenizer,
     decoders,
@@ -39,15 +38,12 @@ from enrich.training.pretrained import (
 # Settings that one classifier alone reads. `matching` is left out, because recipes for all
 # classifiers set it.
 _SWITCHES = {
-    "cma_clip": ("sequence_wise", "modality_wise", "scoring"),
+    "cma_clip": ("sequence_wise", "modality_wise"),
     "clip_zero_shot": ("prompt", "prompts"),
     "embracenet": ("selection_probabilities",),
 }
 
 _SPECIAL = ["<pad>", "<start>", "<end>"]
-
-TOWER_RECIPE = "image_tower_training.yaml"
-_HALVES_RECIPE = "half_towers_training.yaml"
 
 
 def start_classifier(
@@ -182,37 +178,3 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
         special_tokens=[(token, tokenizer.token_to_id(token)) for token in _SPECIAL[1:]],
     )
     return tokenizer
-
-
-def collect_recipes(config: TrainingConfig, classifier: Classifier) -> dict[str, str]:
-    """Return the checkpoint's files with training settings, content by name.
-
-    They have all settings of the run, defaults too, so that they outlive a change of defaults, and
-    those of image towers that were trained before.
-
-    Raises:
-        ConfigError: the checkpoint of a half is missing.
-    """
-    settings = config.model_dump(mode="json", exclude={"cache"})
-    recipes = {"training.yaml": yaml.safe_dump(settings, sort_keys=False)}
-    if config.image_tower is not None and not classifier.image_tower.absent:
-        # That checkpoint may have taken its tower from another one, and has its settings.
-        files = (config.image_tower / name for name in (TOWER_RECIPE, "training.yaml"))
-        if (of_tower := next(filter(Path.exists, files), None)) is not None:
-            recipes[TOWER_RECIPE] = of_tower.read_text()
-    for half_tower in config.half_towers:
-        if not (half_tower / "model.safetensors").is_file():
-            raise ConfigError(
-                f"{half_tower} lacks model.safetensors: half_towers expects two checkpoints. Train "
-                "one with half=0 and one with half=1."
-            )
-    of_halves = [half_tower / "training.yaml" for half_tower in config.half_towers]
-    if of_halves and all(file.exists() for file in of_halves):
-        recipes[_HALVES_RECIPE] = "---\n".join(file.read_text() for file in of_halves)
-    return recipes
-
-
-def remove_stale_recipes(folder: Path, recipes: dict[str, str]) -> None:
-    """Remove settings of towers that an earlier run left in the folder."""
-    for name in {TOWER_RECIPE, _HALVES_RECIPE} - recipes.keys():
-        (folder / name).unlink(missing_ok=True)

@@ -24,3 +24,15 @@ def test_only_the_first_of_several_processes_shows_anything(
     terminal.say("epoch 2")
     assert list(terminal.watch("ab", "reading", 2)) == ["a", "b"]
     assert screen.getvalue() == ""
+
+
+def test_a_log_gets_a_line_at_intervals_and_not_at_every_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log, clock = io.StringIO(), iter([0.0, 10.0, 20.0, 40.0, 40.0, 50.0])
+    monkeypatch.setattr(terminal, "CONSOLE", Console(file=log, width=60))
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
+    with terminal.Steps("multitask epoch 2", 1_000, 100) as shown:
+        for _ in range(4):
+            shown.count(": loss 0.25")
+    assert log.getvalue() == "multitask epoch 2: loss 0.25: 103 of 1,000\n"

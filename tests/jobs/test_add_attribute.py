@@ -109,7 +109,7 @@ def test_labels_by_chance_are_refused_and_nothing_is_written(
         (("--name", "tone", "--values", "a,b", "--catalog", "a.csv"), "give either"),
         (("--name", "tone", "--values", "a,b", "--labels", "a.csv"), "give either"),
         (("--name", "tone", "--values", "warm"), "too few labels"),
-        (("--name", "run_id", "--values", "a,b"), "choose another name"),
+        (("--name", "run_id", "--values", "a,b"), "expected another name"),
         (("--name", "tone", "--values", "warm,other"), "reserved"),
     ],
 )

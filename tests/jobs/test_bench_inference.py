@@ -73,7 +73,7 @@ def test_last_line_has_the_ratios_and_the_raw_figures(run: Run, tmp_path: Path) 
     ("flags", "says"),
     [
         (("--checkpoint", "bundled", "--checkpoint", "gone"), "no folder gone; wanted: bundled, "),
-        (("--checkpoint", "bundled", "--checkpoint", "empty"), "no checkpoint in"),
+        (("--checkpoint", "bundled", "--checkpoint", "empty"), "is not a checkpoint"),
         (("--sizes", 224, "--sizes", 0), "greater than or equal to 32"),
         (("--sizes", 224, "--sizes", 20_000), "less than or equal to 7071"),
     ],

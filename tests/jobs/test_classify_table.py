@@ -141,7 +141,7 @@ def _folder_out(shop: Path) -> dict[str, object]:
         ),
         (_write_text, "no Parquet file can be read at"),
         (lambda shop: {"catalog": shop / "gone.parquet"}, "gone.parquet"),
-        (lambda shop: {"checkpoint": shop / "gone"}, "no checkpoint in"),
+        (lambda shop: {"checkpoint": shop / "gone"}, "is not a checkpoint"),
         (
             lambda shop: {"checkpoint": "s3://me:secret@bucket/checkpoint"},
             "checkpoint holds a password",

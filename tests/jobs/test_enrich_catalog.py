@@ -153,7 +153,7 @@ OF_A_REFRESH = [
         ({"database": "a; DROP"}, (), "database: String should match"),
         ({}, ("--config", "nowhere.yaml"), "no configuration in"),
         ({}, ("--run-id", "x' OR 1=1 --"), "is not usable"),
-        ({}, ("--checkpoint", "nowhere"), "no checkpoint in nowhere"),
+        ({}, ("--checkpoint", "nowhere"), "nowhere is not a checkpoint"),
         ({}, ("--catalog", "nowhere/x.parquet"), "no such file or folder"),
         ({}, ("--catalog", "broken.parquet"), "no product table can be read"),
         ({}, ("--catalog", "narrow.parquet"), "has no column description, image_path"),

@@ -200,3 +200,30 @@ def test_what_a_run_leaves_for_people_and_schedulers_may_lie_in_an_object_store(
         outcome = json.loads((conf / "outcome.json").read_text())
         assert (outcome["outcome"], outcome["exit_code"]) == ("failed", 2)
         assert "No run 'gone'" in outcome["error"]
+
+
+def test_a_product_table_with_a_change_feed_is_followed(
+    job_of_the_fake: ModuleType,
+    shop: Shop,
+    write_settings: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def run(*flags: str) -> int:
+        config = write_settings(columns={"image_path": None})
+        return run_job(job_of_the_fake, "--config", config, "--follow", "available", *flags)
+
+    assert run() == 2
+    assert "found no change feed" in capsys.readouterr().err
+    assert run("--limit", "3") == 2
+    assert "found --limit, which belong to one run" in capsys.readouterr().err
+    rows, shop.file = shop.spark.read.parquet(str(shop.file)), shop.folder / "feed"
+    feed = {"delta.enableChangeDataFeed": "true"}
+    rows.write.format("delta").options(**feed).save(str(shop.file))
+    assert run() == 0
+    assert last_line(capsys)["counts"]["published"] == 6
+    rows.where("product_id = 'p1'").selectExpr(
+        "'p9' AS product_id", "title", "description", "image_path"
+    ).write.format("delta").mode("append").save(str(shop.file))
+    assert run() == 0
+    done = last_line(capsys)
+    assert (done["diff"], done["counts"]["read"], done["counts"]["published"]) == ("changes", 7, 1)

@@ -82,13 +82,13 @@ def test_a_checkpoint_s_name_says_which_classifier_it_is(
 def test_a_setting_may_be_taken_back_and_takes_the_place_of_the_file_s_name(
     run: Run, trained: list[TrainingConfig], flags: list[object]
 ) -> None:
-    assert run(*flags, "--set", "patience=3", "--set", "name=other")[0] == 0
+    assert run(*flags, "--set", "half=1", "--set", "name=other")[0] == 0
     file = Path(str(flags[1]))
-    file.write_text(file.read_text() + "patience: 3\n")
+    file.write_text(file.read_text() + "half: 1\n")
     shutil.rmtree(Path(str(flags[-1])))
-    assert run(*flags, "--set", "patience=null", "--set", "classifier=mmbt")[0] == 0
-    assert [(one.patience, one.name, one.classifier) for one in trained] == [
-        (3, "other", "cma_clip"),
+    assert run(*flags, "--set", "half=null", "--set", "classifier=mmbt")[0] == 0
+    assert [(one.half, one.name, one.classifier) for one in trained] == [
+        (1, "other", "cma_clip"),
         (None, "shop", "mmbt"),
     ]
 

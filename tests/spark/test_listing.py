@@ -13,11 +13,13 @@ from moto.s3.models import s3_backends
 from pyspark.sql import SparkSession
 from shop import FakeGate, Shop
 
+from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError
 from enrich.images.store import ImageStore
-from enrich.spark.diff import Diff, remember_looks, take_stock
+from enrich.spark.diff import Diff, remember_looks
 from enrich.spark.refresh import Refresh
 from enrich.spark.rules import Attempt
+from enrich.spark.runs import RunSummary
 from enrich.spark.tables import now
 from schemas.tables import Outcome
 
@@ -67,7 +69,7 @@ def look(shop: Shop, bucket: Bucket, **config: Any) -> tuple[Diff, Counter[str]]
     inputs = replace(inputs, store=ImageStore("s3://shop/images"))
     inputs.tables.create_missing()
     bucket.asked.clear()
-    diff = take_stock(inputs.compare([], Attempt(DAY, now(), "run")))
+    diff = inputs.diff([], Attempt(DAY, now(), "run"))
     asked = Counter(bucket.asked)
     if diff.images_compared:
         remember_looks(inputs.tables, diff.rows, "run")
@@ -146,6 +148,36 @@ def test_a_whole_run_lists_once(shop: Shop, bucket: Bucket) -> None:
     Refresh(replace(shop.prepare(), store=ImageStore("s3://shop/images")), FakeGate()).run()
     # Read to be compared, and as a sample that the input's check judges by.
     assert bucket.asked == {"list": 1, "GET": 6}
+
+
+def test_of_a_product_table_with_a_feed_changed_images_are_found(
+    shop: Shop, bucket: Bucket
+) -> None:
+    count = 40
+    write_products(shop, count)
+    products = shop.spark.read.parquet(str(shop.file))
+    shop.file = shop.folder / "feed"
+    feed = {"delta.enableChangeDataFeed": "true"}
+    products.write.format("delta").options(**feed).save(str(shop.file))
+    for number in range(count - 1):
+        bucket.put(number, b"image %d" % number)
+
+    def run() -> RunSummary:
+        bucket.asked.clear()
+        spec = FakeEngineSpec(opens_images=True, image_root="s3://shop/images")
+        inputs = replace(shop.prepare(spec), store=ImageStore("s3://shop/images"))
+        return Refresh(inputs, FakeGate()).run()
+
+    assert run().counts["published"] == count
+    bucket.put(3, b"IMAGE 3")
+    # It was missing, and so was asked for; nobody has looked at it before.
+    bucket.put(count - 1, b"image")
+
+    second = run()
+
+    assert (second.diff, second.counts["read"], second.counts["published"]) == ("changes", 40, 2)
+    assert bucket.asked["list"] == 1 and bucket.asked["HEAD"] == 0
+    assert (run().diff, bucket.asked) == ("changes", {"list": 1})
 
 
 def test_an_inventory_is_taken_instead_and_what_it_lacks_is_asked_for(

@@ -9,6 +9,7 @@ from pyspark import cloudpickle
 
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.lexicon import ProductText
+from enrich.spark.plan import plan_refresh
 from enrich.unseen import AttributeProfile, SourceProfile
 from tests.support.shop import Shop, products
 
@@ -64,3 +65,19 @@ def test_thresholds_stay_where_the_settings_say_so(strange: Shop) -> None:
     assert set(rows["model_version"]) == {"fake-1"}
     assert rows["color"].notna().any()
     assert len(strange.table("source_profiles")) == 1
+
+
+def test_a_plan_looks_at_a_sample_of_an_unknown_source_and_writes_nothing(strange: Shop) -> None:
+    plan = plan_refresh(strange.prepare(StrangeSpec()))
+
+    assert plan.source_profile is not None
+    assert (plan.source_profile.products, plan.source_profile.far_away) == (12, FAR_AWAY)
+    # Its thresholds are already those of an unseen source.
+    assert plan.model_version == "fake-1-risen"
+    assert plan.answered_share == {"color": 0.0, "pattern": 0.0}
+    assert not strange.spark.catalog.databaseExists(strange.database)
+
+    strange.refresh(spec=StrangeSpec())
+    strange.write(products(14))
+    known = plan_refresh(strange.prepare(StrangeSpec()))
+    assert known.source_profile is not None and known.answered_share is None

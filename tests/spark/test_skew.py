@@ -11,7 +11,6 @@ from pyspark.sql import functions as F
 from shop import Shop
 
 from enrich.spark import diff as diff_module
-from enrich.spark.diff import take_stock
 from enrich.spark.rules import Attempt
 from enrich.spark.session import session_settings
 from enrich.spark.tables import now
@@ -68,7 +67,7 @@ def test_rows_without_an_id_or_an_image_are_in_no_task_of_their_own(
     inputs.tables.create_missing()
     before = max(records_by_stage(spark, -1), default=-1)
 
-    diff = take_stock(inputs.compare([], Attempt(inputs.request.run_date, now(), "run")))
+    diff = inputs.diff([], Attempt(inputs.request.run_date, now(), "run"))
 
     counts = {str(outcome): count for outcome, count in diff.counts.items() if count}
     repeated = 3 if repeats else 0

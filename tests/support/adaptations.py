@@ -18,7 +18,6 @@ def make_effect(figures: Figures, gain: Gain, calibrated: CalibratedSets) -> Eff
         after=figures,
         gain=gain,
         gains={},
-        silenced=[],
         bias_shift=0.0,
         correction=None,
         calibrated=calibrated,

@@ -12,7 +12,7 @@ from enrich.training.labelled import TRAIN, LabelledProducts, join_catalogs, rea
 
 
 def labelled_products(texts: list[str], image_root: str = "", **named: Any) -> LabelledProducts:
-    """Returns one product a text: to train on, a group of its own, with the first label.
+    """Return one product a text: to train on, a group of its own, with the first label.
 
     Args:
         texts: one a product.
@@ -34,7 +34,7 @@ def labelled_products(texts: list[str], image_root: str = "", **named: Any) -> L
 def load_labelled(
     catalogs: Sequence[Path], attributes: dict[str, tuple[str, ...]]
 ) -> LabelledProducts:
-    """Returns the products of catalogs as a training has them."""
+    """Return the products of catalogs as a training has them."""
     return join_catalogs(read_catalogs(catalogs), attributes)
 
 

@@ -171,6 +171,8 @@ class MemoryTables:
     events: dict[str, list[Event]] = field(default_factory=dict)
     recipes: dict[str, Recipe] = field(default_factory=dict)
     versions: list[Version] = field(default_factory=list)
+    # The product table after each commit to it.
+    listed: list[tuple[Product, ...]] = field(default_factory=lambda: [()])
     commits: list[str] = field(default_factory=list)
     clock: datetime = datetime(2026, 11, 1, tzinfo=UTC)
     kill_after: int | None = None
@@ -235,7 +237,7 @@ class MemoryTables:
     def copy(self) -> Self:
         """Return tables that go their own way from here."""
         names = ("corrections", "candidates", "recipes", "products", "encodings", "quarantine")
-        own = {name: copy(getattr(self, name)) for name in (*names, "versions")}
+        own = {name: copy(getattr(self, name)) for name in (*names, "versions", "listed")}
         events = {run_id: list(events) for run_id, events in self.events.items()}
         return replace(self, events=events, **own)
 

@@ -7,7 +7,8 @@ second time: commits in their order, intents and their outcomes, counts. Starts 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import NamedTuple
 
 from memory_tables import (
@@ -32,7 +33,18 @@ from memory_tables import (
 
 from enrich.spark import rules
 from enrich.spark.rules import Found, Run, checkpoint_of, is_newer, is_outrun
-from schemas.tables import BROKEN, DUE, JUDGED, TO_ANSWER, Op, Outcome, Reason, State, Status
+from schemas.tables import (
+    BROKEN,
+    DUE,
+    JUDGED,
+    TO_ANSWER,
+    DiffKind,
+    Op,
+    Outcome,
+    Reason,
+    State,
+    Status,
+)
 
 
 class Compared(NamedTuple):
@@ -59,6 +71,11 @@ class Model(MemoryTables):
 
     deletes: bool = False
     intent_is_fresh: timedelta = rules.INTENT_IS_FRESH
+    # Until when maintenance has looked ahead.
+    latest: datetime = datetime(2026, 11, 1, tzinfo=UTC)
+    # What the last refresh need not have compared.
+    left_out: Diff = ()
+
     # What people and nights do.
 
     def refresh(
@@ -69,10 +86,27 @@ class Model(MemoryTables):
         recipe, at = request.recipe, self.now()
         run_id, is_whole = f"r{len(self.recipes):03}", request.limit is None
         own = (request.trigger, request.run_date, at, is_whole, request.full_refresh, recipe.model)
-        run = Run(run_id, -1, "", at, *own, caused_by=None, published_version=None)
+        run = Run(
+            *(run_id, -1, "", at, *own),
+            caused_by=None,
+            published_version=None,
+            source_version=str(len(self.listed) - 1),
+            settings=recipe.limits,
+            compared_version=len(self.versions) - 1,
+        )
         self.recipes[run_id] = recipe
         diff = self._compare(request, run, runs)
+        changed = self.find_changed(run, runs)
+        run = run._replace(diff=DiffKind.FULL if changed is None else DiffKind.CHANGES)
+        # Pictures that a listing has unchanged are not asked for, whatever the store would say.
+        seen = self._compare(request._replace(store_is_down=False), run, runs)
+        self.left_out = [
+            one
+            for one in seen
+            if changed is not None and one.product.product_id not in {None, *changed}
+        ]
         counts = _count_diff(diff)
+        run = run._replace(missing=counts["missing"], deleted=0)
         outrun = is_outrun(run.attempt, runs)
         deletes = self.deletes and not outrun and counts["missing"] > 0
         has_new = _count(diff, Outcome.NEW, Outcome.CHANGED) > 0
@@ -161,6 +195,7 @@ class Model(MemoryTables):
     def maintain(self, days_later: int = 0) -> None:
         """Delete what nobody needs, as after so many more days."""
         runs, now = self._begin(None), self.clock + timedelta(days=days_later)
+        self.latest = max(self.latest, now)
         young = {run.run_id for run in runs if now - run.at < timedelta(days=30)}
         in_use = {checkpoint_of(self.recipes[run_id].model) for run_id in young}
         for run in runs:
@@ -194,10 +229,40 @@ class Model(MemoryTables):
     def write(self, products: Sequence[Product]) -> None:
         """Replace the product table."""
         self.products = list(products)
+        self.listed.append(tuple(products))
 
     def wait(self, days: float) -> None:
         """Let time pass."""
         self.clock += timedelta(days=days)
+
+    def find_changed(self, run: Run, runs: Sequence[Run]) -> set[str] | None:
+        """Return the ids that a diff of changes compares (R13), None where it compares all."""
+        full_since = max(self.clock, self.latest) - timedelta(days=7)
+        base = rules.find_base(run, runs, full_since, deletes=self.deletes)
+        commits = [(at, one.run_id, one.operation) for at, one in enumerate(self.versions)]
+        if base is None or not rules.is_as_left(base, commits):
+            return None
+        feed = [Counter(rows) for rows in self.listed[int(base.source_version) :]]
+        ids = {
+            one.product_id
+            for old, new in pairwise(feed)
+            for one in old.keys() | new.keys()
+            if old[one] != new[one]
+        }
+        ids |= {one.product_id for one in self.quarantine}
+        ids |= {key[0] for key in self._select_held_back(runs, checkpoint_of(run.model_version))}
+        recipe = self.recipes[run.run_id]
+        for product_id, row in self.published.items():
+            said = rules.Row(
+                is_newer=is_newer(row.attempt, base.attempt),
+                has_same_model=row.model == run.model_version,
+                has_same_corrections=row.corrections == self.corrections_of(product_id, recipe),
+                status=row.status,
+            )
+            # Of a picture only the product table says here that it is another one.
+            if rules.must_be_compared(said, has_images=False):
+                ids.add(product_id)
+        return {one for one in ids if one is not None}
 
     # Parts of a refresh.
 
@@ -418,7 +483,8 @@ class Model(MemoryTables):
         made, counts = self.versions[version], intent.counts
         withheld = counts["withheld"] - made.written
         changed = {"published": made.written, "deleted": made.deleted, "withheld": withheld}
-        following = follow(intent, State.PUBLISHED, published_version=version)
+        said = {"published_version": version, "deleted": made.deleted}
+        following = follow(intent, State.PUBLISHED, **said)
         self.write_events([following._replace(counts={**counts, **changed})], "run_events")
 
     def _conclude_rollback(self, intent: Event, runs: Sequence[Run]) -> None:

@@ -60,6 +60,7 @@ class Witness:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.requests: dict[str, Request] = {}
+        self.left_out = 0
         self.products: dict[str, list[Product]] = {}
         # The table before each publication, what the run wrote, and what of it were other answers
         # to a content that was published.
@@ -86,6 +87,7 @@ class Witness:
         self._check_rows()
         self._check_candidates(command)
         self._check_encodings(command)
+        self._check_left_out()
         for run_id in model.candidates.keys() - self._candidates.keys():
             self._check_asked(run_id)
         if command.name == "refresh" and is_done:
@@ -238,6 +240,13 @@ class Witness:
                 continue
             assert one.status == Status.WORKER_CRASHED
             assert model.clock - one.at > _A_WEEK
+
+    def _check_left_out(self) -> None:
+        """A diff of changes leaves out what is published as it is, or is missing and stays."""
+        kept = () if self.model.deletes else (Outcome.MISSING,)
+        for one in self.model.left_out:
+            assert one.outcome in (Outcome.UNCHANGED, *kept), one
+            self.left_out += 1
 
     def _check_refresh(self, request: Request) -> None:
         """After a whole run at the newest date the table says what the product table says."""

@@ -1,14 +1,14 @@
-"""Adaptation helps where it can, says by how much, and refuses where it cannot."""
+"""Labels of a shop change answers where that is surely better; some labels are refused."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from adaptations import make_answers
 from cases import is_full
 
-from enrich.adaptation.adapt import adapt_attribute
-from enrich.adaptation.calibrating import calibrate_held_out
+from enrich.adaptation.adapt import adapt_attribute, find_flaw
 from enrich.adaptation.readings import Readings
 from enrich.adaptation.scores import (
     Scoring,
@@ -18,7 +18,7 @@ from enrich.adaptation.scores import (
     weigh_anew,
     with_correction,
 )
-from enrich.adaptation.trial import Effect, measure_gain
+from enrich.adaptation.trial import Effect, calibrate_held_out, measure_gain
 from enrich.calibration import CalibratedModalities, Calibration
 from enrich.classifiers.calibrated import Layer, to_layer
 from enrich.lexicon import Evidence
@@ -100,7 +100,7 @@ def test_a_shop_with_its_own_conventions_is_answered_better() -> None:
     assert (answers == 0).sum() < 10 < (readings[0].logits.argmax(1) == 0).sum()
 
 
-def test_goods_that_the_towers_tell_apart_are_answered_better_also_from_their_picture() -> None:
+def test_goods_that_the_towers_tell_apart_are_answered_better() -> None:
     """Labels 0 and 1 are one to the classifier; to the pictures' embeddings they are not."""
     both, image, text = _readings(swapped=True)
     random = torch.Generator().manual_seed(2)
@@ -134,7 +134,7 @@ def _draw_logits(seed: int) -> torch.Tensor:
     return 3 * torch.randn(ROWS, LABELS, generator=torch.Generator().manual_seed(seed))
 
 
-def test_a_shop_may_want_both_another_trust_and_a_correction() -> None:
+def test_a_shop_may_want_both_another_modality_bias_and_a_correction() -> None:
     """Its texts are right but weigh a fifth, and it calls label 0 by the name of 1."""
     both, image, text = _readings(swapped=True)
     as_it_is, weighed = _mix(both, _draw_logits(1))
@@ -151,7 +151,7 @@ def test_a_shop_may_want_both_another_trust_and_a_correction() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2] if is_full() else [2])
-def test_a_trust_that_a_few_labels_favour_by_a_hair_is_not_taken(seed: int) -> None:
+def test_a_bias_that_a_few_labels_favour_by_a_hair_is_not_taken(seed: int) -> None:
     """Pictures and texts tell about as much: the likelihood of the labels is nearly flat."""
     both, image, text = _readings(swapped=False, rows=60, images=60, seed=seed)
     random = torch.Generator().manual_seed(seed)
@@ -223,12 +223,11 @@ def test_labels_by_chance_change_no_figure_for_the_better() -> None:
     assert effect.after["accuracy"] < 0.3
     never = dict.fromkeys(("0.90", "0.95"), dict.fromkeys(Evidence))
     assert effect.calibrated[Modalities.IMAGE_AND_TEXT].thresholds == never
-    assert effect.silenced == [*Modalities]
-    assert effect.falls_silent and not effect.loses_answers
+    assert effect.given == 0 and not effect.loses_answers
 
 
 @pytest.mark.parametrize(("corrected", "is_added"), [(False, False), (True, True)])
-def test_labels_that_are_held_out_have_no_say_in_how_their_products_are_answered(
+def test_held_out_labels_have_no_say_in_how_their_products_are_answered(
     corrected: bool, is_added: bool
 ) -> None:
     base = _calibration().attributes["color"]
@@ -239,7 +238,7 @@ def test_labels_that_are_held_out_have_no_say_in_how_their_products_are_answered
         replace(one, targets=(one.targets + held_out[one.product].long()) % LABELS)
         for one in readings
     ]
-    # What pictures say agrees with the other labels: with these they would be trusted more.
+    # What pictures say agrees with the other labels: with these they would count more.
     seen = 8 * torch.nn.functional.one_hot(others[0].targets, LABELS).float()
     image_logits = seen.where(held_out.unsqueeze(1), readings[0].logits)
 
@@ -290,9 +289,7 @@ def test_products_of_one_text_are_in_one_fold() -> None:
     assert all(len(set(folds[groups == group])) == 1 for group in set(groups))
 
 
-def test_modalities_that_few_products_have_keep_their_temperature_and_the_higher_threshold() -> (
-    None
-):
+def test_rare_modalities_keep_their_temperature_and_the_higher_threshold() -> None:
     effect = _adapt(_readings(swapped=False, images=20), _calibration(1.7))
     both, image = (effect.calibrated[m] for m in (Modalities.IMAGE_AND_TEXT, Modalities.IMAGE))
     assert both.rows == ROWS and both.temperature != 1.7
@@ -370,7 +367,7 @@ def test_products_without_a_text_do_not_stop_those_with_one_from_being_answered(
 def test_where_the_classifier_is_right_already_it_is_left_alone() -> None:
     held = _calibration(thresholds={"0.90": 0.85, "0.95": 0.9})
     effect = _adapt(_readings(swapped=False), held)
-    assert not effect.is_better and not effect.silenced
+    assert not effect.is_better
 
 
 def test_labels_that_speak_against_the_thresholds_change_them_alone() -> None:
@@ -380,3 +377,37 @@ def test_labels_that_speak_against_the_thresholds_change_them_alone() -> None:
     assert effect.after["precision_at_90_threshold"] > 0.9
     found = effect.calibrated[Modalities.IMAGE_AND_TEXT].thresholds["0.90"][Evidence.SILENT]
     assert found is not None and found > 0.5
+
+
+NAMES = ("black", "blue", "red", "white")
+CALIBRATED = dict.fromkeys(
+    Modalities, CalibratedModalities(temperature=1, thresholds={"0.90": 0.8, "0.95": None}, rows=9)
+)
+
+
+def _answers(answered: list[int], labels: list[int], sureness: float = 3.0) -> Answers:
+    logits = sureness * torch.nn.functional.one_hot(torch.tensor(answered), len(NAMES)).float()
+    return make_answers(logits, torch.tensor(labels), Modalities.TEXT)
+
+
+ANSWERED = [row % 4 for row in range(100)]
+
+
+@pytest.mark.parametrize("answered", [ANSWERED, [1] * 100])
+def test_labels_of_one_value_say_nothing_of_the_others(answered: list[int]) -> None:
+    flaw = find_flaw(_answers(answered, [1] * 100), CALIBRATED, NAMES)
+    assert flaw is not None and flaw.startswith("all its labels are 'blue'")
+
+
+def test_mistakes_alone_are_no_sample_of_a_shop() -> None:
+    mistakes = [(row + 1) % 4 for row in ANSWERED]
+    flaw = find_flaw(_answers(ANSWERED, mistakes), CALIBRATED, NAMES)
+    assert flaw is not None and flaw.startswith("the classifier is right in 0% of these products")
+    # A classifier that knows that it does not know is wrong as often as it says.
+    assert find_flaw(_answers(ANSWERED, mistakes, 0.1), CALIBRATED, NAMES) is None
+
+
+@pytest.mark.parametrize("right", [1, 2, 3])
+def test_a_shop_that_is_read_badly_is_no_flaw(right: int) -> None:
+    labels = [one if row % 5 < right else (one + 1) % 4 for row, one in enumerate(ANSWERED)]
+    assert find_flaw(_answers(ANSWERED, labels), CALIBRATED, NAMES) is None

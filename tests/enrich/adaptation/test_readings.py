@@ -106,7 +106,7 @@ def test_scores_are_read_after_the_correction_that_a_checkpoint_brings_along(
             torch.testing.assert_close(found.logits, raw.logits + bias)
 
 
-def test_products_are_read_alike_by_a_classifier_that_does_not_weigh_its_modalities() -> None:
+def test_a_classifier_without_modality_weights_is_read_alike() -> None:
     def reading(modalities: Modalities, *products: int) -> Answers:
         targets = torch.zeros(len(products), dtype=torch.long)
         return make_answers(torch.ones(len(products), 2), targets, modalities, products)

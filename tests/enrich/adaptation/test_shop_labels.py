@@ -1,12 +1,14 @@
-"""What people label is read as it stands, or refused with what was found and wanted."""
+"""Labels of people are read as they stand or refused; products to label are drawn at random."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
+from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels, write_suggestions
 from enrich.errors import ConfigError, SchemaMismatch
+from enrich.files.labels import read_labels
 from enrich.files.products import Catalog, read_catalog
 from enrich.records import Product
 from enrich.training.labelled import UNLABELLED
@@ -95,7 +97,7 @@ def test_products_that_are_not_in_the_catalog_are_counted(tmp_path: Path, shop: 
         ("sku,color\nwhole,red\n", SchemaMismatch, "found a column 'sku'"),
         ("product_id,color\nwhole,mauve\n", ConfigError, "found mauve (1), expected at least"),
         ("product_id,color\nwhole,red\nwhole,blue\n", ConfigError, "product 'whole' twice"),
-        ("product_id,color\ngone,red\n", ConfigError, "none of the 1 products"),
+        ("product_id,color\ngone,red\n", ConfigError, "found 1 products such as"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
@@ -104,3 +106,41 @@ def test_what_cannot_be_meant_is_refused(
     with pytest.raises(error) as raised:
         _read(tmp_path, shop, content)
     assert message in str(raised.value)
+
+
+LABELS = {"color": ("red", "blue")}
+
+
+def _draw(file: Path, products: list[Product], count: int, known: set[str] = frozenset()) -> list:  # type: ignore[assignment]
+    catalog = Catalog(Path("shop"), {one.product_id: one for one in products}, {})
+    written = write_suggestions(catalog, LABELS, count, known, file)
+    table = pd.read_csv(file, dtype=str)
+    assert written == len(table) and table["color"].isna().all()
+    return table["product_id"].tolist()
+
+
+def test_articles_are_drawn_once_and_not_where_a_size_of_them_is_labelled(tmp_path: Path) -> None:
+    sizes = [
+        Product(f"{color} {size}", f"{color} shirt") for color in ("red", "blue") for size in "ABC"
+    ]
+    assert sorted(_draw(tmp_path / "a.csv", sizes, 9)) == ["blue A", "red A"]
+    assert _draw(tmp_path / "a.csv", sizes, 9, {"red C"}) == ["blue A"]
+
+
+def test_products_are_drawn_alike_in_every_run_and_not_in_their_order(tmp_path: Path) -> None:
+    products = [Product(f"{number:02}", f"shirt {number}") for number in range(30)]
+    drawn = _draw(tmp_path / "a.csv", products, 10)
+    assert len(set(drawn)) == 10 and drawn == _draw(tmp_path / "b.csv", products, 10)
+    assert drawn != sorted(drawn)
+
+
+def test_cells_of_a_product_are_not_formulas_and_ids_are_found_again(tmp_path: Path) -> None:
+    ids = ["-1", "=2", "'=3", "'4", "5"]
+    products = [Product(one, f"=cmd({one})\rb", "a\r\nb", "+1.jpg") for one in ids]
+    _draw(tmp_path / "a.csv", products, 5)
+    text = (tmp_path / "a.csv").read_bytes().decode()
+    row = pd.read_csv(tmp_path / "a.csv", dtype=str).iloc[0]
+    assert row["title"].startswith("'=") and row["image_path"] == "'+1.jpg"
+    filled = re.sub('""$', '"red"', text, flags=re.M)
+    (tmp_path / "b.csv").write_bytes(filled.encode())
+    assert sorted(read_labels(tmp_path / "b.csv", LABELS)["product_id"]) == sorted(ids)

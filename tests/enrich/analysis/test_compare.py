@@ -29,8 +29,7 @@ from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import TEXT, Classifier, ModelInputs, ModelOutput, Tokens, Vectors
 from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier
-from enrich.classifiers.tower_interface import Encoded
-from enrich.classifiers.transformer import build_transformer
+from enrich.classifiers.towers import Encoded, build_transformer
 from enrich.errors import CheckpointError, ConfigError
 from enrich.training.batches import Condition
 from enrich.training.evaluation import evaluate
@@ -169,7 +168,7 @@ def test_answers_are_judged_as_training_measures_them(
     # Else its layers would be computed one by one here, which is less exact in half precision.
     batches.cache_features(first.classifier)
     rows = np.arange(len(batches.products))
-    wanted = evaluate(first.classifier, batches, rows, first.manifest.calibration)
+    wanted, _ = evaluate(first.classifier, batches, rows, first.manifest.calibration)
     assert len(judged) == len(Condition) * len(first.attributes)
     for (_, title, condition, attribute), found in judged.items():
         assert title == "colored, all products"
@@ -317,11 +316,11 @@ def test_speed_is_measured_of_a_fused_copy(
     # As it comes from being evaluated.
     with torch.inference_mode():
         classifier(inputs)
-    quickened: list[nn.Module] = []
+    fused: list[nn.Module] = []
     tower = type(classifier.image_tower)
-    monkeypatch.setattr(tower, "quicken", lambda tower: quickened.append(tower))
+    monkeypatch.setattr(tower, "fuse", lambda tower: fused.append(tower))
     assert measure_speeds([(classifier, inputs)], CPU)[0] > 0
-    assert len(quickened) == 1 and quickened[0] is not classifier.image_tower
+    assert len(fused) == 1 and fused[0] is not classifier.image_tower
     assert _dtypes(classifier) == before
 
 

@@ -19,7 +19,7 @@ from enrich.analysis.int8 import (
     write_exported,
 )
 from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.eight_bits import EightBitLinear
+from enrich.classifiers.int8 import Int8Linear
 from enrich.classifiers.interface import ModelInputs, ModelOutput
 from enrich.classifiers.manifest import Manifest, read_manifest
 from enrich.engine.forward import Forward
@@ -197,5 +197,5 @@ def test_what_is_written_computes_in_int8_under_a_version_of_its_own(
 
     engine = open_engine(written, "/nowhere")
     towers = (engine.classifier.image_tower, engine.classifier.text_tower)
-    assert all(any(isinstance(p, EightBitLinear) for p in tower.modules()) for tower in towers)
+    assert all(any(isinstance(p, Int8Linear) for p in tower.modules()) for tower in towers)
     assert len(list(engine.enrich(products))) == len(products)

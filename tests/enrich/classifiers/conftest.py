@@ -27,7 +27,7 @@ def products(tokenizer: Tokenizer, small_config: ClassifierConfig) -> ModelInput
 
 @pytest.fixture(scope="module")
 def build(small_config: ClassifierConfig, tokenizer: Tokenizer) -> Callable[..., Any]:
-    """Returns a function that builds a classifier by name, with changes to the configuration."""
+    """Return a function that builds a classifier by name, with changes to the configuration."""
 
     def build(name: str, **changes: Any) -> Classifier:
         torch.manual_seed(3)

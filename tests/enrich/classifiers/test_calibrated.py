@@ -20,7 +20,7 @@ from enrich.classifiers.interface import IMAGE, TEXT, Vectors
         (None, None, 3.0, [11.0, 3.0]),
     ],
 )
-def test_a_correction_mixes_the_scores_of_a_row_looks_at_its_embeddings_and_adds_its_bias(
+def test_a_correction_mixes_scores_reads_embeddings_and_adds_its_bias(
     weight: Matrix | None, embeds_weight: Matrix | None, named_weight: float, wanted: list[float]
 ) -> None:
     scores, embeds = torch.tensor([[1.0, 2.0]]), torch.tensor([[7.0, 1.0]])

@@ -1,6 +1,5 @@
 """A checkpoint folder is whole, says what it is, and runs no code of its own."""
 
-import copy
 import dataclasses
 import json
 import pickle
@@ -12,16 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
 from enrich.classifiers.config import (
     ClassifierConfig,
-    HuggingFaceTowers,
-    OpenClipTowers,
-    PairTowers,
 )
 from enrich.classifiers.hugging_face_towers import build_encoder
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest, read_manifest
@@ -30,8 +26,6 @@ from enrich.classifiers.tokenizer import TextEncoder
 from enrich.config import JobConfig
 from enrich.engine.spec import build_spec
 from enrich.errors import CheckpointError, ConfigError, NoAnswer
-from enrich.settings_files import load_yaml
-from enrich.training.config import TrainingConfig
 from schemas.labels import ATTRIBUTE_LABELS
 
 CPU = torch.device("cpu")
@@ -102,7 +96,7 @@ def test_a_checkpoint_can_be_read_by_whom_its_writer_lets_read_files(
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    with pytest.raises(CheckpointError, match=f"{name} not found") as error:
+    with pytest.raises(CheckpointError, match=f"lacks {name}") as error:
         read_manifest(folder)
     assert str(folder) in str(error.value)
 
@@ -131,13 +125,13 @@ def test_a_damaged_file_is_named(folder: Path, name: str, how: str) -> None:
 def test_cut_weights_are_seen_before_anything_is_loaded(folder: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match=f"{weights} is damaged: .*copy it again"):
+    with pytest.raises(CheckpointError, match=f"{weights} is damaged: .*Copy it again"):
         read_manifest(folder)
 
 
 def test_a_calibration_of_other_attributes_is_refused(folder: Path) -> None:
     _change(folder / "calibration.json", lambda c: c["attributes"].pop("style"))
-    with pytest.raises(CheckpointError, match="of different checkpoints") as error:
+    with pytest.raises(CheckpointError, match="of another checkpoint") as error:
         read_manifest(folder)
     assert f"{folder}/calibration.json" in str(error.value)
 
@@ -156,16 +150,9 @@ def test_an_attribute_with_the_name_of_a_column_is_refused_in_one_line(
 ) -> None:
     for file in ("config.json", "calibration.json"):
         _change(folder / file, lambda c: c["attributes"].update({name: c["attributes"]["color"]}))
-    with pytest.raises(CheckpointError, match=f"no attribute can be called {name}") as error:
+    with pytest.raises(CheckpointError, match=f"attribute {name} has a reserved name") as error:
         read_manifest(folder)
     assert "\n" not in str(error.value) and str(folder) in str(error.value)
-
-
-def test_training_refuses_an_attribute_with_the_name_of_a_column(tmp_path: Path) -> None:
-    file = tmp_path / "training.yaml"
-    file.write_text("name: x\nattributes: {material: from_data, error: [yes, no]}\n")
-    with pytest.raises(ConfigError, match="no attribute can be called error"):
-        load_yaml(file, TrainingConfig)
 
 
 def test_an_unknown_key_is_refused(folder: Path) -> None:
@@ -184,41 +171,6 @@ def test_weights_of_another_configuration_are_refused(folder: Path) -> None:
     # Of a worker's error Spark hands on one line.
     assert "size mismatch" in said and "\n" not in said
     assert said.endswith("Copy the whole folder again")
-
-
-def test_weights_that_are_no_numbers_are_refused_by_name(folder: Path) -> None:
-    weights = load_file(folder / "model.safetensors")
-    name = next(name for name, tensor in weights.items() if tensor.is_floating_point())
-    weights[name].view(-1)[0] = float("nan")
-    (folder / "model.safetensors").write_bytes(save(weights))
-    with pytest.raises(CheckpointError, match=f"{name} holds NaN"):
-        _load(folder)
-
-
-@pytest.mark.parametrize("towers", ["clip", "pair", "coca"])
-def test_a_tokenizer_with_more_tokens_than_the_tower_is_refused(
-    tmp_path: Path,
-    small_config: ClassifierConfig,
-    tokenizer: Tokenizer,
-    calibration: Calibration,
-    request: pytest.FixtureRequest,
-    towers: str,
-) -> None:
-    described = copy.deepcopy(request.getfixturevalue(f"{towers}_json"))
-    texts = {"clip": ["text_config"], "pair": ["text"], "coca": ["text_cfg", "multimodal_cfg"]}
-    for name in texts[towers]:
-        described[name]["vocab_size"] = tokenizer.get_vocab_size() - 60
-    kinds = {
-        "clip": lambda: HuggingFaceTowers(model=described),
-        "pair": lambda: PairTowers(**described),
-        "coca": lambda: OpenClipTowers(model=described),
-    }
-    config = small_config.model_copy(update={"towers": kinds[towers]()})
-    saved = build_classifier(config, tokenizer.get_vocab_size()).eval()
-    save_checkpoint(tmp_path / "made", saved, tokenizer, calibration, {}, "# card\n")
-
-    with pytest.raises(CheckpointError, match="a token 319, which the text tower has not"):
-        _load(tmp_path / "made")
 
 
 def _change_weight(folder: Path, name: str) -> None:
@@ -267,18 +219,6 @@ def test_another_revision_of_the_encoder_is_another_encoder(
     assert after.encoder != before.encoder and after.model != before.model
 
 
-def test_a_checkpoint_that_names_no_vectors_is_refused(folder: Path) -> None:
-    _change(folder / "config.json", lambda content: content.pop("vectors"))
-    with pytest.raises(CheckpointError, match="found no 'vectors', expected the names and shapes"):
-        read_manifest(folder)
-
-
-def test_vectors_of_other_shapes_than_the_weights_make_are_refused(folder: Path) -> None:
-    _change(folder / "config.json", lambda content: content["vectors"].update(text_pooled=[31]))
-    with pytest.raises(CheckpointError, match="its vectors are"):
-        _load(folder)
-
-
 def _set_threshold(calibration: dict) -> None:
     _at(calibration, "attributes", "color", "text", "thresholds").update({"0.90": 0.123})
 
@@ -314,7 +254,7 @@ def test_no_pickle_is_loaded(folder: Path, tmp_path: Path, name: str, how: str) 
     assert mark.exists(), "the attack itself must work"
 
 
-def test_a_checkpoint_that_was_swapped_after_the_driver_read_it_may_be_tried_again(
+def test_a_checkpoint_swapped_after_the_driver_read_it_may_be_tried_again(
     folder: Path,
 ) -> None:
     spec = build_spec(JobConfig(checkpoint=str(folder)), read_manifest(folder), str(folder))
@@ -340,7 +280,7 @@ def _append(file: Path) -> None:
     ],
     ids=["another", "none for now", "no weights for now", "half of it"],
 )
-def test_a_checkpoint_exchanged_since_its_manifest_was_read_is_refused_until_it_is_whole(
+def test_a_checkpoint_exchanged_since_its_manifest_was_read_is_refused(
     folder: Path, exchange: Callable[[Path], None]
 ) -> None:
     manifest = read_manifest(folder)
@@ -414,7 +354,7 @@ def test_a_store_that_is_out_of_reach_may_be_back_on_the_next_try(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "somebody")
     store = "endpoint_override=127.0.0.1:1&scheme=http&region=here"
-    with pytest.raises(NoAnswer, match="no checkpoint can be read at s3://shop/cma-clip"):
+    with pytest.raises(NoAnswer, match=r"checkpoint s3://shop/cma-clip.* cannot be read"):
         fetch_manifest(f"s3://shop/cma-clip?{store}")
 
 
@@ -423,7 +363,7 @@ def test_a_google_store_that_is_down_is_given_up_before_its_client_would(
 ) -> None:
     monkeypatch.setenv("CLOUD_STORAGE_EMULATOR_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setattr("enrich.classifiers.manifest._GOOGLE_RETRIES_S", 1)
-    with pytest.raises(NoAnswer, match="no checkpoint can be read at gs://anonymous@models/shop"):
+    with pytest.raises(NoAnswer, match="checkpoint gs://anonymous@models/shop cannot be read"):
         fetch_manifest("gs://anonymous@models/shop")
 
 

@@ -19,7 +19,7 @@ from enrich.classifiers.coca import Coca
 from enrich.classifiers.config import OpenClipTowers
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import read_manifest
-from enrich.classifiers.tower_interface import end_of_text, take
+from enrich.classifiers.towers import end_of_text, take
 from enrich.errors import ConfigError
 from enrich.training.open_clip import open_clip_parts
 from enrich.training.pretrained import load_parts
@@ -30,13 +30,13 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def make(build: Callable[..., Coca], coca_json: dict[str, Any]) -> Callable[[str], Coca]:
-    """Returns a function that builds a CoCa on one kind of towers."""
+    """Return a function that builds a CoCa on one kind of towers."""
     changes = {"small": {}, "open_clip": {"towers": OpenClipTowers(model=coca_json)}}
     return lambda towers: build("coca", **changes[towers])
 
 
 def record_decoded(classifier: Coca) -> list[torch.Tensor]:
-    """Returns a list that fills with what the decoder gives for every place."""
+    """Return a list that fills with what the decoder gives for every place."""
     decoded: list[torch.Tensor] = []
     classifier.decoder.ln_final.register_forward_hook(lambda _, __, out: decoded.append(out))
     return decoded
@@ -148,14 +148,14 @@ def test_all_of_open_clip_s_is_pretrained_and_nothing_else(make: Callable[[str],
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"vision_cfg": {"image_size": 96}}, "takes 96 px, not 64"),
-        ({"text_cfg": {"context_length": 12}}, "up to 12 tokens, not 16"),
+        ({"vision_cfg": {"image_size": 96}}, "found 64 px, expected 96 px"),
+        ({"text_cfg": {"context_length": 12}}, "found 16, expected at most 12"),
         ({"vision_cfg": {"attentional_pool": False}}, "own transformers with"),
         ({"text_cfg": {"hf_model_name": "roberta-base"}}, "roberta-base would be fetched"),
         ({"vision_cfg": {"timm_model_name": "vit"}}, "own transformers with"),
         ({"vision_cfg": {"timm_model_name": "hf-hub:a/b"}}, "hf-hub:a/b would be fetched"),
-        ({"vision_cfg": {"hooks": "x"}}, "builds no model of this configuration"),
-        ({"vision_cfg": {"attn_pooler_heads": 7}}, "builds no model of this configuration"),
+        ({"vision_cfg": {"hooks": "x"}}, "cannot build this configuration"),
+        ({"vision_cfg": {"attn_pooler_heads": 7}}, "cannot build this configuration"),
     ],
 )
 def test_another_open_clip_model_is_refused(
@@ -170,7 +170,7 @@ def test_another_open_clip_model_is_refused(
 
 
 def test_heads_that_do_not_divide_the_width_are_refused(build: Callable[..., Coca]) -> None:
-    with pytest.raises(ConfigError, match="cannot share a width"):
+    with pytest.raises(ConfigError, match="attention heads do not fit"):
         build("coca", joint_heads=5)
 
 

@@ -1,16 +1,25 @@
-"""Our EfficientNet-Lite0 is the published one: held against timm's, which training installs."""
+"""EfficientNet-Lite0 is the published one, also fused and in halves: held against timm's."""
 
 from contextlib import nullcontext
+from copy import deepcopy
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from enrich.classifiers.efficientnet import CHANNELS, EfficientNetLite0
+from enrich.classifiers.config import SmallTowers
+from enrich.classifiers.efficientnet import (
+    CHANNELS,
+    EfficientNetLite0,
+    fuse,
+    lower_maps,
+    upper_maps,
+    upper_parameters,
+)
 from enrich.classifiers.manifest import BUNDLED
-
-timm = pytest.importorskip("timm", reason="TIMM ABSENT: nothing to compare with; make test has it")
+from enrich.classifiers.small_towers import EfficientNetTower
+from enrich.engine.device import cast_weights, choose_dtype
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +30,14 @@ def trained() -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
 
 
+def _load(trained: dict[str, Tensor]) -> EfficientNetLite0:
+    backbone = EfficientNetLite0().eval().requires_grad_(False)
+    backbone.load_state_dict(trained)
+    return backbone
+
+
 def _timms() -> torch.nn.Module:
+    timm = pytest.importorskip("timm", reason="TIMM ABSENT: make test has it")
     return timm.create_model("tf_efficientnet_lite0", features_only=True).eval()
 
 
@@ -59,3 +75,97 @@ def test_gradients_are_timms(trained: dict[str, Tensor]) -> None:
         gradients.append(torch.autograd.grad(loss, list(backbone.parameters())))
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other)
+
+
+CPU = torch.device("cpu")
+
+
+def _pixels(height: int, width: int) -> Tensor:
+    random = torch.Generator().manual_seed(0)
+    pixels = torch.randn(2, 3, height, width, generator=random)
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("size", [(128, 128), (75, 101)], ids=str)
+def test_fused_layers_give_the_same_maps(trained: dict[str, Tensor], size: tuple[int, int]) -> None:
+    plain, fused = _load(trained), _load(trained)
+    fuse(fused)
+
+    with torch.inference_mode():
+        wanted, found = plain(_pixels(*size)), fused(_pixels(*size))
+
+    assert not [m for m in fused.modules() if isinstance(m, torch.nn.BatchNorm2d | torch.nn.ReLU6)]
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.skipif(choose_dtype(CPU) is not torch.bfloat16, reason="THIS CPU HAS NO BFLOAT16")
+def test_in_bfloat16_fused_layers_are_nearer_to_float32_than_plain_ones(
+    trained: dict[str, Tensor],
+) -> None:
+    exact, plain, fused = (_load(trained) for _ in range(3))
+    fuse(fused)
+    for backbone in (plain, fused):
+        cast_weights(backbone, CPU)
+
+    with torch.inference_mode():
+        wanted = exact(_pixels(128, 128))
+        with torch.autocast("cpu", torch.bfloat16):
+            maps = plain(_pixels(128, 128)), fused(_pixels(128, 128))
+
+    assert {level.dtype for level in maps[1]} == {torch.bfloat16}
+    for exactly, plainly, quickly in zip(wanted, *maps, strict=True):
+        assert (quickly - exactly).norm() < (plainly - exactly).norm()
+
+
+@pytest.fixture(scope="module")
+def backbone(trained: dict[str, Tensor]) -> EfficientNetLite0:
+    return _load(trained).requires_grad_(True)
+
+
+def _in_halves(backbone: EfficientNetLite0, pixels: Tensor) -> list[Tensor]:
+    lower = lower_maps(backbone, pixels)
+    upper = upper_maps(backbone, lower[-1].permute(0, 2, 3, 1))
+    return [*lower, *(level.permute(0, 3, 1, 2) for level in upper)]
+
+
+# On the way down from 72 cells a side there are 9, which halve with one left over.
+@pytest.mark.parametrize("side", [64, 72])
+def test_both_halves_together_give_the_maps_of_the_whole(
+    backbone: EfficientNetLite0, side: int
+) -> None:
+    pixels = torch.randn(2, 3, side, side)
+    with torch.no_grad():
+        whole, halves = backbone(pixels), _in_halves(backbone, pixels)
+    assert len(whole) == len(halves)
+    for one, other in zip(whole, halves, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_gradients_of_the_trained_weights_are_those_of_the_whole(
+    backbone: EfficientNetLite0,
+) -> None:
+    # In float32 a value beside a kink of relu6 may fall on either side of it, by the CPU.
+    backbone, pixels = deepcopy(backbone).double(), torch.randn(2, 3, 64, 64).double()
+    trained = upper_parameters(backbone)
+    wanted = torch.autograd.grad(sum(m.square().mean() for m in backbone(pixels)[3:]), trained)
+    halves = _in_halves(backbone, pixels)[3:]
+    found = torch.autograd.grad(sum(level.square().mean() for level in halves), trained)
+    for one, other in zip(wanted, found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-7)
+
+
+def test_depthwise_kernels_are_not_trained(backbone: EfficientNetLite0) -> None:
+    trained = {id(parameter) for parameter in upper_parameters(backbone)}
+    names = {name for name, p in backbone.named_parameters() if id(p) in trained}
+    assert names
+    assert not [name for name in names if "conv_dw" in name or name.startswith("blocks.0")]
+
+
+def test_the_tower_gives_the_same_features_by_way_of_its_lower_stages() -> None:
+    torch.manual_seed(0)
+    tower = EfficientNetTower(SmallTowers(width=32), 64).eval()
+    pixels = torch.randn(3, 3, 64, 64)
+    with torch.no_grad():
+        at_once, in_halves = tower.features(pixels), tower.upper(tower.lower(pixels))
+    torch.testing.assert_close(at_once, in_halves, rtol=1e-3, atol=1e-4)

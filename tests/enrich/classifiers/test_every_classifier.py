@@ -23,15 +23,14 @@ from enrich.classifiers.config import (
     OpenClipTowers,
     PairTowers,
 )
-from enrich.classifiers.eight_bits import use_eight_bits
+from enrich.classifiers.int8 import use_int8
 from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput, Vectors
-from enrich.classifiers.listing import list_classifiers, summarise
 from enrich.classifiers.manifest import read_manifest
-from enrich.classifiers.registry import CLASSIFIERS, build_classifier
+from enrich.classifiers.registry import CLASSIFIERS, build_classifier, list_classifiers, summarise
 from enrich.classifiers.tokenizer import TextEncoder
 from enrich.engine.device import cast_weights
 from enrich.training.batches import count_labelled
-from enrich.training.losses import contrastive_loss, label_losses, multitask_loss
+from enrich.training.optimiser import contrastive_loss, label_losses, multitask_loss
 
 TEXTS = ["a red striped shirt for the office", "blue shoes", "", "white cotton shirt"]
 ROWS = len(TEXTS)
@@ -60,7 +59,7 @@ def build(
     coca_json: dict[str, Any],
     tokenizer: Tokenizer,
 ) -> Build:
-    """Returns a function that builds a classifier by name, always the same one."""
+    """Return a function that builds a classifier by name, always the same one."""
     towers = {
         "small": small_config.towers,
         "hugging_face": HuggingFaceTowers(model=clip_json),
@@ -215,13 +214,11 @@ def test_no_tower_looks_at_pictures_that_are_not_there(
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_eight_bits_give_nearly_the_same_answer(
-    build: Build, inputs: ModelInputs, name: str
-) -> None:
+def test_int8_gives_nearly_the_same_answer(build: Build, inputs: ModelInputs, name: str) -> None:
     exact = answer(build(name), inputs)
     rounded = copy.deepcopy(build(name))
-    use_eight_bits(rounded.image_tower)
-    use_eight_bits(rounded.text_tower)
+    use_int8(rounded.image_tower)
+    use_int8(rounded.text_tower)
     for attribute, logits in answer(rounded, inputs).logits.items():
         wanted = exact.logits[attribute]
         assert (logits - wanted).abs().max() < 0.2 * wanted.std()
@@ -321,7 +318,7 @@ def test_its_losses_reach_every_parameter(build: Build, inputs: ModelInputs, nam
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_what_is_said_to_be_pretrained_is_part_of_the_classifier_and_not_all_of_it(
+def test_what_is_pretrained_is_part_of_the_classifier_and_not_all_of_it(
     build: Build, name: str
 ) -> None:
     classifier = build(name)
@@ -344,7 +341,7 @@ def test_the_list_names_every_classifier_and_where_it_is_from() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_no_tensor_is_left_on_the_cpu_nor_in_a_wrong_format_when_the_others_are_on_a_gpu(
+def test_all_tensors_follow_to_a_gpu_and_its_number_format(
     build: Build,
     inputs: ModelInputs,
     name: str,

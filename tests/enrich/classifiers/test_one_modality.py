@@ -11,7 +11,7 @@ from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.registry import build_classifier
 from enrich.training.batches import count_labelled
-from enrich.training.losses import label_losses, multitask_loss
+from enrich.training.optimiser import label_losses, multitask_loss
 
 HAS_IMAGE = torch.tensor([True, False, True])
 HAS_TEXT = torch.tensor([True, True, False])

@@ -9,10 +9,11 @@ import torch
 from model_outputs import answer
 from tokenizers import Tokenizer
 
-from enrich.classifiers.config import ClassifierConfig, HuggingFaceTowers, PairTowers
+from enrich.classifiers.config import ClassifierConfig, PairTowers
 from enrich.classifiers.hugging_face_towers import EncoderTextTower, build_encoder
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.small_towers import SmallTextTower
+from enrich.classifiers.stream import CELLS, Mmbt, Segment, SingleStream
 from enrich.classifiers.tokenizer import TextEncoder
 from enrich.training.pretrained import load_parts
 
@@ -45,7 +46,7 @@ def _assert_halves_make_the_whole(
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
-def test_words_through_an_encoder_s_layers_are_what_the_encoder_makes_of_the_text(
+def test_words_through_an_encoder_s_layers_are_its_own_tokens(
     kind: str, products: ModelInputs, tokenizer: Tokenizer
 ) -> None:
     torch.manual_seed(1)
@@ -80,15 +81,6 @@ def test_a_published_encoder_is_the_whole_stream_and_starts_on_its_weights(
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_small_towers_and_clip_get_new_layers_on_top(
-    name: str, build: Callable[..., Classifier], clip_json: dict[str, Any]
-) -> None:
-    for changes in ({}, {"towers": HuggingFaceTowers(model=clip_json)}):
-        classifier = build(name, joint_layers=3, **changes)
-        assert len(classifier.stream.joint.layers) == 3
-
-
-@pytest.mark.parametrize("name", STREAMS)
 def test_its_marks_start_as_the_tokens_around_every_text(
     name: str,
     build: Callable[..., Classifier],
@@ -117,14 +109,81 @@ def test_contrast_compares_the_image_s_pieces_with_the_mean_word(
     torch.testing.assert_close(output.vectors.image, pieces[0].mean(1))
 
 
-@pytest.mark.parametrize("name", STREAMS)
-def test_the_answer_is_read_at_cls(
-    name: str, build: Callable[..., Classifier], products: ModelInputs
-) -> None:
-    classifier = build(name)
-    read: list[torch.Tensor] = []
-    classifier.stream.joint.register_forward_hook(lambda _, __, out: read.append(out))
+@pytest.fixture
+def classifier(build: Callable[..., Mmbt]) -> Mmbt:
+    return build("mmbt")
+
+
+def _segments(classifier: Mmbt, inputs: ModelInputs) -> tuple[Segment, Segment]:
+    """Return what the classifier gives to its stream."""
+    given: list[tuple[Segment, Segment]] = []
+    hook = classifier.stream.register_forward_pre_hook(lambda _, told: given.append(told[1:]))
     with torch.inference_mode():
-        logits = answer(classifier, products).logits
-        for attribute, head in classifier.heads.items():
-            torch.testing.assert_close(logits[attribute], head(read[0][:, 0]))
+        classifier(inputs)
+    hook.remove()
+    return given[0]
+
+
+def test_the_sequence_is_cls_three_cells_sep_and_the_text(
+    classifier: Mmbt, products: ModelInputs
+) -> None:
+    image, text = _segments(classifier, products)
+    rows, length = products.token_ids.shape
+    assert CELLS == 3 and image.embeds.shape == (rows, 5, 32)
+    cls, sep = classifier.stream.marks
+    assert (image.embeds[:, 0] == cls).all() and (image.embeds[:, 4] == sep).all()
+    with torch.inference_mode():
+        words = classifier.text_tower.tokens(products.token_ids[:, 1:])
+    assert text.embeds.equal(words)
+    assert image.positions.tolist() == [0, 1, 2, 3, 4]
+    assert text.positions.tolist() == list(range(length - 1))
+
+
+def test_cells_are_the_mapped_means_of_the_image_s_patches_from_top_to_bottom(
+    classifier: Mmbt, products: ModelInputs
+) -> None:
+    image, _ = _segments(classifier, products)
+    with torch.inference_mode():
+        patches = classifier.encode_image(products).embeds[:, 1:]
+        assert patches.shape[1] == 4
+        # Four patches in three cells overlap by one.
+        means = torch.stack([patches[:, at : at + 2].mean(1) for at in range(3)], dim=1)
+        wanted = classifier.stream.from_image(means)
+    torch.testing.assert_close(image.embeds[:, 1:4], wanted)
+
+
+def test_only_the_marks_are_left_of_what_a_row_lacks(
+    classifier: Mmbt, products: ModelInputs
+) -> None:
+    lacking = replace(
+        products,
+        has_image=torch.tensor([True, False, True]),
+        has_text=torch.tensor([True, True, False]),
+    )
+    image, text = _segments(classifier, lacking)
+    assert image.mask.tolist() == [[True] * 5, [True, False, False, False, True], [True] * 5]
+    wanted = products.token_mask[:, 1:].clone()
+    wanted[2] = False
+    assert text.mask.equal(wanted)
+
+
+def test_words_and_patches_enter_the_first_layer_together(
+    build: Callable[..., SingleStream], products: ModelInputs
+) -> None:
+    classifier = build("single_stream")
+    entered: list[tuple[Any, ...]] = []
+    classifier.text_tower.transformer.register_forward_pre_hook(
+        lambda _, given: entered.append(given)
+    )
+    with torch.inference_mode():
+        classifier.stream.segments.copy_(torch.tensor([[1.0], [-1.0]]).expand(2, 32))
+        classifier(products)
+        words = classifier.text_tower.tokens(products.token_ids)
+        patches = classifier.stream.from_image(classifier.encode_image(products).embeds[:, 1:])
+        tower = classifier.text_tower
+        length, last = words.shape[1], classifier.config.text_length - 1
+        words[:, 0] = classifier.stream.marks[0]
+        wanted = [words + 1 + tower.positions[:length], patches - 1 + tower.positions[last]]
+    # Once, for both: no layer reads the text alone.
+    (given,) = entered
+    torch.testing.assert_close(given[0], torch.cat(wanted, dim=1))

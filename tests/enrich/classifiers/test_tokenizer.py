@@ -27,7 +27,7 @@ GAPS = [" ", " ", " ", "  ", "   ", "\n", " \n ", "\u00a0", " \u0301"]
 
 
 def _text(drawn: random.Random) -> str:
-    """Returns some words, some of them long, with gaps of all kinds."""
+    """Return some words, some of them long, with gaps of all kinds."""
     words = drawn.choices(WORDS, k=drawn.randint(0, 60))
     return "".join(word * drawn.choice((1, 1, 1, 40)) + drawn.choice(GAPS) for word in words)
 

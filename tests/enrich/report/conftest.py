@@ -27,6 +27,7 @@ from enrich.report.content import (
     ShownAnswer,
     Truth,
 )
+from enrich.unseen import AttributeProfile, SourceProfile
 from schemas.labels import ABSTAINED
 from schemas.tables import COUNTS
 
@@ -54,6 +55,9 @@ def make_report() -> MakeReport:
             statuses={"ok": 1180, text("image_missing"): 20},
             quarantined={text("no_modality"): 10},
             proofs=(Proof(text("style"), text("at least 86 % are right"), text("a new model")),),
+            profile=SourceProfile(
+                500, 0.05, {text("color"): AttributeProfile(0.8, 0.8, named=0.5, contradicted=0.1)}
+            ),
         )
 
     return make

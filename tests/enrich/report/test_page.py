@@ -19,6 +19,7 @@ from enrich.records import Candidate
 from enrich.report.content import BINS, STAGES, Gallery, Given, RunReport
 from enrich.report.page import MAX_PAGE_BYTES, render_index, render_page
 from enrich.report.words import CAUSES, REASONS, STATUSES
+from enrich.unseen import AttributeProfile, SourceProfile
 from schemas.labels import ABSTAINED
 from schemas.tables import DUE, Outcome, Reason, State, Status
 
@@ -434,10 +435,23 @@ def test_page_says_whether_title_or_classifier_is_probably_wrong(
     report = make_report()
     (card, *_) = report.gallery.contradictions
     card = replace(card, answers=(replace(card.answers[0], **changes),))
-    page = replace(report, gallery=Gallery(contradictions=(card,)), is_unseen=is_unseen)
+    profile = SourceProfile(500, far_away=0.5 if is_unseen else 0.05, attributes={})
+    page = replace(report, gallery=Gallery(contradictions=(card,)), profile=profile)
     text = read_text(page)
     assert "title says" in text
     assert (said in text) if said else "probably the" not in text
+
+
+def test_page_says_what_to_expect_of_a_source(make_report: MakeReport) -> None:
+    found = {
+        "color": AttributeProfile(0.75, 0.72, named=0.3, contradicted=0.1),
+        "pattern": AttributeProfile(0.65, 0.62, named=0.0, contradicted=0.0),
+        "style": AttributeProfile(0.9, None, named=0.0, contradicted=0.0),
+    }
+    text = read_text(replace(make_report(), profile=SourceProfile(500, 0.4, found)))
+    said = text.split("What to expect of this source")[1].split("Proved")[0]
+    assert "Color72%30%10%" in said
+    assert re.search("Pattern62%0%-not to be trusted.*Style-0%-.*only labels", said)
 
 
 def test_confidence_that_is_no_number_is_shown_as_such(make_report: MakeReport) -> None:

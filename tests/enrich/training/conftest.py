@@ -5,15 +5,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from colored_shop import write_colored_shop
-from labelled import labelled_products
+from labelled import labelled_products, write_table
 from tokenizers import Tokenizer
-from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, PreTrainedTokenizerFast
 
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.registry import build_classifier
@@ -108,6 +107,8 @@ def clip_folder(
     text = clip_json["text_config"] | {"vocab_size": 300}
     torch.manual_seed(0)
     CLIPModel(CLIPConfig.from_dict(clip_json | {"text_config": text})).save_pretrained(folder)
+    square = {"height": 64, "width": 64}
+    CLIPImageProcessor(size={"shortest_edge": 64}, crop_size=square).save_pretrained(folder)
     return folder
 
 
@@ -141,45 +142,20 @@ def copied_clip(clip_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(clip_folder, tmp_path / "copied"))
 
 
-FOODS = {"apple_pie": (200, 150, 60), "beet_salad": (130, 20, 70)}
+FOODS = {"apple pie": (200, 150, 60), "beet salad": (130, 20, 70)}
 
 
 @pytest.fixture(scope="session")
-def food101(tmp_path_factory: pytest.TempPathFactory, write_jpeg: Callable[..., Path]) -> Path:
-    """UPMC Food-101 with two classes: 30 pictures each to train on, 5 to test; one is missing."""
-    root = tmp_path_factory.mktemp("data") / "UPMC_Food101"
-    (root / "texts").mkdir(parents=True)
-    for split, count in (("train", 30), ("test", 5)):
-        lines = []
+def foods(tmp_path_factory: pytest.TempPathFactory, write_jpeg: Callable[..., Path]) -> Path:
+    """A table of two dishes: 30 pictures each to train on, 5 to test; one is missing."""
+    root = tmp_path_factory.mktemp("data")
+    lines = ["title,picture,dish,part"]
+    for part, count in (("train", 30), ("test", 5)):
         for name, color in FOODS.items():
             for number in range(count):
-                image = f"{name}_{number}.jpg"
-                if (split, name, number) != ("train", "beet_salad", 0):
-                    write_jpeg(root / "images" / split / name / image, color, side=40)
-                title = f'"{name.replace("_", " ")} no. {number}, the best | Site"'
-                lines.append(f"{image},{title},{name}\n")
-        (root / "texts" / f"{split}_titles.csv").write_text("".join(lines))
-    return root
-
-
-@pytest.fixture
-def fashion_gen(tmp_path: Path) -> Path:
-    """Fashion-Gen with two products of two views each to train on, and one to validate."""
-
-    def write(part: str, products: list[tuple[int, bytes, bytes, bytes, bytes]]) -> None:
-        with h5py.File(tmp_path / f"fashiongen_256_256_{part}.h5", "w") as file:
-            names = ("productID", "name", "description", "category", "subcategory")
-            for name, column in zip(names, zip(*products, strict=True), strict=True):
-                kind = "i4" if name == "productID" else "S200"
-                file[f"input_{name}"] = np.array(column, dtype=kind).reshape(-1, 1)
-            # Each picture of its own gray.
-            grays = np.arange(1, len(products) + 1, dtype=np.uint8) * 10
-            file["input_image"] = np.broadcast_to(
-                grays[:, None, None, None], (len(products), 256, 256, 3)
-            )
-
-    shirt = (7, b"Wool Shirt", "Chemise légère".encode(), b"SHIRTS", b"SHIRTS")
-    bag = (8, b"Caf\xe9 Bag", b"A bag.", b"BAGS & LUGGAGE", b"DUFFLE & TOP HANDLE BAGS")
-    write("train", [shirt, shirt, bag, bag])
-    write("validation", [(9, b"Tie", b"", b"TIES", b"TIES")])
-    return tmp_path
+                image = f"{part}-{name}-{number}.jpg"
+                if (part, name, number) != ("train", "beet salad", 0):
+                    write_jpeg(root / image, color, side=40)
+                lines.append(f'"{name} no. {number}, the best",{image},{name},{part}')
+    described = {"image_path": "picture", "labels": {"class": "dish"}, "split": "part"}
+    return write_table(root, "\n".join(lines), "foods", **described)

@@ -133,7 +133,7 @@ def test_figures_tell_before_from_after_calibration() -> None:
 def test_evaluation_reports_every_condition(
     loaded: tuple[Classifier, Batches], calibration: Calibration
 ) -> None:
-    figures = evaluate(*loaded, np.arange(6), calibration)
+    figures, truths = evaluate(*loaded, np.arange(6), calibration)
     assert list(figures) == [condition.value for condition in Condition]
     for by_attribute in figures.values():
         assert [found["rows"] for found in by_attribute.values()] == [5, 3, 5]
@@ -144,7 +144,9 @@ def test_evaluation_reports_every_condition(
     assert color["precision_at_95_threshold"] == color["accuracy"]
     assert pattern["answered_at_95_threshold"] == 0
     assert pattern["precision_at_95_threshold"] is None
-    nothing = evaluate(*loaded, np.array([5]), calibration)
+    assert sum(one.rows for one in truths["color"].values()) == 5
+    assert all(one.given == 0 for one in truths["pattern"].values())
+    nothing, _ = evaluate(*loaded, np.array([5]), calibration)
     assert nothing["text removed"]["style"] == {"rows": 0}
 
 

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.eight_bits import use_eight_bits
+from enrich.classifiers.int8 import use_int8
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.registry import build_classifier
 from enrich.errors import ConfigError
@@ -54,7 +54,7 @@ def test_features_of_int8_towers_differ_with_one_layer(
     next(part for part in other.image_tower.modules() if type(part) is nn.Linear).weight.data *= 2
     images, found = cache("red.jpg", "blue.jpg"), []
     for classifier in (one, other):
-        use_eight_bits(classifier.image_tower)
+        use_int8(classifier.image_tower)
         found.append(_features(classifier, images))
     assert not np.array_equal(*found)
 

@@ -14,8 +14,12 @@ from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.registry import build_classifier
 from enrich.training.config import Lora, Phase, TrainingConfig
-from enrich.training.fine_tuning import add_adapters, merge_adapters, recompute_activations
-from enrich.training.optimiser import build_optimiser
+from enrich.training.optimiser import (
+    add_adapters,
+    build_optimiser,
+    merge_adapters,
+    recompute_activations,
+)
 from enrich.training.run import train_checkpoint
 
 WHOLE = Phase(loss="multitask", epochs=1, learning_rate=1e-3, tower_learning_rate=1e-4)

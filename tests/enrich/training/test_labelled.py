@@ -18,7 +18,6 @@ from enrich.training.labelled import (
     VALIDATION,
     LabelledProducts,
     count_known_tests,
-    count_split_groups,
     divide,
     find_unlisted,
     join_catalogs,
@@ -43,16 +42,6 @@ def test_a_group_never_straddles_splits(tmp_path: Path) -> None:
     assert len(set(products.groups)) == 400 and not _parted(products, products.groups.tolist())
     shares = np.bincount(products.split, minlength=3) / len(products)
     assert shares[[TRAIN, VALIDATION, TEST]] == pytest.approx([0.8, 0.1, 0.1], abs=0.05)
-
-
-def test_groups_that_a_published_split_parts_are_counted_each_once(tmp_path: Path) -> None:
-    groups = [f"g{number % 40}" for number in range(200)]
-    products = load_labelled([write_folder(tmp_path / "a", 200, group_id=groups)], ATTRIBUTES)
-    assert count_split_groups(products) == 0
-    parted = products.split.copy()
-    for row in (0, 40, 1, 2):  # of three groups; the others of each stay where they were
-        parted[row] = (parted[row] + 1) % 3
-    assert count_split_groups(replace(products, split=parted)) == 3
 
 
 def test_a_group_falls_into_the_same_split_whatever_else_is_read(tmp_path: Path) -> None:
@@ -190,8 +179,10 @@ last,3.jpg,red,valid
 """
     catalog = write_table(tmp_path, csv, image_path="picture", split="split")
     products = load_labelled([catalog], ATTRIBUTES)
-    assert count_known_tests(replace(products, groups=np.arange(7))) == 2
-    assert count_known_tests(replace(products, image_roots=["a"] + ["b"] * 6)) == 1
+    alone = replace(products, groups=np.arange(7))
+    assert count_known_tests(alone) == 2
+    assert count_known_tests(replace(alone, image_roots=["a"] + ["b"] * 6)) == 1
+    assert count_known_tests(replace(alone, groups=np.array([0, 1, 2, 0, 4, 5, 6]))) == 3
 
 
 def test_nulls_are_none_and_never_the_word_nan(tmp_path: Path) -> None:
@@ -234,7 +225,7 @@ def test_a_catalog_is_named_by_its_folder_from_wherever_it_is_given(
     folder = tmp_path / "shop" / "images"
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
-    given = (Path(".."), tmp_path / "shop", Path("food101:../../shop"))
+    given = (Path(".."), tmp_path / "shop", Path("table:../../shop"))
     assert {name_catalog(catalog) for catalog in given} == {"shop"}
     assert name_catalog(Path()) == "images"
 

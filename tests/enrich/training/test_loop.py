@@ -1,6 +1,5 @@
 """Phases, epochs, the best weights, and runs that are killed and go on."""
 
-import io
 import json
 import shutil
 from collections.abc import Callable
@@ -14,23 +13,20 @@ import pytest
 import torch
 from cases import is_full
 from labelled import labelled_products
-from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-import enrich.terminal
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.tokenizer import TextEncoder
 from enrich.engine.spec import open_engine
-from enrich.errors import ConfigError, StorageFailed
+from enrich.errors import ConfigError
 from enrich.records import Product, Status
 from enrich.settings_files import load_yaml
-from enrich.training import loop
 from enrich.training.batches import Batches
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.labelled import TEST, LabelledProducts
-from enrich.training.loop import EpochProgress, Trainer, load_state, name_inputs, save_state
+from enrich.training.loop import Trainer, name_inputs
 from enrich.training.pixel_cache import CachedImages
 from enrich.training.pretrained import load_efficientnet_weights
 from enrich.training.run import train_checkpoint
@@ -172,27 +168,6 @@ def test_the_best_epoch_is_kept_and_not_the_last(
     assert _same(kept, states[1]) and not _same(kept, states[2]) and not _same(kept, states[0])
 
 
-def test_a_phase_ends_when_patience_is_at_an_end_and_the_next_has_its_own(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scored = _scored(monkeypatch, 0.5, 0.4, 0.6, 0.6, 0.1, 0.7, 0.2)
-    long = HEADS.model_copy(update={"epochs": 9})
-    trainer = make("a", long, WHOLE, patience=2)
-    trainer.train()
-    assert len(scored) == 5 + 2
-    assert trainer.progressed.best_score == 0.7
-
-
-def test_a_run_killed_after_its_patience_ended_does_not_try_once_more(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    long = HEADS.model_copy(update={"epochs": 9})
-    _scored(monkeypatch, 0.5, 0.4)
-    make("a", long, patience=1).train()
-    monkeypatch.setattr(Trainer, "train_epoch", None)
-    make("a", long, patience=1).train()
-
-
 def test_the_average_of_the_weights_is_what_is_weighed_and_kept(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,11 +280,6 @@ def test_a_contrastive_phase_over_a_frozen_clip_is_refused(tmp_path: Path) -> No
     assert load_yaml(file, TrainingConfig).phases[0].tower_learning_rate == 1
 
 
-def test_towers_that_are_not_there_are_a_config_error(tmp_path: Path, catalog: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be opened as CLIP"):
-        _train_on_clip(tmp_path / "no-clip", catalog, tmp_path)
-
-
 PRODUCTS = labelled_products(
     ["a", "b"], "shop", image_paths=["a.jpg", None], targets=np.zeros((2, 3), dtype=np.int64)
 )
@@ -390,26 +360,3 @@ def test_half_towers_count_by_their_weights(name: Name, tmp_path: Path) -> None:
     moved = halves[1].rename(tmp_path / "moved")
     assert len({name(), *seen}) == 3
     assert name(half_towers=[halves[0], moved]) == seen[1]
-
-
-def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "training_state.pt"
-    save_state(file, {"weights": torch.zeros(1_000)})
-    whole = file.read_bytes()
-    for content in (whole[:1_000], b"", b"no state"):
-        file.write_bytes(content)
-        with pytest.raises(StorageFailed, match="remove it"):
-            load_state(file)
-
-
-def test_a_log_gets_a_line_at_intervals_and_not_at_every_step(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    log, clock = io.StringIO(), iter([0.0, 10.0, 20.0, 40.0, 50.0])
-    for module in (loop, enrich.terminal):
-        monkeypatch.setattr(module, "CONSOLE", Console(file=log, width=60))
-    monkeypatch.setattr(loop.time, "monotonic", lambda: next(clock))
-    with EpochProgress("multitask epoch 2", steps=1_000, done=100) as shown:
-        for _ in range(4):
-            shown.count_step(0.25, products=400)
-    assert log.getvalue() == ("multitask epoch 2: loss 0.2500, 30 products/s, step 103 of 1,000\n")

@@ -10,7 +10,6 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from enrich.classifiers.absent_towers import NoImageTower, NoTextTower
 from enrich.classifiers.config import ClassifierConfig, HuggingFaceTowers, OpenClipTowers
 from enrich.classifiers.interface import (
     IMAGE,
@@ -21,15 +20,16 @@ from enrich.classifiers.interface import (
     Tokens,
     Vectors,
 )
+from enrich.classifiers.one_modality import NoImageTower, NoTextTower
 from enrich.classifiers.registry import build_classifier
 from enrich.classifiers.tokenizer import TextEncoder
-from enrich.classifiers.tower_interface import Encoded, ImageTower, TextTower
+from enrich.classifiers.towers import Encoded, ImageTower, TextTower
 from enrich.engine.device import autocast
 from enrich.errors import ConfigError
 from enrich.training.augmentation import build_transform
 from enrich.training.batches import Part, count_labelled
 from enrich.training.config import Phase, TrainingConfig
-from enrich.training.losses import (
+from enrich.training.optimiser import (
     UNLABELLED,
     Objective,
     contrastive_loss,

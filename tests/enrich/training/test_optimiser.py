@@ -12,8 +12,7 @@ from enrich.training import optimiser
 from enrich.training.batches import Hiding, count_labelled, deal
 from enrich.training.config import Phase
 from enrich.training.loop import Trainer
-from enrich.training.losses import Objective
-from enrich.training.optimiser import Stepper, build_optimiser, schedule
+from enrich.training.optimiser import Objective, Stepper, build_optimiser, schedule
 
 HEADS = Phase(loss="multitask", epochs=3, learning_rate=3e-3)
 Make = Callable[..., Trainer]
@@ -23,7 +22,7 @@ def _compute_in(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("enrich.engine.device.choose_dtype", lambda _: dtype)
     monkeypatch.setattr(optimiser, "choose_dtype", lambda _: dtype)
     # A GPU merges no layers, and few CPUs convolve in float16.
-    monkeypatch.setattr(EfficientNetTower, "quicken", lambda _: None)
+    monkeypatch.setattr(EfficientNetTower, "fuse", lambda _: None)
 
 
 def _gradients(trainer: Trainer) -> dict[str, Tensor]:
@@ -116,7 +115,7 @@ def test_a_loss_that_is_no_number_stops_the_run(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "enrich.training.losses.multitask_loss",
+        "enrich.training.optimiser.multitask_loss",
         lambda losses: losses["color"] * float("nan"),
     )
     with pytest.raises(ConfigError, match="found nan"):

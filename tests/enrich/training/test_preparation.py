@@ -115,7 +115,7 @@ def test_a_catalog_that_fills_no_batch_is_found_out_by_a_check(
         check_training(config.model_copy(update={"half": 0}), [catalog], tmp_path / "made", [])
 
 
-def test_catalogs_and_unseen_sources_have_names_of_their_own_and_share_no_product(
+def test_catalogs_and_unseen_sources_have_own_names_and_share_no_product(
     tmp_path: Path, catalog: Path, settings: dict[str, Any]
 ) -> None:
     made, other = tmp_path / "made", tmp_path / "elsewhere" / catalog.name
@@ -202,13 +202,6 @@ def test_an_optional_attribute_that_is_none_is_told(
     config = TrainingConfig.model_validate(settings | {"optional_attributes": ["colour", "style"]})
     read_training_products(config, [catalog])
     assert "optional_attributes that attributes lacks: colour\n" in capsys.readouterr().err
-
-
-def test_labels_that_differ_in_capitals_alone_are_told(checked: Checked) -> None:
-    said = checked("RED", "Red", "red", "blue", "Navy", "navy")
-    assert "color: 5 labels differ" in said and "'Navy', 'navy', 'RED'" in said
-    assert checked("red", "blue", "dark red") == ""
-    assert checked("RED", "Red", "blue", color=["red", "Blue"]) == ""
 
 
 def test_labels_of_an_unseen_source_that_are_not_listed_are_counted(checked: Checked) -> None:

@@ -1,17 +1,15 @@
-"""Each layout that training reads."""
+"""Each layout that training reads, and groups of products that share a text or a picture."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
+import numpy as np
 import pandas as pd
 import pytest
 from labelled import load_labelled, write_folder, write_table
 
 from enrich.classifiers.manifest import read_manifest
 from enrich.errors import ConfigError
-from enrich.images.settings import ImageShape
 from enrich.settings_files import load_yaml
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.labelled import (
@@ -22,9 +20,8 @@ from enrich.training.labelled import (
     join_catalogs,
     read_catalogs,
 )
-from enrich.training.pixel_cache import cache_pixels
 from enrich.training.preparation import with_labels_of
-from enrich.training.readers import Split, read_labelled
+from enrich.training.readers import Split, group_near_identical, read_labelled
 from enrich.training.run import train_checkpoint
 
 CONF = Path(__file__).parents[3] / "jobs" / "conf"
@@ -32,15 +29,15 @@ FOODS = {"class": ("apple pie", "beet salad")}
 
 
 def test_a_catalog_is_a_folder_of_ours_or_names_its_layout(
-    catalog: Path, food101: Path, tmp_path: Path
+    catalog: Path, foods: Path, tmp_path: Path
 ) -> None:
     assert read_labelled(catalog).labels.keys() >= {"color", "pattern", "style"}
     assert read_labelled(Path(f"catalog:{catalog}")).root == catalog
-    assert read_labelled(Path(f"food101:{food101}")).labels.keys() == {"class"}
-    (tmp_path / "food101:shop").symlink_to(catalog)
-    assert len(read_labelled(tmp_path / "food101:shop")) == len(read_labelled(catalog))
-    with pytest.raises(ConfigError, match=r"food102.*catalog, food101, fashion_gen, t"):
-        read_labelled(Path(f"food102:{food101}"))
+    assert read_labelled(foods).labels.keys() == {"class"}
+    (tmp_path / "table:shop").symlink_to(catalog)
+    assert len(read_labelled(tmp_path / "table:shop")) == len(read_labelled(catalog))
+    with pytest.raises(ConfigError, match=r"tables:.*catalog, table"):
+        read_labelled(Path(f"tables:{tmp_path}"))
 
 
 @pytest.mark.parametrize(
@@ -60,12 +57,12 @@ def test_a_catalog_is_a_folder_of_ours_or_names_its_layout(
     ],
 )
 def test_labels_come_from_the_data_where_the_configuration_says_so(
-    food101: Path,
+    foods: Path,
     attributes: dict[str, tuple[str, ...]],
     optional: list[str],
     found: dict[str, tuple[str, ...]] | str,
 ) -> None:
-    read = read_catalogs([Path(f"food101:{food101}")])
+    read = read_catalogs([foods])
     if isinstance(found, dict):
         assert with_labels_of(read, attributes, optional) == found
     else:
@@ -74,20 +71,21 @@ def test_labels_come_from_the_data_where_the_configuration_says_so(
 
 
 def test_labels_of_the_data_that_look_the_same_are_one(tmp_path: Path) -> None:
-    colors = ["Gr\u00fcn", "Gru\u0308n", "dark  blue", "dark blue"] * 20
+    colors = ["Gr\u00fcn", "Gru\u0308n", "dark  blue", "dark blue"] * 15 + ["Dark Blue"] * 20
     read = read_catalogs([write_folder(tmp_path, 80, color=colors)])
     assert with_labels_of(read, {"color": ()}) == {"color": ("Gr\u00fcn", "dark blue")}
 
 
-def test_a_label_that_only_the_test_split_has_is_none(fashion_gen: Path) -> None:
-    read = read_catalogs([Path(f"fashion_gen:{fashion_gen}")])
-    attributes = with_labels_of(read, {"category": ()})
-    assert attributes == {"category": ("BAGS & LUGGAGE", "SHIRTS")}
-    assert join_catalogs(read, attributes).targets[:, 0].tolist() == [1, 1, 0, 0, UNLABELLED]
+def test_a_label_that_only_the_test_split_has_is_none(tmp_path: Path) -> None:
+    csv = "title,color,part\na,red,train\nb,blue,train\nc,green,test\n"
+    read = read_catalogs([write_table(tmp_path, csv, split="part")])
+    attributes = with_labels_of(read, {"color": ()})
+    assert attributes == {"color": ("blue", "red")}
+    assert join_catalogs(read, attributes).targets[:, 0].tolist() == [1, 0, UNLABELLED]
 
 
-def test_food101_is_trained_into_a_checkpoint_of_its_own_classes(
-    tmp_path: Path, food101: Path, clip_folder: Path
+def test_a_table_is_trained_into_a_checkpoint_of_its_own_classes(
+    tmp_path: Path, foods: Path, clip_folder: Path
 ) -> None:
     shipped = load_yaml(CONF / "training_food101.yaml", TrainingConfig)
     changes: dict[str, Any] = {
@@ -98,18 +96,12 @@ def test_food101_is_trained_into_a_checkpoint_of_its_own_classes(
         "batch_size": 8,
         "phases": (Phase(loss="multitask", epochs=1, learning_rate=1e-3),),
     }
-    catalog = Path(f"food101:{food101}")
-    metrics = train_checkpoint(shipped.model_copy(update=changes), [catalog], tmp_path / "made")
+    metrics = train_checkpoint(shipped.model_copy(update=changes), [foods], tmp_path / "made")
     assert metrics is not None
     assert read_manifest(tmp_path / "made").config.attributes == FOODS
-    assert metrics["test_groups_UPMC_Food101"]["as is"]["class"]["rows"] == 10
+    assert metrics["test_groups_foods.yaml"]["as is"]["class"]["rows"] == 10
     again = load_yaml(tmp_path / "made" / "training.yaml", TrainingConfig)
     assert again.attributes == FOODS
-
-
-def test_a_shipped_configuration_asks_the_data_for_its_labels() -> None:
-    config = load_yaml(CONF / "training_fashion_gen.yaml", TrainingConfig)
-    assert config.attributes and not any(config.attributes.values())
 
 
 @pytest.fixture
@@ -248,130 +240,27 @@ def test_a_description_that_does_not_fit_is_refused(
         read_labelled(write_table(tmp_path, CSV, **(SHOP | described)))
 
 
-def _write_food101(root: Path, *lines: str) -> Path:
-    """Write a data set that has these lines alone, all of them to train on."""
-    for split in ("train", "test"):
-        (root / "images" / split).mkdir(parents=True)
-    (root / "texts").mkdir()
-    (root / "texts" / "train_titles.csv").write_text("".join(f"{line}\n" for line in lines))
-    (root / "texts" / "test_titles.csv").write_text("")
-    return Path(f"food101:{root}")
-
-
-def test_every_line_of_both_splits_of_food101_is_a_product(food101: Path) -> None:
-    rows = read_labelled(Path(f"food101:{food101}"))
+def test_a_published_test_split_stays_and_validation_comes_out_of_training(foods: Path) -> None:
+    rows = read_labelled(foods)
     assert rows.split == [Split.TRAIN] * 60 + [Split.TEST] * 10
-    classes = ["apple pie"] * 30 + ["beet salad"] * 30 + ["apple pie"] * 5 + ["beet salad"] * 5
-    assert rows.labels == {"class": classes}
-    assert rows.titles[60] == "apple pie no. 0, the best | Site"
-    assert rows.image_paths[60] == "images/test/apple_pie/apple_pie_0.jpg"
-    readable = [(rows.root / str(path)).is_file() for path in rows.image_paths]
-    assert readable.count(False) == 1 and not readable[30]
-    # The published test split is kept, and validation comes out of train.
-    products = load_labelled([Path(f"food101:{food101}")], FOODS)
+    products = load_labelled([foods], FOODS)
     assert (products.split[60:] == TEST).all() and TEST not in products.split[:60]
     assert 0 < (products.split == VALIDATION).sum() < (products.split == TRAIN).sum()
 
 
-@pytest.mark.parametrize(
-    ("lines", "titles", "images"),
-    [
-        (
-            ['a_0.jpg,"Pie, apple, ""best"" ever",pie', "b_0.jpg,Pie, apple, best ever,pie"],
-            ['Pie, apple, "best" ever', "Pie, apple, best ever"],
-            ["a_0.jpg", "b_0.jpg"],
-        ),
-        (["a_0.jpg,,pie", " b_0.jpg ,NA, pie "], ["", "NA"], ["a_0.jpg", "b_0.jpg"]),
-        # A byte order mark is not a part of the first picture's name.
-        (["\ufeff1.jpg,Pie,pie", "2.jpg,Tart,pie"], ["Pie", "Tart"], ["1.jpg", "2.jpg"]),
-        # A quotation mark that begins a title ends in its row.
-        (
-            ['1.jpg,"Best" pie,pie', '2.jpg,"Pie,pie', "3.jpg,Tart,pie"],
-            ['"Best" pie', '"Pie', "Tart"],
-            ["1.jpg", "2.jpg", "3.jpg"],
-        ),
-    ],
-)
-def test_a_title_of_food101_keeps_its_commas_whether_quoted_or_not(
-    tmp_path: Path, lines: list[str], titles: list[str], images: list[str]
-) -> None:
-    rows = read_labelled(_write_food101(tmp_path, *lines))
-    assert (rows.titles, set(rows.labels["class"])) == (titles, {"pie"})
-    assert rows.image_paths == [f"images/train/pie/{image}" for image in images]
+def test_groups_are_numbered_by_their_first_products_and_blanks_name_none() -> None:
+    texts = ["a", "b", "c", "b", "", "", ""]
+    pictures = ["1", "2", None, "1", " ", None, " "]
+    assert group_near_identical(texts, pictures, 5).tolist() == [0, 0, 1, 0, 2, 3, 4]
+    assert group_near_identical([], [], 5).tolist() == []
 
 
-def test_pictures_of_one_title_and_class_are_one_group(tmp_path: Path) -> None:
-    named = ("1.jpg,Best Pie,pie", "2.jpg,best  pie,pie", "3.jpg,Best Pie,tart")
-    groups = read_labelled(_write_food101(tmp_path, *named, "4.jpg,,pie", "5.jpg,,pie")).groups
-    assert groups[0] == groups[1] and len(set(groups)) == 4
+def test_a_picture_counts_by_how_many_different_texts_it_has() -> None:
+    assert group_near_identical(["a", "b", "b", "c"], ["1"] * 4, 3).tolist() == [0] * 4
+    assert group_near_identical(["a", "b", "b", "c"], ["1"] * 4, 2).tolist() == [0, 1, 1, 2]
 
 
-def test_what_is_not_food101_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"texts/train_titles\.csv"):
-        read_labelled(Path(f"food101:{tmp_path}"))
-    with pytest.raises(ConfigError, match=r"train_titles\.csv, row 2 .* 2 field"):
-        read_labelled(_write_food101(tmp_path / "short", "1.jpg,Best Pie,pie", "2.jpg,pie"))
-
-
-def test_every_view_of_both_files_of_fashion_gen_is_a_product(fashion_gen: Path) -> None:
-    rows = read_labelled(Path(f"fashion_gen:{fashion_gen}"))
-    assert rows.titles == ["Wool Shirt"] * 2 + ["Café Bag"] * 2 + ["Tie"]
-    assert rows.descriptions[0] == "Chemise légère"
-    assert rows.labels["category"] == ["SHIRTS"] * 2 + ["BAGS & LUGGAGE"] * 2 + ["TIES"]
-    assert rows.labels["sub_category"][2] == "DUFFLE & TOP HANDLE BAGS"
-    assert rows.split == [Split.TRAIN] * 4 + [Split.TEST]
-    assert rows.groups == ["7", "7", "8", "8", "9"], "views of one product are one group"
-
-
-def test_pictures_are_cached_from_inside_the_files(fashion_gen: Path, tmp_path: Path) -> None:
-    products = load_labelled([Path(f"fashion_gen:{fashion_gen}")], {"category": ("SHIRTS",)})
-    shape = ImageShape(size_px=32, fit="crop", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    images = cache_pixels(products, shape, tmp_path / "cache")
-    assert images.has_image.all()
-    assert images.pixels[:, 0, 0, 0].tolist() == [10, 20, 30, 40, 10]
-
-
-def _rewrite(train: Path, change: Callable[[h5py.File], None]) -> None:
-    with h5py.File(train, "a") as file:
-        change(file)
-
-
-def _cut_names(file: h5py.File) -> None:
-    names = file["input_name"][:3]
-    del file["input_name"]
-    file["input_name"] = names
-
-
-def _damage_names(train: Path) -> None:
-    with h5py.File(train, "a") as file:
-        names = file["input_name"][:]
-        del file["input_name"]
-        place = file.create_dataset("input_name", data=names, compression="gzip", chunks=True)
-        chunk = place.id.get_chunk_info(0)
-    with train.open("r+b") as opened:
-        opened.seek(chunk.byte_offset)
-        opened.write(b"\0" * chunk.size)
-
-
-@pytest.mark.parametrize(
-    ("break_it", "message"),
-    [
-        (
-            lambda train: _rewrite(train, _cut_names),
-            "'input_name' of .*_train.h5 cannot be read: .* size 3 .* the 4 pictures",
-        ),
-        (_damage_names, "'input_name' of .*_train.h5 cannot be read: .*"),
-        (lambda train: train.write_bytes(b"no HDF5"), "_train.h5 cannot be read"),
-        (lambda train: train.unlink(), r"0 file\(s\) fashiongen_\*_train\.h5"),
-        (
-            lambda train: _rewrite(train, lambda file: file.__delitem__("input_name")),
-            "lacks the data set input_name: found input_category",
-        ),
-    ],
-)
-def test_what_is_not_fashion_gen_is_refused(
-    fashion_gen: Path, break_it: Callable[[Path], None], message: str
-) -> None:
-    break_it(fashion_gen / "fashiongen_256_256_train.h5")
-    with pytest.raises(ConfigError, match=message):
-        read_labelled(Path(f"fashion_gen:{fashion_gen}"))
+def test_a_long_chain_is_one_group_and_found_at_once() -> None:
+    links = np.random.default_rng(0).permutation(100_000)
+    texts, pictures = [[str(n) for n in (links + more) // 2] for more in (0, 1)]
+    assert not group_near_identical(texts, pictures, 5).any()

@@ -221,7 +221,7 @@ def test_fit_modality_bias_off_leaves_bias_and_penalty_at_zero(
     assert not any(fitted("without", fit_modality_bias=False))
 
 
-def test_groups_in_two_splits_of_a_catalog_are_told_and_stand_in_the_card(
+def test_products_to_test_that_training_knows_stand_in_the_card(
     tmp_path: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     splits = ("train", "valid", "test")
@@ -234,8 +234,7 @@ def test_groups_in_two_splits_of_a_catalog_are_told_and_stand_in_the_card(
     train_checkpoint(config, [catalog], tmp_path / "made")
     for told in (capsys.readouterr().err, (tmp_path / "made" / "MODEL_CARD.md").read_text()):
         said = " ".join(told.split())
-        assert "30 groups of near-identical products" in said
-        assert "20 products to test share a text" in said
+        assert "20 products to test share a group" in said
 
 
 FIGURES = {
@@ -259,8 +258,6 @@ def write(small_config: ClassifierConfig) -> Callable[..., str]:
             TrainingConfig(name="tiny", phases=(phase,)),
             {"products": products, of: figures},
             catalogs,
-            has_tower_recipe=False,
-            split_groups=0,
             known_tests=0,
         )
 

@@ -17,7 +17,7 @@ from enrich.errors import ConfigError
 from enrich.records import EnrichedProduct, Modalities, Product
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.run import train_checkpoint
-from enrich.training.start import TOWER_RECIPE, keep_usable_phases, start_classifier
+from enrich.training.start import keep_usable_phases, start_classifier
 from schemas.labels import ATTRIBUTE_LABELS
 
 CONTRAST = Phase(loss="contrastive", epochs=1, learning_rate=1e-3)
@@ -92,22 +92,12 @@ def test_a_checkpoint_s_image_tower_goes_where_there_is_one(
     assert all(own[key].equal(kept[key].to(own[key].dtype)) for key in shared)
 
 
-def test_a_checkpoint_has_the_settings_of_its_image_tower(
-    tmp_path: Path, catalog: Path, cache: Path
-) -> None:
-    config = _config(cache, classifier="image_only", phases=[LABELS], image_tower=BUNDLED)
-    train_checkpoint(config, [catalog], tmp_path / "made")
-    kept = (tmp_path / "made" / TOWER_RECIPE).read_text()
-    assert kept == (BUNDLED / TOWER_RECIPE).read_text()
-    assert f"`{TOWER_RECIPE}`" in (tmp_path / "made" / "MODEL_CARD.md").read_text()
-
-
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"classifier": "mmbt", "modality_wise": False, "scoring": "shared"}, "modality_wise, sc"),
+        ({"classifier": "mmbt", "modality_wise": False}, "modality_wise"),
         ({"classifier": "text_only", "prompt": "{label}"}, "clip_zero_shot alone reads it"),
-        ({"classifier": "mmbt", "matching": True, "scoring": "per_modality"}, None),
+        ({"classifier": "mmbt", "matching": True}, None),
         ({"classifier": "cma_clip", "modality_wise": False}, None),
     ],
 )

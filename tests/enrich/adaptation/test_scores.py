@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from enrich.adaptation.fitting import Labelled, choose_strength, fit_layer
+from enrich.adaptation.scores import Labelled, choose_strength, fit_layer
 
 LABELS, WIDTH = 6, 12
 

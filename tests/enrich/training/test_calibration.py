@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom
 
 from enrich.calibration import shift_threshold
-from enrich.training.thresholds import bound_precision, find_floors, pick_threshold
+from enrich.training.calibration import bound_precision, find_floors, pick_threshold
 
 World = tuple[np.ndarray, np.ndarray, np.ndarray]
 

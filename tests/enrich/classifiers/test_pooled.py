@@ -1,6 +1,7 @@
-"""Zero-shot CLIP answers with the label whose prompt lies nearest."""
+"""Zero-shot CLIP answers with the nearest prompt's label; EmbraceNet draws while it trains."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -8,17 +9,17 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from enrich.classifiers.clip_zero_shot import SCALE, ClipZeroShot
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import ModelInputs, ModelOutput
+from enrich.classifiers.pooled import SCALE, ClipZeroShot, EmbraceNet, embrace
 from enrich.classifiers.tokenizer import TextEncoder
-from enrich.classifiers.tower_interface import Encoded
+from enrich.classifiers.towers import Encoded
 
 LABELS = ["red", "green", "blue", "white", "solid", "striped", "printed", "casual", "formal"]
 
 
 @pytest.fixture(scope="module")
-def classifier(small_config: ClassifierConfig, tokenizer: Tokenizer) -> ClipZeroShot:
+def zero_shot(small_config: ClassifierConfig, tokenizer: Tokenizer) -> ClipZeroShot:
     torch.manual_seed(1)
     config = small_config.model_copy(
         update={"classifier": "clip_zero_shot", "prompt": "a {label} shirt"}
@@ -30,7 +31,7 @@ def classifier(small_config: ClassifierConfig, tokenizer: Tokenizer) -> ClipZero
 
 @torch.inference_mode()
 def _answer(
-    classifier: ClipZeroShot,
+    zero_shot: ClipZeroShot,
     tokenizer: Tokenizer,
     texts: list[str],
     has_image: bool,
@@ -45,13 +46,13 @@ def _answer(
         torch.full((rows,), has_text),
         pixel_values=torch.randint(0, 256, (rows, 3, 64, 64), dtype=torch.uint8),
     )
-    return inputs, classifier.answer(classifier.encode(inputs))
+    return inputs, zero_shot.answer(zero_shot.encode(inputs))
 
 
 def test_a_text_that_is_a_label_s_prompt_is_of_that_label(
-    classifier: ClipZeroShot, tokenizer: Tokenizer
+    zero_shot: ClipZeroShot, tokenizer: Tokenizer
 ) -> None:
-    _, output = _answer(classifier, tokenizer, [f"a {label} shirt" for label in LABELS], False)
+    _, output = _answer(zero_shot, tokenizer, [f"a {label} shirt" for label in LABELS], False)
     logits = torch.cat(list(output.logits.values()), dim=1)
     # Every prompt is the nearest to itself, at a cosine of 1.
     assert logits.argmax(1).tolist() == list(range(len(LABELS)))
@@ -61,13 +62,13 @@ def test_a_text_that_is_a_label_s_prompt_is_of_that_label(
 
 @pytest.mark.parametrize("has_image, has_text", [(True, True), (True, False), (False, True)])
 def test_a_product_is_the_sum_of_what_it_has_at_unit_length(
-    classifier: ClipZeroShot, tokenizer: Tokenizer, has_image: bool, has_text: bool
+    zero_shot: ClipZeroShot, tokenizer: Tokenizer, has_image: bool, has_text: bool
 ) -> None:
-    inputs, output = _answer(classifier, tokenizer, ["blue shoes", "a shirt"], has_image, has_text)
+    inputs, output = _answer(zero_shot, tokenizer, ["blue shoes", "a shirt"], has_image, has_text)
     with torch.inference_mode():
-        tokens = classifier.towers(inputs)
+        tokens = zero_shot.towers(inputs)
         ids, mask = TextEncoder(tokenizer, 16)([f"a {label} shirt" for label in LABELS])
-        prompts = classifier.text_tower(ids, mask).pooled
+        prompts = zero_shot.text_tower(ids, mask).pooled
     product = has_image * _unit(tokens.image) + has_text * _unit(tokens.text)
     wanted = SCALE * F.cosine_similarity(product.unsqueeze(1), prompts.unsqueeze(0), dim=2)
     torch.testing.assert_close(torch.cat(list(output.logits.values()), dim=1), wanted)
@@ -78,39 +79,39 @@ def _unit(encoded: Encoded) -> Tensor:
 
 
 def test_several_prompts_of_an_attribute_count_by_their_mean(
-    classifier: ClipZeroShot, small_config: ClassifierConfig, tokenizer: Tokenizer
+    zero_shot: ClipZeroShot, small_config: ClassifierConfig, tokenizer: Tokenizer
 ) -> None:
     templates = ("{label} shoes", "a shirt in {label}", "the color {label}")
-    config = classifier.config.model_copy(update={"prompts": {"color": templates}})
+    config = zero_shot.config.model_copy(update={"prompts": {"color": templates}})
     several = ClipZeroShot(config, tokenizer.get_vocab_size()).eval()
-    weights = classifier.state_dict()
+    weights = zero_shot.state_dict()
     del weights["prompts"]
     several.load_state_dict(weights, strict=False)
     several.read_tokenizer(TextEncoder(tokenizer, config.text_length))
     with torch.inference_mode():
         ids, mask = TextEncoder(tokenizer, 16)([one.format(label="green") for one in templates])
-        mean = F.normalize(classifier.text_tower(ids, mask).pooled, dim=1).mean(0)
+        mean = F.normalize(zero_shot.text_tower(ids, mask).pooled, dim=1).mean(0)
     at = LABELS.index("green")
     torch.testing.assert_close(several.prompts[at], F.normalize(mean, dim=0))
     # Attributes without prompts of their own keep the common one.
-    torch.testing.assert_close(several.prompts[4:], classifier.prompts[4:])
+    torch.testing.assert_close(several.prompts[4:], zero_shot.prompts[4:])
 
 
-def test_prompts_travel_with_the_weights(classifier: ClipZeroShot, tokenizer: Tokenizer) -> None:
-    other = ClipZeroShot(classifier.config, tokenizer.get_vocab_size()).eval()
+def test_prompts_travel_with_the_weights(zero_shot: ClipZeroShot, tokenizer: Tokenizer) -> None:
+    other = ClipZeroShot(zero_shot.config, tokenizer.get_vocab_size()).eval()
     _, before = _answer(other, tokenizer, ["a red shirt"], False)
-    other.load_state_dict(classifier.state_dict())
+    other.load_state_dict(zero_shot.state_dict())
     _, after = _answer(other, tokenizer, ["a red shirt"], False)
-    _, wanted = _answer(classifier, tokenizer, ["a red shirt"], False)
+    _, wanted = _answer(zero_shot, tokenizer, ["a red shirt"], False)
     assert before.logits["color"].isfinite().all()
     assert not before.logits["color"].allclose(wanted.logits["color"])
     torch.testing.assert_close(after.logits["color"], wanted.logits["color"])
 
 
 def test_close_prompts_are_told_apart_in_reduced_precision(
-    classifier: ClipZeroShot, tokenizer: Tokenizer
+    zero_shot: ClipZeroShot, tokenizer: Tokenizer
 ) -> None:
-    one = copy.deepcopy(classifier)
+    one = copy.deepcopy(zero_shot)
     one.prompts.copy_(torch.randn(1, 32) + 1e-3 * torch.randn(len(LABELS), 32))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         _, output = _answer(one, tokenizer, ["a red shirt"], False)
@@ -119,16 +120,65 @@ def test_close_prompts_are_told_apart_in_reduced_precision(
 
 
 def test_prompts_follow_the_text_tower_once_it_is_trained(
-    classifier: ClipZeroShot, tokenizer: Tokenizer
+    zero_shot: ClipZeroShot, tokenizer: Tokenizer
 ) -> None:
-    one = copy.deepcopy(classifier).train()
+    one = copy.deepcopy(zero_shot).train()
     with torch.no_grad():
         for parameter in one.parameters():
             parameter.mul_(1 + 0.1 * torch.rand_like(parameter))
     before = one.prompts.clone()
-    one.settle()
+    one.refresh()
     assert one.training and not one.prompts.equal(before)
     one.eval()
     _, output = _answer(one, tokenizer, [f"a {label} shirt" for label in LABELS], False)
     logits = torch.cat(list(output.logits.values()), dim=1)
     assert logits.argmax(1).tolist() == list(range(len(LABELS)))
+
+
+IMAGE, TEXT = 1.0, 3.0
+EQUAL = (0.5, 0.5)
+AVAILABLE = torch.tensor([[True, True], [True, False], [False, True], [False, False]])
+
+
+def _docked(components: int) -> torch.Tensor:
+    """Every image component is one number and every text component another."""
+    return torch.tensor([IMAGE, TEXT]).view(1, 2, 1).expand(len(AVAILABLE), 2, components)
+
+
+def test_each_component_is_drawn_from_one_modality_with_equal_probability() -> None:
+    torch.manual_seed(0)
+    components = 40_000
+    both = embrace(_docked(components), AVAILABLE, EQUAL, draw=True)[0]
+    from_image = both == IMAGE
+    assert (from_image | (both == TEXT)).all()
+    # Five standard deviations of a fair coin.
+    assert abs(from_image.sum() - components / 2) < 5 * (components**0.5) / 2
+    # Neighbours are drawn independently: half of them agree.
+    agree = (from_image[1:] == from_image[:-1]).sum()
+    assert abs(agree - components / 2) < 5 * (components**0.5) / 2
+
+
+def test_probabilities_choose_how_much_of_what_is_available_counts() -> None:
+    wanted = torch.tensor([0.25 * IMAGE + 0.75 * TEXT, IMAGE, TEXT, 0.0])
+    # Relative to each other: they need not add up to 1.
+    for chances in ((0.25, 0.75), (0.2, 0.6)):
+        embraced = embrace(_docked(1), AVAILABLE, chances, draw=False)
+        torch.testing.assert_close(embraced.squeeze(1), wanted)
+    torch.manual_seed(0)
+    drawn = embrace(_docked(40_000), AVAILABLE, (0.25, 0.75), draw=True)
+    share = (drawn[0] == IMAGE).float().mean().item()
+    assert abs(share - 0.25) < 0.011  # five standard deviations
+    assert (drawn[1] == IMAGE).all() and (drawn[2] == TEXT).all() and (drawn[3] == 0).all()
+
+
+def test_the_same_product_gets_the_same_answer_and_a_training_one_does_not(
+    build: Callable[..., EmbraceNet], products: ModelInputs
+) -> None:
+    classifier = build("embracenet")
+    with torch.inference_mode():
+        first, second = classifier(products), classifier(products)
+        assert all(t.equal(second.logits[a]) for a, t in first.logits.items())
+        # The batch norm's statistics are not what is tested here.
+        classifier.train().image_tower.eval()
+        first, second = classifier(products), classifier(products)
+    assert not any(t.equal(second.logits[a]) for a, t in first.logits.items())

@@ -7,8 +7,7 @@ import torch
 from model_outputs import answer
 
 from enrich.classifiers.interface import ModelInputs
-from enrich.classifiers.perceiver_io import LATENTS, MODALITY_CHANNELS, PerceiverIo
-from enrich.errors import ConfigError
+from enrich.classifiers.joint import LATENTS, MODALITY_CHANNELS, PerceiverIo
 
 
 @pytest.fixture
@@ -60,8 +59,3 @@ def test_the_latents_look_at_all_that_a_row_has_and_at_nothing_else(
     assert attention.shape == (2, 2, LATENTS, 7)
     seen = (attention > 0).all(dim=2).all(dim=1)
     assert seen.equal(mask.bool()) and (attention[1][:, :, ~mask[1].bool()] == 0).all()
-
-
-def test_heads_that_do_not_divide_the_width_are_refused(build: Callable[..., PerceiverIo]) -> None:
-    with pytest.raises(ConfigError, match="cannot share a width"):
-        build("perceiver_io", joint_heads=5)

@@ -1,8 +1,7 @@
-"""Linear layers that compute in whole numbers of eight bits, on a CPU.
+"""Linear layers that compute in int8 on a CPU.
 
-For checkpoints whose config.json says `int8`. Their weights are stored in half precision like all
-others and rounded when they are loaded; a GPU computes with them as stored. Knows nothing of what
-that does to answers.
+They are for checkpoints whose config.json says `int8`. Weights are stored in half precision and
+rounded when they are loaded; a GPU computes with them as stored.
 """
 
 import copy
@@ -20,7 +19,7 @@ _ENGINE = "onednn"
 _LARGEST = 127
 
 
-class EightBitLinear(nn.Module):
+class Int8Linear(nn.Module):
     """A linear layer with a scale for each output, and one for all inputs of a pass."""
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -41,31 +40,31 @@ class EightBitLinear(nn.Module):
         self.register_buffer("weight", torch.empty(0), persistent=False)
 
     def forward(self, inputs: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
-        """Returns the layer's outputs in float32."""
+        """Return the layer's outputs in float32."""
         return torch.ops.quantized.linear_dynamic(inputs.float(), self._packed, self._in_seven_bits)
 
-    def __deepcopy__(self, memo: dict[int, object]) -> "EightBitLinear":
+    def __deepcopy__(self, memo: dict[int, object]) -> "Int8Linear":
         # torch would pack a copy's weights for another engine. Nothing writes to them.
         return copy.copy(self)
 
     def rounded(self) -> list[Tensor]:
-        """Returns weights and bias as it computes with them; they are no parameters of it."""
+        """Return weights and bias as it computes with them; they are no parameters of it."""
         weight, bias = torch.ops.quantized.linear_unpack(self._packed)
         return [weight.dequantize()] if bias is None else [weight.dequantize(), bias]
 
 
-def use_eight_bits(tower: nn.Module) -> None:
-    """Replaces the tower's linear layers in place, but for those that torch computes as one.
+def use_int8(tower: nn.Module) -> None:
+    """Replace the tower's linear layers in place, except those that torch fuses.
 
     Raises:
-        CheckpointError: this torch, or this CPU, cannot.
+        CheckpointError: this torch or this CPU has no int8 layers.
     """
     # torch has announced that it will drop these layers some day.
     is_there = hasattr(torch, "quantize_per_channel")
     if not is_there or _ENGINE not in torch.backends.quantized.supported_engines:
         raise CheckpointError(
-            f"this checkpoint computes in eight bits, which torch {torch.__version__} does not do "
-            "on this CPU: use the checkpoint that it was exported from"
+            f"the checkpoint needs int8, which torch {torch.__version__} lacks on this CPU. Use "
+            "the checkpoint that it was exported from"
         )
     before = torch.backends.quantized.engine
     torch.backends.quantized.engine = _ENGINE
@@ -79,6 +78,6 @@ def _replace_linears(module: nn.Module) -> None:
     for name, part in module.named_children():
         # Not its subclasses: an attention reads the weights of its own.
         if type(part) is nn.Linear:
-            setattr(module, name, EightBitLinear(part))
+            setattr(module, name, Int8Linear(part))
         elif not isinstance(part, nn.TransformerEncoderLayer):
             _replace_linears(part)

@@ -1,7 +1,8 @@
-"""Perceiver IO: a few latent vectors read all tokens, and one query an attribute reads them.
+"""Classifiers whose own layers read all tokens of both towers.
 
-Jaegle et al., "Perceiver IO: A General Architecture for Structured Inputs & Outputs",
-arXiv 2107.14795, with the blocks that transformers ships.
+A transformer over CLIP's tokens, and Perceiver IO: Jaegle et al., "Perceiver IO: A General
+Architecture for Structured Inputs & Outputs", arXiv 2107.14795, with the blocks that transformers
+ships.
 """
 
 import torch
@@ -9,10 +10,47 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.heads import build_heads
-from enrich.classifiers.interface import ModelOutput, Tokens, Vectors
+from enrich.classifiers.interface import (
+    JOINT,
+    ModelOutput,
+    Tokens,
+    Vectors,
+    build_heads,
+    joint_sequence,
+)
 from enrich.classifiers.pooled import PooledPair
-from enrich.classifiers.transformer import joint_sequence, require_divisor
+from enrich.classifiers.towers import build_transformer, padding_in, require_divisor
+
+
+class ClipTransformer(PooledPair):
+    """Both towers' tokens and a CLS through a transformer, then MLPs on CLS.
+
+    It is close to CMA-CLIP without modality-wise attention, which reads the towers' own pooled
+    tokens instead. Tokens of a missing modality are masked.
+    """
+
+    paper = "CLIP: Radford et al. 2021, arXiv 2103.00020"
+
+    def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
+        super().build_encoder(config, vocabulary)
+        width = self.image_tower.width
+        self.cls = nn.Parameter(torch.randn(width) * 0.02)
+        self.transformer = build_transformer(
+            width, config.joint_layers, config.joint_heads, config.dropout
+        )
+
+    def vector_shapes(self, config: ClassifierConfig) -> dict[str, tuple[int, ...]]:
+        return {JOINT: (self.image_tower.width,), **super().vector_shapes(config)}
+
+    def join(
+        self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
+    ) -> Vectors:
+        embeds, mask = joint_sequence(tokens, has_image, has_text)
+        embeds = torch.cat([self.cls.expand(len(embeds), 1, -1), embeds], dim=1)
+        mask = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
+        read = self.transformer(embeds, src_key_padding_mask=padding_in(mask))[:, 0]
+        return super().join(tokens, has_image, has_text).with_first(JOINT, read)
+
 
 LATENTS = 32
 # One vector an attribute: a classifier of other attributes is another encoder.
@@ -22,15 +60,15 @@ MODALITY_CHANNELS = 16
 
 
 class PerceiverIo(PooledPair):
-    """Latents that attend to all tokens and to each other, then one output query an attribute.
+    """Latents that attend to all tokens, then one output query an attribute.
 
-    The tokens of each tower are padded with trainable channels of their modality and stand in one
-    sequence. Its cost grows with the tokens times the latents, not with the square of the tokens.
+    Tokens of each tower are padded with trainable channels of their modality, in one sequence. The
+    cost grows with tokens times latents, not with the square of the tokens.
 
-    It starts from published towers, but from no published Perceiver. Those read pixels or bytes,
-    none reads pictures with text. Their layers belong to the cross-attention that fills the
-    latents, and over the tokens of a tower this one has to be new: behind it, their layers would be
-    no better than random ones.
+    It starts from published towers, but not from a published Perceiver. Those read pixels or bytes,
+    and their layers belong to the cross-attention that fills the latents. Over the tokens of a
+    tower that attention has to be new, and behind it their layers would be no better than random
+    ones.
     """
 
     paper = "Perceiver IO: Jaegle et al. 2021, arXiv 2107.14795"
@@ -72,7 +110,7 @@ class PerceiverIo(PooledPair):
 
 
 def _build_perceiver(width: int, queries: int, config: ClassifierConfig) -> nn.Module:
-    """Returns a Perceiver whose `logits` are one embedding a query, (B, queries, width)."""
+    """Return a Perceiver whose `logits` are embeddings, (B, queries, width)."""
     # Takes seconds to load, which workers with another classifier do without.
     from transformers import PerceiverConfig, PerceiverModel
     from transformers.models.perceiver.modeling_perceiver import PerceiverBasicDecoder
