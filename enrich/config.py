@@ -75,7 +75,10 @@ class ImageIdentity(StrEnum):
 
 
 class Follow(StrEnum):
-    """End of following a product table: when a run has seen all that was there, or never."""
+    """End of following a product table.
+
+    `available` ends when a run has seen all that was there, `continuous` never.
+    """
 
     AVAILABLE = "available"
     CONTINUOUS = "continuous"

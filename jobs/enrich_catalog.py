@@ -365,7 +365,7 @@ def follow_catalog(settings: Settings, given: Flags, outcome: Written, how: Foll
         with recorded(settings.metrics_dir, settings.database) as recording:
             outcome.summary = recording.summary = RunSummary()
             ended[:] = [refresh_catalog(settings, given, request, recording, is_followed=True)]
-        show_run(ended[0].tables, ended[0].summary)
+        show_run(ended[0].tables, ended[0].summary, is_last=bool(ended[0].exit_code))
         if ended[0].exit_code or ended[0].source is None:
             raise Stopped
         return ended[0].source

@@ -60,6 +60,8 @@ def shop(spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest) ->
     shop = Shop(spark, tmp_path, database)
     shop.write(products())
     yield shop
+    # What is kept of tables that are gone would be looked at when anything else is forgotten.
+    spark.catalog.clearCache()
     spark.sql(f"DROP DATABASE IF EXISTS {database} CASCADE")
     # For an hour Delta keeps what it knows of each table: of hundreds of shops a gigabyte.
     spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()

@@ -6,7 +6,7 @@ be asked again is compared: see `find_changes`. A full diff finds the same, and 
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -80,7 +80,8 @@ def choose_base(tables: Tables, config: JobConfig, own: Run, runs: Sequence[Run]
     if base is None:
         return None
     later = (own.compared_version or 0) - (base.compared_version or 0)
-    commits = tables.read_commits(newest=later) if later else []
+    # Others may commit meanwhile.
+    commits = tables.read_commits(newest=later + 10) if later else []
     if not is_as_left(base, [(one.version, one.run_id, one.operation) for one in commits]):
         log.info("all products are compared: product_attributes has changed since %s", base.run_id)
         return None
@@ -95,6 +96,7 @@ def find_changes(
     known: Known,
     model_version: str,
     store: ImageStore,
+    accepted: Sequence[str],
 ) -> Changes | None:
     """Return what has to be compared since a run; None, and a line in the log, for everything.
 
@@ -111,6 +113,7 @@ def find_changes(
         known: what a full diff compares them to.
         model_version: today's.
         store: of the pictures.
+        accepted: ids of the accepted runs from `base` on.
     """
     kept: list[DataFrame] = []
     named = feed.read_ids(int(base.source_version))
@@ -122,7 +125,7 @@ def find_changes(
         if listing is not None:
             # Asked once: each use of it would list the store again.
             listing = listing._replace(rows=_keep(kept, listing.rows))
-            paths = _select_changed_paths(known.images, listing, store)
+            paths = _select_changed_paths(known.images, listing, store, base, accepted)
             pictured = products.join(paths, F.col("image_path") == F.col("path"), "left_semi")
             named = named.union(pictured.select("product_id"))
         named = _keep(kept, named.where("product_id IS NOT NULL").distinct())
@@ -155,8 +158,9 @@ def _keep(kept: list[DataFrame], rows: DataFrame) -> DataFrame:
     return kept[-1]
 
 
-def _forget(kept: Iterable[DataFrame]) -> None:
-    for rows in kept:
+def _forget(kept: Sequence[DataFrame]) -> None:
+    # Spark plans anew what rests on rows that are unpersisted: the latest first.
+    for rows in reversed(kept):
         rows.unpersist()
 
 
@@ -181,10 +185,13 @@ def _select_published(
     return rows.where(wanted).select(*_PUBLISHED)
 
 
-def _select_changed_paths(images: DataFrame, listing: Listing, store: ImageStore) -> DataFrame:
+def _select_changed_paths(
+    images: DataFrame, listing: Listing, store: ImageStore, base: Run, accepted: Sequence[str]
+) -> DataFrame:
     """Return `path` of pictures that are not as at the last look, or that must be asked for; lazy.
 
-    These are also pictures of other places, of which the listing has no say.
+    These are also pictures of other places, of which the listing has no say. A look since the base
+    counts if its run is accepted: another run may have seen a change and published nothing of it.
     """
     looks = with_keys(select_last_looks(images), store, "path")
     told = listing.rows.select("key", F.struct("size", "etag", "modified_us").alias("told"))
@@ -193,6 +200,9 @@ def _select_changed_paths(images: DataFrame, listing: Listing, store: ImageStore
     same = [F.col(old).eqNullSafe(F.col(f"told.{new}")) for new, old in seen.items()]
     same.append(F.unix_micros("last.modified_at").eqNullSafe(F.col("told.modified_us")))
     is_settled = F.col("last.size").isNotNull() & F.col("told").isNotNull()
+    is_settled &= (F.col("last.looked_at") < F.lit(base.started_at)) | F.col("last.run_id").isin(
+        *accepted
+    )
     for one in same:
         is_settled &= one
     return joined.where(~is_settled).select("path")

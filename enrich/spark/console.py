@@ -25,17 +25,23 @@ SHOWN_ROWS = 8
 _WORDS = {"images_opened": "images opened", "images_compared": "images compared"}
 
 
-def print_json_line(content: Mapping[str, Any]) -> None:
-    """Prints the line that ends a job's output, and silences Java's log first.
+def print_json_line(content: Mapping[str, Any], *, is_last: bool = True) -> None:
+    """Print the line that ends a job's output, and silence Java's log first.
 
     Else what Java says while it shuts down might be the last line. Runs on the driver.
     """
-    silence_java(SparkSession.active())
+    if is_last:
+        silence_java(SparkSession.active())
     typer.echo(json.dumps(content))
 
 
-def show_run(tables: Tables, summary: RunSummary, remarks: Sequence[str] = ()) -> None:
-    """Print some of the run's rows, remarks, where the tables are, and the JSON line."""
+def show_run(
+    tables: Tables, summary: RunSummary, remarks: Sequence[str] = (), *, is_last: bool = True
+) -> None:
+    """Print some of the run's rows, remarks, where the tables are, and the JSON line.
+
+    Runs on the driver. `is_last`: the job ends, and Java's log with it.
+    """
     # Not among log lines in JSON: whatever reads those cannot read a table.
     if not is_json():
         console = _console()
@@ -49,7 +55,7 @@ def show_run(tables: Tables, summary: RunSummary, remarks: Sequence[str] = ()) -
         console.print(f"tables: {tables.database}.* in {folder}", soft_wrap=True)
         if summary.report:
             console.print(f"page: {summary.report}", soft_wrap=True)
-    print_json_line(dataclasses.asdict(summary))
+    print_json_line(dataclasses.asdict(summary), is_last=is_last)
 
 
 def describe_counts(counts: Mapping[str, Any]) -> str:

@@ -416,8 +416,8 @@ def _read_told(is_told: Any, size: Any, etag: Any, modified_us: Any) -> Any:
 
 
 def select_last_looks(images: DataFrame) -> DataFrame:
-    """Return path and the `last` look at it, a struct of size, etag, modified_at, digest; lazy."""
-    look = F.struct("size", "etag", "modified_at", "digest")
+    """Return path and the `last` look at it, a struct of the columns of `images`; lazy."""
+    look = F.struct("size", "etag", "modified_at", "digest", "run_id", "looked_at")
     return images.groupBy("path").agg(F.max_by(look, "looked_at").alias("last"))
 
 

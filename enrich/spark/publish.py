@@ -233,12 +233,15 @@ def roll_back(tables: Tables, run_id: str, reason: str) -> list[str]:
     version = run.published_version - 1
     contend(tables, [intent])
     log.info("restoring %s to version %s", tables.name("product_attributes"), version)
+    since = tables.changes_since()
     try:
         _restore(tables, run_id, version)
     except Exception:
         conclude(tables, intent, State.PUBLISHED, reason=event["reason"])
         raise
     undone = conclude_rollback(tables, intent, runs, until=now())
+    # A table's properties go back too; what maintenance deleted does not come back.
+    tables.keep_changes_since(since)
     _renew_views(tables, run.published_version)
     return [run_id, *undone]
 
@@ -246,7 +249,6 @@ def roll_back(tables: Tables, run_id: str, reason: str) -> list[str]:
 def _restore(tables: Tables, run_id: str, version: int) -> None:
     """Bring the published table back to a version. One commit."""
     name = tables.name("product_attributes")
-    since = tables.changes_since()
     try:
         with tables.commit_of(run_id), tables.reaching_back():
             tables.spark.sql(f"RESTORE TABLE {quote(name)} TO VERSION AS OF {int(version)}")
@@ -263,8 +265,6 @@ def _restore(tables: Tables, run_id: str, version: int) -> None:
             "deleted files of it. Roll back a later run, or put right what is wrong and run with "
             "--full-refresh."
         ) from error
-    # A table's properties go back too; what maintenance deleted does not come back.
-    tables.keep_changes_since(since)
 
 
 def _renew_views(tables: Tables, version: int) -> None:

@@ -209,8 +209,10 @@ class Inputs:
         if base is None or self.source.feed is None:
             return take_stock(self._compare(products, known, attempt))
         version = self.spec.model_version
+        since = base.started_at
+        accepted = [run.run_id for run in runs if run.is_accepted and run.started_at >= since]
         changes = find_changes(
-            self.tables, base, self.source.feed, products, known, version, self.store
+            self.tables, base, self.source.feed, products, known, version, self.store, accepted
         )
         if changes is None:
             return take_stock(self._compare(products, known, attempt))
@@ -407,7 +409,7 @@ class Refresh:
             return None
         since = None
         if self.header.full_refresh:
-            start = find_full_refresh_start(self.header.trigger, self._runs)
+            start = find_full_refresh_start(self.header.trigger, self.header.run_date, self._runs)
             since = min(start or self.header.started_at, self.header.started_at)
         version = self.tables.version("encodings")
         spec, config = self.inputs.spec, self.inputs.config
@@ -481,7 +483,9 @@ class Refresh:
             if expected:
                 failures += self._judge(judged, expected)
             if 0 < expected < self.inputs.request.window:
-                failures += self._judge(*self._widen(judged, expected), of_window=True)
+                recent = self._add_recent_answers(judged, expected)
+                failures += self._judge(recent, recent.count(), of_window=True)
+                recent.unpersist()
         self._add_notes(diff)
         if failures:
             kind = TooManyFailures if self.summary.validation["outcome"] != "failed" else None
@@ -502,15 +506,14 @@ class Refresh:
         self._note(verdict, only_failed=of_window)
         return verdict.failures
 
-    def _widen(self, judged: DataFrame, expected: int) -> tuple[DataFrame, int]:
-        """Return answers of this run and the last ones before it, and how many these are."""
+    def _add_recent_answers(self, judged: DataFrame, expected: int) -> DataFrame:
+        """Return answers of this run and the last ones before it, kept until unpersisted."""
         accepted = [run.run_id for run in self._runs if run.is_accepted]
         is_judged = F.col("reason").isin(*JUDGED) & (F.col("op") == Op.UPSERT)
         earlier = self.tables.read("candidates").where(F.col("run_id").isin(accepted) & is_judged)
         same = earlier.where(F.col("model_version") == self.header.model_version)
         last = same.orderBy(F.desc("enriched_at"), "product_id")
-        rows = judged.unionByName(last.limit(self.inputs.request.window - expected)).persist()
-        return rows, rows.count()
+        return judged.unionByName(last.limit(self.inputs.request.window - expected)).persist()
 
     def _publish(self, diff: Diff, answered: Answered) -> None:
         """Publish the candidates, or leave them for a person."""
@@ -618,7 +621,11 @@ class Refresh:
             raise
         except Exception as error:
             self.summary.error = describe_error(explain_failure(error) or error)
-            self._append(State.FAILED)
+            if self.summary.outcome == State.PUBLISHING and self._may_have_published():
+                # The next run completes the intent from the table's history.
+                self.summary.outcome = State.FAILED
+            else:
+                self._append(State.FAILED)
             raise
         finally:
             if self._checks:
@@ -626,6 +633,13 @@ class Refresh:
                 self.tables.append("label_quality", rows, self.summary.run_id)
             if self.summary.outcome != State.FAILED:
                 supersede(self.tables, self.header, self._runs)
+
+    def _may_have_published(self) -> bool:
+        try:
+            commits = self.tables.read_commits(newest=10)
+        except Exception:
+            return True
+        return any(commit.run_id == self.summary.run_id for commit in commits)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

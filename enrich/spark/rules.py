@@ -192,12 +192,17 @@ def is_outrun(attempt: Attempt, runs: Sequence[Run]) -> bool:
     return any(run.is_whole and run.is_accepted and is_newer(run.attempt, attempt) for run in runs)
 
 
-def find_full_refresh_start(trigger: str | None, runs: Sequence[Run]) -> datetime | None:
+def find_full_refresh_start(
+    trigger: str | None, run_date: date, runs: Sequence[Run]
+) -> datetime | None:
     """Return when a full refresh that never ended first started (R9), None if none is open.
 
-    Encodings that are younger belong to that refresh and need not be made again.
+    Encodings that are younger belong to that refresh and need not be made again. Without a trigger
+    it is one of the same run date: whoever asks for another one on a later day wants a new one.
     """
     same = [run for run in runs if run.full_refresh and run.trigger == trigger]
+    if trigger is None:
+        same = [run for run in same if run.run_date == run_date]
     ended = [run.started_at for run in same if run.state not in _HAS_NOT_ENDED]
     since = max(ended, default=None)
     left = [run.started_at for run in same if since is None or run.started_at > since]

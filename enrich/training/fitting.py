@@ -171,7 +171,7 @@ def calibrate(
 def calibrated_under(
     shown: Collection[Condition],
 ) -> dict[Modalities, Mapping[Condition, float]]:
-    """Return the conditions that each set of modalities is calibrated under, with their shares."""
+    """Return conditions and shares that each set of modalities is calibrated under."""
     return {
         modalities: only_shown(shares, shown) or shares
         for modalities, shares in CALIBRATED_UNDER.items()

@@ -95,6 +95,7 @@ def seed(request: pytest.FixtureRequest) -> int:
 def feed(spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[FeedShop]:
     database = f"feed_{abs(hash(request.node.name))}"
     yield FeedShop(spark, tmp_path, database, 200)
+    spark.catalog.clearCache()
     spark.sql(f"DROP DATABASE IF EXISTS {database} CASCADE")
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from shop import FakeGate, Shop
 
 from enrich.engine.fake_engine import FakeEngineSpec
-from enrich.errors import ConfigError
+from enrich.errors import ConfigError, ValidationFailed
 from enrich.images.store import ImageStore
 from enrich.spark.diff import Diff, remember_looks
 from enrich.spark.refresh import Refresh
@@ -162,11 +162,11 @@ def test_of_a_product_table_with_a_feed_changed_images_are_found(
     for number in range(count - 1):
         bucket.put(number, b"image %d" % number)
 
-    def run() -> RunSummary:
+    def run(failures: Sequence[str] = ()) -> RunSummary:
         bucket.asked.clear()
         spec = FakeEngineSpec(opens_images=True, image_root="s3://shop/images")
         inputs = replace(shop.prepare(spec), store=ImageStore("s3://shop/images"))
-        return Refresh(inputs, FakeGate()).run()
+        return Refresh(inputs, FakeGate(failures=failures)).run()
 
     assert run().counts["published"] == count
     bucket.put(3, b"IMAGE 3")
@@ -178,6 +178,12 @@ def test_of_a_product_table_with_a_feed_changed_images_are_found(
     assert (second.diff, second.counts["read"], second.counts["published"]) == ("changes", 40, 2)
     assert bucket.asked["list"] == 1 and bucket.asked["HEAD"] == 0
     assert (run().diff, bucket.asked) == ("changes", {"list": 1})
+    # Seen by a run that publishes nothing, it is still news.
+    bucket.put(5, b"IMAGE 5")
+    with pytest.raises(ValidationFailed):
+        run(failures=("no",))
+    third = run()
+    assert (third.diff, third.counts["published"], third.counts["encoded"]) == ("changes", 1, 0)
 
 
 def test_an_inventory_is_taken_instead_and_what_it_lacks_is_asked_for(

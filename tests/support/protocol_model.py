@@ -313,7 +313,7 @@ class Model(MemoryTables):
         recipe = self.recipes[run.run_id]
         since = None
         if run.full_refresh:
-            since = rules.find_full_refresh_start(run.trigger, runs) or run.started_at
+            since = rules.find_full_refresh_start(run.trigger, run.run_date, runs) or run.started_at
         earlier = [one for one in self.encodings if since is None or one.at >= since]
         wanted = {one.content for one in diff if one.outcome in TO_ANSWER}
 
