@@ -37,10 +37,15 @@ log = logging.getLogger(__name__)
 
 # Above this share of the products a full diff costs about as much.
 _MOST = 0.2
-# Settings that another outcome of a diff may follow from.
-_SETTINGS = {
-    *("columns", "allowed_image_roots", "image_hosts", "image_lists", "image_limits"),
-    *("image_reading", "image_identity", "image_inventory", "missing_products"),
+# Settings that no outcome of a diff depends on, beside the source and the model version. After a
+# change of any other all products are compared.
+_OF_NO_DIFF = {
+    *("catalog", "database", "checkpoint", "image_root", "target_precision", "unseen_source"),
+    *("lexicon", "languages", "applies_to", "labels", "baselines", "validation", "table_layout"),
+    *("batch_size", "read_threads", "products_per_task", "products_per_chunk", "gpu_executors"),
+    *("max_quarantined_share", "max_failed_images_share", "max_crashing_products"),
+    *("max_deleted_share", "full_diff_days", "follow_window"),
+    *("data_docs", "report_dir", "metrics_dir", "log_format"),
 }
 _PUBLISHED = (
     *("product_id", "content_hash", "model_version", "product_category", "corrections", "status"),
@@ -68,7 +73,7 @@ class Changes:
 
 def digest_settings(config: JobConfig, store: ImageStore, feed: Feed | None) -> str:
     """Return 12 hex digits of what a diff depends on, beside the products and the model."""
-    said = config.model_dump_json(include=_SETTINGS)
+    said = config.model_dump_json(exclude=_OF_NO_DIFF)
     parts = (said, store.root, "" if feed is None else feed.table_id)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 

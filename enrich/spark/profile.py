@@ -87,7 +87,7 @@ def describe(profile: SourceProfile) -> str:
     if expected:
         told += f"; expected to be right of the best labels: {', '.join(expected)}"
     if doubtful := [name for name, one in by_name if not one.is_trusted]:
-        told += f". Not to be trusted without labels of this source: {', '.join(doubtful)}"
+        told += f". Best labels alone are not to be trusted for {', '.join(doubtful)}"
     if profile.is_unseen:
         told += ". Thresholds are higher here; some 150 labels of this source lower them again"
     return told

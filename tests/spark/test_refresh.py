@@ -234,11 +234,14 @@ def test_a_correction_and_a_category_revise_rows_without_encodings(shop: Shop) -
     row = shop.sql("SELECT * FROM shop.product_attributes WHERE product_id = 'p1'").iloc[0]
     assert (row["color"], row["run_id"]) == ("green", summary.run_id)
     assert shop.refresh().outcome == "nothing_to_do"
+    said = row.notna()
     shop.write(products().assign(kind="shirts"))
     revised = shop.refresh(config={"columns": {"category": "kind"}})
     assert (revised.counts["published"], revised.counts["encoded"]) == (6, 0)
     row = shop.sql("SELECT * FROM shop.product_attributes WHERE product_id = 'p1'").iloc[0]
     assert (row["color"], row["product_category"]) == ("green", "shirts")
+    # No column of the row is lost.
+    assert row[said].notna().all()
     assert first.run_id not in set(shop.table("product_attributes")["run_id"])
 
 
