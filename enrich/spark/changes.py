@@ -103,7 +103,7 @@ def find_changes(
     store: ImageStore,
     accepted: Sequence[str],
 ) -> Changes | None:
-    """Return what has to be compared since a run; None, and a line in the log, for everything.
+    """Return what has to be compared since a run; None (and a log line) if everything has.
 
     Compared are products that the feed names; those with a published row that is due without a
     change of the product, or may be (`must_be_compared`); those that were quarantined or are held

@@ -126,8 +126,8 @@ class Gate(Protocol):
 class Request:
     """What one run is asked to do.
 
-    Of a run that answers fewer products than `window`, the gate also judges these together with
-    those that were answered last.
+    If a run answers fewer products than `window`, the gate also judges them together with the
+    latest answers of earlier runs.
     """
 
     run_date: date
@@ -345,10 +345,10 @@ class Refresh:
 
     @contextmanager
     def _remembered(self, diff: Diff) -> Iterator[None]:
-        """Remember which pictures were read, behind the last use of the compared rows.
+        """Remember which pictures were read, after the last use of the compared rows.
 
-        Behind a commit to a table that they were read from, Spark would compute them anew, and look
-        at each picture again.
+        After a commit to a table that the rows were read from, Spark would compute the rows again,
+        and look at each picture again.
         """
         stopped = None
         try:
@@ -493,7 +493,7 @@ class Refresh:
 
     def _judge(self, rows: DataFrame, expected: int, *, of_window: bool = False) -> Sequence[str]:
         """Return why the gate does not let answers pass."""
-        # New answers need not agree with those that were given without the picture.
+        # An answer that was given without the picture may well differ from today's.
         seen = F.col("status") != Status.IMAGE_UNREADABLE
         verdict = self.gate.check_candidates(
             self.summary.run_id,
@@ -678,8 +678,8 @@ def count_diff(diff: Diff) -> dict[str, Any]:
 def count_deletable(inputs: Inputs, diff: Diff, outrun: bool) -> int:
     """Return how many published rows the run deletes.
 
-    None while the id of a row is lost, which may be that of a missing product, and none where a
-    newer whole run has found out for itself what is missing.
+    That is 0 while the id of a row is lost, because the row may be a missing product's, and 0 if a
+    newer whole run was accepted, because that run has found out for itself what is missing.
     """
     if outrun or diff.lost_ids or not inputs.config.deletes_missing:
         return 0
@@ -715,8 +715,8 @@ def explain_cut_off(inputs: Inputs, diff: Diff, outrun: bool) -> str | None:
 def explain_failures(config: JobConfig, answered: Answered, tables: Tables) -> Iterator[str]:
     """Yield why too many contents, or their images, could not be read (R7).
 
-    Shares are of contents that no accepted run has accounted for: a few images that stay denied
-    must not stop every night, and a blocked night blocks the next one too.
+    The shares leave out contents that an accepted run has published or quarantined. So a few images
+    that stay denied do not stop every night, and a blocked night blocks the next one too.
     """
     of, where = answered.contents, tables.name("quarantine")
     if is_too_much(answered.unreadable, of, config.max_quarantined_share):

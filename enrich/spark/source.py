@@ -107,7 +107,7 @@ class Feed:
     _columns: ColumnNames
 
     def read_ids(self, since: int) -> DataFrame:
-        """Return product_id of rows that came, went or changed behind a version; lazy.
+        """Return product_id of rows inserted, deleted or updated after a version; lazy.
 
         Spark raises where the feed does not reach so far back.
         """
