@@ -72,6 +72,14 @@ ImageRootOption = Annotated[
 ]
 
 
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Setting in place of the configuration's, value as in YAML; repeatable.",
+    ),
+]
 SummaryOption = Annotated[
     Place | None,
     typer.Option(

@@ -17,7 +17,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from enrich.cli import run_command
+from enrich.cli import SetOption, run_command
 from enrich.engine.device import local_device
 from enrich.errors import ConfigError, load_extra
 from enrich.files.atomic_write import prepare_target
@@ -51,14 +51,7 @@ def main(
     ] = None,
     folder: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("trained/comparison"),
     config: Annotated[Path, typer.Option(help="Training configuration.")] = _RECIPE,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Setting in place of the configuration's, value as in YAML; repeatable.",
-        ),
-    ] = None,
+    set_: SetOption = None,
     system: Annotated[
         list[str] | None, typer.Option(help="System to train; repeatable. All of them.")
     ] = None,

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from enrich.classifiers.config import ClassifierName
 from enrich.classifiers.registry import list_classifiers
-from enrich.cli import run_command
+from enrich.cli import SetOption, run_command
 from enrich.settings_files import load_yaml, parse_settings
 from enrich.terminal import print_markdown
 from enrich.training.config import TrainingConfig
@@ -47,14 +47,7 @@ def main(
         str | None,
         typer.Option(help="The checkpoint's name; else the configuration's, with --classifier."),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Setting in place of the configuration's, value as in YAML; repeatable.",
-        ),
-    ] = None,
+    set_: SetOption = None,
     unseen_source: Annotated[
         list[Path] | None, typer.Option(help="Labelled catalog to evaluate on only; repeatable.")
     ] = None,

@@ -93,7 +93,7 @@ class Estimate(NamedTuple):
 
     @property
     def is_told(self) -> bool:
-        """Whether the interval leaves out zero."""
+        """True if the interval leaves out zero."""
         low, high = self.bounds
         return low > 0 or high < 0
 

@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a classifier costs: parameters, of these trained here, and operations a product.
+    """Costs of a classifier: parameters, those trained here, and operations a product.
 
     `products_per_second` is of the forward pass alone; `training_seconds` is of one processor.
     """

@@ -130,7 +130,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all systems share.
+    """Settings, products and tower outputs that all systems share.
 
     Attributes:
         config: the recipe, with labels filled in from the data.

@@ -41,7 +41,7 @@ _Found = tuple[Float[Tensor, "N C"], Float[Tensor, "N C"]]
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What being named in a title, or in the rest of a text, adds to the score of a label.
+    """Weights that a label gains where a title, or the rest of a text, names it.
 
     Attributes:
         attributes: labels of each attribute, attributes in the order of the targets.

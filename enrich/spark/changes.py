@@ -55,7 +55,7 @@ _PUBLISHED = (
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a diff has to compare.
+    """Rows that a diff has to compare.
 
     `products` are rows of `Source.products`, `known` what they are compared to, and `total` counts
     the rows of the product table.
@@ -198,7 +198,7 @@ def _select_changed_paths(
     These are also pictures of other places, of which the listing has no say. A look since the base
     counts if its run is accepted: another run may have seen a change and published nothing of it.
     """
-    looks = with_keys(select_last_looks(images), store, "path")
+    looks = with_keys(select_last_looks(images, "run_id", "looked_at"), store, "path")
     told = listing.rows.select("key", F.struct("size", "etag", "modified_us").alias("told"))
     joined = join_left(looks, "key", told, unique="path")
     seen = {"size": "last.size", "etag": "last.etag"}

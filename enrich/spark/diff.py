@@ -415,9 +415,12 @@ def _read_told(is_told: Any, size: Any, etag: Any, modified_us: Any) -> Any:
     return ImageStat(int(size), _text(etag), modified_at)
 
 
-def select_last_looks(images: DataFrame) -> DataFrame:
-    """Return path and the `last` look at it, a struct of the columns of `images`; lazy."""
-    look = F.struct("size", "etag", "modified_at", "digest", "run_id", "looked_at")
+def select_last_looks(images: DataFrame, *more: str) -> DataFrame:
+    """Return path and the `last` look at it; lazy.
+
+    That is a struct of size, etag, modified_at, digest, and of `more` columns of `images`.
+    """
+    look = F.struct("size", "etag", "modified_at", "digest", *more)
     return images.groupBy("path").agg(F.max_by(look, "looked_at").alias("last"))
 
 

@@ -124,7 +124,7 @@ class Gate(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What one run is asked to do.
+    """Request of one run.
 
     If a run answers fewer products than `window`, the gate also judges them together with the
     latest answers of earlier runs.
@@ -476,7 +476,7 @@ class Refresh:
         failures = list(explain_failures(self.inputs.config, answered, self.tables))
         with self._timed("validation"):
             rows = self.tables.read_run("candidates", self.summary.run_id)
-            judged = rows.where(F.col("reason").isin(*JUDGED) & (F.col("op") == Op.UPSERT))
+            judged = _select_judged(rows)
             expected = answered.answered
             if diff.count(Outcome.RETRIED, Outcome.REVISED):
                 expected = judged.count()
@@ -509,8 +509,8 @@ class Refresh:
     def _add_recent_answers(self, judged: DataFrame, expected: int) -> DataFrame:
         """Return answers of this run and the last ones before it, kept until unpersisted."""
         accepted = [run.run_id for run in self._runs if run.is_accepted]
-        is_judged = F.col("reason").isin(*JUDGED) & (F.col("op") == Op.UPSERT)
-        earlier = self.tables.read("candidates").where(F.col("run_id").isin(accepted) & is_judged)
+        of_runs = self.tables.read("candidates").where(F.col("run_id").isin(accepted))
+        earlier = _select_judged(of_runs)
         same = earlier.where(F.col("model_version") == self.header.model_version)
         last = same.orderBy(F.desc("enriched_at"), "product_id")
         return judged.unionByName(last.limit(self.inputs.request.window - expected)).persist()
@@ -652,6 +652,11 @@ class Refresh:
         finally:
             spent = self.summary.seconds.get(stage, 0.0) + time.perf_counter() - begin
             self.summary.seconds[stage] = round(spent, 2)
+
+
+def _select_judged(candidates: DataFrame) -> DataFrame:
+    """Return the candidates that the gate judges (R8); lazy."""
+    return candidates.where(F.col("reason").isin(*JUDGED) & (F.col("op") == Op.UPSERT))
 
 
 def count_diff(diff: Diff) -> dict[str, Any]:

@@ -263,7 +263,7 @@ def is_as_left(base: Run, commits: Iterable[tuple[int, str | None, str]]) -> boo
 
 
 class Row(NamedTuple):
-    """What `must_be_compared` looks at of a published row: booleans or columns, and its status."""
+    """Published row as `must_be_compared` sees it: booleans or columns, and its status."""
 
     is_newer: Any  # it is of a newer run than the one since which changes are compared
     has_same_model: Any
