@@ -30,7 +30,7 @@ def test_whoever_reads_json_lines_is_shown_no_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told: list[object] = []
-    monkeypatch.setattr(console, "print_json_line", told.append)
+    monkeypatch.setattr(console, "print_json_line", lambda line, **_: told.append(line))
     monkeypatch.setattr(console, "is_json", lambda: True)
 
     # Tables would be asked for the rows to show.
