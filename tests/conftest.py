@@ -37,6 +37,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         .config(map=derby("memory:tests"))
         # A job has a Java of its own; here one lives through hundreds of runs.
         .config("spark.driver.memory", "2g")
+        # For the same reason Java compiles what it runs often as well as it can.
+        .config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=4")
         .config("spark.sql.ui.retainedExecutions", "10")
         .config("spark.sql.shuffle.partitions", "1")
         .config("spark.databricks.delta.snapshotPartitions", "1")
