@@ -73,9 +73,11 @@ def draw_products(spark: SparkSession, products: int) -> DataFrame:
     )
 
 
-def refresh(spark: SparkSession, engine: FakeEngineSpec, catalog: Path, day: date) -> RunSummary:
+def refresh(
+    spark: SparkSession, engine: FakeEngineSpec, catalog: Path, day: date, **settings: Any
+) -> RunSummary:
     """Runs one refresh as the job would."""
-    config = JobConfig(database="bench", catalog=str(catalog))
+    config = JobConfig(database="bench", catalog=str(catalog), **settings)
     inputs = Inputs(
         spark,
         config,

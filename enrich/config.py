@@ -222,7 +222,13 @@ class JobConfig(YamlSettings):
     products_per_task: int = Field(default=2_000, gt=0)
     """Products per Spark task."""
     products_per_chunk: int = Field(default=100_000, gt=0)
-    """Contents that one commit encodes: the most that a crash costs."""
+    """Contents that one commit encodes, at least. Three commits are at work at a time: the most
+    that a crash costs.
+    """
+    seconds_per_chunk: float = Field(default=30.0, ge=0)
+    """Where `products_per_chunk` are encoded sooner, a commit takes as many as need so long; 0:
+    never more.
+    """
     gpu_executors: GpuExecutors | None = None
     """[Executors for encoding alone](#executors-for-encoding-alone)."""
     max_quarantined_share: Share = 0.2

@@ -27,7 +27,7 @@ from enrich.spark.corrections import entry_of, is_inapplicable, own_label
 from enrich.spark.diff import INPUT_FIELDS, Diff
 from enrich.spark.rules import CRASH_HOLDS, holds
 from enrich.spark.runs import RunHeader
-from enrich.spark.tables import Tables, now, schema_of
+from enrich.spark.tables import Tables, Transaction, now, schema_of
 
 # What a candidate has of its product and of the encoding, beside the answer.
 _KEPT = (
@@ -105,7 +105,8 @@ def write_candidates(
     version = F.coalesce("model_version", F.when(F.col("op") == Op.UPSERT, header.model_version))
     rows = rows.withColumn("model_version", version)
     columns = map(quote_part, schema.fieldNames())
-    tables.append("candidates", rows.select(*columns), header.run_id, 1)
+    transaction = Transaction(header.run_id, 1)
+    tables.append("candidates", rows.select(*columns), header.run_id, transaction)
 
 
 def join_encodings(

@@ -42,7 +42,14 @@ _MOST = 0.2
 _OF_NO_DIFF = {
     *("catalog", "database", "checkpoint", "image_root", "target_precision", "unseen_source"),
     *("lexicon", "languages", "applies_to", "labels", "baselines", "validation", "table_layout"),
-    *("batch_size", "read_threads", "products_per_task", "products_per_chunk", "gpu_executors"),
+    *(
+        "batch_size",
+        "read_threads",
+        "products_per_task",
+        "products_per_chunk",
+        "seconds_per_chunk",
+        "gpu_executors",
+    ),
     *("max_quarantined_share", "max_failed_images_share", "max_crashing_products"),
     *("max_deleted_share", "full_diff_days", "follow_window"),
     *("data_docs", "report_dir", "metrics_dir", "log_format"),

@@ -1,17 +1,19 @@
 """Encode contents on executors, chunk by chunk, and append them to `encodings`.
 
-What is encoded already, by whichever run, killed or not, is not encoded again: resuming, reusing
-and repeating are one anti-join. A row that kills its worker is found and becomes a status.
+Chunks overlap: executors encode one while the last is committed and the next is planned. What is
+encoded already, by whichever run, killed or not, is not encoded again: resuming, reusing and
+repeating are one anti-join. A row that kills its worker is found and becomes a status.
 """
 
 import logging
 import math
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -23,6 +25,7 @@ from pyspark.resource import ResourceProfile, ResourceProfileBuilder
 from pyspark.resource.requests import ExecutorResourceRequests, TaskResourceRequests
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.util import inheritable_thread_target
 from schemas.tables import TO_ANSWER, Modalities, Status
 
 from enrich.config import GpuExecutors, JobConfig
@@ -31,12 +34,16 @@ from enrich.errors import ConfigError, EnrichError, WorkersDied
 from enrich.records import EncodedProduct, Product
 from enrich.spark.pace import Pace, Work, add_work
 from enrich.spark.rules import CRASH_HOLDS, holds
-from enrich.spark.session import cores_of, name_jobs
-from enrich.spark.tables import Tables, now
+from enrich.spark.session import name_jobs, slots_of
+from enrich.spark.tables import Tables, Transaction, now
 
 log = logging.getLogger(__name__)
 
 _OUTPUT_ROWS = 1_000
+# One chunk is encoded by executors while the driver commits the last one and plans the next.
+_AT_ONCE = 3
+# The writer that commits what a search for a crash encodes.
+_SEARCH = "search"
 # A crash is looked for in so many parts at a time.
 _PARTS = 8
 _SIGNS_OF_DEATH = ("Python worker exited unexpectedly", "ExecutorLostFailure")
@@ -63,6 +70,7 @@ class Encoder:
     """Encoding of one run. Runs on the driver.
 
     `since`: encodings of other runs that are older do not count (a full refresh), None: all count.
+    `folder`: of the run, for what it writes down for itself.
     """
 
     tables: Tables
@@ -71,7 +79,8 @@ class Encoder:
     config: JobConfig
     since: datetime | None
     version: int
-    _commits: int = 0
+    folder: str
+    _commits: Counter[str] = field(default_factory=Counter)
     _pace: Pace | None = None
     crashed: list[str] = field(default_factory=list)
     tell: Callable[[Mapping[str, float] | None], None] = lambda figures: None
@@ -122,43 +131,79 @@ class Encoder:
         return before.unionByName(self.tables.read_run("encodings", self.run_id))
 
     def _encode_chunks(self, contents: DataFrame, count: int) -> None:
-        done, size = 0, self.config.products_per_chunk
-        of = f"of {math.ceil(count / size)}"
-        for number, chunk in enumerate(cut_into_chunks(contents, count, size), 1):
-            described = f"run {self.run_id}: encode, chunk {number} {of}"
-            with name_jobs(self.tables.spark, described):
-                self._encode_rows(chunk.rows, chunk.contents)
-            done += chunk.contents
-            if chunk.contents < count:
-                log.info("encoded %s of %s contents", f"{done:,}", f"{count:,}")
+        done, number, running = 0, 0, deque[tuple[Chunk, Future[None]]]()
+        size, folder = self.config.products_per_chunk, f"{self.folder}/contents"
+        chunks = cut_into_chunks(contents, count, size, folder)
+        with (
+            # Around all chunks: the setting is the session's, and one would end it for the other.
+            self.tables.commit_of(self.run_id),
+            # After a failure the other chunks still end: what they encode is kept.
+            ThreadPoolExecutor(_AT_ONCE) as threads,
+        ):
+            while chunks:
+                if len(running) == _AT_ONCE:
+                    done += self._finish(running, count, done)
+                chunk, number = take_chunk(chunks, self._enough()), number + 1
+                described = f"encode, chunk {number}: {chunk.contents} of {count} contents"
+                append = partial(self._encode_chunk, chunk, described, str(number % _AT_ONCE))
+                target = inheritable_thread_target(self.tables.spark)(append)
+                running.append((chunk, threads.submit(target)))
+            while running:
+                done += self._finish(running, count, done)
 
-    def _encode_rows(self, rows: DataFrame, count: int, depth: int = 0) -> None:
+    def _enough(self) -> float:
+        """Return how many contents a chunk is to have, by the pace so far."""
+        return self.config.seconds_per_chunk * self.figures["per_second"]
+
+    def _encode_chunk(self, chunk: "Chunk", described: str, writer: str) -> None:
+        with name_jobs(self.tables.spark, f"run {self.run_id}: {described}"):
+            self._append(self._ask(chunk.rows, chunk.contents), writer)
+
+    def _finish(self, running: deque[tuple["Chunk", Future[None]]], count: int, done: int) -> int:
+        """Wait for the oldest chunk and return its contents; search it if a worker died over it."""
+        chunk, result = running.popleft()
+        try:
+            result.result()
+        except (PySparkException, Py4JError) as error:
+            if not is_worker_death(error):
+                raise
+            # Alone on the executors: whoever else is at work could die of this chunk's rows.
+            wait([other for _, other in running])
+            with name_jobs(self.tables.spark, f"run {self.run_id}: encode, search for a crash"):
+                self._search(chunk.rows, chunk.contents, error)
+        if chunk.contents < count:
+            log.info("encoded %s of %s contents", f"{done + chunk.contents:,}", f"{count:,}")
+        return chunk.contents
+
+    def _search(self, rows: DataFrame, count: int, error: Exception, depth: int = 0) -> None:
         """Encode rows around those that kill their worker.
 
         A decoder that crashes or eats all memory cannot be caught in Python, and Spark fails the
         whole write. So the rows are tried again in parts, down to one.
         """
-        try:
-            self._append(self._ask(rows, count))
+        # The first time other chunks were at work too, and one may have ended the worker.
+        is_found = count == 1 and depth > 0
+        self._note_death(rows, error, is_found=is_found)
+        if is_found:
+            self._append(rows.select("content_hash", *_crashed_columns()), _SEARCH)
             return
-        except (PySparkException, Py4JError) as error:
-            if not is_worker_death(error):
-                raise
-            self._note_death(rows, count, error)
-            if count == 1:
-                self._append(rows.select("content_hash", *_crashed_columns()))
-                return
         parts = min(_PARTS, count)
         log.warning("a Python worker died over %s contents: trying %s parts", count, parts)
         # Another depth deals the same rows differently.
         dealt = F.pmod(F.xxhash64("content_hash", F.lit(depth)), F.lit(parts))
         for part in range(parts):
             some = rows.where(dealt == part)
-            if size := some.count():
-                self._encode_rows(some, size, depth + 1)
+            if not (size := some.count()):
+                continue
+            try:
+                self._append(self._ask(some, size), _SEARCH)
+            except (PySparkException, Py4JError) as other:
+                if not is_worker_death(other):
+                    raise
+                self._search(some, size, other, depth + 1)
 
-    def _note_death(self, rows: DataFrame, count: int, error: Exception) -> None:
-        if count == 1:
+    def _note_death(self, rows: DataFrame, error: Exception, *, is_found: bool) -> None:
+        if is_found:
             self.crashed += [row["product_id"] for row in rows.select("product_id").collect()]
             log.warning("product %r took its Python worker with it", self.crashed[-1])
         most = self.config.max_crashing_products
@@ -175,7 +220,8 @@ class Encoder:
         assert self._pace is not None
         return ask_engine(rows, count, self.spec, self.config, self._pace.works)
 
-    def _append(self, rows: DataFrame) -> None:
+    def _append(self, rows: DataFrame, writer: str) -> None:
+        """Append encodings; a `writer` makes one commit after another."""
         lineage = {
             "run_id": self.run_id,
             "encoder_version": self.spec.encoder_version,
@@ -183,8 +229,9 @@ class Encoder:
             "limits": self.spec.limits_digest,
         }
         columns = (F.lit(value).alias(name) for name, value in lineage.items())
-        self._commits += 1
-        self.tables.append("encodings", rows.select("*", *columns), self.run_id, self._commits)
+        self._commits[writer] += 1
+        transaction = Transaction(f"{self.run_id}-{writer}", self._commits[writer])
+        self.tables.append("encodings", rows.select("*", *columns), self.run_id, transaction)
 
     def _check(self, due: DataFrame, asked: int) -> int:
         """Return how many pictures were decoded; check that no row was lost or doubled (R12)."""
@@ -232,8 +279,8 @@ def ask_engine(
     works: Accumulator[dict[str, Work]],
 ) -> DataFrame:
     """Return `count` contents encoded, by `content_hash`; lazy. Runs on the driver."""
-    cores = cores_of(contents.sparkSession)
-    asked = contents.repartition(choose_tasks(count, config, cores), "content_hash")
+    slots = slots_of(contents.sparkSession, config.gpu_executors)
+    asked = contents.repartition(choose_tasks(count, config, slots), "content_hash")
     asked = asked.select("content_hash", "image_digest", "product_id", *_FIELDS)
     return asked.mapInPandas(
         build_encode(spec, works),
@@ -264,41 +311,58 @@ def select_holding(encodings: DataFrame, limits: str, run_id: str) -> DataFrame:
 
 
 class Chunk(NamedTuple):
-    """Some of the contents that a run encodes."""
+    """Some of the contents that a run encodes: neighbouring parts of what is cut."""
 
-    rows: DataFrame
+    cut: DataFrame
+    first: int
+    last: int
     contents: int
 
+    @property
+    def rows(self) -> DataFrame:
+        """The contents; lazy."""
+        return self.cut.where(F.col(_PART).between(self.first, self.last)).drop(_PART)
 
-def cut_into_chunks(contents: DataFrame, count: int, size: int) -> Iterator[Chunk]:
-    """Yield the contents in chunks of about `size`; a higher `priority` comes earlier.
 
-    Contents of one priority are dealt to chunks by their hash. Chunks are kept as long as the
-    iterator is open.
+_PART = "part"
+
+
+def cut_into_chunks(contents: DataFrame, count: int, size: int, folder: str) -> deque[Chunk]:
+    """Return the contents in chunks of about `size`; a higher `priority` comes earlier.
+
+    Contents of one priority are dealt to chunks by their hash.
+
+    Args:
+        folder: where the contents are written; it is not there yet.
     """
     if count <= size:
-        yield Chunk(contents, count)
-        return
-    # Sorted by range into a partition for each chunk, whose number Spark finds by bisection. Kept,
-    # and so read by the statistics of its own batches: a chunk costs the same among few and many.
+        return deque([Chunk(contents.withColumn(_PART, F.lit(0)), 0, 0, count)])
     order = (F.desc("priority"), F.xxhash64("content_hash"))
-    cut = contents.repartitionByRange(math.ceil(count / size), *order)
-    chunked = cut.withColumn("chunk", F.spark_partition_id()).persist()
-    try:
-        sizes = {row["chunk"]: row["count"] for row in chunked.groupBy("chunk").count().collect()}
-        for chunk in sorted(sizes):
-            yield Chunk(chunked.where(F.col("chunk") == chunk).drop("chunk"), sizes[chunk])
-    finally:
-        chunked.unpersist()
+    ranges = contents.repartitionByRange(math.ceil(count / size), *order)
+    # Written, because Spark draws the bounds of ranges anew wherever it computes them again.
+    cut = ranges.withColumn(_PART, F.spark_partition_id())
+    cut.write.format("delta").partitionBy(_PART).save(folder)
+    written = contents.sparkSession.read.format("delta").load(folder)
+    sizes = {row[_PART]: row["count"] for row in written.groupBy(_PART).count().collect()}
+    return deque(Chunk(written, part, part, sizes[part]) for part in sorted(sizes))
 
 
-def choose_tasks(contents: int, config: JobConfig, cores: int) -> int:
+def take_chunk(chunks: deque[Chunk], enough: float) -> Chunk:
+    """Take the first chunk, joined with those after it until it has `enough` contents."""
+    chunk = chunks.popleft()
+    while chunks and chunk.contents + chunks[0].contents <= enough:
+        after = chunks.popleft()
+        chunk = chunk._replace(last=after.last, contents=chunk.contents + after.contents)
+    return chunk
+
+
+def choose_tasks(contents: int, config: JobConfig, slots: int) -> int:
     """Return the task count: from the work, not from the product table's file layout.
 
-    In whole rounds over all cores: of five tasks on two cores, the last would have one to itself.
+    In whole rounds over all slots: of five tasks on two slots, the last would have one to itself.
     """
-    at_once = min(cores, math.ceil(contents / config.batch_size))
-    rounds = math.ceil(contents / (config.products_per_task * cores))
+    at_once = min(slots, math.ceil(contents / config.batch_size))
+    rounds = math.ceil(contents / (config.products_per_task * slots))
     return max(1, rounds * at_once)
 
 

@@ -287,7 +287,7 @@ class Refresh:
                     return self.summary
                 self._append(State.STARTED)
                 diff = self._write_down(compared, folder)
-            encodings = self._encode(diff)
+            encodings = self._encode(diff, folder)
             answered = self._answer(diff, encodings)
             self._quarantine(diff, encodings if answered.unanswered else None)
             self._check_candidates(diff, answered)
@@ -403,7 +403,7 @@ class Refresh:
         with self._timed("diff"):
             return write_down(diff, f"{folder}/diff")
 
-    def _encode(self, diff: Diff) -> DataFrame | None:
+    def _encode(self, diff: Diff, folder: str) -> DataFrame | None:
         """Encode what no encoding holds for, and return the encodings that hold; lazy."""
         if not diff.count(*TO_ANSWER):
             return None
@@ -413,7 +413,7 @@ class Refresh:
             since = min(start or self.header.started_at, self.header.started_at)
         version = self.tables.version("encodings")
         spec, config = self.inputs.spec, self.inputs.config
-        encoder = Encoder(self.tables, self.summary.run_id, spec, config, since, version)
+        encoder = Encoder(self.tables, self.summary.run_id, spec, config, since, version, folder)
         encoder.tell = partial(write_running, config.metrics_dir, config.database)
         try:
             with self._timed("encode"):

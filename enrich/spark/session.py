@@ -30,7 +30,7 @@ from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.catalog import Database
 
-from enrich.config import HOME, home
+from enrich.config import HOME, GpuExecutors, home
 from enrich.errors import ConfigError, MetastoreBusy, NoAnswer, first_line
 from enrich.images.locations import local_path
 from enrich.logs import is_json
@@ -393,6 +393,25 @@ def tasks_of(table: DataFrame) -> int:
 def cores_of(spark: SparkSession) -> int:
     """Return the number of tasks that run at a time, as far as executors are registered."""
     return spark.sparkContext.defaultParallelism
+
+
+def slots_of(spark: SparkSession, gpu_executors: GpuExecutors | None = None) -> int:
+    """Return the number of encoding tasks that run at a time.
+
+    Where tasks need GPUs it is those that count. With `gpu_executors`: as many as dynamic
+    allocation may start, those of one executor where it has no limit.
+    """
+    settings = spark.sparkContext.getConf()
+    if gpu_executors is not None:
+        most = settings.get("spark.dynamicAllocation.maxExecutors") or "1"
+        return int(most) * gpu_executors.gpus * gpu_executors.tasks_per_gpu
+    slots = cores_of(spark) // int(settings.get("spark.task.cpus") or 1)
+    share = float(settings.get("spark.task.resource.gpu.amount") or 0)
+    cores = int(settings.get("spark.executor.cores") or 0)
+    if share and cores:
+        gpus = int(settings.get("spark.executor.resource.gpu.amount") or 1)
+        slots = min(slots, cores_of(spark) // cores * int(gpus / share))
+    return max(1, slots)
 
 
 def is_on_one_machine(spark: SparkSession) -> bool:

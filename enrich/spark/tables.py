@@ -148,6 +148,13 @@ class Commit(NamedTuple):
     deleted: int
 
 
+class Transaction(NamedTuple):
+    """A commit's number among those of its writer, who makes one after another."""
+
+    writer: str
+    number: int
+
+
 @dataclass(frozen=True, slots=True)
 class Tables:
     """The tables of one database, for one checkpoint's attributes. Runs on the driver."""
@@ -330,17 +337,17 @@ class Tables:
             self.spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('{_CHANGES_SINCE}' = {value})")
 
     def append(
-        self, table: str, rows: DataFrame, run_id: str, transaction: int | None = None
+        self, table: str, rows: DataFrame, run_id: str, transaction: Transaction | None = None
     ) -> None:
         """Append rows in one commit of the run.
 
         Args:
-            transaction: a number that rises with each commit of the run to this table. A commit
-                whose answer was lost is then not made twice.
+            transaction: a commit whose answer was lost is then not made twice.
         """
         writer = rows.write.format("delta").mode("append")
         if transaction is not None:
-            writer = writer.option("txnAppId", run_id).option("txnVersion", transaction)
+            writer = writer.option("txnAppId", transaction.writer)
+            writer = writer.option("txnVersion", transaction.number)
         with self.commit_of(run_id):
             writer.saveAsTable(self.name(table))
 

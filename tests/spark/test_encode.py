@@ -9,7 +9,7 @@ from enrich.config import JobConfig
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import EnrichError, WorkersDied
 from enrich.spark import encode
-from enrich.spark.encode import choose_tasks, cut_into_chunks, select_contents
+from enrich.spark.encode import choose_tasks, cut_into_chunks, select_contents, take_chunk
 
 CRASHES = FakeEngineSpec(crashes=True)
 
@@ -47,17 +47,17 @@ def test_chunks_that_are_done_are_not_encoded_again_after_a_failure(
 ) -> None:
     shop.write(products(30))
     in_chunks = {"products_per_chunk": 10}
-    encode_rows = encode.Encoder._encode_rows
+    encode_chunk = encode.Encoder._encode_chunk
     calls = []
 
     def fail_at_the_third(self: encode.Encoder, *rest: object) -> None:
         calls.append(rest)
         if len(calls) == 3:
             raise RuntimeError("killed")
-        encode_rows(self, *rest)  # type: ignore[arg-type]
+        encode_chunk(self, *rest)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr(encode.Encoder, "_encode_rows", fail_at_the_third)
+        patched.setattr(encode.Encoder, "_encode_chunk", fail_at_the_third)
         with pytest.raises(RuntimeError, match="killed"):
             shop.refresh(config=in_chunks)
     done = len(shop.table("encodings"))
@@ -65,6 +65,29 @@ def test_chunks_that_are_done_are_not_encoded_again_after_a_failure(
     summary = shop.refresh(config=in_chunks)
     assert (summary.counts["encoded"], summary.counts["reused"]) == (30 - done, done)
     assert len(shop.table("product_attributes")) == 30
+
+
+def test_chunks_overlap_and_a_crash_in_one_spares_the_others(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.write(with_crashing(12, 1))
+    encode_chunk, at_work, most = encode.Encoder._encode_chunk, [], [0]
+
+    def count(self: encode.Encoder, *rest: object) -> None:
+        at_work.append(rest)
+        most.append(len(at_work))
+        try:
+            encode_chunk(self, *rest)  # type: ignore[arg-type]
+        finally:
+            at_work.pop()
+
+    monkeypatch.setattr(encode.Encoder, "_encode_chunk", count)
+    summary = shop.refresh(spec=CRASHES, config={"products_per_chunk": 4})
+    assert max(most) == 3
+    assert (summary.counts["published"], summary.counts["quarantined"]) == (11, 1)
+    commits = shop.sql("DESCRIBE HISTORY shop.encodings")
+    appends = commits[commits["operation"] == "WRITE"]
+    assert set(appends["userMetadata"]) == {f'{{"run_id": "{summary.run_id}"}}'}
 
 
 def test_rows_that_are_lost_on_the_way_fail_the_run(
@@ -78,21 +101,37 @@ def test_rows_that_are_lost_on_the_way_fail_the_run(
 
 
 def test_urgent_contents_come_in_the_first_chunks(shop: Shop) -> None:
-    numbers = range(100)
+    numbers = range(4_000)
     rows = shop.spark.createDataFrame(
         [(f"{n:032x}", f"p{n}", float(n % 10)) for n in numbers],
         "content_hash STRING, product_id STRING, priority DOUBLE",
     )
     sizes, means, seen = [], [], set[str]()
-    for chunk in cut_into_chunks(rows, 100, 20):
+    chunks = cut_into_chunks(rows, len(numbers), 200, f"{shop.folder}/contents")
+    # Spark would draw other bounds when it computes ranges once more.
+    shop.spark.catalog.clearCache()
+    for chunk in chunks:
         found = chunk.rows.collect()
         assert len(found) == chunk.contents
         sizes.append(len(found))
         means.append(sum(row["priority"] for row in found) / len(found))
         seen |= {row["product_id"] for row in found}
-    assert sum(sizes) == len(seen) == 100
+    assert sum(sizes) == len(seen) == len(numbers)
     assert means == sorted(means, reverse=True)
-    assert len(sizes) >= 4 and max(sizes) <= 40
+    assert len(sizes) >= 15 and max(sizes) <= 400
+
+
+def test_chunks_are_joined_until_they_have_enough(shop: Shop) -> None:
+    rows = shop.spark.createDataFrame(
+        [(f"{n:032x}", float(n)) for n in range(60)], "content_hash STRING, priority DOUBLE"
+    )
+    chunks = cut_into_chunks(rows, 60, 10, f"{shop.folder}/contents")
+    sizes = [chunk.contents for chunk in chunks]
+    first, joined, rest = (take_chunk(chunks, enough) for enough in (0, sum(sizes[1:3]), 99))
+    found = [{row["priority"] for row in chunk.rows.collect()} for chunk in (joined, rest)]
+    assert (first.contents, joined.contents) == (sizes[0], sum(sizes[1:3]))
+    assert [len(some) for some in found] == [joined.contents, 60 - first.contents - joined.contents]
+    assert min(found[0]) > max(found[1]) and not chunks
 
 
 def test_one_row_stands_for_a_content_with_its_highest_priority(shop: Shop) -> None:

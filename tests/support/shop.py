@@ -104,7 +104,9 @@ class Shop:
         **request: Any,
     ) -> Inputs:
         """Return what a refresh is given."""
-        settings = JobConfig(**{"database": self.database, **(config or {})})
+        settings = JobConfig(
+            **{"database": self.database, "seconds_per_chunk": 0, **(config or {})}
+        )
         return Inputs(
             self.spark,
             settings,
