@@ -24,7 +24,7 @@ from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.spark.refresh import Inputs, Request
 from enrich.spark.runs import RunSummary, append_event, make_event, read_runs, run_of
-from enrich.spark.session import name_jobs, suit_table_size
+from enrich.spark.session import name_jobs, tune_for_table_size
 from enrich.spark.source import open_source
 from enrich.spark.tables import schema_of
 from schemas.tables import State
@@ -45,7 +45,7 @@ def measure(folder: Path, products: int, changed_share: float) -> dict[str, Any]
     inputs = prepare(spark, table)
     tables = inputs.tables
     tables.create_missing()
-    suit_table_size(spark, inputs.source.products, tables.read("product_attributes"))
+    tune_for_table_size(spark, inputs.source.products, tables.read("product_attributes"))
     header = inputs.make_header("20261101-00000000")
     diff = inputs.diff([], run_of(header).attempt)
     wanted = schema_of("product_attributes", tables.attributes)

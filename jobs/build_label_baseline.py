@@ -24,7 +24,7 @@ from rich.table import Table
 from enrich.cli import DatabaseOption, run_command
 from enrich.errors import ConfigError
 from enrich.files.atomic_write import prepare_target
-from enrich.spark.corrections import with_own_labels
+from enrich.spark.corrections import with_classifier_labels
 from enrich.spark.failures import explain_failure, messages_of
 from enrich.spark.session import open_session
 from enrich.spark.tables import Tables
@@ -75,7 +75,7 @@ def main(
     if run_id is None:
         # A run's answers are compared to the baseline before people's corrections: so they are
         # left out of it as well.
-        rows = with_own_labels(rows, attributes)
+        rows = with_classifier_labels(rows, attributes)
     categories = choose_categories(rows, max_categories, min_category_rows)
     others = list_others(rows, categories)
     counted = count_answers(mark_rows(rows, None, attributes, categories, others)).catalog

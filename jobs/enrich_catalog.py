@@ -50,11 +50,11 @@ from enrich.spark.console import show_plan, show_run
 from enrich.spark.encode import refuse_impossible_executors
 from enrich.spark.failures import explain_failure
 from enrich.spark.plan import Plan
-from enrich.spark.preflight import prove_executors
+from enrich.spark.preflight import check_executors
 from enrich.spark.publish import approve, discard
 from enrich.spark.refresh import Inputs, Refresh, Request
 from enrich.spark.runs import RunSummary, summarise
-from enrich.spark.session import open_session, submitted_settings, suit_table_size
+from enrich.spark.session import open_session, submitted_settings, tune_for_table_size
 from enrich.spark.source import Source, open_image_store, open_source
 from enrich.spark.tables import Tables, published_attributes
 from expectations.baseline import BaselineError, LabelBaseline, choose_baseline
@@ -323,7 +323,7 @@ def refresh_catalog(
         from enrich.spark.follow import refuse_without_feed
 
         refuse_without_feed(inputs.source)
-    prove_executors(inputs, locate_checkpoint(settings))
+    check_executors(inputs, locate_checkpoint(settings))
     exit_code = 0
     with kept_pages(settings.data_docs, recording.summary) as docs:
         gate = Gate(settings.validation, inputs.spec.attributes, baseline, docs)
@@ -413,7 +413,7 @@ def open_inputs(settings: Settings, request: Request, manifest: Manifest) -> Inp
     """Open everything that a refresh depends on."""
     spark = open_session("enrich_catalog")
     # Until sizes are known: opening a table is interpreted faster than compiled.
-    suit_table_size(spark)
+    tune_for_table_size(spark)
     refuse_impossible_executors(settings.gpu_executors, submitted_settings(spark))
     location = settings.catalog if settings.catalog != DEMO_CATALOG else write_demo()
     source, store = open_both(spark, location, settings)
@@ -438,7 +438,7 @@ def check_cluster(
     settings = read_settings_as(Settings, config, flags)
     request = Request(run_date=choose_run_date(None))
     inputs = open_inputs(settings, request, fetch_manifest(settings.checkpoint))
-    asked = prove_executors(inputs, locate_checkpoint(settings))
+    asked = check_executors(inputs, locate_checkpoint(settings))
     if not asked:
         return "tasks run on this machine alone: there is nothing to prove"
     return f"{asked} executors see what the driver sees"
@@ -533,7 +533,7 @@ def record_end(
     seconds = round(sum(summary.seconds.values()), 2)
     fields = {"outcome": summary.outcome, "counts": summary.counts, "seconds": seconds}
     log.info("run %s: %s", summary.run_id, summary.outcome, extra=fields)
-    if summary.was_idle:
+    if summary.had_nothing_to_do:
         return
     from enrich.report.content import ExpectedLabels, Given
     from enrich.spark.report import ReportSources, write_page

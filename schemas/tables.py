@@ -87,7 +87,7 @@ BROKEN = (Outcome.MALFORMED, Outcome.NULL_ID, Outcome.DUPLICATE_ID)
 TO_ANSWER = (Outcome.NEW, Outcome.CHANGED, Outcome.RETRIED, Outcome.REANSWERED)
 DUE = (*TO_ANSWER, Outcome.REVISED)
 # The gate judges these: the others are not a sample of the catalog.
-JUDGED = (Outcome.NEW, Outcome.CHANGED, Outcome.REANSWERED)
+VALIDATED = (Outcome.NEW, Outcome.CHANGED, Outcome.REANSWERED)
 
 
 class Op(StrEnum):

@@ -14,7 +14,7 @@ from schemas.tables import COUNTS, State
 
 from enrich.logs import is_json
 from enrich.redaction import tame
-from enrich.spark.corrections import entry_of
+from enrich.spark.corrections import find_entry
 from enrich.spark.plan import Plan
 from enrich.spark.profile import describe
 from enrich.spark.runs import RunSummary
@@ -76,17 +76,21 @@ def _first_rows(tables: Tables, summary: RunSummary) -> Table:
     rows = tables.read_run(name, summary.run_id) if is_answered else tables.read(name)
     columns = ["product_id", *(c for a in tables.attributes for c in (a, f"{a}_confidence"))]
     # Candidates are as the classifier answered, whatever people say.
-    own = [_own_if_corrected(a) for a in tables.attributes] if "corrections" in rows.columns else []
+    own = (
+        [_classifier_label_if_corrected(a) for a in tables.attributes]
+        if "corrections" in rows.columns
+        else []
+    )
     shown = Table(*columns, title=f"the first of {tables.name(name)}")
     for row in rows.select(*columns, *own).orderBy("product_id").limit(SHOWN_ROWS).collect():
         shown.add_row(*_cells(row.asDict(), columns))
     return shown
 
 
-def _own_if_corrected(attribute: str) -> Column:
+def _classifier_label_if_corrected(attribute: str) -> Column:
     """Returns the classifier's best label where a person has set one, else NULL."""
-    best = entry_of("predictions", attribute)["label"]
-    is_corrected = entry_of("corrections", attribute).isNotNull()
+    best = find_entry("predictions", attribute)["label"]
+    is_corrected = find_entry("corrections", attribute).isNotNull()
     return F.when(is_corrected, best).alias(f"{attribute}_confidence of")
 
 

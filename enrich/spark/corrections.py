@@ -87,25 +87,25 @@ def with_corrections(
     """
     joined = rows.join(corrections, "product_id", "left")
     labels = {
-        a: corrected_label(entry_of("corrections", a), F.col(quote_part(a))) for a in attributes
+        a: corrected_label(find_entry("corrections", a), F.col(quote_part(a))) for a in attributes
     }
     return joined.withColumns(labels)
 
 
-def with_own_labels(rows: DataFrame, attributes: Sequence[str]) -> DataFrame:
+def with_classifier_labels(rows: DataFrame, attributes: Sequence[str]) -> DataFrame:
     """Returns rows with the classifier's own labels, as they were before any correction.
 
     Runs on the driver; lazy.
     """
-    return rows.withColumns({a: own_label(entry_of("predictions", a)) for a in attributes})
+    return rows.withColumns({a: classifier_label(find_entry("predictions", a)) for a in attributes})
 
 
-def entry_of(column: str, attribute: str | Column) -> Column:
+def find_entry(column: str, attribute: str | Column) -> Column:
     """Returns the one entry of an array of structs that speaks of the attribute, else NULL."""
     return F.get(F.filter(column, lambda entry: entry["attribute"] == attribute), F.lit(0))
 
 
-def own_label(prediction: Column) -> Column:
+def classifier_label(prediction: Column) -> Column:
     """Returns the classifier's label of an entry of `predictions`, NULL where it abstained."""
     return F.when(~prediction["abstained"], prediction["label"])
 
@@ -163,7 +163,7 @@ def _fold(column: str) -> Column:
 _ATTRIBUTE = ["product_id", "attribute"]
 
 
-class Recorded(NamedTuple):
+class ImportCounts(NamedTuple):
     """Counts of new labels, and of those that a later correction had replaced before."""
 
     new: int
@@ -172,7 +172,7 @@ class Recorded(NamedTuple):
 
 def record_corrections(
     tables: Tables, labels: pd.DataFrame, attribute_labels: AttributeLabels, note: str | None
-) -> Recorded:
+) -> ImportCounts:
     """Appends the labels that differ from a product's last correction and are not older.
 
     Runs on the driver; at most one Delta commit.
@@ -222,7 +222,7 @@ def record_corrections(
         found = Counter(row[0] for row in different.select("is_outdated").collect())
         if found[False]:
             tables.append("attribute_corrections", new.coalesce(1), "import_corrections")
-        return Recorded(found[False], found[True])
+        return ImportCounts(found[False], found[True])
     finally:
         different.unpersist()
 

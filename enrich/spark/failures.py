@@ -22,7 +22,7 @@ from enrich.errors import (
     is_no_answer,
 )
 from enrich.spark.encode import is_worker_death
-from enrich.spark.session import folder_of
+from enrich.spark.session import database_folder
 
 _MAX_CAUSES = 30
 _MAX_LENGTH = 400
@@ -73,12 +73,12 @@ _UNREAD_FILE = re.compile(r"\[FAILED_READ_FILE\.\w+\] .*? file (\S.*?)\. ")
 _LOCAL_PATH = re.compile(r"(?:\bfile:/*|(?<![\w:/.]))(/[\w@%+=~.-]+(?:/[\w@%+=~.-]+)+)")
 # The names of exceptions that a message of Java begins with.
 _CLASSES = re.compile(r"^(?:[\w.$]+(?:Exception|Error): )+")
-_TELLS_NOTHING = re.compile(r"Job aborted|Exception thrown in awaitResult|\w+$")
-_OF_JAVA = re.compile(r"[a-z]\w*(\.[\w$]+)+: ")
+_UNINFORMATIVE = re.compile(r"Job aborted|Exception thrown in awaitResult|\w+$")
+_JAVA_EXCEPTION = re.compile(r"[a-z]\w*(\.[\w$]+)+: ")
 # As Python ends a traceback, which is all that Spark hands on of a worker's exception.
 _RAISED = re.compile(r"^enrich\.errors\.(?P<name>\w+): (?P<said>.+)$", re.MULTILINE)
 # What Java says of itself, which error of ours that is, and its whole message.
-_KNOWN: tuple[tuple[str, type[EnrichError], str], ...] = (
+_KNOWN_MESSAGES: tuple[tuple[str, type[EnrichError], str], ...] = (
     (
         "UnsatisfiedLinkError",
         ConfigError,
@@ -102,13 +102,13 @@ def explain_failure(error: Exception) -> EnrichError | None:
     In this order: an error of ours that a worker raised; a disk or store that gave out; the
     metastore; a server that does not answer; a file that Spark cannot read. Runs on the driver.
     """
-    said = list(messages_of(error))
+    messages = list(messages_of(error))
     return (
-        _find_said(said)
+        _find_raised(messages)
         or explain_storage_failure(error)
-        or _find_metastore(error, said)
-        or _find_lost_server(error, said)
-        or _find_unread_file(error, said)
+        or _find_metastore(error, messages)
+        or _find_lost_server(error, messages)
+        or _find_unread_file(error, messages)
     )
 
 
@@ -140,11 +140,11 @@ def reason_of(error: BaseException) -> str:
 
     The outermost message mostly is that a stage failed.
     """
-    said = list(messages_of(error))
-    lines = [_tidy(one) for one in said]
-    unread = next(filter(None, map(_UNREAD_FILE.search, said)), None)
+    messages = list(messages_of(error))
+    lines = [_tidy(one) for one in messages]
+    unread = next(filter(None, map(_UNREAD_FILE.search, messages)), None)
     if unread is None:
-        return next((line for line in lines if not _TELLS_NOTHING.match(line)), lines[0])
+        return next((line for line in lines if not _UNINFORMATIVE.match(line)), lines[0])
     return lines[-1] if unread[1] in lines[-1] else f"{unread[1]}: {lines[-1]}"
 
 
@@ -180,7 +180,9 @@ def _folders_of_spark() -> list[str]:
     folders = str(spark.conf.get("spark.local.dir", "/tmp")).split(",")
     # The metastore may be what has failed.
     with suppress(Exception):
-        folders += [folder_of(one).removeprefix("file:") for one in spark.catalog.listDatabases()]
+        folders += [
+            database_folder(one).removeprefix("file:") for one in spark.catalog.listDatabases()
+        ]
     return [folder for folder in folders if "://" not in folder]
 
 
@@ -205,32 +207,32 @@ def _describe_places(places: Iterable[str]) -> str:
     return "".join(f"; {state}" for state in found.values())
 
 
-def _find_said(said: list[str]) -> EnrichError | None:
-    for raised in (found for message in said for found in _RAISED.finditer(message)):
+def _find_raised(messages: list[str]) -> EnrichError | None:
+    for raised in (found for message in messages for found in _RAISED.finditer(message)):
         kind = getattr(errors, raised["name"], None)
         if isinstance(kind, type) and issubclass(kind, (ConfigError, NoAnswer)):
             return kind(raised["said"])
-    for sign, kind, message in _KNOWN:
-        if any(sign in one for one in said):
+    for sign, kind, message in _KNOWN_MESSAGES:
+        if any(sign in one for one in messages):
             return kind(message)
     return None
 
 
-def _find_metastore(error: Exception, said: list[str]) -> EnrichError | None:
-    if any("HiveException" in one for one in said):
-        reason = _tidy(said[-1])
-        if lost := next(filter(is_no_answer, said), None):
+def _find_metastore(error: Exception, messages: list[str]) -> EnrichError | None:
+    if any("HiveException" in one for one in messages):
+        reason = _tidy(messages[-1])
+        if lost := next(filter(is_no_answer, messages), None):
             return NoAnswer(f"the metastore does not answer: {_tidy(lost)}. {_REPEAT}")
-        if "SQLException" in said[-1] or "is not initialized" in reason:
+        if "SQLException" in messages[-1] or "is not initialized" in reason:
             return ConfigError(
                 f"the metastore cannot be opened: {reason}. Look at METASTORE_ADDRESS, "
                 "METASTORE_USER and METASTORE_PASSWORD, and whether its tables were made "
                 "(docs/metastore.md)"
             )
-    return _find_false_no(error) if isinstance(error, AnalysisException) else None
+    return _find_false_not_found(error) if isinstance(error, AnalysisException) else None
 
 
-def _find_false_no(error: AnalysisException) -> NoAnswer | None:
+def _find_false_not_found(error: AnalysisException) -> NoAnswer | None:
     """Ask again for what was not found: Hive takes a connection that was lost for a no."""
     parameter, spark = _NOT_FOUND.get(error.getCondition() or ""), SparkSession.getActiveSession()
     if parameter is None or spark is None:
@@ -248,22 +250,24 @@ def _find_false_no(error: AnalysisException) -> NoAnswer | None:
     return NoAnswer(missing) if is_lost else None
 
 
-def _find_lost_server(error: Exception, said: list[str]) -> NoAnswer | None:
+def _find_lost_server(error: Exception, messages: list[str]) -> NoAnswer | None:
     # The outermost exception that says so mostly names the address.
-    lines = (message.partition("\n")[0] for message in said)
-    lost = next((line for line in lines if _OF_JAVA.match(line) and is_no_answer(line)), None)
+    lines = (message.partition("\n")[0] for message in messages)
+    lost = next(
+        (line for line in lines if _JAVA_EXCEPTION.match(line) and is_no_answer(line)), None
+    )
     # Of a worker that died Java says that its connection was reset.
     if lost is None or is_worker_death(error):
         return None
     return NoAnswer(f"a store or a server does not answer: {lost[:_MAX_LENGTH]}. {_REPEAT}")
 
 
-def _find_unread_file(error: Exception, said: list[str]) -> EnrichError | None:
-    if not any(map(_UNREAD_FILE.search, said)):
+def _find_unread_file(error: Exception, messages: list[str]) -> EnrichError | None:
+    if not any(map(_UNREAD_FILE.search, messages)):
         return None
     kind, advice = next(
         (kind, advice)
         for pattern, kind, advice in _FILES
-        if any(pattern in message for message in said)
+        if any(pattern in message for message in messages)
     )
     return kind(f"a file cannot be read: {reason_of(error)}. {advice}")

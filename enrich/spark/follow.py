@@ -18,7 +18,7 @@ from enrich.spark.source import Source
 log = logging.getLogger(__name__)
 
 # Between two looks at the table's log.
-_EVERY = "5 seconds"
+_POLL_INTERVAL = "5 seconds"
 
 
 class Stopped(Exception):
@@ -51,7 +51,7 @@ def follow(run: Callable[[], Source], how: Follow) -> None:
     assert source.feed is not None
     seen, stopped = int(source.version), list[BaseException]()
 
-    def take(changes: DataFrame, _: int) -> None:
+    def on_changes(changes: DataFrame, _: int) -> None:
         nonlocal seen
         newest = changes.selectExpr("max(_commit_version)").collect()[0][0]
         if newest is None or newest <= seen:
@@ -64,13 +64,13 @@ def follow(run: Callable[[], Source], how: Follow) -> None:
             raise
 
     with tempfile.TemporaryDirectory(prefix="follow-") as folder:
-        writer = source.feed.open_stream().writeStream.foreachBatch(take)
+        writer = source.feed.open_stream().writeStream.foreachBatch(on_changes)
         # Where it stands, the ledger of runs says better.
         writer = writer.option("checkpointLocation", f"file://{folder}")
         if how is Follow.AVAILABLE:
             writer = writer.trigger(availableNow=True)
         else:
-            writer = writer.trigger(processingTime=_EVERY)
+            writer = writer.trigger(processingTime=_POLL_INTERVAL)
             log.info("waiting for changes of %s", source.name)
         query = writer.start()
         try:

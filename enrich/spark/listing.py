@@ -20,7 +20,7 @@ from enrich.config import ImageIdentity, JobConfig
 from enrich.errors import ConfigError
 from enrich.images.store import ImageStore
 from enrich.spark.failures import reason_of
-from enrich.spark.session import bytes_of, cores_of
+from enrich.spark.session import cores_of, size_in_bytes
 from enrich.spark.source import FORMATS
 
 # A megabyte of a product table names some thousand images, and a request lists a thousand.
@@ -28,7 +28,7 @@ _BYTES_PER_TASK = 1 << 20
 _ROWS_PER_TASK = 1_000
 # Images that are looked up for each bound between two tasks' parts of a listing.
 _SAMPLED = 50
-_AT_ONCE = 10_000
+_ROWS_AT_ONCE = 10_000
 _COLUMNS = "key STRING, size BIGINT, etag STRING, modified_us BIGINT"
 
 
@@ -77,7 +77,7 @@ def open_listing(store: ImageStore, inventory: str | None, products: DataFrame) 
     """
     if inventory is not None:
         return Listing(_read_inventory(store, inventory, products), is_complete=False)
-    ranges = _cut(store, products)
+    ranges = _split_range(store, products)
     spark = products.sparkSession
     asked = spark.createDataFrame(pd.DataFrame(ranges, columns=["after", "until"], dtype="string"))
 
@@ -85,20 +85,20 @@ def open_listing(store: ImageStore, inventory: str | None, products: DataFrame) 
         for frame in frames:
             for after, until in zip(frame["after"], frame["until"], strict=True):
                 listed = store.list_root(after, until)
-                while some := list(islice(listed, _AT_ONCE)):
+                while some := list(islice(listed, _ROWS_AT_ONCE)):
                     yield pd.DataFrame(some, columns=[c.split()[0] for c in _COLUMNS.split(", ")])
 
     spread = asked.coalesce(1).repartition(len(ranges))
     return Listing(spread.mapInPandas(list_all, _COLUMNS), is_complete=True)
 
 
-def _cut(store: ImageStore, products: DataFrame) -> list[tuple[str | None, str | None]]:
+def _split_range(store: ImageStore, products: DataFrame) -> list[tuple[str | None, str | None]]:
     """Return the parts of a listing that tasks take, as (after, until) keys; None: no bound.
 
     The bounds are keys of the products' own images, so that parts are alike however images are
     named. A store that cannot start at a key is listed in one part.
     """
-    wanted = math.ceil(bytes_of(products) / _BYTES_PER_TASK)
+    wanted = math.ceil(size_in_bytes(products) / _BYTES_PER_TASK)
     tasks = min(wanted, 4 * cores_of(products.sparkSession))
     if tasks <= 1 or not store.lists_from_anywhere:
         return [(None, None)]

@@ -26,7 +26,7 @@ from enrich.errors import ConfigError
 from enrich.images.locations import local_path
 from enrich.spark.failures import messages_of, reason_of
 from enrich.spark.refresh import Inputs
-from enrich.spark.session import ask_executors, folder_of, is_on_one_machine
+from enrich.spark.session import database_folder, is_on_one_machine, run_on_executors
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ _ACTIONS = {
 _NO_PYTHON = ("Cannot run program", "PYTHON_VERSION_MISMATCH", "No module named")
 
 
-class Sight(NamedTuple):
-    """Something that a machine looks at: for which setting, by which `_LOOKS`, what is seen."""
+class Observation(NamedTuple):
+    """Something that a machine looks at: for which setting, by which `_PROBES`, what is seen."""
 
     setting: str
     kind: str
@@ -57,7 +57,7 @@ class Sight(NamedTuple):
     seen: str
 
 
-def prove_executors(inputs: Inputs, checkpoint: str) -> int:
+def check_executors(inputs: Inputs, checkpoint: str) -> int:
     """Compare what executors and driver see, by one Spark job; return how many were asked.
 
     On one machine there is nothing to prove, and nobody is asked.
@@ -71,15 +71,15 @@ def prove_executors(inputs: Inputs, checkpoint: str) -> int:
     database, token = inputs.config.database, uuid.uuid4().hex
     root = str(spark.conf.get(_TABLES))
     if spark.catalog.databaseExists(database):
-        root = folder_of(spark.catalog.getDatabase(database))
+        root = database_folder(spark.catalog.getDatabase(database))
     # Of a name that begins with an underscore Spark would read nothing.
     folder = f"{root}/preflight-{token}"
-    told = Sight(_TABLES, "token", local_path(root), token)
-    question = partial(find_differences, told, list(_look_around(inputs, checkpoint)))
+    expected_token = Observation(_TABLES, "token", local_path(root), token)
+    question = partial(find_differences, expected_token, list(_probe_driver(inputs, checkpoint)))
     # By value: executors that lack this package are to say so.
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     try:
-        answers, executors = ask_executors(spark, folder, token, question)
+        answers, executors = run_on_executors(spark, folder, token, question)
     except (PySparkException, Py4JJavaError) as error:
         if not any(sign in said for said in messages_of(error) for sign in _NO_PYTHON):
             raise
@@ -95,42 +95,48 @@ def prove_executors(inputs: Inputs, checkpoint: str) -> int:
     return len(answers)
 
 
-Difference = tuple[str, Sight, str]
+Difference = tuple[str, Observation, str]
 
 
-def find_differences(told: Sight, sights: Sequence[Sight], read: str) -> list[Difference]:
+def find_differences(
+    expected_token: Observation, sights: Sequence[Observation], read: str
+) -> list[Difference]:
     """Return where this machine sees something else: its name, what the driver saw, what it sees.
 
     Args:
-        told: the token that the driver wrote.
+        expected_token: the token that the driver wrote.
         sights: what the driver saw.
         read: the token as it was read here, empty where it is not there.
     """
     host = os.uname().nodename
-    found = [(host, told._replace(seen="the driver's token"), _ABSENT)] if read != told.seen else []
+    found = (
+        [(host, expected_token._replace(seen="the driver's token"), _ABSENT)]
+        if read != expected_token.seen
+        else []
+    )
     for sight in sights:
-        seen = look(sight.kind, sight.name)
+        seen = probe(sight.kind, sight.name)
         if seen != sight.seen:
             found.append((host, sight, seen))
     return found
 
 
-def look(kind: str, name: str) -> str:
+def probe(kind: str, name: str) -> str:
     """Return what this machine sees of something, or why it sees nothing."""
     try:
-        return _LOOKS[kind](name)
+        return _PROBES[kind](name)
     except Exception as error:
         return f"{_ABSENT} ({type(error).__name__}: {error})"
 
 
-def _look_at_package(name: str) -> str:
+def _probe_package(name: str) -> str:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return _ABSENT
 
 
-def _look_at_code(name: str) -> str:
+def _probe_code(name: str) -> str:
     import enrich
 
     # A path within an archive holds no files, on each machine alike.
@@ -141,7 +147,7 @@ def _look_at_code(name: str) -> str:
     return f"version {code.hexdigest()[:12]}"
 
 
-def _look_at_file(name: str) -> str:
+def _probe_file(name: str) -> str:
     path = Path(name)
     if path.is_dir() or not path.exists():
         return _FOLDER if path.is_dir() else _ABSENT
@@ -153,7 +159,7 @@ def _look_at_file(name: str) -> str:
     return f"{size:,} bytes, digest {digest}"
 
 
-def _look_at_images(name: str) -> str:
+def _probe_images(name: str) -> str:
     from schemas.tables import Status
 
     from enrich.images.settings import ImageProblem, ImageReading
@@ -168,52 +174,52 @@ def _look_at_images(name: str) -> str:
     return _REACHABLE
 
 
-def _look_at_checkpoint(name: str) -> str:
+def _probe_checkpoint(name: str) -> str:
     from enrich.classifiers.manifest import digest_listing
 
     return f"digest {digest_listing(name)}"
 
 
-_LOOKS = {
-    "package": _look_at_package,
-    "code": _look_at_code,
-    "file": _look_at_file,
-    "images": _look_at_images,
-    "checkpoint": _look_at_checkpoint,
+_PROBES = {
+    "package": _probe_package,
+    "code": _probe_code,
+    "file": _probe_file,
+    "images": _probe_images,
+    "checkpoint": _probe_checkpoint,
 }
 
 
-def _look_around(inputs: Inputs, checkpoint: str) -> Iterator[Sight]:
+def _probe_driver(inputs: Inputs, checkpoint: str) -> Iterator[Observation]:
     """Yield what the driver sees of all that executors need."""
 
-    def see(setting: str, kind: str, name: str) -> Sight:
-        return Sight(setting, kind, name, look(kind, name))
+    def observe(setting: str, kind: str, name: str) -> Observation:
+        return Observation(setting, kind, name, probe(kind, name))
 
     for package in _needed_packages():
-        yield see(_PACKAGES, "package", package)
-    yield see(_PACKAGES, "code", "enrich")
+        yield observe(_PACKAGES, "package", package)
+    yield observe(_PACKAGES, "code", "enrich")
     files = [local_path(unquote(file)) for file in inputs.source.products.inputFiles()]
     for file in files[:: len(files) // _MOST_FILES + 1]:
         if "://" not in file:
-            yield see("catalog", "file", file)
+            yield observe("catalog", "file", file)
     if inputs.config.columns.image_path is not None:
-        yield from _look_at_root(local_path(inputs.store.root))
-    yield see("checkpoint", "checkpoint", checkpoint)
+        yield from _probe_image_root(local_path(inputs.store.root))
+    yield observe("checkpoint", "checkpoint", checkpoint)
 
 
-def _look_at_root(root: str) -> Iterator[Sight]:
+def _probe_image_root(root: str) -> Iterator[Observation]:
     """Yield what executors must see of an image root, which the driver itself does not need."""
     if "://" in root:
-        if look("images", root) == _REACHABLE:
-            yield Sight("image_root", "images", root, _REACHABLE)
+        if probe("images", root) == _REACHABLE:
+            yield Observation("image_root", "images", root, _REACHABLE)
         return
     root = os.path.abspath(root)  # noqa: PTH100  Path.absolute keeps dots
-    yield Sight("image_root", "file", root, _FOLDER)
+    yield Observation("image_root", "file", root, _FOLDER)
     if Path(root).is_dir():
         with os.scandir(root) as inside:
             files = [one.path for one in islice(inside, _MOST_FILES) if one.is_file()]
         for file in files:
-            yield Sight("image_root", "file", file, look("file", file))
+            yield Observation("image_root", "file", file, probe("file", file))
 
 
 def _needed_packages() -> list[str]:
@@ -229,9 +235,9 @@ def _needed_packages() -> list[str]:
 def _explain(differences: Sequence[Difference]) -> str:
     """Return the first difference of each setting in a sentence."""
     firsts = {sight.setting: (host, sight, found) for host, sight, found in reversed(differences)}
-    told = (
+    expected_token = (
         f"{setting}: {sight.name} on {host} differs: found {found}, expected {sight.seen} as on "
         f"the driver. {_ACTIONS[setting]}"
         for setting, (host, sight, found) in firsts.items()
     )
-    return f"executors do not see what the driver sees. {'. '.join(told)}"
+    return f"executors do not see what the driver sees. {'. '.join(expected_token)}"

@@ -39,10 +39,10 @@ from enrich.report.page import render_index, render_page
 from enrich.report.thumbnails import make_thumbnails
 from enrich.spark.audit import read_certificates
 from enrich.spark.corrections import (
+    classifier_label,
     corrected_label,
-    entry_of,
+    find_entry,
     is_inapplicable,
-    own_label,
     select_corrections,
 )
 from enrich.spark.diff import INPUT_FIELDS, read_texts
@@ -56,7 +56,7 @@ from enrich.unseen import SourceProfile, raise_thresholds
 log = logging.getLogger(__name__)
 
 RUNS_LISTED = 1_000
-_AGE = ("run_date", "started_at", "run_id")
+_RUN_ORDER = ("run_date", "started_at", "run_id")
 # Rows with their predictions: a million of them took more than a gigabyte.
 _ROWS_PER_TASK = 50_000
 # Counts by key, of a kind of fact and an attribute.
@@ -64,7 +64,7 @@ Facts = defaultdict[tuple[str, str | None], Counter[str]]
 _CHANGES_SHOWN = 12  # of an attribute
 _CHECKS_READ = 10_000
 LONGEST_TEXT = 500  # in letters; a longer text is not for reading
-_SAID = {
+_EVIDENCE_NAMES = {
     Evidence.NAMED: "title names the label",
     Evidence.CONTRADICTED: "title names another label",
     Evidence.SEVERAL: "title names several labels",
@@ -97,7 +97,7 @@ def write_page(sources: ReportSources, summary: RunSummary) -> None:
     `runs.summarise` of each run that is undone.
     """
     folder, run_id = sources.settings.report_dir, summary.run_id
-    if folder is None or summary.was_idle:
+    if folder is None or summary.had_nothing_to_do:
         return
     with name_jobs(sources.tables.spark, f"run {run_id}: page"):
         _write_page(sources, summary, folder)
@@ -112,7 +112,7 @@ def _write_page(sources: ReportSources, summary: RunSummary, folder: Place) -> N
         page = folder / f"{run_id}.html"
         write_place(page, render_report(sources, events[run_id]))
         summary.report = str(page.resolve())
-        newest = sorted(events.values(), key=itemgetter(*_AGE), reverse=True)[:RUNS_LISTED]
+        newest = sorted(events.values(), key=itemgetter(*_RUN_ORDER), reverse=True)[:RUNS_LISTED]
         runs = [_describe_run(sources, event) for event in newest]
         names = names_in(folder)
         pages = {name.removesuffix(".html") for name in names if name.endswith(".html")}
@@ -128,7 +128,7 @@ def _read_events(tables: Tables, run_id: str) -> dict[str, Event]:
     """Return the last event of a run, and those of the newest runs. One action."""
     events = tables.read("run_events").groupBy("run_id")
     last = events.agg(F.max_by(F.struct("*"), "number").alias("last")).select("last.*")
-    order = (F.col("run_id") == run_id, *map(F.col, _AGE))
+    order = (F.col("run_id") == run_id, *map(F.col, _RUN_ORDER))
     newest = last.orderBy(*(column.desc() for column in order)).limit(RUNS_LISTED + 1)
     found = [row.asDict(recursive=True) for row in newest.collect()]
     return {e["run_id"]: {name: in_utc(value) for name, value in e.items()} for e in found}
@@ -163,7 +163,7 @@ def collect_report(
     version = None if published is None else published - 1
     before = _read_before(tables, version)
     quarantine = tables.read_run("quarantine", run_id)
-    with _within_memory(tables, event["answered"] or 0):
+    with _bounded_memory(tables, event["answered"] or 0):
         rows = _select_rows(sources, run_id, before).persist(StorageLevel.DISK_ONLY)
         try:
             facts = _count_facts(rows, before, quarantine, tables.attributes)
@@ -209,7 +209,7 @@ def _read_before(tables: Tables, version: int | None) -> DataFrame:
     return found.withColumns({f.name: F.lit(None).cast(f.dataType) for f in missing})
 
 
-def _within_memory(tables: Tables, rows: int) -> AbstractContextManager[None]:
+def _bounded_memory(tables: Tables, rows: int) -> AbstractContextManager[None]:
     """Give shuffles inside enough tasks for so many rows, and persist few rows at a time."""
     tasks = "spark.sql.shuffle.partitions"
     wanted = max(int(tables.spark.conf.get(tasks) or 0), math.ceil(rows / _ROWS_PER_TASK))
@@ -312,7 +312,7 @@ def _name_thresholds(
 ) -> dict[str, float]:
     """Return the confidences from which on answers are given, by words for the page."""
     return {
-        f"{modalities}, {_SAID[evidence]}": least
+        f"{modalities}, {_EVIDENCE_NAMES[evidence]}": least
         for modalities, found in by_modalities.items()
         if modalities in met
         for evidence, least in found.by_evidence.items()
@@ -366,7 +366,7 @@ def _published_label(attribute: str) -> Column:
     Such rows have no confidence in it.
     """
     is_answered = F.col(quote_part(f"{attribute}_confidence")).isNotNull()
-    none = _kind_of_null(entry_of("predictions", attribute))
+    none = _kind_of_null(find_entry("predictions", attribute))
     return F.when(is_answered, F.coalesce(F.col(quote_part(attribute)), none))
 
 
@@ -377,8 +377,8 @@ def _kind_of_null(prediction: Column) -> Column:
 
 
 def _answer(prediction: Column) -> Column:
-    correction = entry_of("corrections", prediction["attribute"])
-    label = corrected_label(correction, own_label(prediction))
+    correction = find_entry("corrections", prediction["attribute"])
+    label = corrected_label(correction, classifier_label(prediction))
     best = F.struct(*(prediction[name].alias(name) for name in ("label", "confidence")))
     same = ("attribute", "confidence", "abstained", "image_weight", "named")
     return F.struct(

@@ -104,10 +104,10 @@ def _threshold(thresholds: Thresholds, attribute_labels: AttributeLabels) -> Col
         .when(F.col("named") == F.col("label"), Evidence.NAMED)
         .otherwise(Evidence.CONTRADICTED)
     )
-    return F.greatest(_look_up(by_evidence, said), _look_up(by_label, F.col("label")))
+    return F.greatest(_read_lookups(by_evidence, said), _read_lookups(by_label, F.col("label")))
 
 
-def _look_up(known: dict[str, float], last: Column) -> Column:
+def _read_lookups(known: dict[str, float], last: Column) -> Column:
     pairs = [F.lit(word) for pair in known.items() for word in pair]
     name = F.concat_ws(" ", F.col("attribute"), F.col("modalities"), last)
     return F.coalesce(F.try_element_at(F.create_map(*pairs), name), F.lit(math.inf))

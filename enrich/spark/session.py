@@ -73,14 +73,14 @@ def open_session(app_name: str) -> SparkSession:
     if not _is_submitted():
         _prepare_start()
     builder = SparkSession.builder.appName(app_name).enableHiveSupport()
-    if is_json() or not _is_watched():
+    if is_json() or not _has_terminal():
         builder = builder.config("spark.ui.showConsoleProgress", "false")
-    end_when_interrupted()
+    exit_on_interrupt()
     spark = _start(builder)
     # Of jobs that belong to no run yet.
     spark.sparkContext.setLocalProperty(_DESCRIPTION, app_name)
     # Again, because Spark's context has a handler of its own.
-    end_when_interrupted()
+    exit_on_interrupt()
     if is_json():
         _log_java_as_json(spark)
     address = _hadoop(spark).get(ADDRESS) or ""
@@ -96,7 +96,7 @@ def open_session(app_name: str) -> SparkSession:
     return spark
 
 
-def _is_watched() -> bool:
+def _has_terminal() -> bool:
     """Return whether a terminal shows Java's standard error, on which Spark draws its progress bar.
 
     Into a file it would draw over the job's JSON line. spark-submit's Java is this process's
@@ -110,8 +110,8 @@ def _is_watched() -> bool:
 
 def _start(builder: SparkSession.Builder) -> SparkSession:
     try:
-        if not _has_name():
-            _give_name()
+        if not _has_user_name():
+            _log_in_without_name()
         return builder.getOrCreate()
     except PySparkRuntimeError as error:
         if error.getCondition() != "JAVA_GATEWAY_EXITED":
@@ -146,21 +146,21 @@ def _prepare_start() -> None:
             "Java is missing: found neither JAVA_HOME nor java on PATH, expected Java 17 or 21. "
             "Install one."
         )
-    atexit.register(_await_java)
+    atexit.register(_stop_java)
     # Else workers are PATH's python3.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spark = Path(pyspark.__file__).parent
     is_set_up = (spark / "conf" / "spark-defaults.conf").exists() and not os.environ.get(HOME)
     if not (is_set_up or {"SPARK_HOME", "SPARK_CONF_DIR"} & os.environ.keys()):
         os.environ["SPARK_CONF_DIR"] = str(_write_settings(spark, home() / "lakehouse"))
-    if not _has_name():
+    if not _has_user_name():
         # Java takes "?" for this user's home, and Ivy, which each start loads, refuses it.
         folder = os.environ.get("HOME") or tempfile.gettempdir()
         given = os.environ.get("SPARK_SUBMIT_OPTS", "")
         os.environ["SPARK_SUBMIT_OPTS"] = f'{given} -Duser.home="{folder}"'
 
 
-def _await_java() -> None:
+def _stop_java() -> None:
     """End Java, and wait: until its end it holds the embedded metastore."""
     java = getattr(SparkContext._gateway, "proc", None)
     if java is not None:
@@ -196,13 +196,13 @@ def _write_settings(spark: Path, lakehouse: Path) -> Path:
     return folder
 
 
-def _has_name() -> bool:
+def _has_user_name() -> bool:
     with suppress(KeyError):
         return bool(pwd.getpwuid(os.getuid()))
     return False
 
 
-def _give_name() -> None:
+def _log_in_without_name() -> None:
     """Log this user in at Hadoop, which asks the system for a name and would end without one."""
     SparkContext._ensure_initialized()
     jvm: Any = SparkContext._jvm
@@ -210,7 +210,7 @@ def _give_name() -> None:
     users.setLoginUser(users.createRemoteUser(os.environ.get("USER") or str(os.getuid())))
 
 
-def end_when_interrupted() -> None:
+def exit_on_interrupt() -> None:
     """Make Ctrl-C end this process at once, with one line and exit code 130.
 
     Runs on the driver. PySpark's own handler would ask Java to cancel its jobs, which fails in
@@ -322,13 +322,13 @@ def session_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterat
                 spark.conf.set(name, earlier)
 
 
-def suit_table_size(spark: SparkSession, *tables: DataFrame) -> None:
+def tune_for_table_size(spark: SparkSession, *tables: DataFrame) -> None:
     """Interpret queries in one task from now on if all tables are small, else as it was set up.
 
     Runs on the driver. Over few rows Spark spends most of its time on the Java that it writes and
     compiles for every query, and on the tasks of a shuffle. A table of unknown size is large.
     """
-    is_small = all(bytes_of(table) <= _SMALL_BYTES for table in tables)
+    is_small = all(size_in_bytes(table) <= _SMALL_BYTES for table in tables)
     set_up = submitted_settings(spark)
     for name, value in _FOR_SMALL_TABLES.items():
         if is_small:
@@ -376,7 +376,7 @@ def submitted_settings(spark: SparkSession) -> SparkConf:
 # Sizes, times and counters
 
 
-def bytes_of(table: DataFrame) -> int:
+def size_in_bytes(table: DataFrame) -> int:
     """Return the size that Spark takes a table for, without reading it. Runs on the driver.
 
     Of a table that is kept in memory, and was read, it is the size there.
@@ -385,7 +385,7 @@ def bytes_of(table: DataFrame) -> int:
     return int(str(plan.stats().sizeInBytes()))
 
 
-def tasks_of(table: DataFrame) -> int:
+def count_partitions(table: DataFrame) -> int:
     """Return the number of tasks in which Spark would read a table. Runs on the driver."""
     return table.rdd.getNumPartitions()
 
@@ -401,7 +401,7 @@ def is_on_one_machine(spark: SparkSession) -> bool:
     return re.match(r"local(\[|$)", str(spark.sparkContext.master)) is not None
 
 
-def ask_executors(
+def run_on_executors(
     spark: SparkSession, folder: str, token: str, question: Callable[[str], Value]
 ) -> tuple[list[Value], int]:
     """Return what each executor answers, and how many executors there are. One Spark job.
@@ -454,7 +454,7 @@ def in_utc(value: Value) -> Value | datetime:
 # File systems
 
 
-def folder_of(database: Database) -> str:
+def database_folder(database: Database) -> str:
     """Return a database's folder as a path, decoded: Spark gives it percent-encoded."""
     return unquote(str(database.locationUri))
 
