@@ -136,7 +136,7 @@ def _count_to_encode(inputs: Inputs, rows: DataFrame) -> int:
 def _profile_sample(
     inputs: Inputs, rows: DataFrame
 ) -> tuple[SourceProfile | None, dict[str, float] | None]:
-    """Encode a sample of contents; return the source's profile and shares with a label.
+    """Encode a sample; return the source's profile and the shares with a label.
 
     Both are None if the sample cannot be encoded. The sample is the first by hash, which does not
     depend on the kind of product.

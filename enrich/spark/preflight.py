@@ -1,7 +1,7 @@
-"""Prove that executors see what the driver sees, before a run writes anything.
+"""Check that executors see the driver's files and packages, before a run writes.
 
-A token that the driver writes beside the tables is read by a task in each slot. The same task looks
-at packages, product files, image root and checkpoint. Executors that come later are not asked.
+The driver writes a token beside the tables, and a task in each slot reads it. The same task checks
+packages, product files, image root and checkpoint. Executors that come later are not checked.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _TABLES, _PACKAGES = "spark.sql.warehouse.dir", "spark.pyspark.python"
 _FOLDER, _REACHABLE, _ABSENT = "a folder", "a store that answers", "nothing"
 # Product files, and files of the image root, that are compared.
 _MOST_FILES = 20
-# Bytes at a file's begin and end that are compared: a Parquet file's columns stand at the end.
+# Bytes at a file's start and end that are compared: a Parquet file's columns are at the end.
 _ENDS = 4096
 _SHARED = "Mount it on all machines, or give an address that all can read"
 _ACTIONS = {
@@ -44,12 +44,12 @@ _ACTIONS = {
     "image_root": f"{_SHARED}, and credentials in the executors' environment",
     "checkpoint": f"{_SHARED}, and credentials in the executors' environment",
 }
-# What Spark says where an executor cannot start the job's Python.
+# Signs in Spark's message that an executor cannot start the job's Python.
 _NO_PYTHON = ("Cannot run program", "PYTHON_VERSION_MISMATCH", "No module named")
 
 
 class Observation(NamedTuple):
-    """Something that a machine looks at: for which setting, by which `_PROBES`, what is seen."""
+    """Result of a probe on a machine: `kind` is a key of `_PROBES`, `seen` a text."""
 
     setting: str
     kind: str
@@ -58,9 +58,9 @@ class Observation(NamedTuple):
 
 
 def check_executors(inputs: Inputs, checkpoint: str) -> int:
-    """Compare what executors and driver see, by one Spark job; return how many were asked.
+    """Compare probes of executors and driver by one Spark job; count the executors.
 
-    On one machine there is nothing to prove, and nobody is asked.
+    On a single machine nothing is checked, and the number is 0.
 
     Raises:
         ConfigError: an executor sees something else; each setting that differs is named.
@@ -72,16 +72,16 @@ def check_executors(inputs: Inputs, checkpoint: str) -> int:
     root = str(spark.conf.get(_TABLES))
     if spark.catalog.databaseExists(database):
         root = database_folder(spark.catalog.getDatabase(database))
-    # Of a name that begins with an underscore Spark would read nothing.
+    # Spark would skip a folder whose name begins with an underscore.
     folder = f"{root}/preflight-{token}"
     expected_token = Observation(_TABLES, "token", local_path(root), token)
     question = partial(find_differences, expected_token, list(_probe_driver(inputs, checkpoint)))
-    # By value: executors that lack this package are to say so.
+    # By value, so that executors that lack this package can report it.
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     try:
         answers, executors = run_on_executors(spark, folder, token, question)
     except (PySparkException, Py4JJavaError) as error:
-        if not any(sign in said for said in messages_of(error) for sign in _NO_PYTHON):
+        if not any(sign in one for one in messages_of(error) for sign in _NO_PYTHON):
             raise
         raise ConfigError(
             f"executors cannot start the job's Python ({_PACKAGES}): {reason_of(error)}. "
@@ -99,14 +99,14 @@ Difference = tuple[str, Observation, str]
 
 
 def find_differences(
-    expected_token: Observation, sights: Sequence[Observation], read: str
+    expected_token: Observation, expected: Sequence[Observation], read: str
 ) -> list[Difference]:
-    """Return where this machine sees something else: its name, what the driver saw, what it sees.
+    """Return differences on this machine: its name, the driver's observation, its own.
 
     Args:
         expected_token: the token that the driver wrote.
-        sights: what the driver saw.
-        read: the token as it was read here, empty where it is not there.
+        expected: the driver's observations.
+        read: the token as it was read here, empty if it is missing.
     """
     host = os.uname().nodename
     found = (
@@ -114,15 +114,15 @@ def find_differences(
         if read != expected_token.seen
         else []
     )
-    for sight in sights:
-        seen = probe(sight.kind, sight.name)
-        if seen != sight.seen:
-            found.append((host, sight, seen))
+    for observation in expected:
+        seen = probe(observation.kind, observation.name)
+        if seen != observation.seen:
+            found.append((host, observation, seen))
     return found
 
 
 def probe(kind: str, name: str) -> str:
-    """Return what this machine sees of something, or why it sees nothing."""
+    """Return what this machine sees of a package, file or store, or the error."""
     try:
         return _PROBES[kind](name)
     except Exception as error:
@@ -139,7 +139,7 @@ def _probe_package(name: str) -> str:
 def _probe_code(name: str) -> str:
     import enrich
 
-    # A path within an archive holds no files, on each machine alike.
+    # In an archive there are no files, on each machine alike.
     folder = Path(enrich.__file__).parent
     code = hashlib.sha256()
     for file in sorted(folder.rglob("*.py")):
@@ -166,7 +166,7 @@ def _probe_images(name: str) -> str:
     from enrich.images.store import ImageStore
 
     try:
-        # That there is no such image is an answer.
+        # A missing image is an answer too: the store can be reached.
         ImageStore(name, reading=ImageReading(attempts=1, timeout_s=5)).stat("_preflight")
     except ImageProblem as problem:
         if problem.status is not Status.IMAGE_MISSING:
@@ -190,7 +190,7 @@ _PROBES = {
 
 
 def _probe_driver(inputs: Inputs, checkpoint: str) -> Iterator[Observation]:
-    """Yield what the driver sees of all that executors need."""
+    """Yield the driver's observations of all that executors need."""
 
     def observe(setting: str, kind: str, name: str) -> Observation:
         return Observation(setting, kind, name, probe(kind, name))
@@ -208,7 +208,7 @@ def _probe_driver(inputs: Inputs, checkpoint: str) -> Iterator[Observation]:
 
 
 def _probe_image_root(root: str) -> Iterator[Observation]:
-    """Yield what executors must see of an image root, which the driver itself does not need."""
+    """Yield the observations of an image root, which the driver itself may lack."""
     if "://" in root:
         if probe("images", root) == _REACHABLE:
             yield Observation("image_root", "images", root, _REACHABLE)
@@ -223,7 +223,7 @@ def _probe_image_root(root: str) -> Iterator[Observation]:
 
 
 def _needed_packages() -> list[str]:
-    """Return the names of the packages that this one needs on an executor."""
+    """Return the names of the packages that this package needs on an executor."""
     try:
         required = metadata.requires("catalog-enrichment") or []
     except metadata.PackageNotFoundError:
@@ -234,10 +234,10 @@ def _needed_packages() -> list[str]:
 
 def _explain(differences: Sequence[Difference]) -> str:
     """Return the first difference of each setting in a sentence."""
-    firsts = {sight.setting: (host, sight, found) for host, sight, found in reversed(differences)}
-    expected_token = (
-        f"{setting}: {sight.name} on {host} differs: found {found}, expected {sight.seen} as on "
+    firsts = {one.setting: (host, one, found) for host, one, found in reversed(differences)}
+    sentences = (
+        f"{setting}: {one.name} on {host} differs: found {found}, expected {one.seen} as on "
         f"the driver. {_ACTIONS[setting]}"
-        for setting, (host, sight, found) in firsts.items()
+        for setting, (host, one, found) in firsts.items()
     )
-    return f"executors do not see what the driver sees. {'. '.join(expected_token)}"
+    return f"executors do not see what the driver sees. {'. '.join(sentences)}"

@@ -601,7 +601,7 @@ class Refresh:
         if kept and diff.lost_ids and self.inputs.config.deletes_missing:
             notes.append(
                 f"{kept:,} missing products are kept: the id of {diff.lost_ids:,} rows cannot be "
-                "told, which may be theirs"
+                "read, and may be theirs"
             )
         if held := diff.count(Outcome.HELD_BACK):
             notes.append(

@@ -249,7 +249,7 @@ class Tables:
         folder = f"{self.location()}/{table}"
         self._remove_abandoned(folder)
         if self._has_commits(folder):
-            # The metastore was lost or made anew. Delta needs LOCATION to create a table over files.
+            # The metastore was lost or made anew. Over files, Delta creates a table by LOCATION.
             self.spark.sql(f"{create} USING DELTA LOCATION {quote_literal(folder)}")
             return
         self.spark.sql(f"{create} ({columns}) USING DELTA {by} TBLPROPERTIES ({listed})")
