@@ -18,7 +18,7 @@ from catalog_tasks.refresh import add_refresh
 from catalog_tasks.settings import PRODUCTS
 
 
-def keep_what_was_waited_for(context: dict[str, Any]) -> None:
+def keep_sensor_error(context: dict[str, Any]) -> None:
     """Keeps the error, of a timeout with the path and why it was waited for."""
     found = ""
     if isinstance(context.get("exception"), AirflowSensorTimeout):
@@ -27,7 +27,7 @@ def keep_what_was_waited_for(context: dict[str, Any]) -> None:
     keep_error(context, found)
 
 
-def look_again(context: dict[str, Any]) -> None:
+def refuse_unfinished_products(context: dict[str, Any]) -> None:
     """Stops a try of `stage` while somebody writes the products; the next try may find them whole.
 
     Since the sensor looked, `stage` may have waited for hours, or have been cleared.
@@ -50,7 +50,7 @@ with DAG(
         mode="reschedule",
         poke_interval=timedelta(minutes=1),
         timeout=timedelta(hours=6),
-        on_failure_callback=keep_what_was_waited_for,
+        on_failure_callback=keep_sensor_error,
     )
     def wait_for_products(products: str) -> bool:
         """Waits for a local file or folder of products, and until nobody writes to it.
@@ -61,4 +61,4 @@ with DAG(
         table = Path(products)
         return not table.is_absolute() or is_written(table)
 
-    wait_for_products(PRODUCTS) >> add_refresh(before_stage=look_again)
+    wait_for_products(PRODUCTS) >> add_refresh(before_stage=refuse_unfinished_products)

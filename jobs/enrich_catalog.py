@@ -535,14 +535,14 @@ def record_end(
     log.info("run %s: %s", summary.run_id, summary.outcome, extra=fields)
     if summary.had_nothing_to_do:
         return
-    from enrich.report.content import ExpectedLabels, Given
+    from enrich.report.content import ExpectedLabels, GivenFlags
     from enrich.spark.report import ReportSources, write_page
 
     manifest, settings, given, baseline = of_page
     expected = None
     if baseline is not None:
         expected = ExpectedLabels(baseline.catalog, baseline.label_counts)
-    sources = ReportSources(tables, manifest, settings, Given(*given), expected, open_source)
+    sources = ReportSources(tables, manifest, settings, GivenFlags(*given), expected, open_source)
     write_page(sources, summary)
 
 

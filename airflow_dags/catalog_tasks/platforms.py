@@ -35,7 +35,7 @@ REQUEST_S = 30
 SILENCE_S = 600
 
 
-class Seen(NamedTuple):
+class JobState(NamedTuple):
     """State of a job on a platform, and whether that is its last one."""
 
     is_over: bool
@@ -48,7 +48,7 @@ class Platform(Protocol):
     def start(self, job: str, words: Sequence[str], name: str) -> str:
         """Start a job with its words; return its id. `name` fits Kubernetes' names."""
 
-    def look(self, job_id: str) -> Seen:
+    def poll(self, job_id: str) -> JobState:
         """Look at a job that was started."""
 
     def cancel(self, job_id: str) -> None:
@@ -77,11 +77,11 @@ class Kubernetes:
         found["spec"] = {**found["spec"], **spec}
         return self._ask("POST", "", found)["metadata"]["name"]
 
-    def look(self, job_id: str) -> Seen:
+    def poll(self, job_id: str) -> JobState:
         """Read the application's state."""
         status = self._ask("GET", f"/{job_id}").get("status", {})
         state = status.get("applicationState", {}).get("state", "")
-        return Seen(state in ("COMPLETED", "FAILED", "SUBMISSION_FAILED"), state or "NEW")
+        return JobState(state in ("COMPLETED", "FAILED", "SUBMISSION_FAILED"), state or "NEW")
 
     def cancel(self, job_id: str) -> None:
         """Delete the application, whose pods go with it."""
@@ -109,11 +109,11 @@ class Databricks:
         body = {"job_id": self.job, "python_params": [COMMANDS[job], *words]}
         return str(self._ask("POST", "run-now", body)["run_id"])
 
-    def look(self, job_id: str) -> Seen:
+    def poll(self, job_id: str) -> JobState:
         """Read the run's state."""
         state = self._ask("GET", f"runs/get?run_id={quote(job_id)}")["state"]
         is_over = state["life_cycle_state"] in ("TERMINATED", "SKIPPED", "INTERNAL_ERROR")
-        return Seen(is_over, state.get("result_state") or state["life_cycle_state"])
+        return JobState(is_over, state.get("result_state") or state["life_cycle_state"])
 
     def cancel(self, job_id: str) -> None:
         """Cancel the run."""
@@ -142,11 +142,11 @@ class Emr:
         step = {"Name": name, "ActionOnFailure": "CONTINUE", "HadoopJarStep": jar}
         return self._client().add_job_flow_steps(JobFlowId=self.cluster, Steps=[step])["StepIds"][0]
 
-    def look(self, job_id: str) -> Seen:
+    def poll(self, job_id: str) -> JobState:
         """Read the step's state."""
         found = self._client().describe_step(ClusterId=self.cluster, StepId=job_id)
         state = found["Step"]["Status"]["State"]
-        return Seen(state in ("COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED"), state)
+        return JobState(state in ("COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED"), state)
 
     def cancel(self, job_id: str) -> None:
         """Cancel the step and end its process."""
@@ -209,7 +209,7 @@ def ask(
 
 def wait_for_end(
     platform: Platform, job_id: str, poll_s: float, sleep: Callable[[float], None] = time.sleep
-) -> Seen:
+) -> JobState:
     """Return what a platform says of a job when the job is over.
 
     Raises:
@@ -218,7 +218,7 @@ def wait_for_end(
     answered_at, before = time.monotonic(), ""
     while True:
         try:
-            seen = platform.look(job_id)
+            state = platform.poll(job_id)
         except (OSError, HTTPException) as error:
             silence = time.monotonic() - answered_at
             log.warning("the platform does not answer: %s", error)
@@ -228,11 +228,11 @@ def wait_for_end(
                 ) from error
         else:
             answered_at = time.monotonic()
-            if seen.state != before:
-                log.info("%s: %s", job_id, seen.state)
-                before = seen.state
-            if seen.is_over:
-                return seen
+            if state.state != before:
+                log.info("%s: %s", job_id, state.state)
+                before = state.state
+            if state.is_over:
+                return state
         sleep(poll_s)
 
 

@@ -34,7 +34,7 @@ from enrich.images.store import ImageStore
 from enrich.lexicon import Evidence
 from enrich.places import Place, names_in
 from enrich.report import content
-from enrich.report.gallery import CARDS_A_PART, SEPARATOR, SHELVES, fill_gallery
+from enrich.report.gallery import CARDS_A_PART, SECTIONS, SEPARATOR, fill_gallery
 from enrich.report.page import render_index, render_page
 from enrich.report.thumbnails import make_thumbnails
 from enrich.spark.audit import read_certificates
@@ -84,7 +84,7 @@ class ReportSources:
     tables: Tables
     manifest: Manifest
     settings: JobConfig
-    given: content.Given
+    given: content.GivenFlags
     expected: content.ExpectedLabels | None
     open_source: Callable[[], tuple[Source, ImageStore]]
 
@@ -463,7 +463,7 @@ def _choose_gallery(rows: DataFrame, quarantine: DataFrame, facts: Facts) -> con
     placed = placed.select("place.*", *columns, error)
     placed = placed.unionByName(_place_quarantined(quarantine), allowMissingColumns=True)
     # A rank with a limit: Spark drops the other rows of each part before the shuffle.
-    order = Window.partitionBy("shelf", "part").orderBy("rank", "product_id")
+    order = Window.partitionBy("section", "part").orderBy("rank", "product_id")
     ranked = placed.withColumn("place", F.row_number().over(order))
     offered = ranked.where(F.col("place") <= CARDS_A_PART).collect()
     counts = {
@@ -515,14 +515,14 @@ def _part(answer: Column, *labels: str) -> Column:
     return F.concat_ws(SEPARATOR, answer["attribute"], *(answer[name] for name in labels))
 
 
-def _place(shelf: str, part: Column, rank: Column) -> Column:
+def _place(section: str, part: Column, rank: Column) -> Column:
     rank = rank.cast("double")
-    return F.struct(F.lit(shelf).alias("shelf"), part.alias("part"), rank.alias("rank"))
+    return F.struct(F.lit(section).alias("section"), part.alias("part"), rank.alias("rank"))
 
 
 def _place_quarantined(quarantine: DataFrame) -> DataFrame:
     return quarantine.select(
-        F.lit("quarantined").alias("shelf"),
+        F.lit("quarantined").alias("section"),
         F.col("reason").alias("part"),
         F.xxhash64("product_id", *INPUT_FIELDS).cast("double").alias("rank"),
         F.col("reason").alias("status"),
@@ -535,11 +535,11 @@ def _place_quarantined(quarantine: DataFrame) -> DataFrame:
 
 def _with_texts(gallery: content.Gallery, products: DataFrame) -> content.Gallery:
     """Return the gallery with titles and image paths of the product table."""
-    shelves = {name: getattr(gallery, name) for name in SHELVES if name != "quarantined"}
-    ids = {card.product_id for cards in shelves.values() for card in cards}
+    sections = {name: getattr(gallery, name) for name in SECTIONS if name != "quarantined"}
+    ids = {card.product_id for cards in sections.values() for card in cards}
     texts = read_texts(products, ids, LONGEST_TEXT)
     with_text = {
         name: tuple(replace(card, **texts.get(card.product_id, {})) for card in cards)
-        for name, cards in shelves.items()
+        for name, cards in sections.items()
     }
     return replace(gallery, **with_text)
