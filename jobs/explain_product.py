@@ -45,7 +45,7 @@ def main(
 ) -> None:
     """Explain the answers of a checkpoint to one product, as a picture."""
     load_extra("matplotlib", "train")
-    # Imported only now, because it imports matplotlib: without it there is a message, no trace.
+    # Imported here, because it imports matplotlib: without that, a message and no traceback.
     from enrich.analysis.explanation_figure import MOST_WORDS, draw
 
     is_alone = any((title, description, image))

@@ -1,4 +1,4 @@
-"""Keep the output tables small and quick; to be run every week or so.
+"""Keep the output tables small and quick, by a run every week or so.
 
     spark-submit jobs/maintain_tables.py --database shop
 

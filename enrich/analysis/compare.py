@@ -16,7 +16,7 @@ import torch
 from schemas.labels import LABEL_WORDS
 
 from enrich.adaptation.checkpoint import list_adaptations
-from enrich.analysis.bootstrap import AS_TRAINED, Judged, Key
+from enrich.analysis.bootstrap import AS_TRAINED, Key, ScoredAnswers
 from enrich.analysis.plots import file_name
 from enrich.analysis.words import Words
 from enrich.classifiers.checkpoint import load_classifier
@@ -167,15 +167,15 @@ def load_checkpoints(locations: Sequence[str], device: torch.device) -> list[Loa
     ]
 
 
-def judge_checkpoint(
+def score_checkpoint(
     checkpoint: LoadedCheckpoint, sources: Sequence[LabelledSource], cache: Path
-) -> dict[Key, Judged]:
+) -> dict[Key, ScoredAnswers]:
     """Return a checkpoint's answers in every source, under every condition, by key.
 
     Raises:
         ConfigError: a catalog cannot be read, or has 0 labelled products to evaluate.
     """
-    judged = {}
+    scored = {}
     for source in sources:
         products = source.load(checkpoint.attributes)
         say(f"{checkpoint.name} on {source.title}: {len(products):,} products")
@@ -195,17 +195,17 @@ def judge_checkpoint(
                         checkpoint.manifest.calibration, attribute, found
                     )
                     key = (AS_TRAINED, source.title, condition.value, attribute)
-                    judged[key] = Judged.of(calibrated)
-    return judged
+                    scored[key] = ScoredAnswers.of(calibrated)
+    return scored
 
 
-def judge_words(
+def score_words(
     first: LoadedCheckpoint,
     shared: Sequence[str],
     catalogs: Sequence[Path],
     sources: Sequence[LabelledSource],
     cache: Path,
-) -> dict[Key, Judged]:
+) -> dict[Key, ScoredAnswers]:
     """Return the answers of label words alone in every source, fitted to the catalogs.
 
     Args:
@@ -222,14 +222,14 @@ def judge_words(
     batches = Batches(known, images, first.encoder, first.label_words)
     splits = (np.flatnonzero(known.split == part) for part in Split)
     words = Words.fit(attributes, batches, Rows(*splits), frozenset(Condition))
-    judged = {}
+    scored = {}
     for source in sources:
         batches = first.batches(source.load(attributes), cache)
         rows = batches.readable(np.arange(len(batches.products)))
         for condition in Condition:
-            for attribute, found in words.judge(batches, rows, condition).items():
-                judged[AS_TRAINED, source.title, condition.value, attribute] = found
-    return judged
+            for attribute, found in words.score(batches, rows, condition).items():
+                scored[AS_TRAINED, source.title, condition.value, attribute] = found
+    return scored
 
 
 def find_shared(checkpoints: Sequence[LoadedCheckpoint]) -> list[str]:

@@ -102,7 +102,7 @@ def _orders(
 def measure_deletion(
     classifier: Classifier, batches: Batches, rows: np.ndarray, condition: Condition
 ) -> Deletion:
-    """Hide patches of each picture in several orders, and measure what confidence they cost.
+    """Hide patches of each picture in several orders, and measure the lost confidence.
 
     Args:
         classifier: a classifier with attention over the joint sequence and a grid of patches.
@@ -148,7 +148,7 @@ def _probabilities(classifier: Classifier, inputs: ModelInputs) -> dict[str, Flo
 
 
 def tabulate(deletions: list[Deletion]) -> Table:
-    """Return what the marked patches cost more than each other order, with 95 % intervals."""
+    """Return the extra loss by marked patches over other orders, with 95 % intervals."""
     blocks = []
     for one in deletions:
         at = one.hidden.index(one.patches // 4)

@@ -1,4 +1,4 @@
-"""Parameters and FLOPs of classifiers, and of each system at the sizes of published towers.
+"""Parameters and FLOPs of classifiers and systems, at sizes of published towers.
 
 Systems are built without data or weights: their tensors have shapes and no numbers.
 """
@@ -168,6 +168,6 @@ def _count_batch_flops(classifier: Classifier, products: int) -> int:
 
 
 def _mode_of(classifier: Classifier) -> contextlib.AbstractContextManager[object]:
-    """Return the context in which tensors without numbers are computed with, if it has such."""
+    """Return the context for tensors without numbers, if any is among the tensors."""
     mean = classifier.pixel_mean
     return mean.fake_mode if isinstance(mean, FakeTensor) else contextlib.nullcontext()

@@ -130,7 +130,7 @@ def _draw_panel(
 
 @contextmanager
 def plain_text() -> Iterator[None]:
-    """Draws text as it stands, with matplotlib's own font and those that this machine has."""
+    """Draw text unchanged, in matplotlib's own font and fonts of this machine."""
     available = set(font_manager.get_font_names())
     fonts = ["DejaVu Sans", *(font for font in _FONTS if font in available)]
     # A "$" in a label, a title or a folder's name would start a formula otherwise.
@@ -142,6 +142,6 @@ def plain_text() -> Iterator[None]:
 
 
 def shorten(text: str, characters: int) -> str:
-    """Returns the text on one line without control characters, cut with an ellipsis."""
+    """Return the text on one line without control characters, cut with an ellipsis."""
     line = normalise(text)
     return line if len(line) <= characters else line[: characters - 1].rstrip() + "…"

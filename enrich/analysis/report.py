@@ -88,7 +88,7 @@ def tabulate(
     columns: Mapping[str, Sequence[Column]],
     costs: Mapping[str, Cost],
 ) -> list[Table]:
-    """Return all tables: of every attribute the figures, differences to the first row, promises."""
+    """Return all tables: figures, differences to the first row, and kept promises."""
     tables = []
     for attribute, own in columns.items():
         headings = [column.heading for column in own]
@@ -128,7 +128,7 @@ def to_cell(estimate: Estimate, *, signed: bool = False) -> str:
         return ""
     if isnan(low):
         return f"{estimate.value:{sign}.3f}"
-    star = " *" if signed and estimate.is_told else ""
+    star = " *" if signed and estimate.is_significant else ""
     if not signed:
         # The noise of seeds knows no ends of the range.
         low, high = max(low, 0.0), min(high, 1.0)

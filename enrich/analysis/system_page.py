@@ -60,8 +60,8 @@ def write_page(setting: Setting, output: Path, command: str, date: str) -> None:
     for name, system in SYSTEMS.items():
         files = (file_of(setting, name, seed) for seed in range(system.seeds))
         for file in filter(Path.exists, files):
-            judged, fact = load_run(file)
-            runs.setdefault(name, []).append(judged)
+            scored, fact = load_run(file)
+            runs.setdefault(name, []).append(scored)
             facts.setdefault(name, []).append(fact)
     measures = Measures(runs, [LEXICON], _DRAWS)
     # Without a text there is one modality, as in `image_only`.
@@ -192,8 +192,8 @@ def _tell(measures: Measures, columns: Sequence[Column], costs: Mapping[str, Cos
 
 def _points(gains: Sequence[tuple[Column, Estimate]]) -> str:
     """Return the differences in points, those first that an interval tells from 0."""
-    parts = [", ".join(_point(*one) for one in gains if one[1].is_told)]
-    if doubtful := [_point(*one) for one in gains if not one[1].is_told]:
+    parts = [", ".join(_point(*one) for one in gains if one[1].is_significant)]
+    if doubtful := [_point(*one) for one in gains if not one[1].is_significant]:
         parts.append(f"not told from 0: {', '.join(doubtful)}")
     return "; ".join(filter(None, parts))
 
@@ -219,7 +219,7 @@ def _list_told(
             f"`{name}` {100 * gain.value:+.1f} ({100 * gain.bounds[0]:+.1f} to "
             f"{100 * gain.bounds[1]:+.1f})"
             for name, gain in gains.items()
-            if gain.is_told and wanted(gain)
+            if gain.is_significant and wanted(gain)
         ]
         if found:
             parts.append(f"{column.heading}: {', '.join(found)}")

@@ -20,9 +20,9 @@ from enrich.analysis.compare import (
     LoadedCheckpoint,
     build_sources,
     find_shared,
-    judge_checkpoint,
     load_checkpoints,
     measure_speeds,
+    score_checkpoint,
 )
 from enrich.analysis.parameters import count_flops, count_parameters
 from enrich.classifiers.config import ClassifierConfig
@@ -163,14 +163,14 @@ def test_answers_are_judged_as_training_measures_them(
     checkpoints: list[LoadedCheckpoint], source_folder: Path, tmp_path: Path
 ) -> None:
     first, (source,) = checkpoints[0], build_sources([], [source_folder], None)
-    judged = judge_checkpoint(first, [source], tmp_path)
+    scored = score_checkpoint(first, [source], tmp_path)
     batches = first.batches(source.load(first.attributes), tmp_path)
     # Else its layers would be computed one by one here, which is less exact in half precision.
     batches.cache_features(first.classifier)
     rows = np.arange(len(batches.products))
     wanted, _ = evaluate(first.classifier, batches, rows, first.manifest.calibration)
-    assert len(judged) == len(Condition) * len(first.attributes)
-    for (_, title, condition, attribute), found in judged.items():
+    assert len(scored) == len(Condition) * len(first.attributes)
+    for (_, title, condition, attribute), found in scored.items():
         assert title == "colored, all products"
         figures = wanted[condition][attribute]
         assert len(found.right) == figures["rows"]
@@ -189,7 +189,7 @@ def test_a_source_without_readable_labelled_products_is_refused(
     labels = pd.DataFrame({"product_id": ["1", "2"], "group_id": ["1", "2"]})
     labels.assign(color=["red", None]).to_parquet(folder / "labels.parquet")
     with pytest.raises(ConfigError, match=r"unread cannot be evaluated"):
-        judge_checkpoint(checkpoints[0], build_sources([], [folder], None), tmp_path / "cache")
+        score_checkpoint(checkpoints[0], build_sources([], [folder], None), tmp_path / "cache")
 
 
 def test_attributes_are_compared_if_their_labels_are_the_same_in_any_order(
