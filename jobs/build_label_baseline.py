@@ -57,10 +57,11 @@ def main(
         str | None, typer.Option(help="Count this run's candidates instead of published rows.")
     ] = None,
     max_categories: Annotated[
-        int, typer.Option(min=0, help="So many of the largest categories are told apart.")
+        int,
+        typer.Option(min=0, help="Number of the largest categories that are counted separately."),
     ] = 20,
     min_category_rows: Annotated[
-        int, typer.Option(min=1, help="Smaller categories are counted together.")
+        int, typer.Option(min=1, help="Smaller categories are counted as one.")
     ] = 200,
 ) -> None:
     """Build a label baseline from published answers, or from the candidates of a run."""

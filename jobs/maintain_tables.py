@@ -23,11 +23,11 @@ from enrich.spark.tables import open_tables
 def main(
     database: DatabaseOption = "enriched",
     retention_hours: Annotated[
-        int, typer.Option(min=168, help="Time travel reaches at least so far back.")
+        int, typer.Option(min=168, help="Hours that time travel reaches back at least.")
     ] = 720,
     keep_candidates_days: Annotated[
         int,
-        typer.Option(min=1, help="How long candidates of runs that came to their end are kept."),
+        typer.Option(min=1, help="Days for which candidates of finished runs are kept."),
     ] = 30,
     summary: SummaryOption = None,
 ) -> None:

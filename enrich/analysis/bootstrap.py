@@ -174,7 +174,7 @@ class Measures:
             several = [name for name, runs in self.runs.items() if len(runs) > 1]
             found = [self._measure(name, column, figure, WEIGHTED)[0] for name in several]
             squares = [np.var(values, ddof=1) for values in found]
-            # What gives no answer has no precision, and tells nothing of seeds.
+            # A system without answers has no precision, and shows nothing about seeds.
             known = [one for one in squares if not math.isnan(one)]
             self._spreads[column, figure] = float(np.mean(known)) ** 0.5 if known else 0.0
         return self._spreads[column, figure]

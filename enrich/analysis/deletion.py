@@ -1,10 +1,10 @@
 """Deletion test of the attention map that explains answers.
 
-Patches of a picture are painted white, which is how catalogs show nothing, and the confidence of
-the answer to the whole picture is read again (the deletion metric of Petsiuk et al. 2018, arXiv
-1806.07421). If the map says where an answer comes from, patches that it marks cost more confidence
-than random ones. Two orders need no map and are the ones to beat: from the centre outwards, and the
-least white patch first.
+Patches of a picture are painted white, the usual background of a catalog. Then the confidence of
+the original answer is computed again (the deletion metric of Petsiuk et al. 2018, arXiv
+1806.07421). If the map marks the evidence of an answer, marked patches cost more confidence than
+random ones. Two orders without a map are baselines: from the centre outwards, and the least white
+patch first.
 """
 
 from dataclasses import dataclass, replace

@@ -5,9 +5,7 @@ repeat what they say. No plot goes through pyplot, which would keep every figure
 """
 
 import math
-import re
 import textwrap
-import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +20,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from enrich.analysis.bootstrap import LEAST_GROUPS
-from enrich.text import normalise
 from enrich.training.batches import Condition
 
 _COLUMNS = 4
@@ -81,11 +78,6 @@ def add_condition_legend(figure: Figure) -> None:
     figure.legend(handles=handles, loc="outside lower left", ncols=columns)
 
 
-def file_name(name: str) -> str:
-    """Return the name as a file or folder may be called on any system."""
-    return re.sub(r'[\s/\\:*?"<>|,]+', "-", unicodedata.normalize("NFC", name))
-
-
 def draw_overview(figures: Sequence[Mapping[str, Any]], file: Path) -> None:
     """Draw accuracy with interval: a row a checkpoint, a panel a source and attribute."""
     subjects = list(dict.fromkeys((r["source"], r["attribute"]) for r in figures))
@@ -139,9 +131,3 @@ def plain_text() -> Iterator[None]:
         # A letter that no font has is drawn as a box, which says so by itself.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
-
-
-def shorten(text: str, characters: int) -> str:
-    """Return the text on one line without control characters, cut with an ellipsis."""
-    line = normalise(text)
-    return line if len(line) <= characters else line[: characters - 1].rstrip() + "…"

@@ -68,8 +68,7 @@ from enrich.training.preparation import (
 from enrich.training.start import keep_usable_phases, start_classifier
 
 _BATCH = 256
-# Of a source that nothing was trained on, rows evenly spread; and of each so many products to
-# validate one, to choose the epoch.
+# Rows of an unseen source, evenly spread. One in `_CHOSEN_BY` validation rows chooses the epoch.
 _MOST_UNSEEN, _CHOSEN_BY = 2_000, 3
 # Shares of a modality alone in an answer: below 0 of the text, above 0 of the picture. In the order
 # of their size, because the first of equals is chosen.

@@ -211,8 +211,8 @@ class Gallery:
 class Before:
     """Published table before the run; `version` is None for today's table.
 
-    Of the products that the run answered, `answered_again` had been published, and `changed` of
-    those have another label in the run.
+    `answered_again` of the run's products had been published, and `changed` of those have another
+    label in the run.
     """
 
     version: int | None

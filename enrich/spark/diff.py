@@ -379,8 +379,8 @@ def inspect_image(
 ) -> ImageState:
     """Return the state of a product's picture; read the bytes where it has changed.
 
-    Of several pictures the first readable one counts. The digest of an unreadable picture is its
-    status. Runs on the executor.
+    If there are several pictures, the first readable one counts. The digest of an unreadable
+    picture is its status. Runs on the executor.
 
     Args:
         store: of the pictures.

@@ -39,7 +39,7 @@ COMPRESSED = (".gz", ".bz2", ".zst")
 # Name of the product table, without ending, in a folder that holds other files too.
 TABLE_IN_FOLDER = "products"
 # Column for a row that does not fit the columns: Spark's readers put it there as it is.
-_RECORD = "the row as it stands"
+_RECORD = "the row as it is"
 # Columns beside the table's own, which may have any plain name.
 _ID, _KEY, _WANTED = "the id as it is read", "the id or a number", "the id that is wanted"
 _OPTIONS = {

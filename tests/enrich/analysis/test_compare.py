@@ -14,17 +14,18 @@ from labelled import load_labelled
 from tokenizers import Tokenizer
 from torch import nn
 
-from enrich.analysis import compare as compare_module
+from enrich.analysis import report as report_module
 from enrich.analysis.compare import (
     LabelledSource,
     LoadedCheckpoint,
     build_sources,
+    file_name,
     find_shared,
     load_checkpoints,
-    measure_speeds,
     score_checkpoint,
 )
 from enrich.analysis.parameters import count_flops, count_parameters
+from enrich.analysis.report import measure_speeds
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import TEXT, Classifier, ModelInputs, ModelOutput, Tokens, Vectors
 from enrich.classifiers.manifest import read_manifest
@@ -281,7 +282,7 @@ class Slow(Classifier):
 
 def test_speed_is_the_median_of_turns_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, turns = [0.0], []
-    monkeypatch.setattr(compare_module.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(report_module.time, "perf_counter", lambda: clock[0])
     present = torch.ones(4, dtype=torch.bool)
     inputs = ModelInputs(torch.ones(4, 2).long(), torch.ones(4, 2).bool(), present, present)
     slow = Slow(clock, [90.0, 50.0, 4.0, 2.0, 6.0, 1.0, 2.0, 5.0], turns)
@@ -344,3 +345,10 @@ def test_what_is_computed_once_a_batch_is_no_cost_of_a_product(
     # A hundred cosines more, and no prompt.
     few = count("red", "blue")
     assert few < count(*(f"label {number}" for number in range(100))) < 1.05 * few
+
+
+def test_names_become_file_names_that_any_system_takes() -> None:
+    assert file_name("sleeve/length: a?b") == "sleeve-length-a-b"
+    assert file_name("cma-clip_v1.2") == "cma-clip_v1.2"
+    assert file_name("gro\u0308\u00dfe") == file_name("größe") == "größe"
+    assert file_name("模型一") != file_name("模型二") and file_name("लाल") != file_name("लोल")
