@@ -83,7 +83,7 @@ def warn_of_replaced_bytes(products: pa.Table, catalog: Path) -> None:
     rows, ids = count_replaced(products)
     if rows:
         say(
-            f"{rows:,} rows of {catalog} hold U+FFFD, which stands for bytes that are no UTF-8, "
+            f"{rows:,} rows of {catalog} hold U+FFFD, which replaces bytes that are not UTF-8, "
             f"{ids:,} of them in product_id: write the file in UTF-8, which a spreadsheet calls "
             "CSV UTF-8"
         )

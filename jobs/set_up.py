@@ -136,7 +136,7 @@ def fetch_delta() -> None:
     with tempfile.TemporaryDirectory(dir=VENV) as folder:
         application = Path(folder, "nothing.py")
         application.touch()
-        # Not the user's ~/.m2: a pom without its jar there makes the resolver fail.
+        # The user's ~/.m2 is not used: a pom without its jar there makes the resolver fail.
         options = f'{os.environ.get("SPARK_SUBMIT_OPTS", "")} -Duser.home="{folder}"'
         env = {"SPARK_SUBMIT_OPTS": options, "PATH": f"{BIN}:{os.environ.get('PATH', os.defpath)}"}
         submit = ["spark-submit", "--packages", DELTA, "--conf", f"spark.jars.ivy={folder}"]

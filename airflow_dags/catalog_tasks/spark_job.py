@@ -186,7 +186,7 @@ def split_words(spark_submit: str) -> list[str]:
         return shlex.split(spark_submit)
     except ValueError as error:
         raise AirflowFailException(
-            f"the Variable catalog_spark_submit is no command line: {error}"
+            f"the Variable catalog_spark_submit is not a command line: {error}"
         ) from error
 
 
@@ -234,7 +234,7 @@ def read_summary(job: str, last_line: str) -> dict[str, Any]:
     """Return the JSON object of a job's last line."""
     summary = _read_object(last_line)
     if summary is None:
-        raise AirflowException(f"{job} ended well, but its last line is no JSON: {last_line!r}")
+        raise AirflowException(f"{job} ended well, but its last line is not JSON: {last_line!r}")
     return summary
 
 

@@ -90,7 +90,7 @@ def build_system(system: System) -> Classifier:
     )
     with torch.device("meta"):
         classifier = build_classifier(config, _CLIP_WORDS).eval()
-    # As on a GPU: code that would look at a CPU's numbers leaves them alone there.
+    # Like on a GPU, where code does not read the numbers that it would read on a CPU.
     mode, gpu = FakeTensorMode(shape_env=ShapeEnv()), torch.device("cuda", 0)
     for part in classifier.modules():
         for name, buffer in part.named_buffers(recurse=False):

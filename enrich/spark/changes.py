@@ -20,7 +20,7 @@ from enrich.config import JobConfig
 from enrich.images.store import ImageStore
 from enrich.spark.diff import Lookups, left_join_sparse_key, select_last_image_states
 from enrich.spark.failures import reason_of
-from enrich.spark.listing import Listing, with_keys
+from enrich.spark.listing import Listing, with_image_keys
 from enrich.spark.rules import (
     Attempt,
     PublishedRow,
@@ -201,7 +201,7 @@ def _select_changed_paths(
     Pictures outside the listing are among them. A state that was recorded since the base counts
     only if its run is accepted: another run may have recorded a change and published nothing.
     """
-    states = with_keys(select_last_image_states(images, "run_id", "looked_at"), store, "path")
+    states = with_image_keys(select_last_image_states(images, "run_id", "looked_at"), store, "path")
     listed = listing.rows.select("key", F.struct("size", "etag", "modified_us").alias("listed"))
     joined = left_join_sparse_key(states, "key", listed, unique="path")
     seen = {"size": "last.size", "etag": "last.etag"}

@@ -339,7 +339,7 @@ def build_inspect(
                 ).astype({"size": "Int64", "modified_us": "Int64"})
 
     udf: Any = pandas_udf(inspect, _IMAGE_STATE)  # type: ignore[call-overload]
-    # Else Spark may plan it once for each field of its struct.
+    # Marked, because Spark may plan a deterministic UDF once for each field of its struct.
     return cast(Callable[..., Column], udf.asNondeterministic())
 
 

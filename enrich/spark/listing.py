@@ -61,7 +61,7 @@ def choose_identity(config: JobConfig, store: ImageStore, *, is_whole: bool) -> 
     return ImageIdentity.LISTING if store.is_listable and is_whole else ImageIdentity.STAT
 
 
-def with_keys(rows: DataFrame, store: ImageStore, path: str) -> DataFrame:
+def with_image_keys(rows: DataFrame, store: ImageStore, path: str) -> DataFrame:
     """Return the rows with `key`, an image's key in the root's store, or NULL.
 
     The key is NULL for images outside the root's store.
@@ -135,7 +135,7 @@ def _read_inventory(store: ImageStore, inventory: str, products: DataFrame) -> D
             f"image_inventory cannot be used: {reason_of(error)}. Expected a table's name, or a "
             "Delta, Parquet, CSV or JSON path, with the columns path, size, etag and modified."
         ) from error
-    listed = with_keys(listed.toDF("path", "size", "etag", "modified_us"), store, "path")
+    listed = with_image_keys(listed.toDF("path", "size", "etag", "modified_us"), store, "path")
     # An inventory may have several versions of an image: the latest counts.
     latest = F.max_by(F.struct("size", "etag", "modified_us"), "modified_us").alias("latest")
     return listed.where("key IS NOT NULL").groupBy("key").agg(latest).select("key", "latest.*")

@@ -103,7 +103,7 @@ def _may_delete_candidates(run: Run, in_use: set[str], keep: timedelta) -> bool:
     if run.is_waiting or run.has_open_intent or run.state == State.RELEASED:
         return False
     if run.state == State.ROLLED_BACK:
-        # They are held back while a checkpoint is in use that would give the same answers.
+        # Candidates say what is held back, while a checkpoint with the same answers is in use.
         return age > keep and checkpoint_of(run.model_version) not in in_use
     if run.state in (State.DISCARDED, State.FAILED, State.SUPERSEDED, State.STARTED):
         return age > _KEEP_FAILED

@@ -28,8 +28,8 @@ from enrich.spark.runs import (
     Event,
     append_exclusively,
     append_outcome,
+    append_rollback_outcomes,
     complete_intents,
-    conclude_rollback,
     find_run,
     next_event,
     read_event,
@@ -202,7 +202,7 @@ def discard(tables: Tables, name: str, reason: str) -> Event:
     if run.state == State.DISCARDED:
         return event
     if not run.is_waiting:
-        raise ConfigError(f"Run '{run.run_id}' is {run.state}: nothing of it waits.")
+        raise ConfigError(f"Run '{run.run_id}' is {run.state}: it has no candidates that wait.")
     decided = next_event(event, State.DISCARDED, reason=reason)
     append_exclusively(tables, [decided])
     return decided
@@ -247,7 +247,7 @@ def roll_back(tables: Tables, run_id: str, reason: str) -> list[str]:
     except Exception:
         append_outcome(tables, intent, State.PUBLISHED, reason=event["reason"])
         raise
-    undone = conclude_rollback(tables, intent, runs, until=now())
+    undone = append_rollback_outcomes(tables, intent, runs, until=now())
     # RESTORE also restores the table's properties, but not the files that maintenance has deleted.
     tables.set_changes_since(since)
     _recreate_views(tables, run.published_version)

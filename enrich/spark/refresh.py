@@ -56,7 +56,7 @@ from enrich.spark.diff import (
 )
 from enrich.spark.encode import Encoder, select_holding
 from enrich.spark.failures import explain_failure
-from enrich.spark.listing import choose_identity, open_listing, with_keys
+from enrich.spark.listing import choose_identity, open_listing, with_image_keys
 from enrich.spark.profile import describe, look_at_source, read_profile
 from enrich.spark.publish import publish, select_held_back
 from enrich.spark.rules import Attempt, Run, checkpoint_of, find_full_refresh_start, is_superseded
@@ -68,7 +68,7 @@ from enrich.spark.runs import (
     make_event,
     make_run_id,
     read_runs,
-    run_of,
+    run_from_header,
     supersede_waiting,
     warn_of_concurrent_runs,
 )
@@ -187,7 +187,9 @@ class Inputs:
 
     def choose_base(self, own: Run, runs: Sequence[Run]) -> Run | None:
         """Return the run since which changes are compared, None for a full diff."""
-        if self.source.feed is None or not (self._lists or self.config.columns.image_path is None):
+        if self.source.feed is None or not (
+            self._uses_listing or self.config.columns.image_path is None
+        ):
             return None
         return choose_base(self.tables, self.config, own, runs)
 
@@ -196,7 +198,7 @@ class Inputs:
         return choose_identity(self.config, self.store, is_whole=self.request.limit is None)
 
     @property
-    def _lists(self) -> bool:
+    def _uses_listing(self) -> bool:
         return self._identity is ImageIdentity.LISTING
 
     def diff(self, runs: Sequence[Run], attempt: Attempt, base: Run | None = None) -> Diff:
@@ -227,7 +229,7 @@ class Inputs:
     def _read_lookups(self, products: DataFrame, runs: Sequence[Run]) -> Lookups:
         """Return the tables that products are compared to; lazy."""
         tables, spec, listing = self.tables, self.spec, None
-        if self._lists:
+        if self._uses_listing:
             listing = open_listing(self.store, self.config.image_inventory, products)
         not_accepted = [run.run_id for run in runs if not run.is_accepted]
         return Lookups(
@@ -245,7 +247,7 @@ class Inputs:
 
     def _compare(self, products: DataFrame, lookups: Lookups, attempt: Attempt) -> DataFrame:
         if lookups.listing is not None:
-            products = with_keys(products, self.store, "image_path")
+            products = with_image_keys(products, self.store, "image_path")
         return compare(
             products,
             lookups,
@@ -330,7 +332,7 @@ class Refresh:
     def _compare(self) -> Diff:
         """Diff the product table and the published rows."""
         with self._timed("diff"):
-            own = run_of(self.header)
+            own = run_from_header(self.header)
             base = self.inputs.choose_base(own, self._runs)
             diff = self.inputs.diff(self._runs, own.attempt, base)
             if diff.not_compared and self._has_too_many_broken_rows(diff):
@@ -542,7 +544,7 @@ class Refresh:
             log.warning("%s answers are withheld", f"{withheld:,}")
 
     def _is_superseded(self) -> bool:
-        return is_superseded(run_of(self.header).attempt, self._runs)
+        return is_superseded(run_from_header(self.header).attempt, self._runs)
 
     def _count_deletable(self, diff: Diff) -> int:
         return count_deletable(self.inputs, diff, self._is_superseded())

@@ -45,7 +45,7 @@ class RunHeader:
     diff: DiffKind = DiffKind.FULL
 
 
-def run_of(header: RunHeader) -> Run:
+def run_from_header(header: RunHeader) -> Run:
     """Return a run that has just begun, for the rules."""
     shared = {name: getattr(header, name) for name in Run._fields if hasattr(header, name)}
     own: dict[str, Any] = {"number": 0, "state": State.STARTED, "at": now()}
@@ -233,9 +233,9 @@ def complete_intents(tables: Tables, runs: Sequence[Run]) -> list[Run]:
         if commit is not None:
             log.warning("run %s ended before it wrote the outcome of its commit", run.run_id)
         if commit is not None and run.state == State.ROLLING_BACK:
-            conclude_rollback(tables, event, read_runs(tables), until=commit.made_at)
+            append_rollback_outcomes(tables, event, read_runs(tables), until=commit.made_at)
         elif commit is not None:
-            _conclude_publication(tables, event, commit)
+            _append_publication_outcome(tables, event, commit)
         elif now() - run.at > INTENT_TIMEOUT:
             before = read_event(tables, run.run_id, run.number - 1)["state"]
             state = State.FAILED if before == State.STARTED else State(before)
@@ -246,7 +246,7 @@ def complete_intents(tables: Tables, runs: Sequence[Run]) -> list[Run]:
     return read_runs(tables)
 
 
-def _conclude_publication(tables: Tables, intent: Event, commit: Commit) -> None:
+def _append_publication_outcome(tables: Tables, intent: Event, commit: Commit) -> None:
     withheld = (intent["withheld"] or 0) + (intent["published"] or 0) - commit.written
     append_outcome(
         tables,
@@ -260,7 +260,7 @@ def _conclude_publication(tables: Tables, intent: Event, commit: Commit) -> None
     )
 
 
-def conclude_rollback(
+def append_rollback_outcomes(
     tables: Tables, intent: Event, runs: Sequence[Run], until: datetime
 ) -> list[str]:
     """Mark a run, and the runs that ended after it, as rolled back (R6).

@@ -91,7 +91,7 @@ def open_session(app_name: str) -> SparkSession:
         return spark
     if embedded := _DERBY.match(address):
         refuse_unusable_metastore(Path(embedded[1]), spark.conf.get("spark.sql.warehouse.dir"))
-    # It takes seconds. Meanwhile the job can open its source.
+    # Opening the metastore takes seconds. Meanwhile the job can open its source.
     Thread(target=_open_metastore, args=(spark,)).start()
     return spark
 

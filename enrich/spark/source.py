@@ -476,7 +476,7 @@ def _select(frame: DataFrame, columns: ColumnNames, is_malformed: Column) -> Dat
     read["product_category"] = read.pop("category")
     texts = [name for name in read if name != "priority"]
     if _RECORD in frame.columns:
-        # As the title, the row is shown in quarantine.
+        # Quarantine shows the title, so the malformed row becomes the title.
         row = F.when(is_malformed, F.substring(F.make_valid_utf8(_RECORD), 1, LONGEST_READ))
         read["title"] = F.coalesce(read["title"], row)
     read["is_malformed"] = is_malformed
@@ -496,7 +496,7 @@ def _read_column(role: str, field: StructField | None) -> Column:
         # Spark sorts NaN above every number.
         return F.nanvl(column.try_cast("double"), F.lit(None).cast("double"))
     if field is not None and isinstance(field.dataType, ArrayType):
-        # As enrich/images/settings.py reads it.
+        # The same format as in enrich/images/settings.py.
         given = F.filter(column.cast("array<string>"), lambda one: one.rlike(r"(?U)\S"))
         column = F.when(F.size(given) > 1, F.to_json(given)).otherwise(F.get(given, F.lit(0)))
     # A single byte that is not UTF-8 would stop Arrow, and with it the whole run.

@@ -78,7 +78,7 @@ def test_a_discarded_run_is_not_published_and_its_encodings_serve_the_next(shop:
         shop.approve(run_id, "after all")
     summary = shop.refresh()
     assert (summary.counts["encoded"], summary.counts["published"]) == (0, 6)
-    with pytest.raises(ConfigError, match="nothing of it waits"):
+    with pytest.raises(ConfigError, match="no candidates that wait"):
         shop.discard(summary.run_id)
 
 
