@@ -23,8 +23,8 @@ from enrich.training.answers import CalibratedAnswers
 from enrich.training.batches import Condition
 from enrich.training.measures import once, recall_at_precision
 
-# With fewer groups the draws are too alike: a 95 % interval holds the truth in 90 to 92 % of all
-# cases with 20 groups, in 86 to 89 % with ten, and with one group it has a width of 0.
+# With fewer groups the draws are too alike. A 95 % interval holds the truth in 90 to 92 % of all
+# cases with 20 groups, and in 86 to 89 % with ten. With one group its width is 0.
 LEAST_GROUPS = 20
 _SEED = 0
 # The variants of a system: as it was trained, with weights between its modalities, and with the

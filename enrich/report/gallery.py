@@ -31,8 +31,8 @@ def fill_gallery(rows: Iterable[Row], counts: Mapping[str, int]) -> Gallery:
     """Return the gallery, with as many cards as each section holds.
 
     Args:
-        rows: the products offered. Each has the fields of a card, its `section`, its `part` of the
-            section (a status, a reason, or an attribute and its labels) and its `place` there.
+        rows: the products offered, with the fields of a card, and `section`, `part` and `place`.
+            A part of a section is a status, a reason, or an attribute and its labels.
         counts: number of products of a part, for parts with labels; larger parts come first.
     """
     by_section: dict[str, list[Row]] = defaultdict(list)
