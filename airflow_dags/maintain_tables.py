@@ -1,4 +1,4 @@
-"""Every Sunday: compacts the tables' files, and deletes what no reader needs any more."""
+"""Weekly maintenance: compact the tables' files, delete unneeded rows and files."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ with DAG(
     schedule=CronTriggerTimetable("0 12 * * 0", timezone="UTC"),
     params={
         "retention_hours": Param(
-            720, type="integer", minimum=168, description="How far back time travel must reach."
+            720, type="integer", minimum=168, description="Hours that time travel must reach back."
         )
     },
     doc_md=__doc__,

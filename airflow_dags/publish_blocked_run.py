@@ -1,4 +1,4 @@
-"""By hand: publishes a run that the gate has stopped, after a person has looked at it.
+"""Manual publication of a run that the gate has blocked, after a person's review.
 
 The reason is kept in the ledger, `enrichment_runs`.
 """
@@ -11,7 +11,7 @@ from catalog_tasks.refresh import add_publish
 with DAG(
     "publish_blocked_run",
     schedule=None,
-    # Blanks around a value are cut off. Blanks alone are refused: without a run id the job would
+    # Blanks around a value are removed. Blanks alone are refused: without a run id the job would
     # refresh the catalog.
     params={
         "run_id": Param(
@@ -23,7 +23,7 @@ with DAG(
         "checkpoint": Param(
             "",
             type="string",
-            description="Checkpoint that the run was told; empty: the job's configuration's.",
+            description="Checkpoint of the run; empty: that of the job's configuration.",
         ),
     },
     doc_md=__doc__,

@@ -1,7 +1,7 @@
-"""By hand: asks about every product again, also about those that have not changed.
+"""Manual full refresh: encode and answer every product again, changed or not.
 
-For a new checkpoint to stay, name it in the job's configuration: the next nightly refresh follows
-the configuration, and would go back to the checkpoint that is named there.
+To keep a new checkpoint, name it in the job's configuration. The next nightly refresh uses the
+checkpoint of the configuration again.
 """
 
 from airflow.sdk import DAG, Param

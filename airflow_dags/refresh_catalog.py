@@ -1,6 +1,6 @@
-"""Every night, and whenever the product table was written: enriches what is new or changed.
+"""Refresh of new and changed products, nightly and after a write to their table.
 
-A range of past days, in order: Airflow's own backfill of this DAG.
+For a range of past days, in order, use Airflow's own backfill of this DAG.
 """
 
 from datetime import timedelta
@@ -18,8 +18,8 @@ from catalog_tasks.refresh import add_refresh
 from catalog_tasks.settings import PRODUCTS
 
 
-def keep_what_was_waited_for(context: dict[str, Any]) -> None:
-    """Keeps the error, of a timeout with the path and why it was waited for."""
+def keep_sensor_error(context: dict[str, Any]) -> None:
+    """Keep a task's error; for a timeout, with the path and the state of the table."""
     found = ""
     if isinstance(context.get("exception"), AirflowSensorTimeout):
         (products,) = context["ti"].task.op_args
@@ -27,10 +27,11 @@ def keep_what_was_waited_for(context: dict[str, Any]) -> None:
     keep_error(context, found)
 
 
-def look_again(context: dict[str, Any]) -> None:
-    """Stops a try of `stage` while somebody writes the products; the next try may find them whole.
+def refuse_unfinished_products(context: dict[str, Any]) -> None:
+    """Fail a try of `stage` while another process writes the product table.
 
-    Since the sensor looked, `stage` may have waited for hours, or have been cleared.
+    The next try may find the table complete. Since the sensor's success, `stage` may have waited
+    for hours, or have been cleared.
     """
     table = Path(context["ti"].task.flags["--catalog"])
     if table.is_absolute() and (found := why_not_written(table)):
@@ -50,15 +51,15 @@ with DAG(
         mode="reschedule",
         poke_interval=timedelta(minutes=1),
         timeout=timedelta(hours=6),
-        on_failure_callback=keep_what_was_waited_for,
+        on_failure_callback=keep_sensor_error,
     )
     def wait_for_products(products: str) -> bool:
-        """Waits for a local file or folder of products, and until nobody writes to it.
+        """Wait until a local product table exists and is complete.
 
-        A table's name or a URI cannot be looked at from here: they are the job's to find, and
-        whoever writes them can say so by an event of the asset product_table.
+        Tables by name or URI cannot be checked from here. Their writers can send an event of the
+        asset product_table.
         """
         table = Path(products)
         return not table.is_absolute() or is_written(table)
 
-    wait_for_products(PRODUCTS) >> add_refresh(before_stage=look_again)
+    wait_for_products(PRODUCTS) >> add_refresh(before_stage=refuse_unfinished_products)

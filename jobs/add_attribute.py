@@ -1,4 +1,4 @@
-"""Add an attribute of your own to a checkpoint, or new labels to one that it answers.
+"""Add an attribute of your own to a checkpoint, or new labels to one of its own.
 
     python jobs/add_attribute.py --name sleeve_length --labels sleeves.csv \
         --catalog shop/products.csv --output checkpoints/shop
@@ -55,7 +55,7 @@ def main(
         str | None, typer.Option(help="The new checkpoint's name; the old one and '-NAME'.")
     ] = None,
 ) -> None:
-    """Add an attribute to a checkpoint by labelled products, or by the names of its labels."""
+    """Add an attribute to a checkpoint by labelled products, or by its labels' names."""
     if labels is not None and values is None:
         settings = read_catalog_settings(config, catalog, image_root, checkpoint)
     elif values is not None and labels is catalog is image_root is None:

@@ -1,4 +1,4 @@
-"""Prove how many published answers are right: draw a blind sample, and take people's labels in.
+"""Prove the share of right published answers by people's labels of a blind sample.
 
     spark-submit jobs/audit.py --database shop --n 120 --output audit.csv
     spark-submit jobs/audit.py --database shop --labels audit.csv
@@ -50,7 +50,7 @@ def main(
         str | None, typer.Option(help="Whose label sets the labels are of; the bundled one.")
     ] = None,
 ) -> None:
-    """Prove how many published answers are right, by people's labels of a blind sample."""
+    """Prove the share of right published answers by labels of a blind sample."""
     flags = {"database": database, "catalog": catalog, "checkpoint": checkpoint}
     settings = read_settings(config, flags)
     if (output is None) == (labels is None):

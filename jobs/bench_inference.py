@@ -1,16 +1,16 @@
-"""Times inference by stages, and how others do the same.
+"""Benchmark of inference by stages, and of other systems.
 
-The stages are two floors (the forward pass alone and decoding alone, which no engine of one process
-can beat), the engine, and the Spark job around it, of more processes than one. Its peers are other
-ways to run a model over a table.
+The stages are two upper bounds (the forward pass alone and decoding alone), the engine, and the
+Spark job around it. An engine in one process cannot be faster than the bounds; the job has several
+processes. Other systems are other ways to run a model over a table.
 
     python jobs/bench_inference.py --products 2000 --sizes 600 --checkpoint vit-b-32
     python jobs/bench_inference.py --without-peers
     python jobs/bench_inference.py --without-spark
     python jobs/bench_inference.py --products 20000 --batch-size 256 --checkpoint vit-l-14
 
-Pictures and CLIP-sized checkpoints are generated. A plot is written beside them. What a combination
-took is a line of JSON on standard output as soon as it is measured; the last line has all of them.
+Pictures and CLIP-sized checkpoints are generated. A plot is written beside them. Each combination
+prints a line of JSON as soon as it is measured; the last line has all of them.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ import torch
 import typer
 from rich.console import Console
 
-# The benchmark's folder is no part of what is installed.
+# The benchmark's folder is not installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.checkpoints import CLIPS, write_clip_checkpoint
@@ -67,9 +67,9 @@ def main(
         Path, typer.Option(help="Where generated pictures, checkpoints and the plot are kept.")
     ] = CHECKOUT / "build" / "bench",
 ) -> None:
-    """Times inference by stages."""
+    """Time inference by stages."""
     folder = folder.resolve()  # contenders are started from the checkout
-    # A wrong name shows now, and not after the hours that the first checkpoint takes.
+    # A wrong name fails now, and not after the hours that the first checkpoint takes.
     places = {name: find_checkpoint(name, folder) for name in checkpoint or ["bundled", "vit-b-32"]}
     modules = choose_modules(with_spark=not without_spark, with_peers=peers)
     runs = []
@@ -85,7 +85,7 @@ def main(
             figures = measure(modules, setup, repetitions, warn)
             runs.append({"checkpoint": name, "side_px": side_px, **summarise(figures)})
             typer.echo(json.dumps(runs[-1]))
-    # A log has no width of its own, and Rich would take it for a narrow screen.
+    # Rich takes a log, which has no width, for a narrow screen.
     console = Console(width=160)
     console.print(draw_table(runs))
     if peers:
@@ -96,12 +96,12 @@ def main(
 
 
 def warn(line: str) -> None:
-    """Says on standard error what a reader of the figures must not miss."""
+    """Print a warning about the figures on standard error."""
     typer.secho(line, fg=typer.colors.RED, bold=True, err=True)
 
 
 def choose_modules(*, with_spark: bool, with_peers: bool) -> list[str]:
-    """Returns the contenders; the peers are held against the Spark job, on a CPU."""
+    """Return the systems to run; others are compared with the Spark job, on a CPU."""
     modules = ["bench.engine_stages"]
     if with_spark:
         modules.append("bench.spark_job")
@@ -114,10 +114,10 @@ def choose_modules(*, with_spark: bool, with_peers: bool) -> list[str]:
 
 
 def find_checkpoint(name: str, folder: Path) -> Path:
-    """Returns a checkpoint's folder; one of CLIP's size is made where it is not there yet.
+    """Return a checkpoint's folder; make a missing checkpoint of CLIP's size.
 
     Raises:
-        ConfigError: there is no whole checkpoint.
+        ConfigError: the checkpoint is missing or incomplete.
     """
     if name in CLIPS:
         place = write_clip_checkpoint(folder / name, name)
@@ -130,7 +130,7 @@ def find_checkpoint(name: str, folder: Path) -> Path:
 
 
 def summarise(figures: dict[str, Figures]) -> dict[str, Any]:
-    """Returns the floor, the ratios, and the figures behind them."""
+    """Return the upper bound, the ratios, and the figures behind them."""
     floor = floor_of(figures, is_gpu=torch.cuda.is_available())
     return {
         "floor": round(floor, 1),
@@ -140,7 +140,7 @@ def summarise(figures: dict[str, Figures]) -> dict[str, Any]:
 
 
 def plot(runs: list[dict[str, Any]], file: Path) -> None:
-    """Writes the plot, where there is something to draw with."""
+    """Write the plot if matplotlib is installed."""
     if importlib.util.find_spec("matplotlib") is None:
         warn("NO PLOT: matplotlib is not installed")
         return

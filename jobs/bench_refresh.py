@@ -1,10 +1,10 @@
-"""Times a refresh of a large catalog of which little has changed, against its first pass.
+"""Benchmark of a refresh with few changes, compared to the catalog's first pass.
 
     python jobs/bench_refresh.py --products 1000000
 
-A fake engine stands in for the model, at a pace that is given, by default several times that of
-the bundled classifier on two cores. Products have texts only: what
-it costs to look at every image is left out. The last line on standard output is one JSON object.
+A fake engine replaces the model, at a given speed, by default several times that of the bundled
+classifier on two cores. Products have texts only, so the cost of images is not measured. The last
+line on standard output is one JSON object.
 """
 
 import json
@@ -34,7 +34,7 @@ def main(
         float, typer.Option(min=1, help="Products a second that the fake engine answers.")
     ] = 1_000,
 ) -> None:
-    """Times the first pass and a refresh, for a small and a large catalog."""
+    """Time the first pass and a refresh, for a small and a large catalog."""
     runs = [measure_alone(size, changed, pace) for size in (small, products)]
     table = Table("", *(f"{run['products']:,} products" for run in runs))
     table.add_row("first pass, s", *(f"{run['before_s']:.1f}" for run in runs))
@@ -54,7 +54,7 @@ def main(
 
 
 def measure_alone(products: int, changed: float, pace: float) -> dict[str, Any]:
-    """Returns the figures of one size, measured in a process of its own."""
+    """Measure a catalog of one size, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         given = [folder, str(products), str(changed), str(pace)]
         command = [sys.executable, "-m", "bench.refresh", *given]

@@ -1,13 +1,12 @@
-"""Builds a label baseline: the counts that later runs are compared to.
+"""Build a label baseline: the label counts that later runs are compared to.
 
     spark-submit jobs/build_label_baseline.py --database shop --output baselines/shop.json
     spark-submit jobs/build_label_baseline.py --database shop --output baselines/shop.json \
         --run-id 20261124-0f3c9a71d2
 
-Look at the answers first: a baseline says that they are as they should be. It counts the published
-table, or the candidates of one run, which is how a new checkpoint gets its baseline before it has
-published anything. Name the file in the job's configuration, under `baselines`. Where the file is
-there already, what changes in it is printed.
+Check the answers first: a baseline declares them right. It counts the published table, or the
+candidates of one run. So a new checkpoint has a baseline before it publishes. Name the file in the
+job's configuration, under `baselines`. If the file exists, the changes are printed.
 """
 
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from rich.table import Table
 from enrich.cli import DatabaseOption, run_command
 from enrich.errors import ConfigError
 from enrich.files.atomic_write import prepare_target
-from enrich.spark.corrections import with_own_labels
+from enrich.spark.corrections import with_classifier_labels
 from enrich.spark.failures import explain_failure, messages_of
 from enrich.spark.session import open_session
 from enrich.spark.tables import Tables
@@ -58,10 +57,11 @@ def main(
         str | None, typer.Option(help="Count this run's candidates instead of published rows.")
     ] = None,
     max_categories: Annotated[
-        int, typer.Option(min=0, help="So many of the largest categories are told apart.")
+        int,
+        typer.Option(min=0, help="Number of the largest categories that are counted separately."),
     ] = 20,
     min_category_rows: Annotated[
-        int, typer.Option(min=1, help="Smaller categories are counted together.")
+        int, typer.Option(min=1, help="Smaller categories are counted as one.")
     ] = 200,
 ) -> None:
     """Build a label baseline from published answers, or from the candidates of a run."""
@@ -69,13 +69,12 @@ def main(
     spark = open_session("build_label_baseline")
     rows, source = select_answers(spark, database, version, run_id)
     source_in_database = f"{source} of {database}"
-    with telling_lost_files(None if version is None else source_in_database):
+    with explaining_lost_files(None if version is None else source_in_database):
         model_version = read_model_version(rows, source_in_database)
     attributes = select_answered_attributes(rows)
     if run_id is None:
-        # A run's answers are compared to the baseline before people's corrections: so they are
-        # left out of it as well.
-        rows = with_own_labels(rows, attributes)
+        # The gate compares a run's answers without corrections, so the baseline has none either.
+        rows = with_classifier_labels(rows, attributes)
     categories = choose_categories(rows, max_categories, min_category_rows)
     others = list_others(rows, categories)
     counted = count_answers(mark_rows(rows, None, attributes, categories, others)).catalog
@@ -96,10 +95,10 @@ def main(
 def select_answers(
     spark: SparkSession, database: str, version: int | None, run_id: str | None
 ) -> tuple[DataFrame, str]:
-    """Returns the answers to count, and where they are from.
+    """Return the answers to count, and the name of their source.
 
     Raises:
-        ConfigError: there is no such table, or no such version of it.
+        ConfigError: the table or its version is missing.
     """
     if version is not None and run_id is not None:
         raise ConfigError("--version is of the published table, --run-id of candidates: give one")
@@ -118,11 +117,13 @@ def select_answers(
 
 
 @contextmanager
-def telling_lost_files(old_version: str | None) -> Iterator[None]:
-    """Tells files that an old version has lost from those that somebody has just replaced.
+def explaining_lost_files(old_version: str | None) -> Iterator[None]:
+    """Explain missing files of an old version of the table.
+
+    Missing files of the newest version have another cause: they were replaced during the read.
 
     Raises:
-        ConfigError: files of `old_version`, which names it in a message, are gone.
+        ConfigError: files of `old_version`, a name for messages, were deleted.
     """
     try:
         yield
@@ -137,10 +138,10 @@ def telling_lost_files(old_version: str | None) -> Iterator[None]:
 
 
 def read_model_version(rows: DataFrame, source: str) -> str:
-    """Returns whose answers the rows are; `source` names them in a message.
+    """Return the model version of rows; `source` names the rows in messages.
 
     Raises:
-        ConfigError: there are none, or they are of several model versions.
+        ConfigError: there are 0 rows, or several model versions.
     """
     versions = sorted(row[0] for row in rows.select("model_version").distinct().collect())
     if len(versions) != 1:
@@ -153,7 +154,7 @@ def read_model_version(rows: DataFrame, source: str) -> str:
 
 
 def show_difference(file: Path, new: LabelBaseline) -> None:
-    """Prints what the new baseline changes in the file."""
+    """Print the difference between a baseline's file and the new baseline."""
     if not file.exists():
         return
     console = Console(width=120)

@@ -1,7 +1,7 @@
-"""All commands for users as one: `catalog-enrich COMMAND`, also from an installed wheel.
+"""Console script with all commands: `catalog-enrich COMMAND`.
 
-A command has the flags, exit codes and last line of its file in `jobs/`. Only the file of the
-command that is called is imported, so that `--help` is quick.
+A command has the flags, exit codes and last line of its file in `jobs/`. Only the called command's
+file is imported, so that `--help` is quick.
 """
 
 import sys
@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from enrich.cli import run_app
 from enrich.errors import EnrichError, load_extra
 
-# Each command's function and its line in --help, in the order in which a user meets them.
+# Each command's function and its line in --help, in the order of a user's first steps.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "enrich": ("enrich_catalog:main", "Enrich a product table, or the demo, into Delta tables."),
     "check": ("check_settings:main", "Check settings and all that they name, without Spark."),
@@ -45,21 +45,21 @@ GROUPS = {
 }
 
 
-class _Lazy(TyperGroup):
-    """A group that imports the command that is called or completed, and no other."""
+class _LazyGroup(TyperGroup):
+    """Group that imports only the command that is called or completed."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the name of the command that `args` begin with, the command, and the rest."""
+        """Return the command at the start of `args`, with its name and the rest."""
         name, command, rest = super().resolve_command(ctx, args)
         path = str(name) if ctx.parent is None else f"{ctx.info_name} {name}"
         return name, load_command(COMMANDS[path][0]) if path in COMMANDS else command, rest
 
 
 def load_command(target: str) -> Any:
-    """Return the command line of a function, given as `module:function` of `jobs`.
+    """Return the command of a function, given as `module:function` of `jobs`.
 
     Raises:
-        ConfigError: The module needs Spark, which is not installed.
+        ConfigError: The module needs Spark, and Spark is not installed.
     """
     module, _, function = target.partition(":")
     try:
@@ -80,20 +80,20 @@ def catalog_enrich() -> None:
 
 
 def build_group() -> Any:
-    """Return the command line with all commands, none of which is imported yet."""
-    app = typer.Typer(cls=_Lazy)
+    """Return the group of all commands, without importing them."""
+    app = typer.Typer(cls=_LazyGroup)
     app.callback()(catalog_enrich)
     top: Any = typer.main.get_command(app)
     for path, (_, line) in COMMANDS.items():
         group, _, name = path.rpartition(" ")
         if group and group not in top.commands:
-            top.add_command(_Lazy(name=group, help=GROUPS[group]))
+            top.add_command(_LazyGroup(name=group, help=GROUPS[group]))
         (top.commands[group] if group else top).add_command(TyperCommand(name, help=line))
     return top
 
 
 def explain(error: Exception) -> EnrichError | None:
-    """Return the known error behind one of Spark, None where there is none."""
+    """Return the known error behind an exception of Spark, or None."""
     if "pyspark" not in sys.modules:
         return None
     from enrich.spark.failures import explain_failure
@@ -102,7 +102,7 @@ def explain(error: Exception) -> EnrichError | None:
 
 
 def main() -> None:
-    """Run the command that the command line names; list all commands if it names none."""
+    """Run a command; without a command, list all."""
     if len(sys.argv) == 1:
         sys.argv.append("--help")
     run_app(build_group(), Path(__file__), explain)

@@ -2,7 +2,7 @@
 
     python jobs/check_attention.py --catalog shop/ --output deletion.png
 
-Patches that the map marks are hidden, and as many in other orders. See enrich/analysis/deletion.py.
+Marked patches are hidden, and as many patches in other orders. See enrich/analysis/deletion.py.
 """
 
 import tempfile

@@ -1,10 +1,10 @@
-"""Check the settings of the main job, and all that they name, without starting Spark.
+"""Check the main job's settings, and all that they name, without starting Spark.
 
     python jobs/check_settings.py --config shop.yaml
 
-Looks at keys and values, the checkpoint, labels, words and categories, the baseline, folders to be
-written to, the product table's columns, and twenty of its images. A table that Spark alone can
-read, by name or URI, is not looked at, and said so. Exit code 2 at the first thing that is wrong.
+Checks keys and values, the checkpoint, labels, words and categories, the baseline, output folders,
+the product table's columns, and twenty of its images. Tables by name or URI, which only Spark can
+read, are not checked, and the output says so. Exit code 2 at the first error.
 """
 
 from collections.abc import Sequence
@@ -35,12 +35,12 @@ from expectations.settings import ValidationSettings
 
 # Images of the first products that are read.
 _IMAGES = 20
-# Larger tables take longer to read than a check may.
+# In bytes. Reading a larger table would take too long for a check.
 _LARGEST = 200_000_000
 
 
 class Settings(JobConfig):
-    """The main job's configuration file."""
+    """Configuration file of the main job."""
 
     validation: ValidationSettings = ValidationSettings()
 
@@ -59,11 +59,11 @@ def main(
         bool, typer.Option("--cluster", help="Only what executors see, by one Spark job.")
     ] = False,
 ) -> None:
-    """Check the settings of the main job, and all that they name, without starting Spark."""
+    """Check the main job's settings, and all that they name, without starting Spark."""
     if cluster:
         from jobs.enrich_catalog import check_cluster
 
-        _tell("cluster", check_cluster(config, catalog, image_root, database, checkpoint))
+        _report("cluster", check_cluster(config, catalog, image_root, database, checkpoint))
         return
     flags: dict[str, Any] = {
         "catalog": catalog,
@@ -72,24 +72,24 @@ def main(
         "checkpoint": checkpoint,
     }
     settings = read_settings_as(Settings, config, flags)
-    _tell("settings", f"{config} fits")
+    _report("settings", f"{config} fits")
     manifest = fetch_manifest(settings.checkpoint)
     spec = build_spec(settings, manifest, settings.image_root or ".")
     counts = ", ".join(f"{len(labels)} of {name}" for name, labels in spec.attributes.items())
-    _tell("checkpoint", f"{spec.model_version}: {counts}")
+    _report("checkpoint", f"{spec.model_version}: {counts}")
     _check_baseline(settings, published_labels(settings, manifest))
     for folder in (settings.report_dir, settings.metrics_dir, settings.data_docs):
         if folder is not None:
-            _tell("folder", _check_folder(folder))
+            _report("folder", _check_folder(folder))
     if settings.catalog == DEMO_CATALOG or _is_for_spark(settings.catalog):
-        _tell("catalog", f"{settings.catalog} is not looked at: only the job reads it")
+        _report("catalog", f"{settings.catalog} is not looked at: only the job reads it")
         return
     source = open_source(settings)
     if _size(source.table) > _LARGEST:
-        _tell("catalog", f"{source.table} is there, and too large to be read here")
+        _report("catalog", f"{source.table} is there, and too large to be read here")
         return
     products = read_products(source.table, None, settings.columns)
-    _tell("catalog", f"{source.table}: {products.num_rows:,} rows, with all columns")
+    _report("catalog", f"{source.table}: {products.num_rows:,} rows, with all columns")
     paths = [one for one in products["image_path"].to_pylist() if one][:_IMAGES]
     _check_images(build_spec(settings, manifest, source.image_root), paths)
 
@@ -111,8 +111,8 @@ def _check_baseline(settings: Settings, labels: dict[str, tuple[str, ...]]) -> N
         baseline = choose_baseline(settings.baselines, settings.catalog, labels)
     except BaselineError as error:
         raise ConfigError(str(error)) from error
-    said = "none is named for this catalog" if baseline is None else f"{baseline.catalog} fits"
-    _tell("baseline", said)
+    found = "none is named for this catalog" if baseline is None else f"{baseline.catalog} fits"
+    _report("baseline", found)
 
 
 def _is_for_spark(catalog: str) -> bool:
@@ -134,18 +134,18 @@ def _check_images(spec: Any, paths: Sequence[str]) -> None:
         except ImageProblem as problem:
             problems.append(f"{path}: {problem}")
     if not paths:
-        _tell("images", "no product names one")
+        _report("images", "no product names one")
     elif len(problems) == len(paths):
         raise ConfigError(
             f"none of the first {len(paths)} images can be read below {spec.image_root}. "
             f"The first: {problems[0]}"
         )
     else:
-        _tell("images", f"{len(paths) - len(problems)} of the first {len(paths)} can be read")
+        _report("images", f"{len(paths) - len(problems)} of the first {len(paths)} can be read")
 
 
-def _tell(what: str, said: str) -> None:
-    typer.echo(f"{what:<11}{said}")
+def _report(subject: str, result: str) -> None:
+    typer.echo(f"{subject:<11}{result}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Runs the engine alone over a product table, without Spark.
+"""Run the engine alone over a product table, without Spark.
 
     python jobs/classify_table.py --catalog shop/products.parquet --output attributes.parquet
 
-One output row an input row, in the same order, with the columns of `product_attributes` as far as
-they make sense here. Of the main job's settings, `--config`, those of reading and answering count.
-The last line on standard output is one JSON object. Exit codes are those of the main job: 3 if too
-many products, or their images, could not be read.
+The output has one row for each input row, in the same order, with the columns of
+`product_attributes` that need no run. `--config` takes the main job's settings; those of reading
+and answering count. The last line on standard output is one JSON object. Exit codes are those of
+the main job: 3 if too many products, or their images, could not be read.
 """
 
 import json
@@ -50,12 +50,12 @@ def main(
     checkpoint: OtherCheckpointOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="First N rows only.")] = None,
 ) -> None:
-    """Classifies a table's products without Spark."""
+    """Classify a table's products without Spark."""
     require_suffix(output, ".parquet")
     source = open_source(read_catalog_settings(config, catalog, image_root, checkpoint))
     manifest = fetch_manifest(source.settings.checkpoint)
     products = read_products(source.table, limit, source.settings.columns)
-    tell_replaced(products, source.table)
+    warn_of_replaced_bytes(products, source.table)
     engine = open_engine(manifest, source.image_root, source.settings)
     prepare_target(output, source.table)
 
@@ -74,16 +74,16 @@ def main(
         "output": str(output),
     }
     typer.echo(json.dumps(summary))
-    # The file has been written by then: it shows which products failed, and why.
+    # After the write: the file shows the failed products, and why they failed.
     counts.refuse_many(source.settings)
 
 
-def tell_replaced(products: pa.Table, catalog: Path) -> None:
-    """Says on standard error how many rows hold bytes that are no UTF-8."""
+def warn_of_replaced_bytes(products: pa.Table, catalog: Path) -> None:
+    """Print on standard error the number of rows with bytes that are not UTF-8."""
     rows, ids = count_replaced(products)
     if rows:
         say(
-            f"{rows:,} rows of {catalog} hold U+FFFD, which stands for bytes that are no UTF-8, "
+            f"{rows:,} rows of {catalog} hold U+FFFD, which replaces bytes that are not UTF-8, "
             f"{ids:,} of them in product_id: write the file in UTF-8, which a spreadsheet calls "
             "CSV UTF-8"
         )
@@ -92,7 +92,7 @@ def tell_replaced(products: pa.Table, catalog: Path) -> None:
 def write_parquet(
     engine: Engine, table: pa.Table, categories: Mapping[str, str], output: Path
 ) -> FailureCounts:
-    """Writes the answers as they come, and counts them; a reader never sees half a file.
+    """Write the answers as they come, and count them. The write is atomic.
 
     Raises:
         StorageFailed: the file cannot be written.
@@ -122,7 +122,7 @@ def _read(table: pa.Table) -> Iterator[Product]:
 
 @contextmanager
 def _as_storage_failure(output: Path) -> Iterator[None]:
-    """Raises StorageFailed for an error of writing; those of the engine are none of it."""
+    """Raise StorageFailed for an OSError inside; only writing belongs inside."""
     try:
         yield
     except OSError as error:

@@ -1,12 +1,12 @@
-"""Compare checkpoints, or train every system alike on frozen towers and compare those.
+"""Compare checkpoints, or train every system alike on frozen towers and compare.
 
     python jobs/compare.py --checkpoint a --checkpoint b --catalog shop/ --output page.md
     python jobs/compare.py --catalog shop/ --unseen-source other/ --output page.md \
         --set image_tower=tower --set text_tower=texts
 
-With --checkpoint nothing is trained: a catalog is measured on its held-back test groups, an unseen
-source on all its products, and every other checkpoint is compared with the first. Runs of systems
-that are in `--folder` are not made again, so a killed command goes on where it was.
+With --checkpoint there is no training. A catalog is measured on its test groups, an unseen source
+on all its products, and every other checkpoint is compared with the first. Runs of systems that are
+in `--folder` are not repeated, so a killed command resumes.
 """
 
 import tempfile
@@ -78,14 +78,14 @@ def _compare_checkpoints(
     cache: Path | None,
     output: Path,
 ) -> None:
-    # Imported only now: without matplotlib there is a message, no trace.
+    # Imported here: without matplotlib there is a message and no traceback.
     from enrich.analysis.bootstrap import Measures
     from enrich.analysis.compare import (
         build_sources,
         find_shared,
-        judge_checkpoint,
-        judge_words,
         load_checkpoints,
+        score_checkpoint,
+        score_words,
     )
     from enrich.analysis.report import compare_checkpoints
     from enrich.analysis.words import LEXICON
@@ -97,13 +97,13 @@ def _compare_checkpoints(
         place, shared = cache or Path(temporary), find_shared(checkpoints)
         runs, inputs = {}, {}
         for one in checkpoints:
-            judged = judge_checkpoint(one, sources, place)
-            runs[one.name] = [{key: found for key, found in judged.items() if key[3] in shared}]
+            scored = score_checkpoint(one, sources, place)
+            runs[one.name] = [{key: found for key, found in scored.items() if key[3] in shared}]
             batches = one.batches(sources[0].load(one.attributes), place)
             rows = batches.readable(np.arange(len(batches.products)))[:_SPEED_BATCH]
             (inputs[one.name],) = batches.evaluation(rows, Condition.AS_IS, _SPEED_BATCH)
         if catalogs:
-            runs[LEXICON] = [judge_words(checkpoints[0], shared, catalogs, sources, place)]
+            runs[LEXICON] = [score_words(checkpoints[0], shared, catalogs, sources, place)]
         compare_checkpoints(Measures(runs, [LEXICON], draws), checkpoints, inputs, output)
 
 

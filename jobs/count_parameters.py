@@ -2,7 +2,7 @@
 
     python jobs/count_parameters.py
 
-Nothing is read or fetched. The table is the one in docs/parameters.md.
+Reads and fetches nothing. The table is that of docs/parameters.md.
 """
 
 import typer

@@ -1,4 +1,4 @@
-"""Enrich a product table: the main job.
+"""Main job: enrich a product table.
 
     spark-submit jobs/enrich_catalog.py
     spark-submit jobs/enrich_catalog.py --config shop.yaml
@@ -50,11 +50,11 @@ from enrich.spark.console import show_plan, show_run
 from enrich.spark.encode import refuse_impossible_executors
 from enrich.spark.failures import explain_failure
 from enrich.spark.plan import Plan
-from enrich.spark.preflight import prove_executors
+from enrich.spark.preflight import check_executors
 from enrich.spark.publish import approve, discard
 from enrich.spark.refresh import Inputs, Refresh, Request
 from enrich.spark.runs import RunSummary, summarise
-from enrich.spark.session import open_session, submitted_settings, suit_table_size
+from enrich.spark.session import open_session, submitted_settings, tune_for_table_size
 from enrich.spark.source import Source, open_image_store, open_source
 from enrich.spark.tables import Tables, published_attributes
 from expectations.baseline import BaselineError, LabelBaseline, choose_baseline
@@ -72,7 +72,7 @@ log = logging.getLogger("enrich")
 
 
 class Settings(JobConfig):
-    """The job's configuration file: the refresh, and what validation allows."""
+    """Configuration file of the job: settings of the refresh and of validation."""
 
     validation: ValidationSettings = ValidationSettings()
     """What is [tolerated](#validation) before a run is blocked."""
@@ -139,9 +139,24 @@ def main(
 ) -> None:
     """Enrich a product table with color, pattern and style."""
     start_logging(log_format or LogFormat.TEXT)
+    of_a_refresh = {
+        "--run-date": run_date,
+        "--run-id": run_id,
+        "--full-refresh": full_refresh,
+        "--limit": limit,
+        "--no-publish": no_publish,
+        "--follow": follow,
+        "--dry-run": dry_run,
+    }
     if check or cluster:
         from jobs.check_settings import main as check_settings
 
+        decisions = {"--publish-run": publish_run, "--drop-run": drop_run, "--reason": reason}
+        if others := list_given({**of_a_refresh, **decisions, "--summary": summary}):
+            raise ConfigError(
+                f"--check only checks settings: found {', '.join(others)}, which have no effect "
+                "with it. Leave them out."
+            )
         check_settings(config, catalog, image_root, database, checkpoint, cluster=cluster)
         return
     with written_outcome(summary, explain_failure) as outcome:
@@ -160,15 +175,6 @@ def main(
             else str(Path(checkpoint).resolve()),
         )
         start_logging(settings.log_format)
-        of_a_refresh = {
-            "--run-date": run_date,
-            "--run-id": run_id,
-            "--full-refresh": full_refresh,
-            "--limit": limit,
-            "--no-publish": no_publish,
-            "--follow": follow,
-            "--dry-run": dry_run,
-        }
         decision = choose_decision(publish_run, drop_run, reason, of_a_refresh)
         if decision is not None:
             with recorded(settings.metrics_dir, settings.database, decides=True) as recording:
@@ -213,7 +219,7 @@ def approve_run(
     checkpoint: Checkpoint = None,
     log_format: Format = None,
 ) -> None:
-    """Publish the candidates of a run that waits. Give the other flags that the run had."""
+    """Publish a waiting run's candidates. Give the other flags that the run had."""
     main(
         config, catalog, image_root, database, checkpoint,
         publish_run=run_id, reason=reason, log_format=log_format,
@@ -230,7 +236,7 @@ def discard_run(
     checkpoint: Checkpoint = None,
     log_format: Format = None,
 ) -> None:
-    """Discard the candidates of a run that waits. Give the other flags that the run had."""
+    """Discard a waiting run's candidates. Give the other flags that the run had."""
     main(
         config, catalog, image_root, database, checkpoint,
         drop_run=run_id, reason=reason, log_format=log_format,
@@ -239,7 +245,7 @@ def discard_run(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run ended."""
+    """Result of a run."""
 
     tables: Tables
     summary: RunSummary
@@ -249,11 +255,16 @@ class Ended:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Decision:
-    """What a person decides about a run that waits."""
+    """Decision of a person about a waiting run."""
 
     run: str
     is_discard: bool
     reason: str | None
+
+
+def list_given(flags: Mapping[str, object]) -> list[str]:
+    """Return the flags that are on the command line."""
+    return [flag for flag, value in flags.items() if value not in (False, None)]
 
 
 def choose_decision(
@@ -262,18 +273,18 @@ def choose_decision(
     reason: str | None,
     of_a_refresh: Mapping[str, object],
 ) -> Decision | None:
-    """Return what the flags decide about a run, None where they ask for a refresh.
+    """Return the flags' decision about a run, None if they request a refresh.
 
     Raises:
         ConfigError: they contradict each other.
     """
-    # An empty id, of a variable that was not set, does not ask for a refresh.
+    # An empty id, from a variable that is not set, must not start a refresh.
     run = drop_run if publish_run is None else publish_run
     if run is None:
         if reason is not None:
             raise ConfigError("--reason goes with --publish-run or --drop-run.")
         return None
-    if given := [flag for flag, value in of_a_refresh.items() if value not in (False, None)]:
+    if given := list_given(of_a_refresh):
         raise ConfigError(
             f"{', '.join(given)} belong to a refresh: --publish-run and --drop-run decide about a "
             "run as it is. Leave them out."
@@ -287,7 +298,7 @@ def choose_decision(
 
 
 def check_trigger(trigger: str | None) -> str | None:
-    """Return the trigger of a run; refuse one that does not belong into SQL and file names."""
+    """Return the trigger of a run; refuse one that is not safe in SQL and file names."""
     if trigger is not None and not _TRIGGER.fullmatch(trigger):
         raise ConfigError(
             f"--run-id {trigger!r} is not usable: expected up to 100 letters, digits or ._:+-"
@@ -300,8 +311,8 @@ def choose_run_date(given: datetime | None) -> date:
     if given is not None and given.year < 1970:
         raise ConfigError(f"--run-date {given:%Y-%m-%d} is before 1970. Is it a mistake?")
     now = datetime.now(UTC)
-    # What it publishes would count as newer than what any run finds until that day. Tomorrow is
-    # allowed, because in some time zone it has begun.
+    # Its rows would count as newer than those of all runs until that day. Tomorrow is allowed,
+    # because it has begun in some time zone.
     if given is not None and given.date() > now.date() + timedelta(days=1):
         raise ConfigError(f"--run-date {given:%Y-%m-%d} is in the future: today is {now:%Y-%m-%d}.")
     return (given or now).date()
@@ -315,7 +326,7 @@ def refresh_catalog(
     *,
     is_followed: bool = False,
 ) -> Ended:
-    """Run one refresh and write its page. Everything that can be wrong is checked first."""
+    """Run one refresh and write its page; check settings and inputs first."""
     manifest = fetch_manifest(settings.checkpoint)
     baseline = load_label_baseline(settings, manifest)
     inputs = open_inputs(settings, request, manifest)
@@ -323,7 +334,7 @@ def refresh_catalog(
         from enrich.spark.follow import refuse_without_feed
 
         refuse_without_feed(inputs.source)
-    prove_executors(inputs, locate_checkpoint(settings))
+    check_executors(inputs, locate_checkpoint(settings))
     exit_code = 0
     with kept_pages(settings.data_docs, recording.summary) as docs:
         gate = Gate(settings.validation, inputs.spec.attributes, baseline, docs)
@@ -342,8 +353,7 @@ def refresh_catalog(
 
 def refuse_to_follow(flags: Mapping[str, object]) -> None:
     """Raise ConfigError for flags that are about one run."""
-    others = [flag for flag, value in flags.items() if value not in (False, None)]
-    if others := [flag for flag in others if flag != "--follow"]:
+    if others := [flag for flag in list_given(flags) if flag != "--follow"]:
         raise ConfigError(
             f"--follow makes many runs, of the newest date each: found {', '.join(others)}, which "
             "belong to one run. Leave them out."
@@ -351,9 +361,9 @@ def refuse_to_follow(flags: Mapping[str, object]) -> None:
 
 
 def follow_catalog(settings: Settings, given: Flags, outcome: Written, how: Follow) -> Ended:
-    """Run one refresh after the other, each for what was committed since; return the last one.
+    """Run a refresh, and another one after commits to its table; return the last one.
 
-    Each writes its page, its metrics and its JSON line.
+    Each run writes its page, its metrics and its JSON line.
     """
     from enrich.spark.follow import Stopped
     from enrich.spark.follow import follow as follow_changes
@@ -376,7 +386,7 @@ def follow_catalog(settings: Settings, given: Flags, outcome: Written, how: Foll
 
 
 def plan(settings: Settings, request: Request) -> Plan:
-    """Return what a refresh would do."""
+    """Return the plan of a refresh."""
     from enrich.spark.plan import plan_refresh
 
     manifest = fetch_manifest(settings.checkpoint)
@@ -387,9 +397,9 @@ def plan(settings: Settings, request: Request) -> Plan:
 
 @contextmanager
 def kept_pages(place: Place | None, summary: RunSummary) -> Iterator[Path | None]:
-    """Give the folder of Great Expectations' pages; those of an object store go there at the end.
+    """Give a local folder for Great Expectations' pages, and upload it if needed.
 
-    A store that does not take them is logged: no run fails by its pages.
+    An upload that fails is logged, and the run does not fail.
     """
     if not isinstance(place, ObjectUri):
         yield None if place is None else Path(str(place))
@@ -412,8 +422,8 @@ def kept_pages(place: Place | None, summary: RunSummary) -> Iterator[Path | None
 def open_inputs(settings: Settings, request: Request, manifest: Manifest) -> Inputs:
     """Open everything that a refresh depends on."""
     spark = open_session("enrich_catalog")
-    # Until sizes are known: opening a table is interpreted faster than compiled.
-    suit_table_size(spark)
+    # Until sizes are known: opening a table is faster without compiled queries.
+    tune_for_table_size(spark)
     refuse_impossible_executors(settings.gpu_executors, submitted_settings(spark))
     location = settings.catalog if settings.catalog != DEMO_CATALOG else write_demo()
     source, store = open_both(spark, location, settings)
@@ -428,7 +438,7 @@ def check_cluster(
     database: str | None,
     checkpoint: str | None,
 ) -> str:
-    """Prove that executors see what the driver sees, and return that as a sentence."""
+    """Check that executors see what the driver sees, and return the result."""
     flags = {
         "catalog": catalog,
         "image_root": image_root,
@@ -438,7 +448,7 @@ def check_cluster(
     settings = read_settings_as(Settings, config, flags)
     request = Request(run_date=choose_run_date(None))
     inputs = open_inputs(settings, request, fetch_manifest(settings.checkpoint))
-    asked = prove_executors(inputs, locate_checkpoint(settings))
+    asked = check_executors(inputs, locate_checkpoint(settings))
     if not asked:
         return "tasks run on this machine alone: there is nothing to prove"
     return f"{asked} executors see what the driver sees"
@@ -453,7 +463,7 @@ def open_both(spark: SparkSession, location: str, settings: Settings) -> tuple[S
 def decide_run(settings: Settings, given: Flags, recording: Recording, decision: Decision) -> Ended:
     """Publish or discard the candidates of an earlier run, and write its page anew."""
     manifest = fetch_manifest(settings.checkpoint)
-    # A run may be discarded because the checkpoint, and so the baseline, is another one by now.
+    # A run may be discarded because the checkpoint, and so the baseline, has been replaced.
     baseline = None if decision.is_discard else load_label_baseline(settings, manifest)
     labels, begun_at = published_labels(settings, manifest), datetime.now(UTC)
     spark = open_session("enrich_catalog")
@@ -469,13 +479,13 @@ def decide_run(settings: Settings, given: Flags, recording: Recording, decision:
         event = approve(tables, decision.run, decision.reason, labels, version)
     recording.summary = summarise(event)
     recording.is_news = event["at"] >= begun_at
-    # What this checkpoint alone answers has no columns where nothing of it was published.
+    # Attributes of this checkpoint that were never published have no columns.
     there = set(published_attributes(spark, settings.database))
     tables = dataclasses.replace(tables, attributes=tuple(a for a in labels if a in there))
     of_page = PageSources(manifest, settings, given, baseline)
 
     def open_again() -> tuple[Source, ImageStore]:
-        # From run_events: the settings may name another table by now.
+        # From run_events, because the settings may name another table now.
         return open_both(spark, event["source"], settings)
 
     record_end(tables, recording.summary, of_page, open_again)
@@ -483,7 +493,7 @@ def decide_run(settings: Settings, given: Flags, recording: Recording, decision:
 
 
 def load_label_baseline(settings: Settings, manifest: Manifest) -> LabelBaseline | None:
-    """Return the baseline that the configuration names for this source, None if it names none."""
+    """Return the baseline that the configuration names for this source, or None."""
     labels = published_labels(settings, manifest)
     try:
         return choose_baseline(settings.baselines, settings.catalog, labels)
@@ -503,7 +513,7 @@ def write_demo() -> str:
 
 
 def score_demo(tables: Tables) -> list[str]:
-    """Return what labels by hand say of the demo's published labels, a line an attribute."""
+    """Compare the demo's published labels with labels by hand; a line an attribute."""
     from demo.catalog import score_answers
 
     published = tables.read("product_attributes").select("product_id", *tables.attributes)
@@ -515,7 +525,7 @@ def score_demo(tables: Tables) -> list[str]:
 
 
 class PageSources(NamedTuple):
-    """What a run's page shows beside the tables."""
+    """Sources of a run's page apart from the tables."""
 
     manifest: Manifest
     settings: Settings
@@ -533,16 +543,16 @@ def record_end(
     seconds = round(sum(summary.seconds.values()), 2)
     fields = {"outcome": summary.outcome, "counts": summary.counts, "seconds": seconds}
     log.info("run %s: %s", summary.run_id, summary.outcome, extra=fields)
-    if summary.was_idle:
+    if summary.had_nothing_to_do:
         return
-    from enrich.report.content import ExpectedLabels, Given
+    from enrich.report.content import ExpectedLabels, GivenFlags
     from enrich.spark.report import ReportSources, write_page
 
     manifest, settings, given, baseline = of_page
     expected = None
     if baseline is not None:
         expected = ExpectedLabels(baseline.catalog, baseline.label_counts)
-    sources = ReportSources(tables, manifest, settings, Given(*given), expected, open_source)
+    sources = ReportSources(tables, manifest, settings, GivenFlags(*given), expected, open_source)
     write_page(sources, summary)
 
 

@@ -4,8 +4,8 @@
     python jobs/explain_product.py --catalog shop/products.parquet --product-id 42 --output 42.png
     python jobs/explain_product.py --config shop.yaml --product-id 42 --output 42.png
 
-The picture shows which patches of the image each word of the text attends to (the paper's figure
-2), and for each attribute the answer, its confidence and its weights on image and text.
+The picture shows the patches of the image that each word of the text attends to (the paper's figure
+2). For each attribute it shows the answer, its confidence and its weights on image and text.
 """
 
 from dataclasses import replace
@@ -45,7 +45,7 @@ def main(
 ) -> None:
     """Explain the answers of a checkpoint to one product, as a picture."""
     load_extra("matplotlib", "train")
-    # Imported only now, because it imports matplotlib: without it there is a message, no trace.
+    # Imported here, because it imports matplotlib: without that, a message and no traceback.
     from enrich.analysis.explanation_figure import MOST_WORDS, draw
 
     is_alone = any((title, description, image))

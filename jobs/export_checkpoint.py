@@ -3,8 +3,8 @@
     python jobs/export_checkpoint.py --checkpoint checkpoints/clip --catalog shop/products.csv \
         --output checkpoints/clip-int8
 
-It gains most for towers of transformers, which spend their time in linear layers. Products of the
-catalog are answered before and after, and nothing is written where too many answers differ. The
+Transformer towers gain most, because they spend their time in linear layers. Products of the
+catalog are answered before and after the export. Nothing is written if too many answers differ. The
 last line on standard output is one JSON object.
 """
 
@@ -35,7 +35,7 @@ from enrich.errors import ConfigError
 from enrich.files.products import open_source, read_catalog
 from enrich.terminal import print_markdown
 
-# Less is not worth a new model_version: the whole catalog would have to be enriched again.
+# A smaller speedup is not worth a new model_version: the whole catalog would be encoded again.
 LEAST_SPEEDUP = 1.05
 
 

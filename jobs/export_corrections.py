@@ -1,9 +1,9 @@
-"""Writes the labels that people gave products to a file, for training and for adapting.
+"""Write the labels that people gave products to a file, for training and adapting.
 
     spark-submit jobs/export_corrections.py --output corrected.csv --database shop
     python jobs/adapt_checkpoint.py --catalog shop/products.csv --corrections corrected.csv ...
 
-One row a product, one column an attribute: also what training reads as `labels.parquet`.
+One row a product, one column an attribute, as training reads `labels.parquet`.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ def main(
     database: DatabaseOption = "enriched",
     checkpoint: CheckpointOption = str(BUNDLED),
 ) -> None:
-    """Writes the labels that people gave products to a file."""
+    """Write the labels that people gave products to a file."""
     require_suffix(output, ".csv", ".parquet")
     prepare_target(output)
     attributes = fetch_manifest(checkpoint).config.attributes

@@ -1,10 +1,10 @@
-"""Keep the output tables small and quick; to be run every week or so.
+"""Keep the output tables small and quick, by a run every week or so.
 
     spark-submit jobs/maintain_tables.py --database shop
 
-Compacts files (OPTIMIZE), deletes files that nothing refers to any more (VACUUM), candidates of
-runs that ended long ago, and encodings that no run will read again. The last line on standard
-output is one JSON object.
+Compacts files (OPTIMIZE) and deletes files that nothing refers to any more (VACUUM). Also deletes
+candidates of runs that ended long ago, and encodings that no run will read again. The last line on
+standard output is one JSON object.
 """
 
 from typing import Annotated
@@ -23,11 +23,11 @@ from enrich.spark.tables import open_tables
 def main(
     database: DatabaseOption = "enriched",
     retention_hours: Annotated[
-        int, typer.Option(min=168, help="Time travel reaches at least so far back.")
+        int, typer.Option(min=168, help="Hours that time travel reaches back at least.")
     ] = 720,
     keep_candidates_days: Annotated[
         int,
-        typer.Option(min=1, help="How long candidates of runs that came to their end are kept."),
+        typer.Option(min=1, help="Days for which candidates of finished runs are kept."),
     ] = 30,
     summary: SummaryOption = None,
 ) -> None:

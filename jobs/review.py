@@ -1,4 +1,4 @@
-"""Write a review page: one HTML file in which people label products by key or touch.
+"""Write a review page: an HTML file in which people label products.
 
     spark-submit jobs/review.py --what unsure --config shop.yaml --output review.html
     spark-submit jobs/review.py --what audit --from audit.csv --config shop.yaml --output audit.html
@@ -57,7 +57,7 @@ def main(
         str | None, typer.Option(help="Classifier checkpoint; the bundled one.")
     ] = None,
 ) -> None:
-    """Write a review page: one HTML file in which people label products by key or touch."""
+    """Write a review page: an HTML file in which people label products."""
     flags = {
         "catalog": catalog,
         "image_root": image_root,

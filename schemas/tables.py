@@ -1,6 +1,6 @@
-"""The output tables as DDL: columns, types, comments, values. Attributes are a checkpoint's.
+"""Output tables as DDL: columns, types, comments and values.
 
-Imports nothing of the project. Keys come first: Delta keeps statistics of the first 32 columns.
+Attributes are a checkpoint's. Keys come first: Delta keeps statistics of the first 32 columns.
 """
 
 import re
@@ -21,7 +21,7 @@ _CONFIDENCE = "calibrated probability of the best label, in [0, 1]"
 
 
 class Status(StrEnum):
-    """What could be read of a product; the value of column `status`."""
+    """Result of reading a product; the value of column `status`."""
 
     OK = "ok"
     IMAGE_MISSING = "image_missing"
@@ -33,7 +33,7 @@ class Status(StrEnum):
     WORKER_CRASHED = "worker_crashed"
 
 
-# What may be the matter with an image. Also that a product names none: see its `error`.
+# Problems with an image. IMAGE_MISSING also means that a product names no image: see its `error`.
 IMAGE_PROBLEMS = (
     Status.IMAGE_MISSING,
     Status.IMAGE_UNREADABLE,
@@ -44,7 +44,7 @@ IMAGE_PROBLEMS = (
 
 
 class Modalities(StrEnum):
-    """Which modalities an answer rests on; the value of column `modalities`."""
+    """Modalities that an answer rests on; the value of column `modalities`."""
 
     IMAGE_AND_TEXT = "image+text"
     IMAGE = "image"
@@ -52,10 +52,10 @@ class Modalities(StrEnum):
 
     @classmethod
     def of(cls, has_image: bool, has_text: bool) -> "Modalities":
-        """Return what an answer rests on, of a product with an image, a text, or both.
+        """Return the modalities of a product with an image, a text, or both.
 
         Raises:
-            ValueError: it has neither.
+            ValueError: the product has neither.
         """
         if has_image:
             return cls.IMAGE_AND_TEXT if has_text else cls.IMAGE
@@ -67,7 +67,7 @@ class Modalities(StrEnum):
 class Outcome(StrEnum):
     """Outcome of the diff for one product; for a due product it is the reason."""
 
-    MALFORMED = "malformed"  # the reader could not take the row apart
+    MALFORMED = "malformed"  # the reader could not parse the row
     NULL_ID = "null_id"
     DUPLICATE_ID = "duplicate_id"
     UNCHANGED = "unchanged"
@@ -86,26 +86,26 @@ BROKEN = (Outcome.MALFORMED, Outcome.NULL_ID, Outcome.DUPLICATE_ID)
 # Products that need an encoding of their content.
 TO_ANSWER = (Outcome.NEW, Outcome.CHANGED, Outcome.RETRIED, Outcome.REANSWERED)
 DUE = (*TO_ANSWER, Outcome.REVISED)
-# The gate judges these: the others are not a sample of the catalog.
-JUDGED = (Outcome.NEW, Outcome.CHANGED, Outcome.REANSWERED)
+# The gate checks these outcomes: the others are not a sample of the catalog.
+VALIDATED = (Outcome.NEW, Outcome.CHANGED, Outcome.REANSWERED)
 
 
 class Op(StrEnum):
-    """What a candidate does to its published row."""
+    """Effect of a candidate on its published row."""
 
     UPSERT = "upsert"
     DELETE = "delete"
 
 
 class DiffKind(StrEnum):
-    """Products that a diff compares: all, or those that may have changed since another run."""
+    """Products that a diff compares: all, or changes since another run."""
 
     FULL = "full"
     CHANGES = "changes"
 
 
 class Reason(StrEnum):
-    """Why a row is in `quarantine`."""
+    """Reason for a row in `quarantine`."""
 
     MALFORMED = "malformed"
     NULL_ID = "null_id"
@@ -132,10 +132,10 @@ class State(StrEnum):
     FAILED = "failed"
 
 
-# Runs that came to the end of what they were asked for.
+# States of runs that ended as requested.
 SUCCEEDED = (State.PUBLISHED, State.NOTHING_TO_DO)
 
-# What checks are about: a run's products, or its candidates; column `suite` of `label_quality`.
+# Subject of a check: a run's products, or its candidates; column `suite` of `label_quality`.
 Suite = Literal["input", "candidates"]
 
 
@@ -147,7 +147,7 @@ class CheckOutcome(StrEnum):
     FAIL = "fail"
 
 
-# In the order of a product's way; `run_events` has a column for each.
+# In the order of the stages; `run_events` has a column for each.
 COUNTS = {
     "read": "rows of the product table = published + unchanged + withheld + quarantined",
     "due": "products whose published row is missing or out of date",
@@ -321,7 +321,7 @@ def product_attributes(attributes: Iterable[str]) -> str:
 
 
 def candidates(attributes: Iterable[str]) -> str:
-    """Return the columns of `candidates`: what a run would change, written once."""
+    """Return the columns of `candidates`: a run's changes, written once."""
     return f"""
     product_id STRING NOT NULL COMMENT 'key within a run',
     op STRING NOT NULL COMMENT 'one of {", ".join(Op)}',
@@ -353,12 +353,12 @@ def tables(attributes: Sequence[str]) -> dict[str, str]:
     }
 
 
-# Blind appends of two runs do not meet; deleting a run's candidates drops whole folders.
+# Blind appends of two runs do not conflict; deleting a run's candidates drops whole folders.
 PARTITIONED = {"candidates": "run_id", "encodings": "encoder_version"}
 
 
 def is_usable_attribute(name: str) -> bool:
-    """Tell whether an attribute's two columns clash with no other column, also of an input."""
+    """Return whether an attribute's columns differ from all other columns and fields."""
     columns = "".join(tables(())[t] for t in ("product_attributes", "candidates"))
     taken = re.findall(r"^ *(\w+) [A-Z]", columns, re.MULTILINE)
     inputs = ("title", "description", "image_path")
@@ -371,9 +371,9 @@ def select_attributes(columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def select_typed_attributes(columns: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """Return the attributes that a table answers, of its columns' names and Spark types.
+    """Return the attributes that a table answers, by column names and Spark types.
 
-    In a table that others may alter two columns of theirs can be called as if they were one.
+    Others may alter the table: the types exclude columns of theirs with such names.
     """
     types = dict(columns)
     named = select_attributes(tuple(types))
@@ -381,7 +381,7 @@ def select_typed_attributes(columns: Iterable[tuple[str, str]]) -> tuple[str, ..
 
 
 def answer_columns(attributes: Iterable[str]) -> str:
-    """Return the columns in which the classifier's answer to a product is handed over."""
+    """Return the columns of a classifier's answer, as workers return them."""
     columns = "".join(f"`{a}` STRING, `{a}_confidence` DOUBLE, " for a in attributes)
     return f"{columns}predictions {PREDICTIONS}"
 

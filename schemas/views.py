@@ -1,7 +1,7 @@
-"""The views over the output tables as SQL: the questions that people ask of them.
+"""Views over the output tables as SQL, for questions that people ask.
 
-Whoever creates a view formats these strings. `database` must be a plain name;
-attributes are those of a table that others may alter, so they are quoted.
+`database` must be a plain name. Attributes are quoted: they are columns of a table that others may
+alter.
 """
 
 import csv
@@ -10,13 +10,13 @@ from importlib import resources
 
 from schemas.quoting import quote_literal, quote_part
 
-# How many times likelier than the label that the title names the answer must be for the title to be
-# called wrong. So 87 of 100 titles called wrong were; of the others 32 (376 contradictions in held-
-# back products of two catalogs, a hundredth of their texts exchanged). In a source that looks
-# unlike those of training an abstained answer tells nothing.
+# The title is called wrong if the answer is at least this many times likelier than the label that
+# the title names. Of titles called wrong, 87 of 100 were; of the others, 32 (376 contradictions in
+# test products of two catalogs, with one text in a hundred exchanged). In an unseen source an
+# abstained answer does not count.
 TITLE_IS_WRONG_FROM = 5
 
-# The columns of `attribute_changes`; the query makes nearly all of them.
+# Columns of `attribute_changes`; the query computes nearly all of them.
 _OF_CHANGES = """
     (product_id COMMENT 'key',
       run_id COMMENT 'that wrote the row, also one that is gone; NULL where it is taken_back',
@@ -31,12 +31,12 @@ _OF_CHANGES = """
 
 
 def views(database: str, attributes: Sequence[str], changes_since: int) -> dict[str, str]:
-    """Return every view's name with its columns, comment and query, in the order of creation.
+    """Return every view with its columns, comment and query, in order of creation.
 
-    A column without a comment here has that of the column that it comes from.
+    A column without a comment here has the comment of its source column.
 
     Args:
-        attributes: all attributes that `product_attributes` has columns of.
+        attributes: all attributes that `product_attributes` has columns for.
         changes_since: the oldest version of `product_attributes` whose change data is kept.
     """
     return {
@@ -65,7 +65,7 @@ def _runs(database: str) -> str:
 
 
 def _values(database: str, attributes: Sequence[str]) -> str:
-    # No attribute begins with an underscore, so none is taken for the answer itself.
+    # `_said` is not an attribute's name: attributes do not begin with an underscore.
     label = " ".join(f"WHEN {quote_literal(a)} THEN {quote_part(a)}" for a in attributes)
     return f"""
     (product_id, product_category, attribute COMMENT 'color, pattern, ...',
@@ -144,7 +144,7 @@ def _taxonomy_values(database: str) -> str:
 
 
 def _read_taxonomies() -> list[list[str]]:
-    """Return the rows of `taxonomies.csv` below its header; the last four cells may be empty."""
+    """Return the rows of `taxonomies.csv`; the last four cells may be empty."""
     text = (resources.files("schemas") / "taxonomies.csv").read_text(encoding="utf-8")
     return [*csv.reader(text.splitlines())][1:]
 
@@ -158,7 +158,7 @@ def _changes(database: str, attributes: Sequence[str], since: int) -> str:
         f"old.{quote_part(f'{a}_confidence')}, new.{quote_part(f'{a}_confidence')}"
         for a in attributes
     )
-    # A run's MERGE updates a row; a RESTORE takes it away with its file and brings the old one.
+    # A run's MERGE updates a row; a RESTORE deletes the row with its file and inserts the old one.
     taken_back = "old._change_type = 'delete' AND new._change_type = 'insert'"
     return f"""{_OF_CHANGES}
     COMMENT 'labels that a commit changed, all of products that came or went; by the change feed' AS

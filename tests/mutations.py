@@ -45,13 +45,13 @@ MUTATIONS = (
     ),
     Mutation(
         "enrich/spark/rules.py",
-        "    if is_outrun:\n        return (old.run_id == replaces) & is_newer(new, old)",
-        "    if is_outrun:\n        return is_newer(new, old)",
+        "    if is_superseded:\n        return (old.run_id == replaces) & is_newer(new, old)",
+        "    if is_superseded:\n        return is_newer(new, old)",
         _PUBLISH + "an_older_run_updates_only_rows_that_it_saw_once_a_newer_one_is_accepted",
     ),
     Mutation(
         "enrich/spark/publish.py",
-        "    if not outrun:\n",
+        "    if not superseded:\n",
         "    if True:\n",
         _PUBLISH + "an_older_run_updates_only_rows_that_it_saw_once_a_newer_one_is_accepted",
     ),
@@ -75,7 +75,7 @@ MUTATIONS = (
     ),
     Mutation(
         "enrich/spark/runs.py",
-        "        elif mine:\n",
+        "        elif commit is not None:\n",
         "        elif False:\n",
         _PUBLISH + "an_intent_whose_merge_was_committed_is_completed",
     ),
@@ -87,14 +87,14 @@ MUTATIONS = (
     ),
     Mutation(
         "enrich/spark/refresh.py",
-        "        if error := explain_cut_off(",
-        "        if False and (error := explain_cut_off)(",
+        "        if error := explain_truncation(",
+        "        if False and (error := explain_truncation)(",
         _REFRESH + "a_cut_off_product_table_deletes_nothing",
     ),
     Mutation(
         "enrich/spark/refresh.py",
-        "    if outrun or diff.lost_ids or not inputs.config.deletes_missing:",
-        "    if outrun or not inputs.config.deletes_missing:",
+        "    if superseded or diff.lost_ids or not inputs.config.deletes_missing:",
+        "    if superseded or not inputs.config.deletes_missing:",
         _REFRESH + "rows_with_lost_ids_keep_missing_products",
     ),
     Mutation(
@@ -123,13 +123,13 @@ MUTATIONS = (
     ),
     Mutation(
         "enrich/spark/tables.py",
-        '        if "staged_attributes" in there:',
+        '        if "staged_attributes" in existing:',
         "        if False:",
         _REFRESH + "tables_of_the_first_edition_are_refused_in_one_sentence",
     ),
     Mutation(
         "enrich/spark/answer.py",
-        '    new = found.alias("new").join(known.alias("old"), is_same, "left_anti").persist()',
+        '    new = found.alias("new").join(earlier.alias("old"), is_same, "left_anti").persist()',
         '    new = found.alias("new").persist()',
         _REFRESH + "rows_without_a_usable_id_are_quarantined_once",
     ),

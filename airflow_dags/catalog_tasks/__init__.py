@@ -1,4 +1,4 @@
-"""What the DAG files are made of; knows the jobs' command lines and their exit codes, nothing else.
+"""Parts of the DAG files, which rely on the jobs' flags and exit codes only.
 
 Imports Airflow and the standard library only: the jobs have an environment of their own.
 """

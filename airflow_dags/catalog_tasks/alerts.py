@@ -1,10 +1,10 @@
-"""What happens when a run has failed for good: a line that machines can read, and a webhook.
+"""Alerts about runs that have failed for good: a line of the log, and a webhook.
 
-A task knows its error, but it can say nothing when its process is killed, for its memory for
-example. So a task only keeps its error. People are told of the run, once, by the process of Airflow
-that reads the DAG files.
+A task knows its error, but cannot report it when its process is killed, for example for its memory.
+So a task only keeps its error. The process of Airflow that reads the DAG files alerts people, once
+a run.
 
-Knows no service: whatever takes a POST of JSON will do (a chat's incoming webhook, a pager).
+Any service that takes a POST of JSON will do (a chat's incoming webhook, a pager).
 """
 
 import json
@@ -19,13 +19,13 @@ from airflow.sdk import Variable
 
 # Airflow masks the values of Variables with "secret" in their names: such an address is a password.
 WEBHOOK_VARIABLE = "catalog_alert_secret_url"
-# What fails a run may keep its alert from being sent too, such as a network that is down for a
-# moment. All tries, and reading the DAG file, must fit into the 50 s that Airflow gives a callback.
+# The cause of a failed run may also fail its alert, such as a network that is down for a moment.
+# All tries, and reading the DAG file, must fit into the 50 s that Airflow gives a callback.
 WEBHOOK_TIMEOUT_S = 10
 MOST_TRIES = 3
 PAUSE_S = 5
 ALL_TRIES_S = 45
-# Statuses of 4xx that the same message may not meet again a moment later.
+# Statuses of 4xx that may pass when the same message is sent again.
 _MAY_PASS = (408, 425, 429)
 
 # The XCom of a failed task; Airflow deletes it when the task starts again.
@@ -36,9 +36,10 @@ log = logging.getLogger(__name__)
 
 
 def keep_error(context: dict[str, Any], found: str = "") -> None:
-    """Logs a task's failure, and keeps its error for the run's; a task's `on_failure_callback`.
+    """Log a task's failure, and keep its error for the run's alert.
 
-    What the task itself has found, where it knows more than Airflow, stands before Airflow's words.
+    A task's `on_failure_callback`. `found`, where the task knows more than Airflow, comes before
+    Airflow's message.
     """
     # Without an exception this is not the task's own process, and others cannot write its XCom.
     if exception := context.get("exception"):
@@ -48,7 +49,7 @@ def keep_error(context: dict[str, Any], found: str = "") -> None:
 
 
 def report_failed_run(context: dict[str, Any]) -> None:
-    """Logs a run's failure and posts it to the webhook, if any; a DAG's `on_failure_callback`."""
+    """Log a run's failure and post it to the webhook; a DAG's `on_failure_callback`."""
     task_instance = context.get("ti")
     try:
         error = task_instance.xcom_pull(key=ERROR) if task_instance else context["reason"]
@@ -62,10 +63,10 @@ def report_failed_run(context: dict[str, Any]) -> None:
 
 
 def describe_failure(context: dict[str, Any], error: str) -> dict[str, Any]:
-    """Returns what somebody who is woken by a failure wants to know first; chats show `text`."""
+    """Return the most important facts of a failure; chats show `text`."""
     failed = context["dag"].dag_id
     failure = {"dag_id": failed, "run_id": context["run_id"], "error": error}
-    # For a run Airflow gives the task that failed last, if one has.
+    # For a failed run, Airflow's context has the task that failed last, if there is one.
     if task_instance := context.get("ti"):
         failed += f".{task_instance.task_id}"
         failure |= {
@@ -77,15 +78,15 @@ def describe_failure(context: dict[str, Any], error: str) -> dict[str, Any]:
 
 
 def post(webhook: str, message: dict[str, Any]) -> None:
-    """Sends JSON; a failure is logged and not raised, which would hide the error that is told."""
+    """Send JSON. A failure is logged, not raised: it would hide the reported error."""
     end = time.monotonic() + ALL_TRIES_S
     for left in reversed(range(MOST_TRIES)):
         began = time.monotonic()
         error = _try_to_post(webhook, message)
         if error is None:
             return
-        # The next try may take as long as this one, which may be longer than the timeout: that does
-        # not bound the wait for a name server.
+        # The next try may take as long as this one, and longer than the timeout, which does not
+        # limit the wait for a name server.
         now = time.monotonic()
         is_in_time = now + PAUSE_S + (now - began) <= end
         if not left or not is_in_time or _is_final(error):

@@ -1,7 +1,7 @@
-"""The two tables as Airflow knows them: who writes one, and who waits for it.
+"""Assets of Airflow for the two tables that other DAGs write or wait for.
 
-Their names say nothing of where the tables are: a path belongs to a deployment, and the parts of
-Airflow that read a DAG file must not ask for one.
+Their names do not contain the tables' paths: a path belongs to a deployment, and parsing a DAG file
+must not look it up.
 """
 
 from airflow.sdk import Asset
@@ -10,5 +10,5 @@ from airflow.sdk import Asset
 # API when something outside Airflow has written the products.
 PRODUCT_TABLE = Asset("product_table")
 
-# What consumers schedule on. Its events carry run_id, counts and the table's Delta version.
+# Consumers schedule on it. Its events carry run_id, counts and the table's Delta version.
 PRODUCT_ATTRIBUTES = Asset("product_attributes")

@@ -1,4 +1,4 @@
-"""What all DAGs have in common: one run at a time, retries, and somebody who is told."""
+"""Settings that all DAGs share: one run at a time, retries, and alerts."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,7 +7,7 @@ from catalog_tasks.alerts import keep_error, report_failed_run
 
 EVERY_DAG: dict[str, Any] = {
     "start_date": datetime(2026, 1, 1, tzinfo=UTC),
-    # A first run after a pause reads everything that has changed since: days are not made up for.
+    # The first run after a pause reads all changes since, so missed days are not repeated.
     "catchup": False,
     "max_active_runs": 1,
     "default_args": {

@@ -1,9 +1,9 @@
-"""Platforms that run a job elsewhere: the Spark operator on Kubernetes, Databricks, EMR.
+"""Platforms that run jobs: the Spark operator on Kubernetes, Databricks, EMR.
 
 The Variable `catalog_platform` chooses one, as a JSON object with `kind` and the keys of its class.
-Kubernetes and Databricks are asked by their REST interfaces; for EMR the Amazon provider has to be
-installed. How a job ended is read from the file that its `--summary` names: a platform knows
-neither exit codes nor the job's last line.
+Kubernetes and Databricks are called by their REST interfaces; EMR needs the Amazon provider. The
+outcome of a job is read from the file that its `--summary` names: a platform reports neither exit
+codes nor the job's last line.
 """
 
 import json
@@ -28,28 +28,28 @@ VARIABLE = "catalog_platform"
 # Where Kubernetes puts a pod's own account.
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _PACKAGES = "/opt/enrich/lib/python3.11/site-packages/jobs"
-# A job's command of `catalog-enrich`, where a wheel is run and not a file.
+# A job's command of `catalog-enrich`, for platforms that run a wheel and not a file.
 COMMANDS = {"enrich_catalog.py": "enrich", "maintain_tables.py": "maintain"}
 REQUEST_S = 30
-# For so long a platform may fail to answer while the job runs on.
+# The job runs on while a platform does not answer for this time.
 SILENCE_S = 600
 
 
-class Seen(NamedTuple):
-    """State of a job on a platform, and whether that is its last one."""
+class JobState(NamedTuple):
+    """State of a job on a platform; `is_over` for its last one."""
 
     is_over: bool
     state: str
 
 
 class Platform(Protocol):
-    """Starts a job, looks at it, and cancels it. Errors are OSError and HTTPException."""
+    """Platform that runs jobs. Errors are OSError and HTTPException."""
 
     def start(self, job: str, words: Sequence[str], name: str) -> str:
-        """Start a job with its words; return its id. `name` fits Kubernetes' names."""
+        """Start a job with arguments; return its id. `name` fits Kubernetes' names."""
 
-    def look(self, job_id: str) -> Seen:
-        """Look at a job that was started."""
+    def poll(self, job_id: str) -> JobState:
+        """Return the state of a job that was started."""
 
     def cancel(self, job_id: str) -> None:
         """End a job, whatever its state."""
@@ -57,9 +57,9 @@ class Platform(Protocol):
 
 @dataclass(frozen=True)
 class Kubernetes:
-    """The Spark operator. `application` is a file with a SparkApplication in JSON.
+    """Spark operator. `application` is a file with a SparkApplication in JSON.
 
-    Arguments and main file are filled in. Without `api` and `token` those of the pod are used.
+    Arguments and main file are filled in. The defaults of `api` and `token` are the pod's.
     """
 
     application: str
@@ -77,14 +77,14 @@ class Kubernetes:
         found["spec"] = {**found["spec"], **spec}
         return self._ask("POST", "", found)["metadata"]["name"]
 
-    def look(self, job_id: str) -> Seen:
+    def poll(self, job_id: str) -> JobState:
         """Read the application's state."""
         status = self._ask("GET", f"/{job_id}").get("status", {})
         state = status.get("applicationState", {}).get("state", "")
-        return Seen(state in ("COMPLETED", "FAILED", "SUBMISSION_FAILED"), state or "NEW")
+        return JobState(state in ("COMPLETED", "FAILED", "SUBMISSION_FAILED"), state or "NEW")
 
     def cancel(self, job_id: str) -> None:
-        """Delete the application, whose pods go with it."""
+        """Delete the application and its pods."""
         self._ask("DELETE", f"/{job_id}")
 
     def _ask(self, method: str, path: str, content: Any = None) -> dict[str, Any]:
@@ -105,15 +105,15 @@ class Databricks:
     token: str = ""
 
     def start(self, job: str, words: Sequence[str], name: str) -> str:
-        """Run the job with other words."""
+        """Run the job with other arguments."""
         body = {"job_id": self.job, "python_params": [COMMANDS[job], *words]}
         return str(self._ask("POST", "run-now", body)["run_id"])
 
-    def look(self, job_id: str) -> Seen:
+    def poll(self, job_id: str) -> JobState:
         """Read the run's state."""
         state = self._ask("GET", f"runs/get?run_id={quote(job_id)}")["state"]
         is_over = state["life_cycle_state"] in ("TERMINATED", "SKIPPED", "INTERNAL_ERROR")
-        return Seen(is_over, state.get("result_state") or state["life_cycle_state"])
+        return JobState(is_over, state.get("result_state") or state["life_cycle_state"])
 
     def cancel(self, job_id: str) -> None:
         """Cancel the run."""
@@ -125,7 +125,7 @@ class Databricks:
 
 @dataclass(frozen=True)
 class Emr:
-    """A cluster of EMR on EC2: `command` is the shell's, to which the job's words are added.
+    """Cluster of EMR on EC2: the job's arguments follow the shell's `command`.
 
     The job's file is in the environment variable JOB, as deploy/yarn/submit.sh reads it.
     """
@@ -142,11 +142,11 @@ class Emr:
         step = {"Name": name, "ActionOnFailure": "CONTINUE", "HadoopJarStep": jar}
         return self._client().add_job_flow_steps(JobFlowId=self.cluster, Steps=[step])["StepIds"][0]
 
-    def look(self, job_id: str) -> Seen:
+    def poll(self, job_id: str) -> JobState:
         """Read the step's state."""
         found = self._client().describe_step(ClusterId=self.cluster, StepId=job_id)
         state = found["Step"]["Status"]["State"]
-        return Seen(state in ("COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED"), state)
+        return JobState(state in ("COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED"), state)
 
     def cancel(self, job_id: str) -> None:
         """Cancel the step and end its process."""
@@ -156,7 +156,7 @@ class Emr:
         )
 
     def _client(self) -> Any:
-        # Only here: the provider is no package of the project's.
+        # Imported here: the provider is optional.
         from airflow.providers.amazon.aws.hooks.emr import EmrHook
 
         return EmrHook(aws_conn_id=self.connection).get_conn()
@@ -169,7 +169,7 @@ def open_platform(chosen: str, token: str) -> Platform:
     """Return the platform that the Variable describes.
 
     Raises:
-        AirflowFailException: it is not described as it should be.
+        AirflowFailException: the description is not valid.
     """
     try:
         given = json.loads(chosen)
@@ -185,11 +185,11 @@ def open_platform(chosen: str, token: str) -> Platform:
 def ask(
     method: str, url: str, token: str, content: Any = None, authority: Path | None = None
 ) -> dict[str, Any]:
-    """Ask a REST interface, and return its JSON object.
+    """Call a REST interface, and return its JSON object.
 
     Raises:
-        AirflowFailException: it refuses the request, which a retry does not change.
-        OSError, HTTPException: it does not answer, or not now.
+        AirflowFailException: the request is refused, and would be again.
+        OSError, HTTPException: no answer, or a temporary error.
     """
     body = None if content is None else json.dumps(content).encode()
     headers = {"Authorization": f"Bearer {token.strip()}", "Content-Type": "application/json"}
@@ -209,8 +209,8 @@ def ask(
 
 def wait_for_end(
     platform: Platform, job_id: str, poll_s: float, sleep: Callable[[float], None] = time.sleep
-) -> Seen:
-    """Return what a platform says of a job when the job is over.
+) -> JobState:
+    """Wait until a job is over, and return its state.
 
     Raises:
         AirflowException: the platform has not answered for ten minutes.
@@ -218,7 +218,7 @@ def wait_for_end(
     answered_at, before = time.monotonic(), ""
     while True:
         try:
-            seen = platform.look(job_id)
+            state = platform.poll(job_id)
         except (OSError, HTTPException) as error:
             silence = time.monotonic() - answered_at
             log.warning("the platform does not answer: %s", error)
@@ -228,25 +228,25 @@ def wait_for_end(
                 ) from error
         else:
             answered_at = time.monotonic()
-            if seen.state != before:
-                log.info("%s: %s", job_id, seen.state)
-                before = seen.state
-            if seen.is_over:
-                return seen
+            if state.state != before:
+                log.info("%s: %s", job_id, state.state)
+                before = state.state
+            if state.is_over:
+                return state
         sleep(poll_s)
 
 
 def read_outcome(address: str) -> dict[str, Any] | None:
-    """Return what a job has written to its `--summary`; None where it wrote nothing whole.
+    """Return the content of a job's `--summary`, None if it is missing or incomplete.
 
-    Airflow reads the address: of an object store by the provider of that store.
+    For an object store, Airflow needs the provider of that store.
     """
     from airflow.sdk import ObjectStoragePath
 
     try:
         found = json.loads(ObjectStoragePath(address).read_text())
     except (OSError, ValueError) as error:
-        log.warning("%s tells nothing: %s", address, error)
+        log.warning("%s cannot be read: %s", address, error)
         return None
     is_whole = isinstance(found, dict) and found.get("exit_code") is not None
     return found if is_whole else None

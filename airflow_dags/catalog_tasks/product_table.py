@@ -1,6 +1,6 @@
-"""Whether a product table at a local path is written to its end, as far as its files tell.
+"""Check of a local path for a product table that is complete, by its files.
 
-To the job half of a table is a wrong input, after which it is not tried again.
+For the job half a table is a wrong input, and the task is not retried.
 """
 
 import logging
@@ -16,21 +16,22 @@ QUIET_S = 60
 _KINDS = (".parquet", ".csv", ".json", ".jsonl")
 _COMPRESSED = (".gz", ".bz2", ".zst")
 _PARTS = (*_KINDS, *(kind + packed for kind in _KINDS for packed in _COMPRESSED))
-# In a catalog folder of several tables, the one that the job reads, in the job's order.
+# Names of the table that the job reads in a folder of several tables, in the job's order.
 _TABLE_IN_FOLDER = [
     "products",
     *(f"products{kind}{packed}" for kind in _KINDS for packed in ("", *_COMPRESSED)),
 ]
-# Where Spark writes before it moves all files to their places.
+# Spark writes files there before it moves them to their places.
 _UNFINISHED = ("_temporary", ".spark-staging")
 
 log = logging.getLogger(__name__)
 
 
 def is_written(path: Path) -> bool:
-    """Returns whether a table is there, and nobody has written to it for a minute; logs why not.
+    """Return whether a table exists and has not been written to for a minute.
 
-    Images are left out: they come and go while a table stays, and there may be millions of them.
+    If not, the reason is logged. Images are left out: they may change without the table, and there
+    may be millions of them.
     """
     why_not = why_not_written(path)
     if why_not:
@@ -39,7 +40,7 @@ def is_written(path: Path) -> bool:
 
 
 def why_not_written(path: Path) -> str:
-    """Returns what a table has yet to become, or nothing if it is written to its end."""
+    """Return why a table is not complete, "" if it is."""
     if any((folder / "_delta_log").is_dir() for folder in (path, path / "products")):
         return ""  # Delta shows whole commits only
     if not path.exists():
@@ -47,7 +48,7 @@ def why_not_written(path: Path) -> str:
     table = next((path / name for name in _TABLE_IN_FOLDER if _is_table(path / name)), path)
     if not table.is_dir():
         return _why_not_quiet(table, [table])
-    # Beside parts in the catalog's own folder may lie anything.
+    # The catalog's own folder may hold any other files beside the parts.
     is_of_parts = table == path and not path.name.lower().endswith(_PARTS)
     written, has_data = [], False
     for folder, folders, files in os.walk(table):
@@ -69,9 +70,9 @@ def why_not_written(path: Path) -> str:
 
 
 def _is_table(path: Path) -> bool:
-    """Returns whether the job reads this one, and not what stands behind it in its order.
+    """Return whether the job reads this path, and not the next one in its order.
 
-    It passes over a folder of pictures that is called as a table may be.
+    A folder of pictures with a table's name is skipped.
     """
     if path.suffix or not path.is_dir():
         return bool(path.suffix) and path.exists()
@@ -102,7 +103,7 @@ def _why_not_quiet(table: Path, written: Iterable[Path]) -> str:
 
 
 def _is_hidden(name: str) -> bool:
-    """Returns whether Spark takes a file or folder of this name for none of a table's data."""
+    """Return whether Spark ignores a file or folder of this name."""
     return name.startswith(".") or (name.startswith("_") and "=" not in name)
 
 

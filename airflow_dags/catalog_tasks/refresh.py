@@ -1,6 +1,6 @@
-"""The three steps of every refresh: stage, gate, publish.
+"""Steps of every refresh: stage, gate, publish.
 
-Each is a task of its own, so that a person can look between them, and clear or mark one of them.
+Each is a task of its own, so that a person can check the run in between, and clear or mark a task.
 """
 
 import logging
@@ -22,7 +22,7 @@ TABLES = {"--config": CONFIG, "--database": DATABASE}
 
 _STAGED_RUN = "{{ ti.xcom_pull(task_ids='stage')['run_id'] }}"
 
-# The steps after `stage` take minutes, and publish what a night was for: they go before any other
+# The steps after `stage` take minutes and publish the night's result: they go before any other
 # DAG's stage, which takes hours.
 _BEFORE_ANY_STAGE = 2
 
@@ -33,9 +33,9 @@ def add_refresh(
     full_refresh: bool = False,
     before_stage: Callable[[Any], None] | None = None,
 ) -> SparkJob:
-    """Adds the steps to the DAG that is being defined; returns the first of them.
+    """Add the steps to the DAG that is being defined; return the first step.
 
-    `before_stage` is called with Airflow's context as each try of it starts, and may raise.
+    `before_stage` is called with Airflow's context at the start of each try, and may raise.
     """
     stage = SparkJob(
         task_id="stage",
@@ -49,21 +49,21 @@ def add_refresh(
             "--full-refresh": full_refresh,
             "--no-publish": True,
         },
-        # A blocked run has staged its rows, so this task has done its work: the gate stops the run.
+        # A blocked run has staged its rows, so this task succeeds: the gate stops the run.
         accepted=(DONE, NOT_PUBLISHED),
         execution_timeout=timedelta(hours=12),
         pre_execute=before_stage,
     )
-    # An attempt has an id of its own: a retry of stage is another run than the one before.
+    # Each attempt has its own run id: a retry of `stage` is another run.
     gate(stage.output) >> add_publish(_STAGED_RUN, checkpoint=checkpoint)
     return stage
 
 
-# The gate takes the pool too. Otherwise the pool would be free while it runs, and another DAG's
-# stage would start, because `publish` does not wait in the queue yet.
+# The gate takes the pool too. Otherwise another DAG's stage would start while the gate runs,
+# because `publish` is not in the queue yet.
 @task(pool=POOL, weight_rule="absolute", priority_weight=_BEFORE_ANY_STAGE)
 def gate(summary: dict[str, Any] | None) -> None:
-    """Lets a run through that passed validation and has something to publish."""
+    """Pass a run that was validated and has products to publish."""
     if summary is None:
         raise AirflowFailException(
             "stage has left no result, as where a person has marked it as success: clear stage"
@@ -82,7 +82,7 @@ def gate(summary: dict[str, Any] | None) -> None:
 
 
 def add_publish(run_id: str, *, checkpoint: str, reason: str = "") -> SparkJob:
-    """Adds the step that publishes a staged run and tells the table's consumers."""
+    """Add the step that publishes a staged run and notifies the table's consumers."""
     return SparkJob(
         task_id="publish",
         job=JOB,

@@ -1,8 +1,8 @@
-"""What a deployment may set, as templates that are filled in when a task starts.
+"""Settings of a deployment, as templates that are filled in when a task starts.
 
-Each is an Airflow Variable, or the environment variable AIRFLOW_VAR_<NAME>. Read by no DAG file
-while it is parsed: Airflow parses every half minute, and would ask its database each time. Blanks
-and line ends around a value, which Airflow's form lets in, are cut off.
+Each is an Airflow Variable, or the environment variable AIRFLOW_VAR_<NAME>. They are not read while
+a DAG file is parsed: Airflow parses every half minute, and would query its database each time.
+Blanks and line ends around a value, which Airflow's form allows, are removed.
 """
 
 from pathlib import Path
@@ -13,20 +13,20 @@ _THIS_CHECKOUT = Path(__file__).resolve().parents[2]
 CHECKOUT = f"{{{{ var.value.get('catalog_checkout', {str(_THIS_CHECKOUT)!r}) | trim }}}}"
 # More arguments for spark-submit itself, as in a shell: --master yarn --conf "spark.x=a b".
 SPARK_SUBMIT = "{{ var.value.get('catalog_spark_submit', '') }}"
-# Where the job is run, as JSON; empty: by spark-submit on this machine.
+# Platform that runs the job, as JSON; empty: spark-submit on this machine.
 PLATFORM = "{{ var.value.get('catalog_platform', '') | trim }}"
-# The folder of the files by which jobs that run elsewhere say how they ended.
+# Folder of the summary files of jobs that run on a platform.
 SUMMARIES = "{{ var.value.get('catalog_summaries', '') | trim }}"
 DATABASE = "{{ var.value.get('catalog_database', 'enriched') | trim }}"
-# Empty means that the job's own default holds.
+# Empty: the job's own default.
 CONFIG = "{{ var.value.get('catalog_config', '') | trim }}"
 
 # An asset's event starts a run that has no logical date.
 RUN_DATE = "{{ (dag_run.logical_date or dag_run.run_after) | ds }}"
-# {run_date} in it names a folder or file a day, so that a backfill reads what each day had.
+# {run_date} names a folder or file for each day, so that a backfill reads that day's products.
 PRODUCTS = (
     "{{ var.value.get('catalog_products', '') | trim"
     " | replace('{run_date}', (dag_run.logical_date or dag_run.run_after) | ds) }}"
 )
-# Airflow's own, which the job keeps as the run's trigger: the same over retries.
+# Airflow's own run id, the same for all retries. The job keeps it as the run's trigger.
 RUN_ID = "{{ run_id }}"

@@ -1,7 +1,7 @@
-"""One of the project's jobs as a task: runs it, reads how it ended, decides about a retry.
+"""Operator for jobs: run a job, read its outcome, decide about a retry.
 
-The job is a child process in an environment of its own, or runs on a platform. Its contract is all
-that is known of it: the exit code, and one JSON object, on the last line or in a file.
+The job is a child process in an environment of its own, or runs on a platform. Its interface is the
+exit code, and one JSON object, on the last line or in a file.
 """
 
 import json
@@ -29,39 +29,41 @@ POOL = "gpu_cluster"
 DONE = 0
 WRONG_CONFIGURATION = 2
 NOT_PUBLISHED = 3
-# The same input would fail again, so a retry would only hold up who has to look at it.
+# The same input would fail again, so a retry would only delay the person who has to check it.
 NO_RETRY = {
     WRONG_CONFIGURATION: "wrong configuration, input or checkpoint",
     NOT_PUBLISHED: "nothing was published",
 }
 
-# spark-submit ends a wrong word of its own with pages of usage, in which the word is lost.
+# For a wrong argument, spark-submit prints pages of usage, in which the argument is lost.
 _DID_IT_START = (
     "Did it start? Look at the first lines of its log, and at the Variable catalog_spark_submit if "
     "that is set"
 )
 
-# Spark draws its progress over the line on which the JSON is to stand. These words come first, so
-# that the Variable can overrule them.
+# Spark draws its progress bar over the line of the JSON object. These arguments come first, so that
+# the Variable can override them.
 _NO_PROGRESS_BAR = ("--conf", "spark.ui.showConsoleProgress=false")
 
-# Of util-linux. A killed process calls no on_kill: Spark would work on beside its own retry, which
-# is told that the metastore is in use.
+# A command of util-linux. If this process is killed, on_kill is not called: Spark would run on
+# beside the retry, which would find the metastore in use.
 _UNTIL_THIS_PROCESS_ENDS = ("setpriv", "--pdeathsig", "TERM", "--")
 
 # Airflow masks the values of Variables with "secret" in their names.
 TOKEN_VARIABLE = "catalog_platform_secret_token"
 
-# What starting a process raises of a folder, a command or a word that is wrong.
+# Errors of starting a process with a wrong folder, command or argument.
 _NOT_STARTED = (FileNotFoundError, NotADirectoryError, PermissionError, ValueError)
 
-# Variables meant for another Spark or Python, and Airflow's own, which may hold its secrets.
+# Variables for another Spark or Python, and Airflow's own, which may hold secrets.
 _NOT_FOR_THE_JOB = ("SPARK_", "PYSPARK_", "PYTHON", "VIRTUAL_ENV", "AIRFLOW", "_AIRFLOW")
 _FOR_THE_JOB = ("SPARK_LOCAL_IP", "SPARK_LOCAL_DIRS", "SPARK_SUBMIT_OPTS")
 
 
 class SparkJob(BaseOperator):
-    """Runs `spark-submit jobs/<job> <flags>`, here or on a platform; returns the job's JSON line.
+    """Run `spark-submit jobs/<job> <flags>`, here or on a platform.
+
+    The task returns the job's JSON object.
 
     Args:
         job: file name of the job.
@@ -85,8 +87,8 @@ class SparkJob(BaseOperator):
         poll_s: float = 15,
         **task: Any,
     ) -> None:
-        # By its own weights Airflow starts that task first for which most others wait: a stage
-        # before a publish.
+        # With its default weights, Airflow would first start the task with most tasks after it: a
+        # stage before a publish.
         super().__init__(pool=POOL, weight_rule="absolute", **task)
         self.job = job
         self.flags = dict(flags)
@@ -100,15 +102,15 @@ class SparkJob(BaseOperator):
 
     @cached_property
     def process(self) -> SubprocessHook:
-        """The child process, in a process group of its own."""
+        """Child process, in a process group of its own."""
         return SubprocessHook()
 
     def execute(self, context: Any) -> dict[str, Any]:
-        """Runs the job to its end.
+        """Run the job to its end.
 
         Raises:
-            AirflowFailException: a retry could not help.
-            AirflowException: it might.
+            AirflowFailException: a retry would fail again.
+            AirflowException: a retry may succeed.
         """
         summary = self._run_elsewhere(context) if self.platform else self._run_here()
         for asset in self.outlets:
@@ -116,7 +118,7 @@ class SparkJob(BaseOperator):
         return summary
 
     def on_kill(self) -> None:
-        """Ends Spark, its driver and its workers when Airflow ends the task."""
+        """End Spark, its driver and its workers when Airflow ends the task."""
         if self.started is None:
             self.process.send_sigterm()
             return
@@ -124,7 +126,7 @@ class SparkJob(BaseOperator):
         platform.cancel(job_id)
 
     def _run_elsewhere(self, context: Any) -> dict[str, Any]:
-        """Runs the job on the platform, and reads the file that `--summary` names."""
+        """Run the job on the platform, and reads the file that `--summary` names."""
         if not self.summaries:
             raise AirflowFailException(
                 "the Variable catalog_summaries is missing: expected an address that the job can "
@@ -134,16 +136,16 @@ class SparkJob(BaseOperator):
         token = Variable.get(TOKEN_VARIABLE, default="")
         platform = open_platform(self.platform, token)
         ti = context["ti"]
-        # Each try has a file of its own: an earlier one's would be taken for this one's.
+        # Each try has a file of its own, so that an earlier try's file is not read.
         parts = (ti.dag_id, ti.run_id, ti.task_id, str(ti.try_number))
         name = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
         address = f"{self.summaries.rstrip('/')}/{name}.json"
         words = flag_words({**self.flags, "--summary": address})
-        # Names of Kubernetes are short; the end has the try.
+        # Names of Kubernetes are short; the end has the number of the try.
         job_id = platform.start(self.job, words, name[-60:].strip("-"))
         self.started = platform, job_id
         try:
-            seen = wait_for_end(platform, job_id, self.poll_s)
+            ended = wait_for_end(platform, job_id, self.poll_s)
         except AirflowException:
             with suppress(Exception):
                 platform.cancel(job_id)
@@ -151,8 +153,8 @@ class SparkJob(BaseOperator):
         outcome = read_outcome(address)
         if outcome is None:
             raise AirflowException(
-                f"{self.job} ended as {seen.state}, which may pass, and did not say how: {address} "
-                f"tells nothing. Look at the platform's log of {job_id}"
+                f"{self.job} ended as {ended.state}, which may pass, and did not say how: "
+                f"{address} tells nothing. Look at the platform's log of {job_id}"
             )
         exit_code = outcome.pop("exit_code")
         if exit_code not in self.accepted:
@@ -160,7 +162,7 @@ class SparkJob(BaseOperator):
         return outcome
 
     def _run_here(self) -> dict[str, Any]:
-        """Runs the job by spark-submit on this machine, and reads its last line."""
+        """Run the job by spark-submit on this machine, and reads its last line."""
         spark_submit = ["spark-submit", *_NO_PROGRESS_BAR, *split_words(self.spark_submit)]
         command = [*spark_submit, f"jobs/{self.job}", *flag_words(self.flags)]
         env = job_environment(os.environ, self.checkout)
@@ -179,22 +181,22 @@ class SparkJob(BaseOperator):
 
 
 def split_words(spark_submit: str) -> list[str]:
-    """Returns the words of more arguments for spark-submit, as a shell takes them apart."""
+    """Split more arguments for spark-submit as a shell does."""
     try:
         return shlex.split(spark_submit)
     except ValueError as error:
         raise AirflowFailException(
-            f"the Variable catalog_spark_submit is no command line: {error}"
+            f"the Variable catalog_spark_submit is not a command line: {error}"
         ) from error
 
 
 def flag_words(flags: Mapping[str, str | bool]) -> list[str]:
-    """Returns the command line's words; with `=`, so that no value is taken for a flag."""
+    """Return flags as arguments, with `=`, so that a value is never taken for a flag."""
     return [name if value is True else f"{name}={value}" for name, value in flags.items() if value]
 
 
 def job_environment(environment: Mapping[str, str], checkout: str) -> dict[str, str]:
-    """Returns the environment in which the checkout's `.venv` is active and nothing else is."""
+    """Return the environment in which only the checkout's `.venv` is active."""
     kept = {
         name: value
         for name, value in environment.items()
@@ -205,21 +207,21 @@ def job_environment(environment: Mapping[str, str], checkout: str) -> dict[str, 
 
 
 def tie_to_this_process(command: list[str], path: str) -> list[str]:
-    """Returns the command line whose process gets SIGTERM when this one ends, though it be killed.
+    """Return a command whose process gets SIGTERM when this process ends or is killed.
 
-    As it is where the machine has no setpriv, and where there is no such command: then starting it
-    is to say so. Spark's Java gets the signal, and its Python goes with it.
+    Unchanged on a machine without setpriv, and for a command that is missing: its start then
+    reports the error. Spark's Java gets the signal, and ends its Python processes.
     """
     are_there = all(shutil.which(one, path=path) for one in ("setpriv", command[0]))
     return [*_UNTIL_THIS_PROCESS_ENDS, *command] if are_there else command
 
 
 def failure(job: str, exit_code: int, last_line: str) -> AirflowException:
-    """Returns the exception that says whether Airflow tries again."""
+    """Return the exception by which Airflow retries the task or fails it."""
     reason = NO_RETRY.get(exit_code)
     ended = f"{job} ended with exit code {exit_code}"
     line = _read_object(last_line) or {}
-    # Of a run that was judged, its JSON line; of any other with a log of JSON, the log's last one.
+    # A validated run ends with its JSON line. Other failures may end with a line of a JSON log.
     error = line.get("error") or line.get("message") or last_line
     if exit_code == 1 and not line and not error.startswith("error:"):
         error = f"{error!r} is not a job's last word. {_DID_IT_START}"
@@ -229,16 +231,16 @@ def failure(job: str, exit_code: int, last_line: str) -> AirflowException:
 
 
 def read_summary(job: str, last_line: str) -> dict[str, Any]:
-    """Returns the JSON object that a job ends with."""
+    """Return the JSON object of a job's last line."""
     summary = _read_object(last_line)
     if summary is None:
-        raise AirflowException(f"{job} ended well, but its last line is no JSON: {last_line!r}")
+        raise AirflowException(f"{job} ended well, but its last line is not JSON: {last_line!r}")
     return summary
 
 
 def _read_object(last_line: str) -> dict[str, Any] | None:
     try:
-        # Where somebody wants a progress bar, it stands before, and each state of it ends with \r.
+        # A progress bar may come before the object on the same line; each state of it ends with \r.
         found = json.loads(last_line.rpartition("\r")[2])
     except ValueError:
         return None
@@ -246,6 +248,6 @@ def _read_object(last_line: str) -> dict[str, Any] | None:
 
 
 def event_extra(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what an asset event tells consumers: enough to read just this run's changes."""
+    """Return an asset event's fields, by which consumers read this run's changes."""
     keys = ("run_id", "counts", "model_version", "table_versions")
     return {key: summary[key] for key in keys if key in summary}

@@ -23,8 +23,8 @@ from enrich.training.answers import CalibratedAnswers
 from enrich.training.batches import Condition
 from enrich.training.measures import once, recall_at_precision
 
-# With fewer groups the draws are too alike: a 95 % interval holds the truth in 90 to 92 % of all
-# cases with 20 groups, in 86 to 89 % with ten, and with one group it has a width of 0.
+# With fewer groups the draws are too alike. A 95 % interval holds the truth in 90 to 92 % of all
+# cases with 20 groups, and in 86 to 89 % with ten. With one group its width is 0.
 LEAST_GROUPS = 20
 _SEED = 0
 # The variants of a system: as it was trained, with weights between its modalities, and with the
@@ -33,7 +33,7 @@ AS_TRAINED, WEIGHTED, OWN_BIAS = "as trained", "weighted", "own bias"
 ACCURACY, FOUND, KEPT = "accuracy", "found", "kept"
 
 
-class Judged(NamedTuple):
+class ScoredAnswers(NamedTuple):
     """Answers to the labelled rows of one source, condition and attribute.
 
     Attributes:
@@ -49,7 +49,7 @@ class Judged(NamedTuple):
     group: Int[Tensor, " N"]
 
     @classmethod
-    def of(cls, answers: CalibratedAnswers) -> "Judged":
+    def of(cls, answers: CalibratedAnswers) -> "ScoredAnswers":
         """Return calibrated answers as right or wrong, given or not."""
         confidence, best = answers.probs.max(1)
         given = confidence >= answers.thresholds[DEFAULT_TARGET_PRECISION]
@@ -57,7 +57,7 @@ class Judged(NamedTuple):
 
 
 Key = tuple[str, str, str, str]  # variant, source, condition, attribute
-Run = Mapping[Key, Judged]
+Run = Mapping[Key, ScoredAnswers]
 
 
 class Column(NamedTuple):
@@ -92,7 +92,7 @@ class Estimate(NamedTuple):
         return interval(self.draws)
 
     @property
-    def is_told(self) -> bool:
+    def is_significant(self) -> bool:
         """True if the interval leaves out zero."""
         low, high = self.bounds
         return low > 0 or high < 0
@@ -147,12 +147,12 @@ class Measures:
         """Return a figure of each seed, and the draws of their mean."""
         known = (name, column, figure, variant)
         if known not in self._known:
-            judged = [_pick(run, column, variant) for run in self.runs[name]]
+            scored = [_pick(run, column, variant) for run in self.runs[name]]
             groups, draws = self._draw(column.source)
-            weights = draws[:, np.searchsorted(groups, judged[0].group.numpy())]
-            values = [measure(one, figure, once(len(one.right)).float()).item() for one in judged]
-            mean = torch.stack([measure(one, figure, weights) for one in judged]).mean(0)
-            if any(_count_groups(one, figure) < LEAST_GROUPS for one in judged):
+            weights = draws[:, np.searchsorted(groups, scored[0].group.numpy())]
+            values = [measure(one, figure, once(len(one.right)).float()).item() for one in scored]
+            mean = torch.stack([measure(one, figure, weights) for one in scored]).mean(0)
+            if any(_count_groups(one, figure) < LEAST_GROUPS for one in scored):
                 mean = torch.full_like(mean, math.nan)
             self._known[known] = (values, mean)
         return self._known[known]
@@ -174,29 +174,31 @@ class Measures:
             several = [name for name, runs in self.runs.items() if len(runs) > 1]
             found = [self._measure(name, column, figure, WEIGHTED)[0] for name in several]
             squares = [np.var(values, ddof=1) for values in found]
-            # What gives no answer has no precision, and tells nothing of seeds.
+            # A system without answers has no precision, and shows nothing about seeds.
             known = [one for one in squares if not math.isnan(one)]
             self._spreads[column, figure] = float(np.mean(known)) ** 0.5 if known else 0.0
         return self._spreads[column, figure]
 
 
-def _pick(run: Run, column: Column, variant: str) -> Judged:
+def _pick(run: Run, column: Column, variant: str) -> ScoredAnswers:
     where = (column.source, column.condition.value, column.attribute)
     own = run.get((variant, *where))
     return run[AS_TRAINED, *where] if own is None else own
 
 
-def _count_groups(judged: Judged, figure: str) -> int:
-    return len((judged.group[judged.given] if figure == KEPT else judged.group).unique())
+def _count_groups(scored: ScoredAnswers, figure: str) -> int:
+    return len((scored.group[scored.given] if figure == KEPT else scored.group).unique())
 
 
-def measure(judged: Judged, figure: str, weights: Float[Tensor, "R N"]) -> Float[Tensor, " R"]:
-    """Return a figure of `Measures.estimate` for each weighting of rows; nan without a row."""
-    right = judged.right.float()
+def measure(
+    scored: ScoredAnswers, figure: str, weights: Float[Tensor, "R N"]
+) -> Float[Tensor, " R"]:
+    """Return a figure of `Measures.estimate` for each weighting; nan without a row."""
+    right = scored.right.float()
     if figure == FOUND:
-        return recall_at_precision(judged.confidence, judged.right, 0.90, weights)
+        return recall_at_precision(scored.confidence, scored.right, 0.90, weights)
     if figure == KEPT:
-        return weights @ (judged.given * right) / (weights @ judged.given.float())
+        return weights @ (scored.given * right) / (weights @ scored.given.float())
     return weights @ right / weights.sum(1)
 
 

@@ -3,10 +3,8 @@
 The checkpoints stay in memory together, because their speeds are measured in turns.
 """
 
-import copy
-import platform
-import statistics
-import time
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,15 +14,12 @@ import torch
 from schemas.labels import LABEL_WORDS
 
 from enrich.adaptation.checkpoint import list_adaptations
-from enrich.analysis.bootstrap import AS_TRAINED, Judged, Key
-from enrich.analysis.plots import file_name
+from enrich.analysis.bootstrap import AS_TRAINED, Key, ScoredAnswers
 from enrich.analysis.words import Words
 from enrich.classifiers.checkpoint import load_classifier
-from enrich.classifiers.interface import Classifier, ModelInputs
+from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import Manifest, fetch_manifest
 from enrich.classifiers.tokenizer import TextEncoder
-from enrich.engine.device import choose_dtype
-from enrich.engine.forward import Forward
 from enrich.errors import ConfigError
 from enrich.lexicon import Lexicon
 from enrich.terminal import say
@@ -44,8 +39,6 @@ from enrich.training.labelled import (
 from enrich.training.pixel_cache import CachedImages
 from enrich.training.preparation import Rows
 from enrich.training.readers import Split
-
-_REPETITIONS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,15 +160,15 @@ def load_checkpoints(locations: Sequence[str], device: torch.device) -> list[Loa
     ]
 
 
-def judge_checkpoint(
+def score_checkpoint(
     checkpoint: LoadedCheckpoint, sources: Sequence[LabelledSource], cache: Path
-) -> dict[Key, Judged]:
+) -> dict[Key, ScoredAnswers]:
     """Return a checkpoint's answers in every source, under every condition, by key.
 
     Raises:
         ConfigError: a catalog cannot be read, or has 0 labelled products to evaluate.
     """
-    judged = {}
+    scored = {}
     for source in sources:
         products = source.load(checkpoint.attributes)
         say(f"{checkpoint.name} on {source.title}: {len(products):,} products")
@@ -195,17 +188,17 @@ def judge_checkpoint(
                         checkpoint.manifest.calibration, attribute, found
                     )
                     key = (AS_TRAINED, source.title, condition.value, attribute)
-                    judged[key] = Judged.of(calibrated)
-    return judged
+                    scored[key] = ScoredAnswers.of(calibrated)
+    return scored
 
 
-def judge_words(
+def score_words(
     first: LoadedCheckpoint,
     shared: Sequence[str],
     catalogs: Sequence[Path],
     sources: Sequence[LabelledSource],
     cache: Path,
-) -> dict[Key, Judged]:
+) -> dict[Key, ScoredAnswers]:
     """Return the answers of label words alone in every source, fitted to the catalogs.
 
     Args:
@@ -222,14 +215,14 @@ def judge_words(
     batches = Batches(known, images, first.encoder, first.label_words)
     splits = (np.flatnonzero(known.split == part) for part in Split)
     words = Words.fit(attributes, batches, Rows(*splits), frozenset(Condition))
-    judged = {}
+    scored = {}
     for source in sources:
         batches = first.batches(source.load(attributes), cache)
         rows = batches.readable(np.arange(len(batches.products)))
         for condition in Condition:
-            for attribute, found in words.judge(batches, rows, condition).items():
-                judged[AS_TRAINED, source.title, condition.value, attribute] = found
-    return judged
+            for attribute, found in words.score(batches, rows, condition).items():
+                scored[AS_TRAINED, source.title, condition.value, attribute] = found
+    return scored
 
 
 def find_shared(checkpoints: Sequence[LoadedCheckpoint]) -> list[str]:
@@ -238,34 +231,6 @@ def find_shared(checkpoints: Sequence[LoadedCheckpoint]) -> list[str]:
     return [a for a, own in first.items() if all({*own} == {*o.get(a, ())} for o in others)]
 
 
-def measure_speeds(
-    runs: Sequence[tuple[Classifier, ModelInputs]], device: torch.device
-) -> list[float]:
-    """Return the products a second of each forward pass, by its median repetition.
-
-    Copies are timed, fused as the job fuses its classifier. They take turns, so that other work of
-    the machine slows all of them alike.
-    """
-    on_device = [(Forward(copy.deepcopy(one), device), inputs.to(device)) for one, inputs in runs]
-    seconds: list[list[float]] = [[] for _ in runs]
-    for repetition in range(1 + _REPETITIONS):
-        for taken, (forward, inputs) in zip(seconds, on_device, strict=True):
-            begin = time.perf_counter()
-            forward(inputs)
-            if repetition > 0:  # the first one warms up
-                taken.append(time.perf_counter() - begin)
-    return [
-        len(inputs.has_text) / statistics.median(taken)
-        for taken, (_, inputs) in zip(seconds, on_device, strict=True)
-    ]
-
-
-def describe_machine(device: torch.device) -> str:
-    """Describe device, threads and number format of a speed measurement."""
-    number_format = str(choose_dtype(device)).removeprefix("torch.")
-    if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)}, {number_format}"
-    instructions = torch.backends.cpu.get_cpu_capability()
-    threads = torch.get_num_threads()
-    plural = "" if threads == 1 else "s"
-    return f"{platform.machine()} CPU ({instructions}), {threads} thread{plural}, {number_format}"
+def file_name(name: str) -> str:
+    """Return the name as a file or folder may be called on any system."""
+    return re.sub(r'[\s/\\:*?"<>|,]+', "-", unicodedata.normalize("NFC", name))

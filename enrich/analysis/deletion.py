@@ -1,10 +1,10 @@
 """Deletion test of the attention map that explains answers.
 
-Patches of a picture are painted white, which is how catalogs show nothing, and the confidence of
-the answer to the whole picture is read again (the deletion metric of Petsiuk et al. 2018, arXiv
-1806.07421). If the map says where an answer comes from, patches that it marks cost more confidence
-than random ones. Two orders need no map and are the ones to beat: from the centre outwards, and the
-least white patch first.
+Patches of a picture are painted white, the usual background of a catalog. Then the confidence of
+the original answer is computed again (the deletion metric of Petsiuk et al. 2018, arXiv
+1806.07421). If the map marks the evidence of an answer, marked patches cost more confidence than
+random ones. Two orders without a map are baselines: from the centre outwards, and the least white
+patch first.
 """
 
 from dataclasses import dataclass, replace
@@ -102,7 +102,7 @@ def _orders(
 def measure_deletion(
     classifier: Classifier, batches: Batches, rows: np.ndarray, condition: Condition
 ) -> Deletion:
-    """Hide patches of each picture in several orders, and measure what confidence they cost.
+    """Hide patches of each picture in several orders, and measure the lost confidence.
 
     Args:
         classifier: a classifier with attention over the joint sequence and a grid of patches.
@@ -148,7 +148,7 @@ def _probabilities(classifier: Classifier, inputs: ModelInputs) -> dict[str, Flo
 
 
 def tabulate(deletions: list[Deletion]) -> Table:
-    """Return what the marked patches cost more than each other order, with 95 % intervals."""
+    """Return the extra loss by marked patches over other orders, with 95 % intervals."""
     blocks = []
     for one in deletions:
         at = one.hidden.index(one.patches // 4)

@@ -33,7 +33,7 @@ PatchMap = Float[np.ndarray, "G G"]
 class Word:
     """A word of a text, with the positions of its tokens and its places in the text.
 
-    A word that stands in the text twice is one word with two spans.
+    A word that occurs twice in the text is one word with two spans.
     """
 
     text: str
@@ -44,12 +44,12 @@ class Word:
 def read_words(tokenizer: Tokenizer, text: str) -> list[Word]:
     """Return the words that the classifier reads of a text, lower-cased and in order.
 
-    Punctuation is left out, and so is text behind the last token of the tokenizer.
+    Punctuation is left out, and so is text after the last token of the tokenizer.
     """
     encoded = tokenizer.encode(text)
     places: dict[str, list[tuple[int, int]]] = {}
     for chunk in _CHUNK.finditer(text):
-        # Letters, numbers and marks, and whatever stands between the first and the last of them.
+        # Letters, numbers and marks, and all characters between the first and the last of them.
         inner = [i for i, c in enumerate(chunk.group()) if unicodedata.category(c)[0] in "LNM"]
         if inner:
             start, end = chunk.start() + inner[0], chunk.start() + inner[-1] + 1

@@ -13,8 +13,9 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from enrich.analysis.explain import Explanation, PatchMap, ReadWord
-from enrich.analysis.plots import plain_text, shorten
+from enrich.analysis.plots import plain_text
 from enrich.records import Prediction, Status
+from enrich.text import normalise
 
 # The picture as a whole, the text as a whole, and the words that fit beside them.
 COLUMNS, ROWS = 5, 3
@@ -91,7 +92,7 @@ def draw(explanation: Explanation, file: Path) -> None:
 def _draw_head(sheet: Sheet, explanation: Explanation) -> None:
     product, answer = explanation.product, explanation.answer
     part = sheet.place(_MARGIN, 0, _WIDTH - 2 * _MARGIN, _HEAD)
-    title = shorten(product.title or "", 80) or "without a title"
+    title = _shorten(product.title or "", 80) or "without a title"
     part.text(0, 0.42, title, fontsize=17, fontweight="bold", color=_INK, va="center")
     facts = [
         f"product {product.product_id}" if product.product_id else "",
@@ -100,7 +101,7 @@ def _draw_head(sheet: Sheet, explanation: Explanation) -> None:
         answer.error or "",
         product.description or "",
     ]
-    line = shorten("  ·  ".join(filter(None, facts)), 170)
+    line = _shorten("  ·  ".join(filter(None, facts)), 170)
     part.text(0, 0.72, line, fontsize=9.5, color=_FAINT, va="center")
 
 
@@ -115,7 +116,7 @@ def _draw_product(sheet: Sheet, explanation: Explanation) -> None:
 
 def _draw_attribute(sheet: Sheet, top: float, prediction: Prediction, threshold: float) -> None:
     part = sheet.place(_MARGIN, top, _LEFT, _ATTRIBUTE)
-    name, label, color = prediction.attribute, shorten(prediction.label, 24), _INK
+    name, label, color = prediction.attribute, _shorten(prediction.label, 24), _INK
     if prediction.abstained:
         name, label, color = f"{name}: abstains", f"({label})", _FAINT
     part.text(0, 0.14, name, fontsize=9, color=_FAINT, va="center")
@@ -154,7 +155,7 @@ def _draw_maps(sheet: Sheet, explanation: Explanation, pixels: np.ndarray) -> No
         draw_picture(sheet.place(left, top, side, side), _heat_over(gray, heat))
         below = sheet.place(left, top + side, side, _CELL[1] - _TILE)
         weight = "bold" if effect else "normal"
-        below.text(0, 0.2, shorten(caption, 18), fontweight=weight, fontsize=10, va="center")
+        below.text(0, 0.2, _shorten(caption, 18), fontweight=weight, fontsize=10, va="center")
         below.text(0, 0.5, effect, fontsize=8.5, color=color, va="center")
 
 
@@ -165,7 +166,7 @@ def _draw_words_alone(sheet: Sheet, words: Sequence[ReadWord]) -> None:
         part = sheet.place(_RIGHT, _HEAD + 0.45 * row, _WIDTH - _MARGIN - _RIGHT, 0.4)
         effect, color = _describe(word)
         length = 0.5 * abs(word.effect[1]) / largest
-        part.text(0.2, 0.5, shorten(word.text, 22), fontweight="bold", ha="right", va="center")
+        part.text(0.2, 0.5, _shorten(word.text, 22), fontweight="bold", ha="right", va="center")
         draw_box(part, 0.22, 0.2, length, 0.6, color)
         part.text(0.24 + length, 0.5, effect, fontsize=9, color=color, va="center")
 
@@ -196,7 +197,7 @@ def _describe(word: ReadWord) -> tuple[str, str]:
     if abs(added) < _NOTHING:
         return "changes nothing", _FAINT
     sign, color = ("+", _FOR) if added > 0 else ("\N{MINUS SIGN}", _AGAINST)
-    return f"{shorten(attribute, 14)} {sign}{abs(added):.2f}", color
+    return f"{_shorten(attribute, 14)} {sign}{abs(added):.2f}", color
 
 
 def _heat_over(gray: np.ndarray, patches: PatchMap) -> np.ndarray:
@@ -210,3 +211,9 @@ def _heat_over(gray: np.ndarray, patches: PatchMap) -> np.ndarray:
     light = 0.35 + 0.65 * gray[..., None] / 255
     colored = colormaps["YlOrRd"](0.25 + 0.7 * heat)[..., :3]
     return np.clip(light * (1 - opacity) + colored * opacity, 0, 1)
+
+
+def _shorten(text: str, characters: int) -> str:
+    """Return the text on one line without control characters, cut with an ellipsis."""
+    line = normalise(text)
+    return line if len(line) <= characters else line[: characters - 1].rstrip() + "…"

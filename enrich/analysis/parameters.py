@@ -1,4 +1,4 @@
-"""Parameters and FLOPs of classifiers, and of each system at the sizes of published towers.
+"""Parameters and FLOPs of classifiers and systems, at sizes of published towers.
 
 Systems are built without data or weights: their tensors have shapes and no numbers.
 """
@@ -90,7 +90,7 @@ def build_system(system: System) -> Classifier:
     )
     with torch.device("meta"):
         classifier = build_classifier(config, _CLIP_WORDS).eval()
-    # As on a GPU: code that would look at a CPU's numbers leaves them alone there.
+    # Like on a GPU, where code does not read the numbers that it would read on a CPU.
     mode, gpu = FakeTensorMode(shape_env=ShapeEnv()), torch.device("cuda", 0)
     for part in classifier.modules():
         for name, buffer in part.named_buffers(recurse=False):
@@ -168,6 +168,6 @@ def _count_batch_flops(classifier: Classifier, products: int) -> int:
 
 
 def _mode_of(classifier: Classifier) -> contextlib.AbstractContextManager[object]:
-    """Return the context in which tensors without numbers are computed with, if it has such."""
+    """Return the context for tensors without numbers, if any is among the tensors."""
     mean = classifier.pixel_mean
     return mean.fake_mode if isinstance(mean, FakeTensor) else contextlib.nullcontext()

@@ -5,9 +5,7 @@ repeat what they say. No plot goes through pyplot, which would keep every figure
 """
 
 import math
-import re
 import textwrap
-import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +20,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from enrich.analysis.bootstrap import LEAST_GROUPS
-from enrich.text import normalise
 from enrich.training.batches import Condition
 
 _COLUMNS = 4
@@ -81,11 +78,6 @@ def add_condition_legend(figure: Figure) -> None:
     figure.legend(handles=handles, loc="outside lower left", ncols=columns)
 
 
-def file_name(name: str) -> str:
-    """Return the name as a file or folder may be called on any system."""
-    return re.sub(r'[\s/\\:*?"<>|,]+', "-", unicodedata.normalize("NFC", name))
-
-
 def draw_overview(figures: Sequence[Mapping[str, Any]], file: Path) -> None:
     """Draw accuracy with interval: a row a checkpoint, a panel a source and attribute."""
     subjects = list(dict.fromkeys((r["source"], r["attribute"]) for r in figures))
@@ -130,7 +122,7 @@ def _draw_panel(
 
 @contextmanager
 def plain_text() -> Iterator[None]:
-    """Draws text as it stands, with matplotlib's own font and those that this machine has."""
+    """Draw text unchanged, in matplotlib's own font and fonts of this machine."""
     available = set(font_manager.get_font_names())
     fonts = ["DejaVu Sans", *(font for font in _FONTS if font in available)]
     # A "$" in a label, a title or a folder's name would start a formula otherwise.
@@ -139,9 +131,3 @@ def plain_text() -> Iterator[None]:
         # A letter that no font has is drawn as a box, which says so by itself.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
-
-
-def shorten(text: str, characters: int) -> str:
-    """Returns the text on one line without control characters, cut with an ellipsis."""
-    line = normalise(text)
-    return line if len(line) <= characters else line[: characters - 1].rstrip() + "…"

@@ -4,11 +4,17 @@ No cell compares two rows without an interval. A star marks a difference whose i
 zero.
 """
 
+import copy
+import platform
+import statistics
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import torch
 
 from enrich.analysis.bootstrap import (
     ACCURACY,
@@ -20,14 +26,18 @@ from enrich.analysis.bootstrap import (
     Estimate,
     Measures,
 )
-from enrich.analysis.compare import LoadedCheckpoint, describe_machine, measure_speeds
+from enrich.analysis.compare import LoadedCheckpoint
 from enrich.analysis.parameters import count_flops, count_parameters
 from enrich.analysis.plots import draw_overview
 from enrich.analysis.words import LEXICON
 from enrich.classifiers.interface import Classifier, ModelInputs
-from enrich.engine.device import local_device
+from enrich.engine.device import choose_dtype, local_device
+from enrich.engine.forward import Forward
 from enrich.terminal import Table, escape, to_markdown
 from enrich.training.batches import Condition
+
+# Timed repetitions of a forward pass.
+_REPETITIONS = 7
 
 
 class Row(NamedTuple):
@@ -88,7 +98,7 @@ def tabulate(
     columns: Mapping[str, Sequence[Column]],
     costs: Mapping[str, Cost],
 ) -> list[Table]:
-    """Return all tables: of every attribute the figures, differences to the first row, promises."""
+    """Return all tables: figures, differences to the first row, and kept promises."""
     tables = []
     for attribute, own in columns.items():
         headings = [column.heading for column in own]
@@ -128,7 +138,7 @@ def to_cell(estimate: Estimate, *, signed: bool = False) -> str:
         return ""
     if isnan(low):
         return f"{estimate.value:{sign}.3f}"
-    star = " *" if signed and estimate.is_told else ""
+    star = " *" if signed and estimate.is_significant else ""
     if not signed:
         # The noise of seeds knows no ends of the range.
         low, high = max(low, 0.0), min(high, 1.0)
@@ -213,3 +223,36 @@ def compare_checkpoints(
         f"![Share of right answers of each checkpoint]({figure.name})\n",
     ]
     output.write_text("\n".join(page))
+
+
+def measure_speeds(
+    runs: Sequence[tuple[Classifier, ModelInputs]], device: torch.device
+) -> list[float]:
+    """Return the products a second of each forward pass, by its median repetition.
+
+    Copies are timed, fused as the job fuses its classifier. They take turns, so that other work of
+    the machine slows all of them alike.
+    """
+    on_device = [(Forward(copy.deepcopy(one), device), inputs.to(device)) for one, inputs in runs]
+    seconds: list[list[float]] = [[] for _ in runs]
+    for repetition in range(1 + _REPETITIONS):
+        for taken, (forward, inputs) in zip(seconds, on_device, strict=True):
+            begin = time.perf_counter()
+            forward(inputs)
+            if repetition > 0:  # the first one warms up
+                taken.append(time.perf_counter() - begin)
+    return [
+        len(inputs.has_text) / statistics.median(taken)
+        for taken, (_, inputs) in zip(seconds, on_device, strict=True)
+    ]
+
+
+def describe_machine(device: torch.device) -> str:
+    """Describe device, threads and number format of a speed measurement."""
+    number_format = str(choose_dtype(device)).removeprefix("torch.")
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, {number_format}"
+    instructions = torch.backends.cpu.get_cpu_capability()
+    threads = torch.get_num_threads()
+    plural = "" if threads == 1 else "s"
+    return f"{platform.machine()} CPU ({instructions}), {threads} thread{plural}, {number_format}"

@@ -1,7 +1,7 @@
 """The page that compares systems: what a reader needs first, then all tables.
 
 Sentences are made from the figures: a difference is named with its interval, and one whose interval
-holds zero is said to be not told from 0.
+holds zero is said to be not significant.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -60,8 +60,8 @@ def write_page(setting: Setting, output: Path, command: str, date: str) -> None:
     for name, system in SYSTEMS.items():
         files = (file_of(setting, name, seed) for seed in range(system.seeds))
         for file in filter(Path.exists, files):
-            judged, fact = load_run(file)
-            runs.setdefault(name, []).append(judged)
+            scored, fact = load_run(file)
+            runs.setdefault(name, []).append(scored)
             facts.setdefault(name, []).append(fact)
     measures = Measures(runs, [LEXICON], _DRAWS)
     # Without a text there is one modality, as in `image_only`.
@@ -156,7 +156,7 @@ def _tell(measures: Measures, columns: Sequence[Column], costs: Mapping[str, Cos
     runs = measures.runs
     if _PAPER not in runs:
         return []
-    told = [
+    lines = [
         "## What a reader needs\n",
         f"A point is one right {columns[0].attribute} more in a hundred.\n",
     ]
@@ -164,7 +164,7 @@ def _tell(measures: Measures, columns: Sequence[Column], costs: Mapping[str, Cos
     for other, subject in _ADDED.items():
         if other in runs:
             gains = [(c, own[c].less(measures.estimate(other, c))) for c in columns]
-            told.append(f"- **{subject}** (`{_PAPER}` less `{other}`): {_points(gains)}.")
+            lines.append(f"- **{subject}** (`{_PAPER}` less `{other}`): {_points(gains)}.")
     others = [
         name
         for name in runs
@@ -173,28 +173,30 @@ def _tell(measures: Measures, columns: Sequence[Column], costs: Mapping[str, Cos
     ]
     better = _list_told(measures, others, "cma_clip", columns, lambda one: one.value > 0)
     worse = _list_told(measures, others, "cma_clip", columns, lambda one: one.value < 0)
-    told.append(f"- **Other ways to join both.** Better than `cma_clip`: {better}. Worse: {worse}.")
+    lines.append(
+        f"- **Other ways to join both.** Better than `cma_clip`: {better}. Worse: {worse}."
+    )
     if LEXICON in runs:
         rest = [name for name in runs if name != LEXICON]
         beaten = _list_told(measures, rest, LEXICON, columns, lambda one: one.value < 0)
-        told.append(f"- **Words alone.** Worse than `lexicon`, which no network reads: {beaten}.")
+        lines.append(f"- **Words alone.** Worse than `lexicon`, which no network reads: {beaten}.")
     cost = costs[_PAPER]
     shown = (other for other in ("clip_mlp", "text_only", "image_only") if other in costs)
     # Counted, because speeds taken in turns have no interval.
     ratios = ", ".join(f"{cost.flops / costs[other].flops:.2f} of `{other}`'s" for other in shown)
-    told.append(
+    lines.append(
         f"- **It costs** {cost.parameters / 1e6:.1f} M parameters and {cost.flops / 1e6:,.0f} "
         f"MFLOPs a product ({ratios}). Weights between modalities cost two more joins, and no "
         "tower pass."
     )
-    return [*told, ""]
+    return [*lines, ""]
 
 
 def _points(gains: Sequence[tuple[Column, Estimate]]) -> str:
     """Return the differences in points, those first that an interval tells from 0."""
-    parts = [", ".join(_point(*one) for one in gains if one[1].is_told)]
-    if doubtful := [_point(*one) for one in gains if not one[1].is_told]:
-        parts.append(f"not told from 0: {', '.join(doubtful)}")
+    parts = [", ".join(_point(*one) for one in gains if one[1].is_significant)]
+    if doubtful := [_point(*one) for one in gains if not one[1].is_significant]:
+        parts.append(f"not significant: {', '.join(doubtful)}")
     return "; ".join(filter(None, parts))
 
 
@@ -219,7 +221,7 @@ def _list_told(
             f"`{name}` {100 * gain.value:+.1f} ({100 * gain.bounds[0]:+.1f} to "
             f"{100 * gain.bounds[1]:+.1f})"
             for name, gain in gains.items()
-            if gain.is_told and wanted(gain)
+            if gain.is_significant and wanted(gain)
         ]
         if found:
             parts.append(f"{column.heading}: {', '.join(found)}")

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from schemas.labels import LABEL_WORDS
 from torch import Tensor
 
-from enrich.analysis.bootstrap import AS_TRAINED, OWN_BIAS, WEIGHTED, Judged, Key
+from enrich.analysis.bootstrap import AS_TRAINED, OWN_BIAS, WEIGHTED, Key, ScoredAnswers
 from enrich.analysis.words import LEXICON, Words
 from enrich.classifiers.checkpoint import round_as_stored
 from enrich.classifiers.cma_clip import CmaClip
@@ -68,8 +68,7 @@ from enrich.training.preparation import (
 from enrich.training.start import keep_usable_phases, start_classifier
 
 _BATCH = 256
-# Of a source that nothing was trained on, rows evenly spread; and of each so many products to
-# validate one, to choose the epoch.
+# Rows of an unseen source, evenly spread. One in `_CHOSEN_BY` validation rows chooses the epoch.
 _MOST_UNSEEN, _CHOSEN_BY = 2_000, 3
 # Shares of a modality alone in an answer: below 0 of the text, above 0 of the picture. In the order
 # of their size, because the first of equals is chosen.
@@ -85,7 +84,7 @@ _HOME_UNDER = (*_UNSEEN_UNDER, Condition.OTHER_TEXT)
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Settings of a system in place of the recipe's, and how many seeds it is trained with.
+    """Settings of a system in place of the recipe's, and its number of seeds.
 
     Text layers of `trains_text` are trained along: they are its joint layers.
     """
@@ -205,7 +204,7 @@ def file_of(setting: Setting, name: str, seed: int) -> Path:
 
 
 def make_run(setting: Setting, name: str, seed: int) -> None:
-    """Train a system with one seed, calibrate it, and write its answers, unless they are there.
+    """Train a system with one seed, calibrate it, and write its answers if missing.
 
     Raises:
         ConfigError: the recipe cannot train the system.
@@ -217,14 +216,14 @@ def make_run(setting: Setting, name: str, seed: int) -> None:
     started = time.process_time()
     file.parent.mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = {}
-    judged: dict[Key, Judged] = {}
+    scored: dict[Key, ScoredAnswers] = {}
     if name == LEXICON:
         shown = shown_in_training(setting.config)
         words = Words.fit(setting.config.attributes, setting.batches, setting.rows, shown)
         for title, source in setting.sources.items():
             for condition in source.conditions:
-                found = words.judge(source.batches, source.rows, condition)
-                judged |= {(AS_TRAINED, title, condition.value, a): j for a, j in found.items()}
+                found = words.score(source.batches, source.rows, condition)
+                scored |= {(AS_TRAINED, title, condition.value, a): j for a, j in found.items()}
     else:
         classifier = _train(setting, name, seed, workspace := file.with_suffix(".training"))
         trained = time.process_time()
@@ -232,10 +231,10 @@ def make_run(setting: Setting, name: str, seed: int) -> None:
         facts["training_seconds"] = trained - started
         shutil.rmtree(workspace)
         for variant, by_source in answers.items():
-            judged |= _judge(setting, variant, by_source)
+            scored |= _score_variant(setting, variant, by_source)
     tensors = {
         "|".join((*key, part)): tensor
-        for key, one in judged.items()
+        for key, one in scored.items()
         for part, tensor in one._asdict().items()
     }
     with atomic_write(file) as partial:
@@ -243,7 +242,7 @@ def make_run(setting: Setting, name: str, seed: int) -> None:
 
 
 def configure(setting: Setting, name: str, seed: int) -> TrainingConfig:
-    """Return the recipe of a run, which trains text layers that are joint layers along."""
+    """Return the recipe of a run; text layers that are joint layers are trained too."""
     system, phases = SYSTEMS[name], setting.config.phases
     if system.trains_text and setting.config.towers == SMALL:
         along = [{"text_learning_rate": phase.learning_rate} for phase in phases]
@@ -277,7 +276,7 @@ def _train(setting: Setting, name: str, seed: int, workspace: Path) -> Classifie
 
 
 class _Readings(NamedTuple):
-    """Vectors of rows under one condition; of both modalities, and of each alone if needed."""
+    """Vectors of rows under one condition, of both modalities, and of each if needed."""
 
     both: Vectors
     image: Vectors | None
@@ -383,7 +382,7 @@ def _scores(
 def _fit_shifts(
     setting: Setting, classifier: Classifier, readings: Mapping[Condition, _Readings]
 ) -> dict[str, float]:
-    """Return by attribute the shift with the least cross-entropy on the rows to validate.
+    """Return by attribute the shift with the least cross-entropy on validation rows.
 
     Conditions and their shares are those of the modality bias.
     """
@@ -439,13 +438,13 @@ def _to_answers(
     return answers
 
 
-def _judge(setting: Setting, variant: str, answers: BySource) -> dict[Key, Judged]:
-    """Calibrate a variant on the rows to validate, and judge its answers."""
+def _score_variant(setting: Setting, variant: str, answers: BySource) -> dict[Key, ScoredAnswers]:
+    """Calibrate a variant on the validation rows, and score its answers."""
     under = calibrated_under(shown_in_training(setting.config))
     seen = torch.from_numpy(setting.batches.products.targets[setting.rows.train])
     calibration = calibrate_answers(answers[VALIDATION], under, seen)
     return {
-        (variant, source, condition.value, attribute): Judged.of(
+        (variant, source, condition.value, attribute): ScoredAnswers.of(
             apply_calibration(calibration, attribute, found)
         )
         for source in setting.sources
@@ -455,8 +454,8 @@ def _judge(setting: Setting, variant: str, answers: BySource) -> dict[Key, Judge
     }
 
 
-def load_run(file: Path) -> tuple[dict[Key, Judged], dict[str, Any]]:
-    """Return the judged answers of a run by key, and what was fitted or timed.
+def load_run(file: Path) -> tuple[dict[Key, ScoredAnswers], dict[str, Any]]:
+    """Return the scored answers of a run by key, and what was fitted or timed.
 
     Raises:
         ConfigError: the file is damaged.
@@ -471,4 +470,4 @@ def load_run(file: Path) -> tuple[dict[Key, Judged], dict[str, Any]]:
                 parts.setdefault(key, {})[part] = opened.get_tensor(name)
     except Exception as error:
         raise ConfigError(f"{file} cannot be read: {error}. Remove it to train anew.") from error
-    return {key: Judged(**found) for key, found in parts.items()}, facts
+    return {key: ScoredAnswers(**found) for key, found in parts.items()}, facts

@@ -1,4 +1,4 @@
-"""Answers of label words alone, without a network: the row that every comparison has.
+"""Answers of label words alone, without a network, for a row of every comparison.
 
 Words are those of the lexicon, in titles and descriptions. The score of a label is the logarithm of
 its share in training, and what being named adds to it. That is fitted to products that training has
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from enrich.analysis.bootstrap import Judged
+from enrich.analysis.bootstrap import ScoredAnswers
 from enrich.calibration import Calibration
 from enrich.lexicon import LabelFinder
 from enrich.records import Modalities
@@ -105,11 +105,13 @@ class Words:
         nothing = torch.zeros(len(rows), 0)
         return to_answers(batches, rows, modalities, logits, {}, nothing, named)
 
-    def judge(self, batches: Batches, rows: np.ndarray, condition: Condition) -> dict[str, Judged]:
-        """Return the calibrated answers to labelled rows by attribute, where there are any."""
+    def score(
+        self, batches: Batches, rows: np.ndarray, condition: Condition
+    ) -> dict[str, ScoredAnswers]:
+        """Return the calibrated answers to labelled rows, by attribute with any answer."""
         answers = self.answer(batches, rows, condition)
         return {
-            attribute: Judged.of(apply_calibration(self.calibration, attribute, found))
+            attribute: ScoredAnswers.of(apply_calibration(self.calibration, attribute, found))
             for attribute, found in answers.items()
             if len(found)
         }

@@ -1,7 +1,7 @@
 """Figures of the page's charts: label shares side by side, strips, histograms.
 
-Shares of a width are in percent, heights in pixels; `templates/charts.html` draws them as inline
-SVG that stretches with the page. Knows no HTML.
+Shares of a width are in percent, heights in pixels. `templates/charts.html` draws them as inline
+SVG that stretches with the page.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ _NO_LABEL = (ABSTAINED, NOT_APPLICABLE)
 class Piece(NamedTuple):
     """A named part of a whole; `style` is a class of the style sheet.
 
-    `fact` is what the products behind it have in common, as `enrich.report.finder` names it.
+    `fact` is the common property of its products, as `enrich.report.finder` names it.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Block(NamedTuple):
 
 
 def lay_out_histogram(stacks: Mapping[str, Sequence[int]]) -> list[Block]:
-    """Return the rectangles of counts by bin, stacked in the order of `stacks`, by style."""
+    """Return rectangles of counts by bin, stacked by style in the order of `stacks`."""
     highest = max((sum(counts) for counts in zip(*stacks.values(), strict=True)), default=0)
     blocks = []
     below = [0] * len(next(iter(stacks.values())))
@@ -73,7 +73,7 @@ def lay_out_histogram(stacks: Mapping[str, Sequence[int]]) -> list[Block]:
 
 
 class LabelRow(NamedTuple):
-    """One label; a share is of all products counted, in [0, 1], None where nothing was counted."""
+    """One label; a share of all products is in [0, 1], None if there are no products."""
 
     label: str
     products: int
@@ -83,12 +83,15 @@ class LabelRow(NamedTuple):
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """The shares that are known."""
+        """Known shares."""
         return tuple(s for s in (self.share, self.baseline, self.before) if s is not None)
 
 
 def compare_labels(attribute: AttributeFacts) -> list[LabelRow]:
-    """Return a row for every label of any of the three, most frequent first, no label last."""
+    """Return a row for every label, the most frequent first; no label is last.
+
+    Labels are those of the run, of the published table before it, and of the baseline.
+    """
     names = {*attribute.labels, *attribute.before, *attribute.baseline}
     rows = [
         LabelRow(

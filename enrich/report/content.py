@@ -1,4 +1,4 @@
-"""Contents of a run's page, as plain values of bounded size. Knows nothing of HTML."""
+"""Contents of a run's page, as plain values of bounded size, without HTML."""
 
 import shlex
 from collections.abc import Iterable, Mapping
@@ -12,21 +12,21 @@ from schemas.views import TITLE_IS_WRONG_FROM
 from enrich.records import Candidate, confidence_of
 from enrich.unseen import SourceProfile
 
-# The stages of a run in their order; the ledger keeps their seconds in no order.
+# Stages of a run in their order; the ledger keeps their seconds without an order.
 STAGES = (
     *("tables", "diff", "input", "encode", "profile", "answer"),
     *("quarantine", "validation", "publish"),
 )
 
-# The baseline of a run whose labels were compared to nothing.
+# Baseline of a run whose labels were not compared to a baseline.
 NO_BASELINE = "none"
 
 # Bins of equal width over [0, 1], of confidences and of modality weights.
 BINS = 20
 
 
-class Given(NamedTuple):
-    """The arguments of --config and --checkpoint, None where the job had none."""
+class GivenFlags(NamedTuple):
+    """Arguments of --config and --checkpoint, None where the job had none."""
 
     config: str | None = None
     checkpoint: str | None = None
@@ -37,16 +37,16 @@ class Given(NamedTuple):
         return "".join(f" {flag} {shlex.quote(one)}" for flag, one in flags.items() if one)
 
 
-_NO_FLAGS = Given()
+_NO_FLAGS = GivenFlags()
 
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """A run as its last event tells it; `counts` are those of `schemas.tables.COUNTS`.
+    """Last event of a run; `counts` are those of `schemas.tables.COUNTS`.
 
-    `error` says why the run was stopped, `reason` why a person decided otherwise. `caused_by` is
-    the run whose rollback undid this one. `given` are flags of the job that commands on the
-    page repeat.
+    `error` is why the run was stopped, `reason` why a person decided otherwise. `caused_by` is the
+    run whose rollback undid this one. `given` are flags of the job that commands on the page
+    repeat.
     """
 
     run_id: str
@@ -64,11 +64,11 @@ class RunFacts:
     error: str | None = None
     reason: str | None = None
     caused_by: str | None = None
-    given: Given = _NO_FLAGS
+    given: GivenFlags = _NO_FLAGS
 
     @property
     def stages(self) -> list[tuple[str, float]]:
-        """The seconds in the order of the stages; a stage that is not known here comes last."""
+        """Seconds in the order of the stages; unknown stages come last."""
         known = {stage: place for place, stage in enumerate(STAGES)}
         return sorted(self.seconds.items(), key=lambda item: (known.get(item[0], 99), item[0]))
 
@@ -93,7 +93,7 @@ class CheckRow:
 
 
 class Change(NamedTuple):
-    """Number of products whose label went from `old` to `new`; ABSTAINED is a label, too."""
+    """Number of products whose label changed; ABSTAINED counts as a label."""
 
     old: str
     new: str
@@ -113,13 +113,13 @@ class Truth(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AttributeFacts:
-    """One attribute in this run, beside the baseline and the table as the run found it.
+    """One attribute in this run, with the baseline and the published table before it.
 
     `labels`, `before` and `baseline` count products by label. `answered` and `abstained` count
-    products by bin of confidence, `image_weights` by bin of the modality-wise attention on the
-    image, of products with image and text. `thresholds` is by what was read and what the
-    title says: the confidence from which on the classifier answers, in [0, 1], infinite where it
-    never does. `truth` is by label, of those that the checkpoint's tests gave.
+    products by bin of confidence. `image_weights` counts products with image and text by bin of the
+    modality-wise attention on the image. `thresholds` is by modalities and by what the title names:
+    the confidence from which on the classifier answers, in [0, 1], or infinity. `truth` is by
+    label, for labels in the checkpoint's tests.
     """
 
     name: str
@@ -139,9 +139,9 @@ class ShownAnswer:
     """One attribute on the card of a product.
 
     `label` is for publication: a person's, else the classifier's, ABSTAINED for none. `candidates`
-    are the classifier's, the best first. `old` is the label that the run found published, ABSTAINED
-    for none, None for a product that was not published. `named` is the one label that the title
-    names, None for none or several.
+    are the classifier's, the best first. `old` is the published label before the run, ABSTAINED
+    for none, None for a product that was not published. `named` is the single label that the title
+    names, None for 0 or several labels.
     """
 
     attribute: str
@@ -152,23 +152,25 @@ class ShownAnswer:
     image_weight: float | None = None
     named: str | None = None
 
-    def find_wrong(self, *, is_unseen: bool) -> str | None:
-        """Return which of title and classifier is probably wrong; None where that is unclear.
+    def find_likely_error(self, *, is_unseen: bool) -> str | None:
+        """Return the one of "title" and "classifier" that is probably wrong, or None.
 
-        As the view `contradictions` has it. `is_unseen` is of the source.
+        The rule is that of the view `contradictions`. `is_unseen` is a property of the source.
         """
         if is_unseen and self.label == ABSTAINED:
             return None
         best, *others = self.candidates
-        said = confidence_of(self.named, others)
-        return "title" if best.confidence >= TITLE_IS_WRONG_FROM * said else "classifier"
+        named_confidence = confidence_of(self.named, others)
+        return (
+            "title" if best.confidence >= TITLE_IS_WRONG_FROM * named_confidence else "classifier"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
     """One product of the gallery.
 
-    `reason` says why the run answered it, `about` names the attribute that it was chosen for.
+    `reason` is why the run answered it, `about` the attribute that it was chosen for.
     """
 
     product_id: str | None
@@ -185,7 +187,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """Products to look at. The `status` of a quarantined one is the reason for quarantine."""
+    """Products of the page. The `status` of a quarantined one is the reason for it."""
 
     changed: tuple[Card, ...] = ()
     contradictions: tuple[Card, ...] = ()
@@ -201,16 +203,16 @@ class Gallery:
 
     @property
     def pictures(self) -> list[str]:
-        """The image paths of these cards."""
+        """Image paths of these cards."""
         return [card.image_path for card in self.cards if card.image_path]
 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """The published table as the run found it: `version` of product_attributes, None for today's.
+    """Published table before the run; `version` is None for today's table.
 
-    Of the products that the run answered, `answered_again` were published, and `changed` of them
-    have another label in the run.
+    `answered_again` of the run's products had been published, and `changed` of those have another
+    label in the run.
     """
 
     version: int | None
@@ -221,7 +223,7 @@ class Before:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Newest certificate of an attribute; `ended_because` is None while it stands."""
+    """Newest certificate of an attribute; `ended_because` is None while it is valid."""
 
     attribute: str
     statement: str
@@ -229,7 +231,7 @@ class Proof:
 
 
 class ExpectedLabels(NamedTuple):
-    """The label baseline: expected products by attribute and label, ABSTAINED among them."""
+    """Label baseline: expected products by attribute and label, including ABSTAINED."""
 
     name: str
     labels: Mapping[str, Mapping[str, int]]
@@ -240,9 +242,9 @@ class RunReport:
     """Everything on the page.
 
     `reasons` counts the run's candidates by reason, deletions as `missing`. `statuses` counts the
-    answered products, `quarantined` what the run put into quarantine. `attributes` are those that
-    the run answered. `proofs` are of the attributes that people have audited. `profile` is
-    None where nobody looked at the source.
+    answered products, `quarantined` the run's findings. `attributes` are those that the run
+    answered. `proofs` are of the attributes that people have audited. `profile` is None for a
+    source without a profile.
     """
 
     run: RunFacts
@@ -263,7 +265,7 @@ class RunReport:
 
     @property
     def baseline(self) -> str | None:
-        """The baseline of its checks."""
+        """Baseline of the checks."""
         return name_baseline(self.checks)
 
 

@@ -1,7 +1,7 @@
-"""Links from bars and labels to the products of the page that they are about.
+"""Links from bars and labels of a page to their products on the page.
 
-A fact is a tuple such as ("label", "color", "red"). The page's script knows facts by numbers only,
-so no text of a product table is ever part of a script or of a selector.
+A fact is a tuple such as ("label", "color", "red"). The page's script has numbers of facts only, so
+no text of a product table is ever part of a script or of a selector.
 """
 
 import math
@@ -14,8 +14,8 @@ from schemas.labels import ABSTAINED, NOT_APPLICABLE
 from enrich.report.content import BINS, Card, Gallery
 
 
-class Found(NamedTuple):
-    """Number of a fact, and how many cards and rows of the page share it."""
+class FactCount(NamedTuple):
+    """Number of a fact, and the number of cards and rows of the page that share it."""
 
     number: int
     products: int
@@ -27,14 +27,14 @@ class Finder:
     def __init__(self, gallery: Gallery) -> None:
         shown = (*gallery.cards, *gallery.failed)
         counts = Counter(fact for card in shown for fact in set(_facts_of(card)))
-        self._found = {fact: Found(n, counts[fact]) for n, fact in enumerate(counts, 1)}
+        self._found = {fact: FactCount(n, counts[fact]) for n, fact in enumerate(counts, 1)}
 
-    def find(self, *fact: str) -> Found | None:
-        """Return what shares the fact, None for nothing on the page."""
+    def find(self, *fact: str) -> FactCount | None:
+        """Return the count of a fact, None if the page has no product with it."""
         return self._found.get(fact)
 
     def numbers(self, card: Card) -> str:
-        """Return the numbers of a card's facts, apart by blanks."""
+        """Return the numbers of a card's facts, separated by blanks."""
         numbers = (self._found[fact].number for fact in _facts_of(card) if fact in self._found)
         return " ".join(map(str, sorted(set(numbers))))
 
@@ -43,17 +43,17 @@ def _facts_of(card: Card) -> Iterator[tuple[str, ...]]:
     yield "status", card.status
     if card.reason:
         yield "reason", card.reason
-    for said in card.answers:
-        yield "label", said.attribute, said.label
-        if said.old is not None and said.old != said.label:
-            yield "change", said.attribute, said.old, said.label
-        confidence = said.candidates[0].confidence
+    for answer in card.answers:
+        yield "label", answer.attribute, answer.label
+        if answer.old is not None and answer.old != answer.label:
+            yield "change", answer.attribute, answer.old, answer.label
+        confidence = answer.candidates[0].confidence
         # The threshold is of the classifier's own label.
-        if not said.is_corrected and not math.isnan(confidence):
-            style = "abstained" if said.label in (ABSTAINED, NOT_APPLICABLE) else "answered"
-            yield style, said.attribute, bin_of(confidence)
-        if said.image_weight is not None:
-            yield "weight", said.attribute, bin_of(said.image_weight)
+        if not answer.is_corrected and not math.isnan(confidence):
+            style = "abstained" if answer.label in (ABSTAINED, NOT_APPLICABLE) else "answered"
+            yield style, answer.attribute, bin_of(confidence)
+        if answer.image_weight is not None:
+            yield "weight", answer.attribute, bin_of(answer.image_weight)
 
 
 def bin_of(share: float) -> str:

@@ -1,4 +1,4 @@
-"""Choice of the products on a page: few, the same ones every time, of each kind in turn."""
+"""Choice of the products on a page: a few of each kind, always the same ones."""
 
 import math
 from collections import Counter, defaultdict
@@ -8,8 +8,8 @@ from typing import Any
 from enrich.records import Candidate
 from enrich.report.content import Card, Gallery, ShownAnswer
 
-# How many cards each shelf has.
-SHELVES = {
+# Number of cards in each section.
+SECTIONS = {
     "changed": 24,
     "contradictions": 12,
     "unsure": 18,
@@ -17,9 +17,9 @@ SHELVES = {
     "failed": 18,
     "quarantined": 18,
 }
-# Those whose cards are about an attribute.
+# Sections whose cards are about an attribute.
 _ABOUT = ("changed", "contradictions", "unsure", "examples")
-# Offered are so many products of each part of a shelf.
+# Number of products that are offered for each part of a section.
 CARDS_A_PART = 6
 # Between an attribute and its labels in the name of a part.
 SEPARATOR = "\x1f"
@@ -28,26 +28,25 @@ Row = Mapping[str, Any]
 
 
 def fill_gallery(rows: Iterable[Row], counts: Mapping[str, int]) -> Gallery:
-    """Return the gallery, with as many cards as each shelf has room for.
+    """Return the gallery, with as many cards as each section holds.
 
     Args:
-        rows: the products offered. Beside the fields of a card each has its `shelf`, its `part` of
-            the shelf (a status, a reason, or an attribute and its labels) and its `place` there.
-        counts: how many products there are of a part, for parts with labels; larger parts come
-            first.
+        rows: the products offered, with the fields of a card, and `section`, `part` and `place`.
+            A part of a section is a status, a reason, or an attribute and its labels.
+        counts: number of products of a part, for parts with labels; larger parts come first.
     """
-    by_shelf: dict[str, list[Row]] = defaultdict(list)
+    by_section: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        by_shelf[row["shelf"]].append(row)
-    shelves = {name: _choose(name, by_shelf[name], counts) for name in SHELVES}
-    return Gallery(**{name: tuple(map(_card, chosen)) for name, chosen in shelves.items()})
+        by_section[row["section"]].append(row)
+    sections = {name: _choose(name, by_section[name], counts) for name in SECTIONS}
+    return Gallery(**{name: tuple(map(_card, chosen)) for name, chosen in sections.items()})
 
 
-def _choose(shelf: str, rows: list[Row], counts: Mapping[str, int]) -> Sequence[Row]:
-    """Return the rows of a shelf: of each attribute, and of each of its parts, in turn."""
+def _choose(section: str, rows: list[Row], counts: Mapping[str, int]) -> Sequence[Row]:
+    """Return the rows of a section, taking turns between attributes and their parts."""
     rows.sort(key=lambda row: (row["place"], -counts.get(row["part"], 0), row["part"]))
-    if shelf == "examples":
-        # No product twice: where it stands first, it stands for all its labels.
+    if section == "examples":
+        # A product appears once: its first place is an example of all its labels.
         first: dict[str, Row] = {}
         for row in rows:
             first.setdefault(row["product_id"], row)
@@ -59,7 +58,7 @@ def _choose(shelf: str, rows: list[Row], counts: Mapping[str, int]) -> Sequence[
         in_turn.append((turns[group], group, row))
         turns[group] += 1
     in_turn.sort(key=lambda one: one[:2])
-    chosen = in_turn[: SHELVES[shelf]]
+    chosen = in_turn[: SECTIONS[section]]
     return [row for _, _, row in sorted(chosen, key=lambda one: (one[1], one[0]))]
 
 
@@ -74,12 +73,12 @@ def _card(row: Row) -> Card:
         **{name: row[name] for name in same},
         answers=tuple(map(_answer, row["answers"] or ())),
         category=row["product_category"],
-        about=_group(row) if row["shelf"] in _ABOUT else None,
+        about=_group(row) if row["section"] in _ABOUT else None,
     )
 
 
 def _answer(answer: Row) -> ShownAnswer:
     same = ("attribute", "label", "is_corrected", "old", "image_weight", "named")
-    said = [(one["label"], one["confidence"]) for one in answer["candidates"]]
-    candidates = tuple(Candidate(label, math.nan if c is None else c) for label, c in said)
+    pairs = [(one["label"], one["confidence"]) for one in answer["candidates"]]
+    candidates = tuple(Candidate(label, math.nan if c is None else c) for label, c in pairs)
     return ShownAnswer(**{name: answer[name] for name in same}, candidates=candidates)

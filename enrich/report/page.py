@@ -1,7 +1,7 @@
-"""One HTML file each for a run and for the list of runs.
+"""HTML pages of a run and of the list of runs, one file each.
 
-A page asks for nothing from elsewhere, and runs one script of its own, by which a click on a label
-shows the products that have it. Texts of others are escaped.
+A page loads no other file. Its own script shows the products of a label after a click on the label.
+Texts of others are escaped.
 """
 
 import base64
@@ -23,12 +23,12 @@ from enrich.report.content import BINS, NO_BASELINE, RunFacts, RunReport
 from enrich.report.finder import Finder
 
 MAX_PAGE_BYTES = 3_000_000
-# Of each attribute, on a page that would be too large with more.
+# Number of labels of each attribute on a page that would be too large with more.
 _FEW_LABELS = 10
 
 
 class Extent(NamedTuple):
-    """How much of a report its page shows: the first attributes, their commonest labels, cards."""
+    """Extent of a page: numbers of attributes and of frequent labels, and cards."""
 
     attributes: int
     labels: int = 30
@@ -38,9 +38,10 @@ class Extent(NamedTuple):
 def render_page(
     report: RunReport, thumbnails: Mapping[str, str], max_bytes: int = MAX_PAGE_BYTES
 ) -> bytes:
-    """Return the page of a run; a page that would be too large says what is left out.
+    """Return the page of a run, shortened if it would be too large.
 
-    Left out are, in this order, the last thumbnails, all cards, rarer labels, the last attributes.
+    The page leaves out, in this order, the last thumbnails, all cards, rare labels, and the last
+    attributes, and names what it leaves out.
 
     Args:
         report: the contents.
@@ -48,7 +49,7 @@ def render_page(
         max_bytes: the largest size allowed.
 
     Raises:
-        ValueError: even without any of these it is too large.
+        ValueError: the shortest page is too large.
     """
     page = b""
     for extent in _shrink(len(report.attributes)):
@@ -103,7 +104,7 @@ def _render_run(report: RunReport, thumbnails: Mapping[str, str], extent: Extent
         "page",
         report=report,
         extent=extent,
-        # `Markup`, because these are not words of others: neither escaped nor shortened.
+        # `Markup`, because these are our own texts: neither escaped nor shortened.
         thumbnails={path: Markup(uri) for path, uri in thumbnails.items()},
         headline=words.describe_run(report.run, report.reasons.get(Outcome.MISSING, 0)),
         finder=Finder(report.gallery),
@@ -111,7 +112,7 @@ def _render_run(report: RunReport, thumbnails: Mapping[str, str], extent: Extent
 
 
 def render(template: str, script: str, **content: Any) -> bytes:
-    """Return a page, with the style sheet that all have and the one of its script's name."""
+    """Return a page with the common style sheet, and the sheet of its script's name."""
     inline = {name: Markup(text) for name, text in _read_inline(script).items()}
     page = _templates().get_template(template).render(**content, **inline)
     return page.encode("utf-8", errors="replace")
@@ -119,7 +120,7 @@ def render(template: str, script: str, **content: Any) -> bytes:
 
 @cache
 def _read_inline(script: str) -> dict[str, str]:
-    """Return style sheet and script, and the digests by which the page's policy allows them."""
+    """Return style sheet and script, and their digests for the page's content policy."""
     sheets = dict.fromkeys(("page.css", f"{script}.css"))
     found = {"style": "".join(map(_read, sheets)), "script": _read(f"{script}.js")}
     for name, text in [*found.items()]:
@@ -134,7 +135,7 @@ def _read(file: str) -> str:
 
 @cache
 def _templates() -> Environment:
-    """Return the templates; everything that they write is made printable, then escaped."""
+    """Return the templates; values in them are made printable, then escaped."""
     environment = Environment(
         loader=PackageLoader("enrich.report"),
         autoescape=True,
@@ -147,7 +148,7 @@ def _templates() -> Environment:
         "heading": words.as_heading,
         "number": words.format_number,
         "share": words.format_share,
-        "said": words.say_count,
+        "said": words.format_count,
         "in_words": words.name_expectation,
         # Addresses in a product table may hold logins and signatures.
         "redacted": redact,

@@ -1,7 +1,7 @@
-"""The review page: one HTML file in which people label products, and which labels it asks for.
+"""Review page: one HTML file in which people label products, and its questions.
 
-It opens without a network, keeps what was chosen over a reload, and hands the labels over in the
-format of `enrich.files.labels`. What to ask is ranked by pure functions, one for each aim.
+The page opens without a network, keeps choices over a reload, and saves labels in the format of
+`enrich.files.labels`. Pure functions rank the questions, one for each aim.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from enrich.report.thumbnails import make_thumbnails
 from enrich.report.words import make_printable
 
 MAX_PAGE_BYTES = 5_000_000
-# A picture has so many bytes, however many products a page asks for.
+# Bytes of a picture, however many products a page has.
 _FEWEST_BYTES, _MOST_BYTES = 10_000, 40_000
 _SIDE_PX = 560
 _CANDIDATES_SHOWN = 3
@@ -32,11 +32,11 @@ _CANDIDATES_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the classifier says of one attribute of a product.
+    """The classifier's answer for one attribute of a product.
 
-    `candidates` are the best labels, the best first. From `threshold` on the classifier answers;
-    it is infinite where it never does. `named` is the label that the text names, None where it
-    names none or several. `draw` is a random number that has nothing to do with the answer.
+    `candidates` are the best labels, the best first. From `threshold` on the classifier answers; it
+    is infinite if the classifier never does. `named` is the label that the text names, None for 0
+    or several labels. `draw` is a random number, independent of the answer.
     """
 
     product_id: str
@@ -59,7 +59,7 @@ class Answer:
 
     @property
     def margin(self) -> float:
-        """How much likelier the best label is than the next one, in [0, 1]."""
+        """Difference of confidence between the best label and the next one, in [0, 1]."""
         return self.confidence - (self.candidates[1].confidence if self.candidates[1:] else 0.0)
 
 
@@ -72,10 +72,10 @@ def rank_audit(answers: Answers) -> list[Answer]:
 
 
 def rank_unsure(answers: Answers) -> list[Answer]:
-    """Return what the classifier abstained on, the nearest to its threshold first.
+    """Return the answers that the classifier withheld, nearest to the threshold first.
 
-    In an unseen source thresholds are higher than those known here: what lies far above one is of
-    an attribute that is not answered there.
+    In an unseen source, real thresholds are higher than those here: confidences far above a
+    threshold are of an attribute that is not answered there.
     """
 
     def distance(one: Answer) -> tuple[float, float, str]:
@@ -117,7 +117,7 @@ _TITLES = {
 
 
 def choose_answers(aim: str, answers: Answers, number: int) -> list[Answer]:
-    """Return the first so many answers of an aim's ranking, those of an attribute together."""
+    """Return the first answers of an aim's ranking, grouped by attribute."""
     chosen = RANKINGS[aim](answers)[:number]
     order = {attribute: n for n, attribute in enumerate(dict.fromkeys(a.attribute for a in chosen))}
     return sorted(chosen, key=lambda one: order[one.attribute])
@@ -125,7 +125,7 @@ def choose_answers(aim: str, answers: Answers, number: int) -> list[Answer]:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """An attribute of a product that a person is asked for; a blind one has no candidates."""
+    """A question about an attribute of a product; a blind one has no candidates."""
 
     product_id: str
     attribute: str
@@ -152,12 +152,12 @@ class Review:
 
     @property
     def is_blind(self) -> bool:
-        """Whether nothing of the classifier's answers is on the page."""
+        """True if the page does not show the classifier's answers."""
         return self.aim == "audit"
 
 
 def render_review(review: Review, store: ImageStore, max_bytes: int = MAX_PAGE_BYTES) -> bytes:
-    """Return the page, with pictures as large as fit into `max_bytes` for up to 300 products."""
+    """Return the page, with pictures that fit into `max_bytes` for up to 300 products."""
     paths = [*dict.fromkeys(q.image_path for q in review.questions if q.image_path)]
     spare = 0.74 * (max_bytes - len(_render(review, {})))
     share = int(spare / max(1, len(paths)))
@@ -167,14 +167,14 @@ def render_review(review: Review, store: ImageStore, max_bytes: int = MAX_PAGE_B
 
 def _render(review: Review, pictures: Mapping[str, str]) -> bytes:
     data = _describe(review, [*pictures])
-    # What was chosen is kept in a browser by this name.
+    # The browser keeps choices under this name.
     named = json.dumps([review.database, review.aim, data])
     identity = hashlib.sha256(named.encode()).hexdigest()[:12]
     taker = "audit --labels" if review.is_drawn else "corrections import --file"
     flags = "".join(f" {shlex.quote(flag)}" for flag in review.flags)
     data |= {"id": identity, "command": f"catalog-enrich {taker}", "flags": flags}
     data |= {"needs_name": not review.is_drawn, "pictures": [*pictures.values()]}
-    # In a script element nothing but these could end it.
+    # Only these characters could end a script element.
     escaped = json.dumps(data).translate({ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"})
     return render(
         "review.html",
@@ -212,7 +212,7 @@ def _describe(review: Review, pictures: Sequence[str]) -> dict[str, object]:
 def _best(
     question: Question, attribute_labels: Mapping[str, Sequence[str]]
 ) -> list[tuple[str, float]]:
-    """Return the best labels with their probabilities; another checkpoint may have had others."""
+    """Return the best labels with probabilities, without those of another checkpoint."""
     known = attribute_labels[question.attribute]
     named = [(one.label, round(one.confidence, 4)) for one in question.candidates]
     return [pair for pair in named if pair[0] in known][:_CANDIDATES_SHOWN]

@@ -1,7 +1,7 @@
 """Small pictures of products as data: URIs, encoded anew from decoded pixels.
 
-The original bytes, and what they carry beside pixels, never reach a page. Where a picture cannot be
-read, the page shows a placeholder.
+The original bytes, and any metadata in them, never reach a page. For an unreadable picture the page
+shows a placeholder.
 """
 
 import base64
@@ -18,7 +18,7 @@ from enrich.images.store import ImageStore
 SIDE_PX = 220
 _QUALITY = 70
 _THREADS = 4
-# Of a picture that has too many bytes: first these, then fewer pixels.
+# For a picture with too many bytes: first these qualities, then fewer pixels.
 _LOWER_QUALITIES = (55, 40)
 _SMALLEST_PX = 64
 

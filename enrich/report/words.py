@@ -1,4 +1,4 @@
-"""Sentences of the pages, and words of others made fit to be shown."""
+"""Sentences of the pages, and safe display of other people's texts."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ _JOINERS = "\u200c\u200d"
 
 
 def make_printable(value: object) -> object:
-    """Return a text short and without control or direction characters; other values unchanged.
+    """Shorten a text and remove control and direction characters; keep other values.
 
     Everything that a template writes passes through here, before it is escaped.
     """
@@ -65,11 +65,11 @@ def name_state(state: str) -> Headline:
 
 
 def describe_run(run: RunFacts, deletions: int) -> Headline:
-    """Return what became of a run, and the commands by which a person decides on it.
+    """Return the state of a run, and the commands by which a person decides on it.
 
     Args:
         run: the run.
-        deletions: how many published rows it would delete.
+        deletions: number of published rows that it would delete.
     """
     headline = name_state(run.outcome)
     match run.outcome:
@@ -78,7 +78,7 @@ def describe_run(run: RunFacts, deletions: int) -> Headline:
         case State.STAGED | State.BLOCKED | State.APPROVED:
             return _describe_waiting(run, deletions, headline)
         case State.NOTHING_TO_DO:
-            due = say_count(run.counts["due"], "product was due", "products were due")
+            due = format_count(run.counts["due"], "product was due", "products were due")
             sentence = f"{due}, and none of them could be read."
         case State.DISCARDED:
             sentence = "A person decided not to publish the answers of this run."
@@ -102,34 +102,38 @@ def describe_run(run: RunFacts, deletions: int) -> Headline:
 
 def _describe_published(counts: Mapping[str, int]) -> str:
     published, withheld, deleted = (counts[n] for n in ("published", "withheld", "deleted"))
-    said = [f"{say_count(published, 'product has', 'products have')} the labels of this run."]
+    sentences = [
+        f"{format_count(published, 'product has', 'products have')} the labels of this run."
+    ]
     if withheld:
-        said.append(f"{say_count(withheld, 'answer is', 'answers are')} withheld.")
+        sentences.append(f"{format_count(withheld, 'answer is', 'answers are')} withheld.")
     if deleted:
-        gone = say_count(deleted, "row was", "rows were")
-        said.append(f"{gone} deleted, whose products are no longer in the product table.")
-    return " ".join(said)
+        deleted_rows = format_count(deleted, "row was", "rows were")
+        sentences.append(
+            f"{deleted_rows} deleted, whose products are no longer in the product table."
+        )
+    return " ".join(sentences)
 
 
 def _describe_waiting(run: RunFacts, deletions: int, headline: Headline) -> Headline:
     answered = run.counts["answered"]
-    said = []
+    sentences = []
     if answered:
-        said.append(f"{say_count(answered, 'answer waits', 'answers wait')} for a person.")
+        sentences.append(f"{format_count(answered, 'answer waits', 'answers wait')} for a person.")
     if deletions:
-        rows = say_count(deletions, "published row waits", "published rows wait")
-        said.append(f"{rows} to be deleted: the product is no longer in the product table.")
-    if not said:
+        rows = format_count(deletions, "published row waits", "published rows wait")
+        sentences.append(f"{rows} to be deleted: the product is no longer in the product table.")
+    if not sentences:
         sentence = (
             "The run was stopped before it answered a product. Nothing waits to be published: put "
             "right what is wrong and run again."
         )
         return headline._replace(sentence=sentence)
-    said.append("To publish or to discard them after a look, with the flags that the run had:")
+    sentences.append("To publish or to discard them after a look, with the flags that the run had:")
     reason = ' --reason "..."'
     approve = f"{_name_command('approve', run)}{'' if run.outcome == State.STAGED else reason}"
     commands = approve, f"{_name_command('discard', run)}{reason}"
-    return headline._replace(sentence=" ".join(said), commands=_to_paste(*commands))
+    return headline._replace(sentence=" ".join(sentences), commands=_to_paste(*commands))
 
 
 def _describe_rolled_back(run: RunFacts, headline: Headline) -> Headline:
@@ -149,8 +153,8 @@ def _name_command(name: str, run: RunFacts) -> str:
 def name_correction(card: Card, run: RunFacts) -> tuple[Markup, ...]:
     """Return the shell command and the SQL that give a card's product another label.
 
-    LABEL and NAME are left to a person. Empty for a product without an answer, or whose id cannot
-    be shown as it is.
+    A person replaces LABEL and NAME. Empty for a product without an answer, or with an id that
+    cannot be shown unchanged.
     """
     product_id = card.product_id
     if not card.answers or not product_id or make_printable(product_id) != product_id:
@@ -184,12 +188,12 @@ def name_reviews(run: RunFacts) -> tuple[Markup, ...]:
 
 
 def _to_paste(*commands: str) -> tuple[Markup, ...]:
-    """Return commands that are shown whole, however long a path is."""
+    """Return commands that are shown in full, however long a path is."""
     return tuple(escape(_without_invisible(command)) for command in commands)
 
 
-def say_count(number: int, one: str, many: str) -> str:
-    """Return the number with the words that go on from it."""
+def format_count(number: int, one: str, many: str) -> str:
+    """Return the number with its words, singular or plural."""
     return f"{number:,} {one if number == 1 else many}"
 
 
@@ -204,7 +208,7 @@ def name_expectation(expectation: str) -> str:
 
 
 def format_number(number: float | None) -> str:
-    """Return a count with separated thousands, any other number with three digits or more."""
+    """Return a count with separated thousands, or a number with three digits or more."""
     if number is None:
         return "-"
     is_whole = abs(number) >= 100 or float(number).is_integer()
@@ -212,7 +216,7 @@ def format_number(number: float | None) -> str:
 
 
 def format_beside(observed: float | None, limit: float | None) -> tuple[str, str]:
-    """Return a figure and its limit, with as many digits as tell them apart."""
+    """Return a figure and its limit, with enough digits to differ."""
     written = format_number(observed), format_number(limit)
     if written[0] != written[1] or observed is None or limit is None or observed == limit:
         return written

@@ -23,29 +23,29 @@ from schemas.tables import (
 
 from enrich.engine.spec import BuildsEngine
 from enrich.images.settings import NO_IMAGE_PATH
-from enrich.spark.corrections import entry_of, is_inapplicable, own_label
+from enrich.spark.corrections import classifier_label, find_entry, is_inapplicable
 from enrich.spark.diff import INPUT_FIELDS, Diff
 from enrich.spark.rules import CRASH_HOLDS, holds
 from enrich.spark.runs import RunHeader
 from enrich.spark.tables import Tables, Transaction, now, schema_of
 
-# What a candidate has of its product and of the encoding, beside the answer.
-_KEPT = (
+# Columns that a candidate takes from its product and the encoding.
+_CARRIED = (
     "product_id STRING, op STRING, reason STRING, replaces STRING, product_category STRING, "
     "content_hash STRING, modalities STRING, status STRING, error STRING"
 )
-_NAMES = [column.split()[0] for column in _KEPT.split(", ")]
+_NAMES = [column.split()[0] for column in _CARRIED.split(", ")]
 _TEXTS = ("title", "description")
 # This Python worker's answerer, and its recipe.
 _LOADED: dict[str, tuple[BuildsEngine, Any]] = {}
 
 
-class Answered(NamedTuple):
-    """What the candidates of a run are: counts of products, and of distinct contents.
+class AnswerCounts(NamedTuple):
+    """Counts of a run's candidates: products, and distinct contents.
 
-    `contents` are those of new and changed products, which no accepted run has accounted for;
-    `unreadable` of them hold nothing to answer from, `with_image` name an image, and of these the
-    image of `failed_images` could not be read. `abstained` and `not_applicable` count the answers
+    `contents` are those of new and changed products, which no accepted run has accounted for. Of
+    these, `unreadable` hold neither image nor text to answer from, and `with_image` name an image;
+    `failed_images` of the images could not be read. `abstained` and `not_applicable` count answers
     without a label by attribute.
     """
 
@@ -68,21 +68,21 @@ def write_candidates(
     *,
     deletes: bool,
 ) -> None:
-    """Write what the run would change, in one commit; never updated afterwards.
+    """Write a run's candidates in one commit; candidates are never updated.
 
     Args:
         tables: the output tables.
         header: the run.
         spec: the recipe of the answerer.
-        diff: written down.
-        encodings: those that hold, of this run's encoder; None where no product needs an answer.
+        diff: over saved rows.
+        encodings: those that hold, of this run's encoder; None if no product needs an answer.
         deletes: rows of missing products are to be deleted.
     """
     parts = []
     if encodings is not None:
         due = diff.select(*TO_ANSWER)
-        asked = join_encodings(due, encodings, with_descriptions=spec.reads_descriptions)
-        parts.append(_answer(asked.where(F.col("modalities").isNotNull()), spec))
+        encoded = join_encodings(due, encodings, with_descriptions=spec.reads_descriptions)
+        parts.append(_answer_rows(encoded.where(F.col("modalities").isNotNull()), spec))
     if diff.count(Outcome.REVISED):
         revised = diff.select(Outcome.REVISED)
         parts.append(_revise(tables.read("product_attributes"), revised, tables.attributes))
@@ -112,13 +112,13 @@ def write_candidates(
 def join_encodings(
     due: DataFrame, encodings: DataFrame, *, with_descriptions: bool = False
 ) -> DataFrame:
-    """Return due products beside the latest encoding of their content; lazy.
+    """Return due products with the latest encoding of their content; lazy.
 
-    Two runs at once may have encoded the same content: the latest counts. Descriptions that no
-    label is looked for in are NULL.
+    Two runs at once may have encoded the same content: the latest counts. Descriptions are NULL
+    where no label is searched in them.
     """
     latest = Window.partitionBy("content_hash").orderBy(F.desc("encoded_at"), F.desc("run_id"))
-    # First, because a window sorts all that it is given, and a night of few changes needs few.
+    # Before the window, which sorts all its rows: a night of few changes needs few encodings.
     needed = encodings.join(due.select("content_hash"), "content_hash", "left_semi")
     one = needed.withColumn("_place", F.row_number().over(latest)).where("_place = 1")
     one = one.select("content_hash", "status", "modalities", "error", "vectors")
@@ -132,15 +132,15 @@ def join_encodings(
 
 def count_candidates(
     tables: Tables, run_id: str, diff: Diff, encodings: DataFrame | None
-) -> Answered:
-    """Return what the run's candidates are, and what could not be read of its contents.
+) -> AnswerCounts:
+    """Count the run's candidates, and the contents that could not be read.
 
-    One action; two where something could not be read. Else the counts of contents are 0.
+    One action; two if something could not be read. Otherwise the counts of contents are 0.
     """
     own = tables.read_run("candidates", run_id).where(F.col("op") == Op.UPSERT)
     nothing = {a: F.col(quote_part(a)).isNull() for a in tables.attributes}
     outside = {
-        a: is_null & is_inapplicable(entry_of("predictions", a)) for a, is_null in nothing.items()
+        a: is_null & is_inapplicable(find_entry("predictions", a)) for a, is_null in nothing.items()
     }
     row = own.agg(
         F.count("*").alias("answered"),
@@ -161,7 +161,7 @@ def count_candidates(
             F.count_if(_names_image()),
             F.count_if(_has_failed_image()),
         ).collect()[0]
-    return Answered(
+    return AnswerCounts(
         answered,
         unanswered,
         {a: row[f"no {a}"] - count for a, count in inapplicable.items()},
@@ -179,16 +179,19 @@ def write_findings(
     diff: Diff,
     encodings: DataFrame | None,
     limits: str,
-    refused: list[str],
+    not_accepted: list[str],
 ) -> None:
-    """Append to quarantine what is broken or unreadable and no accepted run has found yet.
+    """Append new findings to quarantine: broken rows and unreadable contents.
 
-    At most one commit.
+    Findings of accepted runs are not repeated. At most one commit.
 
     Args:
-        encodings: those that hold; None where no product needed an answer.
+        tables: the output tables.
+        header: the run.
+        diff: over saved rows.
+        encodings: those that hold; None if no product needed an answer.
         limits: digest of the image limits and allowed roots.
-        refused: runs that are not accepted.
+        not_accepted: ids of runs that are not accepted.
     """
     broken = diff.select(*BROKEN).select(
         "product_id",
@@ -209,8 +212,8 @@ def write_findings(
             "product_id", reason.alias("reason"), "status", error, "content_hash", *INPUT_FIELDS
         )
         found = found.unionByName(unread)
-    # One that has expired is found anew, or its product would be due each night. A picture that
-    # stays out of reach is not.
+    # An expired finding is written again, or its product would be due each night. The finding about
+    # a picture that stays unreadable is not.
     is_kept = F.col("status").isNull() | (F.col("status") == Status.IMAGE_UNREADABLE)
     still_holds = holds(
         F.col("status"),
@@ -218,11 +221,11 @@ def write_findings(
         is_own=F.lit(False),
         is_recent=F.col("found_at") > F.lit(now() - CRASH_HOLDS),
     )
-    accepted = tables.read("quarantine").where(~F.col("run_id").isin(refused))
-    known = accepted.where(is_kept | still_holds)
+    accepted = tables.read("quarantine").where(~F.col("run_id").isin(not_accepted))
+    earlier = accepted.where(is_kept | still_holds)
     names = ("product_id", "content_hash", "reason", "status")
     is_same = [F.col(f"new.{name}").eqNullSafe(F.col(f"old.{name}")) for name in names]
-    new = found.alias("new").join(known.alias("old"), is_same, "left_anti").persist()
+    new = found.alias("new").join(earlier.alias("old"), is_same, "left_anti").persist()
     try:
         if new.isEmpty():
             return
@@ -238,36 +241,36 @@ def write_findings(
         new.unpersist()
 
 
-def _answer(asked: DataFrame, spec: BuildsEngine) -> DataFrame:
-    schema = f"{_KEPT}, {answer_columns(spec.attributes)}"
-    rows = asked.select(*_NAMES, "vectors", *_TEXTS)
+def _answer_rows(encoded: DataFrame, spec: BuildsEngine) -> DataFrame:
+    schema = f"{_CARRIED}, {answer_columns(spec.attributes)}"
+    rows = encoded.select(*_NAMES, "vectors", *_TEXTS)
     return rows.mapInArrow(build_answer(spec), schema)
 
 
 def build_answer(
     spec: BuildsEngine,
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """Return the function that `mapInArrow` sends to executors: encodings in, answers out."""
+    """Return the function that answers encodings on executors, for `mapInArrow`."""
 
     def answer(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        answerer = _answerer_of_this_worker(spec)
+        answerer = _get_answerer(spec)
         for batch in batches:
             if not batch.num_rows:
                 continue
-            asked = ("vectors", "modalities", *_TEXTS)
-            vectors, modalities, *texts = (batch.column(name).to_pylist() for name in asked)
+            inputs = ("vectors", "modalities", *_TEXTS)
+            vectors, modalities, *texts = (batch.column(name).to_pylist() for name in inputs)
             categories = batch.column("product_category").to_pylist()
-            wording = [*zip(*texts, strict=True)]
-            answers = answerer.answer(vectors, modalities, wording, categories)
-            kept = [batch.column(name) for name in _NAMES]
+            text_pairs = [*zip(*texts, strict=True)]
+            answers = answerer.answer(vectors, modalities, text_pairs, categories)
+            carried = [batch.column(name) for name in _NAMES]
             names = [*_NAMES, *answers.schema.names]
-            yield pa.RecordBatch.from_arrays([*kept, *answers.columns], names=names)
+            yield pa.RecordBatch.from_arrays([*carried, *answers.columns], names=names)
 
     return answer
 
 
-def _answerer_of_this_worker(spec: BuildsEngine) -> Any:
-    """Runs on the executor."""
+def _get_answerer(spec: BuildsEngine) -> Any:
+    """Return this Python worker's answerer. Runs on the executor."""
     from enrich.spark.encode import take_cores
 
     if "it" not in _LOADED or _LOADED["it"][0] != spec:
@@ -277,7 +280,7 @@ def _answerer_of_this_worker(spec: BuildsEngine) -> Any:
 
 
 def _revise(published: DataFrame, revised: DataFrame, attributes: tuple[str, ...]) -> DataFrame:
-    """Return the published answers of products of which only category or corrections differ."""
+    """Return published answers of products whose category or corrections differ."""
     renewed = revised.select(
         "product_id",
         "product_category",
@@ -285,17 +288,17 @@ def _revise(published: DataFrame, revised: DataFrame, attributes: tuple[str, ...
         F.lit(Op.UPSERT).alias("op"),
         F.col("outcome").alias("reason"),
     )
-    own = {a: own_label(entry_of("predictions", a)) for a in attributes}
+    own = {a: classifier_label(find_entry("predictions", a)) for a in attributes}
     columns = [c for a in attributes for c in (a, f"{a}_confidence")]
-    said = published.withColumns(own).select(
+    answers = published.withColumns(own).select(
         "product_id",
         F.col("run_id").alias("_run_id"),
         *("content_hash", "model_version", "modalities", "status", "predictions"),
         *map(quote_part, columns),
     )
-    # Only the row that the diff saw: another run may have published since.
+    # Only rows that the diff saw: another run may have published since.
     is_seen = F.col("_run_id") == F.col("replaces")
-    return renewed.join(said, "product_id").where(is_seen).drop("_run_id")
+    return renewed.join(answers, "product_id").where(is_seen).drop("_run_id")
 
 
 def _delete(missing: DataFrame) -> DataFrame:

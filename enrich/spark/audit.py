@@ -1,4 +1,4 @@
-"""Audits: draw published answers blindly, take people's labels in, and certify what they prove.
+"""Audits: blind draws of published answers, people's labels, and certificates.
 
 A draw is stored with what was published at that moment, so labels that come later, after other
 runs, judge the answers that were drawn. Corrected products are never drawn: thresholds may be
@@ -42,7 +42,7 @@ _ANSWERS, _CERTIFICATES = "audit_answers", "audit_certificates"
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Drawn answers: `rows` are those of the file, `drawn` and `left` count by attribute.
+    """Drawn answers: `rows` for the file, `drawn` and `left` are counts by attribute.
 
     `left` are the answers that the draw could have taken and did not.
     """
@@ -118,7 +118,7 @@ def _read_newest(tables: Tables) -> dict[str, Any]:
 
 
 def _select_drawable(tables: Tables, products: DataFrame, version: str) -> DataFrame:
-    """Return the answers that may be drawn: product_id, attribute, published_label, ...; lazy."""
+    """Return the answers that may be drawn, one row an attribute; lazy."""
     rows = tables.read("product_attributes").where(F.col("model_version") == version)
     rows = rows.where(F.col("corrections").isNull())
     rows = rows.join(tables.read("attribute_corrections"), "product_id", "left_anti")
@@ -137,7 +137,7 @@ def _select_drawable(tables: Tables, products: DataFrame, version: str) -> DataF
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """Labels that were taken in: how many are new, and how many answers of their draws lack one.
+    """Counts of recorded labels, and of answers of their draws without a label.
 
     `certificates` are rows of the view `certificates`: all that are about whole attributes and
     were labelled by the file.
@@ -149,7 +149,7 @@ class Intake:
 
 
 def take_in(tables: Tables, labels: pd.DataFrame) -> Intake:
-    """Append people's labels to `audit_answers`, and what they prove to `audit_certificates`.
+    """Append people's labels to `audit_answers`, and proofs to `audit_certificates`.
 
     Taken in again, the same labels change nothing. A label goes to the last draw of its product
     and attribute.
@@ -205,7 +205,7 @@ def _as_records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def read_certificates(tables: Tables) -> list[dict[str, Any]]:
-    """Return the rows of the view `certificates` about whole attributes, the newest last."""
+    """Return rows of the view `certificates` about whole attributes, the newest last."""
     if not tables.exists(_CERTIFICATES) or tables.read(_CERTIFICATES).isEmpty():
         return []
     whole = tables.read("certificates").where("label IS NULL AND category IS NULL")
@@ -214,7 +214,7 @@ def read_certificates(tables: Tables) -> list[dict[str, Any]]:
 
 
 def _read_answers(tables: Tables) -> pd.DataFrame:
-    """Return the drawn answers, one row each, with the last label and when the first one came."""
+    """Return the drawn answers with their last label and the time of the first one."""
     answers = tables.read(_ANSWERS)
     columns = answers.columns
     rows = [[in_utc(value) for value in row] for row in answers.collect()]
@@ -229,7 +229,7 @@ def _read_answers(tables: Tables) -> pd.DataFrame:
 
 
 def make_certificates(answers: pd.DataFrame, made_at: datetime) -> Iterator[dict[str, Any]]:
-    """Yield rows of `audit_certificates`, of the drawn answers of one attribute and model_version.
+    """Yield rows of `audit_certificates` for one attribute and model_version.
 
     One is about all answers; others are about a label or a category that has FEWEST_LABELS.
 
@@ -295,6 +295,6 @@ def split_stages(answers: pd.DataFrame) -> Iterator[Stage]:
 
 
 def target_of(model_version: str) -> float:
-    """Return the target precision that a model_version names at its end, else the default."""
+    """Return the target precision at the end of a model_version, else the default."""
     found = re.search(r"-p(\d\d)(-[0-9a-f]+)?$", model_version)
     return int(found[1]) / 100 if found else DEFAULT_TARGET_PRECISION

@@ -1,7 +1,7 @@
-"""Products that may have changed since an earlier run, found without a look at the others (R13).
+"""Products that may have changed since an earlier run, by the change feed (R13).
 
-The product table's change feed names what came, went or changed. Beside these products, what must
-be asked again is compared: see `find_changes`. A full diff finds the same, and is what counts.
+The feed names products that were inserted, deleted or updated. `find_changes` adds products that
+are due for another reason. A full diff finds the same products, and decides in case of doubt.
 """
 
 import hashlib
@@ -18,16 +18,16 @@ from pyspark.sql import functions as F
 
 from enrich.config import JobConfig
 from enrich.images.store import ImageStore
-from enrich.spark.diff import Known, join_left, select_last_looks
+from enrich.spark.diff import Lookups, left_join_sparse_key, select_last_image_states
 from enrich.spark.failures import reason_of
-from enrich.spark.listing import Listing, with_keys
+from enrich.spark.listing import Listing, with_image_keys
 from enrich.spark.rules import (
     Attempt,
-    Row,
+    PublishedRow,
     Run,
     find_base,
-    is_as_left,
     is_newer,
+    is_unchanged_since,
     must_be_compared,
 )
 from enrich.spark.source import Feed
@@ -36,10 +36,10 @@ from enrich.spark.tables import Tables, now
 log = logging.getLogger(__name__)
 
 # Above this share of the products a full diff costs about as much.
-_MOST = 0.2
-# Settings that no outcome of a diff depends on, beside the source and the model version. After a
-# change of any other all products are compared.
-_OF_NO_DIFF = {
+_MAX_SHARE = 0.2
+# Settings that no outcome of a diff depends on, apart from source and model version. After a change
+# of any other setting all products are compared.
+_IGNORED_SETTINGS = {
     *("catalog", "database", "checkpoint", "image_root", "target_precision", "unseen_source"),
     *("lexicon", "languages", "applies_to", "labels", "baselines", "validation", "table_layout"),
     *(
@@ -64,29 +64,29 @@ _PUBLISHED = (
 class Changes:
     """Rows that a diff has to compare.
 
-    `products` are rows of `Source.products`, `known` what they are compared to, and `total` counts
-    the rows of the product table.
+    `products` are rows of `Source.products`, and `lookups` the tables that they are compared to.
+    `total` counts the rows of the product table.
     """
 
     products: DataFrame
-    known: Known
+    lookups: Lookups
     total: int
     _kept: tuple[DataFrame, ...]
 
-    def forget(self) -> None:
-        """Free the memory of what was found."""
-        _forget(self._kept)
+    def unpersist(self) -> None:
+        """Free the memory of the rows."""
+        _unpersist(self._kept)
 
 
 def digest_settings(config: JobConfig, store: ImageStore, feed: Feed | None) -> str:
-    """Return 12 hex digits of what a diff depends on, beside the products and the model."""
-    said = config.model_dump_json(exclude=_OF_NO_DIFF)
-    parts = (said, store.root, "" if feed is None else feed.table_id)
+    """Return 12 hex digits of the settings and the table that a diff depends on."""
+    settings = config.model_dump_json(exclude=_IGNORED_SETTINGS)
+    parts = (settings, store.root, "" if feed is None else feed.table_id)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
 def choose_base(tables: Tables, config: JobConfig, own: Run, runs: Sequence[Run]) -> Run | None:
-    """Return the run since which changes are compared, None where all products are."""
+    """Return the run since which changes are compared, None for a full diff."""
     full_since = now() - timedelta(days=config.full_diff_days)
     base = find_base(own, runs, full_since, deletes=config.deletes_missing)
     if base is None:
@@ -94,7 +94,7 @@ def choose_base(tables: Tables, config: JobConfig, own: Run, runs: Sequence[Run]
     later = (own.compared_version or 0) - (base.compared_version or 0)
     # Others may commit meanwhile.
     commits = tables.read_commits(newest=later + 10) if later else []
-    if not is_as_left(base, [(one.version, one.run_id, one.operation) for one in commits]):
+    if not is_unchanged_since(base, [(one.version, one.run_id, one.operation) for one in commits]):
         log.info("all products are compared: product_attributes has changed since %s", base.run_id)
         return None
     return base
@@ -105,24 +105,26 @@ def find_changes(
     base: Run,
     feed: Feed,
     products: DataFrame,
-    known: Known,
+    lookups: Lookups,
     model_version: str,
     store: ImageStore,
     accepted: Sequence[str],
 ) -> Changes | None:
-    """Return what has to be compared since a run; None (and a log line) if everything has.
+    """Return the rows to compare since a run; None and a log line for a full diff.
 
-    Compared are products that the feed names; those with a published row that is due without a
-    change of the product, or may be (`must_be_compared`); those that were quarantined or are held
-    back; those with a picture that a listing has as another one than the last look. Rows without a
-    usable id always are.
+    These are products
+    - that the feed names,
+    - whose published row may be due without a change (`must_be_compared`),
+    - that were quarantined or are held back,
+    - with a picture that differs between the listing and its last state.
+    Rows without a usable id are always compared.
 
     Args:
         tables: the output tables.
         base: the run.
         feed: of the product table.
         products: rows of `Source.products`.
-        known: what a full diff compares them to.
+        lookups: tables that a full diff compares products to.
         model_version: today's.
         store: of the pictures.
         accepted: ids of the accepted runs from `base` on.
@@ -130,67 +132,68 @@ def find_changes(
     kept: list[DataFrame] = []
     named = feed.read_ids(int(base.source_version))
     named = named.union(tables.read("quarantine").select("product_id"))
-    if known.held_back is not None:
-        named = named.union(known.held_back.select("product_id"))
-    listing = known.listing
+    if lookups.held_back is not None:
+        named = named.union(lookups.held_back.select("product_id"))
+    listing = lookups.listing
     try:
         if listing is not None:
-            # Asked once: each use of it would list the store again.
-            listing = listing._replace(rows=_keep(kept, listing.rows))
-            paths = _select_changed_paths(known.images, listing, store, base, accepted)
+            # Persisted, because each use of the listing would list the store again.
+            listing = listing._replace(rows=_persist(kept, listing.rows))
+            paths = _select_changed_paths(lookups.images, listing, store, base, accepted)
             pictured = products.join(paths, F.col("image_path") == F.col("path"), "left_semi")
             named = named.union(pictured.select("product_id"))
-        named = _keep(kept, named.where("product_id IS NOT NULL").distinct())
-        # Counted, it is known to be small, and goes to where the published rows are.
+        named = _persist(kept, named.where("product_id IS NOT NULL").distinct())
+        # After the count Spark knows that the ids are few, and broadcasts them.
         named.count()
-        published = _keep(
-            kept, _select_published(known, named, base, model_version, has_images=bool(listing))
+        published = _persist(
+            kept, _select_published(lookups, named, base, model_version, has_images=bool(listing))
         )
-        ids = _keep(kept, named.union(published.select("product_id")).distinct())
+        ids = _persist(kept, named.union(published.select("product_id")).distinct())
         found, total = ids.count(), feed.count()
     except (PySparkException, Py4JJavaError) as error:
         log.info("all products are compared: the change feed cannot be read: %s", reason_of(error))
-        _forget(kept)
+        _unpersist(kept)
         return None
-    if found > _MOST * total:
+    if found > _MAX_SHARE * total:
         log.info("all products are compared: %s of %s may have changed", f"{found:,}", f"{total:,}")
-        _forget(kept)
+        _unpersist(kept)
         return None
     log.info("%s of %s products may have changed since %s", f"{found:,}", f"{total:,}", base.run_id)
-    changed = _keep(kept, feed.select(ids))
-    # Their size is known then, and few rows are compared by a shorter plan.
+    changed = _persist(kept, feed.select(ids))
+    # After the count Spark knows their size, and plans few rows with fewer stages.
     changed.count()
-    looks = known.images.join(changed, F.col("path") == F.col("image_path"), "left_semi")
-    known = known._replace(published=published, images=looks, listing=listing)
-    return Changes(changed, known, total, tuple(kept))
+    states = lookups.images.join(changed, F.col("path") == F.col("image_path"), "left_semi")
+    lookups = lookups._replace(published=published, images=states, listing=listing)
+    return Changes(changed, lookups, total, tuple(kept))
 
 
-def _keep(kept: list[DataFrame], rows: DataFrame) -> DataFrame:
+def _persist(kept: list[DataFrame], rows: DataFrame) -> DataFrame:
     kept.append(rows.persist(StorageLevel.MEMORY_AND_DISK))
     return kept[-1]
 
 
-def _forget(kept: Sequence[DataFrame]) -> None:
-    # Spark plans anew what rests on rows that are unpersisted: the latest first.
+def _unpersist(kept: Sequence[DataFrame]) -> None:
+    # The latest first: Spark plans rows anew that depend on unpersisted ones.
     for rows in reversed(kept):
         rows.unpersist()
 
 
 def _select_published(
-    known: Known, named: DataFrame, base: Run, model_version: str, *, has_images: bool
+    lookups: Lookups, named: DataFrame, base: Run, model_version: str, *, has_images: bool
 ) -> DataFrame:
-    """Return the published rows of named products, and those that must be compared; lazy."""
-    rows = known.published.select(*_PUBLISHED)
-    said = known.corrections.select("product_id", F.col("corrections").alias("_said"))
+    """Return published rows of named products and those to compare anyway; lazy."""
+    rows = lookups.published.select(*_PUBLISHED)
+    current = F.col("corrections").alias("_corrections")
+    corrections = lookups.corrections.select("product_id", current)
     marked = named.withColumn("_is_named", F.lit(True))
-    rows = rows.join(marked, "product_id", "left").join(said, "product_id", "left")
-    row = Row(
+    rows = rows.join(marked, "product_id", "left").join(corrections, "product_id", "left")
+    row = PublishedRow(
         is_newer=is_newer(
             Attempt(*(F.col(name) for name in ("run_date", "enriched_at", "run_id"))),
             Attempt(*map(F.lit, base.attempt)),
         ),
         has_same_model=F.col("model_version") == model_version,
-        has_same_corrections=F.col("corrections").eqNullSafe(F.col("_said")),
+        has_same_corrections=F.col("corrections").eqNullSafe(F.col("_corrections")),
         status=F.col("status"),
     )
     wanted = F.col("_is_named").isNotNull() | must_be_compared(row, has_images=has_images)
@@ -200,21 +203,21 @@ def _select_published(
 def _select_changed_paths(
     images: DataFrame, listing: Listing, store: ImageStore, base: Run, accepted: Sequence[str]
 ) -> DataFrame:
-    """Return `path` of pictures that are not as at the last look, or that must be asked for; lazy.
+    """Return `path` of pictures that may have changed since the base; lazy.
 
-    These are also pictures of other places, of which the listing has no say. A look since the base
-    counts if its run is accepted: another run may have seen a change and published nothing of it.
+    Pictures outside the listing are among them. A state that was recorded since the base counts
+    only if its run is accepted: another run may have recorded a change and published nothing.
     """
-    looks = with_keys(select_last_looks(images, "run_id", "looked_at"), store, "path")
-    told = listing.rows.select("key", F.struct("size", "etag", "modified_us").alias("told"))
-    joined = join_left(looks, "key", told, unique="path")
+    states = with_image_keys(select_last_image_states(images, "run_id", "looked_at"), store, "path")
+    listed = listing.rows.select("key", F.struct("size", "etag", "modified_us").alias("listed"))
+    joined = left_join_sparse_key(states, "key", listed, unique="path")
     seen = {"size": "last.size", "etag": "last.etag"}
-    same = [F.col(old).eqNullSafe(F.col(f"told.{new}")) for new, old in seen.items()]
-    same.append(F.unix_micros("last.modified_at").eqNullSafe(F.col("told.modified_us")))
-    is_settled = F.col("last.size").isNotNull() & F.col("told").isNotNull()
-    is_settled &= (F.col("last.looked_at") < F.lit(base.started_at)) | F.col("last.run_id").isin(
+    same = [F.col(old).eqNullSafe(F.col(f"listed.{new}")) for new, old in seen.items()]
+    same.append(F.unix_micros("last.modified_at").eqNullSafe(F.col("listed.modified_us")))
+    is_unchanged = F.col("last.size").isNotNull() & F.col("listed").isNotNull()
+    is_unchanged &= (F.col("last.looked_at") < F.lit(base.started_at)) | F.col("last.run_id").isin(
         *accepted
     )
     for one in same:
-        is_settled &= one
-    return joined.where(~is_settled).select("path")
+        is_unchanged &= one
+    return joined.where(~is_unchanged).select("path")

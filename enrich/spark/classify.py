@@ -1,4 +1,4 @@
-"""Classify products in a column expression, for notebooks and SQL: no tables, no gate.
+"""Classify products in a column expression, for notebooks and SQL, without tables.
 
 Each Python worker loads the engine once. Nothing is stored: a second query reads pictures again.
 """
@@ -30,16 +30,16 @@ def classify(
     image_root: str,
     settings: JobConfig | None = None,
 ) -> Column:
-    """Return a struct column: label and confidence of each attribute, and what was read.
+    """Return a struct column: labels, confidences, and the status of what was read.
 
     Fields are those of `product_attributes`: `color`, `color_confidence`, ..., `predictions`, then
     `modalities`, `status`, `error` and `model_version`. A broken picture stops nothing.
 
     Args:
-        title: Strings; a NULL says nothing.
+        title: Strings, or NULL.
         description: Strings.
-        image_path: Where the picture lies, below the image root.
-        image_root: Where relative image paths start, on every executor.
+        image_path: Paths or addresses of pictures.
+        image_root: Start of relative image paths, on every executor.
         settings: Checkpoint, target precision, limits and own labels; those of the job's default.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Prints for people what a run did or would do; the last line is one JSON object for programs."""
+"""Console output of runs and plans; the last line is one JSON object for programs."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ from schemas.tables import COUNTS, State
 
 from enrich.logs import is_json
 from enrich.redaction import tame
-from enrich.spark.corrections import entry_of
+from enrich.spark.corrections import find_entry
 from enrich.spark.plan import Plan
 from enrich.spark.profile import describe
 from enrich.spark.runs import RunSummary
@@ -28,7 +28,7 @@ _WORDS = {"images_opened": "images opened", "images_compared": "images compared"
 def print_json_line(content: Mapping[str, Any], *, is_last: bool = True) -> None:
     """Print the line that ends a job's output, and silence Java's log first.
 
-    Else what Java says while it shuts down might be the last line. Runs on the driver.
+    Otherwise Java's log of its shutdown might be the last line. Runs on the driver.
     """
     if is_last:
         silence_java(SparkSession.active())
@@ -42,7 +42,7 @@ def show_run(
 
     Runs on the driver. `is_last`: the job ends, and Java's log with it.
     """
-    # Not among log lines in JSON: whatever reads those cannot read a table.
+    # Not among log lines in JSON: their readers cannot read a table.
     if not is_json():
         console = _console()
         if summary.outcome not in (State.DISCARDED, State.NOTHING_TO_DO):
@@ -59,7 +59,7 @@ def show_run(
 
 
 def describe_counts(counts: Mapping[str, Any]) -> str:
-    """Returns a run's counts in one line for people, without those that are 0."""
+    """Return a run's counts in one line for people, without zeros."""
     rows = [f"{counts[name]:,} {_WORDS.get(name, name)}" for name in COUNTS if counts.get(name)]
     abstained = [f"{a} {n:,}" for a, n in counts.get("abstained", {}).items() if n]
     unanswered = f"; abstained: {', '.join(abstained)}" if abstained else ""
@@ -69,29 +69,33 @@ def describe_counts(counts: Mapping[str, Any]) -> str:
 
 
 def _first_rows(tables: Tables, summary: RunSummary) -> Table:
-    """Runs on the driver; one action."""
+    """Return a table of the run's first rows. Runs on the driver; one action."""
     is_answered = summary.counts.get("answered", 0) > 0
     is_waiting = is_answered and summary.outcome in (State.STAGED, State.BLOCKED)
     name = "candidates" if is_waiting else "product_attributes"
     rows = tables.read_run(name, summary.run_id) if is_answered else tables.read(name)
     columns = ["product_id", *(c for a in tables.attributes for c in (a, f"{a}_confidence"))]
-    # Candidates are as the classifier answered, whatever people say.
-    own = [_own_if_corrected(a) for a in tables.attributes] if "corrections" in rows.columns else []
+    # Candidates hold the classifier's answers, without corrections.
+    own = (
+        [_classifier_label_if_corrected(a) for a in tables.attributes]
+        if "corrections" in rows.columns
+        else []
+    )
     shown = Table(*columns, title=f"the first of {tables.name(name)}")
     for row in rows.select(*columns, *own).orderBy("product_id").limit(SHOWN_ROWS).collect():
         shown.add_row(*_cells(row.asDict(), columns))
     return shown
 
 
-def _own_if_corrected(attribute: str) -> Column:
-    """Returns the classifier's best label where a person has set one, else NULL."""
-    best = entry_of("predictions", attribute)["label"]
-    is_corrected = entry_of("corrections", attribute).isNotNull()
+def _classifier_label_if_corrected(attribute: str) -> Column:
+    """Return the classifier's best label where a person has set one, else NULL."""
+    best = find_entry("predictions", attribute)["label"]
+    is_corrected = find_entry("corrections", attribute).isNotNull()
     return F.when(is_corrected, best).alias(f"{attribute}_confidence of")
 
 
 def _cells(row: Mapping[str, Any], columns: Sequence[str]) -> Iterator[str]:
-    """Yields a row as it is shown; a confidence not of the label beside it says of which."""
+    """Yield a row's cells; a confidence names its label if another label is shown."""
     for column in columns:
         shown = f"{row[column]:.2f}" if isinstance(row[column], float) else row[column] or "-"
         own = row.get(f"{column} of")
@@ -99,12 +103,12 @@ def _cells(row: Mapping[str, Any], columns: Sequence[str]) -> Iterator[str]:
 
 
 def _console() -> Console:
-    # A product's id may hold what Rich takes for markup or for a picture's name.
+    # A product's id may hold characters that Rich takes for markup or an emoji's name.
     return Console(width=120, markup=False, emoji=False)
 
 
 def show_plan(plan: Plan) -> None:
-    """Prints what a run would do, and the JSON line. Runs on the driver."""
+    """Print a plan, and the JSON line. Runs on the driver."""
     if not is_json():
         console = _console()
         console.print("a run would find:", soft_wrap=True)

@@ -1,7 +1,7 @@
-"""What people said about attributes, laid over what the classifier said.
+"""People's corrections of labels, applied to the classifier's answers.
 
-A person's label replaces the classifier's in the published row. What the classifier said stays in
-`predictions`, so a correction that is withdrawn leaves no trace.
+A person's label replaces the classifier's in the published row. The classifier's answer stays in
+`predictions`, so a withdrawn correction leaves no trace.
 """
 
 from collections import Counter
@@ -24,10 +24,10 @@ AttributeLabels = Mapping[str, Sequence[str]]
 
 
 def select_corrections(table: DataFrame, attribute_labels: AttributeLabels) -> DataFrame:
-    """Returns one row (product_id, corrections) for every product that a person corrected.
+    """Return product_id and corrections of all products that people corrected; lazy.
 
-    Runs on the driver; lazy. Corrections of attributes, or to labels, that the checkpoint does not
-    know are left out.
+    Runs on the driver. Corrections with attributes or labels that the checkpoint does not know are
+    left out.
     """
     entry = F.struct("attribute", "label", "corrected_by")
     return (
@@ -38,7 +38,7 @@ def select_corrections(table: DataFrame, attribute_labels: AttributeLabels) -> D
 
 
 def select_last(table: DataFrame) -> DataFrame:
-    """Returns the last correction of each attribute of each product.
+    """Return the last correction of each attribute of each product.
 
     Runs on the driver; lazy.
     """
@@ -49,7 +49,7 @@ def select_last(table: DataFrame) -> DataFrame:
 
 
 def select_known(table: DataFrame, attribute_labels: AttributeLabels) -> DataFrame:
-    """Returns the corrections that the checkpoint knows, in its spelling.
+    """Return the corrections that the checkpoint knows, in its spelling.
 
     Runs on the driver; lazy.
     """
@@ -57,19 +57,19 @@ def select_known(table: DataFrame, attribute_labels: AttributeLabels) -> DataFra
 
 
 def select_last_spelled(table: DataFrame, attribute_labels: AttributeLabels) -> DataFrame:
-    """Returns the last correction of each attribute of each product, in the checkpoint's spelling.
+    """Return the last correction by product and attribute, spelled by the checkpoint.
 
-    Runs on the driver; lazy. Of one that the checkpoint does not know the label is NULL, and
-    `is_known` false.
+    Runs on the driver; lazy. If the checkpoint does not know a label, the label is NULL and
+    `is_known` is false.
     """
     return select_last(_with_spelling(table, attribute_labels))
 
 
 def count_unknown(table: DataFrame, attribute_labels: AttributeLabels) -> int:
-    """Returns how many corrections name what the checkpoint does not know.
+    """Count the corrections whose attribute or label the checkpoint does not know.
 
-    Only the last correction of a product's attribute is looked at: the table also keeps mistakes
-    that people have put right since. Runs on the driver; one action.
+    Only the last correction of a product's attribute counts: the table also keeps mistakes that
+    people have corrected since. Runs on the driver; one action.
     """
     return select_last_spelled(table, attribute_labels).where("NOT is_known").count()
 
@@ -77,58 +77,60 @@ def count_unknown(table: DataFrame, attribute_labels: AttributeLabels) -> int:
 def with_corrections(
     rows: DataFrame, corrections: DataFrame, attributes: Sequence[str]
 ) -> DataFrame:
-    """Returns the rows with people's labels in place of the classifier's.
+    """Return the rows with people's labels in place of the classifier's.
 
     Runs on the driver; lazy. Confidences stay the classifier's own.
 
     Args:
         rows: Rows with product_id and a label column for each attribute.
-        corrections: What `select_corrections` returns.
+        corrections: As `select_corrections` returns them.
+        attributes: The attributes.
     """
     joined = rows.join(corrections, "product_id", "left")
     labels = {
-        a: corrected_label(entry_of("corrections", a), F.col(quote_part(a))) for a in attributes
+        a: corrected_label(find_entry("corrections", a), F.col(quote_part(a))) for a in attributes
     }
     return joined.withColumns(labels)
 
 
-def with_own_labels(rows: DataFrame, attributes: Sequence[str]) -> DataFrame:
-    """Returns rows with the classifier's own labels, as they were before any correction.
+def with_classifier_labels(rows: DataFrame, attributes: Sequence[str]) -> DataFrame:
+    """Return rows with the classifier's labels, without any correction.
 
     Runs on the driver; lazy.
     """
-    return rows.withColumns({a: own_label(entry_of("predictions", a)) for a in attributes})
+    return rows.withColumns({a: classifier_label(find_entry("predictions", a)) for a in attributes})
 
 
-def entry_of(column: str, attribute: str | Column) -> Column:
-    """Returns the one entry of an array of structs that speaks of the attribute, else NULL."""
+def find_entry(column: str, attribute: str | Column) -> Column:
+    """Return the attribute's entry of an array of structs, or NULL."""
     return F.get(F.filter(column, lambda entry: entry["attribute"] == attribute), F.lit(0))
 
 
-def own_label(prediction: Column) -> Column:
-    """Returns the classifier's label of an entry of `predictions`, NULL where it abstained."""
+def classifier_label(prediction: Column) -> Column:
+    """Return the classifier's label of a `predictions` entry, NULL if it abstained."""
     return F.when(~prediction["abstained"], prediction["label"])
 
 
 def is_inapplicable(prediction: Column) -> Column:
-    """Return whether the classifier says that an attribute makes no sense of a product."""
+    """Return a column: the classifier's answer is that the attribute does not apply."""
     return prediction["abstention"].eqNullSafe(NOT_APPLICABLE)
 
 
 def corrected_label(correction: Column, own: Column) -> Column:
-    """Returns a person's label, NULL if that says that none fits; without a correction `own`.
+    """Return a person's label, or `own` without a correction.
 
-    `correction` is an entry of `corrections`, or NULL. RESERVED labels say that none fits.
+    `correction` is an entry of `corrections`, or NULL. For RESERVED labels the result is NULL: a
+    person says that none of the labels fits.
     """
     label = F.when(~correction["label"].isin(*RESERVED), correction["label"])
     return F.when(correction.isNotNull(), label).otherwise(own)
 
 
 def _with_spelling(table: DataFrame, attribute_labels: AttributeLabels) -> DataFrame:
-    """Returns attributes and labels in the checkpoint's spelling, and whether it knows both.
+    """Return attributes and labels as the checkpoint spells them, and `is_known`.
 
-    RESERVED labels go with each attribute. Blanks around a name do not count, nor do capitals
-    unless two names differ in nothing else. An unknown attribute keeps its own name.
+    RESERVED labels go with each attribute. Blanks around a name do not count. Capitals count only
+    if two names differ in capitals alone. An unknown attribute keeps its own name.
     """
     label = F.lit(None)
     for attribute, labels in attribute_labels.items():
@@ -143,19 +145,19 @@ def _with_spelling(table: DataFrame, attribute_labels: AttributeLabels) -> DataF
 
 
 def _spell(column: str, names: Iterable[str]) -> Column:
-    """Returns which of the names is meant, NULL if none is."""
+    """Return the one of the names that a column means, NULL for an unknown one."""
     names = list(names)
     same = ", ".join(map(quote_literal, names))
     pairs = (quote_literal(word) for pair in spell_without_case(names).items() for word in pair)
-    # In SQL, because each literal of a Column is a call of Java's.
+    # In SQL, because each literal of a Column is a call into Java.
     meant = F.try_element_at(F.expr(f"map({', '.join(pairs)})"), _fold(column))
     return F.when(F.expr(f"{quote_part(column)} IN ({same})"), F.col(column)).otherwise(meant)
 
 
 def _fold(column: str) -> Column:
-    """Returns a text as `enrich.text.fold_label` does, in small letters, but for NFC.
+    """Fold a text like `enrich.text.fold_label`, in small letters, without NFC.
 
-    Spark has no NFC. White space is Unicode's: a label that is pasted may end in a no-break space.
+    Spark has no NFC. White space is Unicode's: a pasted label may end in a no-break space.
     """
     return F.lower(F.trim(F.regexp_replace(column, r"(?U)\s+", " ")))
 
@@ -163,8 +165,8 @@ def _fold(column: str) -> Column:
 _ATTRIBUTE = ["product_id", "attribute"]
 
 
-class Recorded(NamedTuple):
-    """Counts of new labels, and of those that a later correction had replaced before."""
+class ImportCounts(NamedTuple):
+    """Counts of new labels, and of labels that a later correction replaces already."""
 
     new: int
     outdated: int
@@ -172,15 +174,15 @@ class Recorded(NamedTuple):
 
 def record_corrections(
     tables: Tables, labels: pd.DataFrame, attribute_labels: AttributeLabels, note: str | None
-) -> Recorded:
-    """Appends the labels that differ from a product's last correction and are not older.
+) -> ImportCounts:
+    """Append labels that differ from a product's last correction and are not older.
 
     Runs on the driver; at most one Delta commit.
 
     Args:
         tables: The output tables.
-        labels: As `enrich.files.labels.read_labels` returns them, each with `by`. One without `at`
-            is given now.
+        labels: As `enrich.files.labels.read_labels` returns them, each with `by`. Labels without
+            `at` count as given now.
         attribute_labels: The checkpoint's.
         note: Kept beside them, for people.
 
@@ -195,13 +197,13 @@ def record_corrections(
         ).append(pa.field("at", pa.timestamp("us", "UTC"))),
         preserve_index=False,
     )
-    # What the checkpoint does not know counts too, as NULL: a later word puts it right, and stands
-    # with a checkpoint that does know it.
+    # Unknown labels count too, as NULL: a later correction replaces them, also for a checkpoint
+    # that knows them.
     last = select_last_spelled(tables.read("attribute_corrections"), attribute_labels).select(
         *_ATTRIBUTE, F.col("label").alias("last_label"), F.col("corrected_at").alias("last_at")
     )
     now = F.lit(datetime.now(UTC))
-    # Of one that is dated ahead, by a clock or by hand, this is still the later one.
+    # Later than a correction with a date in the future, by a wrong clock or by hand.
     after_last = F.col("last_at") + F.expr("INTERVAL 1 MICROSECOND")
     different = (
         tables.spark.createDataFrame(given)
@@ -222,13 +224,13 @@ def record_corrections(
         found = Counter(row[0] for row in different.select("is_outdated").collect())
         if found[False]:
             tables.append("attribute_corrections", new.coalesce(1), "import_corrections")
-        return Recorded(found[False], found[True])
+        return ImportCounts(found[False], found[True])
     finally:
         different.unpersist()
 
 
 def find_unpublished(tables: Tables, product_ids: Sequence[str]) -> list[str]:
-    """Returns those of the products that have no row in `product_attributes`, in order.
+    """Return the products without a row in `product_attributes`, in order.
 
     Runs on the driver; one action.
     """
@@ -238,7 +240,7 @@ def find_unpublished(tables: Tables, product_ids: Sequence[str]) -> list[str]:
 
 
 def read_last_labels(tables: Tables, attribute_labels: AttributeLabels) -> DataFrame:
-    """Returns product_id and one column an attribute: the last label that people set, or NULL.
+    """Return product_id and, for each attribute, the last label that people set.
 
     Runs on the driver; lazy.
 

@@ -1,8 +1,8 @@
-"""Diff of the product table against what is published: which products are due, and why.
+"""Diff of the product table and the published rows: due products, and why.
 
-One pass over the product table looks at every picture: by size and time, and only where these
-differ from the last look by its bytes. The content_hash is of the normalised text and of the
-picture's digest, whichever way the digest was found.
+One pass over the product table compares size and time of every picture with the last run's. Bytes
+are read only where these differ. The content_hash is of the normalised text and of the picture's
+digest, however the digest was found.
 """
 
 import hashlib
@@ -32,27 +32,27 @@ from enrich.images.store import (
     try_images,
 )
 from enrich.spark.listing import Listing
-from enrich.spark.rules import Attempt, Found, holds, is_newer, outcome_of
-from enrich.spark.session import bytes_of, cores_of, tasks_of
+from enrich.spark.rules import Attempt, Comparison, holds, is_newer, outcome_of
+from enrich.spark.session import cores_of, count_partitions, size_in_bytes
 from enrich.spark.tables import Tables
 from enrich.text import build_text
 
 INPUT_FIELDS = ("title", "description", "image_path")
-# A megabyte of a product table is some thousand products, whose images take seconds to look at.
+# A megabyte of a product table is some thousand products, whose images take seconds to inspect.
 _BYTES_PER_TASK = 1 << 20
 # Up to this size of a product table its rows are sorted whole to find repeated ids.
 _FEW_BYTES = 16 << 20
-# In which a sample of images is tried: on some executors, and not in a wave over a whole cluster.
+# Tasks that try to read a sample of images: a few executors, not the whole cluster at once.
 _SAMPLE_TASKS = 4
-# A file that changed within this time before a look may change again without another time.
-_CLOCK_STEP = timedelta(seconds=2)
-_LOOK = (
+# A file that has just changed may change again within this time and keep its modification time.
+_TIME_RESOLUTION = timedelta(seconds=2)
+_IMAGE_STATE = (
     "content_hash STRING, image_digest STRING, size BIGINT, etag STRING, modified_us BIGINT, "
     "was_read BOOLEAN"
 )
-# Of a picture that no listing has a say about.
-_ASK: Any = ...
-# Outcomes whose texts nobody will ask for.
+# For a picture that no listing covers.
+_ASK_STORE: Any = ...
+# Outcomes whose texts no later step reads.
 _WITHOUT_TEXT = (Outcome.UNCHANGED, Outcome.SUPERSEDED, Outcome.HELD_BACK, Outcome.MISSING)
 
 
@@ -63,7 +63,7 @@ class Diff:
     `rows`: product_id, product_category, priority, title, description, image_path, content_hash,
     image_digest (a status where the picture could not be read), size, etag, modified_at, was_read,
     outcome, and replaces: run_id of the published row, NULL where there is none.
-    `lost_ids`: rows whose id cannot be told; each may be of a product that seems to be missing.
+    `lost_ids`: rows whose id is unreadable; each may be of a product that seems to be missing.
     `not_compared`: rows of the product table that are unchanged, and not among `rows`.
     """
 
@@ -76,11 +76,11 @@ class Diff:
 
     @property
     def read(self) -> int:
-        """How many rows the product table had."""
+        """Number of rows of the product table."""
         return sum(self.counts.values()) - self.counts[Outcome.MISSING]
 
     def count(self, *outcomes: Outcome) -> int:
-        """Return how many rows have one of the outcomes."""
+        """Return the number of rows that have one of the outcomes."""
         return sum(self.counts[outcome] for outcome in outcomes)
 
     def select(self, *outcomes: Outcome) -> DataFrame:
@@ -88,17 +88,17 @@ class Diff:
         return self.rows.where(F.col("outcome").isin(*outcomes))
 
     def count_surely_missing(self) -> int:
-        """Return how many missing products cannot be rows whose id is lost."""
+        """Return the number of missing products that cannot be rows with a lost id."""
         return max(0, self.counts[Outcome.MISSING] - self.lost_ids)
 
 
-class Known(NamedTuple):
-    """What the diff compares the product table to; frames are lazy.
+class Lookups(NamedTuple):
+    """Lookup tables of the diff; frames are lazy.
 
     `published`: product_attributes. `corrections`: product_id, corrections. `findings`:
     product_id, content_hash, is_quarantined. `held_back`: product_id, content_hash, None where no
-    run is rolled back. `images`: rows of `images`. `listing`: what the store says of all images,
-    None where it is asked for each.
+    run is rolled back. `images`: rows of `images`. `listing`: size, etag and time of all images,
+    None where the store is asked for each image.
     """
 
     published: DataFrame
@@ -111,56 +111,61 @@ class Known(NamedTuple):
 
 def compare(
     products: DataFrame,
-    known: Known,
+    lookups: Lookups,
     attempt: Attempt,
     model_version: str,
-    look: Callable[..., Column],
+    inspect: Callable[..., Column],
     *,
     is_whole: bool,
     is_renewed: bool,
     by_category: bool,
 ) -> DataFrame:
-    """Return all rows of the product table and missing products with their outcome; lazy.
+    """Return rows of the product table and missing products, with outcomes; lazy.
 
     Args:
         products: rows of `Source.products`.
-        known: what they are compared to.
+        lookups: tables that products are compared to.
         attempt: this run.
         model_version: this run's.
-        look: the UDF of `build_look`.
-        is_whole: `products` are all products, so that what is lacking is missing.
+        inspect: the UDF of `build_inspect`.
+        is_whole: `products` are all products: published products that they lack are missing.
         is_renewed: a full refresh.
         by_category: answers depend on the category.
     """
     # A null key would put all its rows into one task of the window and of the join.
     is_usable = F.col("product_id").isNotNull() & ~F.col("is_malformed")
     usable = products.where(is_usable)
-    if bytes_of(products) <= _FEW_BYTES:
-        # Sorted behind the looks, which are to be shared by as many tasks as the table has.
-        marked = _with_looks(usable, known, look).withColumn("is_repeated", _is_repeated())
+    if size_in_bytes(products) <= _FEW_BYTES:
+        # Sorted after the inspection, which as many tasks as the table has are to share.
+        marked = _with_image_states(usable, lookups, inspect).withColumn(
+            "is_repeated", _is_repeated()
+        )
     else:
-        marked = _with_looks(_mark_repeated(usable), known, look)
+        marked = _with_image_states(_mark_repeated(usable), lookups, inspect)
     listed = marked.withColumn("is_listed", F.lit(True))
-    compared = listed.join(_published(known.published), "product_id", _side(is_whole))
-    compared = compared.join(known.corrections, "product_id", "left")
-    compared = compared.join(known.findings, ["product_id", "content_hash"], "left")
-    if known.held_back is not None:
-        held = known.held_back.select("product_id", "content_hash").distinct()
+    compared = listed.join(_published(lookups.published), "product_id", _join_type(is_whole))
+    compared = compared.join(lookups.corrections, "product_id", "left")
+    compared = compared.join(lookups.findings, ["product_id", "content_hash"], "left")
+    if lookups.held_back is not None:
+        held = lookups.held_back.select("product_id", "content_hash").distinct()
         held = held.withColumn("is_held_back", F.lit(True))
         compared = compared.join(held, ["product_id", "content_hash"], "left")
     else:
         compared = compared.withColumn("is_held_back", F.lit(False))
-    found = _find(attempt, model_version, is_renewed=is_renewed, by_category=by_category)
-    told = compared.withColumn("outcome", outcome_of(found))
+    found = _build_comparison(
+        attempt, model_version, is_renewed=is_renewed, by_category=by_category
+    )
+    rows = compared.withColumn("outcome", outcome_of(found))
     # A published row of a newer run is not missing from an older product table.
-    told = told.where(_is_true("is_listed") | (F.col("outcome") == Outcome.MISSING))
-    told = told.withColumn("replaces", F.col("published_run_id"))
-    return _select(told).unionByName(_select(_without_id(products.where(~is_usable))))
+    rows = rows.where(_is_true("is_listed") | (F.col("outcome") == Outcome.MISSING))
+    rows = rows.withColumn("replaces", F.col("published_run_id"))
+    return _select(rows).unionByName(_select(_without_id(products.where(~is_usable))))
 
 
 def _mark_repeated(rows: DataFrame) -> DataFrame:
-    """Return the rows with `is_repeated`; texts are sorted of ids alone that are repeated."""
+    """Return the rows with `is_repeated`. Only rows of repeated ids are sorted."""
     counted = rows.groupBy("product_id").count()
+    # Stays persisted: the rows are lazy, and are computed after this function has returned.
     repeated = counted.where("count > 1").select("product_id").persist()
     once = rows.withColumn("is_repeated", F.lit(False))
     if repeated.isEmpty():
@@ -171,13 +176,15 @@ def _mark_repeated(rows: DataFrame) -> DataFrame:
 
 
 def _is_repeated() -> Column:
-    """Return whether another row of the same id comes first."""
-    same_id = Window.partitionBy("product_id").orderBy(*order_of_duplicates())
+    """Return a column: another row of the same id comes first."""
+    same_id = Window.partitionBy("product_id").orderBy(*duplicate_order())
     return F.row_number().over(same_id) > 1
 
 
-def take_stock(rows: DataFrame, products: int | None = None) -> Diff:
-    """Keep the compared rows, so that no picture is looked at twice, and count them. One action.
+def persist_and_count(rows: DataFrame, products: int | None = None) -> Diff:
+    """Persist the compared rows, so that pictures are inspected once; count them.
+
+    One action.
 
     Args:
         rows: the compared rows.
@@ -195,15 +202,15 @@ def take_stock(rows: DataFrame, products: int | None = None) -> Diff:
     lost = counts[Outcome.MALFORMED] + undecodable.get(Outcome.NULL_ID, 0)
     read = sum(row["read"] for row in found)
     compared = sum(counts.values()) - counts[Outcome.MISSING]
-    left_out = 0 if products is None else products - compared
-    counts[Outcome.UNCHANGED] += left_out
-    return Diff(rows, counts, read, sum(undecodable.values()), lost, left_out)
+    not_compared = 0 if products is None else products - compared
+    counts[Outcome.UNCHANGED] += not_compared
+    return Diff(rows, counts, read, sum(undecodable.values()), lost, not_compared)
 
 
-def write_down(diff: Diff, folder: str) -> Diff:
-    """Write what the run works on to a Delta folder, and return the diff over it (R12).
+def save_diff(diff: Diff, folder: str) -> Diff:
+    """Write the rows that the run needs, and return the diff over them (R12).
 
-    From here on neither a lost executor nor a replaced picture changes which content is whose.
+    After this, neither a lost executor nor a replaced picture gives a product another content.
     """
     kept = diff.select(*DUE, *BROKEN, Outcome.QUARANTINED, Outcome.MISSING)
     kept.write.format("delta").save(folder)
@@ -211,10 +218,10 @@ def write_down(diff: Diff, folder: str) -> Diff:
     return replace(diff, rows=written)
 
 
-def remember_looks(tables: Tables, rows: DataFrame, run_id: str) -> None:
-    """Append the looks at pictures whose bytes were read. One commit."""
-    looks = rows.where("was_read").dropDuplicates(["image_path"])
-    columns = looks.select(
+def append_image_states(tables: Tables, rows: DataFrame, run_id: str) -> None:
+    """Append the state of pictures whose bytes were read to `images`. One commit."""
+    states = rows.where("was_read").dropDuplicates(["image_path"])
+    columns = states.select(
         F.col("image_path").alias("path"),
         *("size", "etag", "modified_at"),
         F.col("image_digest").alias("digest"),
@@ -224,9 +231,12 @@ def remember_looks(tables: Tables, rows: DataFrame, run_id: str) -> None:
     tables.append("images", columns, run_id)
 
 
-def try_sample(store: ImageStore, rows: DataFrame) -> ImageSample:
-    """Try on executors to read a sample of the rows' images, the same for the same products."""
-    # White space of any kind is not a path; SQL's `trim` only knows the space.
+def sample_images(store: ImageStore, rows: DataFrame) -> ImageSample:
+    """Try to read a sample of images on executors.
+
+    The sample of equal products is the same.
+    """
+    # White space of any kind is not a path; SQL's `trim` removes the space alone.
     is_given = F.col("image_path").rlike(r"(?U)\S")
     shuffled = rows.where(is_given).orderBy(F.xxhash64("product_id"))
     chosen = shuffled.limit(IMAGES_TRIED).select("image_path")
@@ -243,22 +253,24 @@ def try_sample(store: ImageStore, rows: DataFrame) -> ImageSample:
     return sum_up([TriedImage(*row) for row in tried.collect()])
 
 
-def spread(products: DataFrame) -> DataFrame:
-    """Return the products in a task for each megabyte, if their files make fewer; lazy.
+def repartition_by_size(products: DataFrame) -> DataFrame:
+    """Repartition products to a task a megabyte, if their files make fewer; lazy.
 
-    Spark reads a CSV file, or a Parquet file of one row group, in a single task, which would look
-    at every image.
+    Spark reads a CSV file, or a Parquet file of one row group, in a single task. That task would
+    inspect every image.
     """
     cores = cores_of(products.sparkSession)
-    wanted = math.ceil(bytes_of(products) / _BYTES_PER_TASK)
+    wanted = math.ceil(size_in_bytes(products) / _BYTES_PER_TASK)
     if wanted <= 1:
         return products
-    tasks = min(len(products.inputFiles()), tasks_of(products))
+    tasks = min(len(products.inputFiles()), count_partitions(products))
     return products if tasks >= min(wanted, cores) else products.repartition(min(wanted, 4 * cores))
 
 
 def select_findings(quarantine: DataFrame, limits: str, refused: list[str]) -> DataFrame:
-    """Return product_id, content_hash and is_quarantined of what accepted runs could not read.
+    """Return contents that accepted runs could not read.
+
+    Columns: product_id, content_hash, and is_quarantined, which is true while a finding holds.
 
     Args:
         quarantine: the table.
@@ -277,8 +289,8 @@ def select_findings(quarantine: DataFrame, limits: str, refused: list[str]) -> D
     return by_content.agg(F.bool_or(still_holds).alias("is_quarantined"))
 
 
-def order_of_duplicates() -> list[Column]:
-    """Return by what rows with one id are ordered: the first one is kept."""
+def duplicate_order() -> list[Column]:
+    """Return the sort order of rows with the same id: the first row is kept."""
     fields = (*INPUT_FIELDS, "product_category", "priority")
     return [F.col(field).asc_nulls_last() for field in fields]
 
@@ -286,14 +298,14 @@ def order_of_duplicates() -> list[Column]:
 def read_texts(
     products: DataFrame, ids: Collection[str], longest: int | None = None
 ) -> dict[str, dict[str, str | None]]:
-    """Return `title` and `image_path` of products by id, of those that are there.
+    """Return `title` and `image_path` by id, for the products that the table has.
 
-    At most one action. Of rows with one id the first counts, as in a run. A title is cut off behind
-    its `longest` letters.
+    At most one action. Of rows with the same id the first counts, as in a run. Titles are cut to
+    `longest` letters.
     """
     if not ids:
         return {}
-    same_id = Window.partitionBy("product_id").orderBy(*order_of_duplicates())
+    same_id = Window.partitionBy("product_id").orderBy(*duplicate_order())
     wanted = products.where(F.col("product_id").isin(*ids))
     kept = wanted.withColumn("place", F.row_number().over(same_id)).where("place = 1")
     title = F.col("title") if longest is None else F.substring("title", 1, longest).alias("title")
@@ -301,39 +313,41 @@ def read_texts(
     return {row["product_id"]: {n: row[n] for n in ("title", "image_path")} for row in found}
 
 
-def build_look(store: ImageStore, identity: ImageIdentity, threads: int) -> Callable[..., Column]:
-    """Return the UDF that looks at a product's picture and takes its content_hash.
+def build_inspect(
+    store: ImageStore, identity: ImageIdentity, threads: int
+) -> Callable[..., Column]:
+    """Return the UDF that inspects a product's picture and computes its content_hash.
 
-    Columns in: title, description, image_path; of the last look size, etag, modified_us and digest;
-    where there is a listing `is_told`, whether it has a say, and its size, etag and modified_us.
-    Column out: a struct, `_LOOK`.
+    Columns in: title, description, image_path; size, etag, modified_us and digest of the last
+    state; with a listing also `has_listing` (it covers the picture), size, etag and modified_us.
+    Column out: a struct, `_IMAGE_STATE`.
     """
 
-    def look(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
+    def inspect(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.DataFrame]:
         with ThreadPoolExecutor(threads) as pool:
             for titles, descriptions, paths, *seen in batches:
-                told = map(_read_told, *seen[4:]) if seen[4:] else repeat(_ASK)
-                rows = zip(paths, *seen[:4], told, strict=False)
-                found = pool.map(lambda row: look_at(store, identity, *row), rows)
+                listed = map(_read_listed, *seen[4:]) if seen[4:] else repeat(_ASK_STORE)
+                rows = zip(paths, *seen[:4], listed, strict=False)
+                found = pool.map(lambda row: inspect_image(store, identity, *row), rows)
                 products = zip(titles, descriptions, paths, found, strict=True)
                 yield pd.DataFrame(
                     (
                         (hash_content(title, description, one.digest, path), *one)
                         for title, description, path, one in products
                     ),
-                    columns=[column.split()[0] for column in _LOOK.split(", ")],
+                    columns=[column.split()[0] for column in _IMAGE_STATE.split(", ")],
                 ).astype({"size": "Int64", "modified_us": "Int64"})
 
-    udf: Any = pandas_udf(look, _LOOK)  # type: ignore[call-overload]
-    # Else Spark may plan it once for each field of its struct.
+    udf: Any = pandas_udf(inspect, _IMAGE_STATE)  # type: ignore[call-overload]
+    # Marked, because Spark may plan a deterministic UDF once for each field of its struct.
     return cast(Callable[..., Column], udf.asNondeterministic())
 
 
 def hash_content(title: Any, description: Any, image_digest: str, path: Any = None) -> str:
-    """Return 32 hex digits of the normalised text and the picture's digest, or its status.
+    """Return 32 hex digits of normalised text and picture digest, or its status.
 
-    Of a picture that is out of reach the path counts too: by the time of encoding it may be back,
-    and must not stand for another one beside the same text.
+    The path of an unreadable picture counts too. The picture may be back by the time of encoding,
+    and its encoding must not be used for another picture beside the same text.
     """
     text = build_text(_text(title), _text(description))
     if image_digest == Status.IMAGE_UNREADABLE:
@@ -343,8 +357,8 @@ def hash_content(title: Any, description: Any, image_digest: str, path: Any = No
     return digest.hexdigest()[:32]
 
 
-class Look(NamedTuple):
-    """A look at a picture; without `size` the next look reads its bytes again."""
+class ImageState(NamedTuple):
+    """State of a picture; without `size` the next run reads its bytes again."""
 
     digest: str
     size: int | None = None
@@ -353,7 +367,7 @@ class Look(NamedTuple):
     was_read: bool = False
 
 
-def look_at(
+def inspect_image(
     store: ImageStore,
     identity: ImageIdentity,
     path: Any,
@@ -361,104 +375,116 @@ def look_at(
     etag: Any,
     modified_us: Any,
     digest: Any,
-    told: Any = _ASK,
-) -> Look:
-    """Return what is found of a product's picture, read where it differs from the last look.
+    listed: Any = _ASK_STORE,
+) -> ImageState:
+    """Return the state of a product's picture; read the bytes where it has changed.
 
-    Of several the first one that can be read counts; of one that cannot be read its status. Runs
-    on the executor.
+    If there are several pictures, the first readable one counts. The digest of an unreadable
+    picture is its status. Runs on the executor.
 
     Args:
         store: of the pictures.
-        identity: by what an unchanged picture is known.
+        identity: how an unchanged picture is recognised.
         path: the picture's, or several.
-        size: of the last look, as all to `digest`; NULL where there is none.
+        size: of the last state, as all to `digest`; NULL where there is none.
         etag: as the store had it.
         modified_us: in microseconds since 1970.
         digest: SHA-256 of the bytes.
-        told: an ImageStat that a listing has, None for one that it lacks, `_ASK` to ask the store.
+        listed: the ImageStat of a listing, None if the listing lacks the picture, `_ASK_STORE` to
+            ask the store.
     """
     seen = (size, _text(etag), modified_us)
 
-    def look(image: str | None) -> Look:
+    def inspect(image: str | None) -> ImageState:
         if identity is ImageIdentity.CONTENT:
-            return Look(hashlib.sha256(store.read(image)).hexdigest(), was_read=True)
-        # Before the bytes: a file that is written meanwhile differs at the next look.
-        found = store.stat(image) if told is _ASK else told
+            return ImageState(hashlib.sha256(store.read(image)).hexdigest(), was_read=True)
+        # Before the bytes: a file that is written meanwhile then differs in the next run.
+        found = store.stat(image) if listed is _ASK_STORE else listed
         if found is None:
             raise ImageProblem(Status.IMAGE_MISSING, "not in the listing")
         stat = (found.size, found.etag, found.modified_us)
         if seen == stat and isinstance(digest, str):
-            return Look(digest, *stat)
+            return ImageState(digest, *stat)
         read = hashlib.sha256(store.read(image)).hexdigest()
-        return Look(read, *stat, True) if _is_settled(found) else Look(read, was_read=True)
+        return (
+            ImageState(read, *stat, True)
+            if _has_reliable_stat(found)
+            else ImageState(read, was_read=True)
+        )
 
     try:
-        return store.try_each(_text(path), look)
+        return store.try_each(_text(path), inspect)
     except ImageProblem as problem:
-        return Look(str(problem.status))
+        return ImageState(str(problem.status))
 
 
-def _is_settled(found: ImageStat) -> bool:
-    """Return whether another picture will have another stat."""
+def _has_reliable_stat(found: ImageStat) -> bool:
+    """Return whether a picture that is written later would have another stat."""
     if found.modified_at is None:
         return found.etag is not None
-    return found.modified_at < datetime.now(UTC) - _CLOCK_STEP
+    return found.modified_at < datetime.now(UTC) - _TIME_RESOLUTION
 
 
-def _read_told(is_told: Any, size: Any, etag: Any, modified_us: Any) -> Any:
-    """Return what a listing tells of a picture: `told` of `look_at`."""
-    if not is_told or pd.isna(size):
-        return None if is_told else _ASK
+def _read_listed(has_listing: Any, size: Any, etag: Any, modified_us: Any) -> Any:
+    """Return `listed` of `inspect_image` from columns."""
+    if not has_listing or pd.isna(size):
+        return None if has_listing else _ASK_STORE
     begin = datetime.fromtimestamp(0, UTC)
     modified_at = None if pd.isna(modified_us) else begin + timedelta(microseconds=int(modified_us))
     return ImageStat(int(size), _text(etag), modified_at)
 
 
-def select_last_looks(images: DataFrame, *more: str) -> DataFrame:
-    """Return path and the `last` look at it; lazy.
+def select_last_image_states(images: DataFrame, *more: str) -> DataFrame:
+    """Return path and its `last` state; lazy.
 
-    That is a struct of size, etag, modified_at, digest, and of `more` columns of `images`.
+    `last` is a struct of size, etag, modified_at, digest, and of `more` columns of `images`.
     """
-    look = F.struct("size", "etag", "modified_at", "digest", *more)
-    return images.groupBy("path").agg(F.max_by(look, "looked_at").alias("last"))
+    state = F.struct("size", "etag", "modified_at", "digest", *more)
+    return images.groupBy("path").agg(F.max_by(state, "looked_at").alias("last"))
 
 
-def _with_looks(products: DataFrame, known: Known, look: Callable[..., Column]) -> DataFrame:
-    last = select_last_looks(known.images)
-    joined = join_left(products, "image_path", last.withColumnRenamed("path", "image_path"))
+def _with_image_states(
+    products: DataFrame, lookups: Lookups, inspect: Callable[..., Column]
+) -> DataFrame:
+    last = select_last_image_states(lookups.images)
+    joined = left_join_sparse_key(
+        products, "image_path", last.withColumnRenamed("path", "image_path")
+    )
     seen: list[Any] = ["last.size", "last.etag", F.unix_micros("last.modified_at"), "last.digest"]
-    if known.listing is not None:
-        listed = known.listing.rows
-        told = listed.select("key", F.struct(*listed.columns[1:]).alias("told"))
-        joined = join_left(joined, "key", told)
-        is_told = F.col("key").isNotNull()
-        if not known.listing.is_complete:
-            is_told &= F.col("told").isNotNull()
-        seen += [is_told, "told.size", "told.etag", "told.modified_us"]
-    looked = joined.withColumn("look", look(*INPUT_FIELDS, *seen)).drop("last", "told", "key")
-    modified_at = F.timestamp_micros("look.modified_us").alias("modified_at")
-    return looked.select("*", "look.*").withColumn("modified_at", modified_at).drop("look")
+    if lookups.listing is not None:
+        listed = lookups.listing.rows
+        stats = listed.select("key", F.struct(*listed.columns[1:]).alias("listed"))
+        joined = left_join_sparse_key(joined, "key", stats)
+        has_listing = F.col("key").isNotNull()
+        if not lookups.listing.is_complete:
+            has_listing &= F.col("listed").isNotNull()
+        seen += [has_listing, "listed.size", "listed.etag", "listed.modified_us"]
+    states = joined.withColumn("state", inspect(*INPUT_FIELDS, *seen))
+    states = states.drop("last", "listed", "key")
+    modified_at = F.timestamp_micros("state.modified_us").alias("modified_at")
+    return states.select("*", "state.*").withColumn("modified_at", modified_at).drop("state")
 
 
-def join_left(
+def left_join_sparse_key(
     rows: DataFrame, key: str, others: DataFrame, unique: str = "product_id"
 ) -> DataFrame:
-    """Join by a key that many rows lack, which would else all come into one task."""
+    """Left-join by a key that many rows lack; by NULL they would all be in one task."""
     own = F.coalesce(F.col(key), F.concat(F.lit("\0"), unique))
     others = others.withColumnRenamed(key, "_key")
     return rows.join(others, own == F.col("_key"), "left").drop("_key")
 
 
 def _published(published: DataFrame) -> DataFrame:
-    told = ("content_hash", "model_version", "product_category", "corrections", "status")
+    answer = ("content_hash", "model_version", "product_category", "corrections", "status")
     lineage = ("run_date", "enriched_at", "run_id")
-    renamed = [F.col(name).alias(f"published_{name}") for name in (*told, *lineage)]
+    renamed = [F.col(name).alias(f"published_{name}") for name in (*answer, *lineage)]
     return published.select("product_id", *renamed)
 
 
-def _find(attempt: Attempt, model_version: str, *, is_renewed: bool, by_category: bool) -> Found:
-    """Return the facts of a joined row as columns."""
+def _build_comparison(
+    attempt: Attempt, model_version: str, *, is_renewed: bool, by_category: bool
+) -> Comparison:
+    """Return the comparison of a joined row as columns."""
     names = ("run_date", "enriched_at", "run_id")
     other = Attempt(*(F.col(f"published_{name}") for name in names))
     own = Attempt(*map(F.lit, attempt))
@@ -466,7 +492,7 @@ def _find(attempt: Attempt, model_version: str, *, is_renewed: bool, by_category
         F.col(name).eqNullSafe(F.col(f"published_{name}"))
         for name in ("product_category", "corrections")
     ]
-    return Found(
+    return Comparison(
         is_listed=_is_true("is_listed"),
         is_malformed=F.lit(False),
         has_id=F.lit(True),
@@ -488,7 +514,7 @@ def _find(attempt: Attempt, model_version: str, *, is_renewed: bool, by_category
 
 
 def _without_id(products: DataFrame) -> DataFrame:
-    """Return rows without a usable id, with what the others have of a look."""
+    """Return rows without a usable id, with the columns of an inspected picture."""
     outcome = F.when(F.col("is_malformed"), Outcome.MALFORMED).otherwise(Outcome.NULL_ID)
     nothing = {name: F.lit(None) for name in ("image_digest", "size", "etag", "modified_at")}
     return products.withColumns(
@@ -521,10 +547,10 @@ def _is_true(name: str) -> Column:
     return F.coalesce(F.col(name), F.lit(False))
 
 
-def _side(is_whole: bool) -> str:
+def _join_type(is_whole: bool) -> str:
     return "full" if is_whole else "left"
 
 
 def _text(value: Any) -> str | None:
-    # pandas has had NULL as None, NaN and NA.
+    # pandas gives NULL as None, NaN or NA.
     return value if isinstance(value, str) else None

@@ -53,7 +53,7 @@ VECTORS = "status STRING, modalities STRING, error STRING, vectors BINARY"
 
 
 class Encoded(NamedTuple):
-    """What encoding did: `contents` were needed, `encoded` of them by this run."""
+    """Counts of encoding: `contents` were needed, `encoded` of them by this run."""
 
     contents: int
     encoded: int
@@ -61,7 +61,7 @@ class Encoded(NamedTuple):
 
     @property
     def reused(self) -> int:
-        """How many of the contents had been encoded before."""
+        """Number of contents that had been encoded before."""
         return self.contents - self.encoded
 
 
@@ -121,7 +121,7 @@ class Encoder:
         return self._pace.figures if self._pace is not None else {}
 
     def read(self) -> DataFrame:
-        """Return the encodings that this run goes by: one version of the table, and its own."""
+        """Return the encodings that this run uses: one version of the table, and its own."""
         is_of_encoder = F.col("encoder_version") == self.spec.encoder_version
         before = self.tables.read_version("encodings", self.version).where(is_of_encoder)
         if self.since is not None:
@@ -234,7 +234,7 @@ class Encoder:
         self.tables.append("encodings", rows.select("*", *columns), self.run_id, transaction)
 
     def _check(self, due: DataFrame, asked: int) -> int:
-        """Return how many pictures were decoded; check that no row was lost or doubled (R12)."""
+        """Count decoded pictures, and check that no row was lost or doubled (R12)."""
         own = self.tables.read_run("encodings", self.run_id)
         has_image = F.coalesce(F.col("modalities").startswith("image"), F.lit(False))
         row = own.agg(
@@ -254,7 +254,7 @@ class Encoder:
         return int(row["opened"])
 
     def _forget_looks(self, due: DataFrame, own: DataFrame) -> None:
-        """Have the next run read the bytes of pictures that are not those of their last look."""
+        """Make the next run read the bytes of pictures that were replaced."""
         replaced = own.where(F.col("error") == REPLACED).select("content_hash")
         paths = due.join(replaced, "content_hash", "left_semi").select("image_path").distinct()
         nothing = {"size": "bigint", "etag": "string", "modified_at": "timestamp"}
@@ -290,7 +290,7 @@ def ask_engine(
 
 
 def select_contents(due: DataFrame) -> DataFrame:
-    """Return one row for each content of due products: the one of the highest priority; lazy."""
+    """Return a row for each content of due products, that of highest priority; lazy."""
     urgent = F.coalesce("priority", F.lit(-math.inf)).alias("priority")
     one = F.max(F.struct(urgent, "product_id", "image_digest", *_FIELDS)).alias("one")
     needed = due.where(F.col("outcome").isin(*TO_ANSWER))
@@ -387,7 +387,7 @@ _LOADED: dict[str, tuple[BuildsEngine, RunsProducts]] = {}
 
 
 def build_encode(spec: BuildsEngine, works: Accumulator[dict[str, Work]]) -> MapsFrames:
-    """Return the function that `mapInPandas` sends to executors: contents in, encodings out.
+    """Return the function that encodes contents on executors, for `mapInPandas`.
 
     Paths are shipped, never image bytes. A picture that is not the one of the diff makes its
     content `image_unreadable`: its encoding would stand for good under a hash that is not its own.
@@ -428,7 +428,7 @@ def build_encode(spec: BuildsEngine, works: Accumulator[dict[str, Work]]) -> Map
 
 
 def _refuse_replaced(encoded: EncodedProduct, image_digest: str | None) -> EncodedProduct:
-    """Return the encoding, or that its picture is not the one that its hash was taken of."""
+    """Return the encoding, unreadable if its picture was replaced after hashing."""
     is_known = image_digest is not None and image_digest != Status.IMAGE_UNREADABLE
     gone = (Status.IMAGE_MISSING, Status.IMAGE_FORBIDDEN)
     now_found = encoded.image_digest or (encoded.status if encoded.status in gone else None)
@@ -450,7 +450,7 @@ def _refuse_replaced(encoded: EncodedProduct, image_digest: str | None) -> Encod
 def engine_of_this_worker(
     spec: BuildsEngine, works: Accumulator[dict[str, Work]] | None = None
 ) -> RunsProducts:
-    """Return this Python worker's engine, loaded at its first use and counted in `works`.
+    """Return this Python worker's engine, loaded and counted at its first use.
 
     Runs on the executor.
     """
@@ -497,7 +497,7 @@ def _build_engine(spec: BuildsEngine, device: Any) -> RunsProducts:
 
 
 def choose_device() -> Any:
-    """Return the torch device of this task: the assigned GPU, else a visible one, else the CPU.
+    """Return this task's torch device: the assigned GPU, a visible one, or the CPU.
 
     In local mode Spark assigns none: this machine's workers share the GPUs that
     CUDA_VISIBLE_DEVICES lets torch see.
@@ -523,7 +523,7 @@ def choose_device() -> Any:
 
 @cache
 def _count_gpus() -> int:
-    """Return how many GPUs CUDA can use; with a driver too old for it there are cards as well."""
+    """Count the GPUs that CUDA can use: 0 if their driver is too old for it."""
     import torch
 
     gpus = torch.cuda.device_count()
@@ -561,7 +561,7 @@ def take_cores() -> None:
 
 
 def refuse_impossible_executors(wanted: GpuExecutors | None, conf: SparkConf) -> None:
-    """Raise ConfigError where this Spark would not start the executors that encoding is to have.
+    """Raise ConfigError if this Spark cannot start the executors for encoding.
 
     Spark itself says so as a stage begins, and on Kubernetes never: it asks for an executor again
     and again, and the run waits.
@@ -587,7 +587,7 @@ def refuse_impossible_executors(wanted: GpuExecutors | None, conf: SparkConf) ->
 
 
 def build_gpu_profile(wanted: GpuExecutors | None) -> ResourceProfile | None:
-    """Return the profile for encoding, None where it runs on the same executors as all else.
+    """Return the resource profile for encoding, None for the common executors.
 
     Spark has it on YARN, Kubernetes and Standalone, with dynamic allocation.
     """

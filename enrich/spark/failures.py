@@ -1,4 +1,4 @@
-"""The known error behind one of Spark's or Python's, which says it in pages of Java."""
+"""Known errors behind an exception of Spark or Python, in one sentence each."""
 
 import os
 import re
@@ -22,7 +22,7 @@ from enrich.errors import (
     is_no_answer,
 )
 from enrich.spark.encode import is_worker_death
-from enrich.spark.session import folder_of
+from enrich.spark.session import database_folder
 
 _MAX_CAUSES = 30
 _MAX_LENGTH = 400
@@ -31,7 +31,7 @@ _REPEAT = (
     "Every table is as its last commit left it. Wait and run the same command again: it goes on "
     "from what is there"
 )
-# How a storage that gave out shows in a message, what the job cannot do, and what helps.
+# Sign of a failed storage in a message, what the job cannot do, and what helps.
 _STORAGE = (
     (r"No space left|quota ?exceeded", "cannot write", "Make room"),
     (r"File too large", "cannot write", "Raise the limit of a file's size (ulimit -f)"),
@@ -47,7 +47,7 @@ _STORAGE = (
         "Give the job's user access to it",
     ),
 )
-# What Spark's readers say of a file, which error of ours that is, and what helps.
+# Sign of an unreadable file in a message of Spark's readers, our error, and what helps.
 _FILES: tuple[tuple[str, type[EnrichError], str], ...] = (
     (
         "FILE_NOT_EXIST",
@@ -71,14 +71,14 @@ _FILES: tuple[tuple[str, type[EnrichError], str], ...] = (
 )
 _UNREAD_FILE = re.compile(r"\[FAILED_READ_FILE\.\w+\] .*? file (\S.*?)\. ")
 _LOCAL_PATH = re.compile(r"(?:\bfile:/*|(?<![\w:/.]))(/[\w@%+=~.-]+(?:/[\w@%+=~.-]+)+)")
-# The names of exceptions that a message of Java begins with.
+# Names of exceptions at the beginning of a Java message.
 _CLASSES = re.compile(r"^(?:[\w.$]+(?:Exception|Error): )+")
-_TELLS_NOTHING = re.compile(r"Job aborted|Exception thrown in awaitResult|\w+$")
-_OF_JAVA = re.compile(r"[a-z]\w*(\.[\w$]+)+: ")
-# As Python ends a traceback, which is all that Spark hands on of a worker's exception.
-_RAISED = re.compile(r"^enrich\.errors\.(?P<name>\w+): (?P<said>.+)$", re.MULTILINE)
-# What Java says of itself, which error of ours that is, and its whole message.
-_KNOWN: tuple[tuple[str, type[EnrichError], str], ...] = (
+_UNINFORMATIVE = re.compile(r"Job aborted|Exception thrown in awaitResult|\w+$")
+_JAVA_EXCEPTION = re.compile(r"[a-z]\w*(\.[\w$]+)+: ")
+# End of a Python traceback, which is all that Spark passes on of a worker's exception.
+_RAISED = re.compile(r"^enrich\.errors\.(?P<name>\w+): (?P<message>.+)$", re.MULTILINE)
+# Sign in a Java message, our error, and its whole message.
+_KNOWN_MESSAGES: tuple[tuple[str, type[EnrichError], str], ...] = (
     (
         "UnsatisfiedLinkError",
         ConfigError,
@@ -92,32 +92,32 @@ _KNOWN: tuple[tuple[str, type[EnrichError], str], ...] = (
         "wait for that one to end and repeat, or set up a shared metastore (docs/metastore.md)",
     ),
 )
-# The parameter of an error that names what was not found.
+# Parameter of an error with the name of the missing table or schema.
 _NOT_FOUND = {"TABLE_OR_VIEW_NOT_FOUND": "relationName", "SCHEMA_NOT_FOUND": "schemaName"}
 
 
 def explain_failure(error: Exception) -> EnrichError | None:
-    """Return the known error behind one of Spark or Python, None where there is none.
+    """Return the known error behind an exception of Spark or Python, or None.
 
-    In this order: an error of ours that a worker raised; a disk or store that gave out; the
-    metastore; a server that does not answer; a file that Spark cannot read. Runs on the driver.
+    In this order: an error of ours that a worker raised; a failed disk or store; the metastore; a
+    server that does not answer; a file that Spark cannot read. Runs on the driver.
     """
-    said = list(messages_of(error))
+    messages = list(messages_of(error))
     return (
-        _find_said(said)
+        _find_raised(messages)
         or explain_storage_failure(error)
-        or _find_metastore(error, said)
-        or _find_lost_server(error, said)
-        or _find_unread_file(error, said)
+        or _find_metastore(error, messages)
+        or _find_lost_server(error, messages)
+        or _find_unread_file(error, messages)
     )
 
 
 def messages_of(error: BaseException | None) -> Iterator[str]:
-    """Yield what an error and its causes say, Java's too; an error comes before its cause."""
+    """Yield messages of an error and its causes, Java's included; causes come last."""
     for _ in range(_MAX_CAUSES):
         if error is None:
             return
-        # PySpark keeps the Java error behind one that it translates in a field of its own.
+        # PySpark keeps the Java error of a translated one in a field of its own.
         java = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
         yield f"{type(error).__name__}: {error}" if java is None else type(error).__name__
         yield from _java_messages(java)
@@ -132,19 +132,19 @@ def _java_messages(java: Any) -> Iterator[str]:
             yield str(java.toString())
             java = java.getCause()
         except Py4JError:
-            return  # Java itself is gone
+            return  # Java has ended
 
 
 def reason_of(error: BaseException) -> str:
-    """Return in one line what an error means: the file that Spark cannot read, and the reason.
+    """Return an error's reason in one line, with the file that Spark cannot read.
 
-    The outermost message mostly is that a stage failed.
+    The outermost message mostly says only that a stage failed.
     """
-    said = list(messages_of(error))
-    lines = [_tidy(one) for one in said]
-    unread = next(filter(None, map(_UNREAD_FILE.search, said)), None)
+    messages = list(messages_of(error))
+    lines = [_tidy(one) for one in messages]
+    unread = next(filter(None, map(_UNREAD_FILE.search, messages)), None)
     if unread is None:
-        return next((line for line in lines if not _TELLS_NOTHING.match(line)), lines[0])
+        return next((line for line in lines if not _UNINFORMATIVE.match(line)), lines[0])
     return lines[-1] if unread[1] in lines[-1] else f"{unread[1]}: {lines[-1]}"
 
 
@@ -153,7 +153,7 @@ def _tidy(message: str) -> str:
 
 
 def explain_storage_failure(error: Exception) -> StorageFailed | None:
-    """Return what an error means if a disk or a store is full or may not be written, else None.
+    """Return the error of a disk or store that is full or not writable, or None.
 
     Runs on the driver.
     """
@@ -173,22 +173,24 @@ def explain_storage_failure(error: Exception) -> StorageFailed | None:
 
 
 def _folders_of_spark() -> list[str]:
-    """Return the local folders of tables, and of what Spark puts on disk for want of memory."""
+    """Return the local folders of tables, and those that Spark spills to."""
     spark = SparkSession.getActiveSession()
     if spark is None:
         return []
     folders = str(spark.conf.get("spark.local.dir", "/tmp")).split(",")
-    # The metastore may be what has failed.
+    # The failed part may be the metastore.
     with suppress(Exception):
-        folders += [folder_of(one).removeprefix("file:") for one in spark.catalog.listDatabases()]
+        folders += [
+            database_folder(one).removeprefix("file:") for one in spark.catalog.listDatabases()
+        ]
     return [folder for folder in folders if "://" not in folder]
 
 
 def _describe_places(places: Iterable[str]) -> str:
-    """Return the state of each file system that is read-only, nearly full or closed to the user."""
+    """Return the state of file systems that are read-only, nearly full or forbidden."""
     found: dict[int, str] = {}
     for place in places:
-        # os.path.isdir says no where Path.is_dir raises: below a folder that is closed to the user.
+        # Below a folder that the user may not read, Path.is_dir raises and os.path.isdir is False.
         around = (p for p in (Path(place), *Path(place).parents) if os.path.isdir(p))  # noqa: PTH112
         if (folder := next(around, None)) is None:
             continue
@@ -205,33 +207,33 @@ def _describe_places(places: Iterable[str]) -> str:
     return "".join(f"; {state}" for state in found.values())
 
 
-def _find_said(said: list[str]) -> EnrichError | None:
-    for raised in (found for message in said for found in _RAISED.finditer(message)):
+def _find_raised(messages: list[str]) -> EnrichError | None:
+    for raised in (found for message in messages for found in _RAISED.finditer(message)):
         kind = getattr(errors, raised["name"], None)
         if isinstance(kind, type) and issubclass(kind, (ConfigError, NoAnswer)):
-            return kind(raised["said"])
-    for sign, kind, message in _KNOWN:
-        if any(sign in one for one in said):
+            return kind(raised["message"])
+    for sign, kind, message in _KNOWN_MESSAGES:
+        if any(sign in one for one in messages):
             return kind(message)
     return None
 
 
-def _find_metastore(error: Exception, said: list[str]) -> EnrichError | None:
-    if any("HiveException" in one for one in said):
-        reason = _tidy(said[-1])
-        if lost := next(filter(is_no_answer, said), None):
+def _find_metastore(error: Exception, messages: list[str]) -> EnrichError | None:
+    if any("HiveException" in one for one in messages):
+        reason = _tidy(messages[-1])
+        if lost := next(filter(is_no_answer, messages), None):
             return NoAnswer(f"the metastore does not answer: {_tidy(lost)}. {_REPEAT}")
-        if "SQLException" in said[-1] or "is not initialized" in reason:
+        if "SQLException" in messages[-1] or "is not initialized" in reason:
             return ConfigError(
                 f"the metastore cannot be opened: {reason}. Look at METASTORE_ADDRESS, "
                 "METASTORE_USER and METASTORE_PASSWORD, and whether its tables were made "
                 "(docs/metastore.md)"
             )
-    return _find_false_no(error) if isinstance(error, AnalysisException) else None
+    return _find_false_not_found(error) if isinstance(error, AnalysisException) else None
 
 
-def _find_false_no(error: AnalysisException) -> NoAnswer | None:
-    """Ask again for what was not found: Hive takes a connection that was lost for a no."""
+def _find_false_not_found(error: AnalysisException) -> NoAnswer | None:
+    """Look up a missing table again: Hive reports a lost connection as not found."""
     parameter, spark = _NOT_FOUND.get(error.getCondition() or ""), SparkSession.getActiveSession()
     if parameter is None or spark is None:
         return None
@@ -248,22 +250,24 @@ def _find_false_no(error: AnalysisException) -> NoAnswer | None:
     return NoAnswer(missing) if is_lost else None
 
 
-def _find_lost_server(error: Exception, said: list[str]) -> NoAnswer | None:
-    # The outermost exception that says so mostly names the address.
-    lines = (message.partition("\n")[0] for message in said)
-    lost = next((line for line in lines if _OF_JAVA.match(line) and is_no_answer(line)), None)
-    # Of a worker that died Java says that its connection was reset.
+def _find_lost_server(error: Exception, messages: list[str]) -> NoAnswer | None:
+    # The outermost exception of this kind mostly names the address.
+    lines = (message.partition("\n")[0] for message in messages)
+    lost = next(
+        (line for line in lines if _JAVA_EXCEPTION.match(line) and is_no_answer(line)), None
+    )
+    # For a worker that died, Java reports that its connection was reset.
     if lost is None or is_worker_death(error):
         return None
     return NoAnswer(f"a store or a server does not answer: {lost[:_MAX_LENGTH]}. {_REPEAT}")
 
 
-def _find_unread_file(error: Exception, said: list[str]) -> EnrichError | None:
-    if not any(map(_UNREAD_FILE.search, said)):
+def _find_unread_file(error: Exception, messages: list[str]) -> EnrichError | None:
+    if not any(map(_UNREAD_FILE.search, messages)):
         return None
     kind, advice = next(
         (kind, advice)
         for pattern, kind, advice in _FILES
-        if any(pattern in message for message in said)
+        if any(pattern in message for message in messages)
     )
     return kind(f"a file cannot be read: {reason_of(error)}. {advice}")

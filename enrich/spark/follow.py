@@ -1,7 +1,7 @@
-"""Follow a product table: what is committed to it starts a run, which compares the changes.
+"""Follow a product table: each commit starts a run, which compares the changes.
 
-The table's change feed as a stream says only that something was committed. What a run does, it does
-as every night, so a process that is killed leaves nothing behind but a run that was cut off.
+The stream of the change feed is only a signal that something was committed. The run itself is like
+every night's, so a killed process leaves nothing behind but an unfinished run.
 """
 
 import logging
@@ -17,12 +17,12 @@ from enrich.spark.source import Source
 
 log = logging.getLogger(__name__)
 
-# Between two looks at the table's log.
-_EVERY = "5 seconds"
+# Between two reads of the table's log.
+_POLL_INTERVAL = "5 seconds"
 
 
 class Stopped(Exception):
-    """End of a stream: a run has published nothing, and said so."""
+    """End of a stream: a run has published nothing, and has reported why."""
 
 
 def refuse_without_feed(source: Source) -> None:
@@ -35,23 +35,22 @@ def refuse_without_feed(source: Source) -> None:
 
 
 def follow(run: Callable[[], Source], how: Follow) -> None:
-    """Run, and run again for whatever was committed to the product table since.
+    """Run once, and again after commits to the product table.
 
-    What is committed while a run is on starts one run, not one for each commit.
+    Several commits during a run start a single run.
 
     Args:
-        run: makes one run, and returns the product table, which has a change feed, as the run has
-            read it.
+        run: makes one run, and returns the product table that it has read, with its change feed.
         how: when to end.
 
     Raises:
-        Stopped: a run published nothing. All else that `run` raises ends the stream too.
+        Stopped: a run published nothing. Any other error of `run` ends the stream too.
     """
     source = run()
     assert source.feed is not None
     seen, stopped = int(source.version), list[BaseException]()
 
-    def take(changes: DataFrame, _: int) -> None:
+    def on_changes(changes: DataFrame, _: int) -> None:
         nonlocal seen
         newest = changes.selectExpr("max(_commit_version)").collect()[0][0]
         if newest is None or newest <= seen:
@@ -59,18 +58,18 @@ def follow(run: Callable[[], Source], how: Follow) -> None:
         try:
             seen = int(run().version)
         except BaseException as error:
-            # Else it would come back as a text in an error of Java's.
+            # Kept, because Java would hand it back as a text in an error of its own.
             stopped.append(error)
             raise
 
     with tempfile.TemporaryDirectory(prefix="follow-") as folder:
-        writer = source.feed.open_stream().writeStream.foreachBatch(take)
-        # Where it stands, the ledger of runs says better.
+        writer = source.feed.open_stream().writeStream.foreachBatch(on_changes)
+        # Temporary: the ledger of runs has the position, not the stream's checkpoint.
         writer = writer.option("checkpointLocation", f"file://{folder}")
         if how is Follow.AVAILABLE:
             writer = writer.trigger(availableNow=True)
         else:
-            writer = writer.trigger(processingTime=_EVERY)
+            writer = writer.trigger(processingTime=_POLL_INTERVAL)
             log.info("waiting for changes of %s", source.name)
         query = writer.start()
         try:

@@ -1,7 +1,7 @@
 """Size, etag and time of all images at once, by a listing or an inventory table.
 
-A listing costs a request for each thousand objects, and no request for each image. It says size,
-etag and time; which content that is, the diff reads where these differ from the last look.
+A listing costs a request for each thousand objects, instead of a request for each image. The diff
+reads an image's bytes only where size, etag or time differ from the last run's.
 """
 
 import math
@@ -20,29 +20,32 @@ from enrich.config import ImageIdentity, JobConfig
 from enrich.errors import ConfigError
 from enrich.images.store import ImageStore
 from enrich.spark.failures import reason_of
-from enrich.spark.session import bytes_of, cores_of
+from enrich.spark.session import cores_of, size_in_bytes
 from enrich.spark.source import FORMATS
 
 # A megabyte of a product table names some thousand images, and a request lists a thousand.
 _BYTES_PER_TASK = 1 << 20
 _ROWS_PER_TASK = 1_000
-# Images that are looked up for each bound between two tasks' parts of a listing.
+# Images in the sample for each bound between two tasks' parts of a listing.
 _SAMPLED = 50
-_AT_ONCE = 10_000
+_ROWS_AT_ONCE = 10_000
 _COLUMNS = "key STRING, size BIGINT, etag STRING, modified_us BIGINT"
 
 
 class Listing(NamedTuple):
-    """Lazy rows of `key`, size, etag and modified_us; what a listing lacks is not in the store."""
+    """Listing of a store: lazy rows of `key`, size, etag and modified_us.
+
+    An image that a complete listing lacks is not in the store.
+    """
 
     rows: DataFrame
     is_complete: bool
 
 
 def choose_identity(config: JobConfig, store: ImageStore, *, is_whole: bool) -> ImageIdentity:
-    """Return by what unchanged images are known: on object stores by a listing, else by stat.
+    """Choose how to recognise unchanged images: by a listing if possible, or by stat.
 
-    A run with a limit asks each of its few images.
+    Object stores have listings. A run with a limit asks for the stat of its few images.
 
     Raises:
         ConfigError: the settings want a listing of something that is not an object store.
@@ -58,26 +61,29 @@ def choose_identity(config: JobConfig, store: ImageStore, *, is_whole: bool) -> 
     return ImageIdentity.LISTING if store.is_listable and is_whole else ImageIdentity.STAT
 
 
-def with_keys(rows: DataFrame, store: ImageStore, path: str) -> DataFrame:
-    """Return the rows with `key`: what the root's store calls an image, NULL for other places."""
+def with_image_keys(rows: DataFrame, store: ImageStore, path: str) -> DataFrame:
+    """Return the rows with `key`, an image's key in the root's store, or NULL.
+
+    The key is NULL for images outside the root's store.
+    """
 
     def locate(paths: pd.Series) -> pd.Series:
         return paths.map(store.locate).astype("string")
 
-    # Else Spark may plan it once for each use of the column.
+    # Marked, because Spark may plan a deterministic UDF once for each use of its column.
     udf = pandas_udf(locate, "string").asNondeterministic()  # type: ignore[call-overload]
     return rows.withColumn("key", udf(path))
 
 
 def open_listing(store: ImageStore, inventory: str | None, products: DataFrame) -> Listing:
-    """Return what the store, or the shop's inventory of it, says of the images below the root.
+    """Return the listing of the images below the root, by the store or an inventory.
 
     Raises:
         ConfigError: the inventory cannot be read, or lacks a column.
     """
     if inventory is not None:
         return Listing(_read_inventory(store, inventory, products), is_complete=False)
-    ranges = _cut(store, products)
+    ranges = _split_range(store, products)
     spark = products.sparkSession
     asked = spark.createDataFrame(pd.DataFrame(ranges, columns=["after", "until"], dtype="string"))
 
@@ -85,20 +91,20 @@ def open_listing(store: ImageStore, inventory: str | None, products: DataFrame) 
         for frame in frames:
             for after, until in zip(frame["after"], frame["until"], strict=True):
                 listed = store.list_root(after, until)
-                while some := list(islice(listed, _AT_ONCE)):
+                while some := list(islice(listed, _ROWS_AT_ONCE)):
                     yield pd.DataFrame(some, columns=[c.split()[0] for c in _COLUMNS.split(", ")])
 
     spread = asked.coalesce(1).repartition(len(ranges))
     return Listing(spread.mapInPandas(list_all, _COLUMNS), is_complete=True)
 
 
-def _cut(store: ImageStore, products: DataFrame) -> list[tuple[str | None, str | None]]:
-    """Return the parts of a listing that tasks take, as (after, until) keys; None: no bound.
+def _split_range(store: ImageStore, products: DataFrame) -> list[tuple[str | None, str | None]]:
+    """Return the parts of a listing for tasks, as (after, until) keys; None: no bound.
 
-    The bounds are keys of the products' own images, so that parts are alike however images are
-    named. A store that cannot start at a key is listed in one part.
+    The bounds are keys of the products' images, so that parts have about equal sizes for any
+    naming scheme. A store that cannot start at a key is listed in one part.
     """
-    wanted = math.ceil(bytes_of(products) / _BYTES_PER_TASK)
+    wanted = math.ceil(size_in_bytes(products) / _BYTES_PER_TASK)
     tasks = min(wanted, 4 * cores_of(products.sparkSession))
     if tasks <= 1 or not store.lists_from_anywhere:
         return [(None, None)]
@@ -129,7 +135,7 @@ def _read_inventory(store: ImageStore, inventory: str, products: DataFrame) -> D
             f"image_inventory cannot be used: {reason_of(error)}. Expected a table's name, or a "
             "Delta, Parquet, CSV or JSON path, with the columns path, size, etag and modified."
         ) from error
-    listed = with_keys(listed.toDF("path", "size", "etag", "modified_us"), store, "path")
-    # Of several rows of an image, as of versions, the latest counts.
+    listed = with_image_keys(listed.toDF("path", "size", "etag", "modified_us"), store, "path")
+    # An inventory may have several versions of an image: the latest counts.
     latest = F.max_by(F.struct("size", "etag", "modified_us"), "modified_us").alias("latest")
     return listed.where("key IS NOT NULL").groupBy("key").agg(latest).select("key", "latest.*")

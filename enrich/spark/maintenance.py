@@ -1,7 +1,7 @@
-"""Keep the output tables small and quick (R11): compact files, delete what nobody needs.
+"""Maintenance of the output tables (R11): compact files, delete unneeded rows.
 
-Knows nothing of runs in progress: Delta keeps files that younger readers may still need, and a run
-reads encodings at one version.
+Safe beside runs: Delta keeps files that younger readers may still need, and a run reads encodings
+at one version.
 """
 
 from datetime import timedelta
@@ -19,36 +19,36 @@ from enrich.spark.session import session_settings
 from enrich.spark.tables import Tables, now, remove_old_folders, retried_on_conflict
 
 _LONGEST_RUN = timedelta(days=7)
-# Candidates are kept so long after a run's last event.
+# Candidates of failed runs are kept for this time after the run's last event.
 _KEEP_FAILED = timedelta(days=7)
 _KEEP_UNUSED_ENCODINGS = timedelta(days=90)
-# Without these Delta 4.4 ignores RETAIN n HOURS, unless n is 0, and uses a property of the table.
-_RETAIN_IS_HEEDED = {
+# Without these Delta 4.4 ignores RETAIN n HOURS, unless n is 0, and uses a table property.
+_RESPECT_RETAIN = {
     "spark.databricks.delta.vacuum.retentionWindowIgnore.enabled": "false",
     "spark.databricks.delta.retentionDurationCheck.enabled": "false",
 }
-# Views read change data only of commits that are younger than VACUUM's limit by so much: VACUUM
-# goes by the age of files, which are older than their commit.
+# Views read change data of commits that are younger than VACUUM's limit by this margin: VACUUM
+# compares the age of files, which are older than their commit.
 _MARGIN = timedelta(days=1)
 
 
 def maintain_tables(
     tables: Tables, *, retention_hours: int, keep_candidates_days: int
 ) -> dict[str, Any]:
-    """Compact every table and delete files that nothing refers to any more.
+    """Compact every table, and delete rows and files that nothing refers to any more.
 
     Args:
         tables: the output tables.
-        retention_hours: time travel and change data reach at least so far back. Below a week, a
-            job that is running may lose files that it reads.
-        keep_candidates_days: candidates of runs that came to their end are kept so long.
+        retention_hours: time travel and change data reach back at least this far. Below a week, a
+            running job may lose files that it reads.
+        keep_candidates_days: candidates of finished runs are kept for this time.
 
     Returns:
-        Counts: `runs_removed` (whose candidates), `encodings_removed`, `folders_removed`, and
-        `files_before` and `files_after` by table.
+        Counts: `runs_removed` (runs whose candidates were deleted), `encodings_removed`,
+        `folders_removed`, and `files_before` and `files_after` by table.
 
     Raises:
-        ConfigError: there is no ledger.
+        ConfigError: table run_events is missing.
     """
     tables.require("run_events")
     tables.create_missing()
@@ -58,8 +58,8 @@ def maintain_tables(
         "encodings_removed": _delete_encodings(tables, runs),
         "folders_removed": remove_old_folders(tables, _LONGEST_RUN),
     }
-    _move_changes_since(tables, retention_hours)
-    # Before anything goes: a view that reads what is gone answers nothing at all.
+    _advance_changes_since(tables, retention_hours)
+    # Before files are deleted: a view that reads deleted files fails as a whole.
     tables.create_views()
     before, after = {}, {}
     for table in ddl.tables(tables.attributes):
@@ -71,22 +71,24 @@ def maintain_tables(
 
 @retried_on_conflict
 def _compact(tables: Tables, table: str, retention_hours: int) -> None:
-    """Join small files, and delete those of versions that are too old."""
+    """Join small files, and delete files of versions that are too old."""
     name = quote(tables.name(table))
     tables.spark.sql(f"OPTIMIZE {name}")
-    with session_settings(tables.spark, _RETAIN_IS_HEEDED):
+    with session_settings(tables.spark, _RESPECT_RETAIN):
         tables.spark.sql(f"VACUUM {name} RETAIN {int(retention_hours)} HOURS")
 
 
 @retried_on_conflict
 def _delete_candidates(tables: Tables, runs: list[Run], keep: timedelta) -> int:
-    """Delete candidates that nobody will publish or look at; return of how many runs."""
+    """Delete candidates that are not needed any more; return the number of runs."""
     in_use = {checkpoint_of(run.model_version) for run in runs if now() - run.at < keep}
-    there = {
+    existing = {
         row["run_id"] for row in tables.read("candidates").select("run_id").distinct().collect()
     }
     old = sorted(
-        run.run_id for run in runs if run.run_id in there and _is_settled(run, in_use, keep)
+        run.run_id
+        for run in runs
+        if run.run_id in existing and _may_delete_candidates(run, in_use, keep)
     )
     if old:
         listed = ", ".join(map(quote_literal, old))
@@ -95,13 +97,13 @@ def _delete_candidates(tables: Tables, runs: list[Run], keep: timedelta) -> int:
     return len(old)
 
 
-def _is_settled(run: Run, in_use: set[str], keep: timedelta) -> bool:
-    """Tell whether a run's candidates have served."""
+def _may_delete_candidates(run: Run, in_use: set[str], keep: timedelta) -> bool:
+    """Return whether a run's candidates are not needed any more."""
     age = now() - run.at
     if run.is_waiting or run.has_open_intent or run.state == State.RELEASED:
         return False
     if run.state == State.ROLLED_BACK:
-        # They say what is held back, while a checkpoint that would answer the same is in use.
+        # Candidates say what is held back, while a checkpoint with the same answers is in use.
         return age > keep and checkpoint_of(run.model_version) not in in_use
     if run.state in (State.DISCARDED, State.FAILED, State.SUPERSEDED, State.STARTED):
         return age > _KEEP_FAILED
@@ -110,17 +112,19 @@ def _is_settled(run: Run, in_use: set[str], keep: timedelta) -> bool:
 
 @retried_on_conflict
 def _delete_encodings(tables: Tables, runs: list[Run]) -> int:
-    """Delete encodings that no run will read again; return how many.
+    """Delete encodings that no run will read again; return their number.
 
-    Those are of encoders that no run of the last weeks has used, of contents that neither a
-    published row nor a young encoding has, and older rows of a key.
+    These are encodings
+    - of encoders that no run of the last 90 days has used,
+    - of contents that neither a published row nor a young encoding has,
+    - that are not the latest of their key.
     """
     recent = [run.run_id for run in runs if now() - run.at < _KEEP_UNUSED_ENCODINGS]
     if not recent:
         return 0
     events = tables.read("run_events").where(F.col("run_id").isin(recent))
     versions = [row[0] for row in events.select("encoder_version").distinct().collect()]
-    used = F.col("encoder_version").isin(versions)
+    is_used = F.col("encoder_version").isin(versions)
     is_young = F.col("encoded_at") > F.lit(now() - _KEEP_UNUSED_ENCODINGS)
     published = tables.read("product_attributes").select("content_hash").distinct()
     keys = tables.read("encodings").select(
@@ -129,31 +133,31 @@ def _delete_encodings(tables: Tables, runs: list[Run]) -> int:
     latest = Window.partitionBy("encoder_version", "content_hash").orderBy(
         F.desc("encoded_at"), F.desc("run_id")
     )
-    # What a live run has written counts as in use, whatever came before or after.
+    # Recent encodings may be of a live run, and are always kept.
     is_settled = F.col("encoded_at") < F.lit(now() - _LONGEST_RUN)
     placed = keys.withColumn("_place", F.row_number().over(latest))
     placed = placed.join(published.withColumn("_is_published", F.lit(True)), "content_hash", "left")
-    is_needed: Column = used & (F.col("_place") == 1) & (is_young | F.col("_is_published"))
-    useless = placed.where(is_settled & ~F.coalesce(is_needed, F.lit(False)))
-    useless = useless.select("run_id", "content_hash", "encoder_version").distinct().persist()
+    is_needed: Column = is_used & (F.col("_place") == 1) & (is_young | F.col("_is_published"))
+    unneeded = placed.where(is_settled & ~F.coalesce(is_needed, F.lit(False)))
+    unneeded = unneeded.select("run_id", "content_hash", "encoder_version").distinct().persist()
     try:
-        if useless.isEmpty():
+        if unneeded.isEmpty():
             return 0
         same = " AND ".join(
             f"old.{name} = new.{name}" for name in ("encoder_version", "run_id", "content_hash")
         )
-        merge = tables.target("encodings").alias("old").merge(useless.alias("new"), same)
+        merge = tables.target("encodings").alias("old").merge(unneeded.alias("new"), same)
         done = merge.whenMatchedDelete().execute().first()
         return int(done["num_deleted_rows"])
     finally:
-        useless.unpersist()
+        unneeded.unpersist()
 
 
-def _move_changes_since(tables: Tables, retention_hours: int) -> None:
-    """Write down the oldest version whose change data VACUUM will leave."""
+def _advance_changes_since(tables: Tables, retention_hours: int) -> None:
+    """Record the oldest version whose change data VACUUM will leave."""
     cutoff = now() - timedelta(hours=retention_hours) + _MARGIN
     young = tables.read_commits(since=cutoff, newest=100_000)
     kept = min((commit.version for commit in young), default=None)
-    # Where no version is young enough, the next one is: the commit that writes this down.
+    # If no version is young enough, the next one is: the commit that records this.
     since = tables.version("product_attributes") + 1 if kept is None else kept
-    tables.keep_changes_since(since)
+    tables.set_changes_since(since)

@@ -1,8 +1,8 @@
-"""The pace of encoding while it goes on: how much is done, how fast, how long it will still take.
+"""Progress of encoding while it runs: contents done, speed, and remaining time.
 
-Python workers count what they have done in an accumulator, whose value the driver sees as each task
-ends. A thread of the driver samples it, and Spark's own counts of tasks, and tells them: a line in
-the log every half minute, also without a terminal, and a file for Prometheus every 15 seconds.
+Python workers count their work in an accumulator, whose value the driver sees as each task ends. A
+thread of the driver samples it, and Spark's own counts of tasks. It logs a line every half minute,
+also without a terminal, and writes a file for Prometheus every 15 seconds.
 """
 
 import logging
@@ -38,7 +38,7 @@ class Work(NamedTuple):
 
 
 class Works(AccumulatorParam[dict[str, Work]]):
-    """Adds up work by Python worker."""
+    """Sum of work by Python worker."""
 
     def zero(self, value: dict[str, Work]) -> dict[str, Work]:
         return {}
@@ -55,7 +55,7 @@ class Works(AccumulatorParam[dict[str, Work]]):
 
 
 def add_work(works: Accumulator[dict[str, Work]], *, loads: int = 0, contents: int = 0) -> None:
-    """Add what this Python worker has done. Runs on the executor."""
+    """Add this Python worker's work to the accumulator. Runs on the executor."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Kilobytes on Linux, bytes on macOS.
     peak_bytes = peak if sys.platform == "darwin" else peak * 1024
@@ -115,7 +115,7 @@ class Pace:
 
     @property
     def figures(self) -> dict[str, float]:
-        """The figures by name, as metrics and `run_events` have them."""
+        """Figures by name, as metrics and `run_events` have them."""
         by_worker = self._by_worker()
         done = sum(work.contents for work in by_worker.values())
         seconds = self._seconds or time.monotonic() - self._begin
@@ -158,24 +158,26 @@ class Pace:
         self._active, failed = count_tasks(self.spark)
         self._samples += 1
         self._busy += self._active
-        # Of each attempt of a stage the last count stands.
+        # The last count of each stage attempt replaces earlier ones.
         self._failed |= failed
 
 
 def describe_progress(done: float, asked: int, seconds: float, active: int) -> str:
-    """Return how far encoding is, for people, with an estimate of its end.
+    """Return the progress of encoding, for people, with an estimate of its end.
 
-    The estimate is by the mean pace since the beginning; there is none before the first task ends.
+    The estimate is by the mean speed since the start; there is none before the first task ends.
     """
-    said = f"encoded {done:,.0f} of {asked:,} contents"
+    encoded = f"encoded {done:,.0f} of {asked:,} contents"
     if not done or not seconds:
-        return f"{said} in {_tell_time(seconds)}, {active} tasks are at work"
-    pace = done / seconds
-    left = max(asked - done, 0) / pace
-    return f"{said}, {pace:,.0f} a second, about {_tell_time(left)} left, {active} tasks at work"
+        return f"{encoded} in {_format_time(seconds)}, {active} tasks are at work"
+    speed = done / seconds
+    left = max(asked - done, 0) / speed
+    return (
+        f"{encoded}, {speed:,.0f} a second, about {_format_time(left)} left, {active} tasks at work"
+    )
 
 
-def _tell_time(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5_400:

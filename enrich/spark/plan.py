@@ -1,4 +1,4 @@
-"""Dry run: what a run would do, and about how long it would take. Writes nothing."""
+"""Dry run: a run's counts and expected time, without writing to any table."""
 
 import logging
 import math
@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import BROKEN, DUE, TO_ANSWER, Outcome, State
 
-from enrich.spark.diff import try_sample
+from enrich.spark.diff import sample_images
 from enrich.spark.encode import ask_engine, is_worker_death, select_contents, select_holding
 from enrich.spark.pace import Works
 from enrich.spark.profile import read_profile
@@ -20,11 +20,11 @@ from enrich.spark.refresh import (
     Inputs,
     count_deletable,
     count_diff,
-    explain_cut_off,
+    explain_truncation,
     refuse_demo_among_products,
 )
-from enrich.spark.rules import is_outrun
-from enrich.spark.runs import read_runs, run_of
+from enrich.spark.rules import is_superseded
+from enrich.spark.runs import read_runs, run_from_header
 from enrich.spark.session import open_accumulator
 from enrich.spark.source import refuse_replaced
 from enrich.unseen import SourceProfile
@@ -32,22 +32,22 @@ from enrich.unseen import SourceProfile
 log = logging.getLogger(__name__)
 
 _RUNS_READ = 50
-# Contents of an unknown source that are encoded to tell what to expect of it.
+# Contents of an unknown source that are encoded to predict the quality of its answers.
 _SAMPLE = 500
-# Counts that nobody knows before the products are answered.
+# Counts that are unknown before the products are answered.
 _UNKNOWN = ("answered", "published", "withheld", "encoded", "reused", "images_opened", "abstained")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run would do; becomes the last line on standard output.
+    """Plan of a run; becomes the last line on standard output.
 
-    `counts` are as in a run's summary, `reasons` says why products are due or quarantined.
-    `to_encode` counts contents that no encoding holds for. `images` is the `ImageSample` of new
-    and changed products. `error` is what would stop the run. `expected_seconds` is None where no
-    earlier run tells; `expected_from` is the run that does. `source_profile` is as in a run's
-    summary: of the run that looked at the source, else of a sample that is encoded for the plan.
-    `answered_share` is by attribute the share of that sample that would get a label, in [0, 1].
+    `counts` are as in a run's summary. `reasons` counts why products are due or quarantined.
+    `to_encode` counts contents without a holding encoding. `images` is the `ImageSample` of new and
+    changed products. `error` would block the run. `expected_seconds` is estimated from the run
+    `expected_from`; both are None without such a run. `source_profile` is as in a run's summary:
+    the source's own, or that of a sample that is encoded for the plan. `answered_share` is by
+    attribute the share of that sample that would get a label, in [0, 1].
     """
 
     counts: dict[str, int]
@@ -65,37 +65,37 @@ class Plan:
 
 
 def plan_refresh(inputs: Inputs) -> Plan:
-    """Find out what a refresh would do: one pass over the products, and small queries.
+    """Plan a refresh by one pass over the products, and small queries.
 
-    A sample is encoded where nobody has looked at the source.
+    For a source without a profile, a sample of its contents is encoded.
 
     Raises:
         NoAnswer: the product table was replaced meanwhile.
     """
     begin, tables = time.perf_counter(), inputs.tables
     profile = read_profile(tables, inputs.source.name, inputs.spec.encoder_version)
-    inputs = inputs.suited(profile)
+    inputs = inputs.with_profile(profile)
     runs = read_runs(tables)
     refuse_demo_among_products(inputs, runs)
-    # Of no run yet, so it is newer than all of the same day.
-    own = run_of(inputs.make_header("~"))
+    # "~" sorts after all run ids: the plan is newer than all runs of the same day.
+    own = run_from_header(inputs.make_header("~"))
     diff = inputs.diff(runs, own.attempt, inputs.choose_base(own, runs))
     try:
         is_new = F.col("outcome").isin(Outcome.NEW, Outcome.CHANGED)
-        images = try_sample(inputs.store, diff.rows.where(is_new))
+        images = sample_images(inputs.store, diff.rows.where(is_new))
         to_encode = _count_to_encode(inputs, diff.rows) if diff.count(*TO_ANSWER) else 0
         diff_s = round(time.perf_counter() - begin, 2)
         answered_share = None
         if profile is None and to_encode:
             begin = time.perf_counter()
-            profile, answered_share = _look_at_sample(inputs, diff.rows)
+            profile, answered_share = _profile_sample(inputs, diff.rows)
             sample_s = round(time.perf_counter() - begin, 2)
     finally:
         diff.rows.unpersist()
     refuse_replaced(inputs.source)
-    outrun = is_outrun(own.attempt, runs)
-    error = explain_cut_off(inputs, diff, outrun)
-    deleted = 0 if error else count_deletable(inputs, diff, outrun)
+    superseded = is_superseded(own.attempt, runs)
+    error = explain_truncation(inputs, diff, superseded)
+    deleted = 0 if error else count_deletable(inputs, diff, superseded)
     counted = count_diff(diff) | {"deleted": deleted}
     reasons = {
         "due": {str(one): diff.count(one) for one in DUE if diff.count(one)},
@@ -103,7 +103,9 @@ def plan_refresh(inputs: Inputs) -> Plan:
             str(one): diff.count(one) for one in (*BROKEN, Outcome.QUARANTINED) if diff.count(one)
         },
     }
-    like = _find_like(_read_earlier(tables.read_if_there("run_events")), to_encode, inputs)
+    similar = _find_similar_run(
+        _read_earlier_runs(tables.read_if_there("run_events")), to_encode, inputs
+    )
     has_work = counted["due"] + deleted > 0
     return Plan(
         counts={name: count for name, count in counted.items() if name not in _UNKNOWN},
@@ -111,10 +113,10 @@ def plan_refresh(inputs: Inputs) -> Plan:
         to_encode=to_encode,
         images=images._asdict(),
         error=error,
-        expected_seconds=_expect(diff_s, like, to_encode) if has_work else diff_s,
-        expected_from=_describe(like) if like and has_work else None,
+        expected_seconds=_estimate_seconds(diff_s, similar, to_encode) if has_work else diff_s,
+        expected_from=_describe_run(similar) if similar and has_work else None,
         seconds={"diff": diff_s} | ({} if answered_share is None else {"sample": sample_s}),
-        model_version=inputs.suited(profile).spec.model_version,
+        model_version=inputs.with_profile(profile).spec.model_version,
         source_profile=profile,
         answered_share=answered_share,
     )
@@ -131,12 +133,13 @@ def _count_to_encode(inputs: Inputs, rows: DataFrame) -> int:
     return contents.join(held, "content_hash", "left_anti").count()
 
 
-def _look_at_sample(
+def _profile_sample(
     inputs: Inputs, rows: DataFrame
 ) -> tuple[SourceProfile | None, dict[str, float] | None]:
-    """Encode a sample of the contents, and return the source's profile and shares with a label.
+    """Encode a sample; return the source's profile and the shares with a label.
 
-    None for what the sample does not tell. By hash, which has nothing to do with what a product is.
+    Both are None if the sample cannot be encoded. The sample is the first by hash, which does not
+    depend on the kind of product.
     """
     contents = select_contents(rows).orderBy("content_hash").limit(_SAMPLE).persist()
     try:
@@ -159,7 +162,7 @@ def _look_at_sample(
         [texts[row["content_hash"]] for row in encoded],
     )
     profile = inputs.spec.profile(*given)
-    answers = inputs.suited(profile).spec.build_answerer().answer(*given)
+    answers = inputs.with_profile(profile).spec.build_answerer().answer(*given)
     return profile, {
         attribute: round(1 - answers.column(attribute).null_count / len(encoded), 3)
         for attribute in inputs.spec.attributes
@@ -169,18 +172,20 @@ def _look_at_sample(
 _SAMPLED = ("content_hash", "title", "description")
 
 
-def _read_earlier(events: DataFrame) -> list[dict[str, Any]]:
-    """Return the newest runs that encoded something and published, newest first."""
+def _read_earlier_runs(events: DataFrame) -> list[dict[str, Any]]:
+    """Return the newest published runs that encoded contents, newest first."""
     published = events.where((F.col("state") == State.PUBLISHED) & (F.col("encoded") > 0))
     newest = published.orderBy(F.desc("started_at")).limit(_RUNS_READ)
     names = ("run_id", "encoder_version", "encoded", "seconds", "products_per_second")
     return [row.asDict(recursive=True) for row in newest.select(*names).collect()]
 
 
-def _find_like(runs: list[dict[str, Any]], to_encode: int, inputs: Inputs) -> dict[str, Any] | None:
-    """Return the run that is nearest in size, of the same encoder if there is one.
+def _find_similar_run(
+    runs: list[dict[str, Any]], to_encode: int, inputs: Inputs
+) -> dict[str, Any] | None:
+    """Return the run that is nearest in size, of the same encoder if possible.
 
-    Of another size the speed would be another: loading the engine takes most of a small run's time.
+    Speed depends on size: loading the engine takes most of a small run's time.
     """
     same = [run for run in runs if run["encoder_version"] == inputs.spec.encoder_version]
     return min(
@@ -190,17 +195,19 @@ def _find_like(runs: list[dict[str, Any]], to_encode: int, inputs: Inputs) -> di
     )
 
 
-def _expect(diff_s: float, like: Mapping[str, Any] | None, to_encode: int) -> float | None:
-    """Return the seconds of the run: encoding in proportion, all else as in the run `like` it."""
-    if like is None:
+def _estimate_seconds(
+    diff_s: float, similar: Mapping[str, Any] | None, to_encode: int
+) -> float | None:
+    """Estimate the seconds of a run: encoding in proportion, the rest as in `similar`."""
+    if similar is None:
         return None
-    seconds = dict(like["seconds"])
-    encode_s = seconds.pop("encode", 0.0) * to_encode / like["encoded"]
+    seconds = dict(similar["seconds"])
+    encode_s = seconds.pop("encode", 0.0) * to_encode / similar["encoded"]
     seconds.pop("diff", None)
     return round(diff_s + encode_s + sum(seconds.values()), 1)
 
 
-def _describe(like: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: like[name] for name in ("run_id", "encoder_version", "products_per_second")} | {
-        "contents": like["encoded"]
-    }
+def _describe_run(similar: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: similar[name] for name in ("run_id", "encoder_version", "products_per_second")
+    } | {"contents": similar["encoded"]}

@@ -1,7 +1,7 @@
-"""Prove that executors see what the driver sees, before a run writes anything.
+"""Check that executors see the driver's files and packages, before a run writes.
 
-A token that the driver writes beside the tables is read by a task in each slot. The same task looks
-at packages, product files, image root and checkpoint. Executors that come later are not asked.
+The driver writes a token beside the tables, and a task in each slot reads it. The same task checks
+packages, product files, image root and checkpoint. Executors that come later are not checked.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from enrich.errors import ConfigError
 from enrich.images.locations import local_path
 from enrich.spark.failures import messages_of, reason_of
 from enrich.spark.refresh import Inputs
-from enrich.spark.session import ask_executors, folder_of, is_on_one_machine
+from enrich.spark.session import database_folder, is_on_one_machine, run_on_executors
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ _TABLES, _PACKAGES = "spark.sql.warehouse.dir", "spark.pyspark.python"
 _FOLDER, _REACHABLE, _ABSENT = "a folder", "a store that answers", "nothing"
 # Product files, and files of the image root, that are compared.
 _MOST_FILES = 20
-# Bytes at a file's begin and end that are compared: a Parquet file's columns stand at the end.
+# Bytes at a file's start and end that are compared: a Parquet file's columns are at the end.
 _ENDS = 4096
 _SHARED = "Mount it on all machines, or give an address that all can read"
 _ACTIONS = {
@@ -44,12 +44,12 @@ _ACTIONS = {
     "image_root": f"{_SHARED}, and credentials in the executors' environment",
     "checkpoint": f"{_SHARED}, and credentials in the executors' environment",
 }
-# What Spark says where an executor cannot start the job's Python.
+# Signs in Spark's message that an executor cannot start the job's Python.
 _NO_PYTHON = ("Cannot run program", "PYTHON_VERSION_MISMATCH", "No module named")
 
 
-class Sight(NamedTuple):
-    """Something that a machine looks at: for which setting, by which `_LOOKS`, what is seen."""
+class Observation(NamedTuple):
+    """Result of a probe on a machine: `kind` is a key of `_PROBES`, `seen` a text."""
 
     setting: str
     kind: str
@@ -57,10 +57,10 @@ class Sight(NamedTuple):
     seen: str
 
 
-def prove_executors(inputs: Inputs, checkpoint: str) -> int:
-    """Compare what executors and driver see, by one Spark job; return how many were asked.
+def check_executors(inputs: Inputs, checkpoint: str) -> int:
+    """Compare probes of executors and driver by one Spark job; count the executors.
 
-    On one machine there is nothing to prove, and nobody is asked.
+    On a single machine nothing is checked, and the number is 0.
 
     Raises:
         ConfigError: an executor sees something else; each setting that differs is named.
@@ -71,17 +71,17 @@ def prove_executors(inputs: Inputs, checkpoint: str) -> int:
     database, token = inputs.config.database, uuid.uuid4().hex
     root = str(spark.conf.get(_TABLES))
     if spark.catalog.databaseExists(database):
-        root = folder_of(spark.catalog.getDatabase(database))
-    # Of a name that begins with an underscore Spark would read nothing.
+        root = database_folder(spark.catalog.getDatabase(database))
+    # Spark would skip a folder whose name begins with an underscore.
     folder = f"{root}/preflight-{token}"
-    told = Sight(_TABLES, "token", local_path(root), token)
-    question = partial(find_differences, told, list(_look_around(inputs, checkpoint)))
-    # By value: executors that lack this package are to say so.
+    expected_token = Observation(_TABLES, "token", local_path(root), token)
+    question = partial(find_differences, expected_token, list(_probe_driver(inputs, checkpoint)))
+    # By value, so that executors that lack this package can report it.
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     try:
-        answers, executors = ask_executors(spark, folder, token, question)
+        answers, executors = run_on_executors(spark, folder, token, question)
     except (PySparkException, Py4JJavaError) as error:
-        if not any(sign in said for said in messages_of(error) for sign in _NO_PYTHON):
+        if not any(sign in one for one in messages_of(error) for sign in _NO_PYTHON):
             raise
         raise ConfigError(
             f"executors cannot start the job's Python ({_PACKAGES}): {reason_of(error)}. "
@@ -95,45 +95,51 @@ def prove_executors(inputs: Inputs, checkpoint: str) -> int:
     return len(answers)
 
 
-Difference = tuple[str, Sight, str]
+Difference = tuple[str, Observation, str]
 
 
-def find_differences(told: Sight, sights: Sequence[Sight], read: str) -> list[Difference]:
-    """Return where this machine sees something else: its name, what the driver saw, what it sees.
+def find_differences(
+    expected_token: Observation, expected: Sequence[Observation], read: str
+) -> list[Difference]:
+    """Return differences on this machine: its name, the driver's observation, its own.
 
     Args:
-        told: the token that the driver wrote.
-        sights: what the driver saw.
-        read: the token as it was read here, empty where it is not there.
+        expected_token: the token that the driver wrote.
+        expected: the driver's observations.
+        read: the token as it was read here, empty if it is missing.
     """
     host = os.uname().nodename
-    found = [(host, told._replace(seen="the driver's token"), _ABSENT)] if read != told.seen else []
-    for sight in sights:
-        seen = look(sight.kind, sight.name)
-        if seen != sight.seen:
-            found.append((host, sight, seen))
+    found = (
+        [(host, expected_token._replace(seen="the driver's token"), _ABSENT)]
+        if read != expected_token.seen
+        else []
+    )
+    for observation in expected:
+        seen = probe(observation.kind, observation.name)
+        if seen != observation.seen:
+            found.append((host, observation, seen))
     return found
 
 
-def look(kind: str, name: str) -> str:
-    """Return what this machine sees of something, or why it sees nothing."""
+def probe(kind: str, name: str) -> str:
+    """Return what this machine sees of a package, file or store, or the error."""
     try:
-        return _LOOKS[kind](name)
+        return _PROBES[kind](name)
     except Exception as error:
         return f"{_ABSENT} ({type(error).__name__}: {error})"
 
 
-def _look_at_package(name: str) -> str:
+def _probe_package(name: str) -> str:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return _ABSENT
 
 
-def _look_at_code(name: str) -> str:
+def _probe_code(name: str) -> str:
     import enrich
 
-    # A path within an archive holds no files, on each machine alike.
+    # In an archive there are no files, on each machine alike.
     folder = Path(enrich.__file__).parent
     code = hashlib.sha256()
     for file in sorted(folder.rglob("*.py")):
@@ -141,7 +147,7 @@ def _look_at_code(name: str) -> str:
     return f"version {code.hexdigest()[:12]}"
 
 
-def _look_at_file(name: str) -> str:
+def _probe_file(name: str) -> str:
     path = Path(name)
     if path.is_dir() or not path.exists():
         return _FOLDER if path.is_dir() else _ABSENT
@@ -153,14 +159,14 @@ def _look_at_file(name: str) -> str:
     return f"{size:,} bytes, digest {digest}"
 
 
-def _look_at_images(name: str) -> str:
+def _probe_images(name: str) -> str:
     from schemas.tables import Status
 
     from enrich.images.settings import ImageProblem, ImageReading
     from enrich.images.store import ImageStore
 
     try:
-        # That there is no such image is an answer.
+        # A missing image is an answer too: the store can be reached.
         ImageStore(name, reading=ImageReading(attempts=1, timeout_s=5)).stat("_preflight")
     except ImageProblem as problem:
         if problem.status is not Status.IMAGE_MISSING:
@@ -168,56 +174,56 @@ def _look_at_images(name: str) -> str:
     return _REACHABLE
 
 
-def _look_at_checkpoint(name: str) -> str:
+def _probe_checkpoint(name: str) -> str:
     from enrich.classifiers.manifest import digest_listing
 
     return f"digest {digest_listing(name)}"
 
 
-_LOOKS = {
-    "package": _look_at_package,
-    "code": _look_at_code,
-    "file": _look_at_file,
-    "images": _look_at_images,
-    "checkpoint": _look_at_checkpoint,
+_PROBES = {
+    "package": _probe_package,
+    "code": _probe_code,
+    "file": _probe_file,
+    "images": _probe_images,
+    "checkpoint": _probe_checkpoint,
 }
 
 
-def _look_around(inputs: Inputs, checkpoint: str) -> Iterator[Sight]:
-    """Yield what the driver sees of all that executors need."""
+def _probe_driver(inputs: Inputs, checkpoint: str) -> Iterator[Observation]:
+    """Yield the driver's observations of all that executors need."""
 
-    def see(setting: str, kind: str, name: str) -> Sight:
-        return Sight(setting, kind, name, look(kind, name))
+    def observe(setting: str, kind: str, name: str) -> Observation:
+        return Observation(setting, kind, name, probe(kind, name))
 
     for package in _needed_packages():
-        yield see(_PACKAGES, "package", package)
-    yield see(_PACKAGES, "code", "enrich")
+        yield observe(_PACKAGES, "package", package)
+    yield observe(_PACKAGES, "code", "enrich")
     files = [local_path(unquote(file)) for file in inputs.source.products.inputFiles()]
     for file in files[:: len(files) // _MOST_FILES + 1]:
         if "://" not in file:
-            yield see("catalog", "file", file)
+            yield observe("catalog", "file", file)
     if inputs.config.columns.image_path is not None:
-        yield from _look_at_root(local_path(inputs.store.root))
-    yield see("checkpoint", "checkpoint", checkpoint)
+        yield from _probe_image_root(local_path(inputs.store.root))
+    yield observe("checkpoint", "checkpoint", checkpoint)
 
 
-def _look_at_root(root: str) -> Iterator[Sight]:
-    """Yield what executors must see of an image root, which the driver itself does not need."""
+def _probe_image_root(root: str) -> Iterator[Observation]:
+    """Yield the observations of an image root, which the driver itself may lack."""
     if "://" in root:
-        if look("images", root) == _REACHABLE:
-            yield Sight("image_root", "images", root, _REACHABLE)
+        if probe("images", root) == _REACHABLE:
+            yield Observation("image_root", "images", root, _REACHABLE)
         return
     root = os.path.abspath(root)  # noqa: PTH100  Path.absolute keeps dots
-    yield Sight("image_root", "file", root, _FOLDER)
+    yield Observation("image_root", "file", root, _FOLDER)
     if Path(root).is_dir():
         with os.scandir(root) as inside:
             files = [one.path for one in islice(inside, _MOST_FILES) if one.is_file()]
         for file in files:
-            yield Sight("image_root", "file", file, look("file", file))
+            yield Observation("image_root", "file", file, probe("file", file))
 
 
 def _needed_packages() -> list[str]:
-    """Return the names of the packages that this one needs on an executor."""
+    """Return the names of the packages that this package needs on an executor."""
     try:
         required = metadata.requires("catalog-enrichment") or []
     except metadata.PackageNotFoundError:
@@ -228,10 +234,10 @@ def _needed_packages() -> list[str]:
 
 def _explain(differences: Sequence[Difference]) -> str:
     """Return the first difference of each setting in a sentence."""
-    firsts = {sight.setting: (host, sight, found) for host, sight, found in reversed(differences)}
-    told = (
-        f"{setting}: {sight.name} on {host} differs: found {found}, expected {sight.seen} as on "
+    firsts = {one.setting: (host, one, found) for host, one, found in reversed(differences)}
+    sentences = (
+        f"{setting}: {one.name} on {host} differs: found {found}, expected {one.seen} as on "
         f"the driver. {_ACTIONS[setting]}"
-        for setting, (host, sight, found) in firsts.items()
+        for setting, (host, one, found) in firsts.items()
     )
-    return f"executors do not see what the driver sees. {'. '.join(told)}"
+    return f"executors do not see what the driver sees. {'. '.join(sentences)}"

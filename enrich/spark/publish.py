@@ -1,7 +1,7 @@
-"""Publish candidates by one MERGE, and take a publication back.
+"""Publish candidates by one MERGE, and roll a publication back.
 
-Four acts change product_attributes: a run publishes, a person approves, a person rolls back, and a
-person releases what a rollback holds back. Each is an intent event, a commit, an outcome event.
+Four acts change product_attributes: a run publishes, and a person approves a run, rolls a run back,
+or releases a rolled-back run. Each is an intent event, a commit and an outcome event.
 """
 
 import logging
@@ -16,15 +16,22 @@ from schemas.tables import DUE, Op, Outcome, State
 from enrich.errors import ConfigError, TableContended
 from enrich.spark.corrections import AttributeLabels, select_corrections, with_corrections
 from enrich.spark.failures import messages_of
-from enrich.spark.rules import OF_SETTINGS, Attempt, Run, checkpoint_of, is_outrun, may_update
+from enrich.spark.rules import (
+    SETTINGS_SUFFIX,
+    Attempt,
+    Run,
+    checkpoint_of,
+    is_superseded,
+    may_update,
+)
 from enrich.spark.runs import (
     Event,
+    append_exclusively,
+    append_outcome,
+    append_rollback_outcomes,
     complete_intents,
-    conclude,
-    conclude_rollback,
-    contend,
-    find_waiting,
-    follow,
+    find_run,
+    next_event,
     read_event,
     read_runs,
 )
@@ -39,12 +46,12 @@ from enrich.spark.tables import (
 
 log = logging.getLogger(__name__)
 
-# Delta's words; the exception itself is Java's most general one.
-_FILES_ARE_GONE = "Not all files from version"
+# Delta's words; the exception's class is as general as can be.
+_FILES_ARE_MISSING = "Not all files from version"
 
 
-class Published(NamedTuple):
-    """What a MERGE did: rows written and deleted, and the version that it made, None for none."""
+class MergeResult(NamedTuple):
+    """Rows that a MERGE wrote and deleted, and its version, None where none was found."""
 
     written: int
     deleted: int
@@ -52,16 +59,16 @@ class Published(NamedTuple):
 
 
 @retried_on_conflict
-def merge_candidates(tables: Tables, run: Run, labels: AttributeLabels) -> Published:
-    """Merge a run's candidates into product_attributes, people's corrections laid over them.
+def merge_candidates(tables: Tables, run: Run, labels: AttributeLabels) -> MergeResult:
+    """Merge a run's candidates into product_attributes, with people's corrections.
 
-    Where another commit came first, everything is asked anew: a newer run may be accepted by then.
-    Merged again, the same candidates change nothing.
+    After a conflict, all tables are read again: a newer run may have been accepted meanwhile.
+    Merging the same candidates again changes nothing.
     """
     runs = [other for other in read_runs(tables) if other.run_id != run.run_id]
-    outrun = is_outrun(run.attempt, runs)
+    superseded = is_superseded(run.attempt, runs)
     rows = tables.read_run("candidates", run.run_id)
-    # A run that began before a rollback, or waited for a person, may bring the same again.
+    # A run that began before a rollback, or waited for a person, may have the same candidates.
     held = select_held_back(tables, runs, checkpoint_of(run.model_version))
     if held is not None:
         keys = ("product_id", "content_hash")
@@ -70,8 +77,8 @@ def merge_candidates(tables: Tables, run: Run, labels: AttributeLabels) -> Publi
         rows = rows.alias("new").join(held.alias("held"), is_held, "left_anti")
     corrections = select_corrections(tables.read("attribute_corrections"), labels)
     rows = with_corrections(rows, corrections, tuple(labels))
-    # Attributes of other checkpoints too, which are NULL in this run's rows. A source's own columns
-    # are not named, and so keep their values.
+    # Attributes of other checkpoints become NULL. Columns that users have added are not named, and
+    # so keep their values.
     attributes = published_attributes(tables.spark, tables.database)
     columns = schema_of("product_attributes", attributes).fieldNames()
     values: dict[str, str | Column] = {
@@ -79,7 +86,7 @@ def merge_candidates(tables: Tables, run: Run, labels: AttributeLabels) -> Publi
         for c in columns
     }
     old, new = _attempt_of("old"), _attempt_of("new")
-    may = may_update(new, old, F.col("new.replaces"), is_outrun=outrun)
+    may = may_update(new, old, F.col("new.replaces"), is_superseded=superseded)
     is_upsert = F.col("new.op") == Op.UPSERT
     merge = (
         tables.target("product_attributes")
@@ -87,14 +94,15 @@ def merge_candidates(tables: Tables, run: Run, labels: AttributeLabels) -> Publi
         .merge(rows.alias("new"), "old.product_id = new.product_id")
         .whenMatchedUpdate(is_upsert & may, set=values)
     )
-    if not outrun:
+    if not superseded:
         merge = merge.whenMatchedDelete(~is_upsert & may)
         merge = merge.whenNotMatchedInsert(is_upsert, values=values)
-    with tables.commit_of(run.run_id):
+    with tables.tag_commits(run.run_id):
         done = merge.execute().first()
     written = int(done["num_updated_rows"]) + int(done["num_inserted_rows"])
-    mine = [c.version for c in tables.read_commits(newest=10) if c.run_id == run.run_id]
-    return Published(written, int(done["num_deleted_rows"]), max(mine, default=None))
+    commit = tables.find_commit(run.run_id, "MERGE")
+    version = None if commit is None else commit.version
+    return MergeResult(written, int(done["num_deleted_rows"]), version)
 
 
 def publish(tables: Tables, intent: Event, labels: AttributeLabels) -> Event:
@@ -109,7 +117,7 @@ def publish(tables: Tables, intent: Event, labels: AttributeLabels) -> Event:
     done = merge_candidates(tables, run, labels)
     upserts = (intent["answered"] or 0) - done.written
     held_back = (intent["withheld"] or 0) - (intent["answered"] or 0)
-    return conclude(
+    return append_outcome(
         tables,
         intent,
         State.PUBLISHED,
@@ -117,7 +125,7 @@ def publish(tables: Tables, intent: Event, labels: AttributeLabels) -> Event:
         deleted=done.deleted,
         withheld=max(0, held_back) + max(0, upserts),
         published_version=done.version,
-        # What had stopped the run is overcome; the reason says why.
+        # The error that had stopped the run does not count any more; the reason says why.
         error=None,
     )
 
@@ -125,9 +133,9 @@ def publish(tables: Tables, intent: Event, labels: AttributeLabels) -> Event:
 def approve(
     tables: Tables, name: str, reason: str | None, labels: AttributeLabels, model_version: str
 ) -> Event:
-    """Publish the candidates that a run left for a person, or release a rolled-back run (R6).
+    """Publish the candidates of a waiting run, or release a rolled-back run (R6).
 
-    Repeated, it changes nothing.
+    A repetition changes nothing.
 
     Args:
         tables: the output tables.
@@ -140,7 +148,7 @@ def approve(
         ConfigError: the run cannot be published.
     """
     runs = complete_intents(tables, read_runs(tables))
-    run = find_waiting(tables, name, runs)
+    run = find_run(tables, name, runs)
     event = read_event(tables, run.run_id)
     if run.is_accepted:
         return event
@@ -168,14 +176,14 @@ def approve(
             f"({event['error']}), or maintenance has deleted them. Run the job again."
         )
     is_rolled_back = run.state in (State.ROLLED_BACK, State.RELEASED)
-    decided = follow(
+    decided = next_event(
         event,
         State.RELEASED if is_rolled_back else State.APPROVED,
         reason=reason or event["reason"],
         caused_by=None,
     )
-    intent = follow(decided, State.PUBLISHING)
-    contend(tables, [decided, intent])
+    intent = next_event(decided, State.PUBLISHING)
+    append_exclusively(tables, [decided, intent])
     return publish(tables, intent, labels)
 
 
@@ -183,28 +191,28 @@ _WAITING = (State.STAGED, State.BLOCKED, State.APPROVED)
 
 
 def discard(tables: Tables, name: str, reason: str) -> Event:
-    """Decide that a run's candidates are not published; repeated, it changes nothing.
+    """Discard a waiting run's candidates. A repetition changes nothing.
 
     Raises:
         ConfigError: the run does not wait.
     """
     runs = complete_intents(tables, read_runs(tables))
-    run = find_waiting(tables, name, runs)
+    run = find_run(tables, name, runs)
     event = read_event(tables, run.run_id)
     if run.state == State.DISCARDED:
         return event
     if not run.is_waiting:
-        raise ConfigError(f"Run '{run.run_id}' is {run.state}: nothing of it waits.")
-    decided = follow(event, State.DISCARDED, reason=reason)
-    contend(tables, [decided])
+        raise ConfigError(f"Run '{run.run_id}' is {run.state}: it has no candidates that wait.")
+    decided = next_event(event, State.DISCARDED, reason=reason)
+    append_exclusively(tables, [decided])
     return decided
 
 
 def roll_back(tables: Tables, run_id: str, reason: str) -> list[str]:
     """Restore product_attributes as it was before a run, in one commit (R6).
 
-    What the run had published is held back from then on; rows of later runs are due again and
-    return with the next run, without a picture. Repeated, it changes nothing.
+    The products that the run had published are held back from then on. Rows of later runs are due
+    again, and the next run publishes them without reading a picture. A repetition changes nothing.
 
     Returns:
         The runs that are rolled back: this one, and those that came to their end after it.
@@ -229,28 +237,28 @@ def roll_back(tables: Tables, run_id: str, reason: str) -> list[str]:
             f"Run {busy[0]} is changing {tables.name('product_attributes')} at this moment. Repeat "
             "the command when it has ended."
         )
-    intent = follow(event, State.ROLLING_BACK, reason=reason)
+    intent = next_event(event, State.ROLLING_BACK, reason=reason)
     version = run.published_version - 1
-    contend(tables, [intent])
+    append_exclusively(tables, [intent])
     log.info("restoring %s to version %s", tables.name("product_attributes"), version)
     since = tables.changes_since()
     try:
         _restore(tables, run_id, version)
     except Exception:
-        conclude(tables, intent, State.PUBLISHED, reason=event["reason"])
+        append_outcome(tables, intent, State.PUBLISHED, reason=event["reason"])
         raise
-    undone = conclude_rollback(tables, intent, runs, until=now())
-    # A table's properties go back too; what maintenance deleted does not come back.
-    tables.keep_changes_since(since)
-    _renew_views(tables, run.published_version)
+    undone = append_rollback_outcomes(tables, intent, runs, until=now())
+    # RESTORE also restores the table's properties, but not the files that maintenance has deleted.
+    tables.set_changes_since(since)
+    _recreate_views(tables, run.published_version)
     return [run_id, *undone]
 
 
 def _restore(tables: Tables, run_id: str, version: int) -> None:
-    """Bring the published table back to a version. One commit."""
+    """Restore the published table to a version. One commit."""
     name = tables.name("product_attributes")
     try:
-        with tables.commit_of(run_id), tables.reaching_back():
+        with tables.tag_commits(run_id), tables.unlimited_time_travel():
             tables.spark.sql(f"RESTORE TABLE {quote(name)} TO VERSION AS OF {int(version)}")
     except CONFLICTS as error:
         raise TableContended(
@@ -258,7 +266,7 @@ def _restore(tables: Tables, run_id: str, version: int) -> None:
             "the command."
         ) from error
     except Exception as error:
-        if not any(_FILES_ARE_GONE in message for message in messages_of(error)):
+        if not any(_FILES_ARE_MISSING in message for message in messages_of(error)):
             raise
         raise ConfigError(
             f"{name} as it was before run '{run_id}' (version {version}) is gone: maintenance has "
@@ -267,26 +275,27 @@ def _restore(tables: Tables, run_id: str, version: int) -> None:
         ) from error
 
 
-def _renew_views(tables: Tables, version: int) -> None:
-    """Let the views answer again where the RESTORE took columns away."""
+def _recreate_views(tables: Tables, version: int) -> None:
+    """Create the views anew if the RESTORE removed columns that they read."""
     before = tables.read_version("product_attributes", version).columns
     if not set(before) <= set(tables.read("product_attributes").columns):
-        # Delta cannot read changes of rows that had columns which the table no longer has.
-        tables.keep_changes_since(tables.version("product_attributes"))
+        # Delta cannot read changes of rows with columns that the table no longer has.
+        tables.set_changes_since(tables.version("product_attributes"))
         tables.create_views()
 
 
 def select_held_back(tables: Tables, runs: Sequence[Run], checkpoint: str) -> DataFrame | None:
-    """Return product_id and content_hash that rollbacks hold back (R6), None for no rollback; lazy.
+    """Return products that rollbacks hold back (R6), None without a rollback; lazy.
 
-    That is what a rolled-back run had published with this checkpoint, and what later runs, which
-    its rollback undid, have answered anew of the same content.
+    Columns: product_id and content_hash. Held back are products that a rolled-back run had
+    published with this checkpoint. So are later answers of the same content, which the rollback
+    undid as well.
     """
     named = [run.run_id for run in runs if run.holds_back]
     if not named:
         return None
     candidates = tables.read("candidates").where(F.col("op") == Op.UPSERT)
-    is_of_checkpoint = F.regexp_replace("model_version", OF_SETTINGS, "") == checkpoint
+    is_of_checkpoint = F.regexp_replace("model_version", SETTINGS_SUFFIX, "") == checkpoint
     of_checkpoint = candidates.where(is_of_checkpoint)
     key = ["product_id", "content_hash"]
     is_published = F.col("run_id").isin(named) & F.col("reason").isin(*_PUBLISHED_ANEW)

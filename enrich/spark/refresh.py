@@ -1,9 +1,9 @@
-"""One refresh, from the product table to product_attributes. `Refresh.run` shows it whole."""
+"""Refresh: from the product table to product_attributes; see `Refresh.run`."""
 
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from functools import partial
@@ -15,8 +15,8 @@ from pyspark.sql import functions as F
 from schemas.tables import (
     BROKEN,
     DUE,
-    JUDGED,
     TO_ANSWER,
+    VALIDATED,
     CheckOutcome,
     DiffKind,
     Op,
@@ -39,40 +39,40 @@ from enrich.images.store import ImageSample, ImageStore
 from enrich.logs import bind_run
 from enrich.metrics import write_running
 from enrich.redaction import describe_error
-from enrich.spark.answer import Answered, count_candidates, write_candidates, write_findings
+from enrich.spark.answer import AnswerCounts, count_candidates, write_candidates, write_findings
 from enrich.spark.changes import choose_base, digest_settings, find_changes
 from enrich.spark.corrections import count_unknown, select_corrections
 from enrich.spark.diff import (
     Diff,
-    Known,
-    build_look,
+    Lookups,
+    append_image_states,
+    build_inspect,
     compare,
-    remember_looks,
+    persist_and_count,
+    repartition_by_size,
+    sample_images,
+    save_diff,
     select_findings,
-    spread,
-    take_stock,
-    try_sample,
-    write_down,
 )
 from enrich.spark.encode import Encoder, select_holding
 from enrich.spark.failures import explain_failure
-from enrich.spark.listing import choose_identity, open_listing, with_keys
+from enrich.spark.listing import choose_identity, open_listing, with_image_keys
 from enrich.spark.profile import describe, look_at_source, read_profile
 from enrich.spark.publish import publish, select_held_back
-from enrich.spark.rules import Attempt, Run, checkpoint_of, find_full_refresh_start, is_outrun
+from enrich.spark.rules import Attempt, Run, checkpoint_of, find_full_refresh_start, is_superseded
 from enrich.spark.runs import (
     RunHeader,
     RunSummary,
     append_event,
     complete_intents,
     make_event,
-    name_run,
+    make_run_id,
     read_runs,
-    run_of,
-    supersede,
-    warn_of_others,
+    run_from_header,
+    supersede_waiting,
+    warn_of_concurrent_runs,
 )
-from enrich.spark.session import name_jobs, suit_table_size
+from enrich.spark.session import name_jobs, tune_for_table_size
 from enrich.spark.source import Source, refuse_replaced
 from enrich.spark.tables import Tables, now, temporary_folder
 from enrich.unseen import SourceProfile
@@ -80,7 +80,7 @@ from enrich.unseen import SourceProfile
 log = logging.getLogger(__name__)
 
 # Above this share of rows without a usable id the input is checked although nothing is due.
-_DOUBTFUL_IDS = 0.02
+_SUSPICIOUS_ID_SHARE = 0.02
 
 
 class Verdict(Protocol):
@@ -101,11 +101,11 @@ class Verdict(Protocol):
 
 
 class Gate(Protocol):
-    """Checks a run. Comes in from outside, so that this package needs no Great Expectations."""
+    """Checks of a run, given from outside: this package needs no Great Expectations."""
 
     @property
     def max_unusable_id_share(self) -> float:
-        """The share of rows without a usable id that `check_input` tolerates, in [0, 1]."""
+        """Share of rows without a usable id that `check_input` tolerates, in [0, 1]."""
 
     def check_input(self, run_id: str, products: DataFrame, images: ImageSample) -> Verdict:
         """Check the products before any content is encoded."""
@@ -126,7 +126,7 @@ class Gate(Protocol):
 class Request:
     """Request of one run.
 
-    If a run answers fewer products than `window`, the gate also judges them together with the
+    If a run answers fewer products than `window`, the gate also checks them together with the
     latest answers of earlier runs.
     """
 
@@ -151,25 +151,25 @@ class Inputs:
 
     @property
     def tables(self) -> Tables:
-        """The tables that the refresh writes."""
+        """Tables that the refresh writes."""
         return Tables(self.spark, self.config.database, tuple(self.spec.attributes))
 
-    def suited(self, profile: SourceProfile | None) -> "Inputs":
-        """Return the same inputs with the thresholds that suit the source."""
+    def with_profile(self, profile: SourceProfile | None) -> "Inputs":
+        """Return the same inputs with the source's thresholds."""
         if profile is None or self.config.unseen_source is UnseenSource.CALIBRATED:
             return self
         return replace(self, spec=self.spec.in_source(profile.rise))
 
     def select_products(self) -> DataFrame:
-        """Return the rows of the product table that the run is about; lazy."""
+        """Return the rows of the product table that the run reads; lazy."""
         products = self.source.products
         limit = self.request.limit
         return products if limit is None else products.orderBy("product_id").limit(limit)
 
     def make_header(self, run_id: str) -> RunHeader:
-        """Return what all events of a run that begins now have."""
+        """Return the columns that all events of a run that begins now share."""
         request, source, spec = self.request, self.source, self.spec
-        is_there = source.feed is not None and self.tables.exists("product_attributes")
+        has_base = source.feed is not None and self.tables.exists("product_attributes")
         return RunHeader(
             run_id=run_id,
             trigger=request.trigger,
@@ -182,12 +182,14 @@ class Inputs:
             encoder_version=spec.encoder_version,
             model_version=spec.model_version,
             settings=digest_settings(self.config, self.store, source.feed),
-            compared_version=self.tables.version("product_attributes") if is_there else None,
+            compared_version=self.tables.version("product_attributes") if has_base else None,
         )
 
     def choose_base(self, own: Run, runs: Sequence[Run]) -> Run | None:
-        """Return the run since which changes are compared, None where all products are."""
-        if self.source.feed is None or not (self._lists or self.config.columns.image_path is None):
+        """Return the run since which changes are compared, None for a full diff."""
+        if self.source.feed is None or not (
+            self._uses_listing or self.config.columns.image_path is None
+        ):
             return None
         return choose_base(self.tables, self.config, own, runs)
 
@@ -196,60 +198,62 @@ class Inputs:
         return choose_identity(self.config, self.store, is_whole=self.request.limit is None)
 
     @property
-    def _lists(self) -> bool:
+    def _uses_listing(self) -> bool:
         return self._identity is ImageIdentity.LISTING
 
     def diff(self, runs: Sequence[Run], attempt: Attempt, base: Run | None = None) -> Diff:
-        """Return what has to be done, by all products or by changes since a base; writes nothing.
+        """Return the diff of all products, or of changes since a base; write nothing.
 
-        `Diff.rows` are kept until they are unpersisted.
+        `Diff.rows` are persisted; the caller unpersists them.
         """
-        products = spread(self.select_products())
-        known = self._look_up(products, runs)
+        products = repartition_by_size(self.select_products())
+        lookups = self._read_lookups(products, runs)
         if base is None or self.source.feed is None:
-            return take_stock(self._compare(products, known, attempt))
+            return persist_and_count(self._compare(products, lookups, attempt))
         version = self.spec.model_version
         since = base.started_at
         accepted = [run.run_id for run in runs if run.is_accepted and run.started_at >= since]
         changes = find_changes(
-            self.tables, base, self.source.feed, products, known, version, self.store, accepted
+            self.tables, base, self.source.feed, products, lookups, version, self.store, accepted
         )
         if changes is None:
-            return take_stock(self._compare(products, known, attempt))
+            return persist_and_count(self._compare(products, lookups, attempt))
         try:
-            compared = self._compare(spread(changes.products), changes.known, attempt)
-            return take_stock(compared, changes.total)
+            compared = self._compare(
+                repartition_by_size(changes.products), changes.lookups, attempt
+            )
+            return persist_and_count(compared, changes.total)
         finally:
-            changes.forget()
+            changes.unpersist()
 
-    def _look_up(self, products: DataFrame, runs: Sequence[Run]) -> Known:
-        """Return what all products are compared to; lazy."""
+    def _read_lookups(self, products: DataFrame, runs: Sequence[Run]) -> Lookups:
+        """Return the tables that products are compared to; lazy."""
         tables, spec, listing = self.tables, self.spec, None
-        if self._lists:
+        if self._uses_listing:
             listing = open_listing(self.store, self.config.image_inventory, products)
-        refused = [run.run_id for run in runs if not run.is_accepted]
-        return Known(
+        not_accepted = [run.run_id for run in runs if not run.is_accepted]
+        return Lookups(
             published=tables.read_if_there("product_attributes"),
             corrections=select_corrections(
                 tables.read_if_there("attribute_corrections"), spec.attributes
             ),
             findings=select_findings(
-                tables.read_if_there("quarantine"), spec.limits_digest, refused
+                tables.read_if_there("quarantine"), spec.limits_digest, not_accepted
             ),
             held_back=select_held_back(tables, runs, checkpoint_of(spec.model_version)),
             images=tables.read_if_there("images"),
             listing=listing,
         )
 
-    def _compare(self, products: DataFrame, known: Known, attempt: Attempt) -> DataFrame:
-        if known.listing is not None:
-            products = with_keys(products, self.store, "image_path")
+    def _compare(self, products: DataFrame, lookups: Lookups, attempt: Attempt) -> DataFrame:
+        if lookups.listing is not None:
+            products = with_image_keys(products, self.store, "image_path")
         return compare(
             products,
-            known,
+            lookups,
             attempt,
             self.spec.model_version,
-            build_look(self.store, self._identity, self.config.read_threads),
+            build_inspect(self.store, self._identity, self.config.read_threads),
             is_whole=self.request.limit is None,
             is_renewed=self.request.full_refresh,
             by_category=bool(self.spec.applies_to),
@@ -258,7 +262,7 @@ class Inputs:
 
 @dataclass(slots=True)
 class Refresh:
-    """One refresh. Runs on the driver. `summary` is whole whenever `run` ends or raises."""
+    """One refresh, on the driver. `summary` is complete when `run` ends or raises."""
 
     inputs: Inputs
     gate: Gate
@@ -273,20 +277,20 @@ class Refresh:
         """Bring product_attributes up to date with the product table.
 
         Raises:
-            NothingPublished: a guard or the gate stopped the run; its candidates wait for a person.
+            NothingPublished: a guard or the gate stopped the run; candidates wait for a person.
         """
         self._open()
         described = name_jobs(self.inputs.spark, f"run {self.summary.run_id}")
-        with described, temporary_folder(self.tables) as folder, self._recorded():
+        with described, temporary_folder(self.tables) as folder, self._recording_end():
             compared = self._compare()
-            with self._remembered(compared):
-                self._refuse_cut_off(compared)
+            with self._recording_images(compared):
+                self._refuse_truncated(compared)
                 self._check_input(compared)
                 if self._has_nothing_to_do(compared):
-                    self._end_idle(compared)
+                    self._end_without_work(compared)
                     return self.summary
                 self._append(State.STARTED)
-                diff = self._write_down(compared, folder)
+                diff = self._save_diff(compared, folder)
             encodings = self._encode(diff, folder)
             answered = self._answer(diff, encodings)
             self._quarantine(diff, encodings if answered.unanswered else None)
@@ -296,42 +300,42 @@ class Refresh:
 
     @property
     def tables(self) -> Tables:
-        """The tables that it writes."""
+        """Tables that the refresh writes."""
         return self.inputs.tables
 
     @property
     def header(self) -> RunHeader:
-        """What all events of the run have."""
+        """Columns that all events of the run share."""
         assert self._header is not None
         return self._header
 
     def _open(self) -> None:
-        """Create what is missing, complete what others left open, and name the run."""
+        """Create missing tables, complete open intents, and make the run's header."""
         inputs, request, spec = self.inputs, self.inputs.request, self.inputs.spec
         with self._timed("tables"):
             runs = read_runs(self.tables)
             refuse_demo_among_products(inputs, runs)
             self.tables.create_missing(inputs.config.table_layout)
             published = self.tables.read("product_attributes")
-            suit_table_size(inputs.spark, inputs.source.products, published)
+            tune_for_table_size(inputs.spark, inputs.source.products, published)
             self._runs = complete_intents(self.tables, runs)
-            warn_of_others(self.tables, self._runs)
+            warn_of_concurrent_runs(self.tables, self._runs)
         self.profile = read_profile(self.tables, inputs.source.name, spec.encoder_version)
-        self.inputs = inputs = inputs.suited(self.profile)
-        self._header = header = inputs.make_header(name_run(request.run_date))
+        self.inputs = inputs = inputs.with_profile(self.profile)
+        self._header = header = inputs.make_header(make_run_id(request.run_date))
         self.summary.run_id = header.run_id
         self.summary.model_version = header.model_version
         self.summary.encoder_version = header.encoder_version
-        self._tell_profile()
+        self._summarise_profile()
         bind_run(self.summary.run_id)
 
     def _compare(self) -> Diff:
-        """Find out what is due."""
+        """Diff the product table and the published rows."""
         with self._timed("diff"):
-            own = run_of(self.header)
+            own = run_from_header(self.header)
             base = self.inputs.choose_base(own, self._runs)
             diff = self.inputs.diff(self._runs, own.attempt, base)
-            if diff.not_compared and self._has_doubtful_ids(diff):
+            if diff.not_compared and self._has_too_many_broken_rows(diff):
                 # The gate has to see them among all rows.
                 diff.rows.unpersist()
                 diff = self.inputs.diff(self._runs, own.attempt)
@@ -344,11 +348,11 @@ class Refresh:
         return diff
 
     @contextmanager
-    def _remembered(self, diff: Diff) -> Iterator[None]:
-        """Remember which pictures were read, after the last use of the compared rows.
+    def _recording_images(self, diff: Diff) -> Iterator[None]:
+        """Record the state of pictures, after the last use of the compared rows.
 
         After a commit to a table that the rows were read from, Spark would compute the rows again,
-        and look at each picture again.
+        and inspect each picture again.
         """
         stopped = None
         try:
@@ -358,18 +362,18 @@ class Refresh:
         is_by_content = self.inputs.config.image_identity is ImageIdentity.CONTENT
         if diff.images_compared and not is_by_content:
             with self._timed("diff"):
-                remember_looks(self.tables, diff.rows, self.summary.run_id)
+                append_image_states(self.tables, diff.rows, self.summary.run_id)
         diff.rows.unpersist()
         if stopped is not None:
             raise stopped
 
-    def _refuse_cut_off(self, diff: Diff) -> None:
-        if error := explain_cut_off(self.inputs, diff, self._is_outrun()):
+    def _refuse_truncated(self, diff: Diff) -> None:
+        if error := explain_truncation(self.inputs, diff, self._is_superseded()):
             raise TooManyFailures(error)
 
     def _check_input(self, diff: Diff) -> None:
-        """Have the product table checked before hours of encoding."""
-        if not (diff.count(Outcome.NEW, Outcome.CHANGED) or self._has_doubtful_ids(diff)):
+        """Check the product table before hours of encoding."""
+        if not (diff.count(Outcome.NEW, Outcome.CHANGED) or self._has_too_many_broken_rows(diff)):
             return
         with self._timed("input"):
             is_new = F.col("outcome").isin(Outcome.NEW, Outcome.CHANGED)
@@ -377,34 +381,34 @@ class Refresh:
             products = diff.rows.where(F.col("outcome") != Outcome.MISSING)
             products = products.withColumns({"product_id": usable, "is_new": is_new})
             if diff.not_compared:
-                # They are few among all rows, and would not be among these.
+                # Few among all rows, broken rows would be a large share of the compared ones.
                 products = products.where(~F.col("outcome").isin(*BROKEN))
-            images = try_sample(self.inputs.store, products.where("is_new"))
+            images = sample_images(self.inputs.store, products.where("is_new"))
             verdict = self.gate.check_input(self.summary.run_id, products, images)
-            self._note(verdict)
+            self._record_verdict(verdict)
         if not verdict.passed:
             raise ValidationFailed(self._explain(verdict.failures))
 
-    def _has_doubtful_ids(self, diff: Diff) -> bool:
-        doubtful = min(_DOUBTFUL_IDS, self.gate.max_unusable_id_share) * diff.read
-        return diff.count(*BROKEN) > doubtful
+    def _has_too_many_broken_rows(self, diff: Diff) -> bool:
+        tolerated = min(_SUSPICIOUS_ID_SHARE, self.gate.max_unusable_id_share) * diff.read
+        return diff.count(*BROKEN) > tolerated
 
     def _has_nothing_to_do(self, diff: Diff) -> bool:
-        return not (diff.count(*DUE) or self._deletes(diff))
+        return not (diff.count(*DUE) or self._count_deletable(diff))
 
-    def _end_idle(self, diff: Diff) -> None:
+    def _end_without_work(self, diff: Diff) -> None:
         self._quarantine(diff, None)
         self._add_notes(diff)
         level = logging.INFO if diff.read else logging.WARNING
-        log.log(level, "nothing to do: %s", describe_idle(diff))
+        log.log(level, "nothing to do: %s", explain_nothing_to_do(diff))
         self._append(State.NOTHING_TO_DO)
 
-    def _write_down(self, diff: Diff, folder: str) -> Diff:
+    def _save_diff(self, diff: Diff, folder: str) -> Diff:
         with self._timed("diff"):
-            return write_down(diff, f"{folder}/diff")
+            return save_diff(diff, f"{folder}/diff")
 
     def _encode(self, diff: Diff, folder: str) -> DataFrame | None:
-        """Encode what no encoding holds for, and return the encodings that hold; lazy."""
+        """Encode contents without a holding encoding; return all that hold; lazy."""
         if not diff.count(*TO_ANSWER):
             return None
         since = None
@@ -431,12 +435,12 @@ class Refresh:
         }
         return select_holding(encoder.read(), spec.limits_digest, self.summary.run_id)
 
-    def _answer(self, diff: Diff, encodings: DataFrame | None) -> Answered:
+    def _answer(self, diff: Diff, encodings: DataFrame | None) -> AnswerCounts:
         """Write the candidates and count them."""
         if encodings is not None and self.profile is None:
-            self._look_at_source(diff, encodings)
+            self._profile_source(diff, encodings)
         with self._timed("answer"):
-            spec, deletes = self.inputs.spec, self._deletes(diff) > 0
+            spec, deletes = self.inputs.spec, self._count_deletable(diff) > 0
             write_candidates(self.tables, self.header, spec, diff, encodings, deletes=deletes)
             found = count_candidates(self.tables, self.summary.run_id, diff, encodings)
         held_back = diff.count(Outcome.HELD_BACK)
@@ -449,51 +453,53 @@ class Refresh:
         }
         return found
 
-    def _look_at_source(self, diff: Diff, encodings: DataFrame) -> None:
-        """Find out how unlike training the source is, once, and what that means for thresholds."""
+    def _profile_source(self, diff: Diff, encodings: DataFrame) -> None:
+        """Profile an unknown source, and use the thresholds for it from here on."""
         spec = self.inputs.spec
         with self._timed("profile"):
             self.profile = look_at_source(self.tables, self.header, spec, diff, encodings)
-        self.inputs = self.inputs.suited(self.profile)
+        self.inputs = self.inputs.with_profile(self.profile)
         version = self.inputs.spec.model_version
         self._header = replace(self.header, model_version=version)
         self.summary.model_version = version
-        self._tell_profile()
+        self._summarise_profile()
 
-    def _tell_profile(self) -> None:
+    def _summarise_profile(self) -> None:
         self.summary.source_profile = None if self.profile is None else asdict(self.profile)
 
     def _quarantine(self, diff: Diff, encodings: DataFrame | None) -> None:
         if encodings is None and not diff.count(*BROKEN):
             return
-        refused = [run.run_id for run in self._runs if not run.is_accepted]
+        not_accepted = [run.run_id for run in self._runs if not run.is_accepted]
         with self._timed("quarantine"):
             limits = self.inputs.spec.limits_digest
-            write_findings(self.tables, self.header, diff, encodings, limits, refused)
+            write_findings(self.tables, self.header, diff, encodings, limits, not_accepted)
 
-    def _check_candidates(self, diff: Diff, answered: Answered) -> None:
-        """Hold the candidates against the guards and the gate."""
-        failures = list(explain_failures(self.inputs.config, answered, self.tables))
+    def _check_candidates(self, diff: Diff, answered: AnswerCounts) -> None:
+        """Check the candidates by the guards and the gate."""
+        failures = list(explain_unreadable(self.inputs.config, answered, self.tables))
         with self._timed("validation"):
             rows = self.tables.read_run("candidates", self.summary.run_id)
-            judged = _select_judged(rows)
+            validated = _select_validated(rows)
             expected = answered.answered
             if diff.count(Outcome.RETRIED, Outcome.REVISED):
-                expected = judged.count()
+                expected = validated.count()
             if expected:
-                failures += self._judge(judged, expected)
+                failures += self._run_gate(validated, expected)
             if 0 < expected < self.inputs.request.window:
-                recent = self._add_recent_answers(judged, expected)
-                failures += self._judge(recent, recent.count(), of_window=True)
+                recent = self._add_recent_answers(validated, expected)
+                failures += self._run_gate(recent, recent.count(), is_window=True)
                 recent.unpersist()
         self._add_notes(diff)
         if failures:
             kind = TooManyFailures if self.summary.validation["outcome"] != "failed" else None
             raise (kind or ValidationFailed)(self._explain(failures))
 
-    def _judge(self, rows: DataFrame, expected: int, *, of_window: bool = False) -> Sequence[str]:
-        """Return why the gate does not let answers pass."""
-        # An answer that was given without the picture may well differ from today's.
+    def _run_gate(
+        self, rows: DataFrame, expected: int, *, is_window: bool = False
+    ) -> Sequence[str]:
+        """Return the failures that the gate finds in answers."""
+        # An answer without the picture may well differ from today's.
         seen = F.col("status") != Status.IMAGE_UNREADABLE
         verdict = self.gate.check_candidates(
             self.summary.run_id,
@@ -502,29 +508,29 @@ class Refresh:
             expected,
             is_unseen=self.profile is not None and self.profile.is_unseen,
         )
-        # What it found of earlier answers stands in label_quality.
-        self._note(verdict, only_failed=of_window)
+        # Checks of earlier answers are in label_quality already.
+        self._record_verdict(verdict, only_failed=is_window)
         return verdict.failures
 
-    def _add_recent_answers(self, judged: DataFrame, expected: int) -> DataFrame:
-        """Return answers of this run and the last ones before it, kept until unpersisted."""
+    def _add_recent_answers(self, validated: DataFrame, expected: int) -> DataFrame:
+        """Return answers of this run and the latest ones before it, persisted."""
         accepted = [run.run_id for run in self._runs if run.is_accepted]
         of_runs = self.tables.read("candidates").where(F.col("run_id").isin(accepted))
-        earlier = _select_judged(of_runs)
+        earlier = _select_validated(of_runs)
         same = earlier.where(F.col("model_version") == self.header.model_version)
         last = same.orderBy(F.desc("enriched_at"), "product_id")
-        return judged.unionByName(last.limit(self.inputs.request.window - expected)).persist()
+        return validated.unionByName(last.limit(self.inputs.request.window - expected)).persist()
 
-    def _publish(self, diff: Diff, answered: Answered) -> None:
+    def _publish(self, diff: Diff, answered: AnswerCounts) -> None:
         """Publish the candidates, or leave them for a person."""
-        if not (answered.answered or self._deletes(diff)):
+        if not (answered.answered or self._count_deletable(diff)):
             self._append(State.NOTHING_TO_DO)
             return
         if not self.inputs.request.publish:
             self._append(State.STAGED)
             return
         with self._timed("publish"):
-            self.tables.keep_layout(self.inputs.config.table_layout)
+            self.tables.apply_layout(self.inputs.config.table_layout)
             intent = self._append(State.PUBLISHING)
             event = publish(self.tables, intent, self.inputs.spec.attributes)
         counts = ("published", "deleted", "withheld")
@@ -537,11 +543,11 @@ class Refresh:
         if withheld:
             log.warning("%s answers are withheld", f"{withheld:,}")
 
-    def _is_outrun(self) -> bool:
-        return is_outrun(run_of(self.header).attempt, self._runs)
+    def _is_superseded(self) -> bool:
+        return is_superseded(run_from_header(self.header).attempt, self._runs)
 
-    def _deletes(self, diff: Diff) -> int:
-        return count_deletable(self.inputs, diff, self._is_outrun())
+    def _count_deletable(self, diff: Diff) -> int:
+        return count_deletable(self.inputs, diff, self._is_superseded())
 
     def _append(self, state: State) -> dict[str, Any]:
         """Append the event that enters a state."""
@@ -551,12 +557,12 @@ class Refresh:
         self._events += 1
         return event
 
-    def _note(self, verdict: Verdict, *, only_failed: bool = False) -> None:
+    def _record_verdict(self, verdict: Verdict, *, only_failed: bool = False) -> None:
         """Keep a verdict for the summary and label_quality."""
         before = self.summary.validation
         self.summary.data_docs = verdict.docs_path
         self.summary.validation = {
-            # Of two verdicts on candidates both count.
+            # If there are two verdicts on candidates, both count.
             "outcome": "passed" if verdict.passed and not before.get("failures") else "failed",
             "baseline": verdict.baseline,
             "notes": [*before["notes"], *verdict.notes],
@@ -597,7 +603,7 @@ class Refresh:
         if kept and diff.lost_ids and self.inputs.config.deletes_missing:
             notes.append(
                 f"{kept:,} missing products are kept: the id of {diff.lost_ids:,} rows cannot be "
-                "told, which may be theirs"
+                "read, and may be theirs"
             )
         if held := diff.count(Outcome.HELD_BACK):
             notes.append(
@@ -611,8 +617,8 @@ class Refresh:
             )
 
     @contextmanager
-    def _recorded(self) -> Iterator[None]:
-        """Write the last event of a run that is stopped or fails, and the checks of every run."""
+    def _recording_end(self) -> Iterator[None]:
+        """Write the last event of a blocked or failed run, and the checks of every run."""
         try:
             yield
         except NothingPublished as error:
@@ -632,14 +638,13 @@ class Refresh:
                 rows = self.tables.make_rows("label_quality", self._checks)
                 self.tables.append("label_quality", rows, self.summary.run_id)
             if self.summary.outcome != State.FAILED:
-                supersede(self.tables, self.header, self._runs)
+                supersede_waiting(self.tables, self.header, self._runs)
 
     def _may_have_published(self) -> bool:
-        try:
-            commits = self.tables.read_commits(newest=10)
-        except Exception:
-            return True
-        return any(commit.run_id == self.summary.run_id for commit in commits)
+        """Return whether the MERGE was committed; True if the history cannot be read."""
+        with suppress(Exception):
+            return self.tables.find_commit(self.summary.run_id, "MERGE") is not None
+        return True
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -654,13 +659,13 @@ class Refresh:
             self.summary.seconds[stage] = round(spent, 2)
 
 
-def _select_judged(candidates: DataFrame) -> DataFrame:
-    """Return the candidates that the gate judges (R8); lazy."""
-    return candidates.where(F.col("reason").isin(*JUDGED) & (F.col("op") == Op.UPSERT))
+def _select_validated(candidates: DataFrame) -> DataFrame:
+    """Return the candidates that the gate checks (R8); lazy."""
+    return candidates.where(F.col("reason").isin(*VALIDATED) & (F.col("op") == Op.UPSERT))
 
 
 def count_diff(diff: Diff) -> dict[str, Any]:
-    """Return the counts before any answer: everything due is withheld."""
+    """Return the counts before any answer: all due products are withheld."""
     due = diff.count(*DUE)
     return {
         "read": diff.read,
@@ -680,19 +685,19 @@ def count_diff(diff: Diff) -> dict[str, Any]:
     }
 
 
-def count_deletable(inputs: Inputs, diff: Diff, outrun: bool) -> int:
-    """Return how many published rows the run deletes.
+def count_deletable(inputs: Inputs, diff: Diff, superseded: bool) -> int:
+    """Return the number of published rows that the run deletes.
 
-    That is 0 while the id of a row is lost, because the row may be a missing product's, and 0 if a
-    newer whole run was accepted, because that run has found out for itself what is missing.
+    It is 0 while the id of a row is lost: the row may be a missing product's. It is 0 if a newer
+    whole run was accepted: that run has found the missing products itself.
     """
-    if outrun or diff.lost_ids or not inputs.config.deletes_missing:
+    if superseded or diff.lost_ids or not inputs.config.deletes_missing:
         return 0
     return diff.count(Outcome.MISSING)
 
 
-def explain_cut_off(inputs: Inputs, diff: Diff, outrun: bool) -> str | None:
-    """Return why the product table may be cut off, None where it looks whole."""
+def explain_truncation(inputs: Inputs, diff: Diff, superseded: bool) -> str | None:
+    """Return why the product table may be truncated, None where it looks whole."""
     if inputs.request.limit is not None:
         return None
     missing = diff.count_surely_missing()
@@ -705,7 +710,7 @@ def explain_cut_off(inputs: Inputs, diff: Diff, outrun: bool) -> str | None:
             "'missing_products: delete' with 'max_deleted_share: 1' deletes them."
         )
     allowed = inputs.config.max_deleted_share
-    if not inputs.config.deletes_missing or outrun or not missing:
+    if not inputs.config.deletes_missing or superseded or not missing:
         return None
     if (share := missing / (missing + diff.read)) <= allowed:
         return None
@@ -717,11 +722,11 @@ def explain_cut_off(inputs: Inputs, diff: Diff, outrun: bool) -> str | None:
     )
 
 
-def explain_failures(config: JobConfig, answered: Answered, tables: Tables) -> Iterator[str]:
-    """Yield why too many contents, or their images, could not be read (R7).
+def explain_unreadable(config: JobConfig, answered: AnswerCounts, tables: Tables) -> Iterator[str]:
+    """Yield the limits on unreadable contents and images that are exceeded (R7).
 
     The shares leave out contents that an accepted run has published or quarantined. So a few images
-    that stay denied do not stop every night, and a blocked night blocks the next one too.
+    that stay unreadable do not block every night, and a blocked night blocks the next one too.
     """
     of, where = answered.contents, tables.name("quarantine")
     if is_too_much(answered.unreadable, of, config.max_quarantined_share):
@@ -731,7 +736,7 @@ def explain_failures(config: JobConfig, answered: Answered, tables: Tables) -> I
             f"{found} of {of:,} new or changed contents could not be read, allowed are {most} "
             f"(max_quarantined_share); the reasons are in {where}"
         )
-    # The answers would rest on texts alone.
+    # Without images, answers would rest on texts alone.
     if is_too_much(answered.failed_images, answered.with_image, config.max_failed_images_share):
         share = answered.failed_images / answered.with_image
         found, most = tell_apart(share, config.max_failed_images_share, ".1%")
@@ -742,7 +747,7 @@ def explain_failures(config: JobConfig, answered: Answered, tables: Tables) -> I
         )
 
 
-def describe_idle(diff: Diff) -> str:
+def explain_nothing_to_do(diff: Diff) -> str:
     """Return why a run has nothing to do, for people."""
     if not diff.read:
         return "the product table has 0 rows"
@@ -752,23 +757,26 @@ def describe_idle(diff: Diff) -> str:
         (Outcome.HELD_BACK, "are held back by a rollback"),
         (Outcome.QUARANTINED, "could not be read before and have not changed"),
     ]
-    said = [f"{diff.count(outcome):,} products {what}" for outcome, what in parts]
-    told = [text for (outcome, _), text in zip(parts, said, strict=True) if diff.count(outcome)]
+    reasons = [
+        f"{number:,} products {text}" for outcome, text in parts if (number := diff.count(outcome))
+    ]
     if broken := diff.count(*BROKEN):
-        told.append(f"{broken:,} rows are broken")
+        reasons.append(f"{broken:,} rows are broken")
     if missing := diff.count(Outcome.MISSING):
-        told.append(f"{missing:,} published products are no longer in the product table and stay")
-    return "; ".join(told)
+        reasons.append(
+            f"{missing:,} published products are no longer in the product table and stay"
+        )
+    return "; ".join(reasons)
 
 
 def refuse_demo_among_products(inputs: Inputs, runs: Sequence[Run]) -> None:
     """Raise ConfigError when the demo would go to the tables of another product table.
 
-    A job that is given no product table takes the demo, also one that is given another database.
+    A job without a product table runs the demo, also if it has another database.
     """
     if inputs.config.catalog != DEMO_CATALOG:
         return
-    # Wherever a checkout had it.
+    # By name, because the demo's folder may have moved with its checkout.
     demo = Path(inputs.source.name).name
     others = [run.source for run in runs if run.answered and not run.source.endswith(demo)]
     if others:

@@ -1,6 +1,6 @@
-"""The page of a run, collected from the tables and written to the report folder.
+"""Page of a run: collected from the tables, and written to the report folder.
 
-Changes no table, so a page can be written again at any time, such as after a rollback.
+No table changes, so a page can be written again at any time, such as after a rollback.
 """
 
 import logging
@@ -34,15 +34,15 @@ from enrich.images.store import ImageStore
 from enrich.lexicon import Evidence
 from enrich.places import Place, names_in
 from enrich.report import content
-from enrich.report.gallery import CARDS_A_PART, SEPARATOR, SHELVES, fill_gallery
+from enrich.report.gallery import CARDS_A_PART, SECTIONS, SEPARATOR, fill_gallery
 from enrich.report.page import render_index, render_page
 from enrich.report.thumbnails import make_thumbnails
 from enrich.spark.audit import read_certificates
 from enrich.spark.corrections import (
+    classifier_label,
     corrected_label,
-    entry_of,
+    find_entry,
     is_inapplicable,
-    own_label,
     select_corrections,
 )
 from enrich.spark.diff import INPUT_FIELDS, read_texts
@@ -56,7 +56,7 @@ from enrich.unseen import SourceProfile, raise_thresholds
 log = logging.getLogger(__name__)
 
 RUNS_LISTED = 1_000
-_AGE = ("run_date", "started_at", "run_id")
+_RUN_ORDER = ("run_date", "started_at", "run_id")
 # Rows with their predictions: a million of them took more than a gigabyte.
 _ROWS_PER_TASK = 50_000
 # Counts by key, of a kind of fact and an attribute.
@@ -64,7 +64,7 @@ Facts = defaultdict[tuple[str, str | None], Counter[str]]
 _CHANGES_SHOWN = 12  # of an attribute
 _CHECKS_READ = 10_000
 LONGEST_TEXT = 500  # in letters; a longer text is not for reading
-_SAID = {
+_EVIDENCE_NAMES = {
     Evidence.NAMED: "title names the label",
     Evidence.CONTRADICTED: "title names another label",
     Evidence.SEVERAL: "title names several labels",
@@ -74,30 +74,30 @@ _SAID = {
 
 @dataclass(frozen=True, slots=True)
 class ReportSources:
-    """The tables that pages are made of, and what pages show beside their rows.
+    """Tables, settings and product table that pages are made of.
 
-    `given` are flags of the job that commands on the page repeat. `expected` are the
-    labels of the baseline, None without one. `open_source` opens the product table as it is today,
-    and the store of its pictures.
+    `given` are flags of the job that commands on the page repeat. `expected` are the labels of the
+    baseline, None without one. `open_source` opens today's product table, and the store of its
+    pictures.
     """
 
     tables: Tables
     manifest: Manifest
     settings: JobConfig
-    given: content.Given
+    given: content.GivenFlags
     expected: content.ExpectedLabels | None
     open_source: Callable[[], tuple[Source, ImageStore]]
 
 
 def write_page(sources: ReportSources, summary: RunSummary) -> None:
-    """Write a run's page and the list of runs, and the page's place into the summary.
+    """Write a run's page and the list of runs, and the page's path into the summary.
 
-    Only where the settings name a report folder, and not for a run that had nothing to do. A page
-    that cannot be written is logged: no run fails by it. After a rollback, call it with
-    `runs.summarise` of each run that is undone.
+    Nothing is written without a report folder in the settings, or for a run with nothing to do. An
+    error is logged, and the run does not fail. After a rollback, call this with `runs.summarise` of
+    each run that is undone.
     """
     folder, run_id = sources.settings.report_dir, summary.run_id
-    if folder is None or summary.was_idle:
+    if folder is None or summary.had_nothing_to_do:
         return
     with name_jobs(sources.tables.spark, f"run {run_id}: page"):
         _write_page(sources, summary, folder)
@@ -112,7 +112,7 @@ def _write_page(sources: ReportSources, summary: RunSummary, folder: Place) -> N
         page = folder / f"{run_id}.html"
         write_place(page, render_report(sources, events[run_id]))
         summary.report = str(page.resolve())
-        newest = sorted(events.values(), key=itemgetter(*_AGE), reverse=True)[:RUNS_LISTED]
+        newest = sorted(events.values(), key=itemgetter(*_RUN_ORDER), reverse=True)[:RUNS_LISTED]
         runs = [_describe_run(sources, event) for event in newest]
         names = names_in(folder)
         pages = {name.removesuffix(".html") for name in names if name.endswith(".html")}
@@ -128,17 +128,17 @@ def _read_events(tables: Tables, run_id: str) -> dict[str, Event]:
     """Return the last event of a run, and those of the newest runs. One action."""
     events = tables.read("run_events").groupBy("run_id")
     last = events.agg(F.max_by(F.struct("*"), "number").alias("last")).select("last.*")
-    order = (F.col("run_id") == run_id, *map(F.col, _AGE))
+    order = (F.col("run_id") == run_id, *map(F.col, _RUN_ORDER))
     newest = last.orderBy(*(column.desc() for column in order)).limit(RUNS_LISTED + 1)
     found = [row.asDict(recursive=True) for row in newest.collect()]
     return {e["run_id"]: {name: in_utc(value) for name, value in e.items()} for e in found}
 
 
 def render_report(sources: ReportSources, event: Event) -> bytes:
-    """Return the page of a run, of which `event` is the last.
+    """Return the page of a run, whose last event is `event`.
 
-    Without texts and pictures where the product table cannot be read: when a person decides on a
-    run later, it may be gone, or the next one half written.
+    The page has no texts and pictures if the product table cannot be read: it may have been deleted
+    since the run, or may be half written.
     """
     try:
         source, store = sources.open_source()
@@ -153,17 +153,17 @@ def render_report(sources: ReportSources, event: Event) -> bytes:
 def collect_report(
     sources: ReportSources, event: Event, products: DataFrame | None
 ) -> content.RunReport:
-    """Collect what a run's page shows, with the texts of `products`.
+    """Collect the contents of a run's page, with the texts of `products`.
 
     At most seven small actions. The size of their results depends on the number of labels, checks
-    and cards, not of products.
+    and cards, and not on the number of products.
     """
     tables, run_id = sources.tables, event["run_id"]
     published = event["published_version"]
     version = None if published is None else published - 1
     before = _read_before(tables, version)
     quarantine = tables.read_run("quarantine", run_id)
-    with _within_memory(tables, event["answered"] or 0):
+    with _bounded_memory(tables, event["answered"] or 0):
         rows = _select_rows(sources, run_id, before).persist(StorageLevel.DISK_ONLY)
         try:
             facts = _count_facts(rows, before, quarantine, tables.attributes)
@@ -192,7 +192,7 @@ def collect_report(
 
 
 def _read_proofs(tables: Tables) -> tuple[content.Proof, ...]:
-    """Return what is proved of each audited attribute: by what stands, else by what ended last."""
+    """Return the proof of each audited attribute: the valid one, or else the newest."""
     rows = sorted(read_certificates(tables), key=itemgetter("stands", "made_at"))
     newest = {row["attribute"]: row for row in rows}
     names = [field.name for field in fields(content.Proof)]
@@ -200,7 +200,7 @@ def _read_proofs(tables: Tables) -> tuple[content.Proof, ...]:
 
 
 def _read_before(tables: Tables, version: int | None) -> DataFrame:
-    """Return the published table as it was, with columns of attributes that it lacked then."""
+    """Return a version of the published table, with all attributes' columns."""
     if version is None:
         return tables.read("product_attributes")
     found = tables.read_version("product_attributes", version)
@@ -209,8 +209,8 @@ def _read_before(tables: Tables, version: int | None) -> DataFrame:
     return found.withColumns({f.name: F.lit(None).cast(f.dataType) for f in missing})
 
 
-def _within_memory(tables: Tables, rows: int) -> AbstractContextManager[None]:
-    """Give shuffles inside enough tasks for so many rows, and persist few rows at a time."""
+def _bounded_memory(tables: Tables, rows: int) -> AbstractContextManager[None]:
+    """Set enough shuffle tasks for a number of rows, and small batches to persist."""
     tasks = "spark.sql.shuffle.partitions"
     wanted = max(int(tables.spark.conf.get(tasks) or 0), math.ceil(rows / _ROWS_PER_TASK))
     at_a_time = "spark.sql.inMemoryColumnarStorage.batchSize"
@@ -230,7 +230,7 @@ def _describe_run(sources: ReportSources, event: Event) -> content.RunFacts:
 
 
 def _read_checks(tables: Tables, run_id: str) -> tuple[content.CheckRow, ...]:
-    """Return the run's checks, those that did not pass first. One action."""
+    """Return the run's checks, with those that did not pass first. One action."""
     columns = [field.name for field in fields(content.CheckRow)]
     checks = tables.read_run("label_quality", run_id).select(*columns)
     badness = F.array_position(F.lit([*reversed(CheckOutcome)]), F.col("outcome"))
@@ -248,8 +248,8 @@ def _describe_attributes(
 ) -> tuple[content.AttributeFacts, ...]:
     """Return the attributes that the run answered.
 
-    Without thresholds, or without expected labels, where the settings name another checkpoint or
-    another baseline than the run had.
+    They have no thresholds if the settings name another checkpoint than the run had, and no
+    expected labels if they name another baseline.
     """
     expected = sources.expected
     if expected is None or baseline not in (None, expected.name):
@@ -278,7 +278,7 @@ def _describe_attributes(
 def _find_thresholds(
     sources: ReportSources, model_version: str, profile: SourceProfile | None
 ) -> Thresholds:
-    """Return the thresholds of a run; none where the settings name another checkpoint."""
+    """Return the thresholds of a run; none if the settings name another checkpoint."""
     precision, manifest = sources.settings.target_precision, sources.manifest
     known = choose_thresholds(sources.settings, manifest)
     for rise in {0.0, 0.0 if profile is None else profile.rise}:
@@ -289,7 +289,7 @@ def _find_thresholds(
 
 
 def _read_truth(manifest: Manifest) -> dict[str, dict[str, content.Truth]]:
-    """Return by attribute and label how often the checkpoint was right in its test groups."""
+    """Return the checkpoint's precision in its test groups, by attribute and label."""
     given: Counter[tuple[str, str]] = Counter()
     right: Counter[tuple[str, str]] = Counter()
     for title, by_attribute in read_metrics(manifest.folder).get("labels", {}).items():
@@ -310,9 +310,9 @@ def _read_truth(manifest: Manifest) -> dict[str, dict[str, content.Truth]]:
 def _name_thresholds(
     by_modalities: Mapping[Modalities, Least], met: Mapping[str, int]
 ) -> dict[str, float]:
-    """Return the confidences from which on answers are given, by words for the page."""
+    """Return thresholds by a description for the page."""
     return {
-        f"{modalities}, {_SAID[evidence]}": least
+        f"{modalities}, {_EVIDENCE_NAMES[evidence]}": least
         for modalities, found in by_modalities.items()
         if modalities in met
         for evidence, least in found.by_evidence.items()
@@ -338,15 +338,15 @@ def _select_rows(sources: ReportSources, run_id: str, before: DataFrame) -> Data
     """Return a run's candidates with an array `answers`, one entry an attribute; lazy.
 
     An answer has `attribute`, `label` (for publication; ABSTAINED or NOT_APPLICABLE for none),
-    `is_corrected`, `candidates`, `confidence`, `abstained`, `image_weight` and `old`: what the run
-    found published, likewise, NULL for a product without a published row. `is_changed` is NULL
-    for such a product. Of rows to be deleted `status` and `answers` are NULL.
+    `is_corrected`, `candidates`, `confidence`, `abstained`, `image_weight` and `old`. `old` is the
+    published label before the run. For a product without a published row, `old` and `is_changed`
+    are NULL. For rows to be deleted, `status` and `answers` are NULL.
     """
     tables, labels = sources.tables, published_labels(sources.settings, sources.manifest)
     candidates = tables.read_run("candidates", run_id)
     corrections = select_corrections(tables.read("attribute_corrections"), labels)
     pairs = [c for a in tables.attributes for c in (F.lit(a), _published_label(a))]
-    # First those of the run's products: on most nights few, and the table need not be sorted.
+    # First the run's products: they are few on most nights, and the table need not be sorted.
     found = before.join(candidates.select("product_id"), "product_id", "left_semi")
     found = found.select("product_id", F.create_map(*pairs).alias("published"))
     joined = candidates.join(corrections, "product_id", "left").join(found, "product_id", "left")
@@ -361,24 +361,24 @@ def _select_rows(sources: ReportSources, run_id: str, before: DataFrame) -> Data
 
 
 def _published_label(attribute: str) -> Column:
-    """Return a published row's label, or kind of NULL; NULL in rows older than the attribute.
+    """Return a published row's label, or its kind of NULL.
 
-    Such rows have no confidence in it.
+    NULL in rows that are older than the attribute: they have no confidence in it.
     """
     is_answered = F.col(quote_part(f"{attribute}_confidence")).isNotNull()
-    none = _kind_of_null(entry_of("predictions", attribute))
+    none = _kind_of_null(find_entry("predictions", attribute))
     return F.when(is_answered, F.coalesce(F.col(quote_part(attribute)), none))
 
 
 def _kind_of_null(prediction: Column) -> Column:
-    """Return what stands for no label: NOT_APPLICABLE or ABSTAINED."""
+    """Return the kind of NULL of a prediction: NOT_APPLICABLE or ABSTAINED."""
     none = F.when(is_inapplicable(prediction), F.lit(NOT_APPLICABLE))
     return none.otherwise(F.lit(ABSTAINED))
 
 
 def _answer(prediction: Column) -> Column:
-    correction = entry_of("corrections", prediction["attribute"])
-    label = corrected_label(correction, own_label(prediction))
+    correction = find_entry("corrections", prediction["attribute"])
+    label = corrected_label(correction, classifier_label(prediction))
     best = F.struct(*(prediction[name].alias(name) for name in ("label", "confidence")))
     same = ("attribute", "confidence", "abstained", "image_weight", "named")
     return F.struct(
@@ -398,7 +398,7 @@ def _count_facts(
     Only counts of equal facts reach the driver, so the number of labels bounds their size.
     """
     about_row = ("reason", "status", "modalities", "is_changed")
-    values = rows.select(*about_row, F.posexplode_outer("answers").alias("place", "said"))
+    values = rows.select(*about_row, F.posexplode_outer("answers").alias("place", "answer"))
     labels = {a: _published_label(a) for a in attributes}
     published = [_fact("published"), *(_fact("before", F.lit(a), labels[a]) for a in attributes)]
     stated = [
@@ -424,16 +424,16 @@ def _facts_of_answer() -> Iterator[Column]:
     yield _fact("modalities", key=modalities, when=is_first & status.isNotNull())
     again = F.when(is_changed, "changed").otherwise("same")
     yield _fact("again", key=again, when=is_first & is_changed.isNotNull())
-    said = F.col("said")
-    attribute, label, abstained = said["attribute"], said["label"], said["abstained"]
+    answer = F.col("answer")
+    attribute, label, abstained = answer["attribute"], answer["label"], answer["abstained"]
     yield _fact("label", attribute, label)
-    yield _fact("answered", attribute, _bin(said["confidence"]), when=~abstained)
+    yield _fact("answered", attribute, _bin(answer["confidence"]), when=~abstained)
     unsure = abstained & (label != NOT_APPLICABLE)
-    yield _fact("abstained", attribute, _bin(said["confidence"]), when=unsure)
+    yield _fact("abstained", attribute, _bin(answer["confidence"]), when=unsure)
     both = modalities == Modalities.IMAGE_AND_TEXT
-    yield _fact("weight", attribute, _bin(said["image_weight"]), when=both)
-    change = F.concat_ws(SEPARATOR, said["old"], label)
-    yield _fact("change", attribute, change, when=said["old"] != label)
+    yield _fact("weight", attribute, _bin(answer["image_weight"]), when=both)
+    change = F.concat_ws(SEPARATOR, answer["old"], label)
+    yield _fact("change", attribute, change, when=answer["old"] != label)
 
 
 def _fact(
@@ -456,14 +456,14 @@ def _bin(share: Column) -> Column:
 
 
 def _choose_gallery(rows: DataFrame, quarantine: DataFrame, facts: Facts) -> content.Gallery:
-    """Choose products to look at, always the same ones; texts come later. One action."""
+    """Choose the products of the gallery by a fixed rule, without texts. One action."""
     columns = ("product_id", "reason", "product_category", "status", "modalities", "answers")
     error = F.substring("error", 1, LONGEST_TEXT).alias("error")
     placed = rows.withColumn("place", F.explode(F.concat(*_places())))
     placed = placed.select("place.*", *columns, error)
     placed = placed.unionByName(_place_quarantined(quarantine), allowMissingColumns=True)
-    # A rank with a limit: Spark keeps no more than that of each part before it moves any row.
-    order = Window.partitionBy("shelf", "part").orderBy("rank", "product_id")
+    # A rank with a limit: Spark drops the other rows of each part before the shuffle.
+    order = Window.partitionBy("section", "part").orderBy("rank", "product_id")
     ranked = placed.withColumn("place", F.row_number().over(order))
     offered = ranked.where(F.col("place") <= CARDS_A_PART).collect()
     counts = {
@@ -476,8 +476,8 @@ def _choose_gallery(rows: DataFrame, quarantine: DataFrame, facts: Facts) -> con
 
 
 def _places() -> Iterator[Column]:
-    """Yield where in the gallery a row may stand, as arrays."""
-    blind = F.xxhash64("product_id")  # an order that has nothing to do with what products are
+    """Yield arrays of a row's possible places in the gallery."""
+    blind = F.xxhash64("product_id")  # an order that does not depend on the kind of product
     changed = F.filter("answers", lambda one: one["old"] != one["label"])
     yield F.transform(changed, lambda one: _place("changed", _part(one, "old", "label"), blind))
     contradicted = F.filter("answers", _is_contradicted)
@@ -486,7 +486,7 @@ def _places() -> Iterator[Column]:
         lambda one: _place(
             "contradictions",
             one["attribute"],
-            # First those that are given.
+            # Published labels first.
             confidence_in(one["named"], one["candidates"]) / one["confidence"]
             + F.when(one["label"] == ABSTAINED, 1).otherwise(0),
         ),
@@ -495,7 +495,7 @@ def _places() -> Iterator[Column]:
     yield F.transform(own, lambda one: _place("unsure", one["attribute"], one["confidence"]))
     labelled = F.filter("answers", lambda one: ~one["label"].isin(ABSTAINED, NOT_APPLICABLE))
     yield F.transform(labelled, lambda one: _place("examples", _part(one, "label"), blind))
-    # A product that names no image has not failed.
+    # A product without an image path has not failed.
     has_failed = (F.col("status") != Status.OK) & ~F.col("error").eqNullSafe(NO_IMAGE_PATH)
     yield F.array_compact(F.array(F.when(has_failed, _place("failed", F.col("status"), blind))))
 
@@ -506,7 +506,7 @@ def _is_contradicted(answer: Column) -> Column:
 
 
 def confidence_in(label: Column, candidates: Column) -> Column:
-    """Return the confidence of a label among candidates; 0 where it is not among them."""
+    """Return the confidence of a label among candidates, 0 if it is missing there."""
     found = F.filter(candidates, lambda one: one["label"] == label)
     return F.coalesce(F.get(found, F.lit(0))["confidence"], F.lit(0.0))
 
@@ -515,31 +515,31 @@ def _part(answer: Column, *labels: str) -> Column:
     return F.concat_ws(SEPARATOR, answer["attribute"], *(answer[name] for name in labels))
 
 
-def _place(shelf: str, part: Column, rank: Column) -> Column:
+def _place(section: str, part: Column, rank: Column) -> Column:
     rank = rank.cast("double")
-    return F.struct(F.lit(shelf).alias("shelf"), part.alias("part"), rank.alias("rank"))
+    return F.struct(F.lit(section).alias("section"), part.alias("part"), rank.alias("rank"))
 
 
 def _place_quarantined(quarantine: DataFrame) -> DataFrame:
     return quarantine.select(
-        F.lit("quarantined").alias("shelf"),
+        F.lit("quarantined").alias("section"),
         F.col("reason").alias("part"),
         F.xxhash64("product_id", *INPUT_FIELDS).cast("double").alias("rank"),
         F.col("reason").alias("status"),
         F.substring("error", 1, LONGEST_TEXT).alias("error"),
         "product_id",
-        # At full length: the page first hides what is secret in an address, and then cuts it.
+        # At full length: the page hides secrets in an address before it cuts the address.
         *(F.substring(c, 1, LONGEST_PATH).alias(c) for c in ("title", "image_path")),
     )
 
 
 def _with_texts(gallery: content.Gallery, products: DataFrame) -> content.Gallery:
-    """Return the gallery with titles and image paths, which only the product table has."""
-    shelves = {name: getattr(gallery, name) for name in SHELVES if name != "quarantined"}
-    ids = {card.product_id for cards in shelves.values() for card in cards}
+    """Return the gallery with titles and image paths of the product table."""
+    sections = {name: getattr(gallery, name) for name in SECTIONS if name != "quarantined"}
+    ids = {card.product_id for cards in sections.values() for card in cards}
     texts = read_texts(products, ids, LONGEST_TEXT)
     with_text = {
         name: tuple(replace(card, **texts.get(card.product_id, {})) for card in cards)
-        for name, cards in shelves.items()
+        for name, cards in sections.items()
     }
     return replace(gallery, **with_text)

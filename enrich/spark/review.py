@@ -1,7 +1,7 @@
-"""The answers that a review page may ask for, from the output tables and the product table.
+"""Answers for a review page, from the output tables and the product table.
 
-Of each attribute and label no more rows than a page has reach the driver, where
-`enrich.report.review` ranks them.
+For each attribute and label, at most as many rows as a page has reach the driver.
+`enrich.report.review` ranks them there.
 """
 
 import math
@@ -41,7 +41,7 @@ def read_answers(
     attribute_labels: AttributeLabels,
     thresholds: Thresholds,
 ) -> list[Answer]:
-    """Return answers that nobody has corrected, so many of each attribute and label.
+    """Return answers that nobody has corrected, a number for each attribute and label.
 
     Runs on the driver; one action.
 
@@ -53,20 +53,22 @@ def read_answers(
     rows = tables.read_run(name, wanted.run_id) if wanted.run_id else tables.read(name)
     asked = [wanted.attribute] if wanted.attribute else list(attribute_labels)
     labelled = select_last_spelled(tables.read("attribute_corrections"), attribute_labels)
-    said = (
-        rows.select("product_id", "modalities", F.explode("predictions").alias("said"))
-        .select("product_id", "modalities", "said.*")
+    predictions = (
+        rows.select("product_id", "modalities", F.explode("predictions").alias("prediction"))
+        .select("product_id", "modalities", "prediction.*")
         .where(F.col("attribute").isin(*asked))
         .join(labelled.select("product_id", "attribute"), ["product_id", "attribute"], "left_anti")
         .withColumn("threshold", _threshold(thresholds, attribute_labels))
-        # Another sample of each version of the table.
+        # Each version of the table has another sample.
         .withColumn("draw", F.xxhash64("product_id", "attribute", F.lit(str(tables.version(name)))))
     )
-    return [_answer(row.asDict(recursive=True)) for row in _first(said, wanted).collect()]
+    return [
+        _answer(row.asDict(recursive=True)) for row in _select_first(predictions, wanted).collect()
+    ]
 
 
-def _first(said: DataFrame, wanted: Wanted) -> DataFrame:
-    """Return the rows of each attribute and label that may be among the first of the ranking."""
+def _select_first(predictions: DataFrame, wanted: Wanted) -> DataFrame:
+    """Return the first rows of the ranking, by attribute and label."""
     next_best = F.coalesce(F.get("alternatives", F.lit(0))["confidence"], F.lit(0.0))
     order = {
         "audit": F.col("draw"),
@@ -76,38 +78,40 @@ def _first(said: DataFrame, wanted: Wanted) -> DataFrame:
         "attribute": F.col("confidence") - next_best,
     }[wanted.aim]
     if wanted.aim == "unsure":
-        said = said.where(F.col("abstention") == UNSURE)
+        predictions = predictions.where(F.col("abstention") == UNSURE)
     if wanted.aim == "contradictions":
-        said = said.where("named <> label")
+        predictions = predictions.where("named <> label")
     surest = F.col("confidence").desc()
     best_first = Window.partitionBy("attribute", "label").orderBy(order, surest, "product_id")
-    placed = said.withColumn("place", F.row_number().over(best_first))
+    placed = predictions.withColumn("place", F.row_number().over(best_first))
     return placed.where(F.col("place") <= wanted.number)
 
 
 def _threshold(thresholds: Thresholds, attribute_labels: AttributeLabels) -> Column:
-    """Return the confidence from which on an answer is given; inf is never.
+    """Return the threshold of an answer; inf if it is never given.
 
-    For an order: a title that names several labels counts as one that names none, and nothing is
-    known of the source.
+    For sorting only: a title that names several labels counts as one that names none, and the
+    source's profile is ignored.
     """
     by_evidence, by_label = {}, {}
     for attribute, by_modalities in thresholds.items():
         for modalities, least in by_modalities.items():
             for evidence, at in least.by_evidence.items():
                 by_evidence[f"{attribute} {modalities} {evidence}"] = at
-            # Behind the labels come kinds of NULL, which nobody is asked about.
+            # Kinds of NULL come after the labels; there are no questions about them.
             for label, at in zip(attribute_labels[attribute], least.by_label, strict=False):
                 by_label[f"{attribute} {modalities} {label}"] = at
-    said = (
+    evidence_column = (
         F.when(F.col("named").isNull(), Evidence.SILENT)
         .when(F.col("named") == F.col("label"), Evidence.NAMED)
         .otherwise(Evidence.CONTRADICTED)
     )
-    return F.greatest(_look_up(by_evidence, said), _look_up(by_label, F.col("label")))
+    return F.greatest(
+        _find_threshold(by_evidence, evidence_column), _find_threshold(by_label, F.col("label"))
+    )
 
 
-def _look_up(known: dict[str, float], last: Column) -> Column:
+def _find_threshold(known: dict[str, float], last: Column) -> Column:
     pairs = [F.lit(word) for pair in known.items() for word in pair]
     name = F.concat_ws(" ", F.col("attribute"), F.col("modalities"), last)
     return F.coalesce(F.try_element_at(F.create_map(*pairs), name), F.lit(math.inf))

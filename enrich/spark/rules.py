@@ -1,4 +1,4 @@
-"""Rules of the refresh: what is newer, due, held back, and what an encoding is worth.
+"""Rules of the refresh: newer, due, held back, and how long an encoding holds.
 
 Each rule is a pure function that takes either plain Python values or Spark columns. The refresh
 applies it to columns, and the in-memory model of the tests to values.
@@ -14,17 +14,17 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 from schemas.tables import DiffKind, Outcome, State, Status
 
-# A worker may have died of something else than the row: after so long it is tried again.
+# A worker may have died for another reason than the row: the row is tried again after this time.
 CRASH_HOLDS = timedelta(days=7)
-# An open intent that is younger may still be carried out by a live process.
-INTENT_IS_FRESH = timedelta(minutes=15)
+# A younger open intent may still be carried out by a live process.
+INTENT_TIMEOUT = timedelta(minutes=15)
 
-# Of a run that was killed before its MERGE the intent stays open.
+# A run that was killed before its MERGE leaves its intent open: it is still `publishing`.
 _HAS_NOT_ENDED = (State.STARTED, State.PUBLISHING, State.FAILED)
 _HOLDS_FOR_EVER = (Status.OK, Status.TEXT_EMPTY, Status.IMAGE_MISSING, Status.IMAGE_CORRUPT)
 _HOLDS_UNDER_LIMITS = (Status.IMAGE_TOO_LARGE, Status.IMAGE_FORBIDDEN)
-# Of rows whose picture was read, or has none to be read: a listing tells if it changes.
-_LOOKED_AT = (Status.OK, Status.TEXT_EMPTY, Status.IMAGE_CORRUPT)
+# The picture of such a row was read, or there is none to read: a listing shows if that changes.
+_IMAGE_WAS_READ = (Status.OK, Status.TEXT_EMPTY, Status.IMAGE_CORRUPT)
 # Operations on a table that leave its rows as they are.
 _KEEPS_ROWS = (
     *("OPTIMIZE", "REORG", "VACUUM START", "VACUUM END", "COMPUTE STATS"),
@@ -33,7 +33,7 @@ _KEEPS_ROWS = (
 
 
 class Attempt(NamedTuple):
-    """What orders runs (R1): of two the one with the larger triple is newer.
+    """Sort key of runs: the larger triple is newer (R1).
 
     Fields are values of one run, or columns of the runs that wrote some rows.
     """
@@ -55,11 +55,11 @@ def is_newer(one: Attempt, other: Attempt) -> Any:
     )
 
 
-class Found(NamedTuple):
-    """What the diff knows of one product: booleans, or columns of booleans without NULL.
+class Comparison(NamedTuple):
+    """Comparison of a product with its published row: booleans, or columns of them.
 
-    `is_listed`: the product table has it. `is_published`: product_attributes has it, and the other
-    fields about that row are false where it has not.
+    Columns are never NULL. `is_listed`: the product table has the product. `is_published`:
+    product_attributes has it. Other fields about the published row are false without such a row.
     """
 
     is_listed: Any
@@ -78,11 +78,11 @@ class Found(NamedTuple):
     is_renewed: Any  # a full refresh
 
 
-def outcome_of(found: Found) -> Any:
-    """Return what becomes of a product (R2, R6): an `Outcome`, or a column of them."""
+def outcome_of(found: Comparison) -> Any:
+    """Return the outcome of a product (R2, R6): an `Outcome`, or a column of them."""
     is_same = found.is_published & found.has_same_content & found.has_same_model
     is_current = is_same & not_(found.was_unreadable)
-    return choose(
+    return case_when(
         (not_(found.is_listed) & found.is_newer, Outcome.SUPERSEDED),
         (not_(found.is_listed), Outcome.MISSING),
         (found.is_malformed, Outcome.MALFORMED),
@@ -91,7 +91,7 @@ def outcome_of(found: Found) -> Any:
         (is_current & found.has_same_details & not_(found.is_renewed), Outcome.UNCHANGED),
         (found.is_newer, Outcome.SUPERSEDED),
         (is_current & not_(found.is_renewed), Outcome.REVISED),
-        # What a rollback has restored keeps its labels, and still follows category and people.
+        # A restored row keeps its labels. Its category and corrections are still renewed.
         (
             found.is_held_back & found.is_published & not_(found.has_same_details),
             Outcome.REVISED,
@@ -107,10 +107,12 @@ def outcome_of(found: Found) -> Any:
 
 
 def holds(status: Any, *, has_same_limits: Any, is_own: Any, is_recent: Any) -> Any:
-    """Tell whether an encoding or a finding still says what reading again would say (R3).
+    """Return whether an encoding or a finding holds (R3).
+
+    It holds while reading the content again would give the same.
 
     Args:
-        status: what could be read.
+        status: the `Status` of what was read.
         has_same_limits: the image limits and allowed roots are those of today.
         is_own: this very run wrote it.
         is_recent: it is younger than `CRASH_HOLDS`.
@@ -123,22 +125,22 @@ def holds(status: Any, *, has_same_limits: Any, is_own: Any, is_recent: Any) -> 
     )
 
 
-def may_update(new: Attempt, old: Attempt, replaces: Any, *, is_outrun: bool) -> Any:
-    """Tell whether a candidate replaces its published row (R1, R4).
+def may_update(new: Attempt, old: Attempt, replaces: Any, *, is_superseded: bool) -> Any:
+    """Return whether a candidate replaces its published row (R1, R4).
 
     Args:
         new: the run of the candidate.
         old: the run of the published row.
         replaces: run_id of the published row that the candidate's run saw.
-        is_outrun: a newer whole run is accepted.
+        is_superseded: a newer whole run is accepted.
     """
-    if is_outrun:
+    if is_superseded:
         return (old.run_id == replaces) & is_newer(new, old)
     return is_newer(new, old)
 
 
 class Run(NamedTuple):
-    """The last event of a run, as far as rules look at it."""
+    """Last event of a run, with the fields that rules use."""
 
     run_id: str
     number: int
@@ -163,42 +165,42 @@ class Run(NamedTuple):
 
     @property
     def attempt(self) -> Attempt:
-        """What orders it among runs."""
+        """The run's sort key."""
         return Attempt(self.run_date, self.started_at, self.run_id)
 
     @property
     def is_accepted(self) -> bool:
-        """Whether it came to its end and was not rolled back (R1)."""
+        """True for a run that came to its end and was not rolled back (R1)."""
         return self.state in (State.PUBLISHED, State.NOTHING_TO_DO)
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a person may approve or discard it."""
+        """True for a run that a person may approve or discard."""
         return self.state in (State.STAGED, State.BLOCKED, State.APPROVED)
 
     @property
     def holds_back(self) -> bool:
-        """Whether what it had published is held back: a rollback named this run (R6)."""
+        """True for a run that a rollback named: its published rows are held back (R6)."""
         return self.state == State.ROLLED_BACK and self.caused_by is None
 
     @property
     def has_open_intent(self) -> bool:
-        """Whether it ended, or still is, between an intent and its outcome (R5)."""
+        """True for a run whose last event is an intent without an outcome (R5)."""
         return self.state in (State.PUBLISHING, State.ROLLING_BACK)
 
 
-def is_outrun(attempt: Attempt, runs: Sequence[Run]) -> bool:
-    """Tell whether a newer whole run is accepted (R4)."""
+def is_superseded(attempt: Attempt, runs: Sequence[Run]) -> bool:
+    """Return whether a newer whole run is accepted (R4)."""
     return any(run.is_whole and run.is_accepted and is_newer(run.attempt, attempt) for run in runs)
 
 
 def find_full_refresh_start(
     trigger: str | None, run_date: date, runs: Sequence[Run]
 ) -> datetime | None:
-    """Return when a full refresh that never ended first started (R9), None if none is open.
+    """Return the first start of a full refresh that never ended (R9), or None.
 
-    Encodings that are younger belong to that refresh and need not be made again. Without a trigger
-    it is one of the same run date: whoever asks for another one on a later day wants a new one.
+    Younger encodings belong to that refresh and are not made again. Without a trigger only runs of
+    the same run date count: a full refresh on a later day is a new one.
     """
     same = [run for run in runs if run.full_refresh and run.trigger == trigger]
     if trigger is None:
@@ -210,10 +212,10 @@ def find_full_refresh_start(
 
 
 def find_base(own: Run, runs: Sequence[Run], full_since: datetime, *, deletes: bool) -> Run | None:
-    """Return the run since which changes are to be compared (R13), None to compare all products.
+    """Return the run since which changes are compared (R13), None for a full diff.
 
-    That is the newest accepted whole run, if it was over the same product table, with the same
-    settings and model, and one such run has compared all products of late.
+    That is the newest accepted whole run, if it had the same product table, settings and model.
+    One such run must have compared all products since `full_since`.
 
     Args:
         own: the run that asks.
@@ -221,37 +223,37 @@ def find_base(own: Run, runs: Sequence[Run], full_since: datetime, *, deletes: b
         full_since: a full diff that began earlier is too old.
         deletes: rows of missing products are deleted.
     """
-    if not own.is_whole or own.full_refresh or is_outrun(own.attempt, runs):
+    if not own.is_whole or own.full_refresh or is_superseded(own.attempt, runs):
         return None
     whole = [run for run in runs if run.is_whole and run.is_accepted]
     base = max(whole, key=lambda run: run.attempt, default=None)
-    if base is None or not _sees_alike(base, own):
+    if base is None or not _has_same_inputs(base, own):
         return None
     if int(base.source_version) > int(own.source_version):
         return None
-    same = [run for run in whole if run.diff == DiffKind.FULL and _sees_alike(run, own)]
+    same = [run for run in whole if run.diff == DiffKind.FULL and _has_same_inputs(run, own)]
     if not any(run.started_at > full_since for run in same):
         return None
-    # While another run is between intent and outcome, nobody knows what is accepted. And what was
-    # held back may be due again.
+    # While an intent is open, nobody knows which runs are accepted. After a release, products that
+    # were held back may be due again.
     if any(run.has_open_intent or run.state == State.RELEASED for run in runs):
         return None
-    # It left rows that are to be deleted, and no feed names these again.
+    # The base has left rows that are to be deleted, and no feed names them again.
     if deletes and (base.missing or 0) > (base.deleted or 0):
         return None
     return base
 
 
-def _sees_alike(run: Run, own: Run) -> bool:
-    """Tell whether both runs would find the same of the same product."""
+def _has_same_inputs(run: Run, own: Run) -> bool:
+    """Return whether both runs would get the same outcome for the same product."""
     if run.compared_version is None or not run.source_version.isdecimal():
         return False
     names = ("source", "settings", "model_version")
     return all(getattr(run, name) == getattr(own, name) for name in names)
 
 
-def is_as_left(base: Run, commits: Iterable[tuple[int, str | None, str]]) -> bool:
-    """Tell whether product_attributes holds what it held behind a run (R13).
+def is_unchanged_since(base: Run, commits: Iterable[tuple[int, str | None, str]]) -> bool:
+    """Return whether the rows of product_attributes are those right after a run (R13).
 
     Args:
         base: the run.
@@ -262,48 +264,43 @@ def is_as_left(base: Run, commits: Iterable[tuple[int, str | None, str]]) -> boo
     return all((run, what) == own or what in _KEEPS_ROWS for _, run, what in later)
 
 
-class Row(NamedTuple):
-    """Published row as `must_be_compared` sees it: booleans or columns, and its status."""
+class PublishedRow(NamedTuple):
+    """Published row, for `must_be_compared`: booleans or columns, and its status."""
 
-    is_newer: Any  # it is of a newer run than the one since which changes are compared
+    is_newer: Any  # a run wrote it that is newer than the base of the comparison
     has_same_model: Any
     has_same_corrections: Any
     status: Any
 
 
-def must_be_compared(row: Row, *, has_images: bool) -> Any:
-    """Tell whether a published row is due, or may be, though no feed names its product (R13).
+def must_be_compared(row: PublishedRow, *, has_images: bool) -> Any:
+    """Return whether a published row may be due although no feed names it (R13).
 
     Args:
         row: the row.
-        has_images: the product table names images, of which a listing says what it has.
+        has_images: the product table names images, and a listing covers them.
     """
     was_unread = row.status == Status.IMAGE_UNREADABLE
     if has_images:
-        was_unread = not_(_is_one_of(row.status, _LOOKED_AT))
+        was_unread = not_(_is_one_of(row.status, _IMAGE_WAS_READ))
     return row.is_newer | not_(row.has_same_model) | not_(row.has_same_corrections) | was_unread
 
 
-# What a model version has behind its checkpoint, as `name_model_version` writes it.
-OF_SETTINGS = r"-p\d+(-[0-9a-f]{6})?$"
+# End of a model version, after its checkpoint, as `name_model_version` writes it.
+SETTINGS_SUFFIX = r"-p\d+(-[0-9a-f]{6})?$"
 
 
 def checkpoint_of(model_version: str) -> str:
     """Return the checkpoint of a model version, without target precision and settings."""
-    return re.sub(OF_SETTINGS, "", model_version)
+    return re.sub(SETTINGS_SUFFIX, "", model_version)
 
 
 def not_(condition: Any) -> Any:
-    """Return the opposite of a boolean or of a column."""
+    """Negate a boolean or a column."""
     return ~condition if isinstance(condition, Column) else not condition
 
 
-def same(one: Any, other: Any) -> Any:
-    """Tell whether two values are equal, or both missing."""
-    return one.eqNullSafe(other) if isinstance(one, Column) else one == other
-
-
-def choose(*cases: tuple[Any, Any], otherwise: Any) -> Any:
+def case_when(*cases: tuple[Any, Any], otherwise: Any) -> Any:
     """Return the value of the first condition that holds."""
     if not any(isinstance(condition, Column) for condition, _ in cases):
         return next((value for condition, value in cases if condition), otherwise)
@@ -316,8 +313,8 @@ def _is_one_of(value: Any, values: Sequence[str]) -> Any:
     return value.isin(*values) if isinstance(value, Column) else value in values
 
 
-# The states that may follow each state; None: the run has no event yet.
-FOLLOWS: Mapping[str | None, tuple[State, ...]] = {
+# States that may follow each state; None: the run has no event yet.
+NEXT_STATES: Mapping[str | None, tuple[State, ...]] = {
     None: (State.STARTED, State.NOTHING_TO_DO, State.BLOCKED, State.FAILED),
     State.STARTED: (
         State.STAGED,

@@ -1,7 +1,7 @@
-"""Ledger of runs: numbered events in run_events, appended and never changed (R5, R10).
+"""Ledger of runs: numbered events in run_events, append-only (R5, R10).
 
-An act on product_attributes is an intent event, the commit, and an outcome event. An intent that
-was left open is completed from the table's history by whoever comes next.
+An act on product_attributes is an intent event, the commit, and an outcome event. The next process
+completes an open intent from the table's history.
 """
 
 import logging
@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from schemas.tables import COUNTS, DiffKind, State
 
 from enrich.errors import ConfigError, TableContended
-from enrich.spark.rules import FOLLOWS, INTENT_IS_FRESH, Run
+from enrich.spark.rules import INTENT_TIMEOUT, NEXT_STATES, Run
 from enrich.spark.session import in_utc
 from enrich.spark.tables import Commit, Tables, now, retried_on_conflict
 
@@ -28,7 +28,7 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RunHeader:
-    """What stays the same in all events of one run."""
+    """Columns that all events of one run share."""
 
     run_id: str
     trigger: str | None
@@ -45,8 +45,8 @@ class RunHeader:
     diff: DiffKind = DiffKind.FULL
 
 
-def run_of(header: RunHeader) -> Run:
-    """Return a run that has just begun, as rules look at it."""
+def run_from_header(header: RunHeader) -> Run:
+    """Return a run that has just begun, for the rules."""
     shared = {name: getattr(header, name) for name in Run._fields if hasattr(header, name)}
     own: dict[str, Any] = {"number": 0, "state": State.STARTED, "at": now()}
     return Run(**shared, **own, caused_by=None, published_version=None)
@@ -54,7 +54,7 @@ def run_of(header: RunHeader) -> Run:
 
 @dataclass(slots=True)
 class RunSummary:
-    """What a run did; becomes its events, and the last line on standard output.
+    """Summary of a run: source of its events and of the last line on standard output.
 
     read = published + unchanged + withheld + quarantined.
     """
@@ -78,14 +78,14 @@ class RunSummary:
     reason: str | None = None
 
     @property
-    def was_idle(self) -> bool:
-        """Whether the run had nothing to do, also if a rollback of another run undid it."""
+    def had_nothing_to_do(self) -> bool:
+        """True for a run with nothing to do, also after a rollback of another run."""
         has_ended = self.outcome in (State.NOTHING_TO_DO, State.ROLLED_BACK)
         has_published = "product_attributes" in self.table_versions
         return has_ended and not has_published and not self.counts.get("due")
 
 
-def name_run(run_date: date) -> str:
+def make_run_id(run_date: date) -> str:
     """Return a new run's id: `<run_date>-<random>`."""
     return f"{run_date:%Y%m%d}-{secrets.token_hex(4)}"
 
@@ -94,28 +94,32 @@ def read_runs(tables: Tables) -> list[Run]:
     """Return the last event of every run. One action."""
     names = [name for name in Run._fields if name != "run_id"]
     events = tables.read_if_there("run_events").groupBy("run_id")
-    # An outcome may have the number of another one, of a process that took its own for dead.
+    # Two outcomes may share a number: one of the process itself, one of the process that completed
+    # the intent.
     latest = F.max_by(F.struct(*names), F.struct("number", "at"))
     last = events.agg(latest.alias("last")).select("run_id", "last.*")
-    return [Run(**_as_record(row)) for row in last.select(*Run._fields).collect()]
+    return [Run(**_to_event(row)) for row in last.select(*Run._fields).collect()]
 
 
 def read_event(tables: Tables, run_id: str, number: int | None = None) -> Event:
-    """Return the last event of a run, or the one of a number, with all columns. One action."""
+    """Return a run's last event, or the event of a number, with all columns.
+
+    One action.
+    """
     events = tables.read_run("run_events", run_id)
     if number is not None:
         events = events.where(F.col("number") == number)
     row = events.orderBy(F.desc("number"), F.desc("at")).first()
     if row is None:
         raise ConfigError(f"{tables.name('run_events')} has no run '{run_id}'.")
-    return _as_record(row)
+    return _to_event(row)
 
 
-def find_waiting(tables: Tables, name: str, runs: Sequence[Run]) -> Run:
-    """Return the run that a person names by its id, or by a trigger with one waiting run (R10).
+def find_run(tables: Tables, name: str, runs: Sequence[Run]) -> Run:
+    """Return a run by its id, or by a trigger with a single waiting run (R10).
 
     Raises:
-        ConfigError: there is none, or a trigger has several.
+        ConfigError: no run has the id or trigger, or a trigger has several waiting runs.
     """
     for run in runs:
         if run.run_id == name:
@@ -127,7 +131,7 @@ def find_waiting(tables: Tables, name: str, runs: Sequence[Run]) -> Run:
     if waiting:
         listed = ", ".join(run.run_id for run in waiting)
         raise ConfigError(f"Trigger '{name}' has several waiting runs: {listed}. Name one of them.")
-    # What was decided before is answered again, so that a command may be repeated.
+    # A run that was decided before is returned too, so that a command may be repeated.
     if triggered:
         return max(triggered, key=lambda run: run.attempt)
     raise ConfigError(
@@ -137,7 +141,7 @@ def find_waiting(tables: Tables, name: str, runs: Sequence[Run]) -> Run:
 
 
 def make_event(header: RunHeader, state: State, summary: RunSummary, number: int) -> Event:
-    """Return an event of a live run, with what its summary says by now."""
+    """Return an event of a live run, with the summary so far."""
     counts = {name: summary.counts.get(name) for name in COUNTS}
     return {
         **asdict(header),
@@ -156,13 +160,13 @@ def make_event(header: RunHeader, state: State, summary: RunSummary, number: int
     }
 
 
-def follow(event: Event, state: State, **changes: Any) -> Event:
-    """Return the event after `event`.
+def next_event(event: Event, state: State, **changes: Any) -> Event:
+    """Return the event after `event`, which enters a state.
 
     Raises:
-        ConfigError: a run in that state cannot enter the new one.
+        ConfigError: the run cannot enter the state from its last one.
     """
-    if state not in FOLLOWS.get(event["state"], ()):
+    if state not in NEXT_STATES.get(event["state"], ()):
         raise ConfigError(
             f"Run '{event['run_id']}' is {event['state']}, and cannot be {state} from there."
         )
@@ -170,22 +174,22 @@ def follow(event: Event, state: State, **changes: Any) -> Event:
 
 
 def append_event(tables: Tables, event: Event) -> None:
-    """Append an event of a run that no other process writes events of."""
+    """Append an event of a run whose events this process alone writes."""
     tables.append("run_events", tables.make_rows("run_events", [event]), event["run_id"])
 
 
 @retried_on_conflict
-def contend(tables: Tables, events: Sequence[Event]) -> None:
+def append_exclusively(tables: Tables, events: Sequence[Event]) -> None:
     """Append events, unless another process has written the same number of a run.
 
-    One MERGE that inserts only: Delta lets one of two writers of a number commit.
+    One MERGE that inserts only: of two writers of a number Delta lets one commit.
 
     Raises:
-        TableContended: a number was taken; none of the events is written for that run.
+        TableContended: another process has written the number; the event is not written.
     """
     rows = tables.make_rows("run_events", events)
     is_same = "old.run_id = new.run_id AND old.number = new.number"
-    with tables.commit_of(events[0]["run_id"]):
+    with tables.tag_commits(events[0]["run_id"]):
         done = (
             tables.target("run_events")
             .alias("old")
@@ -201,52 +205,50 @@ def contend(tables: Tables, events: Sequence[Event]) -> None:
         )
 
 
-def conclude(tables: Tables, event: Event, state: State, **changes: Any) -> Event:
-    """Append the outcome of an act.
+def append_outcome(tables: Tables, event: Event, state: State, **changes: Any) -> Event:
+    """Append the outcome of an act, and return it.
 
-    It says what the table says, so it is written whatever came between: where another process has
-    completed the act from the table's history, both events say the same under one number.
+    If another process has completed the act from the table's history, both events have the same
+    number and content. So a check for the other event is not needed.
     """
-    outcome = follow(event, state, **changes)
+    outcome = next_event(event, state, **changes)
     append_event(tables, outcome)
     return outcome
 
 
 def complete_intents(tables: Tables, runs: Sequence[Run]) -> list[Run]:
-    """Write the outcomes of acts whose process ended before it could (R5).
+    """Write the outcomes of acts whose process ended too early (R5).
 
     Returns:
-        All runs as they are then.
+        All runs with their new last event.
     """
     left_open = [run for run in runs if run.has_open_intent]
     if not left_open:
         return list(runs)
-    commits = tables.read_commits(since=min(run.at for run in left_open))
     # Publications first: a rollback may have undone them.
     for run in sorted(left_open, key=lambda run: run.state == State.ROLLING_BACK):
         event = read_event(tables, run.run_id)
         operation = "MERGE" if run.state == State.PUBLISHING else "RESTORE"
-        mine = [c for c in commits if c.run_id == run.run_id and c.made_at >= run.at]
-        mine = [c for c in mine if c.operation == operation]
-        if mine:
-            log.warning("run %s ended before it said what it had committed", run.run_id)
-        if mine and run.state == State.ROLLING_BACK:
-            conclude_rollback(tables, event, read_runs(tables), until=mine[-1].made_at)
-        elif mine:
-            _conclude_publication(tables, event, mine[-1])
-        elif now() - run.at > INTENT_IS_FRESH:
+        commit = tables.find_commit(run.run_id, operation, since=run.at, newest=100)
+        if commit is not None:
+            log.warning("run %s ended before it wrote the outcome of its commit", run.run_id)
+        if commit is not None and run.state == State.ROLLING_BACK:
+            append_rollback_outcomes(tables, event, read_runs(tables), until=commit.made_at)
+        elif commit is not None:
+            _append_publication_outcome(tables, event, commit)
+        elif now() - run.at > INTENT_TIMEOUT:
             before = read_event(tables, run.run_id, run.number - 1)["state"]
             state = State.FAILED if before == State.STARTED else State(before)
             error = event["error"] or "the process ended before it published"
-            # Not appended: a process that is alive after all may have written its outcome.
+            # Exclusively: a process that is alive after all may have written its outcome.
             with suppress(TableContended):
-                contend(tables, [follow(event, state, error=error)])
+                append_exclusively(tables, [next_event(event, state, error=error)])
     return read_runs(tables)
 
 
-def _conclude_publication(tables: Tables, intent: Event, commit: Commit) -> None:
+def _append_publication_outcome(tables: Tables, intent: Event, commit: Commit) -> None:
     withheld = (intent["withheld"] or 0) + (intent["published"] or 0) - commit.written
-    conclude(
+    append_outcome(
         tables,
         intent,
         State.PUBLISHED,
@@ -258,12 +260,12 @@ def _conclude_publication(tables: Tables, intent: Event, commit: Commit) -> None
     )
 
 
-def conclude_rollback(
+def append_rollback_outcomes(
     tables: Tables, intent: Event, runs: Sequence[Run], until: datetime
 ) -> list[str]:
-    """Write that a run, and the runs that came to their end after it, are rolled back (R6).
+    """Mark a run, and the runs that ended after it, as rolled back (R6).
 
-    One commit, so that no run counts as accepted whose rows are gone.
+    One commit, so that no run counts as accepted after its rows are gone.
 
     Args:
         tables: the output tables.
@@ -276,51 +278,52 @@ def conclude_rollback(
     """
     run_id, reason = intent["run_id"], intent["reason"]
     undone = [run for run in runs if _is_undone(run, intent, until)]
-    events = [_take_back(intent, caused_by=None, reason=reason)]
+    events = [_make_rollback_event(intent, caused_by=None, reason=reason)]
     for run in undone:
         event, why = read_event(tables, run.run_id), f"with run {run_id}: {reason}"
-        events.append(_take_back(event, caused_by=run_id, reason=why))
+        events.append(_make_rollback_event(event, caused_by=run_id, reason=why))
     tables.append("run_events", tables.make_rows("run_events", events), run_id)
     return [run.run_id for run in undone]
 
 
 def _is_undone(run: Run, intent: Event, until: datetime) -> bool:
-    """Tell whether a rollback undoes what an accepted run had found."""
+    """Return whether a rollback of the intent's run undoes another run."""
     if not run.is_accepted or run.run_id == intent["run_id"] or run.at > until:
         return False
-    # Of a run that found nothing to do only the time tells what it saw.
+    # A run with nothing to do has no version: its start shows which rows it saw.
     if run.published_version is None:
         return run.started_at > intent["started_at"]
     return run.published_version > (intent["published_version"] or 0)
 
 
-def _take_back(event: Event, **changes: Any) -> Event:
+def _make_rollback_event(event: Event, **changes: Any) -> Event:
     withheld = (event["withheld"] or 0) + (event["published"] or 0)
     counts = {"withheld": withheld, "published": 0, "deleted": 0}
-    return follow(event, State.ROLLED_BACK, **counts, **changes)
+    return next_event(event, State.ROLLED_BACK, **counts, **changes)
 
 
-def supersede(tables: Tables, header: RunHeader, runs: Sequence[Run]) -> None:
-    """Mark waiting attempts of the same trigger: this one has taken their place (R10)."""
-
+def supersede_waiting(tables: Tables, header: RunHeader, runs: Sequence[Run]) -> None:
+    """Mark waiting runs of the same trigger as superseded by this run (R10)."""
     if not header.trigger:
         return
     replaced = {run.run_id for run in runs if run.trigger == header.trigger and run.is_waiting}
     if not replaced:
         return
-    # Asked once more: a person may have decided meanwhile.
+    # Read again: a person may have decided meanwhile.
     for run in read_runs(tables):
         if run.run_id in replaced and run.is_waiting:
             with suppress(TableContended):
-                contend(tables, [follow(read_event(tables, run.run_id), State.SUPERSEDED)])
+                append_exclusively(
+                    tables, [next_event(read_event(tables, run.run_id), State.SUPERSEDED)]
+                )
 
 
-def warn_of_others(tables: Tables, runs: Sequence[Run]) -> None:
-    """Log which other runs have committed within the last minutes (R10)."""
+def warn_of_concurrent_runs(tables: Tables, runs: Sequence[Run]) -> None:
+    """Log a warning for each other run that has committed in the last minutes (R10)."""
     started = [run for run in runs if run.state == State.STARTED]
     if not started:
         return
-    since = now() - INTENT_IS_FRESH
+    since = now() - INTENT_TIMEOUT
     fresh = {run.run_id for run in started if run.at > since}
     others = [run.run_id for run in started if run.run_id not in fresh]
     if others:
@@ -332,7 +335,7 @@ def warn_of_others(tables: Tables, runs: Sequence[Run]) -> None:
 
 
 def summarise(event: Event) -> RunSummary:
-    """Return what the last event of a run says of the run."""
+    """Return the summary of a run from its last event."""
     counts = {name: event[name] or 0 for name in COUNTS}
     known = {f.name for f in fields(RunSummary)} - {
         "counts",
@@ -340,10 +343,10 @@ def summarise(event: Event) -> RunSummary:
         "validation",
         "table_versions",
     }
-    said = {name: event[name] for name in known if name in event}
+    values = {name: event[name] for name in known if name in event}
     version = event["published_version"]
     return RunSummary(
-        **{**said, "seconds": dict(event["seconds"] or {})},
+        **{**values, "seconds": dict(event["seconds"] or {})},
         outcome=event["state"],
         encoding=dict(event["encoding"] or {}),
         counts=counts | {"abstained": dict(event["abstained"] or {})},
@@ -351,5 +354,5 @@ def summarise(event: Event) -> RunSummary:
     )
 
 
-def _as_record(row: Row) -> Event:
+def _to_event(row: Row) -> Event:
     return {name: in_utc(value) for name, value in row.asDict(recursive=True).items()}

@@ -1,6 +1,6 @@
-"""The Spark session: open it, set it up for a while, and reach what PySpark has no call for.
+"""Spark session: opening, temporary settings, and calls that PySpark lacks.
 
-No other module reaches into Java.
+No other module calls Java.
 """
 
 import atexit
@@ -44,12 +44,12 @@ ADDRESS = "javax.jdo.option.ConnectionURL"
 _DERBY = re.compile(r"jdbc:derby:(?:directory:)?;?(?:databaseName=)?([^;]+)")
 _TEMPLATES = Path(__file__).parents[2] / "jobs" / "conf" / "spark"
 _DELTA = "io.delta:delta-spark_4.1_2.13:4.4.0"
-# Spark stops itself when it has asked the masters of a cluster for a minute.
+# Spark stops itself after asking the masters of a cluster for a minute.
 _STOPPED = re.compile(r"stopped SparkContext|SparkContext (was|has been) shut ?down")
 _DESCRIPTION, _GROUP = "spark.job.description", "spark.jobGroup.id"
 _SMALL_BYTES = 16 << 20
 _FOR_SMALL_TABLES = {
-    # Adaptive execution makes a job of each shuffle and plans anew after it.
+    # Adaptive execution runs a job for each shuffle and then plans again.
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
@@ -67,20 +67,20 @@ def open_session(app_name: str) -> SparkSession:
         MetastoreBusy: Another process holds the embedded metastore.
         ConfigError: The embedded metastore was moved or copied, the address of a shared one holds
             a password, or Java is missing.
-        NoAnswer: The cluster's master is out of reach.
+        NoAnswer: The cluster's master does not answer.
         AnalysisException: A shared metastore cannot be opened; `explain_failure` says why.
     """
     if not _is_submitted():
         _prepare_start()
     builder = SparkSession.builder.appName(app_name).enableHiveSupport()
-    if is_json() or not _is_watched():
+    if is_json() or not _has_terminal():
         builder = builder.config("spark.ui.showConsoleProgress", "false")
-    end_when_interrupted()
+    exit_on_interrupt()
     spark = _start(builder)
-    # Of jobs that belong to no run yet.
+    # For jobs before the run has an id.
     spark.sparkContext.setLocalProperty(_DESCRIPTION, app_name)
     # Again, because Spark's context has a handler of its own.
-    end_when_interrupted()
+    exit_on_interrupt()
     if is_json():
         _log_java_as_json(spark)
     address = _hadoop(spark).get(ADDRESS) or ""
@@ -91,16 +91,16 @@ def open_session(app_name: str) -> SparkSession:
         return spark
     if embedded := _DERBY.match(address):
         refuse_unusable_metastore(Path(embedded[1]), spark.conf.get("spark.sql.warehouse.dir"))
-    # It takes seconds, in which the job can open its source.
+    # Opening the metastore takes seconds. Meanwhile the job can open its source.
     Thread(target=_open_metastore, args=(spark,)).start()
     return spark
 
 
-def _is_watched() -> bool:
-    """Return whether a terminal shows Java's standard error, on which Spark draws its progress bar.
+def _has_terminal() -> bool:
+    """Return whether a terminal shows Java's standard error.
 
-    Into a file it would draw over the job's JSON line. spark-submit's Java is this process's
-    parent, and any other Java writes where this process does.
+    Spark draws its progress bar there. In a file the bar would overwrite the job's JSON line.
+    spark-submit's Java is this process's parent; any other Java writes where this process does.
     """
     java = os.getppid() if _is_submitted() else "self"
     with suppress(OSError):
@@ -110,8 +110,8 @@ def _is_watched() -> bool:
 
 def _start(builder: SparkSession.Builder) -> SparkSession:
     try:
-        if not _has_name():
-            _give_name()
+        if not _has_user_name():
+            _log_in_without_name()
         return builder.getOrCreate()
     except PySparkRuntimeError as error:
         if error.getCondition() != "JAVA_GATEWAY_EXITED":
@@ -124,7 +124,7 @@ def _start(builder: SparkSession.Builder) -> SparkSession:
         if not _STOPPED.search(first_line(error)):
             raise
         master = SparkConf().get("spark.master", "")
-        # From nothing: Java's pages would hide the one line.
+        # From None: Java's pages would hide the message.
         raise NoAnswer(
             f"Spark's master at {master} does not answer, or takes no job: wait and repeat. A "
             "mistyped address looks the same (--master, spark.master)"
@@ -135,36 +135,36 @@ def _start(builder: SparkSession.Builder) -> SparkSession:
 
 
 def _is_submitted() -> bool:
-    """Return whether spark-submit, or whoever has started Java, started this process."""
+    """Return whether spark-submit or another Java process started this process."""
     return "PYSPARK_GATEWAY_PORT" in os.environ or SparkContext._gateway is not None
 
 
 def _prepare_start() -> None:
-    """Set the variables from which PySpark starts Java and workers in a plain Python process."""
+    """Set the variables by which PySpark starts Java and workers in plain Python."""
     if not shutil.which("java") and "JAVA_HOME" not in os.environ:
         raise ConfigError(
             "Java is missing: found neither JAVA_HOME nor java on PATH, expected Java 17 or 21. "
             "Install one."
         )
-    atexit.register(_await_java)
-    # Else workers are PATH's python3.
+    atexit.register(_stop_java)
+    # The default for workers is PATH's python3.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spark = Path(pyspark.__file__).parent
     is_set_up = (spark / "conf" / "spark-defaults.conf").exists() and not os.environ.get(HOME)
     if not (is_set_up or {"SPARK_HOME", "SPARK_CONF_DIR"} & os.environ.keys()):
         os.environ["SPARK_CONF_DIR"] = str(_write_settings(spark, home() / "lakehouse"))
-    if not _has_name():
-        # Java takes "?" for this user's home, and Ivy, which each start loads, refuses it.
+    if not _has_user_name():
+        # For a user without a name Java's home is "?", which Ivy refuses at each start.
         folder = os.environ.get("HOME") or tempfile.gettempdir()
         given = os.environ.get("SPARK_SUBMIT_OPTS", "")
         os.environ["SPARK_SUBMIT_OPTS"] = f'{given} -Duser.home="{folder}"'
 
 
-def _await_java() -> None:
-    """End Java, and wait: until its end it holds the embedded metastore."""
+def _stop_java() -> None:
+    """End Java, and wait for its end: until then it holds the embedded metastore."""
     java = getattr(SparkContext._gateway, "proc", None)
     if java is not None:
-        # Else the server of accumulators would print that Java has left it.
+        # Otherwise the accumulator server would print that it has lost Java.
         if (context := SparkContext._active_spark_context) is not None:
             with suppress(Exception):
                 context.stop()
@@ -173,7 +173,7 @@ def _await_java() -> None:
 
 
 def _write_settings(spark: Path, lakehouse: Path) -> Path:
-    """Write the settings of Spark on one machine into a lakehouse, and return their folder."""
+    """Write Spark's settings for one machine into a lakehouse, and return the folder."""
     java = os.environ.get("JAVA_HOME", "")
     paths = {"lakehouse": lakehouse, "jars": spark / "jars", "venv": lakehouse, "java_home": java}
     folder = lakehouse / "spark"
@@ -196,25 +196,25 @@ def _write_settings(spark: Path, lakehouse: Path) -> Path:
     return folder
 
 
-def _has_name() -> bool:
+def _has_user_name() -> bool:
     with suppress(KeyError):
         return bool(pwd.getpwuid(os.getuid()))
     return False
 
 
-def _give_name() -> None:
-    """Log this user in at Hadoop, which asks the system for a name and would end without one."""
+def _log_in_without_name() -> None:
+    """Log this user in at Hadoop, which fails for a user without a name."""
     SparkContext._ensure_initialized()
     jvm: Any = SparkContext._jvm
     users = jvm.org.apache.hadoop.security.UserGroupInformation
     users.setLoginUser(users.createRemoteUser(os.environ.get("USER") or str(os.getuid())))
 
 
-def end_when_interrupted() -> None:
+def exit_on_interrupt() -> None:
     """Make Ctrl-C end this process at once, with one line and exit code 130.
 
-    Runs on the driver. PySpark's own handler would ask Java to cancel its jobs, which fails in
-    several tracebacks where Java is interrupted too. What was written is whole, as after a kill.
+    Runs on the driver. PySpark's own handler asks Java to cancel its jobs, and prints several
+    tracebacks if Java is interrupted too. The tables are whole, as after a kill.
     """
 
     def end(*_: object) -> None:
@@ -226,19 +226,19 @@ def end_when_interrupted() -> None:
 
 
 def _open_metastore(spark: SparkSession) -> None:
-    # Errors are left to the first question for a table, which meets them.
+    # Errors are ignored: the first query of a table meets them again.
     with suppress(Exception):
         spark.catalog.databaseExists("default")
 
 
 def refuse_unusable_metastore(folder: Path, warehouse: str | None) -> None:
-    """Refuse an embedded Derby metastore that this process cannot use. Runs on the driver.
+    """Refuse an embedded metastore that this process cannot use. Runs on the driver.
 
-    Derby itself would say so in pages of Java, and after a minute.
+    Derby's own error is pages of Java after a minute.
 
     Raises:
         MetastoreBusy: Another process holds the metastore.
-        ConfigError: The metastore was moved or copied, and names tables where it was before; or
+        ConfigError: The metastore was moved or copied, and names tables at its former place; or
             this user may not write to it.
     """
     place = next(one for one in (folder, *folder.parents) if one.exists())
@@ -255,13 +255,13 @@ def refuse_unusable_metastore(folder: Path, warehouse: str | None) -> None:
         )
     properties = folder / "service.properties"
     if (folder / "dbex.lck").exists() and not properties.exists():
-        # Of a process that was killed while it made the metastore: Derby refuses such a folder.
+        # A process was killed while it made the metastore. Derby refuses such a folder.
         log.warning("%s was cut off while it was being made, and is made anew", folder)
         shutil.rmtree(folder)
         return
     made_in = _read_origin(properties)
     tables = Path(local_path(warehouse or "")).resolve()
-    # If the tables are not beside the metastore, somebody has chosen their place.
+    # Tables that are not beside the metastore are where somebody has put them.
     if made_in not in (None, folder.resolve()) and tables.parent == folder.resolve().parent:
         raise ConfigError(
             f"the metastore in {folder} was moved or copied from {made_in}: its tables are those "
@@ -272,7 +272,7 @@ def refuse_unusable_metastore(folder: Path, warehouse: str | None) -> None:
 
 
 def _read_origin(properties: Path) -> Path | None:
-    """Return the folder in which a Derby database was made, which Derby notes in its first line."""
+    """Return the folder in which a Derby database was made, from its first line."""
     with suppress(OSError, IndexError):
         noted = properties.read_text("latin-1").splitlines()[0].removeprefix("#")
         spelled = re.sub(r"\\u([0-9A-F]{4})", lambda found: chr(int(found[1], 16)), noted)
@@ -281,7 +281,7 @@ def _read_origin(properties: Path) -> Path | None:
 
 
 def _lock_holder(lock_file: Path) -> int | None:
-    """Return the process that holds Derby's exclusive lock, None where the lock is free."""
+    """Return the process that holds Derby's exclusive lock, None if the lock is free."""
     # struct flock on Linux: type, whence, start, length, pid.
     wanted = struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0)
     try:
@@ -308,7 +308,7 @@ def _describe(pid: int) -> str:
 
 @contextmanager
 def session_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
-    """Set Spark's settings for what is inside. Runs on the driver."""
+    """Set Spark's settings inside the context. Runs on the driver."""
     before = {name: spark.conf.get(name, None) for name in settings}
     for name, value in settings.items():
         spark.conf.set(name, value)
@@ -322,13 +322,13 @@ def session_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterat
                 spark.conf.set(name, earlier)
 
 
-def suit_table_size(spark: SparkSession, *tables: DataFrame) -> None:
-    """Interpret queries in one task from now on if all tables are small, else as it was set up.
+def tune_for_table_size(spark: SparkSession, *tables: DataFrame) -> None:
+    """Interpret queries in one task if all tables are small, or restore the settings.
 
-    Runs on the driver. Over few rows Spark spends most of its time on the Java that it writes and
-    compiles for every query, and on the tasks of a shuffle. A table of unknown size is large.
+    Runs on the driver. For few rows Spark spends most of its time on generating and compiling Java
+    for every query, and on the tasks of a shuffle. A table of unknown size is large.
     """
-    is_small = all(bytes_of(table) <= _SMALL_BYTES for table in tables)
+    is_small = all(size_in_bytes(table) <= _SMALL_BYTES for table in tables)
     set_up = submitted_settings(spark)
     for name, value in _FOR_SMALL_TABLES.items():
         if is_small:
@@ -341,9 +341,9 @@ def suit_table_size(spark: SparkSession, *tables: DataFrame) -> None:
 
 @contextmanager
 def name_jobs(spark: SparkSession, description: str, group: str | None = None) -> Iterator[None]:
-    """Have Spark's page and event log show a description beside all jobs of what is inside.
+    """Describe all Spark jobs inside, for Spark's page and event log.
 
-    Jobs of one `group` are told apart from others in the event log.
+    In the event log, jobs of one `group` can be separated from others.
     """
     context: Any = spark.sparkContext
     named = {_DESCRIPTION: description} | ({} if group is None else {_GROUP: group})
@@ -358,7 +358,7 @@ def name_jobs(spark: SparkSession, description: str, group: str | None = None) -
 
 
 def count_tasks(spark: SparkSession) -> tuple[int, dict[tuple[int, int], int]]:
-    """Return how many tasks run now, and how many failed of each stage's attempt that is active."""
+    """Return the number of running tasks, and failed tasks by active stage attempt."""
     tracker = spark.sparkContext.statusTracker()
     active, failed = 0, {}
     for stage in tracker.getActiveStageIds():
@@ -376,22 +376,22 @@ def submitted_settings(spark: SparkSession) -> SparkConf:
 # Sizes, times and counters
 
 
-def bytes_of(table: DataFrame) -> int:
-    """Return the size that Spark takes a table for, without reading it. Runs on the driver.
+def size_in_bytes(table: DataFrame) -> int:
+    """Return Spark's estimate of a table's size, without reading it.
 
-    Of a table that is kept in memory, and was read, it is the size there.
+    For a persisted table that was read, it is the size in memory. Runs on the driver.
     """
     plan = table._jdf.queryExecution().withCachedData()
     return int(str(plan.stats().sizeInBytes()))
 
 
-def tasks_of(table: DataFrame) -> int:
-    """Return the number of tasks in which Spark would read a table. Runs on the driver."""
+def count_partitions(table: DataFrame) -> int:
+    """Return the number of partitions of a table. Runs on the driver."""
     return table.rdd.getNumPartitions()
 
 
 def cores_of(spark: SparkSession) -> int:
-    """Return the number of tasks that run at a time, as far as executors are registered."""
+    """Return the number of tasks that registered executors run at a time."""
     return spark.sparkContext.defaultParallelism
 
 
@@ -416,18 +416,18 @@ def slots_of(spark: SparkSession, gpu_executors: GpuExecutors | None = None) -> 
 
 def is_on_one_machine(spark: SparkSession) -> bool:
     """Return whether tasks run in the driver's own process and its Python workers."""
-    # Of "local-cluster" tasks run in processes of their own.
+    # With "local-cluster", tasks run in processes of their own.
     return re.match(r"local(\[|$)", str(spark.sparkContext.master)) is not None
 
 
-def ask_executors(
+def run_on_executors(
     spark: SparkSession, folder: str, token: str, question: Callable[[str], Value]
 ) -> tuple[list[Value], int]:
-    """Return what each executor answers, and how many executors there are. One Spark job.
+    """Return each executor's answer, and the number of executors. One Spark job.
 
-    The driver writes the token to a file in `folder`, which a task in each slot reads through
-    Hadoop's file system, and hands to the question: an empty text where it is not there. Needs
-    nothing but PySpark on executors.
+    The driver writes the token to a file in `folder`. A task in each slot reads the file through
+    Hadoop's file system and passes its text to the question, "" if the file is missing. Executors
+    need only PySpark.
     """
     store, path = open_folder(spark, folder)
     file = open_folder(spark, f"{folder}/token")[1]
@@ -435,14 +435,14 @@ def ask_executors(
     try:
         stream.write(token.encode())
         stream.close()
-        # The same file for each slot, and a task for each of these.
+        # The same file for each slot, and a task for each file.
         files = [escape_pattern(f"{folder}/token")] * cores_of(spark)
         with session_settings(spark, {"spark.sql.files.maxPartitionBytes": "1"}):
             reader = spark.read.option("ignoreMissingFiles", True)
             read = reader.text(files, wholetext=True)
 
             def ask(rows: Iterable[Any]) -> Iterator[tuple[tuple[str, int], Value]]:
-                # Of an executor all Python workers have one parent.
+                # All Python workers of an executor have the same parent.
                 place = os.uname().nodename, os.getppid()
                 yield place, question("".join(row[0] for row in rows))
 
@@ -450,7 +450,7 @@ def ask_executors(
     finally:
         store.delete(path, True)
     executors: Any = spark.sparkContext._jsc
-    # The driver is among them.
+    # The driver is counted too.
     return list(answers.values()), executors.sc().getExecutorMemoryStatus().size() - 1
 
 
@@ -462,10 +462,10 @@ def open_accumulator(
 
 
 def in_utc(value: Value) -> Value | datetime:
-    """Return a time with its zone, anything else as it is.
+    """Return a time with its zone, any other value unchanged.
 
-    Spark hands out times in this machine's zone, without saying so. Arrow takes such for UTC, and
-    what Spark makes of them is an hour late after clocks have gone back.
+    Spark returns times in this machine's zone, without a zone. Arrow would take them for UTC, and
+    Spark itself would read them an hour late after clocks have gone back.
     """
     return value.astimezone(UTC) if isinstance(value, datetime) else value
 
@@ -473,13 +473,13 @@ def in_utc(value: Value) -> Value | datetime:
 # File systems
 
 
-def folder_of(database: Database) -> str:
-    """Return a database's folder as a path, decoded: Spark gives it percent-encoded."""
+def database_folder(database: Database) -> str:
+    """Return a database's folder as a path: Spark's own is percent-encoded."""
     return unquote(str(database.locationUri))
 
 
 def escape_pattern(path: str) -> str:
-    """Return a path for Spark to read: unescaped, brackets and stars in it would be a pattern."""
+    """Return a path with brackets and stars escaped, which Spark takes for a pattern."""
     return re.sub(r"[{}\[\]*?\\]", r"\\\g<0>", path)
 
 
@@ -491,9 +491,9 @@ def open_folder(spark: SparkSession, folder: str) -> tuple[Any, Any]:
 
 
 def has_folder(spark: SparkSession, path: str) -> bool:
-    """Return whether a folder is there, in whatever store. Runs on the driver."""
+    """Return whether a folder exists, in any store. Runs on the driver."""
     store, folder = open_folder(spark, path)
-    # Of what lies below a file HDFS does not say that it is not there.
+    # HDFS raises for a path below a file, so the parent is checked first.
     return bool(store.isDirectory(folder.getParent()) and store.isDirectory(folder))
 
 
@@ -506,7 +506,7 @@ def _hadoop(spark: SparkSession) -> Any:
 
 @contextmanager
 def quiet_java(spark: SparkSession) -> Iterator[None]:
-    """Keep Java's own account of a failure, which takes pages, off the console."""
+    """Keep Java's own report of a failure, which takes pages, off the console."""
     jvm: Any = spark.sparkContext._jvm
     level = jvm.org.apache.logging.log4j.LogManager.getRootLogger().getLevel().toString()
     silence_java(spark)
@@ -517,12 +517,12 @@ def quiet_java(spark: SparkSession) -> Iterator[None]:
 
 
 def silence_java(spark: SparkSession) -> None:
-    """End Java's log: what Java says while it shuts down would follow the job's last line."""
+    """End Java's log: its lines at shutdown would follow the job's last line."""
     spark.sparkContext.setLogLevel("OFF")
 
 
 def hide_secrets(pattern: str) -> str:
-    """Return a pattern of Log4j whose text is without what `enrich.redaction` hides.
+    """Return a Log4j pattern that hides the same secrets as `enrich.redaction`.
 
     Java's messages may repeat a JDBC address with a password in it.
     """
@@ -531,7 +531,7 @@ def hide_secrets(pattern: str) -> str:
         (QUERY, f"$1?{HIDDEN}"),
         (NAMED, f"$1{HIDDEN}"),
     ):
-        # Java has no P before a group's name.
+        # In Java a group's name has no P before it.
         pattern = f"%replace{{{pattern}}}{{(?i){secret.pattern.replace('(?P<', '(?<')}}}{{{shown}}}"
     return pattern
 
@@ -544,7 +544,7 @@ _JSON_LINE = (
 
 
 def _log_java_as_json(spark: SparkSession) -> None:
-    """Have this process's Java log JSON lines, as the job does, to standard error."""
+    """Make this process's Java log JSON lines, as the job does, to standard error."""
     jvm: Any = spark.sparkContext._jvm
     log4j: Any = jvm.org.apache.logging.log4j
     context = log4j.LogManager.getContext(False)

@@ -1,4 +1,4 @@
-"""The product table that a run reads, at one pinned version, in the columns that the run needs."""
+"""Product table at one pinned version, in the columns that a run needs."""
 
 import hashlib
 from collections.abc import Iterator
@@ -32,14 +32,14 @@ from enrich.spark.failures import messages_of, reason_of
 from enrich.spark.session import escape_pattern, has_folder, quiet_java, session_settings
 from enrich.text import LONGEST_READ, REPLACED
 
-# The formats of files, by the ending of a file's or folder's name.
+# Formats of files, by the ending of a file's or folder's name.
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json"}
-# What may follow the ending. Spark knows these by their names, as it does not know .xz and .zip.
+# May follow the ending. Spark recognises these by their names, but not .xz and .zip.
 COMPRESSED = (".gz", ".bz2", ".zst")
-# In a folder that holds the product table among other files, the table's name without its ending.
+# Name of the product table, without ending, in a folder that holds other files too.
 TABLE_IN_FOLDER = "products"
-# Where Spark's readers put a row that does not fit the columns.
-_RECORD = "the row as it stands"
+# Column for a row that does not fit the columns: Spark's readers put it there as it is.
+_RECORD = "the row as it is"
 # Columns beside the table's own, which may have any plain name.
 _ID, _KEY, _WANTED = "the id as it is read", "the id or a number", "the id that is wanted"
 _OPTIONS = {
@@ -47,41 +47,40 @@ _OPTIONS = {
     "csv": {"header": "true", "multiLine": "true", "escape": '"', "columnPruning": "false"},
     "json": {"allowUnquotedControlChars": "true"},
 }
-# While Spark finds out which columns there are, whoever reads them: names that differ in case
+# While Spark reads the schema, also of columns that the job ignores: names that differ in case
 # alone, and times in nanoseconds, as pandas writes them.
-_TAKES_MORE = {
+_LENIENT_SCHEMA = {
     "spark.sql.caseSensitive": "true",
     "spark.sql.legacy.parquet.nanosAsLong": "true",
 }
 # The name of a partition may be an id or a code, such as 007.
 _PARTITIONS_ARE_TEXT = {"spark.sql.sources.partitionColumnTypeInference.enabled": "false"}
-# Surplus fields of a CSV row that are looked at.
+# Surplus fields of a CSV row that are parsed.
 _MOST_SURPLUS = 8
-# Where Spark keeps what a text was declared as.
+# Spark keeps the declared type of a text column there.
 _DECLARED = "__CHAR_VARCHAR_TYPE_STRING"
-# In characters. Uncut, thousands of descriptions of megabytes would make one Arrow batch, for which
-# no memory is enough.
+# In characters. Without a limit, thousands of descriptions of megabytes would be one Arrow batch,
+# too large for memory.
 _LONGEST = {"title": LONGEST_READ, "description": LONGEST_READ, "image_path": LONGEST_PATH + 1}
-_HAS_FEED = "delta.enableChangeDataFeed"
-# How a version begins that is a digest of files.
-_OF_FILES = "files-"
+_FEED_PROPERTY = "delta.enableChangeDataFeed"
+# Prefix of a version that is a digest of files.
+_FILES_PREFIX = "files-"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A product table as it was when it was opened.
+    """Product table at the version at which it was opened.
 
     Attributes:
-        name: The table's path or name, as the settings have it.
+        name: The table's path or name, as in the settings.
         version: The Delta version, or "files-" and a digest of the files' names, sizes and times.
         products: Lazy. product_id, title, description, image_path and product_category are STRING,
-            priority is DOUBLE; what the settings name no column for is NULL. Several images of a
-            product are a list in JSON. `is_malformed` marks a row that the reader could not take
-            apart: a CSV row with surplus fields, a line that is not JSON. `has_replaced_bytes`
-            marks a row with bytes that are not UTF-8; where these are in its product_id, that is
-            NULL.
-        folder: Where relative image paths start by default; None for a table known by name.
-        feed: What has changed; None for files, and for tables without a change feed.
+            priority is DOUBLE; fields without a column in the settings are NULL. Several images of
+            a product are a list in JSON. `is_malformed` marks a row that the reader could not
+            parse: a CSV row with surplus fields, a line that is not JSON. `has_replaced_bytes`
+            marks a row with bytes that are not UTF-8; a product_id with such bytes is NULL.
+        folder: Start of relative image paths by default; None for a table known by name.
+        feed: The change feed; None for files, and for tables without a change feed.
     """
 
     name: str
@@ -96,7 +95,7 @@ class Feed:
     """Change feed of a Delta table, up to the version that was opened.
 
     Attributes:
-        table_id: Delta's id of the table: another table of that name has another one.
+        table_id: Delta's id of the table; another table of the same name has another id.
     """
 
     table_id: str
@@ -109,7 +108,7 @@ class Feed:
     def read_ids(self, since: int) -> DataFrame:
         """Return product_id of rows inserted, deleted or updated after a version; lazy.
 
-        Spark raises where the feed does not reach so far back.
+        Spark raises if the feed starts later.
         """
         if since == self._version:
             return self._table.limit(0).select(self._read_id())
@@ -119,19 +118,19 @@ class Feed:
         return changes.select(self._read_id())
 
     def open_stream(self) -> DataFrame:
-        """Return the feed from the version that was opened on, as a stream."""
+        """Return the feed as a stream, from the version that was opened."""
         reader = self._table.sparkSession.readStream.format("delta")
         reader = reader.option("readChangeFeed", "true")
         reader = reader.option("startingVersion", self._version)
-        # Of a stream Delta knows no names of paths.
+        # In streams, Delta does not accept the name of a path.
         return reader.table(self._name) if self._path is None else reader.load(self._path)
 
     def select(self, ids: DataFrame) -> DataFrame:
-        """Return the rows of `Source.products` with one of the ids, or without a usable id; lazy.
+        """Return rows of `Source.products` with one of the ids, or without an id; lazy.
 
-        Of the other rows no text is looked at.
+        Texts of the other rows are not processed.
         """
-        # In a join by NULL all rows without an id would come into one task.
+        # In a join by NULL all rows without an id would be in one task.
         none = F.concat(F.lit("\0"), F.monotonically_increasing_id())
         rows = self._table.withColumns(
             {_ID: self._read_id(), _KEY: F.coalesce(self._read_id(), none)}
@@ -142,7 +141,7 @@ class Feed:
         return _select(rows, self._columns, F.lit(False))
 
     def count(self) -> int:
-        """Return how many rows the table has, of which Delta reads none."""
+        """Return the number of rows, which Delta takes from its statistics."""
         reader = self._table.sparkSession.read.option("versionAsOf", self._version)
         return reader.table(self._name).count()
 
@@ -161,11 +160,11 @@ def open_source(
         spark: The session.
         location: The path or the name.
         columns: The names of its columns.
-        version: The version of an earlier `Source`. Delta tables are opened as they were then,
-            files as they are.
+        version: The version of an earlier `Source`. Delta tables are opened at that version, files
+            as they are.
 
     Raises:
-        ConfigError: Nothing can be read there, or not in that version any more.
+        ConfigError: The table, or that version of it, cannot be read.
         NoAnswer: The store or the metastore is out of reach.
         SchemaMismatch: A column is missing, ambiguous or of a wrong type.
     """
@@ -189,15 +188,15 @@ def open_source(
 def refuse_replaced(source: Source) -> None:
     """Raise NoAnswer if the table's files were replaced since the source was opened.
 
-    Runs on the driver. Of a replaced file Spark reads as many bytes as the old one had, without an
-    error. Delta tables are pinned to their version.
+    Runs on the driver. Spark reads a replaced file up to the old file's size, without an error.
+    Delta tables are pinned to their version.
     """
-    if not source.version.startswith(_OF_FILES):
+    if not source.version.startswith(_FILES_PREFIX):
         return
     try:
         is_same = _digest_files(source.products) == source.version
     except (PySparkException, Py4JJavaError):
-        is_same = False  # who replaces a folder removes it first
+        is_same = False  # the folder was removed, to be replaced
     if not is_same:
         raise NoAnswer(f"'{source.name}' was replaced while it was read. Run this again")
 
@@ -244,7 +243,7 @@ def _open_table(
     if details is not None and details["format"] == "delta":
         return _open_delta(spark, location, name, columns, earlier, None)
     frame = spark.read.table(name)
-    _refuse_unfit(frame.schema, columns, location)
+    _check_schema(frame.schema, columns, location)
     products = _select(frame, columns, F.lit(False))
     return Source(location, _digest_files(frame), products, None)
 
@@ -253,7 +252,7 @@ def _open_path(
     spark: SparkSession, location: str, columns: ColumnNames, earlier: int | None
 ) -> Source:
     path = local_path(location).rstrip("/")
-    files = _find_on_store(spark, path) if "://" in path else _find_locally(Path(path))
+    files = _find_in_store(spark, path) if "://" in path else _find_locally(Path(path))
     if files.format == "delta":
         name = f"delta.{quote_part(files.paths[0])}"
         return _open_delta(spark, location, name, columns, earlier, files.folder)
@@ -276,21 +275,21 @@ def _open_delta(
         newest = spark.sql(f"DESCRIBE HISTORY {name} LIMIT 1").first()
         version = newest["version"] if newest else 0
     frame = spark.read.option("versionAsOf", version).table(name)
-    _refuse_unfit(frame.schema, columns, location)
+    _check_schema(frame.schema, columns, location)
     feed = None
     if earlier is None:
         details = spark.sql(f"DESCRIBE DETAIL {name}").collect()[0]
-        if details["properties"].get(_HAS_FEED) == "true":
+        if details["properties"].get(_FEED_PROPERTY) == "true":
             path = None if folder is None else details["location"]
             feed = Feed(details["id"], name, path, version, frame, columns)
     return Source(location, str(version), _select(frame, columns, F.lit(False)), folder, feed)
 
 
 class _Files(NamedTuple):
-    """The files of a table.
+    """Files of a table.
 
-    `paths` are URIs for Spark: patterns, in which the names are escaped, but for Delta. `folder` is
-    where relative image paths start.
+    `paths` are URIs for Spark: patterns with escaped names, except for Delta. Relative image paths
+    start at `folder`.
     """
 
     format: str
@@ -298,10 +297,10 @@ class _Files(NamedTuple):
     folder: str
 
 
-def _find_on_store(spark: SparkSession, path: str) -> _Files:
+def _find_in_store(spark: SparkSession, path: str) -> _Files:
     named = _format_of(path)
     folder = path.rpartition("/")[0] if named else path
-    # As Parquet, a Delta table would show rows that were deleted or replaced.
+    # Read as Parquet, a Delta table would include rows that were deleted or replaced.
     if not named or has_folder(spark, f"{path}/_delta_log"):
         return _Files("delta", [path], folder)
     return _Files(named, [escape_pattern(path)], folder)
@@ -311,16 +310,16 @@ def _find_locally(path: Path) -> _Files:
     """Find a file, a folder of files, a Delta folder, or products.* in a folder."""
     if not path.exists():
         raise FileNotFoundError(f"no such file or folder: {path}")
-    # Of a link the folder is the link's own.
+    # For a link, this is the folder of the link.
     is_table = path.is_file() or bool(_format_of(path.name))
     folder = path.parent.resolve() if is_table else path.resolve()
     table = folder / path.name if is_table else folder
     is_alone = is_table or _is_delta(table)
     for one in (table,) if is_alone else (*_names_in_folder(table), table):
-        found, parts = _look_at(one)
+        found, parts = _find_files(one)
         if found:
             escape = escape_pattern if found != "delta" else str
-            # With a scheme: else Spark looks in the cluster's own file system.
+            # With a scheme; without it Spark would use the cluster's own file system.
             paths = [f"file://{escape(str(part))}" for part in parts]
             return _Files(found, paths, str(folder))
     raise FileNotFoundError(f"{path} is not a Delta table and holds no {', '.join(FORMATS)} file")
@@ -334,18 +333,18 @@ def _names_in_folder(folder: Path) -> Iterator[Path]:
 
 
 def _format_of(name: str) -> str:
-    """Return the format that a file's or folder's name ends in, "" for other names."""
+    """Return the format of a file or folder by its name, "" for other names."""
     name = name.lower()
     for packed in COMPRESSED:
         name = name.removesuffix(packed)
     return FORMATS.get(Path(name).suffix, "")
 
 
-def _look_at(path: Path) -> tuple[str, list[Path]]:
-    """Return the format of a file or folder, "" where it holds no data, and what Spark is to read.
+def _find_files(path: Path) -> tuple[str, list[Path]]:
+    """Return the format of a file or folder, "" without data, and the paths to read.
 
-    A folder that is called as a table is, or has partitions, is read as a whole. In another one,
-    only files that are called as data are: below it may lie a million pictures.
+    A folder with a table's name, or with partitions, is read as a whole. In other folders, only
+    files with a format's name are read: there may be a million pictures beside them.
     """
     if not path.exists() or _is_delta(path):
         return "delta" if path.exists() else "", [path]
@@ -355,13 +354,13 @@ def _look_at(path: Path) -> tuple[str, list[Path]]:
     files = [one for one in visible if _format_of(one.name) and not one.is_dir()]
     partitions = [one for one in visible if "=" in one.name and one.is_dir()]
     if files and partitions:
-        # Spark would leave the files out.
+        # Spark would skip the files.
         raise FileNotFoundError(
             f"{files[0]} lies beside partitions such as {partitions[0].name}. Move one of them away"
         )
     if named:
         return named, [path]
-    formats = {_format_of(one.name) for one in files} | {_look_at(one)[0] for one in partitions}
+    formats = {_format_of(one.name) for one in files} | {_find_files(one)[0] for one in partitions}
     if len(formats) > 1:
         raise FileNotFoundError(
             f"{path} holds files of several formats: {', '.join(sorted(formats))}. Name the file "
@@ -377,40 +376,40 @@ def _is_delta(path: Path) -> bool:
 def _read_files(
     spark: SparkSession, files: _Files, columns: ColumnNames, location: str
 ) -> tuple[DataFrame, Column]:
-    """Return the rows, with the columns that are wanted at least, and which rows are malformed."""
+    """Return the rows with at least the wanted columns, and a column for malformed."""
     options = {**_OPTIONS[files.format], "columnNameOfCorruptRecord": _RECORD}
     reader = spark.read.format(files.format).options(**options)
     record = StructField(_RECORD, StringType())
     if files.format == "csv":
-        # The header alone: without partitions, whose columns are not in the files. In the reader of
-        # several lines, Spark takes a bracket in a file's name for a pattern.
+        # The header alone, without partitions: their columns are not in the files. With multiLine,
+        # Spark takes a bracket in a file's name for a pattern.
         header = {**options, "multiLine": "false", "recursiveFileLookup": "true"}
         found = spark.read.format("csv").options(**header).load(files.paths)
-        # Parts with other headers are refused when they are read. A header is not held against
-        # itself: Spark has other names for columns that have none, or one twice.
+        # Parts with other headers are refused when they are read. A single file is not checked:
+        # Spark renames columns with an empty or a repeated name, and would refuse its own header.
         reader = reader.option("enforceSchema", len(found.inputFiles()) == 1)
         frame = reader.schema(StructType([*found.schema, record])).load(files.paths)
-        _refuse_unfit(frame.schema, columns, location)
+        _check_schema(frame.schema, columns, location)
         return frame, _is_malformed_csv(len(found.schema), options, columns)
-    with session_settings(spark, _TAKES_MORE):
+    with session_settings(spark, _LENIENT_SCHEMA):
         schema = reader.load(files.paths).schema
-    _refuse_unfit(schema, columns, location)
-    # What nobody reads may be of any type.
+    _check_schema(schema, columns, location)
+    # Columns that the job ignores may be of any type.
     read = [field for field in schema if field.name in columns.model_dump().values()]
     if files.format == "parquet":
         return reader.schema(StructType(read)).load(files.paths), F.lit(False)
     frame = reader.schema(StructType([*read, record])).load(files.paths)
-    # As Python writes what is missing.
+    # Python writes missing values as NaN.
     texts = [field.name for field in read if isinstance(field.dataType, StringType)]
     frame = frame.withColumns({n: F.nullif(_column(n), F.lit("NaN")) for n in texts})
     return frame, _with_another_column(F.col(_RECORD).isNotNull(), columns)
 
 
 def _is_malformed_csv(width: int, options: dict[str, str], columns: ColumnNames) -> Column:
-    """Return whether a CSV row has something in surplus fields, or swallowed the rows behind it.
+    """Return a column: a CSV row has surplus fields, or contains the rows after it.
 
-    Of the rows that do not fit the `width` columns, these are sound: one with nothing but commas
-    too many, and one of a single line with fields too few.
+    Two kinds of rows do not fit the `width` columns and are still valid: rows whose surplus fields
+    are empty, and rows of a single line with too few fields.
     """
     record = F.col(_RECORD)
     names = [f"f{place}" for place in range(width + _MOST_SURPLUS)]
@@ -421,13 +420,16 @@ def _is_malformed_csv(width: int, options: dict[str, str], columns: ColumnNames)
 
 
 def _with_another_column(is_malformed: Column, columns: ColumnNames) -> Column:
-    """Return the same, of two columns: Spark refuses to read nothing but malformed rows."""
+    """Return the same value, computed from two columns.
+
+    Spark refuses to read the column of malformed rows alone.
+    """
     length = F.length(_column(columns.product_id).cast("string"))
     return F.coalesce(length >= 0, F.lit(True)) & is_malformed
 
 
-def _refuse_unfit(schema: StructType, columns: ColumnNames, location: str) -> None:
-    """Raise SchemaMismatch if a wanted column is missing, ambiguous or of a wrong type."""
+def _check_schema(schema: StructType, columns: ColumnNames, location: str) -> None:
+    """Raise SchemaMismatch if a column is missing, ambiguous or of a wrong type."""
     wanted = {role: name for role, name in columns.model_dump().items() if name is not None}
     fields = {field.name: field for field in schema if field.name != _RECORD}
     if missing := [name for name in wanted.values() if name not in fields]:
@@ -474,7 +476,7 @@ def _select(frame: DataFrame, columns: ColumnNames, is_malformed: Column) -> Dat
     read["product_category"] = read.pop("category")
     texts = [name for name in read if name != "priority"]
     if _RECORD in frame.columns:
-        # So that quarantine shows the row.
+        # Quarantine shows the title, so the malformed row becomes the title.
         row = F.when(is_malformed, F.substring(F.make_valid_utf8(_RECORD), 1, LONGEST_READ))
         read["title"] = F.coalesce(read["title"], row)
     read["is_malformed"] = is_malformed
@@ -482,7 +484,7 @@ def _select(frame: DataFrame, columns: ColumnNames, is_malformed: Column) -> Dat
     return frame.select(*(column.alias(name) for name, column in read.items())).withColumns(
         {
             "has_replaced_bytes": F.concat_ws("", *texts).contains(REPLACED),
-            # Several ids may have become one.
+            # With replaced bytes, several ids may have become one.
             "product_id": F.when(~product_id.contains(REPLACED), product_id),
         }
     )
@@ -491,19 +493,19 @@ def _select(frame: DataFrame, columns: ColumnNames, is_malformed: Column) -> Dat
 def _read_column(role: str, field: StructField | None) -> Column:
     column = F.lit(None) if field is None else _column(field.name)
     if role == "priority":
-        # To Spark NaN is above every number.
+        # Spark sorts NaN above every number.
         return F.nanvl(column.try_cast("double"), F.lit(None).cast("double"))
     if field is not None and isinstance(field.dataType, ArrayType):
-        # As enrich/images/settings.py reads it.
+        # The same format as in enrich/images/settings.py.
         given = F.filter(column.cast("array<string>"), lambda one: one.rlike(r"(?U)\S"))
         column = F.when(F.size(given) > 1, F.to_json(given)).otherwise(F.get(given, F.lit(0)))
-    # One byte that is not UTF-8 stops Arrow, and with it the whole run.
+    # A single byte that is not UTF-8 would stop Arrow, and with it the whole run.
     text = F.make_valid_utf8(column.cast("string"))
     if field is not None and field.metadata.get(_DECLARED, "").startswith("char"):
-        # Blanks at the end are the type's, not the value's.
+        # CHAR pads values with blanks.
         text = F.rtrim(text)
     if role == "product_id":
-        # A blank is not an id, as an empty field of a CSV file is not.
+        # A blank id is missing, like an empty field of a CSV file.
         return F.when(text.rlike(r"(?U)\S"), text)
     return F.substring(text, 1, _LONGEST[role]) if role in _LONGEST else text
 
@@ -514,10 +516,10 @@ def _column(name: str) -> Column:
 
 
 def _digest_files(frame: DataFrame) -> str:
-    """Return a version that changes with the names, sizes and times of a table's files."""
+    """Return a version that changes with names, sizes and times of a table's files."""
     files = [escape_pattern(unquote(uri)) for uri in frame.inputFiles()]
-    # This reader asks for no content that is not selected.
+    # This reader does not read contents that are not selected.
     listed = frame.sparkSession.read.format("binaryFile").load(files)
     rows = listed.select("path", "length", F.unix_millis("modificationTime")).collect()
     digest = hashlib.sha256("\n".join(sorted(repr(tuple(row)) for row in rows)).encode())
-    return f"{_OF_FILES}{digest.hexdigest()[:12]}"
+    return f"{_FILES_PREFIX}{digest.hexdigest()[:12]}"

@@ -1,6 +1,6 @@
-"""Output tables of one database: create, read, append, and say whose commit it is.
+"""Output tables of one database: create, read, append, and tag commits with runs.
 
-Every commit's userMetadata names the run that made it. Knows nothing of what a run decides.
+Every commit's userMetadata names the run that made it. The rules of a run are not here.
 """
 
 import json
@@ -35,21 +35,21 @@ from tenacity import (
 
 from enrich.config import TableLayout
 from enrich.errors import ConfigError, TableContended, first_line
-from enrich.spark.session import folder_of, in_utc, open_folder, session_settings
+from enrich.spark.session import database_folder, in_utc, open_folder, session_settings
 
 log = logging.getLogger(__name__)
 
 # Deletion vectors off: every reader of Delta tables can then read these.
 _DELETION_VECTORS = "delta.enableDeletionVectors"
-_EVERY_TABLE = {_DELETION_VECTORS: "false"}
+_TABLE_PROPERTIES = {_DELETION_VECTORS: "false"}
 _CLUSTERED = "product_id"
-# Old versions and their changes may be read until maintenance deletes their files. Left to itself,
-# Delta refuses to read what is older than a week.
-_PUBLISHED = {
+# Old versions and their changes may be read until maintenance deletes their files. By default,
+# Delta refuses to read versions that are older than a week.
+_PUBLISHED_PROPERTIES = {
     "delta.enableChangeDataFeed": "true",
     "delta.deletedFileRetentionDuration": "interval 3650 days",
     "delta.logRetentionDuration": "interval 3650 days",
-    # Else of the first 32 columns, and a checkpoint may have more attributes than that.
+    # The default is the first 32 columns, and a checkpoint may have more attributes than that.
     "delta.dataSkippingStatsColumns": (
         "product_id,product_category,status,content_hash,model_version,run_id,run_date,enriched_at"
     ),
@@ -57,8 +57,10 @@ _PUBLISHED = {
 # A property of product_attributes: the oldest version whose change data is kept.
 _CHANGES_SINCE = "enrich.changesSince"
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
-_KNOWS_OWN_COMMIT = "spark.databricks.delta.commit.idempotencyCheck.enabled"
-_REACHES_BACK = "spark.databricks.delta.vacuum.enforceTimeTravelWithinDeletedFileRetentionDuration"
+_IDEMPOTENCY_CHECK = "spark.databricks.delta.commit.idempotencyCheck.enabled"
+_TIME_TRAVEL_LIMIT = (
+    "spark.databricks.delta.vacuum.enforceTimeTravelWithinDeletedFileRetentionDuration"
+)
 _TEMPORARY = "_temporary_runs"
 _FOLDER_TIME = "%Y%m%dT%H%M%S"
 # Delta makes a table's folder and its first commit within moments.
@@ -76,7 +78,7 @@ CONFLICTS = (
     delta.ConcurrentWriteException,
     delta.DeltaConcurrentModificationException,
 )
-# What creating a table or view says while another process creates the same one.
+# Errors of creating a table or view while another process creates the same one.
 _IN_CREATION = (
     "DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION",
     "TABLE_OR_VIEW_ALREADY_EXISTS",
@@ -92,9 +94,9 @@ R = TypeVar("R")
 def retried_on_conflict(
     commit: Callable[Concatenate[Any, P], R],
 ) -> Callable[Concatenate[Any, P], R]:
-    """Make a cheap commit again when another process committed to the same table meanwhile.
+    """Retry a cheap commit when another process has committed to the same table.
 
-    The first argument of `commit` has a `database`. Never for a commit that encodes.
+    The first argument of `commit` has a `database`. Not for a commit that encodes.
 
     Raises:
         TableContended: others were faster eight times in a row.
@@ -103,9 +105,9 @@ def retried_on_conflict(
     @wraps(commit)
     def retried(tables: Any, *arguments: P.args, **named: P.kwargs) -> R:
         attempts = Retrying(
-            retry=retry_if_exception(_may_pass),
+            retry=retry_if_exception(_is_transient),
             stop=stop_after_attempt(_ATTEMPTS),
-            # Random: two that collided must not meet again.
+            # Random, so that two processes that collided do not collide again.
             wait=wait_random_exponential(multiplier=1, max=_LONGEST_WAIT_S),
             before_sleep=_log_conflict,
             reraise=True,
@@ -122,14 +124,14 @@ def retried_on_conflict(
     return retried
 
 
-def _may_pass(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     if isinstance(error, CONFLICTS):
         return True
     if not isinstance(error, AnalysisException):
         return False
     # Hive may notice a table before Spark does.
-    said = first_line(error)
-    return error.getCondition() in _IN_CREATION or "AlreadyExistsException(message:Table" in said
+    message = first_line(error)
+    return error.getCondition() in _IN_CREATION or "AlreadyExistsException(message:Table" in message
 
 
 def _log_conflict(attempt: RetryCallState) -> None:
@@ -138,7 +140,7 @@ def _log_conflict(attempt: RetryCallState) -> None:
 
 
 class Commit(NamedTuple):
-    """A version of product_attributes: when it was made, by which run, and what it changed."""
+    """A version of product_attributes; `written` and `deleted` count rows."""
 
     version: int
     made_at: datetime
@@ -157,7 +159,7 @@ class Transaction(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The tables of one database, for one checkpoint's attributes. Runs on the driver."""
+    """Tables of one database, for one checkpoint's attributes. Runs on the driver."""
 
     spark: SparkSession
     database: str
@@ -168,15 +170,15 @@ class Tables:
         return f"{self.database}.{table}"
 
     def exists(self, table: str) -> bool:
-        """Tell whether there is such a table."""
+        """Return whether the table exists."""
         return self.spark.catalog.tableExists(self.name(table))
 
     def read(self, table: str) -> DataFrame:
-        """Return the table as it is now."""
+        """Return the current version of the table."""
         return self.spark.read.table(self.name(table))
 
     def read_if_there(self, table: str) -> DataFrame:
-        """Return the table as it is now, an empty one where there is none."""
+        """Return the current version of the table, an empty one if it is missing."""
         try:
             return self.read(table)
         except AnalysisException as error:
@@ -185,20 +187,20 @@ class Tables:
             return self.spark.createDataFrame([], schema_of(table, self.attributes))
 
     def read_run(self, table: str, run_id: str) -> DataFrame:
-        """Return what a run wrote to the table; lazy."""
+        """Return the rows that a run wrote to the table; lazy."""
         return self.read(table).where(F.col("run_id") == run_id)
 
     def read_version(self, table: str, version: int) -> DataFrame:
-        """Return the table as it was in a version, however old."""
-        with self.reaching_back():
+        """Return a version of the table, however old."""
+        with self.unlimited_time_travel():
             return self.spark.read.option("versionAsOf", version).table(self.name(table))
 
-    def reaching_back(self) -> AbstractContextManager[None]:
-        """Let reads and RESTORE inside go to every version whose files are there."""
-        return session_settings(self.spark, {_REACHES_BACK: "false"})
+    def unlimited_time_travel(self) -> AbstractContextManager[None]:
+        """Allow reads and RESTORE inside of every version whose files exist."""
+        return session_settings(self.spark, {_TIME_TRAVEL_LIMIT: "false"})
 
     def require(self, table: str) -> None:
-        """Raise ConfigError where there is no such table."""
+        """Raise ConfigError if the table is missing."""
         if not self.exists(table):
             raise ConfigError(
                 f"Table {self.name(table)} is missing. Name the database that "
@@ -210,7 +212,7 @@ class Tables:
         """Create database, tables and views, and add columns of new attributes.
 
         Args:
-            layout: of product_attributes, where it is missing.
+            layout: for product_attributes, if it is missing.
 
         Raises:
             ConfigError: the tables are of the first edition, or somebody's own column is in the
@@ -218,30 +220,34 @@ class Tables:
         """
         self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {quote(self.database)}")
         listed = self.spark.sql(f"SHOW TABLES IN {quote(self.database)}").collect()
-        there = {row["tableName"] for row in listed}
-        if "staged_attributes" in there:
+        existing = {row["tableName"] for row in listed}
+        if "staged_attributes" in existing:
             raise ConfigError(
                 f"The tables of {self.database} are of an earlier version: found "
                 "staged_attributes, expected candidates. Drop them (DROP DATABASE "
                 f"{self.database} CASCADE) or give another --database."
             )
         wanted = ddl.tables(self.attributes)
-        missing = [table for table in wanted if table not in there]
+        missing = [table for table in wanted if table not in existing]
         for table in missing:
             self._create(table, wanted[table], layout)
-        grown = self._list_lacking("product_attributes")
-        # The published table last: as long as it lacks a column, the next run adds what is missing.
-        for table in ("candidates", "product_attributes") if grown else ():
-            self._add_columns(table, self._list_lacking(table))
-        if missing or grown or not views(self.database, self.attributes, 0).keys() <= there:
+        new_columns = self._list_missing_columns("product_attributes")
+        # The published table last: while it lacks a column, the next run adds missing columns.
+        for table in ("candidates", "product_attributes") if new_columns else ():
+            self._add_columns(table, self._list_missing_columns(table))
+        if (
+            missing
+            or new_columns
+            or not views(self.database, self.attributes, 0).keys() <= existing
+        ):
             self.create_views()
 
     def _create(self, table: str, columns: str, layout: TableLayout) -> None:
-        properties, by = dict(_EVERY_TABLE), ""
+        properties, by = dict(_TABLE_PROPERTIES), ""
         if table in ddl.PARTITIONED:
             by = f"PARTITIONED BY ({ddl.PARTITIONED[table]})"
         if table == "product_attributes":
-            properties |= _PUBLISHED | _vectors(layout)
+            properties |= _PUBLISHED_PROPERTIES | _deletion_vector_property(layout)
             by = f"CLUSTER BY ({_CLUSTERED})" if layout.cluster_by == _CLUSTERED else ""
         listed = ", ".join(
             f"{quote_literal(k)} = {quote_literal(v)}" for k, v in properties.items()
@@ -250,19 +256,19 @@ class Tables:
         folder = f"{self.location()}/{table}"
         self._remove_abandoned(folder)
         if self._has_commits(folder):
-            # The metastore was lost or made anew. Delta creates no table over files without this.
+            # The metastore was lost or made anew. Over files, Delta creates a table by LOCATION.
             self.spark.sql(f"{create} USING DELTA LOCATION {quote_literal(folder)}")
             return
         self.spark.sql(f"{create} ({columns}) USING DELTA {by} TBLPROPERTIES ({listed})")
 
     @retried_on_conflict
-    def keep_layout(self, layout: TableLayout) -> None:
-        """Give product_attributes a layout, for what is written from now on.
+    def apply_layout(self, layout: TableLayout) -> None:
+        """Give product_attributes a layout, for files that are written from now on.
 
-        A clustering by other columns is somebody's own, and stays.
+        A clustering by other columns is the user's own, and stays.
         """
         found, table = self.describe("product_attributes"), quote(self.name("product_attributes"))
-        ((name, wanted),) = _vectors(layout).items()
+        ((name, wanted),) = _deletion_vector_property(layout).items()
         if found["properties"].get(name, "false") != wanted:
             self.spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('{name}' = '{wanted}')")
         is_wanted, columns = layout.cluster_by == _CLUSTERED, found["clusteringColumns"] or []
@@ -276,7 +282,7 @@ class Tables:
         return any(file.getPath().getName().endswith(".json") for file in left)
 
     def _remove_abandoned(self, table_folder: str) -> None:
-        """Remove the folder of a creation that was cut off before its first commit.
+        """Remove a table's folder if its creation ended before the first commit.
 
         Delta refuses such a folder. A young one stays: another process may be creating the table.
         """
@@ -287,17 +293,17 @@ class Tables:
         if age_s > ABANDONED_AFTER_S:
             store.delete(folder, True)
 
-    def _list_lacking(self, table: str) -> list[StructField]:
-        """Return the columns of attributes that the table lacks."""
-        there = {field.name.lower(): field for field in self.read(table).schema}
-        if "run_id" not in there:
+    def _list_missing_columns(self, table: str) -> list[StructField]:
+        """Return the columns that the table lacks for the checkpoint's attributes."""
+        existing = {field.name.lower(): field for field in self.read(table).schema}
+        if "run_id" not in existing:
             raise ConfigError(
                 f"{self.name(table)} is not a table of this job: found no column run_id. Give "
                 "--database the name of a database of its own."
             )
         lacking = []
         for field in schema_of(table, self.attributes):
-            other = there.get(field.name.lower())
+            other = existing.get(field.name.lower())
             if other is None:
                 lacking.append(field)
             elif (other.name, other.dataType) != (field.name, field.dataType):
@@ -320,7 +326,7 @@ class Tables:
 
     @retried_on_conflict
     def create_views(self) -> None:
-        """Create the views anew, over all attributes that were ever published."""
+        """Create or replace the views, over all attributes that were ever published."""
         attributes = published_attributes(self.spark, self.database)
         for view, query in views(self.database, attributes, self.changes_since()).items():
             self.spark.sql(f"CREATE OR REPLACE VIEW {quote(self.name(view))} {query}")
@@ -330,8 +336,8 @@ class Tables:
         return int(self.describe("product_attributes")["properties"].get(_CHANGES_SINCE, 0))
 
     @retried_on_conflict
-    def keep_changes_since(self, version: int) -> None:
-        """Write down the oldest version whose change data is kept, unless a later one stands."""
+    def set_changes_since(self, version: int) -> None:
+        """Record the oldest version with change data, unless a later one is recorded."""
         if version > self.changes_since():
             table, value = quote(self.name("product_attributes")), f"'{int(version)}'"
             self.spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('{_CHANGES_SINCE}' = {value})")
@@ -348,14 +354,14 @@ class Tables:
         if transaction is not None:
             writer = writer.option("txnAppId", transaction.writer)
             writer = writer.option("txnVersion", transaction.number)
-        with self.commit_of(run_id):
+        with self.tag_commits(run_id):
             writer.saveAsTable(self.name(table))
 
     def make_rows(self, table: str, rows: Sequence[Mapping[str, Any]]) -> DataFrame:
-        """Return Python rows as rows of the table; a column that a row does not name is NULL."""
+        """Return Python rows as rows of the table; columns without a value are NULL."""
         schema = self.read(table).schema
         whole = [{name: row.get(name) for name in schema.names} for row in rows]
-        # By Arrow: without it, Spark would start a Python worker to hand the rows through.
+        # Without Arrow, Spark would start a Python worker to hand the rows through.
         arrow = pa.Table.from_pylist(whole, schema=to_arrow_schema(schema))
         return self.spark.createDataFrame(arrow, schema).coalesce(1)
 
@@ -364,7 +370,7 @@ class Tables:
         return DeltaTable.forName(self.spark, self.name(table))
 
     def describe(self, table: str) -> Row:
-        """Return the table's numFiles and properties, among others."""
+        """Return the table's DESCRIBE DETAIL: numFiles, properties and others."""
         return self.spark.sql(f"DESCRIBE DETAIL {quote(self.name(table))}").collect()[0]
 
     def version(self, table: str) -> int:
@@ -376,8 +382,8 @@ class Tables:
         """Return the newest versions of product_attributes, oldest first.
 
         Args:
-            since: versions that are older are left out.
-            newest: how many versions are read.
+            since: older versions are left out.
+            newest: the number of versions that are read.
         """
         name = quote(self.name("product_attributes"))
         history = self.spark.sql(f"DESCRIBE HISTORY {name} LIMIT {int(newest)}")
@@ -388,7 +394,7 @@ class Tables:
             commit = Commit(
                 row["version"],
                 in_utc(row["timestamp"]),
-                _run_of(row["userMetadata"]),
+                _parse_run_id(row["userMetadata"]),
                 row["operation"],
                 sum(int(metrics.get(name, 0)) for name in written),
                 int(metrics.get("numTargetRowsDeleted", 0)),
@@ -397,26 +403,41 @@ class Tables:
                 commits.append(commit)
         return commits
 
+    def find_commit(
+        self, run_id: str, operation: str, since: datetime | None = None, newest: int = 10
+    ) -> Commit | None:
+        """Return a run's newest commit to product_attributes by an operation, or None.
+
+        Args:
+            run_id: the run.
+            operation: Delta's name of it, such as MERGE or RESTORE.
+            since: older commits do not count.
+            newest: the number of versions that are searched.
+        """
+        commits = self.read_commits(since, newest)
+        own = [one for one in commits if (one.run_id, one.operation) == (run_id, operation)]
+        return own[-1] if own else None
+
     def location(self) -> str:
         """Return the folder of the database, with its scheme."""
-        return folder_of(self.spark.catalog.getDatabase(self.database))
+        return database_folder(self.spark.catalog.getDatabase(self.database))
 
-    def commit_of(self, run_id: str) -> AbstractContextManager[None]:
+    def tag_commits(self, run_id: str) -> AbstractContextManager[None]:
         """Write the run into the userMetadata of every commit made inside.
 
-        A commit whose answer the store lost, and which is there, is not made again.
+        A commit that was made, but whose answer the store lost, is not made again.
         """
         metadata = json.dumps({"run_id": run_id})
-        return session_settings(self.spark, {_USER_METADATA: metadata, _KNOWS_OWN_COMMIT: "true"})
+        return session_settings(self.spark, {_USER_METADATA: metadata, _IDEMPOTENCY_CHECK: "true"})
 
 
-def _vectors(layout: TableLayout) -> dict[str, str]:
-    """Return the property that lets a MERGE mark rows as gone, instead of writing files anew."""
+def _deletion_vector_property(layout: TableLayout) -> dict[str, str]:
+    """Return the table property that switches deletion vectors on or off."""
     return {_DELETION_VECTORS: "true" if layout.deletion_vectors == "always" else "false"}
 
 
 def schema_of(table: str, attributes: Sequence[str]) -> StructType:
-    """Return the columns that this job writes; the table may have more, of somebody's own."""
+    """Return the columns that this job writes; users may have added others."""
     return cast(StructType, StructType.fromDDL(ddl.tables(attributes)[table]))
 
 
@@ -431,7 +452,7 @@ def open_tables(spark: SparkSession, database: str) -> Tables:
 
 
 def published_attributes(spark: SparkSession, database: str) -> tuple[str, ...]:
-    """Return all attributes that product_attributes has columns of."""
+    """Return the attributes that product_attributes has columns for."""
     dtypes = spark.read.table(f"{database}.product_attributes").dtypes
     return ddl.select_typed_attributes(dtypes)
 
@@ -440,9 +461,9 @@ def published_attributes(spark: SparkSession, database: str) -> tuple[str, ...]:
 def temporary_folder(tables: Tables) -> Iterator[str]:
     """Give the name of a folder beside the tables, and remove the folder in the end.
 
-    A run that is killed leaves its folder, which maintenance removes after a week.
+    A killed run leaves its folder; maintenance removes that folder after a week.
     """
-    # An object store knows no time of a folder, so its name says it.
+    # An object store keeps no time for a folder, so the name holds the time.
     name = f"{now():{_FOLDER_TIME}}-{uuid.uuid4().hex}"
     folder = f"{tables.location()}/{_TEMPORARY}/{name}"
     try:
@@ -453,7 +474,7 @@ def temporary_folder(tables: Tables) -> Iterator[str]:
 
 
 def remove_old_folders(tables: Tables, age: timedelta) -> int:
-    """Remove temporary folders of runs that were killed; return how many."""
+    """Remove temporary folders of killed runs; return their number."""
     store, parent = open_folder(tables.spark, f"{tables.location()}/{_TEMPORARY}")
     if not store.exists(parent):
         return 0
@@ -471,8 +492,8 @@ def _describe(field: StructField) -> str:
     return f"{field.name} {field.dataType.simpleString()}"
 
 
-def _run_of(user_metadata: str | None) -> str | None:
-    """Return the run that made a commit; what others write there may be anything."""
+def _parse_run_id(user_metadata: str | None) -> str | None:
+    """Return the run of a commit, None for metadata that another program wrote."""
     try:
         metadata = json.loads(user_metadata or "{}")
     except ValueError:

@@ -133,7 +133,7 @@ def test_a_progress_bar_on_the_last_line_is_none_of_the_result(
 def test_a_job_without_its_json_line_has_failed(
     fake_checkout: Callable[[str], Path], line: str
 ) -> None:
-    with pytest.raises(AirflowException, match="its last line is no JSON"):
+    with pytest.raises(AirflowException, match="its last line is not JSON"):
         run(spark_job(fake_checkout(f"echo '{line}'")))
 
 

@@ -36,23 +36,23 @@ class Killed(BaseException):
 def killed_at(commit: int, *, before: bool) -> Iterator[list[str]]:
     """Kill what is inside before or after its n-th commit; yield the commits so far."""
     commits: list[str] = []
-    commit_of = Tables.commit_of
+    tag_commits = Tables.tag_commits
 
     @contextmanager
     def killing(self: Tables, run_id: str) -> Iterator[None]:
         commits.append(run_id)
         if before and len(commits) == commit:
             raise Killed
-        with commit_of(self, run_id):
+        with tag_commits(self, run_id):
             yield
         if not before and len(commits) == commit:
             raise Killed
 
-    Tables.commit_of = killing  # type: ignore[method-assign, assignment]
+    Tables.tag_commits = killing  # type: ignore[method-assign, assignment]
     try:
         yield commits
     finally:
-        Tables.commit_of = commit_of  # type: ignore[method-assign]
+        Tables.tag_commits = tag_commits  # type: ignore[method-assign]
 
 
 def night(number: int) -> Any:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from job_script import Run
+from job_script import Run, load_job, run_job
 from PIL import Image
 
 
@@ -60,3 +60,22 @@ def test_a_column_that_is_not_there_is_refused(run: Run, shop: Path) -> None:
     file.write_text(file.read_text().replace("sku", "id"))
     code, _, err = run("--config", file)
     assert code == 2 and "no column id; it has sku" in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("--dry-run", "--limit", "5"), "--limit, --dry-run"),
+        (("--publish-run", "a", "--reason", "b"), "--publish-run, --reason"),
+        (("--summary", "s.json"), "--summary"),
+    ],
+)
+def test_flags_without_effect_on_a_check_are_refused(
+    shop: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], named: str
+) -> None:
+    job = load_job("enrich_catalog")
+    config = ("--config", write(shop))
+    assert run_job(job, "--check", *config) == 0
+    capsys.readouterr()
+    assert run_job(job, "--check", *config, *flags) == 2
+    assert f"found {named}, which have no effect" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from shop import FakeGate, Shop
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError, ValidationFailed
 from enrich.images.store import ImageStore
-from enrich.spark.diff import Diff, remember_looks
+from enrich.spark.diff import Diff, append_image_states
 from enrich.spark.refresh import Refresh
 from enrich.spark.rules import Attempt
 from enrich.spark.runs import RunSummary
@@ -72,7 +72,7 @@ def look(shop: Shop, bucket: Bucket, **config: Any) -> tuple[Diff, Counter[str]]
     diff = inputs.diff([], Attempt(DAY, now(), "run"))
     asked = Counter(bucket.asked)
     if diff.images_compared:
-        remember_looks(inputs.tables, diff.rows, "run")
+        append_image_states(inputs.tables, diff.rows, "run")
     return diff, asked
 
 

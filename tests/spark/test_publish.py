@@ -78,7 +78,7 @@ def test_a_discarded_run_is_not_published_and_its_encodings_serve_the_next(shop:
         shop.approve(run_id, "after all")
     summary = shop.refresh()
     assert (summary.counts["encoded"], summary.counts["published"]) == (0, 6)
-    with pytest.raises(ConfigError, match="nothing of it waits"):
+    with pytest.raises(ConfigError, match="no candidates that wait"):
         shop.discard(summary.run_id)
 
 
@@ -185,7 +185,7 @@ def test_an_intent_whose_merge_was_committed_is_completed(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(publish, "conclude", die)
+        patched.setattr(publish, "append_outcome", die)
         with pytest.raises(KeyboardInterrupt):
             shop.refresh()
     run_id = shop.summary.run_id
@@ -210,7 +210,7 @@ def test_an_intent_without_a_commit_becomes_failed_after_a_while(
     run_id = shop.summary.run_id
     assert shop.refresh().counts["encoded"] == 0
     assert shop.state(run_id) == "publishing"
-    monkeypatch.setattr(runs, "INTENT_IS_FRESH", rules.INTENT_IS_FRESH * 0)
+    monkeypatch.setattr(runs, "INTENT_TIMEOUT", rules.INTENT_TIMEOUT * 0)
     shop.refresh()
     assert shop.state(run_id) == "failed"
 
@@ -218,10 +218,10 @@ def test_an_intent_without_a_commit_becomes_failed_after_a_while(
 def test_of_two_decisions_about_one_run_the_second_is_refused(shop: Shop) -> None:
     staged = shop.refresh(publish=False)
     event = read_event(shop.tables, staged.run_id)
-    one = runs.follow(event, rules.State.APPROVED, reason="one")
-    other = runs.follow(event, rules.State.DISCARDED, reason="other")
-    runs.contend(shop.tables, [one])
+    one = runs.next_event(event, rules.State.APPROVED, reason="one")
+    other = runs.next_event(event, rules.State.DISCARDED, reason="other")
+    runs.append_exclusively(shop.tables, [one])
     with pytest.raises(TableContended, match="decided about"):
-        runs.contend(shop.tables, [other])
+        runs.append_exclusively(shop.tables, [other])
     assert shop.state(staged.run_id) == "approved"
     assert [run.state for run in read_runs(shop.tables)] == ["approved"]

@@ -197,9 +197,9 @@ class Beside:
         is_fresh = choose((True, False))
         self.model = Model(
             deletes=choose((True, False)),
-            intent_is_fresh=timedelta(days=1 if is_fresh else -1),
+            intent_timeout=timedelta(days=1 if is_fresh else -1),
         )
-        patch.setattr(runs, "INTENT_IS_FRESH", timedelta(days=1 if is_fresh else 0))
+        patch.setattr(runs, "INTENT_TIMEOUT", timedelta(days=1 if is_fresh else 0))
         self._config = {
             "columns": {"category": "category"},
             "image_identity": "content",

@@ -18,7 +18,7 @@ from enrich.config import ColumnNames, JobConfig
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ValidationFailed
 from enrich.images.store import ImageStore
-from enrich.report.content import Change, ExpectedLabels, Given, RunReport
+from enrich.report.content import Change, ExpectedLabels, GivenFlags, RunReport
 from enrich.spark.report import ReportSources, collect_report, write_page
 from enrich.spark.runs import RunSummary, read_event, summarise
 from enrich.spark.source import open_source
@@ -42,7 +42,7 @@ def sources_of(
         replace(shop.tables, attributes=tuple(attributes)),
         replace(manifest, config=config),
         settings=JobConfig(report_dir=folder),
-        given=Given(),
+        given=GivenFlags(),
         expected=ExpectedLabels("reviewed", {"color": {"red": 3, ABSTAINED: 1}}),
         open_source=lambda: (
             open_source(shop.spark, str(shop.file), ColumnNames()),

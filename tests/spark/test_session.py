@@ -26,7 +26,7 @@ from enrich.spark.session import (
     open_session,
     refuse_unusable_metastore,
     session_settings,
-    suit_table_size,
+    tune_for_table_size,
 )
 from jobs.set_up import TEMPLATES
 
@@ -109,8 +109,8 @@ def test_a_metastore_that_was_cut_off_while_being_made_is_removed(metastore: Pat
 def test_ctrl_c_ends_a_job_in_one_line() -> None:
     program = """
 import os, signal, time
-from enrich.spark.session import end_when_interrupted
-end_when_interrupted()
+from enrich.spark.session import exit_on_interrupt
+exit_on_interrupt()
 try:
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(5)
@@ -130,7 +130,7 @@ def test_a_session_that_is_opened_ends_so(spark: SparkSession) -> None:
         handler = signal.getsignal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert "end_when_interrupted" in getattr(handler, "__qualname__", "")
+    assert "exit_on_interrupt" in getattr(handler, "__qualname__", "")
 
 
 A_JOB = """
@@ -186,9 +186,9 @@ def test_settings_for_small_tables_go_again_where_one_is_large(
     monkeypatch.setattr(session, "_FOR_SMALL_TABLES", dict(zip(names, "37", strict=True)))
     before = [spark.conf.get(name) for name in names]
     small, large = spark.range(1_000), spark.range(10_000_000)
-    suit_table_size(spark, small)
+    tune_for_table_size(spark, small)
     assert [spark.conf.get(name) for name in names] == ["3", "7"]
-    suit_table_size(spark, small, large)
+    tune_for_table_size(spark, small, large)
     assert [spark.conf.get(name) for name in names] == before
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple, Self
 
-from enrich.spark.rules import FOLLOWS, Attempt, Run
+from enrich.spark.rules import NEXT_STATES, Attempt, Run
 from schemas.tables import Op, Outcome, Reason, State, Status
 
 
@@ -195,7 +195,7 @@ class MemoryTables:
         """Return the last event of a run."""
         return self.events[run_id][-1]
 
-    def find_waiting(self, name: str) -> Run:
+    def find_run(self, name: str) -> Run:
         """Return a run by its id, or by a trigger that has one waiting run (R10)."""
         named = [run for run in self.runs if run.run_id == name]
         triggered = [run for run in self.runs if run.trigger == name]
@@ -246,7 +246,7 @@ def follow(event: Event, state: State, **changes: object) -> Event:
     """Return the event after `event`."""
     run = event.run
     before = run.state or None
-    assert state in FOLLOWS[before], f"{run.run_id} is {before}, and cannot be {state}"
+    assert state in NEXT_STATES[before], f"{run.run_id} is {before}, and cannot be {state}"
     reason = changes.pop("reason", event.reason)
     run = run._replace(number=run.number + 1, state=state, **changes)
     return event._replace(run=run, reason=reason)

@@ -32,12 +32,12 @@ from memory_tables import (
 )
 
 from enrich.spark import rules
-from enrich.spark.rules import Found, Run, checkpoint_of, is_newer, is_outrun
+from enrich.spark.rules import Comparison, Run, checkpoint_of, is_newer, is_superseded
 from schemas.tables import (
     BROKEN,
     DUE,
-    JUDGED,
     TO_ANSWER,
+    VALIDATED,
     DiffKind,
     Op,
     Outcome,
@@ -70,7 +70,7 @@ class Model(MemoryTables):
     """What each command does to the tables."""
 
     deletes: bool = False
-    intent_is_fresh: timedelta = rules.INTENT_IS_FRESH
+    intent_timeout: timedelta = rules.INTENT_TIMEOUT
     # Until when maintenance has looked ahead.
     latest: datetime = datetime(2026, 11, 1, tzinfo=UTC)
     # What the last refresh need not have compared.
@@ -107,8 +107,8 @@ class Model(MemoryTables):
         ]
         counts = _count_diff(diff)
         run = run._replace(missing=counts["missing"], deleted=0)
-        outrun = is_outrun(run.attempt, runs)
-        deletes = self.deletes and not outrun and counts["missing"] > 0
+        superseded = is_superseded(run.attempt, runs)
+        deletes = self.deletes and not superseded and counts["missing"] > 0
         has_new = _count(diff, Outcome.NEW, Outcome.CHANGED) > 0
         is_checked = has_new or _count(diff, *BROKEN) > 0.02 * counts["read"]
         is_cut_off = is_whole and not counts["read"] and counts["missing"] and not self.deletes
@@ -134,7 +134,7 @@ class Model(MemoryTables):
             }
         )
         self._quarantine(run, diff, held, runs)
-        if request.blocks == "candidates" and any(one.reason in JUDGED for one in candidates):
+        if request.blocks == "candidates" and any(one.reason in VALIDATED for one in candidates):
             return self._end(event, State.BLOCKED, runs)
         if not candidates:
             return self._end(event, State.NOTHING_TO_DO, runs)
@@ -149,7 +149,7 @@ class Model(MemoryTables):
     ) -> None:
         """Publish what waits, or release what a rollback holds back."""
         self._begin(kill_after)
-        run = self.find_waiting(name)
+        run = self.find_run(name)
         if run.is_accepted:
             return
         was_published = run.state in (State.ROLLED_BACK, State.RELEASED)
@@ -167,7 +167,7 @@ class Model(MemoryTables):
     def discard(self, name: str, kill_after: int | None = None) -> None:
         """Decide that what waits is not published."""
         self._begin(kill_after)
-        run = self.find_waiting(name)
+        run = self.find_run(name)
         if run.state == State.DISCARDED:
             return
         if not run.is_waiting:
@@ -240,7 +240,7 @@ class Model(MemoryTables):
         full_since = max(self.clock, self.latest) - timedelta(days=7)
         base = rules.find_base(run, runs, full_since, deletes=self.deletes)
         commits = [(at, one.run_id, one.operation) for at, one in enumerate(self.versions)]
-        if base is None or not rules.is_as_left(base, commits):
+        if base is None or not rules.is_unchanged_since(base, commits):
             return None
         feed = [Counter(rows) for rows in self.listed[int(base.source_version) :]]
         ids = {
@@ -253,7 +253,7 @@ class Model(MemoryTables):
         ids |= {key[0] for key in self._select_held_back(runs, checkpoint_of(run.model_version))}
         recipe = self.recipes[run.run_id]
         for product_id, row in self.published.items():
-            said = rules.Row(
+            said = rules.PublishedRow(
                 is_newer=is_newer(row.attempt, base.attempt),
                 has_same_model=row.model == run.model_version,
                 has_same_corrections=row.corrections == self.corrections_of(product_id, recipe),
@@ -279,7 +279,7 @@ class Model(MemoryTables):
                 self._holds(one, run) for one in findings if (one.product_id, one.content) == key
             ]
             details = (product.category, self.corrections_of(product.product_id, request.recipe))
-            facts = Found(
+            facts = Comparison(
                 is_listed=is_listed,
                 is_malformed=False,
                 has_id=product.product_id is not None,
@@ -447,25 +447,25 @@ class Model(MemoryTables):
                 self._conclude_rollback(event, runs)
             elif made:
                 self._conclude_publication(event, made[-1])
-            elif self.clock - run.at > self.intent_is_fresh:
+            elif self.clock - run.at > self.intent_timeout:
                 before = self.events[run.run_id][run.number - 1].run.state
                 state = State.FAILED if before == State.STARTED else State(before)
                 self.write_events([follow(event, state)])
 
     def _publish(self, intent: Event) -> None:
         run, others = intent.run, [one for one in self.runs if one.run_id != intent.run.run_id]
-        outrun = is_outrun(run.attempt, others)
+        superseded = is_superseded(run.attempt, others)
         held_back = self._select_held_back(others, checkpoint_of(run.model_version))
         rows, done = dict(self.published), Counter[Op]()
         for one in self.candidates[run.run_id]:
             old, is_upsert = rows.get(one.product_id), one.op == Op.UPSERT
             is_held = (one.product_id, one.content) in held_back and one.reason != Outcome.REVISED
-            # Inserts and deletions are for runs that no newer one has outrun (R4).
-            is_left = is_held or (outrun and (old is None or not is_upsert))
+            # Inserts and deletions are for runs that no newer run supersedes (R4).
+            is_left = is_held or (superseded and (old is None or not is_upsert))
             if is_left or (old is None and not is_upsert):
                 continue
             if old is not None and not rules.may_update(
-                run.attempt, old.attempt, one.replaces, is_outrun=outrun
+                run.attempt, old.attempt, one.replaces, is_superseded=superseded
             ):
                 continue
             done[one.op] += 1

@@ -1,7 +1,7 @@
 """Drives several actors through one chosen order of their Delta commits, without sleeps.
 
-Every commit goes through `Tables.commit_of`. There an actor waits until the schedule names it, and
-hands on when its commit is done; like the phase locks of Delta's own transaction tests.
+Every commit goes through `Tables.tag_commits`. There an actor waits until the schedule names it,
+and hands on when its commit is done; like the phase locks of Delta's own transaction tests.
 """
 
 import threading

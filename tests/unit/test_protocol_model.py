@@ -24,7 +24,7 @@ from memory_tables import (
 from protocol_model import Model
 from random_commands import Command, Draw
 
-from schemas.tables import JUDGED, Op, Outcome, State, Status
+from schemas.tables import VALIDATED, Op, Outcome, State, Status
 
 SEEDS = int(os.environ.get("MODEL_SEEDS", "3000"))
 PARTS = 10
@@ -220,7 +220,7 @@ class Witness:
             is_again = _was_unreadable(row) and row and row[:2] == (one.content, one.model)
             was_found = row is None and (one.product_id, one.content) in found
             if (is_again or was_found) and not self.requests[run_id].full_refresh:
-                assert one.reason not in JUDGED
+                assert one.reason not in VALIDATED
 
     def _check_encodings(self, command: Command) -> None:
         """Nothing is encoded while an encoding of it holds."""

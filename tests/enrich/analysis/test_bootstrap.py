@@ -14,8 +14,8 @@ from enrich.analysis.bootstrap import (
     KEPT,
     LEAST_GROUPS,
     Column,
-    Judged,
     Measures,
+    ScoredAnswers,
     draw_groups,
     interval,
     measure,
@@ -27,15 +27,21 @@ from enrich.training.measures import once, recall_at_precision
 COLUMN = Column("shop", Condition.AS_IS, "color")
 
 
-def _judged(right: Tensor, groups: Tensor | None = None, given: Tensor | None = None) -> Judged:
+def _scored(
+    right: Tensor, groups: Tensor | None = None, given: Tensor | None = None
+) -> ScoredAnswers:
     confidence = torch.linspace(1, 0.5, len(right)).round(decimals=2)
     group = torch.arange(len(right)) if groups is None else groups
-    return Judged(confidence, right.bool(), confidence > 0 if given is None else given, group)
+    return ScoredAnswers(
+        confidence, right.bool(), confidence > 0 if given is None else given, group
+    )
 
 
-def _measures(fixed: tuple[str, ...] = (), draws: int = 500, **runs: list[Judged]) -> Measures:
+def _measures(
+    fixed: tuple[str, ...] = (), draws: int = 500, **runs: list[ScoredAnswers]
+) -> Measures:
     key = (AS_TRAINED, COLUMN.source, COLUMN.condition.value, COLUMN.attribute)
-    found = {name: [{key: one} for one in judged] for name, judged in runs.items()}
+    found = {name: [{key: one} for one in scored] for name, scored in runs.items()}
     return Measures(found, fixed, draws)
 
 
@@ -45,18 +51,18 @@ def _draw(rows: int, share: float, seed: int) -> Tensor:
 
 def test_each_draw_has_the_plain_figures_of_the_rows_drawn() -> None:
     groups, right = torch.arange(60) % 25, _draw(60, 0.8, 0)
-    judged = _judged(right, groups, given=_draw(60, 0.5, 1))
+    scored = _scored(right, groups, given=_draw(60, 0.5, 1))
     for draw in draw_groups(25, replicates=50):
         rows = torch.arange(60).repeat_interleave(draw[groups].long())
         wanted = {
             ACCURACY: right[rows].float().mean().item(),
             FOUND: recall_at_precision(
-                judged.confidence[rows], right[rows], 0.90, once(len(rows))
+                scored.confidence[rows], right[rows], 0.90, once(len(rows))
             ).item(),
-            KEPT: right[rows][judged.given[rows]].float().mean().item(),
+            KEPT: right[rows][scored.given[rows]].float().mean().item(),
         }
         weights = draw[groups].unsqueeze(0)
-        found = {figure: measure(judged, figure, weights).item() for figure in wanted}
+        found = {figure: measure(scored, figure, weights).item() for figure in wanted}
         assert found == pytest.approx(wanted, abs=1e-6)
 
 
@@ -64,9 +70,9 @@ def test_answers_are_judged_by_their_own_thresholds(
     make_answers: Callable[[int, int, int], CalibratedAnswers],
 ) -> None:
     answers = make_answers(80, 3, 0)
-    judged = Judged.of(answers)
-    assert judged.right.equal(answers.probs.argmax(1) == answers.of.targets)
-    assert judged.given.equal(answers.probs.amax(1) >= 0.6) and 0 < judged.given.sum() < 80
+    scored = ScoredAnswers.of(answers)
+    assert scored.right.equal(answers.probs.argmax(1) == answers.of.targets)
+    assert scored.given.equal(answers.probs.amax(1) >= 0.6) and 0 < scored.given.sum() < 80
 
 
 def test_draws_are_of_whole_groups_and_the_same_every_time() -> None:
@@ -81,7 +87,7 @@ def test_interval_covers_the_truth_about_as_often_as_said() -> None:
     for seed in range(100):
         # Rows of one group are right or wrong together, which single rows would not show.
         right = _draw(100, 0.8, seed).repeat_interleave(3)
-        low, high = _measures(one=[_judged(right, groups)]).estimate("one", COLUMN).bounds
+        low, high = _measures(one=[_scored(right, groups)]).estimate("one", COLUMN).bounds
         covered += low <= 0.8 <= high
     assert 88 <= covered <= 99
 
@@ -89,16 +95,16 @@ def test_interval_covers_the_truth_about_as_often_as_said() -> None:
 def test_paired_difference_is_narrower_than_the_two_intervals_suggest() -> None:
     right = _draw(200, 0.7, 2)
     better = right | _draw(200, 0.15, 3)
-    measures = _measures(one=[_judged(right)], other=[_judged(better)])
+    measures = _measures(one=[_scored(right)], other=[_scored(better)])
     one, other = measures.estimate("one", COLUMN), measures.estimate("other", COLUMN)
     gain = other.less(one)
-    assert gain.is_told and one.bounds[1] > other.bounds[0]
+    assert gain.is_significant and one.bounds[1] > other.bounds[0]
     assert gain.bounds[0] <= (better.float().mean() - right.float().mean()) <= gain.bounds[1]
 
 
 def test_how_seeds_differ_widens_intervals_also_of_systems_with_one_seed() -> None:
-    seeds = [_judged(torch.arange(200) < count) for count in (120, 140, 160)]
-    alone = _judged(torch.arange(200) < 140)
+    seeds = [_scored(torch.arange(200) < count) for count in (120, 140, 160)]
+    alone = _scored(torch.arange(200) < 140)
     plain = _measures(one=[alone], words=[alone])
     seeded = _measures(("words",), one=[alone], words=[alone], seeded=seeds)
 
@@ -117,16 +123,16 @@ def test_a_handful_of_groups_gives_no_interval_and_so_no_difference_that_is_told
     groups: int,
 ) -> None:
     right = torch.arange(60) % 3 > 0
-    measures = _measures(one=[_judged(right, torch.arange(60) % groups)])
+    measures = _measures(one=[_scored(right, torch.arange(60) % groups)])
     found = measures.estimate("one", COLUMN)
     assert math.isnan(found.bounds[0]) == (groups < LEAST_GROUPS)
-    assert found.value == pytest.approx(2 / 3) and not found.less(found).is_told
+    assert found.value == pytest.approx(2 / 3) and not found.less(found).is_significant
 
 
 @pytest.mark.parametrize("answered", [0, LEAST_GROUPS - 1, LEAST_GROUPS])
 def test_the_interval_of_a_precision_wants_groups_that_are_answered(answered: int) -> None:
     right, given = torch.arange(60) % 3 > 0, torch.arange(60) < answered
-    found = _measures(one=[_judged(right, given=given)]).estimate("one", COLUMN, KEPT)
+    found = _measures(one=[_scored(right, given=given)]).estimate("one", COLUMN, KEPT)
     assert math.isnan(found.bounds[0]) == (answered < LEAST_GROUPS)
     assert math.isnan(found.value) == (answered == 0)
 

@@ -14,17 +14,18 @@ from labelled import load_labelled
 from tokenizers import Tokenizer
 from torch import nn
 
-from enrich.analysis import compare as compare_module
+from enrich.analysis import report as report_module
 from enrich.analysis.compare import (
     LabelledSource,
     LoadedCheckpoint,
     build_sources,
+    file_name,
     find_shared,
-    judge_checkpoint,
     load_checkpoints,
-    measure_speeds,
+    score_checkpoint,
 )
 from enrich.analysis.parameters import count_flops, count_parameters
+from enrich.analysis.report import measure_speeds
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import TEXT, Classifier, ModelInputs, ModelOutput, Tokens, Vectors
 from enrich.classifiers.manifest import read_manifest
@@ -163,14 +164,14 @@ def test_answers_are_judged_as_training_measures_them(
     checkpoints: list[LoadedCheckpoint], source_folder: Path, tmp_path: Path
 ) -> None:
     first, (source,) = checkpoints[0], build_sources([], [source_folder], None)
-    judged = judge_checkpoint(first, [source], tmp_path)
+    scored = score_checkpoint(first, [source], tmp_path)
     batches = first.batches(source.load(first.attributes), tmp_path)
     # Else its layers would be computed one by one here, which is less exact in half precision.
     batches.cache_features(first.classifier)
     rows = np.arange(len(batches.products))
     wanted, _ = evaluate(first.classifier, batches, rows, first.manifest.calibration)
-    assert len(judged) == len(Condition) * len(first.attributes)
-    for (_, title, condition, attribute), found in judged.items():
+    assert len(scored) == len(Condition) * len(first.attributes)
+    for (_, title, condition, attribute), found in scored.items():
         assert title == "colored, all products"
         figures = wanted[condition][attribute]
         assert len(found.right) == figures["rows"]
@@ -189,7 +190,7 @@ def test_a_source_without_readable_labelled_products_is_refused(
     labels = pd.DataFrame({"product_id": ["1", "2"], "group_id": ["1", "2"]})
     labels.assign(color=["red", None]).to_parquet(folder / "labels.parquet")
     with pytest.raises(ConfigError, match=r"unread cannot be evaluated"):
-        judge_checkpoint(checkpoints[0], build_sources([], [folder], None), tmp_path / "cache")
+        score_checkpoint(checkpoints[0], build_sources([], [folder], None), tmp_path / "cache")
 
 
 def test_attributes_are_compared_if_their_labels_are_the_same_in_any_order(
@@ -281,7 +282,7 @@ class Slow(Classifier):
 
 def test_speed_is_the_median_of_turns_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, turns = [0.0], []
-    monkeypatch.setattr(compare_module.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(report_module.time, "perf_counter", lambda: clock[0])
     present = torch.ones(4, dtype=torch.bool)
     inputs = ModelInputs(torch.ones(4, 2).long(), torch.ones(4, 2).bool(), present, present)
     slow = Slow(clock, [90.0, 50.0, 4.0, 2.0, 6.0, 1.0, 2.0, 5.0], turns)
@@ -344,3 +345,10 @@ def test_what_is_computed_once_a_batch_is_no_cost_of_a_product(
     # A hundred cosines more, and no prompt.
     few = count("red", "blue")
     assert few < count(*(f"label {number}" for number in range(100))) < 1.05 * few
+
+
+def test_names_become_file_names_that_any_system_takes() -> None:
+    assert file_name("sleeve/length: a?b") == "sleeve-length-a-b"
+    assert file_name("cma-clip_v1.2") == "cma-clip_v1.2"
+    assert file_name("gro\u0308\u00dfe") == file_name("größe") == "größe"
+    assert file_name("模型一") != file_name("模型二") and file_name("लाल") != file_name("लोल")

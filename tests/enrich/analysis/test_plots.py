@@ -10,7 +10,6 @@ from PIL import Image
 
 from enrich.analysis.plots import (
     draw_overview,
-    file_name,
     new_figure,
 )
 from enrich.training.batches import Condition
@@ -71,10 +70,3 @@ def test_overview_has_a_panel_for_each_shop_and_attribute_that_was_measured(
     draw_overview(figures, tmp_path / "deep" / "overview.png")
     _check(tmp_path / "deep" / "overview.png")
     assert [title for (title,), _ in titles] == ["color, a", "style, a", "color, b", "color, c"]
-
-
-def test_names_become_file_names_that_any_system_takes() -> None:
-    assert file_name("sleeve/length: a?b") == "sleeve-length-a-b"
-    assert file_name("cma-clip_v1.2") == "cma-clip_v1.2"
-    assert file_name("gro\u0308\u00dfe") == file_name("größe") == "größe"
-    assert file_name("模型一") != file_name("模型二") and file_name("लाल") != file_name("लोल")

@@ -76,10 +76,10 @@ def test_who_reads_both_has_weights_and_all_else_is_as_trained(setting: Setting)
 
 
 def test_the_lexicon_is_right_where_one_label_is_named(setting: Setting) -> None:
-    judged, _ = load_run(file_of(setting, LEXICON, 0))
+    scored, _ = load_run(file_of(setting, LEXICON, 0))
     source = setting.sources["other"]
     rows = source.rows[source.batches.products.targets[source.rows, 0] >= 0]
-    shown = judged[AS_TRAINED, "other", Condition.AS_IS.value, "color"]
+    shown = scored[AS_TRAINED, "other", Condition.AS_IS.value, "color"]
     colors, titles = setting.config.attributes["color"], source.batches.products.titles
     named = torch.tensor([any(c in (titles[row] or "").split() for c in colors) for row in rows])
     assert named.any() and shown.right[named].all()

@@ -11,7 +11,7 @@ from image_host import ImageHost, image_host, reach_this_machine
 
 from enrich.config import ImageIdentity
 from enrich.images.store import ImageStore
-from enrich.spark.diff import Look, look_at
+from enrich.spark.diff import ImageState, inspect_image
 
 OLD = "Sun, 29 Nov 2026 12:00:00 GMT"
 NEVER = (None, None, None, None)
@@ -25,11 +25,14 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[ImageHost]:
 
 
 def look(
-    host: ImageHost, path: str, last: Look | None = None, by: ImageIdentity = ImageIdentity.STAT
-) -> Look:
+    host: ImageHost,
+    path: str,
+    last: ImageState | None = None,
+    by: ImageIdentity = ImageIdentity.STAT,
+) -> ImageState:
     store = ImageStore("/nowhere", hosts=(f"cdn.example.com:{host.port}",))
     seen = NEVER if last is None else (last.size, last.etag, last.modified_us, last.digest)
-    return look_at(store, by, path, *seen)
+    return inspect_image(store, by, path, *seen)
 
 
 def digest(data: bytes) -> str:
@@ -89,6 +92,6 @@ def test_a_picture_that_comes_back_goes_before_the_next_of_its_list(host: ImageH
 def test_a_local_picture_that_was_just_written_is_read_again(tmp_path: Path) -> None:
     store, file = ImageStore(str(tmp_path)), tmp_path / "a.jpg"
     file.write_bytes(b"red")
-    assert look_at(store, ImageIdentity.STAT, "a.jpg", *NEVER).size is None
+    assert inspect_image(store, ImageIdentity.STAT, "a.jpg", *NEVER).size is None
     os.utime(file, (1e9, 1e9))
-    assert look_at(store, ImageIdentity.STAT, "a.jpg", *NEVER).size == 3
+    assert inspect_image(store, ImageIdentity.STAT, "a.jpg", *NEVER).size == 3

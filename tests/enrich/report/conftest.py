@@ -20,7 +20,7 @@ from enrich.report.content import (
     Change,
     CheckRow,
     Gallery,
-    Given,
+    GivenFlags,
     Proof,
     RunFacts,
     RunReport,
@@ -104,7 +104,7 @@ def _make_facts(text: Text, outcome: str) -> RunFacts:
         error=text("too many failures"),
         reason=text("a new season"),
         caused_by=text("20261123-0a1b2c3d") if outcome == "rolled_back" else None,
-        given=Given(text("our shop.yaml")),
+        given=GivenFlags(text("our shop.yaml")),
     )
 
 
@@ -146,13 +146,13 @@ def _make_gallery(text: Text, cards: int) -> Gallery:
         reason=text("changed"),
         about=text("color"),
     )
-    shelf = tuple(replace(card, image_path=f"pictures/{n}.jpg") for n in range(cards))
+    section = tuple(replace(card, image_path=f"pictures/{n}.jpg") for n in range(cards))
     return Gallery(
-        changed=shelf,
-        contradictions=tuple(replace(one, answers=(contradicted,)) for one in shelf),
-        unsure=tuple(replace(one, answers=(unsure,)) for one in shelf),
-        examples=shelf,
-        failed=shelf,
+        changed=section,
+        contradictions=tuple(replace(one, answers=(contradicted,)) for one in section),
+        unsure=tuple(replace(one, answers=(unsure,)) for one in section),
+        examples=section,
+        failed=section,
         quarantined=(
             replace(card, status=text("no_modality")),
             replace(card, product_id=None),

@@ -6,14 +6,14 @@ import pytest
 
 from enrich.report.content import BINS
 from enrich.report.finder import Finder, bin_of
-from enrich.report.gallery import SEPARATOR, SHELVES, fill_gallery
+from enrich.report.gallery import SECTIONS, SEPARATOR, fill_gallery
 
 
-def offered(shelf: str, part: str, place: int, product_id: str) -> dict[str, Any]:
+def offered(section: str, part: str, place: int, product_id: str) -> dict[str, Any]:
     row = dict.fromkeys(
         ("title", "image_path", "modalities", "error", "reason", "answers", "product_category")
     )
-    keys = {"shelf": shelf, "part": part, "place": place, "product_id": product_id}
+    keys = {"section": section, "part": part, "place": place, "product_id": product_id}
     return {**row, **keys, "status": "ok"}
 
 
@@ -22,7 +22,7 @@ def part(*names: str) -> str:
 
 
 def test_every_attribute_gets_its_share_and_frequent_labels_come_first() -> None:
-    room = SHELVES["examples"]
+    room = SECTIONS["examples"]
     labels = [f"label {n:02}" for n in range(room)]
     rows = [offered("examples", part("color", label), 1, f"c-{label}") for label in labels]
     rows += [offered("examples", part("style", label), 1, f"s-{label}") for label in labels]

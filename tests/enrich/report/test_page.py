@@ -16,7 +16,7 @@ import pytest
 
 from enrich.files.labels import read_labels
 from enrich.records import Candidate
-from enrich.report.content import BINS, STAGES, Gallery, Given, RunReport
+from enrich.report.content import BINS, STAGES, Gallery, GivenFlags, RunReport
 from enrich.report.page import MAX_PAGE_BYTES, render_index, render_page
 from enrich.report.words import CAUSES, REASONS, STATUSES
 from enrich.unseen import AttributeProfile, SourceProfile
@@ -158,12 +158,12 @@ def test_secrets_in_image_addresses_do_not_reach_the_page(
     report = make_report()
     gallery = report.gallery
     (failed, *_), (row, *_) = gallery.failed, gallery.quarantined
-    shelves = {
+    sections = {
         "failed": (replace(failed, image_path=path),),
         # A line that is not JSON stands there as a title.
         "quarantined": (replace(row, image_path=path), replace(row, title=f'{{"image": "{path}"')),
     }
-    page = render_page(replace(report, gallery=replace(gallery, **shelves)), {}).decode()
+    page = render_page(replace(report, gallery=replace(gallery, **sections)), {}).decode()
 
     assert "deadbeef" not in page and "AKIAEXAMPLE" not in page
     shown = path.rpartition("@")[2].partition("?")[0]
@@ -203,11 +203,11 @@ def report_of_many(make_report: MakeReport) -> RunReport:
     names = [f"attribute {number}" for number in range(12)]
     (said,) = report.gallery.examples[0].answers
     answers = tuple(replace(said, attribute=name) for name in names)
-    shelf = tuple(replace(c, answers=answers, about=names[0]) for c in report.gallery.examples)
+    section = tuple(replace(c, answers=answers, about=names[0]) for c in report.gallery.examples)
     return replace(
         report,
         attributes=tuple(replace(many, name=name) for name in names),
-        gallery=replace(report.gallery, changed=shelf, unsure=shelf, examples=shelf),
+        gallery=replace(report.gallery, changed=section, unsure=section, examples=section),
     )
 
 
@@ -468,7 +468,7 @@ def test_product_without_a_picture_gets_a_placeholder(
 ) -> None:
     some = Page(render_page(make_report(), {"pictures/0.jpg": picture}))
 
-    assert some.count("img") == 4  # one a shelf with pictures
+    assert some.count("img") == 4  # one a section with pictures
     assert some.text.count("no picture") == 20
 
 
@@ -507,7 +507,7 @@ def test_bars_stand_out_from_a_light_page() -> None:
 
 def test_commands_are_whole_however_long_a_path_is(make_report: MakeReport) -> None:
     path = f"/volume/{'long-folder/' * 60}<shop>\u202e.yaml"
-    report = with_run(make_report(outcome="blocked"), given=Given(path))
+    report = with_run(make_report(outcome="blocked"), given=GivenFlags(path))
     page = render_page(report, {})
 
     shown = path.replace("\u202e", " ")
