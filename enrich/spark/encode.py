@@ -136,7 +136,7 @@ class Encoder:
         chunks = cut_into_chunks(contents, count, size, folder)
         with (
             # Around all chunks: the setting is the session's, and one would end it for the other.
-            self.tables.commit_of(self.run_id),
+            self.tables.tag_commits(self.run_id),
             # After a failure the other chunks still end: what they encode is kept.
             ThreadPoolExecutor(_AT_ONCE) as threads,
         ):
