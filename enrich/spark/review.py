@@ -59,8 +59,6 @@ def read_answers(
         .where(F.col("attribute").isin(*asked))
         .join(labelled.select("product_id", "attribute"), ["product_id", "attribute"], "left_anti")
         .withColumn("threshold", _threshold(thresholds, attribute_labels))
-        # Another sample of each version of the table.
-        .withColumn("draw", F.xxhash64("product_id", "attribute", F.lit(str(tables.version(name)))))
     )
     return [_answer(row.asDict(recursive=True)) for row in _first(said, wanted).collect()]
 
@@ -69,7 +67,6 @@ def _first(said: DataFrame, wanted: Wanted) -> DataFrame:
     """Return the rows of each attribute and label that may be among the first of the ranking."""
     next_best = F.coalesce(F.get("alternatives", F.lit(0))["confidence"], F.lit(0.0))
     order = {
-        "audit": F.col("draw"),
         "unsure": F.abs(F.col("threshold") - F.col("confidence")),
         "contradictions": confidence_in(F.col("named"), F.col("alternatives"))
         / F.col("confidence"),
@@ -122,11 +119,10 @@ def _answer(row: dict) -> Answer:
         row["abstained"],
         row["threshold"],
         row["named"],
-        row["draw"],
     )
 
 
-def ask(answers: Sequence[Answer], products: DataFrame, *, is_blind: bool) -> list[Question]:
+def ask(answers: Sequence[Answer], products: DataFrame) -> list[Question]:
     """Return the answers as questions, with titles and pictures of the product table.
 
     Runs on the driver; at most one action.
@@ -136,7 +132,7 @@ def ask(answers: Sequence[Answer], products: DataFrame, *, is_blind: bool) -> li
         Question(
             one.product_id,
             one.attribute,
-            candidates=() if is_blind else one.candidates,
+            candidates=one.candidates,
             abstained=one.abstained,
             **texts.get(one.product_id, {"title": None, "image_path": None}),
         )
