@@ -139,6 +139,7 @@ def add_by_labels(
         else None,
         **summarise(adapted.effects)[attribute],
     }
+    typer.echo(f"{attribute} is answered by runs with --checkpoint {output}", err=True)
     typer.echo(json.dumps(summary))
 
 

@@ -82,7 +82,7 @@ def main(
     prepare_target(output, sample)
     manifest = fetch_manifest(settings.checkpoint)
     attributes = published_labels(settings, manifest)
-    wanted = choose_wanted(what, n or DEFAULT_NUMBER, run_id, [*attributes])
+    wanted = choose_wanted(what, n or DEFAULT_NUMBER, run_id, [*attributes], manifest.config.name)
     if wanted is None and run_id:
         raise ConfigError("--run-id has no effect with --what audit: published answers are drawn.")
     if sample and (wanted or n):
@@ -118,7 +118,7 @@ def main(
 
 
 def choose_wanted(
-    what: str, number: int, run_id: str | None, attributes: list[str]
+    what: str, number: int, run_id: str | None, attributes: list[str], checkpoint: str
 ) -> Wanted | None:
     """Return what --what asks for; None for an audit, which is drawn.
 
@@ -130,7 +130,8 @@ def choose_wanted(
         if attribute not in attributes:
             raise ConfigError(
                 f"--what names an unknown attribute: found '{attribute}', expected one of "
-                f"{', '.join(attributes)}."
+                f"{', '.join(attributes)}, which {checkpoint} answers. --checkpoint names another "
+                "checkpoint."
             )
         return Wanted("attribute", number, attribute, run_id)
     if what == AUDIT:
