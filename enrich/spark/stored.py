@@ -25,7 +25,7 @@ from enrich.spark.diff import hash_content
 from enrich.spark.rules import holds
 
 _WAREHOUSE = "spark.sql.warehouse.dir"
-_LOOK = ("path", "size", "etag", "modified_at", "digest", "looked_at")
+_IMAGE_STATE = ("path", "size", "etag", "modified_at", "digest", "looked_at")
 _ENCODING = (
     *("content_hash", "encoded_at", "status", "limits"),
     *("modalities", "error", "vectors"),
@@ -53,10 +53,10 @@ class StoredEncodings:
         Raises:
             ConfigError: the tables cannot be read.
         """
-        looks = self._read_looks({one.image_path for one in products if one.image_path})
+        states = self._read_image_states({one.image_path for one in products if one.image_path})
         store = settings.open_store()
-        with ThreadPoolExecutor(settings.read_threads or 1) as pool:
-            hashes = [*pool.map(lambda one: _hash_unopened(one, store, looks), products)]
+        with ThreadPoolExecutor(settings.read_threads) as pool:
+            hashes = [*pool.map(lambda one: _hash_unopened(one, store, states), products)]
         encodings = self._read_encodings({one for one in hashes if one}, settings)
         found = {}
         for product, content_hash in zip(products, hashes, strict=True):
@@ -71,9 +71,9 @@ class StoredEncodings:
                 )
         return found
 
-    def _read_looks(self, paths: Iterable[str]) -> dict[str, dict]:
-        """Return the last look at each picture, by path."""
-        rows = self._read("images", _LOOK, f"path IN ({_quote(paths)})")
+    def _read_image_states(self, paths: Iterable[str]) -> dict[str, dict]:
+        """Return what was last seen of each picture, by path."""
+        rows = self._read("images", _IMAGE_STATE, f"path IN ({_quote(paths)})")
         return {row["path"]: row for row in sorted(rows, key=lambda row: row["looked_at"])}
 
     def _read_encodings(self, hashes: Iterable[str], settings: EngineSettings) -> dict[str, dict]:
@@ -105,15 +105,15 @@ def _quote(texts: Iterable[str]) -> str:
     return ", ".join("'" + text.replace("'", "''") + "'" for text in sorted(texts)) or "NULL"
 
 
-def _hash_unopened(product: Product, store: ImageStore, looks: Mapping[str, dict]) -> str | None:
+def _hash_unopened(product: Product, store: ImageStore, states: Mapping[str, dict]) -> str | None:
     """Return a product's content_hash; None where its picture would have to be opened."""
-    look = looks.get(product.image_path or "", {})
-    seen = (look.get("size"), look.get("etag"), look.get("modified_at"))
+    state = states.get(product.image_path or "", {})
+    seen = (state.get("size"), state.get("etag"), state.get("modified_at"))
 
     def ask(image: str | None) -> str | None:
         found: ImageStat = store.stat(image)
         is_known = seen == (found.size, found.etag, found.modified_at)
-        return look["digest"] if is_known else None
+        return state["digest"] if is_known else None
 
     try:
         digest = store.try_each(product.image_path, ask)
@@ -139,7 +139,7 @@ def open_stored(database: str) -> StoredEncodings:
     for table in ("encodings", "images"):
         if not is_delta(folder / table):
             raise ConfigError(
-                f"--database {database} has no stored encodings on this machine: found no Delta "
+                f"database {database} has no stored encodings on this machine: found no Delta "
                 f"table at {folder / table}. Name the folder of the tables, or leave --database "
                 "out."
             )
@@ -170,7 +170,7 @@ def _find_warehouse() -> Path:
     place = local_path(named or "")
     if not place.startswith("/"):
         raise ConfigError(
-            f"the tables of --database cannot be found without Spark: found {named or 'nothing'} "
+            f"the database's tables cannot be found without Spark: found {named or 'nothing'} "
             f"as {_WAREHOUSE} in {file}, expected a local folder. Name the folder of the tables."
         )
     return Path(place)
