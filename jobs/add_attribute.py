@@ -4,21 +4,24 @@
         --catalog shop/products.csv --output checkpoints/shop
     python jobs/add_attribute.py --name fabric --values cotton,denim,silk --output checkpoints/shop
 
-The first fits a head to some 50 to 300 labelled products, whose pictures alone are opened. The
-encoder stays, so the next run answers the whole catalog from its encodings; answers of all other
-attributes stay equal. The second needs no label: labels that texts name come first, nothing of the
-attribute is published, and `jobs/review.py --what attribute:fabric` asks people for labels.
+The first fits a head to some 50 to 300 labelled products, whose pictures alone are opened; with
+--database not even these, where a run has encoded them. The encoder stays, so the next run answers
+the whole catalog from its encodings; answers of all other attributes stay equal. The second needs
+no label: labels that texts name come first, nothing of the attribute is published, and
+`jobs/review.py --what attribute:fabric` asks people for labels.
 The last line on standard output is one JSON object.
 """
 
 import dataclasses
 import json
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from enrich.adaptation.checkpoint import fit_checkpoint, summarise
+from enrich.adaptation.readings import FindsEncodings
 from enrich.adaptation.shop_labels import read_shop_labels
 from enrich.adaptation.widening import write_widened
 from enrich.classifiers.checkpoint import check_checkpoint_target
@@ -36,6 +39,8 @@ from enrich.errors import ConfigError
 from enrich.files.products import Source, open_source, read_catalog
 from schemas.labels import RESERVED
 
+log = logging.getLogger(__name__)
+
 
 def main(
     name: Annotated[str, typer.Option(help="The attribute: a new one, or one to add labels to.")],
@@ -50,6 +55,14 @@ def main(
     catalog: OtherCatalogOption = None,
     config: OtherConfigOption = None,
     image_root: ImageRootOption = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            help="Take encodings from the tables of this database, a name or a folder, and open "
+            "no picture that has one; that of --config.",
+            metavar="NAME-or-FOLDER",
+        ),
+    ] = None,
     checkpoint: OtherCheckpointOption = None,
     checkpoint_name: Annotated[
         str | None, typer.Option(help="The new checkpoint's name; the old one and '-NAME'.")
@@ -58,7 +71,7 @@ def main(
     """Add an attribute to a checkpoint by labelled products, or by its labels' names."""
     if labels is not None and values is None:
         settings = read_catalog_settings(config, catalog, image_root, checkpoint)
-    elif values is not None and labels is catalog is image_root is None:
+    elif values is not None and labels is catalog is image_root is database is None:
         settings = read_settings(config, {"checkpoint": checkpoint})
     else:
         raise ConfigError(
@@ -70,17 +83,46 @@ def main(
     if values is not None:
         add_by_names(manifest, name, values, called, output)
     elif labels is not None:
-        add_by_labels(manifest, name, labels, open_source(settings), called, output)
+        source = open_source(settings)
+        named = database or (settings.database if config else None)
+        find_encodings = choose_encodings(named, is_asked_for=database is not None)
+        add_by_labels(manifest, name, labels, source, called, output, find_encodings)
+
+
+def choose_encodings(database: str | None, *, is_asked_for: bool) -> FindsEncodings | None:
+    """Return what finds stored encodings; None without a database.
+
+    Raises:
+        ConfigError: a database that a flag names has no stored encodings on this machine.
+    """
+    if database is None:
+        return None
+    # pyspark is imported where it is used.
+    from enrich.spark.stored import open_stored
+
+    try:
+        return open_stored(database).find
+    except ConfigError as error:
+        if is_asked_for:
+            raise
+        log.warning("pictures are opened: %s", error)
+        return None
 
 
 def add_by_labels(
-    manifest: Manifest, attribute: str, labels: Path, source: Source, name: str, output: Path
+    manifest: Manifest,
+    attribute: str,
+    labels: Path,
+    source: Source,
+    name: str,
+    output: Path,
+    find_encodings: FindsEncodings | None,
 ) -> None:
     """Write a checkpoint whose attribute is fitted to labelled products."""
     catalog = read_catalog(source.table, source.settings.columns)
     answers = manifest.config.answers
     labelled = read_shop_labels(labels, catalog, answers, attribute, manifest.guessed)
-    adapted = fit_checkpoint(manifest, labelled, source, name, output)
+    adapted = fit_checkpoint(manifest, labelled, source, name, output, find_encodings)
     summary = {
         "output": str(output),
         "name": name,
@@ -90,11 +132,14 @@ def add_by_labels(
         "applies_to": labelled.applies_to.get(attribute),
         "products": len(labelled.products),
         "not_in_catalog": labelled.unknown_ids,
+        "from_database": adapted.stored,
+        "images_opened": adapted.images_opened,
         "outlook": dataclasses.asdict(adapted.outlooks[attribute])
         if attribute in adapted.outlooks
         else None,
         **summarise(adapted.effects)[attribute],
     }
+    typer.echo(f"{attribute} is answered by runs with --checkpoint {output}", err=True)
     typer.echo(json.dumps(summary))
 
 

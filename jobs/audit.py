@@ -21,14 +21,12 @@ from enrich.errors import ConfigError
 from enrich.files.atomic_write import atomic_write, prepare_target, refuse_existing, require_suffix
 from enrich.files.labels import read_labels
 from enrich.files.tables import guard, write_csv
-from enrich.spark.audit import draw, find_source, take_in
+from enrich.spark.audit import DEFAULT_COUNT, draw, find_source, take_in
 from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
 from enrich.spark.source import open_source
 from enrich.spark.tables import open_tables
-
-DEFAULT_COUNT = 120
 
 
 def main(

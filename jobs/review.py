@@ -5,10 +5,12 @@
 
 `unsure` asks for what the classifier abstained on, the nearest to its threshold first;
 `contradictions` for products whose title names another label than the classifier gives;
-`attribute:NAME` for what tells most of one attribute; `audit` for a random sample, blind. What the
-page hands over goes to jobs/import_corrections.py.
+`attribute:NAME` for what tells most of one attribute. What the page hands over goes to
+jobs/import_corrections.py. `audit` draws a random sample, blind, as jobs/audit.py does, which takes
+its labels.
 """
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Annotated
 
@@ -21,12 +23,20 @@ from enrich.engine.spec import choose_thresholds, published_labels
 from enrich.errors import ConfigError
 from enrich.files.atomic_write import atomic_write, prepare_target, require_suffix
 from enrich.files.labels import read_sample
-from enrich.report.review import RANKINGS, Question, Review, choose_answers, render_review
+from enrich.report.review import (
+    AUDIT,
+    RANKINGS,
+    Question,
+    Review,
+    choose_answers,
+    render_review,
+)
+from enrich.spark.audit import DEFAULT_COUNT, draw
 from enrich.spark.failures import explain_failure
 from enrich.spark.review import Wanted, ask, read_answers
 from enrich.spark.session import open_session
 from enrich.spark.source import Source, open_image_store, open_source
-from enrich.spark.tables import Tables
+from enrich.spark.tables import Tables, open_tables
 
 DEFAULT_NUMBER = 200
 _OF_ATTRIBUTE = "attribute:"
@@ -36,7 +46,10 @@ def main(
     what: Annotated[str, typer.Option(help="audit, unsure, contradictions or attribute:NAME.")],
     output: Annotated[Path, typer.Option(help="HTML file to write.")],
     n: Annotated[
-        int | None, typer.Option("--n", min=1, max=2_000, help="So many questions; 200.")
+        int | None,
+        typer.Option(
+            "--n", min=1, max=2_000, help="Questions; 200. With audit of each attribute; 120."
+        ),
     ] = None,
     sample: Annotated[
         Path | None,
@@ -69,20 +82,25 @@ def main(
     prepare_target(output, sample)
     manifest = fetch_manifest(settings.checkpoint)
     attributes = published_labels(settings, manifest)
-    wanted = choose_wanted(what, n or DEFAULT_NUMBER, run_id, [*attributes])
-    if sample and (wanted.aim != "audit" or run_id or n):
-        raise ConfigError("--from goes with --what audit, and without --n and --run-id.")
+    wanted = choose_wanted(what, n or DEFAULT_NUMBER, run_id, [*attributes], manifest.config.name)
+    if wanted is None and run_id:
+        raise ConfigError("--run-id has no effect with --what audit: published answers are drawn.")
+    if sample and (wanted or n):
+        raise ConfigError("--from goes with --what audit, and without --n.")
     rows = None if sample is None else read_sample(sample, attributes)
     spark = open_session("review")
     location = (
         settings.catalog if settings.catalog != DEMO_CATALOG else str(home() / "demo_catalog")
     )
     source = open_source(spark, location, settings.columns)
-    if rows is None:
+    if rows is not None:
+        questions = [Question(*row) for row in rows]
+    elif wanted is None:
+        tables = open_tables(spark, settings.database)
+        questions = draw_questions(tables, source, attributes, n or DEFAULT_COUNT)
+    else:
         tables = Tables(spark, settings.database, tuple(attributes))
         questions = choose_questions(tables, manifest, settings, source, wanted)
-    else:
-        questions = [Question(*row) for row in rows]
     if not questions:
         raise ConfigError(
             f"--what {what} finds nothing to ask for in {settings.database}. What a waiting or "
@@ -91,17 +109,18 @@ def main(
     again = {"--config": None if config == DEFAULT_CONFIG else str(config.resolve())}
     again |= {"--database": database, "--checkpoint": checkpoint}
     given = [word for flag, value in again.items() if value for word in (flag, value)]
-    review = Review(
-        wanted.aim, settings.database, questions, attributes, given, is_drawn=sample is not None
-    )
+    aim = wanted.aim if wanted else AUDIT
+    review = Review(aim, settings.database, questions, attributes, given)
     page = render_review(review, open_image_store(source, settings))
     with atomic_write(output) as partial:
         partial.write_bytes(page)
     typer.echo(f"{output}: {len(questions):,} questions, {len(page) / 1e6:.1f} MB")
 
 
-def choose_wanted(what: str, number: int, run_id: str | None, attributes: list[str]) -> Wanted:
-    """Return what --what asks for.
+def choose_wanted(
+    what: str, number: int, run_id: str | None, attributes: list[str], checkpoint: str
+) -> Wanted | None:
+    """Return what --what asks for; None for an audit, which is drawn.
 
     Raises:
         ConfigError: There is no such aim or attribute.
@@ -111,11 +130,14 @@ def choose_wanted(what: str, number: int, run_id: str | None, attributes: list[s
         if attribute not in attributes:
             raise ConfigError(
                 f"--what names an unknown attribute: found '{attribute}', expected one of "
-                f"{', '.join(attributes)}."
+                f"{', '.join(attributes)}, which {checkpoint} answers. --checkpoint names another "
+                "checkpoint."
             )
         return Wanted("attribute", number, attribute, run_id)
+    if what == AUDIT:
+        return None
     if what not in RANKINGS or what == "attribute":
-        aims = ", ".join(aim for aim in RANKINGS if aim != "attribute")
+        aims = ", ".join(aim for aim in (AUDIT, *RANKINGS) if aim != "attribute")
         raise ConfigError(
             f"--what is unknown: found '{what}', expected one of {aims}, {_OF_ATTRIBUTE}NAME."
         )
@@ -130,7 +152,29 @@ def choose_questions(
     thresholds = choose_thresholds(settings, manifest)
     answers = read_answers(tables, wanted, labels, thresholds)
     chosen = choose_answers(wanted.aim, answers, wanted.number)
-    return ask(chosen, source.products, is_blind=wanted.aim == "audit")
+    return ask(chosen, source.products)
+
+
+def draw_questions(
+    tables: Tables, source: Source, attributes: Container[str], count: int
+) -> list[Question]:
+    """Draw published answers for an audit, and return them as blind questions.
+
+    Args:
+        tables: the output tables.
+        source: the product table.
+        attributes: attributes that a page knows the labels of.
+        count: answers of each attribute.
+    """
+    tables.create_missing()
+    known = tuple(one for one in tables.attributes if one in attributes)
+    if others := [one for one in tables.attributes if one not in known]:
+        typer.echo(f"not drawn, because the checkpoint lacks it: {', '.join(others)}", err=True)
+    drawn = draw(Tables(tables.spark, tables.database, known), source.products, count)
+    for attribute, number in drawn.drawn.items():
+        typer.echo(f"{attribute}: {number:,} answers drawn, {drawn.left[attribute]:,} left")
+    shown = drawn.rows[["product_id", "attribute", "title", "image_path"]]
+    return [Question(*row) for row in shown.itertuples(index=False)]
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from enrich.adaptation.readings import Readings, fullest, take_readings
+from enrich.adaptation.readings import FindsEncodings, Readings, fullest, take_readings
 from enrich.adaptation.scores import deal_folds, leave_scores, weigh_anew, with_correction
 from enrich.adaptation.shop_labels import ShopLabels
 from enrich.adaptation.trial import FEWEST_LABELS, Effect, Trial, calibrate_held_out, leave
@@ -62,12 +62,16 @@ class Adaptation:
         too_few: reasons by attribute with too few labels.
         flaws: reasons by attribute whose labels say too little of the source.
         outlooks: gain to expect of more labels, by added attribute.
+        stored: number of labelled products whose encoding was stored.
+        images_opened: number of pictures that were decoded.
     """
 
     effects: dict[str, Effect]
     too_few: dict[str, str]
     flaws: dict[str, str]
     outlooks: dict[str, "Outlook"] = field(default_factory=dict)
+    stored: int = 0
+    images_opened: int = 0
 
     @property
     def left(self) -> dict[str, str]:
@@ -95,14 +99,22 @@ class Outlook:
         return cls(labels, at_half, min(1.0, round(accuracy + gain, 4)))
 
 
-def adapt(engine: Engine, labels: ShopLabels) -> Adaptation:
+def adapt(
+    engine: Engine, labels: ShopLabels, find_encodings: FindsEncodings | None = None
+) -> Adaptation:
     """Try adaptation on each attribute with enough labels that say enough.
+
+    Args:
+        engine: the engine of the checkpoint.
+        labels: labelled products.
+        find_encodings: finds encodings that earlier runs stored.
 
     Raises:
         ConfigError: images are named, and 0 of them can be read.
     """
     calibration = engine.answerer.calibration
-    taken = take_readings(engine, labels)
+    read = take_readings(engine, labels, find_encodings)
+    taken = read.by_attribute
     answers = {attribute: fullest(readings.answers) for attribute, readings in taken.items()}
     too_few, flaws = {}, {}
     for attribute, targets in labels.targets.items():
@@ -122,7 +134,7 @@ def adapt(engine: Engine, labels: ShopLabels) -> Adaptation:
         for attribute, effect in effects.items()
         if taken[attribute].is_added
     }
-    return Adaptation(effects, too_few, flaws, outlooks)
+    return Adaptation(effects, too_few, flaws, outlooks, read.stored, read.images_opened)
 
 
 def _look_ahead(

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from enrich.adaptation.adapt import Adaptation, adapt
+from enrich.adaptation.readings import FindsEncodings
 from enrich.adaptation.shop_labels import ShopLabels
 from enrich.adaptation.trial import FEWEST_LABELS, Effect, find_shifts
 from enrich.adaptation.widening import widened
@@ -41,7 +42,12 @@ _CARD_HEADING = "## Adapted to a shop"
 
 
 def fit_checkpoint(
-    manifest: Manifest, labelled: ShopLabels, source: Source, name: str, output: Path
+    manifest: Manifest,
+    labelled: ShopLabels,
+    source: Source,
+    name: str,
+    output: Path,
+    find_encodings: FindsEncodings | None = None,
 ) -> Adaptation:
     """Write a checkpoint that is fitted to labels, some of which may be new to it.
 
@@ -55,6 +61,8 @@ def fit_checkpoint(
             names its folder.
         name: name of the new checkpoint.
         output: folder to write.
+        find_encodings: finds encodings that earlier runs stored. Pictures of products with one are
+            not opened where it holds all that is fitted.
 
     Raises:
         ConfigError: all attributes have too few labels, or one has been fitted before.
@@ -66,7 +74,8 @@ def fit_checkpoint(
         counts = ", ".join(f"{label} ({count})" for label, count in few.items())
         typer.echo(f"{attribute}: left out, for too few products carry it: {counts}", err=True)
     with widened(manifest, labelled.labels, labelled.shares) as wide:
-        adapted = _fit(open_engine(wide, source.image_root, source.settings), labelled)
+        engine = open_engine(wide, source.image_root, source.settings)
+        adapted = _fit(engine, labelled, find_encodings)
     better = {
         attribute: labels
         for attribute, labels in labelled.labels.items()
@@ -81,11 +90,16 @@ def fit_checkpoint(
     return adapted
 
 
-def _fit(engine: Engine, labelled: ShopLabels) -> Adaptation:
+def _fit(engine: Engine, labelled: ShopLabels, find_encodings: FindsEncodings | None) -> Adaptation:
     """Fit, and print effects and reasons."""
     # Beside a busy process threads that share out small sums would wait for each other.
     with one_intra_op_thread():
-        adapted = adapt(engine, labelled)
+        adapted = adapt(engine, labelled, find_encodings)
+    typer.echo(
+        f"{len(labelled.products):,} labelled products: {adapted.stored:,} encodings of the "
+        f"database, {adapted.images_opened:,} pictures opened",
+        err=True,
+    )
     for attribute, reason in adapted.left.items():
         typer.echo(f"{attribute}: left as it was, {reason}", err=True)
     if not adapted.effects and not adapted.flaws:

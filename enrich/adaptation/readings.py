@@ -4,7 +4,8 @@ The engine computes them, as in the job.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,12 +16,13 @@ from torch import Tensor
 from enrich.adaptation.shop_labels import ShopLabels
 from enrich.classifiers.calibrated import join_embeds, to_layer
 from enrich.classifiers.cma_clip import CmaClip
-from enrich.classifiers.interface import ModelOutput
+from enrich.classifiers.interface import IMAGE, TEXT, ModelOutput
 from enrich.engine.engine import Engine
+from enrich.engine.settings import EngineSettings
 from enrich.engine.unreadable import describe_failures
 from enrich.images.settings import ImageProblem
 from enrich.lexicon import Named
-from enrich.records import Modalities
+from enrich.records import EncodedProduct, Modalities, Product
 from enrich.terminal import watch
 from enrich.training.answers import Answers
 from enrich.training.labelled import UNLABELLED
@@ -57,46 +59,114 @@ class Readings:
         return [both, *alone]
 
 
-def take_readings(engine: Engine, labels: ShopLabels) -> dict[str, Readings]:
-    """Return by attribute the answers read from each set of modalities.
+# Finds encodings that earlier runs stored, by product id.
+FindsEncodings = Callable[[Sequence[Product], EngineSettings], Mapping[str, EncodedProduct]]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledReadings:
+    """Readings of labelled products by attribute, and where their encodings came from.
+
+    Attributes:
+        by_attribute: readings; empty without readable products.
+        stored: number of products whose encoding was stored.
+        images_opened: number of pictures that were decoded.
+    """
+
+    by_attribute: dict[str, Readings]
+    stored: int
+    images_opened: int
+
+
+def take_readings(
+    engine: Engine, labels: ShopLabels, find_encodings: FindsEncodings | None = None
+) -> LabelledReadings:
+    """Read the labelled products from each set of modalities.
 
     A product with picture and text is in all three sets: without one of them it stands for products
-    that lack it. Its picture is opened once. A product that cannot be read is in no set, and
-    without readable products the result is empty. Logits are those after a correction of the
-    checkpoint.
+    that lack it. Its picture is opened once, or not at all if its encoding is stored and says what
+    each modality says alone. A product that cannot be read is in no set. Logits are those after a
+    correction of the checkpoint.
 
     Raises:
         ConfigError: images are named, and 0 of them can be read.
     """
+    shapes = engine.answerer.classifier.config.vectors or {}
+    is_apart = _holds_modalities_apart(engine, labels.targets, shapes)
+    stored: Mapping[str, EncodedProduct] = {}
+    if find_encodings is not None and is_apart:
+        stored = find_encodings(labels.products, engine.spec)
+    elif find_encodings is not None:
+        log.warning(
+            "stored encodings are not used: %s is answered from picture and text together, and "
+            "labelled products are also read without one of them",
+            " and ".join(labels.targets),
+        )
     row_of = {one.product_id: row for row, one in enumerate(labels.products)}
-    rows: list[int] = []
-    read_from: list[Modalities] = []
-    parts: list[Tensor] = []
+    found: dict[int, tuple[Modalities, Tensor]] = {}
+    for product_id, one in stored.items():
+        assert one.modalities is not None and one.vectors is not None
+        packed = torch.from_numpy(np.frombuffer(one.vectors, "<f2").copy())
+        found[row_of[product_id]] = one.modalities, packed
+    unread = [one for one in labels.products if one.product_id not in stored]
     problems: list[ImageProblem | None] = []
-    watched = watch(labels.products, "reading", len(labels.products))
-    for window, packed in engine.encode_windows(watched, apart=True):
+    watched = watch(unread, "reading", len(unread))
+    for window, encoded in engine.encode_windows(watched, apart=not is_apart):
         problems += [one.image_problem for one in window]
-        if packed is not None:
-            readable = [one for one in window if one.modalities is not None]
-            rows += [row_of[one.product_id] for one in readable]
-            read_from += [one.modalities for one in readable if one.modalities is not None]
-            parts.append(packed)
+        vectors = iter(() if encoded is None else encoded)
+        for prepared in window:
+            if prepared.modalities is not None:
+                found[row_of[prepared.product_id]] = prepared.modalities, next(vectors)
     if warning := describe_failures(problems):
         log.warning(warning)
-    if not parts:
-        return {}
-    encoded, product = torch.cat(parts), torch.tensor(rows)
+    opened = problems.count(None)
+    if not found:
+        return LabelledReadings({}, 0, opened)
+    rows = sorted(found)
+    read_from = [found[row][0] for row in rows]
+    joined = torch.stack([found[row][1] for row in rows])
+    parts = _split(joined, shapes) if is_apart else joined
     texts = [(one.title, one.description) for one in labels.products]
-    readings = []
+    product, readings = torch.tensor(rows), []
     for place, modalities in enumerate(Modalities):
         can = torch.tensor([one in (modalities, Modalities.IMAGE_AND_TEXT) for one in read_from])
         shown = [modalities] * int(can.sum())
-        output = engine.answerer.read(encoded[can, place], shown)
+        output = engine.answerer.read(parts[can, place], shown)
         named = engine.answerer.find_named(
             [(None, None) if modalities is Modalities.IMAGE else texts[row] for row in product[can]]
         )
         readings.append(_Reading(modalities, product[can], output, named))
-    return {attribute: _read(engine, labels, attribute, readings) for attribute in labels.targets}
+    return LabelledReadings(
+        {attribute: _read(engine, labels, attribute, readings) for attribute in labels.targets},
+        len(stored),
+        opened,
+    )
+
+
+def _holds_modalities_apart(
+    engine: Engine, attributes: Mapping[str, object], shapes: Mapping[str, Sequence[int]]
+) -> bool:
+    """Return True if vectors of both modalities hold what either says alone.
+
+    The towers' pooled embeddings do. Joint attention mixes the modalities, but an attribute without
+    a head does not read what comes out of it.
+    """
+    is_headless = all(attribute in engine.answerer.headless for attribute in attributes)
+    return is_headless or set(shapes) <= {IMAGE, TEXT}
+
+
+def _split(
+    packed: Float[Tensor, "N V"], shapes: Mapping[str, Sequence[int]]
+) -> Float[Tensor, "N M V"]:
+    """Return the vectors as from each of `Modalities` alone, in the pooled embeddings."""
+    names = [name for name, shape in shapes.items() for _ in range(math.prod(shape))]
+    kept = {
+        Modalities.IMAGE_AND_TEXT: set(shapes),
+        Modalities.IMAGE: {IMAGE},
+        Modalities.TEXT: {TEXT},
+    }
+    masks = [torch.tensor([name in kept[one] for name in names]) for one in Modalities]
+    return torch.stack([packed.where(mask, 0) for mask in masks], dim=1)
 
 
 def _read(

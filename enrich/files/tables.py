@@ -69,7 +69,7 @@ def read_table(path: Path) -> pa.Table:
         ConfigError: The file or folder cannot be read, or files of a folder do not fit together.
     """
     if is_delta(path):
-        return _read_delta(path)
+        return read_delta(path)
     if path.is_dir():
         return _read_folder(path)
     kind = format_of(path) or "Parquet"
@@ -82,7 +82,19 @@ def read_table(path: Path) -> pa.Table:
         raise ConfigError(f"no {kind} file can be read at {path}: {first_line(e)}") from e
 
 
-def _read_delta(folder: Path) -> pa.Table:
+def read_delta(
+    folder: Path, columns: Sequence[str] | None = None, where: str | None = None
+) -> pa.Table:
+    """Return the rows of a Delta table's folder.
+
+    Args:
+        folder: folder with a Delta log.
+        columns: columns to read; all.
+        where: condition on rows, in SQL of DataFusion; all rows.
+
+    Raises:
+        ConfigError: The table cannot be read.
+    """
     # Imported only now, because few tables are read by it.
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError
@@ -91,8 +103,9 @@ def _read_delta(folder: Path) -> pa.Table:
         table = DeltaTable(folder)
         # The scan knows deletion vectors, and has kinds of text that pyarrow's functions have not.
         schema = pa.schema(table.schema().to_arrow())
-        return pa.table(table.scan()).select(schema.names).cast(schema)
-    except (DeltaError, OSError, ValueError, pa.ArrowException) as error:
+        schema = pa.schema([schema.field(name) for name in columns or schema.names])
+        return pa.table(table.scan(schema.names, where)).select(schema.names).cast(schema)
+    except (DeltaError, OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise ConfigError(f"no Delta table can be read at {folder}: {first_line(error)}") from error
 
 

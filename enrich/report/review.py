@@ -34,9 +34,9 @@ _CANDIDATES_SHOWN = 3
 class Answer:
     """The classifier's answer for one attribute of a product.
 
-    `candidates` are the best labels, the best first. From `threshold` on the classifier answers; it
-    is infinite if the classifier never does. `named` is the label that the text names, None for 0
-    or several labels. `draw` is a random number, independent of the answer.
+    `candidates` are the best labels, the best first. From `threshold` on the classifier answers;
+    it is infinite if it never does. `named` is the label that the text names, None for 0 or
+    several labels.
     """
 
     product_id: str
@@ -45,7 +45,6 @@ class Answer:
     abstained: bool
     threshold: float = math.inf
     named: str | None = None
-    draw: int = 0
 
     @property
     def label(self) -> str:
@@ -64,11 +63,6 @@ class Answer:
 
 
 Answers = Iterable[Answer]
-
-
-def rank_audit(answers: Answers) -> list[Answer]:
-    """Return the answers in random order."""
-    return sorted(answers, key=lambda one: (one.draw, one.product_id, one.attribute))
 
 
 def rank_unsure(answers: Answers) -> list[Answer]:
@@ -103,13 +97,14 @@ def rank_attribute(answers: Answers) -> list[Answer]:
 
 
 RANKINGS: Mapping[str, Callable[[Answers], list[Answer]]] = {
-    "audit": rank_audit,
     "unsure": rank_unsure,
     "contradictions": rank_contradictions,
     "attribute": rank_attribute,
 }
+# The aim of a page whose questions `enrich.spark.audit` draws.
+AUDIT = "audit"
 _TITLES = {
-    "audit": "Audit: what do you see?",
+    AUDIT: "Audit: what do you see?",
     "unsure": "Not sure enough to publish",
     "contradictions": "Text and answer differ",
     "attribute": "Most informative first",
@@ -139,8 +134,8 @@ class Question:
 class Review:
     """Everything on a review page.
 
-    `aim` is a key of RANKINGS. With `is_drawn` the questions are of an audit's draw, and its labels
-    go to `catalog-enrich audit`, else to `corrections import`; `flags` are for these.
+    `aim` is AUDIT or a key of RANKINGS. Labels of an audit go to `catalog-enrich audit`, others to
+    `corrections import`; `flags` are for these.
     """
 
     aim: str
@@ -148,12 +143,11 @@ class Review:
     questions: Sequence[Question]
     attribute_labels: Mapping[str, Sequence[str]]
     flags: Sequence[str] = ()
-    is_drawn: bool = False
 
     @property
-    def is_blind(self) -> bool:
-        """True if the page does not show the classifier's answers."""
-        return self.aim == "audit"
+    def is_audit(self) -> bool:
+        """True for a blind page, without the classifier's answers."""
+        return self.aim == AUDIT
 
 
 def render_review(review: Review, store: ImageStore, max_bytes: int = MAX_PAGE_BYTES) -> bytes:
@@ -170,10 +164,10 @@ def _render(review: Review, pictures: Mapping[str, str]) -> bytes:
     # The browser keeps choices under this name.
     named = json.dumps([review.database, review.aim, data])
     identity = hashlib.sha256(named.encode()).hexdigest()[:12]
-    taker = "audit --labels" if review.is_drawn else "corrections import --file"
+    taker = "audit --labels" if review.is_audit else "corrections import --file"
     flags = "".join(f" {shlex.quote(flag)}" for flag in review.flags)
     data |= {"id": identity, "command": f"catalog-enrich {taker}", "flags": flags}
-    data |= {"needs_name": not review.is_drawn, "pictures": [*pictures.values()]}
+    data |= {"needs_name": not review.is_audit, "pictures": [*pictures.values()]}
     # Only these characters could end a script element.
     escaped = json.dumps(data).translate({ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"})
     return render(
@@ -189,7 +183,7 @@ def _describe(review: Review, pictures: Sequence[str]) -> dict[str, object]:
     places = {path: place for place, path in enumerate(pictures)}
     asked = {question.attribute for question in review.questions}
     return {
-        "blind": review.is_blind,
+        "blind": review.is_audit,
         "attributes": {
             attribute: [[label, find_swatch(label)] for label in labels]
             for attribute, labels in review.attribute_labels.items()
@@ -201,8 +195,8 @@ def _describe(review: Review, pictures: Sequence[str]) -> dict[str, object]:
                 "attribute": question.attribute,
                 "title": make_printable(question.title or ""),
                 "picture": places.get(question.image_path or "", -1),
-                "best": [] if review.is_blind else _best(question, review.attribute_labels),
-                "abstained": question.abstained and not review.is_blind,
+                "best": [] if review.is_audit else _best(question, review.attribute_labels),
+                "abstained": question.abstained and not review.is_audit,
             }
             for question in review.questions
         ],

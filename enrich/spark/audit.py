@@ -37,6 +37,8 @@ from enrich.spark.tables import Tables, now
 
 # What a file of drawn products shows to people beside the columns of `enrich.files.labels`.
 SHOWN = ("title", "image_path")
+# Answers to draw of each attribute.
+DEFAULT_COUNT = 120
 _ANSWERS, _CERTIFICATES = "audit_answers", "audit_certificates"
 
 

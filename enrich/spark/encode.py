@@ -160,7 +160,7 @@ class Encoder:
             self._append(self._ask(chunk.rows, chunk.contents), writer)
 
     def _finish(self, running: deque[tuple["Chunk", Future[None]]], count: int, done: int) -> int:
-        """Wait for the oldest chunk and return its contents; search it if a worker died over it."""
+        """Wait for the oldest chunk, search it if a worker died; return its contents."""
         chunk, result = running.popleft()
         try:
             result.result()
@@ -328,7 +328,7 @@ _PART = "part"
 
 
 def cut_into_chunks(contents: DataFrame, count: int, size: int, folder: str) -> deque[Chunk]:
-    """Return the contents in chunks of about `size`; a higher `priority` comes earlier.
+    """Cut contents into chunks of about `size`; a higher `priority` comes earlier.
 
     Contents of one priority are dealt to chunks by their hash.
 

@@ -59,8 +59,6 @@ def read_answers(
         .where(F.col("attribute").isin(*asked))
         .join(labelled.select("product_id", "attribute"), ["product_id", "attribute"], "left_anti")
         .withColumn("threshold", _threshold(thresholds, attribute_labels))
-        # Each version of the table has another sample.
-        .withColumn("draw", F.xxhash64("product_id", "attribute", F.lit(str(tables.version(name)))))
     )
     return [
         _answer(row.asDict(recursive=True)) for row in _select_first(predictions, wanted).collect()
@@ -71,7 +69,6 @@ def _select_first(predictions: DataFrame, wanted: Wanted) -> DataFrame:
     """Return the first rows of the ranking, by attribute and label."""
     next_best = F.coalesce(F.get("alternatives", F.lit(0))["confidence"], F.lit(0.0))
     order = {
-        "audit": F.col("draw"),
         "unsure": F.abs(F.col("threshold") - F.col("confidence")),
         "contradictions": confidence_in(F.col("named"), F.col("alternatives"))
         / F.col("confidence"),
@@ -126,11 +123,10 @@ def _answer(row: dict) -> Answer:
         row["abstained"],
         row["threshold"],
         row["named"],
-        row["draw"],
     )
 
 
-def ask(answers: Sequence[Answer], products: DataFrame, *, is_blind: bool) -> list[Question]:
+def ask(answers: Sequence[Answer], products: DataFrame) -> list[Question]:
     """Return the answers as questions, with titles and pictures of the product table.
 
     Runs on the driver; at most one action.
@@ -140,7 +136,7 @@ def ask(answers: Sequence[Answer], products: DataFrame, *, is_blind: bool) -> li
         Question(
             one.product_id,
             one.attribute,
-            candidates=() if is_blind else one.candidates,
+            candidates=one.candidates,
             abstained=one.abstained,
             **texts.get(one.product_id, {"title": None, "image_path": None}),
         )

@@ -1,16 +1,21 @@
 """jobs/add_attribute.py: labels of a new attribute in, a checkpoint that answers it out."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from job_script import Run
+from shop import Shop
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.engine.spec import open_engine
+from enrich.config import JobConfig
+from enrich.engine.spec import build_spec, open_engine
 from enrich.files.products import read_catalog
+from enrich.images.store import ImageStore
 from enrich.records import Prediction
 
 from .conftest import SQUARES, TONES
@@ -53,6 +58,45 @@ def test_a_new_attribute_is_answered_and_all_others_as_before(
 
     code, _, err = run(*given, "--checkpoint", output, "--output", tmp_path / "again")
     assert code == 2 and "was fitted to labels of tone before" in err
+
+
+@pytest.mark.spark
+def test_no_picture_is_opened_of_what_a_run_has_encoded(
+    run: Run, squares: Path, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(squares, shop.folder, dirs_exist_ok=True)
+    shop.file = shop.folder / "products.csv"
+    for picture in shop.folder.glob("*.png"):
+        os.utime(picture, (1e9, 1e9))
+    shop.refresh(spec=build_spec(JobConfig(), read_manifest(BUNDLED), str(shop.folder)))
+    opened, read = list[str | None](), ImageStore.read
+    monkeypatch.setattr(
+        ImageStore, "read", lambda store, path: opened.append(path) or read(store, path)
+    )
+    warehouse = Path(shop.spark.conf.get("spark.sql.warehouse.dir"))
+    given = ("--name", "tone", "--labels", squares / "tones.csv", "--catalog", shop.file)
+    tables = ("--database", warehouse / f"{shop.database}.db")
+
+    code, out, err = run(*given, *tables, "--output", tmp_path / "stored")
+
+    assert code == 0 and not opened
+    assert f"{SQUARES - 3} encodings of the database, 0 pictures opened" in err
+    summary = json.loads(out.splitlines()[-1])
+    assert (summary["from_database"], summary["images_opened"]) == (SQUARES - 3, 0)
+    code, _, err = run(*given, "--output", tmp_path / "read")
+    assert code == 0 and len(opened) == SQUARES - 3
+    stored, from_pictures = (read_manifest(tmp_path / name) for name in ("stored", "read"))
+    assert stored.digests == from_pictures.digests
+
+    opened.clear()
+    os.utime(shop.folder / "5.png", (2e9, 2e9))
+    code, _, err = run(*given, *tables, "--output", tmp_path / "changed")
+    assert code == 0 and opened == ["5.png"]
+    assert f"{SQUARES - 4} encodings of the database, 1 pictures opened" in err
+    colors = ("--name", "color", "--labels", squares / "colors.csv", "--catalog", shop.file)
+    opened.clear()
+    run(*colors, *tables, "--output", tmp_path / "colors")
+    assert len(opened) == SQUARES, "a head reads pictures without texts, which nothing has stored"
 
 
 def test_a_new_label_of_a_known_attribute_is_answered(
@@ -101,6 +145,9 @@ def test_labels_by_chance_are_refused_and_nothing_is_written(
     assert not (tmp_path / "chance").exists()
 
 
+LABELS = ("--labels", "a.csv", "--catalog", "/")
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -109,6 +156,8 @@ def test_labels_by_chance_are_refused_and_nothing_is_written(
         (("--name", "tone", "--values", "a,b", "--catalog", "a.csv"), "give either"),
         (("--name", "tone", "--values", "a,b", "--labels", "a.csv"), "give either"),
         (("--name", "tone", "--values", "warm"), "too few labels"),
+        (("--name", "tone", "--values", "a,b", "--database", "shop"), "give either"),
+        (("--name", "tone", *LABELS, "--database", "/nowhere"), "no stored encodings"),
         (("--name", "run_id", "--values", "a,b"), "expected another name"),
         (("--name", "tone", "--values", "warm,other"), "reserved"),
     ],

@@ -1,5 +1,7 @@
 """From unsure answers to a page, to keys, to a file, to corrections, to the next run."""
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +81,31 @@ def test_labels_that_were_given_by_keys_are_what_the_next_run_publishes(
     pd.testing.assert_frame_equal(after[names].sort_index(), expected[names].sort_index())
 
 
+def test_an_audit_s_page_is_a_draw_whose_labels_the_audit_takes(
+    run: Run, shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_pictures(shop)
+    shop.refresh()
+    page, file = tmp_path / "audit.html", tmp_path / "labels.csv"
+    flags = ("--catalog", shop.file, "--database", shop.database, "--output", page)
+
+    code, said, error = run("--what", "audit", "--n", 20, *flags)
+
+    assert code == 0 and "40 questions" in said, error
+    drawn = shop.table("audit_answers").set_index(["product_id", "attribute"])
+    data = re.search(r'id="data">(.*?)</script>', page.read_text(), re.S)
+    asked = json.loads(data[1])["questions"]
+    assert {(one["product_id"], one["attribute"]) for one in asked} == {*drawn.index}
+    assert not any(one["best"] or one["abstained"] for one in asked), "blind"
+    # Everything as published, by somebody who skips the last five.
+    labels = drawn["published_label"].rename("label").reset_index()[:-5]
+    labels.to_csv(file, index=False)
+    audit = load_job("audit")
+    assert run_job(audit, "--labels", file, "--database", shop.database) == 0
+    taken = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (taken["new"], taken["unlabelled"]) == (35, 5)
+
+
 @pytest.mark.parametrize(
     ("flags", "listed"),
     [
@@ -88,6 +115,7 @@ def test_labels_that_were_given_by_keys_are_what_the_next_run_publishes(
         (("--what", "unsure", "--from", "audit.csv"), "--what audit"),
         (("--what", "audit", "--from", "audit.csv", "--n", 3), "without --n"),
         (("--what", "audit", "--from", "audit.csv"), "colour"),
+        (("--what", "audit", "--run-id", "7"), "no effect"),
     ],
 )
 def test_wrong_flags_and_samples_are_refused_with_what_there_is(

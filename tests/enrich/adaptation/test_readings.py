@@ -45,7 +45,7 @@ def test_a_product_is_in_every_reading_that_it_has_modalities_for(
     shop_labels = read_shop_labels(
         file, read_catalog(shop / "products.parquet"), engine.spec.attributes
     )
-    readings = take_readings(engine, shop_labels)
+    readings = take_readings(engine, shop_labels).by_attribute
 
     assert opened.call_count == len(labels), "each picture once"
     assert list(readings) == ["color", "style"]
@@ -73,7 +73,7 @@ def test_a_product_is_in_every_reading_that_it_has_modalities_for(
 def test_a_trust_that_was_fitted_is_the_one_that_the_job_reads_with(
     engine: Engine, shop: Path, two_colors: ShopLabels, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    before = take_readings(engine, two_colors)["color"]
+    before = take_readings(engine, two_colors).by_attribute["color"]
     answered = {"answered_at_90_threshold": 0.5, "precision_at_90_threshold": 0.9}
     figures = {"rows": 60, "accuracy": 0.5, **answered}
     given = read_manifest(tiny_checkpoint)
@@ -84,7 +84,8 @@ def test_a_trust_that_was_fitted_is_the_one_that_the_job_reads_with(
     assert fitted.digests.encoder == given.digests.encoder
     assert fitted.digests.model != given.digests.model
     adapted = open_engine(fitted, str(shop))
-    (after, *_), wanted = take_readings(adapted, two_colors)["color"].answers, before.at(3.0)[0]
+    (after, *_) = take_readings(adapted, two_colors).by_attribute["color"].answers
+    wanted = before.at(3.0)[0]
     torch.testing.assert_close(after.logits, wanted.logits, atol=0.02, rtol=0)
     torch.testing.assert_close(after.image_weight, wanted.image_weight, atol=0.01, rtol=0)
     as_it_was = before.at(0.0)[0]
@@ -95,12 +96,12 @@ def test_a_trust_that_was_fitted_is_the_one_that_the_job_reads_with(
 def test_scores_are_read_after_the_correction_that_a_checkpoint_brings_along(
     engine: Engine, two_colors: ShopLabels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = take_readings(engine, two_colors)["color"]
+    before = take_readings(engine, two_colors).by_attribute["color"]
     bias = torch.tensor([3.0, -1.0, 0.0, 2.0])
     corrections = {"color": ScoreCorrection(bias=tuple(bias.tolist()))}
     corrected = engine.answerer.calibration.model_copy(update={"corrections": corrections})
     monkeypatch.setattr(engine.answerer, "calibration", corrected)
-    after = take_readings(engine, two_colors)["color"]
+    after = take_readings(engine, two_colors).by_attribute["color"]
     for shift in (-3.0, 0.0, 3.0):
         for raw, found in zip(before.at(shift), after.at(shift), strict=True):
             torch.testing.assert_close(found.logits, raw.logits + bias)

@@ -84,18 +84,13 @@ def test_each_aim_asks_first_what_tells_most(
     assert [one.product_id for one in RANKINGS[aim](answers)] == asked
 
 
-def test_an_audit_asks_at_random_and_all_aims_keep_attributes_together() -> None:
-    draws = np.random.default_rng(0).permutation(40).tolist()
+def test_questions_of_one_attribute_stay_together() -> None:
     answers = [
-        replace(answer(str(n), "red", n / 40), draw=draw, attribute=("color", "shirt_fit")[n % 2])
-        for n, draw in enumerate(draws)
+        replace(answer(str(n), "red", n / 40), attribute=("color", "shirt_fit")[n % 2])
+        for n in range(40)
     ]
-    chosen = choose_answers("audit", answers, 20)
-
-    assert {one.draw for one in chosen} == set(range(20)), "the lowest draws are a random sample"
-    attributes = [one.attribute for one in chosen]
-    assert attributes == sorted(attributes, key=attributes.index)
-    assert set(attributes) == {"color", "shirt_fit"}
+    attributes = [one.attribute for one in choose_answers("attribute", answers, 20)]
+    assert attributes == ["color"] * 10 + ["shirt_fit"] * 10
 
 
 def questions(number: int, title: str = "a shirt") -> list[Question]:
@@ -122,15 +117,15 @@ def test_a_blind_page_holds_nothing_of_the_answers(tmp_path: Path) -> None:
     assert [(one["best"], one["abstained"]) for one in blind] == [([], False)] * 3
 
 
-def test_labels_of_an_audit_s_draw_go_to_the_audit(tmp_path: Path) -> None:
-    review = Review("audit", "shop", questions(3), LABELS, ["--database", "shop"])
-    own, drawn = (
-        data_of(render_review(replace(review, is_drawn=is_drawn), ImageStore(str(tmp_path))))
-        for is_drawn in (False, True)
-    )
-    assert own["command"].endswith("corrections import --file")
-    assert drawn["command"].endswith("audit --labels")
-    assert drawn["flags"] == " --database shop"
+def test_labels_of_an_audit_go_to_the_audit(tmp_path: Path) -> None:
+    taken_by = {
+        aim: data_of(render_review(Review(aim, "s", questions(1), LABELS, ["--a"]), store))
+        for store in [ImageStore(str(tmp_path))]
+        for aim in ("unsure", "audit")
+    }
+    assert taken_by["unsure"]["command"].endswith("corrections import --file")
+    assert taken_by["audit"]["command"].endswith("audit --labels")
+    assert taken_by["audit"]["flags"] == " --a"
 
 
 def test_pictures_are_as_large_as_fit_into_the_page(tmp_path: Path) -> None:

@@ -1,0 +1,176 @@
+"""Encodings that runs have stored, read without a Spark session.
+
+Delta tables are read by delta-rs. A picture is known by its size and time, as in the diff: no
+picture is opened.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyspark
+from schemas.tables import Modalities, Status
+
+from enrich.config import HOME, home
+from enrich.engine.settings import EngineSettings
+from enrich.errors import ConfigError
+from enrich.files.tables import is_delta, read_delta
+from enrich.images.locations import local_path
+from enrich.images.settings import ImageProblem, ImageStat
+from enrich.images.store import ImageStore
+from enrich.records import EncodedProduct, Product
+from enrich.spark.diff import hash_content
+from enrich.spark.rules import holds
+
+_WAREHOUSE = "spark.sql.warehouse.dir"
+_IMAGE_STATE = ("path", "size", "etag", "modified_at", "digest", "looked_at")
+_ENCODING = (
+    *("content_hash", "encoded_at", "status", "limits"),
+    *("modalities", "error", "vectors"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEncodings:
+    """The encodings of one database, whose tables lie in `folder`."""
+
+    folder: Path
+
+    def find(
+        self, products: Sequence[Product], settings: EngineSettings
+    ) -> dict[str, EncodedProduct]:
+        """Return the encodings that hold for products as they are now, by product id.
+
+        Left out are products that nothing was read of, and products whose picture would have to be
+        opened to know it.
+
+        Args:
+            products: products with ids.
+            settings: recipe of the engine whose encodings are wanted, and of its image store.
+
+        Raises:
+            ConfigError: the tables cannot be read.
+        """
+        states = self._read_image_states({one.image_path for one in products if one.image_path})
+        store = settings.open_store()
+        with ThreadPoolExecutor(settings.read_threads) as pool:
+            hashes = [*pool.map(lambda one: _hash_unopened(one, store, states), products)]
+        encodings = self._read_encodings({one for one in hashes if one}, settings)
+        found = {}
+        for product, content_hash in zip(products, hashes, strict=True):
+            if encoding := encodings.get(content_hash or ""):
+                found[product.product_id] = EncodedProduct(
+                    product.product_id,
+                    Status(encoding["status"]),
+                    Modalities(encoding["modalities"]),
+                    encoding["vectors"],
+                    encoding["error"],
+                    wording=(product.title, product.description),
+                )
+        return found
+
+    def _read_image_states(self, paths: Iterable[str]) -> dict[str, dict]:
+        """Return what was last seen of each picture, by path."""
+        rows = self._read("images", _IMAGE_STATE, f"path IN ({_quote(paths)})")
+        return {row["path"]: row for row in sorted(rows, key=lambda row: row["looked_at"])}
+
+    def _read_encodings(self, hashes: Iterable[str], settings: EngineSettings) -> dict[str, dict]:
+        """Return the encodings with vectors that hold (R3), by content."""
+        rows = self._read(
+            "encodings",
+            _ENCODING,
+            f"encoder_version = '{settings.encoder_version}' AND vectors IS NOT NULL "
+            f"AND content_hash IN ({_quote(hashes)})",
+        )
+        limits = settings.limits_digest
+        return {
+            row["content_hash"]: row
+            for row in sorted(rows, key=lambda row: row["encoded_at"])
+            if holds(
+                row["status"],
+                has_same_limits=row["limits"] == limits,
+                is_own=False,
+                is_recent=False,
+            )
+        }
+
+    def _read(self, table: str, columns: Sequence[str], where: str) -> list[dict]:
+        return read_delta(self.folder / table, columns, where).to_pylist()
+
+
+def _quote(texts: Iterable[str]) -> str:
+    """Return texts as literals of DataFusion's SQL, in which a backslash is a letter."""
+    return ", ".join("'" + text.replace("'", "''") + "'" for text in sorted(texts)) or "NULL"
+
+
+def _hash_unopened(product: Product, store: ImageStore, states: Mapping[str, dict]) -> str | None:
+    """Return a product's content_hash; None where its picture would have to be opened."""
+    state = states.get(product.image_path or "", {})
+    seen = (state.get("size"), state.get("etag"), state.get("modified_at"))
+
+    def ask(image: str | None) -> str | None:
+        found: ImageStat = store.stat(image)
+        is_known = seen == (found.size, found.etag, found.modified_at)
+        return state["digest"] if is_known else None
+
+    try:
+        digest = store.try_each(product.image_path, ask)
+    except ImageProblem as problem:
+        digest = str(problem.status)
+    if digest is None:
+        return None
+    return hash_content(product.title, product.description, digest, product.image_path)
+
+
+def open_stored(database: str) -> StoredEncodings:
+    """Return the encodings of a database on this machine.
+
+    Args:
+        database: its name in the warehouse of Spark's settings, or the folder of its tables.
+
+    Raises:
+        ConfigError: its tables are not there.
+    """
+    folder = Path(local_path(database))
+    if "/" not in database:
+        folder = _find_warehouse() / f"{database.lower()}.db"
+    for table in ("encodings", "images"):
+        if not is_delta(folder / table):
+            raise ConfigError(
+                f"database {database} has no stored encodings on this machine: found no Delta "
+                f"table at {folder / table}. Name the folder of the tables, or leave --database "
+                "out."
+            )
+    return StoredEncodings(folder)
+
+
+def _find_warehouse() -> Path:
+    """Return the local warehouse that Spark's settings name.
+
+    Raises:
+        ConfigError: they name none on this machine.
+    """
+    spark = Path(pyspark.__file__).parent
+    is_set_up = (spark / "conf" / "spark-defaults.conf").exists() and not os.environ.get(HOME)
+    if given := os.environ.get("SPARK_CONF_DIR"):
+        folder = Path(given)
+    elif given := os.environ.get("SPARK_HOME"):
+        folder = Path(given) / "conf"
+    elif is_set_up:
+        folder = spark / "conf"
+    else:
+        # Where a session without spark-submit writes.
+        return home() / "lakehouse" / "warehouse"
+    file = folder / "spark-defaults.conf"
+    lines = file.read_text().splitlines() if file.is_file() else []
+    words = [line.replace("=", " ", 1).split(maxsplit=1) for line in lines]
+    named = next((word[1].strip() for word in words if word[:1] == [_WAREHOUSE]), None)
+    place = local_path(named or "")
+    if not place.startswith("/"):
+        raise ConfigError(
+            f"the database's tables cannot be found without Spark: found {named or 'nothing'} "
+            f"as {_WAREHOUSE} in {file}, expected a local folder. Name the folder of the tables."
+        )
+    return Path(place)
