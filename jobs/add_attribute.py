@@ -15,6 +15,7 @@ The last line on standard output is one JSON object.
 import dataclasses
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -35,8 +36,10 @@ from enrich.cli import (
     read_settings,
     run_command,
 )
-from enrich.errors import ConfigError
+from enrich.engine.settings import EngineSettings
+from enrich.errors import ConfigError, load_extra
 from enrich.files.products import Source, open_source, read_catalog
+from enrich.records import EncodedProduct, Product
 from schemas.labels import RESERVED
 
 log = logging.getLogger(__name__)
@@ -92,21 +95,25 @@ def main(
 def choose_encodings(database: str | None, *, is_asked_for: bool) -> FindsEncodings | None:
     """Return what finds stored encodings; None without a database.
 
-    Raises:
-        ConfigError: a database that a flag names has no stored encodings on this machine.
+    What it returns raises ConfigError if a database that a flag names has none on this machine.
     """
     if database is None:
         return None
-    # pyspark is imported where it is used.
-    from enrich.spark.stored import open_stored
 
-    try:
-        return open_stored(database).find
-    except ConfigError as error:
-        if is_asked_for:
-            raise
-        log.warning("pictures are opened: %s", error)
-        return None
+    def find(products: Sequence[Product], settings: EngineSettings) -> Mapping[str, EncodedProduct]:
+        try:
+            load_extra("pyspark", "spark")
+            # Imported here because of pyspark.
+            from enrich.spark.stored import open_stored
+
+            return open_stored(database).find(products, settings)
+        except ConfigError as error:
+            if is_asked_for:
+                raise
+            log.warning("pictures are opened: %s", error)
+            return {}
+
+    return find
 
 
 def add_by_labels(

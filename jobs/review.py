@@ -21,7 +21,7 @@ from enrich.cli import DEFAULT_CONFIG, ConfigOption, OtherDatabaseOption, read_s
 from enrich.config import DEMO_CATALOG, JobConfig, home
 from enrich.engine.spec import choose_thresholds, published_labels
 from enrich.errors import ConfigError
-from enrich.files.atomic_write import atomic_write, prepare_target, require_suffix
+from enrich.files.atomic_write import atomic_write, prepare_target, refuse_existing, require_suffix
 from enrich.files.labels import read_sample
 from enrich.report.review import (
     AUDIT,
@@ -31,7 +31,7 @@ from enrich.report.review import (
     choose_answers,
     render_review,
 )
-from enrich.spark.audit import DEFAULT_COUNT, draw
+from enrich.spark.audit import DEFAULT_COUNT, draw, find_source
 from enrich.spark.failures import explain_failure
 from enrich.spark.review import Wanted, ask, read_answers
 from enrich.spark.session import open_session
@@ -79,6 +79,9 @@ def main(
     }
     settings = read_settings(config, flags)
     require_suffix(output, ".html")
+    if what == AUDIT:
+        # Answers of a page that was written over would be drawn, and labelled by nobody.
+        refuse_existing(output)
     prepare_target(output, sample)
     manifest = fetch_manifest(settings.checkpoint)
     attributes = published_labels(settings, manifest)
@@ -89,10 +92,15 @@ def main(
         raise ConfigError("--from goes with --what audit, and without --n.")
     rows = None if sample is None else read_sample(sample, attributes)
     spark = open_session("review")
-    location = (
-        settings.catalog if settings.catalog != DEMO_CATALOG else str(home() / "demo_catalog")
-    )
+    if wanted is None and rows is None:
+        # As jobs/audit.py does: answers are drawn of products as they were published.
+        location = catalog or find_source(open_tables(spark, settings.database))
+    elif settings.catalog == DEMO_CATALOG:
+        location = str(home() / "demo_catalog")
+    else:
+        location = settings.catalog
     source = open_source(spark, location, settings.columns)
+    store = open_image_store(source, settings)
     if rows is not None:
         questions = [Question(*row) for row in rows]
     elif wanted is None:
@@ -111,7 +119,7 @@ def main(
     given = [word for flag, value in again.items() if value for word in (flag, value)]
     aim = wanted.aim if wanted else AUDIT
     review = Review(aim, settings.database, questions, attributes, given)
-    page = render_review(review, open_image_store(source, settings))
+    page = render_review(review, store)
     with atomic_write(output) as partial:
         partial.write_bytes(page)
     typer.echo(f"{output}: {len(questions):,} questions, {len(page) / 1e6:.1f} MB")

@@ -95,9 +95,10 @@ def _fit(engine: Engine, labelled: ShopLabels, find_encodings: FindsEncodings | 
     # Beside a busy process threads that share out small sums would wait for each other.
     with one_intra_op_thread():
         adapted = adapt(engine, labelled, find_encodings)
+    stored = f"{adapted.stored:,} encodings of the database, " if find_encodings else ""
     typer.echo(
-        f"{len(labelled.products):,} labelled products: {adapted.stored:,} encodings of the "
-        f"database, {adapted.images_opened:,} pictures opened",
+        f"{len(labelled.products):,} labelled products: {stored}{adapted.images_opened:,} pictures "
+        "opened",
         err=True,
     )
     for attribute, reason in adapted.left.items():

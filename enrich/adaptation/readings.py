@@ -117,7 +117,9 @@ def take_readings(
         for prepared in window:
             if prepared.modalities is not None:
                 found[row_of[prepared.product_id]] = prepared.modalities, next(vectors)
-    if warning := describe_failures(problems):
+    has_picture = (Modalities.IMAGE, Modalities.IMAGE_AND_TEXT)
+    read_before = [None for one in stored.values() if one.modalities in has_picture]
+    if warning := describe_failures([*problems, *read_before]):
         log.warning(warning)
     opened = problems.count(None)
     if not found:

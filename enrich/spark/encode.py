@@ -25,7 +25,6 @@ from pyspark.resource import ResourceProfile, ResourceProfileBuilder
 from pyspark.resource.requests import ExecutorResourceRequests, TaskResourceRequests
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.util import inheritable_thread_target
 from schemas.tables import TO_ANSWER, Modalities, Status
 
 from enrich.config import GpuExecutors, JobConfig
@@ -34,13 +33,13 @@ from enrich.errors import ConfigError, EnrichError, WorkersDied
 from enrich.records import EncodedProduct, Product
 from enrich.spark.pace import Pace, Work, add_work
 from enrich.spark.rules import CRASH_HOLDS, holds
-from enrich.spark.session import name_jobs, slots_of
+from enrich.spark.session import in_spark_thread, name_jobs, slots_of
 from enrich.spark.tables import Tables, Transaction, now
 
 log = logging.getLogger(__name__)
 
 _OUTPUT_ROWS = 1_000
-# One chunk is encoded by executors while the driver commits the last one and plans the next.
+# Chunks in flight: executors encode one while the driver commits the one before and plans the next.
 _AT_ONCE = 3
 # The writer that commits what a search for a crash encodes.
 _SEARCH = "search"
@@ -140,14 +139,13 @@ class Encoder:
             # After a failure the other chunks still end: what they encode is kept.
             ThreadPoolExecutor(_AT_ONCE) as threads,
         ):
-            while chunks:
+            while chunks and not any(_has_failed(result) for _, result in running):
                 if len(running) == _AT_ONCE:
                     done += self._finish(running, count, done)
                 chunk, number = take_chunk(chunks, self._enough()), number + 1
                 described = f"encode, chunk {number}: {chunk.contents} of {count} contents"
                 append = partial(self._encode_chunk, chunk, described, str(number % _AT_ONCE))
-                target = inheritable_thread_target(self.tables.spark)(append)
-                running.append((chunk, threads.submit(target)))
+                running.append((chunk, threads.submit(in_spark_thread(self.tables.spark, append))))
             while running:
                 done += self._finish(running, count, done)
 
@@ -181,7 +179,8 @@ class Encoder:
         A decoder that crashes or eats all memory cannot be caught in Python, and Spark fails the
         whole write. So the rows are tried again in parts, down to one.
         """
-        # The first time other chunks were at work too, and one may have ended the worker.
+        # At depth 0 other chunks shared the executors, and one of them may have killed the worker.
+        # So even a single content is tried once more, alone, before it is blamed.
         is_found = count == 1 and depth > 0
         self._note_death(rows, error, is_found=is_found)
         if is_found:
@@ -279,13 +278,17 @@ def ask_engine(
     works: Accumulator[dict[str, Work]],
 ) -> DataFrame:
     """Return `count` contents encoded, by `content_hash`; lazy. Runs on the driver."""
-    slots = slots_of(contents.sparkSession, config.gpu_executors)
+    spark, wanted = contents.sparkSession, config.gpu_executors
+    slots = slots_of(spark, wanted)
+    if wanted is not None:
+        # As many executors as would start for small tasks are not worth their start.
+        slots = min(slots, math.ceil(count / config.products_per_task))
     asked = contents.repartition(choose_tasks(count, config, slots), "content_hash")
     asked = asked.select("content_hash", "image_digest", "product_id", *_FIELDS)
     return asked.mapInPandas(
         build_encode(spec, works),
         f"content_hash STRING, {VECTORS}",
-        profile=build_gpu_profile(config.gpu_executors),
+        profile=build_gpu_profile(wanted, str(spark.sparkContext.applicationId)),
     )
 
 
@@ -308,6 +311,12 @@ def select_holding(encodings: DataFrame, limits: str, run_id: str) -> DataFrame:
             is_recent=is_recent,
         )
     )
+
+
+def _has_failed(result: Future[None]) -> bool:
+    """Return True for an error that a search for a crash cannot mend."""
+    error = result.exception() if result.done() else None
+    return error is not None and not is_worker_death(error)
 
 
 class Chunk(NamedTuple):
@@ -366,7 +375,7 @@ def choose_tasks(contents: int, config: JobConfig, slots: int) -> int:
     return max(1, rounds * at_once)
 
 
-def is_worker_death(error: Exception) -> bool:
+def is_worker_death(error: BaseException) -> bool:
     """Tell whether a write failed because the process of a worker ended."""
     return any(sign in str(error) for sign in _SIGNS_OF_DEATH)
 
@@ -586,7 +595,8 @@ def refuse_impossible_executors(wanted: GpuExecutors | None, conf: SparkConf) ->
         )
 
 
-def build_gpu_profile(wanted: GpuExecutors | None) -> ResourceProfile | None:
+@cache
+def build_gpu_profile(wanted: GpuExecutors | None, application: str) -> ResourceProfile | None:
     """Return the resource profile for encoding, None for the common executors.
 
     Spark has it on YARN, Kubernetes and Standalone, with dynamic allocation.

@@ -349,10 +349,10 @@ class Refresh:
 
     @contextmanager
     def _recording_images(self, diff: Diff) -> Iterator[None]:
-        """Record the state of pictures, after the last use of the compared rows.
+        """Append the pictures' states to `images` when the block ends, published or not.
 
-        After a commit to a table that the rows were read from, Spark would compute the rows again,
-        and inspect each picture again.
+        Not earlier: the compared rows were read from `images`. After a commit to it Spark computes
+        persisted rows again, and would inspect every picture again.
         """
         stopped = None
         try:
@@ -688,8 +688,8 @@ def count_diff(diff: Diff) -> dict[str, Any]:
 def count_deletable(inputs: Inputs, diff: Diff, superseded: bool) -> int:
     """Return the number of published rows that the run deletes.
 
-    It is 0 while the id of a row is lost: the row may be a missing product's. It is 0 if a newer
-    whole run was accepted: that run has found the missing products itself.
+    It is 0 if any row's id is unreadable: that row may be one of the products that seem to be
+    missing. It is 0 too if a newer whole run was accepted, which has compared all products itself.
     """
     if superseded or diff.lost_ids or not inputs.config.deletes_missing:
         return 0

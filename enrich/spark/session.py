@@ -29,6 +29,7 @@ from pyspark import Accumulator, AccumulatorParam, SparkConf, SparkContext
 from pyspark.errors import PySparkRuntimeError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.catalog import Database
+from pyspark.util import inheritable_thread_target
 
 from enrich.config import HOME, GpuExecutors, home
 from enrich.errors import ConfigError, MetastoreBusy, NoAnswer, first_line
@@ -357,6 +358,13 @@ def name_jobs(spark: SparkSession, description: str, group: str | None = None) -
             context.setLocalProperty(name, value)
 
 
+def in_spark_thread(spark: SparkSession, function: Callable[[], None]) -> Callable[[], None]:
+    """Return the function for another thread; jobs there inherit this thread's description."""
+    wrap: Any = inheritable_thread_target(spark)
+    # Without a Java thread for each Python thread, PySpark returns the session itself.
+    return wrap(function) if callable(wrap) else function
+
+
 def count_tasks(spark: SparkSession) -> tuple[int, dict[tuple[int, int], int]]:
     """Return the number of running tasks, and failed tasks by active stage attempt."""
     tracker = spark.sparkContext.statusTracker()
@@ -398,19 +406,21 @@ def cores_of(spark: SparkSession) -> int:
 def slots_of(spark: SparkSession, gpu_executors: GpuExecutors | None = None) -> int:
     """Return the number of encoding tasks that run at a time.
 
-    Where tasks need GPUs it is those that count. With `gpu_executors`: as many as dynamic
-    allocation may start, those of one executor where it has no limit.
+    If tasks need GPUs and the cores of an executor are known, GPUs count. With `gpu_executors`: all
+    that dynamic allocation may start, those of one executor if it has no limit.
     """
     settings = spark.sparkContext.getConf()
     if gpu_executors is not None:
         most = settings.get("spark.dynamicAllocation.maxExecutors") or "1"
-        return int(most) * gpu_executors.gpus * gpu_executors.tasks_per_gpu
+        tasks = gpu_executors.gpus * gpu_executors.tasks_per_gpu
+        return int(most) * min(tasks, gpu_executors.cores)
     slots = cores_of(spark) // int(settings.get("spark.task.cpus") or 1)
     share = float(settings.get("spark.task.resource.gpu.amount") or 0)
     cores = int(settings.get("spark.executor.cores") or 0)
     if share and cores:
         gpus = int(settings.get("spark.executor.resource.gpu.amount") or 1)
-        slots = min(slots, cores_of(spark) // cores * int(gpus / share))
+        tasks = gpus // int(share) if share >= 1 else gpus * int(1 / share)
+        slots = min(slots, max(1, cores_of(spark) // cores) * tasks)
     return max(1, slots)
 
 

@@ -71,7 +71,8 @@ def main(master: str, folder: Path, catalog: Path, gpu_executors: str) -> None:
     derby = f"jdbc:derby:;databaseName={folder / 'metastore'};create=true"
     builder = SparkSession.builder.master(master).enableHiveSupport()
     spark = builder.config("spark.hadoop.javax.jdo.option.ConnectionURL", derby).getOrCreate()
-    config = JobConfig(database="shop", products_per_task=10, gpu_executors=settings)
+    chunks = {"products_per_chunk": 100, "seconds_per_chunk": 0} if settings else {}
+    config = JobConfig(database="shop", products_per_task=10, gpu_executors=settings, **chunks)
     spec = DeviceSpec(attributes={"color": DEVICES})
     inputs = Inputs(
         spark,
