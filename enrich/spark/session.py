@@ -359,7 +359,7 @@ def name_jobs(spark: SparkSession, description: str, group: str | None = None) -
 
 
 def in_spark_thread(spark: SparkSession, function: Callable[[], None]) -> Callable[[], None]:
-    """Return the function for another thread; jobs there inherit this thread's description."""
+    """Wrap a function for a thread whose jobs inherit this one's description."""
     wrap: Any = inheritable_thread_target(spark)
     # Without a Java thread for each Python thread, PySpark returns the session itself.
     return wrap(function) if callable(wrap) else function

@@ -87,11 +87,14 @@ def test_an_audit_s_page_is_a_draw_whose_labels_the_audit_takes(
     with_pictures(shop)
     shop.refresh()
     page, file = tmp_path / "audit.html", tmp_path / "labels.csv"
-    flags = ("--catalog", shop.file, "--database", shop.database, "--output", page)
+    # Of the product table that was published, not of the demo's.
+    flags = ("--database", shop.database, "--output", page)
 
     code, said, error = run("--what", "audit", "--n", 20, *flags)
 
     assert code == 0 and "40 questions" in said, error
+    code, _, error = run("--what", "audit", *flags)
+    assert code == 2 and "audit.html" in error, "nothing is drawn for a page that is there"
     drawn = shop.table("audit_answers").set_index(["product_id", "attribute"])
     data = re.search(r'id="data">(.*?)</script>', page.read_text(), re.S)
     asked = json.loads(data[1])["questions"]
