@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from enrich.spark import encode
 from enrich.spark.tables import Tables
 
 _PATIENCE_S = 300
@@ -69,7 +70,7 @@ class Schedule:
 
 def install(monkeypatch: Any) -> None:
     """Let every commit of a scheduled actor wait for its turn."""
-    append, target = Tables.append, Tables.target
+    append, target, in_spark_thread = Tables.append, Tables.target, encode.in_spark_thread
 
     def scheduled(table: str) -> Any:
         schedule = getattr(_ACTOR, "schedule", None)
@@ -82,6 +83,16 @@ def install(monkeypatch: Any) -> None:
     def target_in_turn(self: Tables, table: str) -> Any:
         return _Target(target(self, table), lambda: scheduled(table))
 
+    def act_in_thread(spark: Any, function: Callable[[], None]) -> Callable[[], None]:
+        actor, wrapped = dict(_ACTOR.__dict__), in_spark_thread(spark, function)
+
+        def act() -> None:
+            _ACTOR.__dict__.update(actor)
+            wrapped()
+
+        return act
+
+    monkeypatch.setattr(encode, "in_spark_thread", act_in_thread)
     monkeypatch.setattr(Tables, "append", append_in_turn)
     monkeypatch.setattr(Tables, "target", target_in_turn)
 
