@@ -1,6 +1,7 @@
 """What is seen of a run from outside while it goes on: jobs' names, progress, figures."""
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -40,8 +41,10 @@ def test_every_job_of_a_run_says_run_stage_and_chunk_and_the_ledger_how_encoding
     said = set(new.values())
     assert None not in said
     named = {one for one in said if one and one.startswith(f"run {run.run_id}")}
-    chunks = {f"run {run.run_id}: encode, chunk {number} of 2" for number in (1, 2)}
-    assert named >= {*chunks, f"run {run.run_id}: answer", f"run {run.run_id}: publish"}
+    chunk = re.compile(rf"run {run.run_id}: encode, chunk (\d): (\d) of 6 contents")
+    sizes = {one[1]: int(one[2]) for one in map(chunk.fullmatch, named) if one}
+    assert set(sizes) == {"1", "2"} and sum(sizes.values()) == 6
+    assert named >= {f"run {run.run_id}: answer", f"run {run.run_id}: publish"}
     assert run.encoding["done"] == run.encoding["asked"] == run.counts["encoded"] == 6
     # A worker that has the engine already loads none.
     assert run.encoding["engine_loads"] >= 0 and run.encoding["worker_peak_bytes"] > 5e7
