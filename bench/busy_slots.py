@@ -1,9 +1,9 @@
-"""How busy task slots are while contents are encoded and commits are slow.
+"""Share of time in which task slots are busy while contents are encoded.
 
     python -m bench.busy_slots FOLDER PRODUCTS [COMMIT_S]
 
 Two executors' slots, an engine that thinks for 10 ms over each product, and a pause after the tasks
-of each commit to `encodings`. The last line on standard output is one JSON object.
+of each slow commit to `encodings`. The last line on standard output is one JSON object.
 """
 
 import json
@@ -16,7 +16,7 @@ from unittest import mock
 
 from pyspark.sql import DataFrame
 
-from bench.refresh import draw_products, open_session, refresh
+from bench.refresh import draw_products, find_event_log, open_logged_session, refresh
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.spark.tables import Tables, Transaction
 
@@ -25,11 +25,7 @@ _ENGINE = FakeEngineSpec(seconds_per_product=0.01)
 
 def measure(folder: Path, products: int, commit_s: float, **settings: Any) -> dict[str, Any]:
     """Return the share of slot time in which tasks ran, from first to last."""
-    events = folder / "events"
-    events.mkdir(parents=True)
-    log = {"enabled": "true", "dir": events.as_uri(), "compress": "false"}
-    log["rolling.enabled"] = "false"
-    spark = open_session(folder, **{f"spark.eventLog.{name}": value for name, value in log.items()})
+    spark = open_logged_session(folder)
     draw_products(spark, products).write.parquet(str(folder / "products.parquet"))
     append = Tables.append
 
@@ -49,8 +45,7 @@ def measure(folder: Path, products: int, commit_s: float, **settings: Any) -> di
         summary = refresh(spark, _ENGINE, catalog, date(2026, 11, 1), **settings)
     slots = spark.sparkContext.defaultParallelism
     spark.stop()
-    (file,) = (one for one in events.iterdir() if not one.name.startswith("."))
-    tasks, chunks = read_tasks(file)
+    tasks, chunks = read_tasks(find_event_log(folder))
     first, last = min(begin for begin, _ in tasks), max(end for _, end in tasks)
     busy = sum(end - begin for begin, end in tasks) / (slots * (last - first))
     return {

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 from pyspark.sql import functions as F
 
-from bench.refresh import draw_products, open_session
+from bench.refresh import draw_products, find_event_log, open_logged_session
 from bench.scale import read_figures
 from enrich.config import JobConfig
 from enrich.engine.fake_engine import FakeEngineSpec
@@ -34,11 +34,7 @@ _COLUMNS: Any = {"image_path": None}
 
 def measure(folder: Path, products: int, changed_share: float) -> dict[str, Any]:
     """Return seconds and rows of both diffs."""
-    events = folder / "events"
-    events.mkdir(parents=True)
-    log = {"enabled": "true", "dir": events.as_uri(), "compress": "false"}
-    log["rolling.enabled"] = "false"
-    spark = open_session(folder, **{f"spark.eventLog.{name}": value for name, value in log.items()})
+    spark = open_logged_session(folder)
     table = str(folder / "products")
     feed = {"delta.enableChangeDataFeed": "true"}
     draw_products(spark, products).write.format("delta").options(**feed).save(table)
@@ -87,9 +83,8 @@ def measure(folder: Path, products: int, changed_share: float) -> dict[str, Any]
         }
         diff.rows.unpersist()
     spark.stop()
-    (file,) = (one for one in events.iterdir() if not one.name.startswith("."))
     sums: dict[str, dict[str, int]] = {}
-    for run_id, _, figures in read_figures(file):
+    for run_id, _, figures in read_figures(find_event_log(folder)):
         of = sums.setdefault(run_id, {})
         for figure, value in figures.items():
             of[figure] = of.get(figure, 0) + value

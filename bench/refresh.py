@@ -116,6 +116,21 @@ def open_session(folder: Path, **more: str) -> SparkSession:
     return builder.config(map=settings | more).getOrCreate()
 
 
+def open_logged_session(folder: Path) -> SparkSession:
+    """Return such a session whose event log `find_event_log` finds once it has stopped."""
+    events = folder / "events"
+    events.mkdir(parents=True)
+    log = {"enabled": "true", "dir": events.as_uri(), "compress": "false"}
+    log["rolling.enabled"] = "false"
+    return open_session(folder, **{f"spark.eventLog.{name}": value for name, value in log.items()})
+
+
+def find_event_log(folder: Path) -> Path:
+    """Return the only event log of a folder."""
+    (file,) = (one for one in (folder / "events").iterdir() if not one.name.startswith("."))
+    return file
+
+
 @contextmanager
 def _watched_memory(spark: SparkSession) -> Iterator[list[float]]:
     """Yields a list that fills with the driver's memory in MB: what its JVM needs, and Python."""

@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
 
-from bench.refresh import draw_products, open_session, refresh
+from bench.refresh import draw_products, find_event_log, open_logged_session, refresh
 from enrich.engine.fake_engine import FakeEngineSpec
 
 _NAMED = re.compile(r"\brun (\d{8}-[0-9a-f]{8})(?:: ([a-z]+))?")
@@ -33,16 +33,7 @@ _MB = 1e6
 
 def observe(folder: Path, products: int, changed_share: float) -> dict[str, Any]:
     """Return the figures of three runs by stage, and the bytes of each table."""
-    events = folder / "events"
-    events.mkdir(parents=True)
-    log = {
-        "enabled": "true",
-        "dir": events.as_uri(),
-        "compress": "false",
-        "rolling.enabled": "false",
-    }
-    settings = {f"spark.eventLog.{name}": value for name, value in log.items()}
-    spark = open_session(folder, **settings)
+    spark = open_logged_session(folder)
     engine = FakeEngineSpec(seconds_per_product=psutil.cpu_count() / _PACE)
     catalog = draw_products(spark, products)
     catalog.write.parquet(str(folder / "before.parquet"))
@@ -55,9 +46,8 @@ def observe(folder: Path, products: int, changed_share: float) -> dict[str, Any]
         done = refresh(spark, engine, folder / f"{file}.parquet", date(2026, 11, day))
         named[done.run_id], seconds[name] = name, done.seconds
     spark.stop()
-    (file,) = (one for one in events.iterdir() if not one.name.startswith("."))
     stages: dict[str, dict[str, Counter[str]]] = {name: defaultdict(Counter) for name in _RUNS}
-    for run_id, stage, figures in read_figures(file):
+    for run_id, stage, figures in read_figures(find_event_log(folder)):
         if run_id in named:
             stages[named[run_id]][stage].update(figures)
     return {
