@@ -145,9 +145,6 @@ def test_labels_by_chance_are_refused_and_nothing_is_written(
     assert not (tmp_path / "chance").exists()
 
 
-LABELS = ("--labels", "a.csv", "--catalog", "/")
-
-
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -157,7 +154,6 @@ LABELS = ("--labels", "a.csv", "--catalog", "/")
         (("--name", "tone", "--values", "a,b", "--labels", "a.csv"), "give either"),
         (("--name", "tone", "--values", "warm"), "too few labels"),
         (("--name", "tone", "--values", "a,b", "--database", "shop"), "give either"),
-        (("--name", "tone", *LABELS, "--database", "/nowhere"), "no stored encodings"),
         (("--name", "run_id", "--values", "a,b"), "expected another name"),
         (("--name", "tone", "--values", "warm,other"), "reserved"),
     ],
@@ -167,3 +163,12 @@ def test_what_makes_no_attribute_is_refused(
 ) -> None:
     code, _, err = run(*flags, "--output", tmp_path / "none")
     assert code == 2 and said in err
+
+
+def test_a_database_without_encodings_is_refused_where_a_flag_names_it(
+    run: Run, squares: Path, tmp_path: Path
+) -> None:
+    given = ("--labels", squares / "tones.csv", "--catalog", squares / "products.csv")
+    database = ("--database", tmp_path / "nowhere")
+    code, _, err = run("--name", "tone", *given, *database, "--output", tmp_path / "none")
+    assert code == 2 and "no stored encodings" in err
