@@ -22,7 +22,7 @@ from bench.scale import read_figures
 from enrich.config import JobConfig
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
-from enrich.spark.refresh import Inputs, Request
+from enrich.spark.inputs import Inputs, Request
 from enrich.spark.runs import RunSummary, append_event, make_event, read_runs, run_from_header
 from enrich.spark.session import name_jobs, tune_for_table_size
 from enrich.spark.source import open_source

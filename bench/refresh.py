@@ -22,7 +22,8 @@ from pyspark.sql import functions as F
 from enrich.config import JobConfig
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
-from enrich.spark.refresh import Inputs, Refresh, Request
+from enrich.spark.inputs import Inputs, Request
+from enrich.spark.refresh import Refresh
 from enrich.spark.runs import RunSummary
 from enrich.spark.source import open_source
 from expectations.checks import Verdict

@@ -49,10 +49,11 @@ from enrich.places import ObjectUri, Place, upload
 from enrich.spark.console import show_plan, show_run
 from enrich.spark.encode import refuse_impossible_executors
 from enrich.spark.failures import explain_failure
+from enrich.spark.inputs import Inputs, Request
 from enrich.spark.plan import Plan
 from enrich.spark.preflight import check_executors
 from enrich.spark.publish import approve, discard
-from enrich.spark.refresh import Inputs, Refresh, Request
+from enrich.spark.refresh import Refresh
 from enrich.spark.runs import RunSummary, summarise
 from enrich.spark.session import open_session, submitted_settings, tune_for_table_size
 from enrich.spark.source import Source, open_image_store, open_source

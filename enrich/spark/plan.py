@@ -14,15 +14,11 @@ from schemas.tables import BROKEN, DUE, TO_ANSWER, Outcome, State
 
 from enrich.spark.diff import sample_images
 from enrich.spark.encode import ask_engine, is_worker_death, select_contents, select_holding
+from enrich.spark.guards import count_deletable, explain_truncation
+from enrich.spark.inputs import Inputs, refuse_demo_among_products
 from enrich.spark.pace import Works
 from enrich.spark.profile import read_profile
-from enrich.spark.refresh import (
-    Inputs,
-    count_deletable,
-    count_diff,
-    explain_truncation,
-    refuse_demo_among_products,
-)
+from enrich.spark.refresh import count_diff
 from enrich.spark.rules import is_superseded
 from enrich.spark.runs import read_runs, run_from_header
 from enrich.spark.session import open_accumulator

@@ -25,7 +25,7 @@ from pyspark.errors import PySparkException
 from enrich.errors import ConfigError
 from enrich.images.locations import local_path
 from enrich.spark.failures import messages_of, reason_of
-from enrich.spark.refresh import Inputs
+from enrich.spark.inputs import Inputs
 from enrich.spark.session import database_folder, is_on_one_machine, run_on_executors
 
 log = logging.getLogger(__name__)

@@ -5,12 +5,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from datetime import date
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import (
     BROKEN,
@@ -25,41 +23,31 @@ from schemas.tables import (
     Status,
 )
 
-from enrich.calibration import UnseenSource
-from enrich.config import DEMO_CATALOG, ImageIdentity, JobConfig, is_too_much
-from enrich.engine.spec import BuildsEngine
+from enrich.config import ImageIdentity
 from enrich.errors import (
-    ConfigError,
     NothingPublished,
     TooManyFailures,
     ValidationFailed,
-    tell_apart,
 )
-from enrich.images.store import ImageSample, ImageStore
+from enrich.images.store import ImageSample
 from enrich.logs import bind_run
 from enrich.metrics import write_running
 from enrich.redaction import describe_error
 from enrich.spark.answer import AnswerCounts, count_candidates, write_candidates, write_findings
-from enrich.spark.changes import choose_base, digest_settings, find_changes
-from enrich.spark.corrections import count_unknown, select_corrections
+from enrich.spark.corrections import count_unknown
 from enrich.spark.diff import (
     Diff,
-    Lookups,
     append_image_states,
-    build_inspect,
-    compare,
-    persist_and_count,
-    repartition_by_size,
     sample_images,
     save_diff,
-    select_findings,
 )
 from enrich.spark.encode import Encoder, select_holding
 from enrich.spark.failures import explain_failure
-from enrich.spark.listing import choose_identity, open_listing, with_image_keys
+from enrich.spark.guards import count_deletable, explain_truncation, explain_unreadable
+from enrich.spark.inputs import Inputs, refuse_demo_among_products
 from enrich.spark.profile import describe, look_at_source, read_profile
-from enrich.spark.publish import publish, select_held_back
-from enrich.spark.rules import Attempt, Run, checkpoint_of, find_full_refresh_start, is_superseded
+from enrich.spark.publish import publish
+from enrich.spark.rules import Run, find_full_refresh_start, is_superseded
 from enrich.spark.runs import (
     RunHeader,
     RunSummary,
@@ -73,8 +61,8 @@ from enrich.spark.runs import (
     warn_of_concurrent_runs,
 )
 from enrich.spark.session import name_jobs, tune_for_table_size
-from enrich.spark.source import Source, refuse_replaced
-from enrich.spark.tables import Tables, now, temporary_folder
+from enrich.spark.source import refuse_replaced
+from enrich.spark.tables import Tables, temporary_folder
 from enrich.unseen import SourceProfile
 
 log = logging.getLogger(__name__)
@@ -120,144 +108,6 @@ class Gate(Protocol):
         is_unseen: bool,
     ) -> Verdict:
         """Check the candidates before any is published; unseen sources are answered less."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Request of one run.
-
-    If a run answers fewer products than `window`, the gate also checks them together with the
-    latest answers of earlier runs.
-    """
-
-    run_date: date
-    trigger: str | None = None
-    full_refresh: bool = False
-    limit: int | None = None
-    publish: bool = True
-    window: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """Everything that a refresh depends on."""
-
-    spark: SparkSession
-    config: JobConfig
-    request: Request
-    spec: BuildsEngine
-    store: ImageStore
-    source: Source
-
-    @property
-    def tables(self) -> Tables:
-        """Tables that the refresh writes."""
-        return Tables(self.spark, self.config.database, tuple(self.spec.attributes))
-
-    def with_profile(self, profile: SourceProfile | None) -> "Inputs":
-        """Return the same inputs with the source's thresholds."""
-        if profile is None or self.config.unseen_source is UnseenSource.CALIBRATED:
-            return self
-        return replace(self, spec=self.spec.in_source(profile.rise))
-
-    def select_products(self) -> DataFrame:
-        """Return the rows of the product table that the run reads; lazy."""
-        products = self.source.products
-        limit = self.request.limit
-        return products if limit is None else products.orderBy("product_id").limit(limit)
-
-    def make_header(self, run_id: str) -> RunHeader:
-        """Return the columns that all events of a run that begins now share."""
-        request, source, spec = self.request, self.source, self.spec
-        has_base = source.feed is not None and self.tables.exists("product_attributes")
-        return RunHeader(
-            run_id=run_id,
-            trigger=request.trigger,
-            run_date=request.run_date,
-            started_at=now(),
-            is_whole=request.limit is None,
-            full_refresh=request.full_refresh,
-            source=source.name,
-            source_version=source.version,
-            encoder_version=spec.encoder_version,
-            model_version=spec.model_version,
-            settings=digest_settings(self.config, self.store, source.feed),
-            compared_version=self.tables.version("product_attributes") if has_base else None,
-        )
-
-    def choose_base(self, own: Run, runs: Sequence[Run]) -> Run | None:
-        """Return the run since which changes are compared, None for a full diff."""
-        if self.source.feed is None or not (
-            self._uses_listing or self.config.columns.image_path is None
-        ):
-            return None
-        return choose_base(self.tables, self.config, own, runs)
-
-    @property
-    def _identity(self) -> ImageIdentity:
-        return choose_identity(self.config, self.store, is_whole=self.request.limit is None)
-
-    @property
-    def _uses_listing(self) -> bool:
-        return self._identity is ImageIdentity.LISTING
-
-    def diff(self, runs: Sequence[Run], attempt: Attempt, base: Run | None = None) -> Diff:
-        """Return the diff of all products, or of changes since a base; write nothing.
-
-        `Diff.rows` are persisted; the caller unpersists them.
-        """
-        products = repartition_by_size(self.select_products())
-        lookups = self._read_lookups(products, runs)
-        if base is None or self.source.feed is None:
-            return persist_and_count(self._compare(products, lookups, attempt))
-        version = self.spec.model_version
-        since = base.started_at
-        accepted = [run.run_id for run in runs if run.is_accepted and run.started_at >= since]
-        changes = find_changes(
-            self.tables, base, self.source.feed, products, lookups, version, self.store, accepted
-        )
-        if changes is None:
-            return persist_and_count(self._compare(products, lookups, attempt))
-        try:
-            compared = self._compare(
-                repartition_by_size(changes.products), changes.lookups, attempt
-            )
-            return persist_and_count(compared, changes.total)
-        finally:
-            changes.unpersist()
-
-    def _read_lookups(self, products: DataFrame, runs: Sequence[Run]) -> Lookups:
-        """Return the tables that products are compared to; lazy."""
-        tables, spec, listing = self.tables, self.spec, None
-        if self._uses_listing:
-            listing = open_listing(self.store, self.config.image_inventory, products)
-        not_accepted = [run.run_id for run in runs if not run.is_accepted]
-        return Lookups(
-            published=tables.read_if_there("product_attributes"),
-            corrections=select_corrections(
-                tables.read_if_there("attribute_corrections"), spec.attributes
-            ),
-            findings=select_findings(
-                tables.read_if_there("quarantine"), spec.limits_digest, not_accepted
-            ),
-            held_back=select_held_back(tables, runs, checkpoint_of(spec.model_version)),
-            images=tables.read_if_there("images"),
-            listing=listing,
-        )
-
-    def _compare(self, products: DataFrame, lookups: Lookups, attempt: Attempt) -> DataFrame:
-        if lookups.listing is not None:
-            products = with_image_keys(products, self.store, "image_path")
-        return compare(
-            products,
-            lookups,
-            attempt,
-            self.spec.model_version,
-            build_inspect(self.store, self._identity, self.config.read_threads),
-            is_whole=self.request.limit is None,
-            is_renewed=self.request.full_refresh,
-            by_category=bool(self.spec.applies_to),
-        )
 
 
 @dataclass(slots=True)
@@ -685,68 +535,6 @@ def count_diff(diff: Diff) -> dict[str, Any]:
     }
 
 
-def count_deletable(inputs: Inputs, diff: Diff, superseded: bool) -> int:
-    """Return the number of published rows that the run deletes.
-
-    It is 0 if any row's id is unreadable: that row may be one of the products that seem to be
-    missing. It is 0 too if a newer whole run was accepted, which has compared all products itself.
-    """
-    if superseded or diff.lost_ids or not inputs.config.deletes_missing:
-        return 0
-    return diff.count(Outcome.MISSING)
-
-
-def explain_truncation(inputs: Inputs, diff: Diff, superseded: bool) -> str | None:
-    """Return why the product table may be truncated, None where it looks whole."""
-    if inputs.request.limit is not None:
-        return None
-    missing = diff.count_surely_missing()
-    if not diff.read:
-        if not missing or (inputs.config.deletes_missing and inputs.config.max_deleted_share == 1):
-            return None
-        return (
-            f"The product table has 0 rows, and {missing:,} products are published. Nothing was "
-            "changed: check that the product table is whole. If the shop is empty indeed, "
-            "'missing_products: delete' with 'max_deleted_share: 1' deletes them."
-        )
-    allowed = inputs.config.max_deleted_share
-    if not inputs.config.deletes_missing or superseded or not missing:
-        return None
-    if (share := missing / (missing + diff.read)) <= allowed:
-        return None
-    found, most = tell_apart(share, allowed, ".1%")
-    return (
-        f"{missing:,} published products are no longer in the product table, which has "
-        f"{diff.read:,} rows: {found} would be deleted, allowed are {most} (max_deleted_share). "
-        "Nothing was published or deleted: check that the product table is whole."
-    )
-
-
-def explain_unreadable(config: JobConfig, answered: AnswerCounts, tables: Tables) -> Iterator[str]:
-    """Yield the limits on unreadable contents and images that are exceeded (R7).
-
-    The shares leave out contents that an accepted run has published or quarantined. So a few images
-    that stay unreadable do not block every night, and a blocked night blocks the next one too.
-    """
-    of, where = answered.contents, tables.name("quarantine")
-    if is_too_much(answered.unreadable, of, config.max_quarantined_share):
-        share = answered.unreadable / of
-        found, most = tell_apart(share, config.max_quarantined_share, ".1%")
-        yield (
-            f"{found} of {of:,} new or changed contents could not be read, allowed are {most} "
-            f"(max_quarantined_share); the reasons are in {where}"
-        )
-    # Without images, answers would rest on texts alone.
-    if is_too_much(answered.failed_images, answered.with_image, config.max_failed_images_share):
-        share = answered.failed_images / answered.with_image
-        found, most = tell_apart(share, config.max_failed_images_share, ".1%")
-        yield (
-            f"of {answered.with_image:,} contents that name an image, {found} of the images could "
-            f"not be read, allowed are {most} (max_failed_images_share): check the image root, its "
-            "store and its permissions"
-        )
-
-
 def explain_nothing_to_do(diff: Diff) -> str:
     """Return why a run has nothing to do, for people."""
     if not diff.read:
@@ -767,21 +555,3 @@ def explain_nothing_to_do(diff: Diff) -> str:
             f"{missing:,} published products are no longer in the product table and stay"
         )
     return "; ".join(reasons)
-
-
-def refuse_demo_among_products(inputs: Inputs, runs: Sequence[Run]) -> None:
-    """Raise ConfigError when the demo would go to the tables of another product table.
-
-    A job without a product table runs the demo, also if it has another database.
-    """
-    if inputs.config.catalog != DEMO_CATALOG:
-        return
-    # By name, because the demo's folder may have moved with its checkout.
-    demo = Path(inputs.source.name).name
-    others = [run.source for run in runs if run.answered and not run.source.endswith(demo)]
-    if others:
-        raise ConfigError(
-            f"Database '{inputs.config.database}' holds products of {others[0]}, and the demo "
-            "would be published among them. Give --config or --catalog, or another --database for "
-            "the demo."
-        )

@@ -19,7 +19,8 @@ from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.lexicon import ProductText
 from enrich.records import EncodedProduct, Modalities, Product, Status
-from enrich.spark.refresh import Inputs, Refresh, Request
+from enrich.spark.inputs import Inputs, Request
+from enrich.spark.refresh import Refresh
 from enrich.spark.source import open_source
 from expectations.checks import Verdict
 

@@ -15,7 +15,8 @@ from enrich.config import Follow
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ValidationFailed
 from enrich.spark.follow import follow
-from enrich.spark.refresh import Inputs, Refresh
+from enrich.spark.inputs import Inputs
+from enrich.spark.refresh import Refresh
 from enrich.spark.rules import Run
 from enrich.spark.runs import RunSummary, read_runs, run_from_header
 from enrich.spark.source import Source

@@ -14,8 +14,9 @@ from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.engine.spec import BuildsEngine
 from enrich.images.store import ImageSample, ImageStore
 from enrich.spark import publish
+from enrich.spark.inputs import Inputs, Request
 from enrich.spark.maintenance import maintain_tables
-from enrich.spark.refresh import Inputs, Refresh, Request
+from enrich.spark.refresh import Refresh
 from enrich.spark.runs import RunSummary
 from enrich.spark.source import open_source
 from enrich.spark.tables import Tables
