@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+from jaxtyping import Float
 from pydantic import ValidationError
 from schemas.labels import RESERVED
 
@@ -20,11 +22,14 @@ from enrich.calibration import (
     CalibratedModalities,
     CalibratedSets,
     Calibration,
+    Matrix,
     ScoreCorrection,
 )
-from enrich.classifiers.checkpoint import add_to_card, derived_checkpoint
-from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.checkpoint import add_to_card, derived_checkpoint, load_classifier
+from enrich.classifiers.config import ClassifierConfig, HuggingFaceTowers, OpenClipTowers
+from enrich.classifiers.interface import IMAGE, TEXT
 from enrich.classifiers.manifest import Manifest, read_manifest
+from enrich.classifiers.pooled import SCALE, embed_prompts
 from enrich.engine.settings import CategorySets
 from enrich.errors import ConfigError
 from enrich.lexicon import Evidence
@@ -79,8 +84,9 @@ def widened(
         manifest: checkpoint to start from.
         labels: label sets by attribute, as `choose_labels` orders them.
         shares: share in (0, 1) of each label among labelled products, by attribute to fit. Without
-            shares labels that texts name come first, and new labels are not published, because no
-            threshold is proved.
+            shares labels that texts name come first, then those that the picture is most similar
+            to, if the towers are aligned. New labels are not published then, because no threshold
+            is proved.
         applies_to: product categories of attributes that do not apply to others.
 
     Raises:
@@ -109,10 +115,15 @@ def write_widened(
     calibration, answers = manifest.calibration, manifest.config.answers
     attributes, corrections = dict(calibration.attributes), dict(calibration.corrections)
     unfitted = [a for a in config.headless if a not in calibration.fitted]
+    is_by_picture = shares is None and _has_aligned_towers(manifest.config)
     for attribute, wider in labels.items():
         if attribute in unfitted:
             attributes[attribute] = _uncalibrated()
             corrections[attribute] = _start(wider, (shares or {}).get(attribute))
+            if is_by_picture:
+                weight = _weigh_pictures(manifest, attribute, wider)
+                correction = corrections[attribute].model_copy(update={"embeds_weight": weight})
+                corrections[attribute] = correction
         elif more := len(wider) - len(answers[attribute]):
             floors = (None if shares is None else 0.0,) * more
             attributes[attribute] = _widen_floors(attributes[attribute], floors)
@@ -123,17 +134,43 @@ def write_widened(
         checked = Calibration.model_validate(wide.model_dump())
         (partial / "calibration.json").write_text(checked.model_dump_json(indent=2) + "\n")
         if guessed := [a for a in labels if shares is None and labels[a] != answers.get(a)]:
-            add_to_card(partial, _describe_guessed(guessed, labels))
+            add_to_card(partial, _describe_guessed(guessed, labels, is_by_picture))
 
 
-def _describe_guessed(attributes: Sequence[str], labels: LabelSets) -> str:
+def _describe_guessed(attributes: Sequence[str], labels: LabelSets, is_by_picture: bool) -> str:
     said = [f"- {escape(a)}: {escape(', '.join(labels[a]))}" for a in attributes]
+    picture = ", and by the picture's similarity to each label's name" if is_by_picture else ""
     return (
-        "## Labels added by their names\n\nGuessed by the words of titles and descriptions. "
+        "## Labels added by their names\n\n"
+        f"Guessed by the words of titles and descriptions{picture}. "
         "Nothing new is published, because no labels have proved a threshold.\n\n"
         + "\n".join(said)
         + "\n"
     )
+
+
+def _has_aligned_towers(config: ClassifierConfig) -> bool:
+    """Return True if pictures and texts are stored as embeddings of one space.
+
+    So they are in both halves of a CLIP or SigLIP. The small towers and pairs are taught by labels.
+    """
+    is_one_model = isinstance(config.towers, HuggingFaceTowers | OpenClipTowers)
+    return is_one_model and {IMAGE, TEXT} <= set(config.vectors or ())
+
+
+def _weigh_pictures(manifest: Manifest, attribute: str, labels: Sequence[str]) -> Matrix:
+    """Return `embeds_weight` that scores a picture by its cosine with each label's prompts.
+
+    As in zero-shot CLIP, but for the length of the picture's embedding, which changes no ranking:
+    that of the prompts stands in its place.
+    """
+    classifier, encode_texts = load_classifier(manifest, torch.device("cpu"))
+    templates = manifest.config.templates(attribute)
+    prompts, length = embed_prompts(classifier.text_tower, encode_texts, templates, labels)
+    # In the order of `classifiers.calibrated.join_embeds`: the picture, 1, the text, 1.
+    behind = torch.zeros(len(labels), 1 + manifest.config.width_of(TEXT) + 1)
+    weight: Float[torch.Tensor, "C E"] = torch.cat([SCALE / length * prompts, behind], dim=1)
+    return tuple(map(tuple, weight.tolist()))
 
 
 def measure_shares(given: pd.DataFrame, labels: LabelSets) -> dict[str, list[float]]:

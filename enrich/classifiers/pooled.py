@@ -23,6 +23,7 @@ from enrich.classifiers.interface import (
     build_heads,
 )
 from enrich.classifiers.tokenizer import TextEncoder
+from enrich.classifiers.towers import TextTower
 
 
 class PooledPair(Classifier):
@@ -147,6 +148,17 @@ class ClipZeroShot(PooledPair):
         sizes = [len(labels) for labels in self.config.attributes.values()]
         logits = (SCALE * cosines).split(sizes, dim=1)
         return ModelOutput(dict(zip(self.config.attributes, logits, strict=True)), vectors)
+
+
+@torch.no_grad()
+def embed_prompts(
+    tower: TextTower, encode_texts: TextEncoder, templates: Sequence[str], labels: Sequence[str]
+) -> tuple[Float[Tensor, "C D"], float]:
+    """Return the mean prompt of each label at unit length, and the prompts' mean length."""
+    texts = [template.replace("{label}", label) for label in labels for template in templates]
+    prompts = tower(*encode_texts(texts)).pooled.float()
+    means = _unit(prompts).unflatten(0, (len(labels), len(templates))).mean(1)
+    return _unit(means), prompts.norm(dim=1).mean().item()
 
 
 def _sizes(config: ClassifierConfig) -> list[tuple[tuple[str, ...], int]]:

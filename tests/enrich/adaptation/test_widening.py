@@ -1,0 +1,56 @@
+"""Label sets widened by names: what is guessed before anybody has labelled a product."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import cosine_similarity
+
+from enrich.adaptation.widening import write_widened
+from enrich.classifiers.checkpoint import load_classifier
+from enrich.classifiers.config import ClassifierConfig
+from enrich.classifiers.interface import Vectors
+from enrich.classifiers.manifest import read_manifest
+from enrich.engine.spec import open_engine
+from enrich.records import EncodedProduct, Product
+
+_FABRICS = ("cotton", "denim", "silk", "wool", "leather")
+
+
+def test_aligned_towers_guess_the_names_most_similar_to_the_picture(
+    make_checkpoint: Callable[[ClassifierConfig], Path],
+    clip_config: ClassifierConfig,
+    shop: Path,
+    tmp_path: Path,
+) -> None:
+    manifest = read_manifest(make_checkpoint(clip_config))
+    sets = manifest.config.answers | {"fabric": _FABRICS}
+    write_widened(manifest, sets, "named", tmp_path / "named")
+    engine = open_engine(read_manifest(tmp_path / "named"), str(shop))
+    pictured = Product("pictured", image_path="red.jpg")
+
+    (encoded,) = engine.encode([pictured])
+    similar = _rank(manifest.folder, _read_image(encoded, manifest.config))
+    told = Product("told", f"a shirt of {similar[-1]}", image_path="red.jpg")
+    by_picture, by_text = (answer.predictions[-1] for answer in engine.enrich([pictured, told]))
+    best = [by_picture.label, *(one.label for one in by_picture.alternatives)]
+    assert len(best) > 1 and best == similar[: len(best)]
+    assert by_text.label == by_text.named == similar[-1]
+    assert by_picture.abstained and by_text.abstained
+
+
+def _read_image(encoded: EncodedProduct, config: ClassifierConfig) -> torch.Tensor:
+    assert encoded.vectors is not None and config.vectors is not None
+    packed = torch.from_numpy(np.frombuffer(encoded.vectors, "<f2").copy()).unsqueeze(0)
+    has, lacks = torch.tensor([True]), torch.tensor([False])
+    return Vectors.unpack(packed, config.vectors, has, lacks).image
+
+
+def _rank(checkpoint: Path, image: torch.Tensor) -> list[str]:
+    """Return the fabrics by the cosine of the picture with their prompts, best first."""
+    classifier, encode_texts = load_classifier(read_manifest(checkpoint), torch.device("cpu"))
+    prompts = [f"a photo of a {fabric} product" for fabric in _FABRICS]
+    with torch.no_grad():
+        embeds = classifier.text_tower(*encode_texts(prompts)).pooled
+    return [_FABRICS[i] for i in cosine_similarity(image, embeds).argsort(descending=True)]
