@@ -222,7 +222,7 @@ class JobConfig(YamlSettings):
     products_per_task: int = Field(default=2_000, gt=0)
     """Products per Spark task."""
     products_per_chunk: int = Field(default=100_000, gt=0)
-    """Contents that one commit encodes, at least. Three commits are at work at a time: the most
+    """Contents that one commit encodes, at least. Four commits are at work at a time: the most
     that a crash costs.
     """
     seconds_per_chunk: float = Field(default=30.0, ge=0)

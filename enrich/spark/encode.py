@@ -39,8 +39,9 @@ from enrich.spark.tables import Tables, Transaction, now
 log = logging.getLogger(__name__)
 
 _OUTPUT_ROWS = 1_000
-# Chunks in flight: executors encode one while the driver commits the one before and plans the next.
-_AT_ONCE = 3
+# Chunks in flight: executors encode one while the driver commits another and plans the next. Small
+# jobs of a commit wait behind all tasks in flight, so slots wait for one after every fourth chunk.
+_AT_ONCE = 4
 # The writer that commits what a search for a crash encodes.
 _SEARCH = "search"
 # A crash is looked for in so many parts at a time.
@@ -151,7 +152,9 @@ class Encoder:
 
     def _enough(self) -> float:
         """Return how many contents a chunk is to have, by the pace so far."""
-        return self.config.seconds_per_chunk * self.figures["per_second"]
+        assert self._pace is not None
+        slots = slots_of(self.tables.spark, self.config.gpu_executors)
+        return self.config.seconds_per_chunk * self._pace.at_full_load(slots)
 
     def _encode_chunk(self, chunk: "Chunk", described: str, writer: str) -> None:
         with name_jobs(self.tables.spark, f"run {self.run_id}: {described}"):

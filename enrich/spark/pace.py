@@ -130,6 +130,12 @@ class Pace:
             "worker_peak_bytes": float(max(peaks, default=0)),
         }
 
+    def at_full_load(self, slots: int) -> float:
+        """Return contents a second as if all slots had been busy since the start."""
+        figures = self.figures
+        busy = figures["slots_busy"]
+        return figures["per_second"] * max(1.0, slots / busy) if busy else 0.0
+
     def _by_worker(self) -> dict[str, Work]:
         # Copied: the accumulator's thread writes to it.
         return dict(self.works.value)

@@ -415,7 +415,7 @@ def test_confidence_beside_a_person_s_label_is_of_the_classifier(
 
     text = read_text(replace(report, gallery=Gallery(changed=shown)))
 
-    changed = text.split("What changed")[1].split("Least sure")[0]
+    changed = text.split("What changed")[1].split("Examples")[0]
     assert changed.count("set by a person classifier: white 0.97") == 2
     assert (changed.count("0.97"), changed.count("none fitsset by")) == (2, 1)
 
