@@ -7,7 +7,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -181,6 +181,27 @@ def choose_baseline(
         return None
     baseline = load_baseline(file)
     refuse_unknown_labels(baseline, attribute_labels)
+    return baseline
+
+
+def carry_over(
+    baseline: LabelBaseline, checkpoint: str, changes: Iterable[tuple[str, Collection[str]]]
+) -> LabelBaseline:
+    """Return a baseline as one of a checkpoint that was fitted since, where it still holds.
+
+    A fit leaves the answers of other attributes as they were.
+
+    Args:
+        baseline: counts of an earlier checkpoint's answers, perhaps.
+        checkpoint: name and digest of the checkpoint, as they begin its model_version.
+        changes: the same before each fit, and the attributes that it changed; the last fit first.
+    """
+    for before, changed in changes:
+        if baseline.model_version is None or set(changed) & set(baseline.products.attributes):
+            break
+        if baseline.model_version.startswith(f"{before}-"):
+            version = checkpoint + baseline.model_version.removeprefix(before)
+            return baseline.model_copy(update={"model_version": version})
     return baseline
 
 

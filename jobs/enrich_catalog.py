@@ -22,7 +22,7 @@ from typing import Annotated, NamedTuple
 import typer
 from pyspark.sql import SparkSession
 
-from enrich.classifiers.manifest import Manifest, fetch_manifest
+from enrich.classifiers.manifest import Manifest, fetch_manifest, list_changes
 from enrich.cli import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -58,7 +58,7 @@ from enrich.spark.runs import RunSummary, summarise
 from enrich.spark.session import open_session, submitted_settings, tune_for_table_size
 from enrich.spark.source import Source, open_image_store, open_source
 from enrich.spark.tables import Tables, published_attributes
-from expectations.baseline import BaselineError, LabelBaseline, choose_baseline
+from expectations.baseline import BaselineError, LabelBaseline, carry_over, choose_baseline
 from expectations.checks import GateError
 from expectations.gate import Gate
 from expectations.settings import ValidationSettings
@@ -497,9 +497,13 @@ def load_label_baseline(settings: Settings, manifest: Manifest) -> LabelBaseline
     """Return the baseline that the configuration names for this source, or None."""
     labels = published_labels(settings, manifest)
     try:
-        return choose_baseline(settings.baselines, settings.catalog, labels)
+        baseline = choose_baseline(settings.baselines, settings.catalog, labels)
     except BaselineError as error:
         raise ConfigError(str(error)) from error
+    if baseline is None:
+        return None
+    checkpoint = f"{manifest.config.name}-{manifest.digests.model}"
+    return carry_over(baseline, checkpoint, list_changes(manifest))
 
 
 def write_demo() -> str:

@@ -1,7 +1,7 @@
 """Fit a checkpoint to labelled products, report the gain, and write it."""
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from enrich.classifiers.checkpoint import (
     write_metrics,
 )
 from enrich.classifiers.cma_clip import CmaClip
-from enrich.classifiers.manifest import Manifest, read_metrics
+from enrich.classifiers.manifest import Manifest, list_adaptations, read_metrics
 from enrich.engine.engine import Engine
 from enrich.engine.prefetch import one_intra_op_thread
 from enrich.engine.spec import open_engine
@@ -205,17 +205,6 @@ def with_effects(calibration: Calibration, effects: dict[str, Effect]) -> Calibr
             "fitted": tuple(sorted({*calibration.fitted, *better})),
         }
     )
-
-
-def list_adaptations(manifest: Manifest) -> Iterator[dict[str, Any]]:
-    """Yield the entries of `metrics.json` about earlier fits, the last one first.
-
-    The keys are those that `write_adapted` writes: `from`, `shop`, `attributes`.
-    """
-    adaptation = read_metrics(manifest.folder).get("adaptation")
-    while adaptation:
-        yield adaptation
-        adaptation = adaptation.get("earlier")
 
 
 def refuse_fitted(manifest: Manifest, attributes: Collection[str]) -> None:

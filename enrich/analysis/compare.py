@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from schemas.labels import LABEL_WORDS
 
-from enrich.adaptation.checkpoint import list_adaptations
 from enrich.analysis.bootstrap import AS_TRAINED, Key, ScoredAnswers
 from enrich.analysis.words import Words
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier
-from enrich.classifiers.manifest import Manifest, fetch_manifest
+from enrich.classifiers.manifest import Manifest, fetch_manifest, list_adaptations
 from enrich.classifiers.tokenizer import TextEncoder
 from enrich.errors import ConfigError
 from enrich.lexicon import Lexicon

@@ -252,3 +252,25 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         return dict(json.loads(file.read_text())) if file.exists() else {}
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{file} is damaged: {error}") from error
+
+
+def list_adaptations(manifest: Manifest) -> Iterator[dict[str, Any]]:
+    """Yield the entries of `metrics.json` about earlier fits, the last one first.
+
+    The keys are `from`, the name and digest of the checkpoint before; `shop`; and `attributes`,
+    whose `adapted` is true where the fit changed answers.
+    """
+    adaptation = read_metrics(manifest.folder).get("adaptation")
+    while adaptation:
+        yield adaptation
+        adaptation = adaptation.get("earlier")
+
+
+def list_changes(manifest: Manifest) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield name and digest before each earlier fit, and the attributes that it changed.
+
+    The last fit comes first.
+    """
+    for adaptation in list_adaptations(manifest):
+        fits = adaptation["attributes"].items()
+        yield adaptation["from"], tuple(name for name, one in fits if one["adapted"])

@@ -9,6 +9,7 @@ from expectations.baseline import (
     BaselineError,
     Expected,
     LabelBaseline,
+    carry_over,
     changed_shares,
     choose_baseline,
     expect_like,
@@ -172,3 +173,24 @@ def test_small_and_unknown_categories_are_expected_to_look_like_the_catalog() ->
 def test_the_share_with_a_label_is_expected_too() -> None:
     catalog = CatalogCounts(products=group(100, red=60, **{ABSTAINED: 40}))
     assert expect_like(catalog, {None: 5}, 100).answered("color") == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "version"),
+    [
+        ([("small-1", ["fabric"])], "shop-3-p90-ab"),
+        ([("shop-2", ["fabric"]), ("small-1", ["sleeve"])], "shop-3-p90-ab"),
+        ([("small-1", ["color", "fabric"])], "small-1-p90-ab"),
+        ([("shop-2", ["fabric"]), ("small-1", ["color"])], "small-1-p90-ab"),
+        ([("small-12", ["fabric"])], "small-1-p90-ab"),
+        ([], "small-1-p90-ab"),
+    ],
+)
+def test_a_fit_of_other_attributes_leaves_a_baseline_valid(
+    changes: list[tuple[str, list[str]]], version: str
+) -> None:
+    given = baseline_dict(model_version="small-1-p90-ab")
+    baseline = LabelBaseline.model_validate(given)
+    carried = carry_over(baseline, "shop-3", changes)
+    assert carried.model_version == version
+    assert carried.products == baseline.products
