@@ -187,7 +187,7 @@ def choose_baseline(
 def carry_over(
     baseline: LabelBaseline, checkpoint: str, changes: Iterable[tuple[str, Collection[str]]]
 ) -> LabelBaseline:
-    """Return a baseline as one of a checkpoint that was fitted since, where it still holds.
+    """Return a baseline for a checkpoint that was fitted since, where it holds.
 
     A fit leaves the answers of other attributes as they were.
 

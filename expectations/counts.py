@@ -31,6 +31,9 @@ OtherCategories = tuple[str | None, ...] | None
 # A confidence lies in the first bin whose edge is above it. Answers crowd near 1.
 CONFIDENCE_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 1.000001)
 
+# Fewer different products are not compared: five party dresses are not a sample of a catalog.
+MIN_COMPARED = 20
+
 # Columns that `mark_rows` adds. An attribute's name never begins with an underscore.
 GROUP, BEST, PUBLISHED = "_group", "_best", "_published"
 

@@ -25,6 +25,7 @@ from expectations.counts import (
     BEST,
     CONFIDENCE_EDGES,
     GROUP,
+    MIN_COMPARED,
     MODALITIES,
     MODEL,
     PUBLISHED,
@@ -228,7 +229,7 @@ class BaselineExpectation(AnswersExpectation):
         """Compare the group's counts with the expected shares."""
         group = counts.group(self.category)
         counted = self.count(group, str(self.column)) if group else {}
-        if sum(counted.values()) < distribution.MIN_COMPARED:
+        if sum(counted.values()) < MIN_COMPARED:
             return None
         expected = BaselineShares(self.baseline, self.expected, self.baseline_rows)
         limit = Limit(self.setting, self.max_shift, self.alpha)

@@ -21,9 +21,6 @@ from expectations.chance import (
 from expectations.checks import say_limit, say_shares
 from expectations.counts import CONFIDENCE_EDGES, GroupCounts, MovedCounts
 
-# Fewer different products are not compared: five party dresses are not a sample of a catalog.
-MIN_COMPARED = 20
-
 # Bins of confidences by their upper edge, in order.
 CONFIDENCE_BINS = tuple(f"{edge:g}" for edge in CONFIDENCE_EDGES)
 

@@ -23,8 +23,7 @@ from expectations.checks import (
     say_limit,
     say_shares,
 )
-from expectations.counts import OTHER, UNKNOWN, AnswerCounts, count_answers, mark_rows
-from expectations.distribution import MIN_COMPARED
+from expectations.counts import MIN_COMPARED, OTHER, UNKNOWN, AnswerCounts, count_answers, mark_rows
 from expectations.settings import ValidationSettings
 
 # A character that the classifier reads: neither a space of any script nor a control character.

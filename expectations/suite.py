@@ -23,8 +23,7 @@ from expectations import custom
 from expectations.baseline import Expected, LabelBaseline, expect_like
 from expectations.chance import bound_share
 from expectations.checks import GateError
-from expectations.counts import OTHER, UNKNOWN, AnswerCounts
-from expectations.distribution import MIN_COMPARED
+from expectations.counts import MIN_COMPARED, OTHER, UNKNOWN, AnswerCounts
 from expectations.settings import ExpectationSetting, ValidationSettings
 
 # Makes an expectation that chance may fail, from the probability `alpha` that it does.

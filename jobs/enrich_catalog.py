@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from pyspark.sql import SparkSession
@@ -46,11 +46,10 @@ from enrich.metrics import Recording, recorded
 from enrich.outcome import Outcome as Written
 from enrich.outcome import written_outcome
 from enrich.places import ObjectUri, Place, upload
-from enrich.spark.console import show_plan, show_run
+from enrich.spark.console import show_run
 from enrich.spark.encode import refuse_impossible_executors
 from enrich.spark.failures import explain_failure
 from enrich.spark.inputs import Inputs, Request
-from enrich.spark.plan import Plan
 from enrich.spark.preflight import check_executors
 from enrich.spark.publish import approve, discard
 from enrich.spark.refresh import Refresh
@@ -62,6 +61,9 @@ from expectations.baseline import BaselineError, LabelBaseline, carry_over, choo
 from expectations.checks import GateError
 from expectations.gate import Gate
 from expectations.settings import ValidationSettings
+
+if TYPE_CHECKING:
+    from enrich.spark.plan import Plan
 
 # Airflow's run ids fit; quotes and slashes do not.
 _TRIGGER = re.compile(r"[A-Za-z0-9._:+-]{1,100}")
@@ -193,6 +195,8 @@ def main(
                 ended = follow_catalog(settings, given, outcome, follow)
                 raise typer.Exit(ended.exit_code)
             if dry_run:
+                from enrich.spark.plan import show_plan
+
                 outcome.summary = plan(settings, request)
                 show_plan(outcome.summary)
                 return
@@ -386,7 +390,7 @@ def follow_catalog(settings: Settings, given: Flags, outcome: Written, how: Foll
     return ended[0]
 
 
-def plan(settings: Settings, request: Request) -> Plan:
+def plan(settings: Settings, request: Request) -> "Plan":
     """Return the plan of a refresh."""
     from enrich.spark.plan import plan_refresh
 

@@ -159,10 +159,10 @@ def _has_aligned_towers(config: ClassifierConfig) -> bool:
 
 
 def _weigh_pictures(manifest: Manifest, attribute: str, labels: Sequence[str]) -> Matrix:
-    """Return `embeds_weight` that scores a picture by its cosine with each label's prompts.
+    """Return weights of a picture's embedding that score each label's prompts.
 
-    As in zero-shot CLIP, but for the length of the picture's embedding, which changes no ranking:
-    that of the prompts stands in its place.
+    The score is the cosine, as in zero-shot CLIP, but for the length of the picture's embedding,
+    which changes no ranking: that of the prompts stands in its place.
     """
     classifier, encode_texts = load_classifier(manifest, torch.device("cpu"))
     templates = manifest.config.templates(attribute)

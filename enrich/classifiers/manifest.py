@@ -267,9 +267,9 @@ def list_adaptations(manifest: Manifest) -> Iterator[dict[str, Any]]:
 
 
 def list_changes(manifest: Manifest) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield name and digest before each earlier fit, and the attributes that it changed.
+    """Yield each earlier fit, the last one first.
 
-    The last fit comes first.
+    A fit is the name and digest of the checkpoint before it, and the attributes that it changed.
     """
     for adaptation in list_adaptations(manifest):
         fits = adaptation["attributes"].items()

@@ -154,7 +154,7 @@ class ClipZeroShot(PooledPair):
 def embed_prompts(
     tower: TextTower, encode_texts: TextEncoder, templates: Sequence[str], labels: Sequence[str]
 ) -> tuple[Float[Tensor, "C D"], float]:
-    """Return the mean prompt of each label at unit length, and the prompts' mean length."""
+    """Return each label's mean prompt at unit length, and the prompts' mean length."""
     texts = [template.replace("{label}", label) for label in labels for template in templates]
     prompts = tower(*encode_texts(texts)).pooled.float()
     means = _unit(prompts).unflatten(0, (len(labels), len(templates))).mean(1)

@@ -15,8 +15,6 @@ from schemas.tables import COUNTS, State
 from enrich.logs import is_json
 from enrich.redaction import tame
 from enrich.spark.corrections import find_entry
-from enrich.spark.plan import Plan
-from enrich.spark.profile import describe
 from enrich.spark.runs import RunSummary
 from enrich.spark.session import silence_java
 from enrich.spark.tables import Tables
@@ -44,7 +42,7 @@ def show_run(
     """
     # Not among log lines in JSON: their readers cannot read a table.
     if not is_json():
-        console = _console()
+        console = open_console()
         if summary.outcome not in (State.DISCARDED, State.NOTHING_TO_DO):
             console.print(_first_rows(tables, summary))
         counted = describe_counts(summary.counts)
@@ -102,36 +100,7 @@ def _cells(row: Mapping[str, Any], columns: Sequence[str]) -> Iterator[str]:
         yield tame(f"{own} {shown}" if own else shown)
 
 
-def _console() -> Console:
+def open_console() -> Console:
+    """Return a console for tables and sentences of any texts."""
     # A product's id may hold characters that Rich takes for markup or an emoji's name.
     return Console(width=120, markup=False, emoji=False)
-
-
-def show_plan(plan: Plan) -> None:
-    """Print a plan, and the JSON line. Runs on the driver."""
-    if not is_json():
-        console = _console()
-        console.print("a run would find:", soft_wrap=True)
-        counts = Table("rows", "", "why")
-        for name, rows in plan.counts.items():
-            why = ", ".join(f"{n:,} {reason}" for reason, n in plan.reasons.get(name, {}).items())
-            counts.add_row(f"{rows:,}", name, why)
-        console.print(counts)
-        images = plan.images
-        if images["problem"] is not None:
-            tried = f"{images['read']} of {images['tried']} images that were tried can be read"
-            console.print(f"{tried}: {tame(images['problem'])}", soft_wrap=True)
-        if plan.to_encode:
-            console.print(f"{plan.to_encode:,} contents are to be encoded", soft_wrap=True)
-        if plan.error is not None:
-            console.print(f"The run would be blocked: {plan.error}", soft_wrap=True)
-        if plan.answered_share:
-            shares = ", ".join(f"{share:.0%} a {a}" for a, share in plan.answered_share.items())
-            console.print(f"of a sample, {shares} would be given", soft_wrap=True)
-        if plan.source_profile is not None:
-            console.print(describe(plan.source_profile), soft_wrap=True)
-        expected = plan.expected_seconds
-        known = "unknown, as no earlier run tells" if expected is None else f"{expected:,.0f} s"
-        source = "" if plan.expected_from is None else f", by run {plan.expected_from['run_id']}"
-        console.print(f"expected time: {known}{source}. Nothing was written.", soft_wrap=True)
-    print_json_line(dataclasses.asdict(plan))

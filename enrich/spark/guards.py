@@ -1,4 +1,4 @@
-"""Guards of a run (R7): what may be missing or unreadable before nothing is published."""
+"""Guards of a run (R7): limits on missing products and unreadable contents."""
 
 from collections.abc import Iterator
 

@@ -10,14 +10,18 @@ from typing import Any
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from rich.table import Table
 from schemas.tables import BROKEN, DUE, TO_ANSWER, Outcome, State
 
+from enrich.logs import is_json
+from enrich.redaction import tame
+from enrich.spark.console import open_console, print_json_line
 from enrich.spark.diff import sample_images
 from enrich.spark.encode import ask_engine, is_worker_death, select_contents, select_holding
 from enrich.spark.guards import count_deletable, explain_truncation
 from enrich.spark.inputs import Inputs, refuse_demo_among_products
 from enrich.spark.pace import Works
-from enrich.spark.profile import read_profile
+from enrich.spark.profile import describe, read_profile
 from enrich.spark.refresh import count_diff
 from enrich.spark.rules import is_superseded
 from enrich.spark.runs import read_runs, run_from_header
@@ -207,3 +211,33 @@ def _describe_run(similar: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: similar[name] for name in ("run_id", "encoder_version", "products_per_second")
     } | {"contents": similar["encoded"]}
+
+
+def show_plan(plan: Plan) -> None:
+    """Print a plan, and the JSON line. Runs on the driver."""
+    if not is_json():
+        console = open_console()
+        console.print("a run would find:", soft_wrap=True)
+        counts = Table("rows", "", "why")
+        for name, rows in plan.counts.items():
+            why = ", ".join(f"{n:,} {reason}" for reason, n in plan.reasons.get(name, {}).items())
+            counts.add_row(f"{rows:,}", name, why)
+        console.print(counts)
+        images = plan.images
+        if images["problem"] is not None:
+            tried = f"{images['read']} of {images['tried']} images that were tried can be read"
+            console.print(f"{tried}: {tame(images['problem'])}", soft_wrap=True)
+        if plan.to_encode:
+            console.print(f"{plan.to_encode:,} contents are to be encoded", soft_wrap=True)
+        if plan.error is not None:
+            console.print(f"The run would be blocked: {plan.error}", soft_wrap=True)
+        if plan.answered_share:
+            shares = ", ".join(f"{share:.0%} a {a}" for a, share in plan.answered_share.items())
+            console.print(f"of a sample, {shares} would be given", soft_wrap=True)
+        if plan.source_profile is not None:
+            console.print(describe(plan.source_profile), soft_wrap=True)
+        expected = plan.expected_seconds
+        known = "unknown, as no earlier run tells" if expected is None else f"{expected:,.0f} s"
+        source = "" if plan.expected_from is None else f", by run {plan.expected_from['run_id']}"
+        console.print(f"expected time: {known}{source}. Nothing was written.", soft_wrap=True)
+    print_json_line(asdict(plan))
