@@ -44,6 +44,17 @@ class Least(NamedTuple):
 Thresholds = Mapping[str, Mapping[Modalities, Least]]
 
 
+def list_never_answered(thresholds: Thresholds) -> tuple[str, ...]:
+    """Return the attributes of which no answer can reach its threshold."""
+    return tuple(
+        attribute
+        for attribute, sets in thresholds.items()
+        if all(
+            math.inf in (min(one.by_evidence.values()), min(one.by_label)) for one in sets.values()
+        )
+    )
+
+
 def shift_threshold(least: float, shift: float) -> float:
     """Return a threshold moved by so much in log odds, 0.5 at least; inf stays inf.
 

@@ -4,7 +4,7 @@ Decides nothing about publication: it reports, and the refresh acts on `Verdict.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,6 +45,7 @@ class Gate:
         attribute_labels: the checkpoint's labels by attribute.
         baseline: what the catalog is expected to look like; it fits the labels
             (`baseline.refuse_unknown_labels`). None leaves out the comparisons with it.
+        never_answered: attributes of which no answer can be given, because no threshold is proved.
         docs_dir: local folder for Great Expectations' pages, a folder per run in it; None writes
             none.
     """
@@ -55,11 +56,13 @@ class Gate:
         attribute_labels: Mapping[str, Sequence[str]],
         baseline: LabelBaseline | None,
         docs_dir: Path | None,
+        never_answered: Collection[str] = (),
     ) -> None:
         self._settings = settings
         self._labels = attribute_labels
         self._baseline = baseline
         self._docs_dir = docs_dir
+        self._never_answered = never_answered
 
     @property
     def max_unusable_id_share(self) -> float:
@@ -144,6 +147,7 @@ class Gate:
                 counts,
                 expected_rows,
                 is_unseen=is_unseen,
+                never_answered=self._never_answered,
             )
             checks, docs_path = self._evaluate("candidates", suite, rows, run_id)
         name = baseline.catalog if baseline else NO_BASELINE
@@ -161,8 +165,10 @@ class Gate:
         return evaluate(name, suite, rows, safe_run_id, folder)
 
     def _list_gaps(self, counts: AnswerCounts) -> Iterator[str]:
-        """Yield a sentence for all that is compared with nothing, or with a whole catalog."""
+        """Yield a sentence for all that is not checked, or compared with a whole catalog."""
         baseline, rows = self._baseline, counts.rows
+        for attribute in self._never_answered:
+            yield f"{attribute} has no label anywhere: no labelled products have proved a threshold"
         if baseline is None:
             yield "labels are compared with nothing: this catalog has no baseline"
             return

@@ -3,7 +3,7 @@
 To add an expectation for every catalog, add it to `build_candidates_suite`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -107,6 +107,7 @@ def build_candidates_suite(
     answered: int,
     *,
     is_unseen: bool = False,
+    never_answered: Collection[str] = (),
 ) -> list[gxe.Expectation]:
     """Return the expectations on a run's answers, those on rows first.
 
@@ -117,8 +118,9 @@ def build_candidates_suite(
         counts: of the run, which decide what there is to compare, and what chance adds.
         answered: rows that the run answered, by its own count.
         is_unseen: without a baseline, few labels are a warning.
+        never_answered: attributes without any label by their thresholds.
     """
-    suite = list(_row_expectations(attribute_labels, counts, answered))
+    suite = list(_row_expectations(attribute_labels, counts, answered, never_answered))
     is_other, severity = False, "critical"
     if baseline is not None and baseline.model_version is not None:
         is_other = bool(set(counts.model_versions) - {baseline.model_version})
@@ -135,7 +137,10 @@ def build_candidates_suite(
     # What another model left without a label says nothing of how much this one should answer.
     expected = scopes[0].expected if scopes and not is_other else None
     chance = [
-        *_answered_expectations(attribute_labels, expected, counts, settings, is_unseen),
+        *_answered_expectations(
+            [a for a in attribute_labels if a not in never_answered],
+            *(expected, counts, settings, is_unseen),
+        ),
         *_agreements(counts, settings),
         *(one for scope in scopes for one in _comparisons(scope, severity, settings)),
     ]
@@ -181,7 +186,10 @@ def _build_one(place: int, wanted: ExpectationSetting) -> gxe.Expectation:
 
 
 def _row_expectations(
-    attribute_labels: Mapping[str, Sequence[str]], counts: AnswerCounts, answered: int
+    attribute_labels: Mapping[str, Sequence[str]],
+    counts: AnswerCounts,
+    answered: int,
+    never_answered: Collection[str],
 ) -> Iterator[gxe.Expectation]:
     yield custom.ExpectAllRowsAnswered(value=answered)
     yield custom.ExpectProductIdsPresent()
@@ -191,8 +199,10 @@ def _row_expectations(
         yield custom.ExpectKnownLabels(column=attribute, value_set=[*labels, NOT_APPLICABLE])
         yield custom.ExpectConfidencePresent(column=confidence)
         yield custom.ExpectConfidenceInUnitInterval(column=confidence)
-        # With a single label to choose from, every answer is equally certain.
-        if counts.rows >= _MIN_ROWS_TO_VARY and len(labels) > 1:
+        # With a single label to choose from, every answer is equally certain; and so are guesses by
+        # words where no text names one.
+        may_vary = len(labels) > 1 and attribute not in never_answered
+        if counts.rows >= _MIN_ROWS_TO_VARY and may_vary:
             yield custom.ExpectConfidenceToVary(column=confidence)
 
 
@@ -214,14 +224,14 @@ def _scopes(
 
 
 def _answered_expectations(
-    attribute_labels: Mapping[str, Sequence[str]],
+    attributes: Sequence[str],
     expected: Expected | None,
     counts: AnswerCounts,
     settings: ValidationSettings,
     is_unseen: bool,
 ) -> Iterator[MakeExpectation]:
     setting = "max_abstained_share"
-    for attribute in attribute_labels if counts.rows else ():
+    for attribute in attributes if counts.rows else ():
         answered, what = 1.0, custom.ExpectAbstainedShareBelow.what
         if expected is not None and attribute in expected.attributes:
             answered = expected.answered(attribute)

@@ -152,6 +152,11 @@ def add_by_labels(
 
 def add_by_names(manifest: Manifest, attribute: str, values: str, name: str, output: Path) -> None:
     """Write a checkpoint that guesses the attribute by the words of texts."""
+    if nulls := manifest.config.nulls.get(attribute):
+        raise ConfigError(
+            f"--values cannot add to {attribute}: found the answer {nulls[0]}, which was learnt. "
+            "Add labels by labelled products (--labels)."
+        )
     known = manifest.config.attributes.get(attribute, ())
     named = [value.strip() for value in values.split(",") if value.strip()]
     if taken := [value for value in named if value in RESERVED]:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 from pyspark.sql import SparkSession
 
+from enrich.calibration import list_never_answered
 from enrich.classifiers.manifest import Manifest, fetch_manifest, list_changes
 from enrich.cli import (
     DEFAULT_CONFIG,
@@ -68,8 +69,8 @@ if TYPE_CHECKING:
 # Airflow's run ids fit; quotes and slashes do not.
 _TRIGGER = re.compile(r"[A-Za-z0-9._:+-]{1,100}")
 
-# The arguments of --config and --checkpoint, None where the job had none.
-Flags = tuple[str | None, str | None]
+# The arguments of --config, --checkpoint and --image-root, None where the job had none.
+Flags = tuple[str | None, str | None, str | None]
 
 log = logging.getLogger("enrich")
 
@@ -173,9 +174,8 @@ def main(
         settings = read_settings_as(Settings, config, overrides)
         given = (
             None if config == DEFAULT_CONFIG else str(config.resolve()),
-            checkpoint
-            if checkpoint is None or "://" in checkpoint
-            else str(Path(checkpoint).resolve()),
+            resolve_local(checkpoint),
+            resolve_local(image_root),
         )
         start_logging(settings.log_format)
         decision = choose_decision(publish_run, drop_run, reason, of_a_refresh)
@@ -267,6 +267,11 @@ class Decision:
     reason: str | None
 
 
+def resolve_local(location: str | None) -> str | None:
+    """Return a local folder with its whole path; an address as it is."""
+    return location if location is None or "://" in location else str(Path(location).resolve())
+
+
 def list_given(flags: Mapping[str, object]) -> list[str]:
     """Return the flags that are on the command line."""
     return [flag for flag, value in flags.items() if value not in (False, None)]
@@ -328,21 +333,24 @@ def refresh_catalog(
     given: Flags,
     request: Request,
     recording: Recording,
-    *,
-    is_followed: bool = False,
+    followed_in: SparkSession | None = None,
 ) -> Ended:
-    """Run one refresh and write its page; check settings and inputs first."""
+    """Run one refresh and write its page; check settings and inputs first.
+
+    `followed_in`: the session in which refreshes follow the product table.
+    """
     manifest = fetch_manifest(settings.checkpoint)
     baseline = load_label_baseline(settings, manifest)
-    inputs = open_inputs(settings, request, manifest)
-    if is_followed:
+    inputs = open_inputs(settings, request, manifest, followed_in)
+    if followed_in is not None:
         from enrich.spark.follow import refuse_without_feed
 
         refuse_without_feed(inputs.source)
     check_executors(inputs, locate_checkpoint(settings))
     exit_code = 0
     with kept_pages(settings.data_docs, recording.summary) as docs:
-        gate = Gate(settings.validation, inputs.spec.attributes, baseline, docs)
+        never = list_never_answered(inputs.spec.thresholds)
+        gate = Gate(settings.validation, inputs.spec.attributes, baseline, docs, never)
         refresh = Refresh(inputs, gate, recording.summary)
         try:
             refresh.run()
@@ -374,12 +382,14 @@ def follow_catalog(settings: Settings, given: Flags, outcome: Written, how: Foll
     from enrich.spark.follow import follow as follow_changes
 
     ended: list[Ended] = []
+    # Once, and not by the runs: those after the first are made in a thread of the stream's.
+    spark = open_session("enrich_catalog")
 
     def run() -> Source:
         request = Request(choose_run_date(None), window=settings.follow_window)
         with recorded(settings.metrics_dir, settings.database) as recording:
             outcome.summary = recording.summary = RunSummary()
-            ended[:] = [refresh_catalog(settings, given, request, recording, is_followed=True)]
+            ended[:] = [refresh_catalog(settings, given, request, recording, spark)]
         show_run(ended[0].tables, ended[0].summary, is_last=bool(ended[0].exit_code))
         if ended[0].exit_code or ended[0].source is None:
             raise Stopped
@@ -424,9 +434,11 @@ def kept_pages(place: Place | None, summary: RunSummary) -> Iterator[Path | None
                 log.warning("checks have no pages in %s: %s", place, error.strerror)
 
 
-def open_inputs(settings: Settings, request: Request, manifest: Manifest) -> Inputs:
-    """Open everything that a refresh depends on."""
-    spark = open_session("enrich_catalog")
+def open_inputs(
+    settings: Settings, request: Request, manifest: Manifest, spark: SparkSession | None = None
+) -> Inputs:
+    """Open everything that a refresh depends on, a session too where there is none."""
+    spark = spark or open_session("enrich_catalog")
     # Until sizes are known: opening a table is faster without compiled queries.
     tune_for_table_size(spark)
     refuse_impossible_executors(settings.gpu_executors, submitted_settings(spark))

@@ -116,10 +116,12 @@ def write_widened(
     attributes, corrections = dict(calibration.attributes), dict(calibration.corrections)
     unfitted = [a for a in config.headless if a not in calibration.fitted]
     is_by_picture = shares is None and _has_aligned_towers(manifest.config)
+    guessed = [a for a in labels if shares is None and labels[a] != answers.get(a)]
     for attribute, wider in labels.items():
-        if attribute in unfitted:
+        of_labelled = (shares or {}).get(attribute)
+        if attribute in unfitted and (of_labelled or wider != answers.get(attribute)):
             attributes[attribute] = _uncalibrated()
-            corrections[attribute] = _start(wider, (shares or {}).get(attribute))
+            corrections[attribute] = _start(wider, of_labelled)
             if is_by_picture:
                 weight = _weigh_pictures(manifest, attribute, wider)
                 correction = corrections[attribute].model_copy(update={"embeds_weight": weight})
@@ -133,7 +135,8 @@ def write_widened(
     with derived_checkpoint(manifest, config, output) as partial:
         checked = Calibration.model_validate(wide.model_dump())
         (partial / "calibration.json").write_text(checked.model_dump_json(indent=2) + "\n")
-        if guessed := [a for a in labels if shares is None and labels[a] != answers.get(a)]:
+        if guessed:
+            is_by_picture = is_by_picture and set(guessed) <= set(unfitted)
             add_to_card(partial, _describe_guessed(guessed, labels, is_by_picture))
 
 

@@ -196,7 +196,9 @@ class Host:
         said = f"the host answered with status {status}"
         if status in (404, 410):
             raise FileNotFoundError(said)
-        raise OSError(said) if status in _BUSY or status >= 500 else PermissionError(said)
+        # 501: the host does not know the method.
+        is_busy = status in _BUSY or (status >= 500 and status != 501)
+        raise OSError(said) if is_busy else PermissionError(said)
 
     def _wait(self, limit_s: float) -> None:
         """Wait until the pause that the host asked for is over.

@@ -26,14 +26,20 @@ BINS = 20
 
 
 class GivenFlags(NamedTuple):
-    """Arguments of --config and --checkpoint, None where the job had none."""
+    """Arguments of the job that commands repeat, None where it had none."""
 
     config: str | None = None
     checkpoint: str | None = None
+    image_root: str | None = None
 
-    def to_flags(self) -> str:
-        """Return both flags as a shell takes them, each with a blank in front."""
+    def to_flags(self, *, with_images: bool = True) -> str:
+        """Return the flags as a shell takes them, each with a blank in front.
+
+        Without images for commands that open none.
+        """
         flags = {"--config": self.config, "--checkpoint": self.checkpoint}
+        if with_images:
+            flags["--image-root"] = self.image_root
         return "".join(f" {flag} {shlex.quote(one)}" for flag, one in flags.items() if one)
 
 

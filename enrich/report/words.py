@@ -166,9 +166,10 @@ def name_correction(card: Card, run: RunFacts) -> tuple[Markup, ...]:
     header, empty = line.getvalue().splitlines()
     lines = f"{shlex.quote(header)} {shlex.quote(f'{empty}LABEL')}"
     values = ", ".join(map(quote_literal, (product_id, attribute, "LABEL", "NAME")))
+    flags = run.given.to_flags(with_images=False)
     return _to_paste(
         f"printf '%s\\n' {lines} > wrong.csv && catalog-enrich corrections import "
-        f"--file wrong.csv --by NAME{run.given.to_flags()} --database {run.database}",
+        f"--file wrong.csv --by NAME{flags} --database {run.database}",
         f"INSERT INTO {run.database}.attribute_corrections VALUES "
         f"({values}, current_timestamp(), NULL)",
     )

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 from schemas.tables import (
     BROKEN,
@@ -363,12 +363,15 @@ class Refresh:
         return verdict.failures
 
     def _add_recent_answers(self, validated: DataFrame, expected: int) -> DataFrame:
-        """Return answers of this run and the latest ones before it, persisted."""
+        """Return answers of this run and the latest ones of other products, persisted."""
         accepted = [run.run_id for run in self._runs if run.is_accepted]
         of_runs = self.tables.read("candidates").where(F.col("run_id").isin(accepted))
         earlier = _select_validated(of_runs)
         same = earlier.where(F.col("model_version") == self.header.model_version)
-        last = same.orderBy(F.desc("enriched_at"), "product_id")
+        others = same.join(validated.select("product_id"), "product_id", "left_anti")
+        of_product = Window.partitionBy("product_id").orderBy(F.desc("enriched_at"), "run_id")
+        newest = others.withColumn("_place", F.row_number().over(of_product)).where("_place = 1")
+        last = newest.drop("_place").orderBy(F.desc("enriched_at"), "product_id")
         return validated.unionByName(last.limit(self.inputs.request.window - expected)).persist()
 
     def _publish(self, diff: Diff, answered: AnswerCounts) -> None:

@@ -7,7 +7,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from enrich.calibration import CalibratedModalities, Calibration, Least, ScoreCorrection
+from enrich.calibration import (
+    CalibratedModalities,
+    Calibration,
+    Least,
+    ScoreCorrection,
+    list_never_answered,
+)
 from enrich.lexicon import Evidence
 from enrich.records import Modalities
 from enrich.training.calibration import (
@@ -206,3 +212,15 @@ def test_of_a_rare_condition_a_tenth_counts_for_thresholds() -> None:
     assert alone > 0.8 and often_of_others == 0
     # Of the same products or of others.
     assert 0.4 < rare < alone - 0.2 and 0.4 < rare_of_others < alone - 0.2
+
+
+def test_attributes_without_a_reachable_threshold_are_listed() -> None:
+    never = dict.fromkeys(Evidence, math.inf)
+    given = {
+        "answered": Least(never | {Evidence.NAMED: 0.9}, (math.inf, 0.8)),
+        "evidence": Least(never, (0.0, 0.0)),
+        "labels": Least(dict.fromkeys(Evidence, 0.9), (math.inf, math.inf)),
+    }
+    sets = {name: dict.fromkeys(Modalities, least) for name, least in given.items()}
+    sets["one set"] = sets["evidence"] | {Modalities.TEXT: given["answered"]}
+    assert list_never_answered(sets) == ("evidence", "labels")

@@ -1,7 +1,7 @@
 """The gate from rows to verdict: Spark counts, Great Expectations evaluates and writes pages."""
 
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -49,9 +49,11 @@ def check(
     expected_rows: int,
     run_id: str = "20261130-1",
     docs_dir: Path | None = None,
+    never_answered: Sequence[str] = (),
     **settings: object,
 ) -> Verdict:
-    gate = Gate(ValidationSettings.model_validate(settings), LABELS, baseline, docs_dir)
+    allowed = ValidationSettings.model_validate(settings)
+    gate = Gate(allowed, LABELS, baseline, docs_dir, never_answered)
     return gate.check_candidates(run_id, rows, published, expected_rows)
 
 
@@ -218,6 +220,17 @@ def test_too_few_labels_block_without_a_baseline(spark: SparkSession) -> None:
     assert found["threshold"] == pytest.approx(0.9)
     assert 0 < found["allowance"] < 0.1
     assert len(found["products"]) == 200
+
+
+def test_an_attribute_without_a_proved_threshold_is_noted_and_blocks_nothing(
+    spark: SparkSession, baseline: LabelBaseline
+) -> None:
+    never = {"color": F.lit(None).cast("string"), "color_confidence": F.lit(0.2)}
+    rows = to_spark(spark, make_answers(200).rows).withColumns(never)
+    verdict = check(rows, expected_rows=200, never_answered=["color"])
+    assert verdict.failures == ()
+    (first, *_) = verdict.notes
+    assert first.startswith("color has no label anywhere")
 
 
 def test_rows_that_are_missing_fail(spark: SparkSession) -> None:

@@ -207,6 +207,7 @@ def test_a_product_table_with_a_change_feed_is_followed(
     shop: Shop,
     write_settings: Callable[..., Path],
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def run(*flags: str) -> int:
         config = write_settings(columns={"image_path": None})
@@ -227,3 +228,21 @@ def test_a_product_table_with_a_change_feed_is_followed(
     assert run() == 0
     done = last_line(capsys)
     assert (done["diff"], done["counts"]["read"], done["counts"]["published"]) == ("changes", 7, 1)
+
+    # A product changes while the first run is on: the stream makes another one.
+    opened, show = list[str](), job_of_the_fake.show_run
+    monkeypatch.setattr(
+        job_of_the_fake, "open_session", lambda name: opened.append(name) or shop.spark
+    )
+
+    def show_and_change(*shown: Any, **named: Any) -> None:
+        show(*shown, **named)
+        if len(opened) == 1 and not (shop.folder / "changed").exists():
+            (shop.folder / "changed").touch()
+            update = "SET title = 'a blue bag' WHERE product_id = 'p1'"
+            shop.spark.sql(f"UPDATE delta.`{shop.file}` {update}").collect()
+
+    monkeypatch.setattr(job_of_the_fake, "show_run", show_and_change)
+    assert run() == 0
+    assert last_line(capsys)["counts"]["published"] == 1
+    assert opened == ["enrich_catalog"], "a session cannot be opened again in a stream's thread"

@@ -39,6 +39,13 @@ def test_aligned_towers_guess_the_names_most_similar_to_the_picture(
     assert by_text.label == by_text.named == similar[-1]
     assert by_picture.abstained and by_text.abstained
 
+    # Labels of another attribute leave the guesses as they are.
+    sets |= {"sleeve": ("long", "short")}
+    named = read_manifest(tmp_path / "named")
+    write_widened(named, sets, "both", tmp_path / "both", {"sleeve": (0.5, 0.5)})
+    both = read_manifest(tmp_path / "both").calibration
+    assert both.corrections["fabric"] == named.calibration.corrections["fabric"]
+
 
 def _read_image(encoded: EncodedProduct, config: ClassifierConfig) -> torch.Tensor:
     assert encoded.vectors is not None and config.vectors is not None

@@ -369,7 +369,7 @@ def test_a_host_is_asked_for_size_etag_and_time_without_the_bytes(
     assert host.asked["HEAD /a.jpg"] == 2 and host.connections == 1
 
 
-@pytest.mark.parametrize("status", [400, 403, 405])
+@pytest.mark.parametrize("status", [400, 403, 405, 501])
 def test_a_host_that_refuses_the_question_tells_nothing(host: ImageHost, status: int) -> None:
     assert store(host).stat(host.sends("/a.jpg", status=status)) == ImageStat(0, None, None)
 
