@@ -78,7 +78,7 @@ class Settings(JobConfig):
     """Configuration file of the job: settings of the refresh and of validation."""
 
     validation: ValidationSettings = ValidationSettings()
-    """What is [tolerated](#validation) before a run is blocked."""
+    """[Limits](#validation) beyond which a run is blocked."""
 
 
 Catalog = Annotated[str | None, typer.Option(help="Product table: a path, or a table's name.")]
