@@ -30,7 +30,7 @@ def _check_database(name: str | None) -> str | None:
     return name
 
 
-_DATABASE = typer.Option(help="Where the output tables live.", callback=_check_database)
+_DATABASE = typer.Option(help="Database of the output tables.", callback=_check_database)
 DatabaseOption = Annotated[str, _DATABASE]
 # Of a job whose settings name a database too.
 OtherDatabaseOption = Annotated[str | None, _DATABASE]
@@ -50,24 +50,27 @@ def check_words(words: str | None) -> str | None:
 
 
 CheckpointOption = Annotated[
-    str, typer.Option(help="Classifier checkpoint; the bundled one.", callback=_check_place)
+    str, typer.Option(help="Checkpoint of the classifier.", callback=_check_place)
 ]
 # Of a job whose settings name a checkpoint or a catalog too.
 OtherCheckpointOption = Annotated[
     str | None,
-    typer.Option(help="Classifier checkpoint; the settings' or the bundled one."),
+    typer.Option(
+        help="Checkpoint of the classifier (default: the settings', else the bundled one)."
+    ),
 ]
 OtherCatalogOption = Annotated[
     str | None,
     typer.Option(
-        help="Product table: Parquet, CSV or JSON file, folder of such files, or Delta folder.",
+        help="Product table: a Parquet, CSV or JSON file, a folder of these, or a Delta folder.",
         callback=_check_place,
     ),
 ]
 ImageRootOption = Annotated[
     str | None,
     typer.Option(
-        help="Where relative image paths start; the catalog's folder.", callback=_check_place
+        help="Where relative image paths start (default: the catalog's folder).",
+        callback=_check_place,
     ),
 ]
 
@@ -77,13 +80,13 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Setting in place of the configuration's, value as in YAML; repeatable.",
+        help="Replace a setting of the configuration; the value is YAML. Repeatable.",
     ),
 ]
 SummaryOption = Annotated[
     Place | None,
     typer.Option(
-        help="File or URI to which the JSON line is also written, with the exit code.",
+        help="Also write the JSON line to this file or URI, with the exit code.",
         metavar="FILE-or-URI",
         parser=parse_flag,
     ),
@@ -98,13 +101,18 @@ class _JobSettings(JobConfig):
 
 DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "jobs" / "conf" / "local.yaml"
 ConfigOption = Annotated[
-    Place, typer.Option(help="YAML settings of the main job.", metavar="FILE", parser=parse_flag)
+    Place,
+    typer.Option(
+        help="YAML settings of the main job. Flags override them.",
+        metavar="FILE",
+        parser=parse_flag,
+    ),
 ]
 # Of a job that needs none.
 OtherConfigOption = Annotated[
     Place | None,
     typer.Option(
-        help="YAML settings of the main job; flags go before them.",
+        help="YAML settings of the main job. Flags override them.",
         metavar="FILE",
         parser=parse_flag,
     ),

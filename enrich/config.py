@@ -90,15 +90,17 @@ class ColumnNames(YamlSettings):
     product_id: ColumnName = "product_id"
     """String or integer, unique, not null."""
     title: ColumnName | None = "title"
-    """String, or null if your table has none. Markup of HTML is removed."""
+    """String, or null if your table has none. HTML markup is removed."""
     description: ColumnName | None = "description"
     """As `title`."""
     image_path: ColumnName | None = "image_path"
     """String, or null."""
     category: ColumnName | None = None
-    """Text or integer. The classifier never reads it; labels are counted and checked by it."""
+    """Text or integer. The classifier never reads it. Labels are counted and checked for each
+    category.
+    """
     priority: ColumnName | None = None
-    """Number, also as text. Chunks with higher numbers are encoded first, products without a number
+    """Number, also as text. Products with higher numbers are encoded first, those without a number
     last.
     """
 
@@ -120,12 +122,13 @@ class TableLayout(YamlSettings):
     """Layout of product_attributes in files."""
 
     cluster_by: Literal["product_id", "none"] = "product_id"
-    """`product_id`: [maintenance](operations.md#maintenance) keeps neighbouring ids in one file, so
-    that a MERGE of some products touches few files (liquid clustering).
+    """With `product_id`, [maintenance](operations.md#maintenance) keeps neighbouring ids in one
+    file, so that a MERGE touches few files (liquid clustering).
     """
     deletion_vectors: Literal["never", "always"] = "never"
-    """`always`: publishing 1 % of the products writes little more than these rows. Readers must
-    know deletion vectors: Spark and DuckDB do, the pyarrow reader of delta-rs does not.
+    """With `always`, publishing 1 % of the products writes little more than these rows. Every
+    reader must support deletion vectors: Spark and DuckDB do, the pyarrow reader of delta-rs does
+    not.
     """
 
 
@@ -138,8 +141,8 @@ class GpuExecutors(YamlSettings):
     cores: int = Field(gt=0)
     """Cores of an executor."""
     gpus: int = Field(default=1, gt=0)
-    """GPUs of an executor. Leave it at 1 and ask for more executors: in an executor with several
-    GPUs each worker comes to hold a model on all of them.
+    """GPUs of an executor. Keep 1 and ask for more executors: with several GPUs in one executor,
+    each worker loads a model on all of them.
     """
     tasks_per_gpu: int = Field(default=1, gt=0)
     """Tasks that share a GPU."""
@@ -164,104 +167,108 @@ class JobConfig(YamlSettings):
     """
 
     catalog: Location = DEMO_CATALOG
-    """Product table: a path, an address, or a table's name. Flag `--catalog`."""
+    """Product table: a path, an address, or the name of a table. Flag `--catalog`."""
     image_root: Location | None = None
-    """Folder or address where relative image paths start. Flag `--image-root`."""
+    """Folder or address where relative image paths start; by default [the product table's
+    folder](input.md#images). Flag `--image-root`.
+    """
     database: str = Field(default="enriched", pattern=DATABASE_PATTERN)
     """Database of the output tables. Flag `--database`."""
     checkpoint: Location | None = None
-    """Checkpoint of the classifier; without one the bundled checkpoint. Flag `--checkpoint`."""
+    """The classifier's checkpoint; by default the bundled one. Flag `--checkpoint`."""
     columns: ColumnNames = ColumnNames()
-    """[Your names](#columns) of the columns."""
+    """[Your column names](#columns)."""
     allowed_image_roots: tuple[Location, ...] = ()
-    """Further places that images may be read from."""
+    """More places from which images may be read."""
     image_hosts: tuple[str, ...] = ()
-    """Web hosts that [images by URL](input.md#images) are read from: `cdn.example.com`, or
+    """Web hosts from which [images by URL](input.md#images) may be read: `cdn.example.com`, or
     `name:port` for a port other than 80 and 443.
     """
     image_lists: ImageLists = ImageLists()
     image_limits: ImageLimits = ImageLimits()
     image_reading: ImageReading = ImageReading()
     image_identity: ImageIdentity | None = None
-    """[How a changed image is noticed](#image-identity): `listing`, `stat` or `content`. By default
-    `listing` for an object store, else `stat`.
+    """[How the job notices a changed image](#image-identity): `listing`, `stat` or `content`. By
+    default `listing` for an object store, else `stat`.
     """
     image_inventory: Location | None = None
     """Table of the objects below the image root, [read instead of a listing](#image-identity)."""
     target_precision: float = DEFAULT_TARGET_PRECISION
-    """Share of given labels that should be right: 0.9 or 0.95. It chooses the thresholds. Another
-    one needs a baseline of its own.
+    """Share of given labels that should be right: 0.9 or 0.95. With 0.95 the bundled checkpoint
+    gives no pattern to products with a picture. Each value needs its own baseline.
     """
     lexicon: dict[str, dict[str, str | None]] = Field(default={})
-    """Words that name labels, [beside the checkpoint's](tables.md#when-a-label-is-given): `{color:
-    {navy: blue, rot: red}}`; `null` takes a word out. Unknown attributes and labels are refused.
+    """Words that name labels, [in addition to the
+    checkpoint's](tables.md#when-a-label-is-given): `{color: {navy: blue, rot: red}}`; `null`
+    removes a word. Unknown attributes and labels are refused.
     """
     languages: tuple[str, ...] = ()
-    """Languages of the texts beside English, of `de, es, fr, it, nl, pt`: their [words for colors
-    and patterns](tables.md#other-languages) count as if in `lexicon`.
+    """Languages of the texts other than English: `de, es, fr, it, nl, pt`. Their [words for colors
+    and patterns](tables.md#other-languages) count as if they stood in `lexicon`.
     """
     applies_to: dict[str, tuple[str, ...]] = Field(default={})
-    """Product categories that an attribute [applies to](attributes.md#what-it-does-not-apply-to):
-    `{pattern: [Shirts, Dresses]}`; NULL is published for others. Needs `columns.category`.
+    """Product categories to which an attribute
+    [applies](attributes.md#what-it-does-not-apply-to): `{pattern: [Shirts, Dresses]}`. For others
+    NULL is published. Needs `columns.category`.
     """
     labels: dict[str, dict[str, str | None]] = Field(default={})
     """[Your own names](attributes.md#labels-in-your-own-words) for labels: `{color: {grey: gray,
-    turquoise: blue, multi: null}}`. Two may become one; null is never answered.
+    turquoise: blue, multi: null}}`. Two labels may become one. A label with `null` is never given.
     """
     unseen_source: UnseenSource = UnseenSource.STRICT
-    """`strict` gives fewer labels in a [source that looks unlike
-    training's](tables.md#unseen-sources); `calibrated` does not.
+    """`strict` gives fewer labels in a [source that looks unlike the training
+    data](tables.md#unseen-sources); `calibrated` does not.
     """
     batch_size: int = Field(default=64, gt=0)
     """Products per forward pass."""
     read_threads: int = Field(default=4, gt=0)
-    """Least number of threads per task that read and decode images; a task with more cores has one
-    per core. Raise it where images answer slowly: 32 look at images of 100 ms each eight times as
-    fast.
+    """Threads of a task that read and decode images, at least; a task with more cores has one per
+    core. Raise it for a slow store: at 100 ms per image, 32 threads are eight times as fast.
     """
     products_per_task: int = Field(default=2_000, gt=0)
     """Products per Spark task."""
     products_per_chunk: int = Field(default=100_000, gt=0)
-    """Contents that one commit encodes, at least. Four commits are at work at a time: the most
-    that a crash costs.
+    """Contents (different texts and pictures) of one commit, at least. Four commits run at a time:
+    so much is lost at most in a crash.
     """
     seconds_per_chunk: float = Field(default=30.0, ge=0)
-    """Where `products_per_chunk` are encoded sooner, a commit takes as many as need so long; 0:
+    """If `products_per_chunk` take less than so many seconds, a commit gets more contents. 0:
     never more.
     """
     gpu_executors: GpuExecutors | None = None
     """[Executors for encoding alone](#executors-for-encoding-alone)."""
     max_quarantined_share: Share = 0.2
-    """Largest share of [unreadable products](#too-many-unreadable-products) among new and changed
-    ones, from 200 on. A larger one blocks the run.
+    """Largest allowed share of [unreadable products](#too-many-unreadable-products) among new and
+    changed ones. A larger one blocks the run, if there are at least 200 such products.
     """
     max_failed_images_share: Share = 0.5
-    """The same of unreadable images, among new and changed products that name one."""
+    """The same for unreadable images, among new and changed products with an image."""
     max_crashing_products: int = Field(default=10, ge=0)
-    """Products that may kill their Python process. More stop the run with exit code 1."""
+    """Number of products that may kill their Python process. More end the run with exit code 1."""
     missing_products: MissingProducts = MissingProducts.KEEP
-    """Published rows whose product has left the product table: `keep` or `delete`. A run with
-    `--limit` deletes none, and one with `--no-publish` leaves that to `--publish-run`.
+    """`keep` or `delete` published rows whose product has left the product table. A run with
+    `--limit` deletes none. After `--no-publish`, `--publish-run` deletes them.
     """
     max_deleted_share: Share = 0.1
-    """Largest share of rows to delete. With a larger one nothing is published: the product table
-    may be cut off.
+    """Largest allowed share of rows to delete. With a larger one nothing is published, because the
+    product table may be cut off.
     """
     full_diff_days: int = Field(default=7, ge=0)
-    """Days after which a run over a Delta table with a change feed compares all products again,
-    instead of [only what may have changed](#only-what-may-have-changed); 0: always.
+    """For a Delta table with a change feed: days until a run compares all products again, instead
+    of [only what may have changed](#only-what-may-have-changed). 0: always.
     """
     follow_window: int = Field(default=1_000, ge=0)
-    """With [`--follow`](operations.md#follow-a-product-table) the gate judges so many products
-    together, those of a run and the last ones published before it; 0: those of the run alone.
+    """With [`--follow`](operations.md#follow-a-product-table), the number of products that the gate
+    checks together: those of the run, and the last ones published before. 0: only the run's.
     """
     table_layout: TableLayout = TableLayout()
     baselines: dict[str, PlaceField] = Field(default={})
-    """Catalog, exactly as `--catalog` names it, to [baseline file](validation.md#make-a-baseline).
+    """[Baseline file](validation.md#make-a-baseline) of each catalog, which is named exactly as in
+    `--catalog`: `{shop/products.csv: baselines/shop.json}`.
     """
     data_docs: PlaceField | None = None
-    """Folder for Great Expectations' pages: 1.6 MB a run, which you delete yourself. Without the
-    Internet, which their styles come from, open `.../validations/**/*.html`.
+    """Folder for Great Expectations' pages, 1.6 MB a run. Delete old ones yourself. Their styles
+    come from the Internet; without it, open `.../validations/**/*.html`.
     """
     report_dir: PlaceField | None = None
     """Folder for [each run's page](operations.md#the-page-of-a-run), `<run_id>.html`, and the list
@@ -272,7 +279,7 @@ class JobConfig(YamlSettings):
     `catalog_enrichment_<database>.prom`.
     """
     log_format: LogFormat = LogFormat.TEXT
-    """`text` for people, `json` for an object a line. Flag `--log-format`."""
+    """`text` for people, or `json`, one object a line. Flag `--log-format`."""
 
     @field_validator(
         "catalog", "image_root", "image_inventory", "checkpoint", "allowed_image_roots"

@@ -35,52 +35,50 @@ class ValidationSettings(BaseModel):
 
     max_unusable_id_share: Share = Field(
         default=0.05,
-        description="Rows without a usable `product_id`, or with one that another row has.",
+        description="Share of rows without a usable `product_id`, or with a repeated one.",
     )
     max_empty_text_share: Share = Field(
         default=0.5,
-        description="New products without a text. Set 1 for a catalog of pictures alone.",
+        description="Share of new products without a text. Set 1 for a catalog of pictures alone.",
     )
     max_unread_image_share: Share = Field(
         default=0.2,
-        description="Images of a sample of 100 that cannot be read. Raise it together with "
+        description="Share of a sample of 100 images that cannot be read. Raise it together with "
         "`max_failed_images_share`.",
     )
     max_same_image_share: Share = Field(
         default=0.8,
-        description="Images of that sample, of 50 or more, that are the same picture, such as a "
-        "placeholder.",
+        description="Share of that sample that is the same picture, such as a placeholder. Checked "
+        "from 50 images on.",
     )
     max_abstained_share: Share = Field(
         default=0.9,
-        description="Products without a label, per attribute. With a baseline of the same "
-        "checkpoint: of the share that has one there, so where that is half, 0.9 lets 95 % be "
-        "NULL. Without one, an [unseen source](tables.md#unseen-sources) is only warned about.",
+        description="Share of products without a label, per attribute. With a baseline of the same "
+        "checkpoint it is relative: if half have a label there, 0.9 allows 95 % NULL. Without a "
+        "baseline, an [unseen source](tables.md#unseen-sources) gets a warning only.",
     )
     max_label_shift: Share = Field(
         default=0.08,
-        description="Share of products by which a label, or NULL, may be more or less frequent "
-        "than in the baseline.",
+        description="Difference to the baseline in the share of one label, or of NULL.",
     )
     max_total_label_shift: Share = Field(
         default=0.2,
-        description="Share of products that would need another label to show the baseline's "
-        "shares (total variation).",
+        description="Difference to the baseline in all labels together: the share of products that "
+        "would need another label to match it (total variation).",
     )
     max_confidence_shift: Share = Field(
         default=0.15,
-        description="Share of products by which more or fewer may lie below any confidence than in "
-        "the baseline (Kolmogorov's distance).",
+        description="Difference to the baseline in the share of products below a confidence, at "
+        "the confidence where it is largest (Kolmogorov's distance).",
     )
     max_modality_shift: Share = Field(
         default=0.1,
-        description="Share of products that may rest on other modalities than there (total "
-        "variation).",
+        description="Difference to the baseline in the shares of `modalities` (total variation).",
     )
     max_moved_same_model: Share = Field(
         default=0.02,
-        description="Products of unchanged content whose best label may change under the same "
-        "`model_version`.",
+        description="Share of products of unchanged content whose best label changes under the "
+        "same `model_version`.",
     )
     max_moved_other_model: Share = Field(
         default=0.2, description="The same under another `model_version`."
@@ -88,25 +86,25 @@ class ValidationSettings(BaseModel):
     min_category_rows: int = Field(
         default=100,
         ge=1,
-        description="Categories with fewer products, in run or baseline, are not compared on their "
-        "own.",
+        description="Categories with fewer products, in the run or the baseline, are not compared "
+        "separately.",
     )
     category_slack: float = Field(
         default=2.0,
         ge=1,
         allow_inf_nan=False,
-        description="Factor of the limits within one category.",
+        description="Factor by which the limits are larger within one category.",
     )
     baseline_of_other_model: Literal["refuse", "warn"] = Field(
         default="refuse",
-        description="`refuse` blocks a run of another `model_version` than the baseline's; `warn` "
-        "[only reports](validation.md#a-new-checkpoint) what differs.",
+        description="If run and baseline have different `model_version`s, `refuse` blocks the run, "
+        "and `warn` [only reports](validation.md#a-new-checkpoint) differences.",
     )
     false_alarm_rate: float = Field(
         default=0.005,
         gt=0,
         lt=1,
-        description="Share of sound runs in which chance may fail any check of a suite.",
+        description="Share of sound runs that may fail a check of a suite by chance.",
     )
     expectations: tuple[ExpectationSetting, ...] = Field(
         default=(),
@@ -114,7 +112,7 @@ class ValidationSettings(BaseModel):
     )
     expectation_modules: tuple[str, ...] = Field(
         default=(),
-        description="Python modules that define expectations, imported first.",
+        description="Python modules that define your expectations.",
     )
 
     # As all settings of the job, whose package this one does not know.

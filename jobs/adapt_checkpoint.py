@@ -36,13 +36,13 @@ from enrich.files.products import Source, open_source, read_catalog
 
 def main(
     output: Annotated[
-        Path, typer.Option(help="Checkpoint folder to write; with --suggest a CSV file.")
+        Path, typer.Option(help="Checkpoint folder to write, or with --suggest a CSV file.")
     ],
     corrections: Annotated[
         Path | None,
         typer.Option(
-            help="Labelled products: product_id and one column an attribute. With --suggest, those "
-            "that are labelled already.",
+            help="Labelled products: product_id, attribute, label, or a column for each attribute. "
+            "With --suggest, products not to draw.",
         ),
     ] = None,
     catalog: OtherCatalogOption = None,
@@ -50,13 +50,14 @@ def main(
     image_root: ImageRootOption = None,
     checkpoint: OtherCheckpointOption = None,
     name: Annotated[
-        str | None, typer.Option(help="The new checkpoint's name; the old one and '-adapted'.")
+        str | None,
+        typer.Option(help="The new checkpoint's name (default: the old one and '-adapted')."),
     ] = None,
     suggest: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Draw N products to label instead, at random; of sizes of one article one.",
+            help="Only draw N random products to label, and write them to --output.",
         ),
     ] = None,
 ) -> None:

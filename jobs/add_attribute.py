@@ -46,14 +46,14 @@ log = logging.getLogger(__name__)
 
 
 def main(
-    name: Annotated[str, typer.Option(help="The attribute: a new one, or one to add labels to.")],
+    name: Annotated[str, typer.Option(help="A new attribute, or one to which labels are added.")],
     output: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
     labels: Annotated[
         Path | None,
         typer.Option(help="Labelled products: product_id, attribute, label, or product_id, NAME."),
     ] = None,
     values: Annotated[
-        str | None, typer.Option(help="Without labels: the labels' names, with commas between.")
+        str | None, typer.Option(help="Instead of --labels: the labels' names, with commas.")
     ] = None,
     catalog: OtherCatalogOption = None,
     config: OtherConfigOption = None,
@@ -61,14 +61,15 @@ def main(
     database: Annotated[
         str | None,
         typer.Option(
-            help="Take encodings from the tables of this database, a name or a folder, and open "
-            "no picture that has one; that of --config.",
+            help="Database, or folder of its tables, whose encodings are used instead of opening "
+            "pictures (default: that of --config).",
             metavar="NAME-or-FOLDER",
         ),
     ] = None,
     checkpoint: OtherCheckpointOption = None,
     checkpoint_name: Annotated[
-        str | None, typer.Option(help="The new checkpoint's name; the old one and '-NAME'.")
+        str | None,
+        typer.Option(help="The new checkpoint's name (default: the old one and '-NAME')."),
     ] = None,
 ) -> None:
     """Add an attribute to a checkpoint by labelled products, or by its labels' names."""

@@ -31,21 +31,26 @@ from enrich.spark.tables import open_tables
 
 def main(
     output: Annotated[
-        Path | None, typer.Option(help="CSV file to write: products to label.")
+        Path | None, typer.Option(help="Draw a sample, and write it to this CSV file.")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="That file with labels: product_id, attribute, label.")
+        Path | None, typer.Option(help="Read the labels in this file, and say what they prove.")
     ] = None,
     n: Annotated[
-        int | None, typer.Option("--n", min=1, max=5_000, help="Answers to draw of each attribute.")
+        int | None,
+        typer.Option("--n", min=1, max=5_000, help="Answers to draw per attribute (default: 120)."),
     ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     database: OtherDatabaseOption = None,
     catalog: Annotated[
-        str | None, typer.Option(help="Product table; that of the newest published run.")
+        str | None,
+        typer.Option(help="Product table (default: that of the newest published run)."),
     ] = None,
     checkpoint: Annotated[
-        str | None, typer.Option(help="Whose label sets the labels are of; the bundled one.")
+        str | None,
+        typer.Option(
+            help="Checkpoint whose labels are allowed (default: the settings' or bundled one)."
+        ),
     ] = None,
 ) -> None:
     """Prove the share of right published answers by labels of a blind sample."""

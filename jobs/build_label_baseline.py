@@ -51,17 +51,17 @@ def main(
     catalog: Annotated[str, typer.Option(help="The catalog's name in the report.")] = "demo",
     database: DatabaseOption = "enriched",
     version: Annotated[
-        int | None, typer.Option(min=0, help="Version of the published table; the newest.")
+        int | None, typer.Option(min=0, help="Version of the published table (default: newest).")
     ] = None,
     run_id: Annotated[
         str | None, typer.Option(help="Count this run's candidates instead of published rows.")
     ] = None,
     max_categories: Annotated[
         int,
-        typer.Option(min=0, help="Number of the largest categories that are counted separately."),
+        typer.Option(min=0, help="Number of large categories that are counted separately."),
     ] = 20,
     min_category_rows: Annotated[
-        int, typer.Option(min=1, help="Smaller categories are counted as one.")
+        int, typer.Option(min=1, help="Rows that such a category needs.")
     ] = 200,
 ) -> None:
     """Build a label baseline from published answers, or from the candidates of a run."""

@@ -48,15 +48,15 @@ class Settings(JobConfig):
 def main(
     config: ConfigOption = DEFAULT_CONFIG,
     catalog: Annotated[
-        str | None, typer.Option(help="Product table: a path, or a table's name.")
+        str | None, typer.Option(help="Product table: a path or a table's name.")
     ] = None,
     image_root: ImageRootOption = None,
     database: OtherDatabaseOption = None,
     checkpoint: Annotated[
-        str | None, typer.Option(help="Classifier checkpoint; the bundled one.")
+        str | None, typer.Option(help="Checkpoint (default: the settings', else the bundled one).")
     ] = None,
     cluster: Annotated[
-        bool, typer.Option("--cluster", help="Only what executors see, by one Spark job.")
+        bool, typer.Option("--cluster", help="Only check what Spark's executors see.")
     ] = False,
 ) -> None:
     """Check the main job's settings, and all that they name, without starting Spark."""

@@ -48,7 +48,7 @@ def main(
     config: OtherConfigOption = None,
     image_root: ImageRootOption = None,
     checkpoint: OtherCheckpointOption = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="First N rows only.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N rows.")] = None,
 ) -> None:
     """Classify a table's products without Spark."""
     require_suffix(output, ".parquet")

@@ -41,19 +41,19 @@ def main(
         list[str] | None, typer.Option(help="Checkpoint to compare as it is; repeatable.")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="At most N products a catalog, of checkpoints.")
+        int | None, typer.Option(min=1, help="With --checkpoint: at most N products a catalog.")
     ] = None,
     bootstrap: Annotated[
-        int, typer.Option(min=10, help="Draws behind each interval, of checkpoints.")
+        int, typer.Option(min=10, help="With --checkpoint: samples behind each interval.")
     ] = 1000,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder to keep pixels in, of checkpoints.")
+        Path | None, typer.Option(help="With --checkpoint: folder that keeps decoded pictures.")
     ] = None,
     folder: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("trained/comparison"),
     config: Annotated[Path, typer.Option(help="Training configuration.")] = _RECIPE,
     set_: SetOption = None,
     system: Annotated[
-        list[str] | None, typer.Option(help="System to train; repeatable. All of them.")
+        list[str] | None, typer.Option(help="System to train; repeatable (default: all).")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="At most N seeds a system.")] = 3,
 ) -> None:

@@ -79,14 +79,17 @@ class Settings(JobConfig):
     """Configuration file of the job: settings of the refresh and of validation."""
 
     validation: ValidationSettings = ValidationSettings()
-    """What is [tolerated](#validation) before a run is blocked."""
+    """[Limits](#validation) beyond which a run is blocked."""
 
 
-Catalog = Annotated[str | None, typer.Option(help="Product table: a path, or a table's name.")]
-Database = Annotated[str | None, typer.Option(help="Where the output tables live.")]
-Checkpoint = Annotated[str | None, typer.Option(help="Classifier checkpoint; the bundled one.")]
+Catalog = Annotated[str | None, typer.Option(help="Product table: a path or a table's name.")]
+Database = Annotated[str | None, typer.Option(help="Database of the output tables.")]
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(help="Checkpoint (default: the settings', else the bundled one)."),
+]
 Format = Annotated[
-    LogFormat | None, typer.Option(help="Lines for people, or a JSON object a line.")
+    LogFormat | None, typer.Option(help="Log lines for people, or one JSON object a line.")
 ]
 WaitingRun = Annotated[str, typer.Option(metavar="RUN", help="The run's id, or its trigger.")]
 
@@ -98,46 +101,50 @@ def main(
     database: Database = None,
     checkpoint: Checkpoint = None,
     run_date: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Logical date; today, UTC.")
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Logical date of the run (default: today, UTC)."),
     ] = None,
     run_id: Annotated[
         str | None,
-        typer.Option(help="What started the run, such as a scheduler's run id: its trigger."),
+        typer.Option(help="The run's trigger: what started it, such as a scheduler's run id."),
     ] = None,
     full_refresh: Annotated[
-        bool, typer.Option("--full-refresh", help="Encode and answer every product anew.")
+        bool, typer.Option("--full-refresh", help="Encode and answer every product again.")
     ] = False,
     limit: Annotated[
         int | None,
         typer.Option(min=1, max=2**31 - 1, help="Only the first N rows by product id."),
     ] = None,
     no_publish: Annotated[
-        bool, typer.Option("--no-publish", help="Stop after validation; candidates wait.")
+        bool,
+        typer.Option("--no-publish", help="Stop after validation; the candidates wait."),
     ] = False,
     publish_run: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Publish the candidates of that run; nothing else."),
+        typer.Option(metavar="RUN", help="Only publish the candidates of this run."),
     ] = None,
     drop_run: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Discard the candidates of that run."),
+        typer.Option(metavar="RUN", help="Only discard the candidates of this run."),
     ] = None,
     reason: Annotated[
-        str | None, typer.Option(help="Why: kept in run_events. A blocked run needs one.")
+        str | None, typer.Option(help="Why, kept in run_events. A blocked run needs a reason.")
     ] = None,
     follow: Annotated[
         Follow | None,
-        typer.Option(help="Run again for what was committed since; `available` ends then."),
+        typer.Option(help="Run again after each commit: until there are no more, or without end."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done and how long; write nothing.")
+        bool,
+        typer.Option("--dry-run", help="Say what a run would do and how long; write nothing."),
     ] = False,
     summary: SummaryOption = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Check settings and all that they name, and end.")
+        bool, typer.Option("--check", help="Only check the settings and all that they name.")
     ] = False,
     cluster: Annotated[
-        bool, typer.Option("--cluster", help="With --check: what executors see, by one Spark job.")
+        bool,
+        typer.Option("--cluster", help="With --check: only check what Spark's executors see."),
     ] = False,
     log_format: Format = None,
 ) -> None:
@@ -215,7 +222,7 @@ def main(
 def approve_run(
     run_id: WaitingRun,
     reason: Annotated[
-        str | None, typer.Option(help="Why: kept in run_events. A blocked run needs one.")
+        str | None, typer.Option(help="Why, kept in run_events. A blocked run needs a reason.")
     ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     catalog: Catalog = None,
@@ -233,7 +240,7 @@ def approve_run(
 
 def discard_run(
     run_id: WaitingRun,
-    reason: Annotated[str, typer.Option(help="Why: kept in run_events.")],
+    reason: Annotated[str, typer.Option(help="Why, kept in run_events.")],
     config: ConfigOption = DEFAULT_CONFIG,
     catalog: Catalog = None,
     image_root: ImageRootOption = None,

@@ -38,7 +38,9 @@ def main(
     title: Annotated[str | None, typer.Option(help="The product's title.")] = None,
     description: Annotated[str | None, typer.Option(help="The product's description.")] = None,
     catalog: OtherCatalogOption = None,
-    product_id: Annotated[str | None, typer.Option(help="Which product of the catalog.")] = None,
+    product_id: Annotated[
+        str | None, typer.Option(help="Product of the catalog to explain.")
+    ] = None,
     config: OtherConfigOption = None,
     image_root: ImageRootOption = None,
     checkpoint: OtherCheckpointOption = None,

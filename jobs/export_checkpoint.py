@@ -46,12 +46,13 @@ def main(
     config: OtherConfigOption = None,
     image_root: ImageRootOption = None,
     name: Annotated[
-        str | None, typer.Option(help="The new checkpoint's name; the old one and '-int8'.")
+        str | None,
+        typer.Option(help="The new checkpoint's name (default: the old one and '-int8')."),
     ] = None,
     sample: Annotated[int, typer.Option(min=1, help="Products to compare, at random.")] = 2_000,
     min_agreement: Annotated[
         float,
-        typer.Option(min=0, max=1, help="The share of answers that must surely stay, 0 to 1."),
+        typer.Option(min=0, max=1, help="Lower bound of the share of answers that must stay."),
     ] = 0.98,
 ) -> None:
     """Export a checkpoint to int8, if it answers as before."""

@@ -32,15 +32,15 @@ from enrich.spark.tables import Tables
 
 
 def main(
-    file: Annotated[Path, typer.Option(help="Parquet, CSV or JSON of labels.")],
+    file: Annotated[Path, typer.Option(help="Parquet, CSV or JSON lines file of labels.")],
     by: Annotated[
-        str | None, typer.Option(help="Who gave the labels that name nobody.", callback=check_words)
+        str | None, typer.Option(help="Who gave labels without a `by`.", callback=check_words)
     ] = None,
-    note: Annotated[str | None, typer.Option(help="Kept beside them, for people.")] = None,
+    note: Annotated[str | None, typer.Option(help="A note to keep with the labels.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     database: OtherDatabaseOption = None,
     checkpoint: Annotated[
-        str | None, typer.Option(help="Classifier checkpoint; the bundled one.")
+        str | None, typer.Option(help="Checkpoint (default: the settings', else the bundled one).")
     ] = None,
 ) -> None:
     """Record labels that people gave products."""

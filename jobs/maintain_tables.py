@@ -23,11 +23,11 @@ from enrich.spark.tables import open_tables
 def main(
     database: DatabaseOption = "enriched",
     retention_hours: Annotated[
-        int, typer.Option(min=168, help="Hours that time travel reaches back at least.")
+        int, typer.Option(min=168, help="Hours that time travel and rollback reach back.")
     ] = 720,
     keep_candidates_days: Annotated[
         int,
-        typer.Option(min=1, help="Days for which candidates of finished runs are kept."),
+        typer.Option(min=1, help="Days to keep the candidates of finished runs."),
     ] = 30,
     summary: SummaryOption = None,
 ) -> None:

@@ -43,31 +43,37 @@ _OF_ATTRIBUTE = "attribute:"
 
 
 def main(
-    what: Annotated[str, typer.Option(help="audit, unsure, contradictions or attribute:NAME.")],
+    what: Annotated[
+        str, typer.Option(help="What to ask: unsure, contradictions, attribute:NAME or audit.")
+    ],
     output: Annotated[Path, typer.Option(help="HTML file to write.")],
     n: Annotated[
         int | None,
         typer.Option(
-            "--n", min=1, max=2_000, help="Questions; 200. With audit of each attribute; 120."
+            "--n",
+            min=1,
+            max=2_000,
+            help="Number of questions (default: 200; 120 per attribute in an audit).",
         ),
     ] = None,
     sample: Annotated[
         Path | None,
-        typer.Option("--from", help="With audit: ask for exactly the rows of this file."),
+        typer.Option("--from", help="With audit: show the sample in this file."),
     ] = None,
     run_id: Annotated[
-        str | None, typer.Option(help="Candidates of this run; the published answers.")
+        str | None, typer.Option(help="Ask about this run's candidates, not published answers.")
     ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     catalog: Annotated[
-        str | None, typer.Option(help="Product table: a path, or a table's name.")
+        str | None, typer.Option(help="Product table: a path or a table's name.")
     ] = None,
     image_root: Annotated[
-        str | None, typer.Option(help="Where relative image paths start; the catalog's folder.")
+        str | None,
+        typer.Option(help="Where relative image paths start (default: the catalog's folder)."),
     ] = None,
     database: OtherDatabaseOption = None,
     checkpoint: Annotated[
-        str | None, typer.Option(help="Classifier checkpoint; the bundled one.")
+        str | None, typer.Option(help="Checkpoint (default: the settings', else the bundled one).")
     ] = None,
 ) -> None:
     """Write a review page: an HTML file in which people label products."""

@@ -19,8 +19,8 @@ from enrich.spark.tables import open_tables
 
 
 def main(
-    run_id: Annotated[str, typer.Option(help="The first run that is rolled back.")],
-    reason: Annotated[str, typer.Option(help="Why: kept in run_events.", callback=check_words)],
+    run_id: Annotated[str, typer.Option(help="The run to undo, with all later ones.")],
+    reason: Annotated[str, typer.Option(help="Why, kept in run_events.", callback=check_words)],
     database: DatabaseOption = "enriched",
 ) -> None:
     """Roll back what a run published, and what later runs published after it."""

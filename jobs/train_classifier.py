@@ -45,7 +45,7 @@ def main(
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="The checkpoint's name; else the configuration's, with --classifier."),
+        typer.Option(help="The checkpoint's name (default: by the configuration)."),
     ] = None,
     set_: SetOption = None,
     unseen_source: Annotated[
@@ -53,7 +53,7 @@ def main(
     ] = None,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Say what is wrong with catalogs and labels; train nothing."),
+        typer.Option("--check", help="Only check catalogs and labels; train nothing."),
     ] = False,
     list_: Annotated[
         bool,
@@ -62,7 +62,7 @@ def main(
             "--list-classifiers",
             callback=_list_and_exit,
             is_eager=True,
-            help="Show what can be trained, and exit.",
+            help="List the classifiers that can be trained.",
         ),
     ] = False,
 ) -> None:

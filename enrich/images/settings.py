@@ -15,12 +15,12 @@ class ImageLimits(YamlSettings):
     """Limits of an image's bytes and pixels."""
 
     max_bytes: int = Field(default=50_000_000, gt=0)
-    """Larger images are `image_too_large`. After the limits are raised, the next run reads images
-    again that were refused.
+    """Larger images are `image_too_large`. When you raise the limit, the next run reads the
+    refused images again.
     """
     # Pillow opens none that are larger, nor should it.
     max_pixels: int = Field(default=50_000_000, gt=0, le=178_956_970)
-    """The same in pixels, at most 178,956,970."""
+    """The same limit in pixels, at most 178,956,970."""
 
 
 class ImageReading(YamlSettings):
@@ -31,14 +31,16 @@ class ImageReading(YamlSettings):
     """
 
     attempts: int = Field(default=3, ge=1, le=20)
-    """Requests for one image to a store that fails, with growing pauses. A missing or denied image
-    is asked for once.
+    """Requests for one image if its store fails, with growing pauses. A missing or denied image is
+    requested once.
     """
     timeout_s: float = Field(default=30, gt=0, le=3_600)
-    """Seconds that one request may take, and after which no further one for the image begins."""
+    """Seconds that a request may take. After as many seconds no new request for the image
+    starts.
+    """
     failed_status: Literal[Status.IMAGE_UNREADABLE, Status.IMAGE_MISSING] = Status.IMAGE_UNREADABLE
-    """Status of an image that its store fails to deliver: `image_unreadable`, asked for again by
-    the next run, or `image_missing`.
+    """Status of an image that its store fails to deliver: `image_unreadable`, which the next run
+    requests again, or `image_missing`.
     """
 
 
@@ -50,11 +52,11 @@ class ImageLists(YamlSettings):
     """Reading of an image path that names several images."""
 
     choice: int = 1
-    """Of [several images a product](input.md#images) the one to try first: 1, 2, ..., or -1 for the
-    last. The others follow in order.
+    """Which of [several images](input.md#images) to try first: 1, 2, ..., or -1 for the last. The
+    others follow in order.
     """
     separator: str | None = Field(default=None, min_length=1)
-    """Text between the images. Without one a text is a list only if it is one in JSON."""
+    """Text between several images, such as `|`. Without a separator only JSON lists are split."""
 
     @field_validator("choice")
     @classmethod
