@@ -28,6 +28,7 @@ from enrich.cli import (
     ConfigOption,
     ImageRootOption,
     SummaryOption,
+    TableOption,
     read_settings_as,
     run_command,
 )
@@ -78,9 +79,11 @@ class Settings(JobConfig):
     """What is [tolerated](#validation) before a run is blocked."""
 
 
-Catalog = Annotated[str | None, typer.Option(help="Product table: a path, or a table's name.")]
 Database = Annotated[str | None, typer.Option(help="Where the output tables live.")]
 Checkpoint = Annotated[str | None, typer.Option(help="Classifier checkpoint; the bundled one.")]
+Reason = Annotated[
+    str | None, typer.Option(help="Why: kept in run_events. A blocked run needs one.")
+]
 Format = Annotated[
     LogFormat | None, typer.Option(help="Lines for people, or a JSON object a line.")
 ]
@@ -89,7 +92,7 @@ WaitingRun = Annotated[str, typer.Option(metavar="RUN", help="The run's id, or i
 
 def main(
     config: ConfigOption = DEFAULT_CONFIG,
-    catalog: Catalog = None,
+    catalog: TableOption = None,
     image_root: ImageRootOption = None,
     database: Database = None,
     checkpoint: Checkpoint = None,
@@ -118,9 +121,7 @@ def main(
         str | None,
         typer.Option(metavar="RUN", help="Discard the candidates of that run."),
     ] = None,
-    reason: Annotated[
-        str | None, typer.Option(help="Why: kept in run_events. A blocked run needs one.")
-    ] = None,
+    reason: Reason = None,
     follow: Annotated[
         Follow | None,
         typer.Option(help="Run again for what was committed since; `available` ends then."),
@@ -160,14 +161,15 @@ def main(
         check_settings(config, catalog, image_root, database, checkpoint, cluster=cluster)
         return
     with written_outcome(summary, explain_failure) as outcome:
-        overrides = {
-            "catalog": catalog,
-            "image_root": image_root,
-            "database": database,
-            "checkpoint": checkpoint,
-            "log_format": log_format,
-        }
-        settings = read_settings_as(Settings, config, overrides)
+        settings = read_settings_as(
+            Settings,
+            config,
+            catalog=catalog,
+            image_root=image_root,
+            database=database,
+            checkpoint=checkpoint,
+            log_format=log_format,
+        )
         given = (
             None if config == DEFAULT_CONFIG else str(config.resolve()),
             checkpoint
@@ -209,11 +211,9 @@ def main(
 
 def approve_run(
     run_id: WaitingRun,
-    reason: Annotated[
-        str | None, typer.Option(help="Why: kept in run_events. A blocked run needs one.")
-    ] = None,
+    reason: Reason = None,
     config: ConfigOption = DEFAULT_CONFIG,
-    catalog: Catalog = None,
+    catalog: TableOption = None,
     image_root: ImageRootOption = None,
     database: Database = None,
     checkpoint: Checkpoint = None,
@@ -230,7 +230,7 @@ def discard_run(
     run_id: WaitingRun,
     reason: Annotated[str, typer.Option(help="Why: kept in run_events.")],
     config: ConfigOption = DEFAULT_CONFIG,
-    catalog: Catalog = None,
+    catalog: TableOption = None,
     image_root: ImageRootOption = None,
     database: Database = None,
     checkpoint: Checkpoint = None,
@@ -273,11 +273,7 @@ def choose_decision(
     reason: str | None,
     of_a_refresh: Mapping[str, object],
 ) -> Decision | None:
-    """Return the flags' decision about a run, None if they request a refresh.
-
-    Raises:
-        ConfigError: they contradict each other.
-    """
+    """Return the flags' decision about a run, None if they request a refresh."""
     # An empty id, from a variable that is not set, must not start a refresh.
     run = drop_run if publish_run is None else publish_run
     if run is None:
@@ -439,13 +435,14 @@ def check_cluster(
     checkpoint: str | None,
 ) -> str:
     """Check that executors see what the driver sees, and return the result."""
-    flags = {
-        "catalog": catalog,
-        "image_root": image_root,
-        "database": database,
-        "checkpoint": checkpoint,
-    }
-    settings = read_settings_as(Settings, config, flags)
+    settings = read_settings_as(
+        Settings,
+        config,
+        catalog=catalog,
+        image_root=image_root,
+        database=database,
+        checkpoint=checkpoint,
+    )
     request = Request(run_date=choose_run_date(None))
     inputs = open_inputs(settings, request, fetch_manifest(settings.checkpoint))
     asked = check_executors(inputs, locate_checkpoint(settings))
