@@ -103,7 +103,7 @@ check: test-environment ## Lint, check the format and check the types.
 	@$(IN_VENV) mypy
 
 clean: ## Remove ALL local tables and pages, the demo catalog and Airflow's home; .venv stays.
-	rm -rf lakehouse demo_catalog .demo_catalog.building-* airflow_home screenshots build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf lakehouse demo_catalog .demo_catalog.partial airflow_home screenshots build .pytest_cache .mypy_cache .ruff_cache
 
 # Always asked: jobs.set_up knows by itself whether there is anything to do.
 environment:
