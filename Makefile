@@ -75,7 +75,7 @@ test-airflow: test-environment airflow-environment ## Run the DAGs: a real sched
 
 bench: ## Set up with the peers, then time inference by stages: floors, engine, Spark job, peers. Long.
 	@$(PYTHON) -m jobs.set_up bench
-	@$(IN_VENV) python jobs/bench_inference.py
+	@$(IN_VENV) python -m bench.inference
 
 # Strict: a package that cannot be looked up is no package without a vulnerability.
 audit: test-environment ## Look all installed packages up among known vulnerabilities.
@@ -95,7 +95,7 @@ lock: environment ## Pin all packages anew, with hashes and for all machines, in
 	@$(LOCK) airflow_dags/requirements.txt --output-file requirements/airflow.txt
 
 bench-refresh: environment ## Time a refresh of 1,000,000 products, 1 % changed, beside the first pass.
-	@$(IN_VENV) python jobs/bench_refresh.py
+	@$(IN_VENV) python -m bench.refresh_ratio
 
 check: test-environment ## Lint, check the format and check the types.
 	@$(IN_VENV) ruff check
@@ -103,7 +103,7 @@ check: test-environment ## Lint, check the format and check the types.
 	@$(IN_VENV) mypy
 
 clean: ## Remove ALL local tables and pages, the demo catalog and Airflow's home; .venv stays.
-	rm -rf lakehouse demo_catalog .demo_catalog.building-* airflow_home screenshots build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf lakehouse demo_catalog .demo_catalog.partial airflow_home screenshots build .pytest_cache .mypy_cache .ruff_cache
 
 # Always asked: jobs.set_up knows by itself whether there is anything to do.
 environment:

@@ -8,8 +8,6 @@ comes a second listing of it that is broken in one way.
 
 import csv
 import io
-import os
-import shutil
 import struct
 import sys
 import zlib
@@ -23,6 +21,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from enrich.errors import ConfigError
+from enrich.files.atomic_write import atomic_write_folder
 
 Row = dict[str, str | None]
 # Columns in which a second listing differs, and the content of its image file: None for no file.
@@ -48,10 +47,7 @@ def write_demo_catalog(folder: Path, *, products: int = PRODUCTS, faults: bool =
 
     The folder appears complete or not at all.
 
-    Args:
-        folder: where the catalog is to be.
-        products: how many of the 300, from the first on. Faults come on top of them.
-        faults: whether to plant faults.
+    `products` is how many of the 300, from the first on. Faults come on top of them.
 
     Raises:
         ConfigError: the folder holds files already.
@@ -62,10 +58,8 @@ def write_demo_catalog(folder: Path, *, products: int = PRODUCTS, faults: bool =
             f"{folder} cannot become the demo catalog: found files, expected an empty folder or "
             "none. Remove it or name another folder."
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = folder.with_name(f".{folder.name}.building-{os.getpid()}")
-    try:
-        (building / "images").mkdir(parents=True)
+    with atomic_write_folder(folder) as building:
+        (building / "images").mkdir()
         rows = []
         for row, image in _list_products(products, faults):
             rows.append(row)
@@ -73,11 +67,6 @@ def write_demo_catalog(folder: Path, *, products: int = PRODUCTS, faults: bool =
                 (building / row["image_path"]).write_bytes(image)
         schema = pa.schema([(column, pa.string()) for column in COLUMNS])
         pq.write_table(pa.Table.from_pylist(rows, schema), building / "products.parquet")
-        if folder.exists():
-            folder.rmdir()
-        building.rename(folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
 
 
 def read_labels() -> pd.DataFrame:

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from inspect import getfile
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -66,6 +66,7 @@ OtherCatalogOption = Annotated[
         callback=_check_place,
     ),
 ]
+TableOption = Annotated[str | None, typer.Option(help="Product table: a path, or a table's name.")]
 ImageRootOption = Annotated[
     str | None,
     typer.Option(
@@ -120,13 +121,13 @@ OtherConfigOption = Annotated[
 Settings = TypeVar("Settings", bound=JobConfig)
 
 
-def read_settings(config: Place | None, flags: Mapping[str, object]) -> JobConfig:
+def read_settings(config: Place | None, **flags: object) -> JobConfig:
     """Return the main job's settings for another job; what is None was not given.
 
     Raises:
         ConfigError: The file cannot be read, or holds an unknown key or a wrong value.
     """
-    return read_settings_as(_JobSettings, config or DEFAULT_CONFIG, flags)
+    return read_settings_as(_JobSettings, config or DEFAULT_CONFIG, **flags)
 
 
 def read_catalog_settings(
@@ -142,11 +143,10 @@ def read_catalog_settings(
     """
     if config is None and catalog is None:
         raise ConfigError("no product table is named. Give --catalog, or --config with a catalog.")
-    flags = {"catalog": catalog, "image_root": image_root, "checkpoint": checkpoint}
-    return read_settings(config, flags)
+    return read_settings(config, catalog=catalog, image_root=image_root, checkpoint=checkpoint)
 
 
-def read_settings_as(kind: type[Settings], config: Place, flags: Mapping[str, object]) -> Settings:
+def read_settings_as(kind: type[Settings], config: Place, **flags: object) -> Settings:
     """Return settings of a kind, from a file and flags.
 
     Those of the default file write beside the local tables.

@@ -76,7 +76,7 @@ def main(
     if labels is not None and values is None:
         settings = read_catalog_settings(config, catalog, image_root, checkpoint)
     elif values is not None and labels is catalog is image_root is database is None:
-        settings = read_settings(config, {"checkpoint": checkpoint})
+        settings = read_settings(config, checkpoint=checkpoint)
     else:
         raise ConfigError(
             "an attribute is added by --labels and --catalog, or by --values alone: give either"

@@ -14,7 +14,14 @@ from typing import Annotated
 import typer
 
 from enrich.classifiers.manifest import fetch_manifest
-from enrich.cli import DEFAULT_CONFIG, ConfigOption, OtherDatabaseOption, read_settings, run_command
+from enrich.cli import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    OtherCheckpointOption,
+    OtherDatabaseOption,
+    read_settings,
+    run_command,
+)
 from enrich.config import JobConfig
 from enrich.engine.spec import published_labels
 from enrich.errors import ConfigError
@@ -46,16 +53,10 @@ def main(
         str | None,
         typer.Option(help="Product table (default: that of the newest published run)."),
     ] = None,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            help="Checkpoint whose labels are allowed (default: the settings' or bundled one)."
-        ),
-    ] = None,
+    checkpoint: OtherCheckpointOption = None,
 ) -> None:
     """Prove the share of right published answers by labels of a blind sample."""
-    flags = {"database": database, "catalog": catalog, "checkpoint": checkpoint}
-    settings = read_settings(config, flags)
+    settings = read_settings(config, database=database, catalog=catalog, checkpoint=checkpoint)
     if (output is None) == (labels is None):
         raise ConfigError("What is to be done? Expected --output FILE or --labels FILE.")
     if labels is not None:

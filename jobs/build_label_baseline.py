@@ -9,8 +9,6 @@ candidates of one run. So a new checkpoint has a baseline before it publishes. N
 job's configuration, under `baselines`. If the file exists, the changes are printed.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +22,7 @@ from enrich.cli import DatabaseOption, run_command
 from enrich.errors import ConfigError
 from enrich.files.atomic_write import prepare_target
 from enrich.spark.corrections import with_classifier_labels
-from enrich.spark.failures import explain_failure, messages_of
+from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
 from enrich.spark.tables import Tables
 from expectations.baseline import (
@@ -68,9 +66,7 @@ def main(
     prepare_target(output)
     spark = open_session("build_label_baseline")
     rows, source = select_answers(spark, database, version, run_id)
-    source_in_database = f"{source} of {database}"
-    with explaining_lost_files(None if version is None else source_in_database):
-        model_version = read_model_version(rows, source_in_database)
+    model_version = read_model_version(rows, f"{source} of {database}")
     attributes = select_answered_attributes(rows)
     if run_id is None:
         # The gate compares a run's answers without corrections, so the baseline has none either.
@@ -95,11 +91,7 @@ def main(
 def select_answers(
     spark: SparkSession, database: str, version: int | None, run_id: str | None
 ) -> tuple[DataFrame, str]:
-    """Return the answers to count, and the name of their source.
-
-    Raises:
-        ConfigError: the table or its version is missing.
-    """
+    """Return the answers to count, and the name of their source."""
     if version is not None and run_id is not None:
         raise ConfigError("--version is of the published table, --run-id of candidates: give one")
     name = "product_attributes" if run_id is None else "candidates"
@@ -116,33 +108,8 @@ def select_answers(
     return tables.read_version(name, chosen), f"{name}, version {chosen}"
 
 
-@contextmanager
-def explaining_lost_files(old_version: str | None) -> Iterator[None]:
-    """Explain missing files of an old version of the table.
-
-    Missing files of the newest version have another cause: they were replaced during the read.
-
-    Raises:
-        ConfigError: files of `old_version`, a name for messages, were deleted.
-    """
-    try:
-        yield
-    except Exception as error:
-        is_lost = any("FAILED_READ_FILE.FILE_NOT_EXIST" in said for said in messages_of(error))
-        if old_version is None or not is_lost:
-            raise
-        raise ConfigError(
-            f"files of {old_version} are gone: maintenance deletes those of old versions. Give a "
-            "later --version, or none for the newest"
-        ) from error
-
-
 def read_model_version(rows: DataFrame, source: str) -> str:
-    """Return the model version of rows; `source` names the rows in messages.
-
-    Raises:
-        ConfigError: there are 0 rows, or several model versions.
-    """
+    """Return the one model version of rows; `source` names the rows in messages."""
     versions = sorted(row[0] for row in rows.select("model_version").distinct().collect())
     if len(versions) != 1:
         raise ConfigError(

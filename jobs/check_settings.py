@@ -18,7 +18,9 @@ from enrich.cli import (
     DEFAULT_CONFIG,
     ConfigOption,
     ImageRootOption,
+    OtherCheckpointOption,
     OtherDatabaseOption,
+    TableOption,
     read_settings_as,
     run_command,
 )
@@ -47,14 +49,10 @@ class Settings(JobConfig):
 
 def main(
     config: ConfigOption = DEFAULT_CONFIG,
-    catalog: Annotated[
-        str | None, typer.Option(help="Product table: a path or a table's name.")
-    ] = None,
+    catalog: TableOption = None,
     image_root: ImageRootOption = None,
     database: OtherDatabaseOption = None,
-    checkpoint: Annotated[
-        str | None, typer.Option(help="Checkpoint (default: the settings', else the bundled one).")
-    ] = None,
+    checkpoint: OtherCheckpointOption = None,
     cluster: Annotated[
         bool, typer.Option("--cluster", help="Only check what Spark's executors see.")
     ] = False,
@@ -65,13 +63,14 @@ def main(
 
         _report("cluster", check_cluster(config, catalog, image_root, database, checkpoint))
         return
-    flags: dict[str, Any] = {
-        "catalog": catalog,
-        "image_root": image_root,
-        "database": database,
-        "checkpoint": checkpoint,
-    }
-    settings = read_settings_as(Settings, config, flags)
+    settings = read_settings_as(
+        Settings,
+        config,
+        catalog=catalog,
+        image_root=image_root,
+        database=database,
+        checkpoint=checkpoint,
+    )
     _report("settings", f"{config} fits")
     manifest = fetch_manifest(settings.checkpoint)
     spec = build_spec(settings, manifest, settings.image_root or ".")

@@ -11,7 +11,6 @@ the main job: 3 if too many products, or their images, could not be read.
 import json
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -33,7 +32,7 @@ from enrich.engine.columns import arrow_schema, to_table
 from enrich.engine.engine import Engine
 from enrich.engine.spec import open_engine
 from enrich.engine.unreadable import FailureCounts
-from enrich.errors import StorageFailed, first_line
+from enrich.errors import EnrichError, StorageFailed, first_line
 from enrich.files.atomic_write import atomic_write, prepare_target, require_suffix
 from enrich.files.products import count_replaced, open_source, read_catalog, read_products
 from enrich.records import Product
@@ -92,25 +91,18 @@ def warn_of_replaced_bytes(products: pa.Table, catalog: Path) -> None:
 def write_parquet(
     engine: Engine, table: pa.Table, categories: Mapping[str, str], output: Path
 ) -> FailureCounts:
-    """Write the answers as they come, and count them. The write is atomic.
-
-    Raises:
-        StorageFailed: the file cannot be written.
-    """
+    """Write the answers as they come, and count them. The write is atomic."""
     spec, counts = engine.spec, FailureCounts()
     encoded = watch(engine.encode(_read(table)), "classifying", table.num_rows)
     with atomic_write(output) as partial:
-        with _as_storage_failure(output):
-            writer = pq.ParquetWriter(partial, arrow_schema(spec.attributes))
+        writer = pq.ParquetWriter(partial, arrow_schema(spec.attributes))
         while some := list(islice(encoded, ROWS_IN_MEMORY)):
             for one in some:
                 counts.add(one)
             version = spec.model_version
             answers = to_table(some, engine.answerer, spec.attributes, version, categories)
-            with _as_storage_failure(output):
-                writer.write_batch(answers)
-        with _as_storage_failure(output):
-            writer.close()
+            writer.write_batch(answers)
+        writer.close()
     return counts
 
 
@@ -120,14 +112,12 @@ def _read(table: pa.Table) -> Iterator[Product]:
             yield Product(**row)
 
 
-@contextmanager
-def _as_storage_failure(output: Path) -> Iterator[None]:
-    """Raise StorageFailed for an OSError inside; only writing belongs inside."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageFailed(f"{output} cannot be written: {first_line(error)}") from error
+def explain_full_disk(error: Exception) -> EnrichError | None:
+    """Return the known error behind an OSError, which only writing raises here."""
+    if not isinstance(error, OSError):
+        return None
+    return StorageFailed(f"the answers cannot be written: {first_line(error)}")
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, explain_full_disk)

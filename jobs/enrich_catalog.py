@@ -29,6 +29,7 @@ from enrich.cli import (
     ConfigOption,
     ImageRootOption,
     SummaryOption,
+    TableOption,
     read_settings_as,
     run_command,
 )
@@ -82,11 +83,13 @@ class Settings(JobConfig):
     """[Limits](#validation) beyond which a run is blocked."""
 
 
-Catalog = Annotated[str | None, typer.Option(help="Product table: a path or a table's name.")]
 Database = Annotated[str | None, typer.Option(help="Database of the output tables.")]
 Checkpoint = Annotated[
     str | None,
     typer.Option(help="Checkpoint (default: the settings', else the bundled one)."),
+]
+Reason = Annotated[
+    str | None, typer.Option(help="Why, kept in run_events. A blocked run needs a reason.")
 ]
 Format = Annotated[
     LogFormat | None, typer.Option(help="Log lines for people, or one JSON object a line.")
@@ -96,7 +99,7 @@ WaitingRun = Annotated[str, typer.Option(metavar="RUN", help="The run's id, or i
 
 def main(
     config: ConfigOption = DEFAULT_CONFIG,
-    catalog: Catalog = None,
+    catalog: TableOption = None,
     image_root: ImageRootOption = None,
     database: Database = None,
     checkpoint: Checkpoint = None,
@@ -127,9 +130,7 @@ def main(
         str | None,
         typer.Option(metavar="RUN", help="Only discard the candidates of this run."),
     ] = None,
-    reason: Annotated[
-        str | None, typer.Option(help="Why, kept in run_events. A blocked run needs a reason.")
-    ] = None,
+    reason: Reason = None,
     follow: Annotated[
         Follow | None,
         typer.Option(help="Run again after each commit: until there are no more, or without end."),
@@ -171,14 +172,15 @@ def main(
         check_settings(config, catalog, image_root, database, checkpoint, cluster=cluster)
         return
     with written_outcome(summary, explain_failure) as outcome:
-        overrides = {
-            "catalog": catalog,
-            "image_root": image_root,
-            "database": database,
-            "checkpoint": checkpoint,
-            "log_format": log_format,
-        }
-        settings = read_settings_as(Settings, config, overrides)
+        settings = read_settings_as(
+            Settings,
+            config,
+            catalog=catalog,
+            image_root=image_root,
+            database=database,
+            checkpoint=checkpoint,
+            log_format=log_format,
+        )
         given = (
             None if config == DEFAULT_CONFIG else str(config.resolve()),
             resolve_local(checkpoint),
@@ -221,11 +223,9 @@ def main(
 
 def approve_run(
     run_id: WaitingRun,
-    reason: Annotated[
-        str | None, typer.Option(help="Why, kept in run_events. A blocked run needs a reason.")
-    ] = None,
+    reason: Reason = None,
     config: ConfigOption = DEFAULT_CONFIG,
-    catalog: Catalog = None,
+    catalog: TableOption = None,
     image_root: ImageRootOption = None,
     database: Database = None,
     checkpoint: Checkpoint = None,
@@ -242,7 +242,7 @@ def discard_run(
     run_id: WaitingRun,
     reason: Annotated[str, typer.Option(help="Why, kept in run_events.")],
     config: ConfigOption = DEFAULT_CONFIG,
-    catalog: Catalog = None,
+    catalog: TableOption = None,
     image_root: ImageRootOption = None,
     database: Database = None,
     checkpoint: Checkpoint = None,
@@ -290,11 +290,7 @@ def choose_decision(
     reason: str | None,
     of_a_refresh: Mapping[str, object],
 ) -> Decision | None:
-    """Return the flags' decision about a run, None if they request a refresh.
-
-    Raises:
-        ConfigError: they contradict each other.
-    """
+    """Return the flags' decision about a run, None if they request a refresh."""
     # An empty id, from a variable that is not set, must not start a refresh.
     run = drop_run if publish_run is None else publish_run
     if run is None:
@@ -463,13 +459,14 @@ def check_cluster(
     checkpoint: str | None,
 ) -> str:
     """Check that executors see what the driver sees, and return the result."""
-    flags = {
-        "catalog": catalog,
-        "image_root": image_root,
-        "database": database,
-        "checkpoint": checkpoint,
-    }
-    settings = read_settings_as(Settings, config, flags)
+    settings = read_settings_as(
+        Settings,
+        config,
+        catalog=catalog,
+        image_root=image_root,
+        database=database,
+        checkpoint=checkpoint,
+    )
     request = Request(run_date=choose_run_date(None))
     inputs = open_inputs(settings, request, fetch_manifest(settings.checkpoint))
     asked = check_executors(inputs, locate_checkpoint(settings))

@@ -59,8 +59,7 @@ def main(
         raise ConfigError(
             "no product: give --image or --title, or --product-id and --catalog or --config"
         )
-    flags = {"catalog": catalog, "image_root": image_root, "checkpoint": checkpoint}
-    settings = read_settings(config, flags)
+    settings = read_settings(config, catalog=catalog, image_root=image_root, checkpoint=checkpoint)
     source = None if is_alone else open_source(settings)
     given = Product(product_id or "", title, description, None if image is None else image.name)
     product, root = choose_product(given, image, source)

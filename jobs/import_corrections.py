@@ -17,6 +17,7 @@ from enrich.classifiers.manifest import fetch_manifest
 from enrich.cli import (
     DEFAULT_CONFIG,
     ConfigOption,
+    OtherCheckpointOption,
     OtherDatabaseOption,
     check_words,
     read_settings,
@@ -39,12 +40,10 @@ def main(
     note: Annotated[str | None, typer.Option(help="A note to keep with the labels.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     database: OtherDatabaseOption = None,
-    checkpoint: Annotated[
-        str | None, typer.Option(help="Checkpoint (default: the settings', else the bundled one).")
-    ] = None,
+    checkpoint: OtherCheckpointOption = None,
 ) -> None:
     """Record labels that people gave products."""
-    settings = read_settings(config, {"database": database, "checkpoint": checkpoint})
+    settings = read_settings(config, database=database, checkpoint=checkpoint)
     attributes = published_labels(settings, fetch_manifest(settings.checkpoint))
     labels = read_labels(file, attributes)
     if by is not None:

@@ -17,7 +17,16 @@ from typing import Annotated
 import typer
 
 from enrich.classifiers.manifest import Manifest, fetch_manifest
-from enrich.cli import DEFAULT_CONFIG, ConfigOption, OtherDatabaseOption, read_settings, run_command
+from enrich.cli import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    ImageRootOption,
+    OtherCheckpointOption,
+    OtherDatabaseOption,
+    TableOption,
+    read_settings,
+    run_command,
+)
 from enrich.config import DEMO_CATALOG, JobConfig, home
 from enrich.engine.spec import choose_thresholds, published_labels
 from enrich.errors import ConfigError
@@ -64,26 +73,15 @@ def main(
         str | None, typer.Option(help="Ask about this run's candidates, not published answers.")
     ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
-    catalog: Annotated[
-        str | None, typer.Option(help="Product table: a path or a table's name.")
-    ] = None,
-    image_root: Annotated[
-        str | None,
-        typer.Option(help="Where relative image paths start (default: the catalog's folder)."),
-    ] = None,
+    catalog: TableOption = None,
+    image_root: ImageRootOption = None,
     database: OtherDatabaseOption = None,
-    checkpoint: Annotated[
-        str | None, typer.Option(help="Checkpoint (default: the settings', else the bundled one).")
-    ] = None,
+    checkpoint: OtherCheckpointOption = None,
 ) -> None:
     """Write a review page: an HTML file in which people label products."""
-    flags = {
-        "catalog": catalog,
-        "image_root": image_root,
-        "database": database,
-        "checkpoint": checkpoint,
-    }
-    settings = read_settings(config, flags)
+    settings = read_settings(
+        config, catalog=catalog, image_root=image_root, database=database, checkpoint=checkpoint
+    )
     require_suffix(output, ".html")
     if what == AUDIT:
         # Answers of a page that was written over would be drawn, and labelled by nobody.
@@ -134,11 +132,7 @@ def main(
 def choose_wanted(
     what: str, number: int, run_id: str | None, attributes: list[str], checkpoint: str
 ) -> Wanted | None:
-    """Return what --what asks for; None for an audit, which is drawn.
-
-    Raises:
-        ConfigError: There is no such aim or attribute.
-    """
+    """Return what --what asks for; None for an audit, which is drawn."""
     if what.startswith(_OF_ATTRIBUTE):
         attribute = what.removeprefix(_OF_ATTRIBUTE)
         if attribute not in attributes:
@@ -172,14 +166,7 @@ def choose_questions(
 def draw_questions(
     tables: Tables, source: Source, attributes: Container[str], count: int
 ) -> list[Question]:
-    """Draw published answers for an audit, and return them as blind questions.
-
-    Args:
-        tables: the output tables.
-        source: the product table.
-        attributes: attributes that a page knows the labels of.
-        count: answers of each attribute.
-    """
+    """Draw published answers for an audit, and return them as blind questions."""
     tables.create_missing()
     known = tuple(one for one in tables.attributes if one in attributes)
     if others := [one for one in tables.attributes if one not in known]:

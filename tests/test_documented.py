@@ -20,10 +20,9 @@ from schemas.tables import COUNTS
 
 ROOT = Path(__file__).parent.parent
 JOB = load_job("enrich_catalog")
-# Of benchmarks and set-up `--help` tells enough.
+# Of set-up `--help` tells enough.
 USER_JOBS = sorted(
-    {file.stem for file in (ROOT / "jobs").glob("*.py")}
-    - {"__init__", "bench_inference", "bench_refresh", "catalog_enrich", "set_up"}
+    {file.stem for file in (ROOT / "jobs").glob("*.py")} - {"__init__", "catalog_enrich", "set_up"}
 )
 
 

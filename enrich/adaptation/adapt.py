@@ -32,13 +32,7 @@ _ADVICE = "label products that --suggest draws"
 
 
 def find_flaw(answers: Answers, calibrated: CalibratedSets, names: Sequence[str]) -> str | None:
-    """Return the reason not to fit to these labels, None without one.
-
-    Args:
-        answers: answers to the labelled products, each once, as the job reads it.
-        calibrated: the checkpoint's calibration.
-        names: labels in the order of the logits.
-    """
+    """Return the reason not to fit to these labels, None without one."""
     given = answers.targets.unique().tolist()
     if len(given) == 1:
         return f"all its labels are '{names[given[0]]}', which says nothing of others: {_ADVICE}"
@@ -104,11 +98,6 @@ def adapt(
 ) -> Adaptation:
     """Try adaptation on each attribute with enough labels that say enough.
 
-    Args:
-        engine: the engine of the checkpoint.
-        labels: labelled products.
-        find_encodings: finds encodings that earlier runs stored.
-
     Raises:
         ConfigError: images are named, and 0 of them can be read.
     """
@@ -173,12 +162,6 @@ def adapt_attribute(
     a temperature mends with far fewer numbers. If nothing is surely better, but the labels refute
     the thresholds, temperatures and thresholds alone are fitted. Then less is answered until more
     labels prove more.
-
-    Args:
-        readings: readings of at least `FEWEST_LABELS` products.
-        fold_of: fold of every labelled product, the same for near-identical ones.
-        calibration: the checkpoint's calibration.
-        attribute: name of the attribute.
     """
     base = calibration.attributes[attribute]
     earlier = calibration.corrections.get(attribute)

@@ -27,7 +27,7 @@ from enrich.engine.spec import open_engine
 from enrich.errors import AdaptationRefused, ConfigError
 from enrich.files.products import Source
 from enrich.terminal import Table, escape, format_figure, print_markdown, to_markdown
-from enrich.training.measures import HEADINGS, Figures
+from enrich.training.answers import HEADINGS, Figures
 
 _SHOWN = (
     "accuracy",
@@ -212,9 +212,6 @@ def refuse_fitted(manifest: Manifest, attributes: Collection[str]) -> None:
 
     The same labels may be given again. The checkpoint is right about them because it was fitted to
     them, so the confidence would become too high.
-
-    Raises:
-        ConfigError: the checkpoint was fitted to labels of one of them.
     """
     for adaptation in list_adaptations(manifest):
         fitted = {name for name, one in adaptation["attributes"].items() if one["adapted"]}
@@ -236,13 +233,8 @@ def write_adapted(
 ) -> None:
     """Write the folder of an adapted checkpoint.
 
-    Args:
-        manifest: checkpoint that was adapted, perhaps not for the first time.
-        effects: effects by attribute with labels.
-        name: name of the new checkpoint.
-        shop: name of the source on the card.
-        output: folder to write.
-        origin: checkpoint before its label sets were widened, if they were.
+    `shop` names the source on the card. `origin` is the checkpoint before its label sets were
+    widened, if they were.
     """
     origin = manifest if origin is None else origin
     config = manifest.config.model_copy(update={"name": name})

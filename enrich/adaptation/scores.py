@@ -142,12 +142,7 @@ def _standardise(embeds: Float[Tensor, "N E"]) -> Float[Tensor, "E F"]:
 
 
 def choose_strength(labelled: Labelled, folds: Int[Tensor, " N"]) -> float:
-    """Return the strength that predicts rows best from the other folds' rows.
-
-    Args:
-        labelled: rows to fit to.
-        folds: fold of each row.
-    """
+    """Return the strength that predicts rows best from the other folds' rows."""
     losses = {strength: _held_out_loss(labelled, folds, strength) for strength in _STRENGTHS}
     return min(losses, key=losses.__getitem__)
 

@@ -153,14 +153,8 @@ def write_suggestions(
     """Write a CSV to fill in, with products drawn at random and a column an attribute.
 
     Of products with the same text and picture, such as sizes of an article, one is drawn: they get
-    the same answer. Random labels prove thresholds, those of hard products alone do not.
-
-    Args:
-        catalog: the source's products.
-        attributes: names of the columns to fill in.
-        count: number of products to draw.
-        known_ids: products that are labelled already.
-        file: the CSV file, in a folder that is there.
+    the same answer. Random labels prove thresholds, those of hard products alone do not. Products
+    of `known_ids` are labelled already.
 
     Returns:
         The number of products written, fewer than `count` where no more are left.

@@ -27,9 +27,8 @@ from enrich.calibration import (
 )
 from enrich.lexicon import Evidence, weigh
 from enrich.records import Modalities
-from enrich.training.answers import Answers, CalibratedAnswers
+from enrich.training.answers import Answers, CalibratedAnswers, Figures
 from enrich.training.calibration import bound_precision, fit_temperatures, log_odds, pick_threshold
-from enrich.training.measures import Figures
 
 # In nats for each label. A new checkpoint has the whole catalog enriched again: not for less.
 _LEAST_GAIN = 0.002

@@ -106,11 +106,7 @@ def write_widened(
     shares: Mapping[str, Sequence[float]] | None = None,
     applies_to: CategorySets | None = None,
 ) -> None:
-    """Write a checkpoint with wider label sets; see `widened`.
-
-    Raises:
-        ConfigError: the name of an attribute or a label is not allowed.
-    """
+    """Write a checkpoint with wider label sets; see `widened`."""
     config = _widen_config(manifest.config, labels, name, applies_to or {})
     calibration, answers = manifest.calibration, manifest.config.answers
     attributes, corrections = dict(calibration.attributes), dict(calibration.corrections)

@@ -19,9 +19,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from enrich.calibration import DEFAULT_TARGET_PRECISION
-from enrich.training.answers import CalibratedAnswers
+from enrich.training.answers import CalibratedAnswers, once, recall_at_precision
 from enrich.training.batches import Condition
-from enrich.training.measures import once, recall_at_precision
 
 # With fewer groups the draws are too alike. A 95 % interval holds the truth in 90 to 92 % of all
 # cases with 20 groups, and in 86 to 89 % with ten. With one group its width is 0.

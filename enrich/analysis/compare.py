@@ -3,8 +3,6 @@
 The checkpoints stay in memory together, because their speeds are measured in turns.
 """
 
-import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,11 +80,7 @@ class LabelledSource:
 def build_sources(
     trained_on: list[Path], unseen: list[Path], limit: int | None
 ) -> list[LabelledSource]:
-    """Return the sources to evaluate on, of each at most `limit` products.
-
-    Raises:
-        ConfigError: there are 0 sources, or two have the same title.
-    """
+    """Return the sources to evaluate on, of each at most `limit` products."""
     sources = [LabelledSource(folder, True, limit) for folder in trained_on]
     sources += [LabelledSource(folder, False, limit) for folder in unseen]
     titles = [source.title for source in sources]
@@ -94,7 +88,7 @@ def build_sources(
         raise ConfigError(
             "a source is missing: found 0, expected 1 or more. Give --catalog or --unseen-source."
         )
-    refuse_same_names("catalog", titles, "the report goes", file_name)
+    refuse_same_names("catalog", titles, "the report goes")
     return sources
 
 
@@ -146,7 +140,7 @@ def load_checkpoints(locations: Sequence[str], device: torch.device) -> list[Loa
         ConfigError: two checkpoints have the same name.
     """
     names = [Path(location).resolve().name for location in locations]
-    refuse_same_names("checkpoint folder", names, "the report goes", file_name)
+    refuse_same_names("checkpoint folder", names, "the report goes")
     manifests = [fetch_manifest(location) for location in locations]
     labels: dict[str, tuple[str, ...]] = {}
     for manifest in manifests:
@@ -162,11 +156,7 @@ def load_checkpoints(locations: Sequence[str], device: torch.device) -> list[Loa
 def score_checkpoint(
     checkpoint: LoadedCheckpoint, sources: Sequence[LabelledSource], cache: Path
 ) -> dict[Key, ScoredAnswers]:
-    """Return a checkpoint's answers in every source, under every condition, by key.
-
-    Raises:
-        ConfigError: a catalog cannot be read, or has 0 labelled products to evaluate.
-    """
+    """Return a checkpoint's answers in every source, under every condition, by key."""
     scored = {}
     for source in sources:
         products = source.load(checkpoint.attributes)
@@ -200,12 +190,7 @@ def score_words(
 ) -> dict[Key, ScoredAnswers]:
     """Return the answers of label words alone in every source, fitted to the catalogs.
 
-    Args:
-        first: its labels, and its texts without label words.
-        shared: the attributes to answer.
-        catalogs: catalogs with groups to validate.
-        sources: what to answer.
-        cache: decoded pictures, which tell what products can be read.
+    Labels and masked texts are those of the `first` checkpoint, attributes the `shared` ones.
     """
     attributes = {attribute: first.attributes[attribute] for attribute in shared}
     known = join_catalogs(read_catalogs(catalogs), attributes)
@@ -228,8 +213,3 @@ def find_shared(checkpoints: Sequence[LoadedCheckpoint]) -> list[str]:
     """Return the attributes with the same labels, in any order, in all checkpoints."""
     first, *others = (one.attributes for one in checkpoints)
     return [a for a, own in first.items() if all({*own} == {*o.get(a, ())} for o in others)]
-
-
-def file_name(name: str) -> str:
-    """Return the name as a file or folder may be called on any system."""
-    return re.sub(r'[\s/\\:*?"<>|,]+', "-", unicodedata.normalize("NFC", name))

@@ -17,11 +17,10 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from enrich.analysis.bootstrap import draw_groups, interval
-from enrich.analysis.explain import joint_attention
+from enrich.analysis.explain import joint_attention, require_grid
 from enrich.analysis.plots import new_figure
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.engine.device import autocast
-from enrich.errors import CheckpointError
 from enrich.terminal import Table, watch
 from enrich.training.batches import Batches, Condition
 
@@ -52,17 +51,8 @@ class Deletion:
 
 
 def patch_attention(classifier: Classifier, inputs: ModelInputs) -> Float[Tensor, "B P"]:
-    """Return the attention of I'_CLS over the patches, row by row of the picture.
-
-    Raises:
-        CheckpointError: the classifier lacks attention over the joint sequence, or a grid.
-    """
-    grid = classifier.image_tower.grid
-    if not grid:
-        raise CheckpointError(
-            f"'{classifier.config.name}' cannot be explained: found an image tower without a grid "
-            "of patches, expected one with a grid"
-        )
+    """Return the attention of I'_CLS over the patches, row by row of the picture."""
+    grid = require_grid(classifier)
     # Text comes first, and an image tower with a grid starts with its CLS.
     at = classifier.encode_text(inputs).embeds.shape[1]
     return joint_attention(classifier, inputs)[:, at, at + 1 : at + 1 + grid**2]
@@ -102,17 +92,7 @@ def _orders(
 def measure_deletion(
     classifier: Classifier, batches: Batches, rows: np.ndarray, condition: Condition
 ) -> Deletion:
-    """Hide patches of each picture in several orders, and measure the lost confidence.
-
-    Args:
-        classifier: a classifier with attention over the joint sequence and a grid of patches.
-        batches: products with pixels.
-        rows: rows that have a picture.
-        condition: how the products are read.
-
-    Raises:
-        CheckpointError: the classifier has no such attention, or no grid.
-    """
+    """Hide patches of each picture in several orders, and measure the lost confidence."""
     classifier.eval()
     patches, random = classifier.image_tower.grid**2, torch.Generator().manual_seed(0)
     hidden = tuple(sorted({1, *(patches * share // 8 for share in (1, 2, 4)), patches}))

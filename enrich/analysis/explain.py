@@ -155,13 +155,7 @@ class _Attention:
     def __init__(self, engine: Engine, prepared: Prepared) -> None:
         inputs = engine.build_inputs([prepared]).to(engine.classifier.device)
         self._weights = joint_attention(engine.classifier, inputs)[0].cpu().numpy()
-        grid = engine.classifier.image_tower.grid
-        if not grid:
-            raise CheckpointError(
-                f"'{engine.spec.model_version}' cannot be explained: found an image tower without "
-                "a grid of patches, expected one with a grid"
-            )
-        self._grid = grid
+        self._grid = require_grid(engine.classifier)
         self._has_image = prepared.pixels is not None
         text = engine.classifier.text_tower(inputs.token_ids, inputs.token_mask)
         self.text_cls = int(text.pooled_at[0])
@@ -196,6 +190,16 @@ def _leave_out_each(
         for word, added in zip(adds, (confidence[0] - confidence[1:]).tolist(), strict=True):
             word[attribute] = added
     return adds
+
+
+def require_grid(classifier: Classifier) -> int:
+    """Return the number of patches a side; raise CheckpointError without a grid."""
+    if not (grid := classifier.image_tower.grid):
+        raise CheckpointError(
+            f"'{classifier.config.name}' cannot be explained: found an image tower without a grid "
+            "of patches, expected one with a grid"
+        )
+    return grid
 
 
 def joint_attention(classifier: Classifier, inputs: ModelInputs) -> Float[Tensor, "B N N"]:

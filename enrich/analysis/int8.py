@@ -85,19 +85,12 @@ def compare_with_int8(
 ) -> Int8Comparison:
     """Answer the products as the checkpoint does, and with its linear layers in int8.
 
-    Args:
-        manifest: The checkpoint's.
-        image_root: Where relative image paths start.
-        products: The products to answer.
-        settings: Those of reading and answering, whose checkpoint does not count; the defaults.
-
-    Returns:
-        The comparison over products that both could read in the same modalities.
+    Of `settings` all but the checkpoint counts. Compared are products that both could read in the
+    same modalities.
 
     Raises:
         ConfigError: there are 0 products, 0 readable products, or 0 readable images where images
             are named: texts alone tell nothing about an image tower.
-        CheckpointError: this machine cannot compute in int8.
     """
     if not products:
         raise ConfigError("--catalog is empty: found 0 products, expected 1 or more")
@@ -150,11 +143,7 @@ def answer_in_turns(
 def select_read_alike(
     before: Sequence[EnrichedProduct], after: Sequence[EnrichedProduct]
 ) -> list[tuple[EnrichedProduct, EnrichedProduct]]:
-    """Return both answers to the products that were read in the same modalities.
-
-    Raises:
-        ConfigError: there are 0 such products, or 0 of the named images could be read.
-    """
+    """Return both answers to the products that were read in the same modalities."""
     if warning := describe_failures([_image_problem(one) for one in before]):
         say(warning)
     # An image may be out of reach for one of the two and not for the other.
@@ -247,15 +236,7 @@ def summarise(comparison: Int8Comparison) -> dict[str, Any]:
 
 
 def refuse_other_answers(comparison: Int8Comparison, least: float) -> None:
-    """Refuse a checkpoint that answers otherwise in int8.
-
-    Args:
-        comparison: agreement on a sample of products.
-        least: the share of answers, in [0, 1], that must stay for each attribute.
-
-    Raises:
-        ExportRefused: fewer answers stay, or the products are too few to tell.
-    """
+    """Raise ExportRefused if a smaller share than `least` surely stays of an attribute."""
     short = [
         f"found {attribute} unchanged in {min(answers.same, answers.same_best):,} of "
         f"{answers.products:,} products (lower bound {answers.at_least:.3f})"

@@ -65,11 +65,7 @@ SYSTEMS = (
 
 
 def build_system(system: System) -> Classifier:
-    """Return a system with tensors that hold no numbers.
-
-    Raises:
-        ConfigError: it is CoCa, and open_clip is not installed.
-    """
+    """Return a system with tensors that hold no numbers."""
     if system.towers == _ON_CLIP:
         towers: Any = HuggingFaceTowers(model=_CLIP)
     elif system.towers == _ON_BERT:
@@ -101,11 +97,7 @@ def build_system(system: System) -> Classifier:
 
 
 def tabulate_systems() -> Table:
-    """Return a table of parameters and FLOPs, one row a system.
-
-    Raises:
-        ConfigError: open_clip is not installed.
-    """
+    """Return a table of parameters and FLOPs, one row a system."""
     rows = []
     for system in SYSTEMS:
         classifier = build_system(system)

@@ -5,16 +5,20 @@ zero.
 """
 
 import copy
+import math
 import platform
 import statistics
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from enrich.analysis.bootstrap import (
     ACCURACY,
@@ -28,7 +32,7 @@ from enrich.analysis.bootstrap import (
 )
 from enrich.analysis.compare import LoadedCheckpoint
 from enrich.analysis.parameters import count_flops, count_parameters
-from enrich.analysis.plots import draw_overview
+from enrich.analysis.plots import BLUE, new_figure
 from enrich.analysis.words import LEXICON
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.engine.device import choose_dtype, local_device
@@ -38,6 +42,17 @@ from enrich.training.batches import Condition
 
 # Timed repetitions of a forward pass.
 _REPETITIONS = 7
+
+_PANELS_ACROSS, _TITLE_CHARACTERS, _LEGEND_WIDTH = 4, 36, 2.0
+# Color, marker and place in a row. The colors are those of Okabe and Ito, which all common kinds of
+# color vision tell apart; markers repeat what they say.
+_MARKS = {
+    Condition.AS_IS: (BLUE, "o", -0.35),
+    Condition.NO_TEXT: ("#D55E00", "s", -0.175),
+    Condition.NO_IMAGE: ("#009E73", "D", 0.0),
+    Condition.WORDS_MASKED: ("#CC79A7", "^", 0.175),
+    Condition.OTHER_TEXT: ("#E69F00", "v", 0.35),
+}
 
 
 class Row(NamedTuple):
@@ -69,10 +84,8 @@ def measure_costs(
 ) -> dict[str, Cost]:
     """Count what each classifier is made of, and time their forward passes in turns.
 
-    Args:
-        classifiers: in floating point, as layers in int8 have no parameters.
-        inputs: a batch with pixels for each.
-        timed: the classifiers as they run.
+    `classifiers` are in floating point, as layers in int8 have no parameters, `timed` the same as
+    they run. `inputs` has a batch with pixels for each.
     """
     runs = [(timed[name], inputs[name]) for name in classifiers]
     speeds = measure_speeds(runs, local_device())
@@ -169,19 +182,48 @@ def _tabulate_costs(costs: Mapping[str, Cost]) -> Table:
 
 def draw(measures: Measures, rows: Sequence[Row], columns: Sequence[Column], file: Path) -> None:
     """Draw the share of right answers of every row, a panel a source and attribute."""
-    records: list[dict[str, Any]] = [
-        {
-            "checkpoint": row.title,
-            "source": column.source,
-            "condition": column.condition.value,
-            "attribute": column.attribute,
-            "accuracy": (found := _estimate(measures, row, column, ACCURACY)).value,
-            "accuracy_interval": found.bounds,
-        }
-        for column in columns
-        for row in rows
-    ]
-    draw_overview(records, file)
+    panels: dict[tuple[str, str], list[Column]] = {}
+    for column in columns:
+        panels.setdefault((column.source, column.attribute), []).append(column)
+    across = min(_PANELS_ACROSS, len(panels))
+    down = math.ceil(len(panels) / across)
+    title = (
+        "Share of right answers under every condition, with 95 % intervals\n"
+        f"(none of fewer than {LEAST_GROUPS} groups; of no width where all are right, or none)"
+    )
+    height = 1.2 + down * (0.7 + 0.5 * len(rows))
+    with new_figure(file, title, 2 + 2.9 * across, height) as figure:
+        handles = [
+            Line2D([], [], color=color, marker=marker, label=condition.value)
+            for condition, (color, marker, _) in _MARKS.items()
+        ]
+        ncols = min(len(handles), int(figure.get_figwidth() / _LEGEND_WIDTH))
+        figure.legend(handles=handles, loc="outside lower left", ncols=ncols)
+        parts = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).flatten()
+        for axes, ((source, attribute), own) in zip(parts, panels.items(), strict=False):
+            axes.set_title(textwrap.fill(f"{attribute}, {source}", _TITLE_CHARACTERS))
+            _draw_panel(axes, measures, rows, own)
+        for axes in parts[len(panels) :]:
+            axes.set_visible(False)
+        parts[0].set_yticks(range(len(rows)), [row.title for row in rows])
+        parts[0].set_ylim(len(rows) - 0.5, -0.5)
+
+
+def _draw_panel(
+    axes: Axes, measures: Measures, rows: Sequence[Row], columns: Sequence[Column]
+) -> None:
+    for at, row in enumerate(rows):
+        for column in columns:
+            color, marker, offset = _MARKS[column.condition]
+            found = _estimate(measures, row, column, ACCURACY)
+            axes.plot(found.bounds, [at + offset] * 2, color=color, lw=1.5)
+            axes.plot(found.value, at + offset, marker, color=color)
+        if at % 2:
+            axes.axhspan(at - 0.5, at + 0.5, color="#F5F5F5", zorder=0, lw=0)
+    # Panels share their scale, and the one below may be hidden.
+    axes.tick_params(labelbottom=True, length=0, axis="both")
+    axes.grid(axis="x")
+    axes.set_axisbelow(True)
 
 
 def compare_checkpoints(
@@ -192,11 +234,7 @@ def compare_checkpoints(
 ) -> None:
     """Write a page of tables and a figure of checkpoints, all compared with the first.
 
-    Args:
-        measures: their figures.
-        checkpoints: in the order of the rows.
-        inputs: a batch with pixels for each checkpoint.
-        output: the Markdown file; the figure lies beside it.
+    `inputs` has a batch with pixels for each checkpoint. The figure lies beside `output`.
     """
     first, *others = [one.name for one in checkpoints]
     words = [name for name in measures.runs if name == LEXICON]

@@ -49,11 +49,7 @@ _ADDED = {
 def write_page(setting: Setting, output: Path, command: str, date: str) -> None:
     """Write the page, and its figure into `images/` beside it.
 
-    Args:
-        setting: what the systems share; of the runs those that are there count.
-        output: the Markdown file.
-        command: what made the runs, for the page.
-        date: of the page.
+    Of the runs those that are there count. `command` says on the page what made the runs.
     """
     runs: dict[str, list[Run]] = {}
     facts: dict[str, list[dict[str, Any]]] = {}

@@ -154,14 +154,8 @@ def open_setting(
 ) -> Setting:
     """Read all products and decode their pictures.
 
-    Args:
-        config: the recipe.
-        catalogs: labelled catalogs to train on.
-        unseen: labelled catalogs that are measured on only.
-        folder: gets the runs, and the cache if the recipe names no other folder.
-
-    Raises:
-        ConfigError: a catalog cannot be read, or there are too few products or labels.
+    Nothing is trained on the `unseen` catalogs. `folder` gets the runs, and the cache if the recipe
+    names no other folder.
     """
     config, products = read_training_products(config, catalogs)
     texts = [products.texts[row] for row in np.flatnonzero(products.split != TEST)]
@@ -204,11 +198,7 @@ def file_of(setting: Setting, name: str, seed: int) -> Path:
 
 
 def make_run(setting: Setting, name: str, seed: int) -> None:
-    """Train a system with one seed, calibrate it, and write its answers if missing.
-
-    Raises:
-        ConfigError: the recipe cannot train the system.
-    """
+    """Train a system with one seed, calibrate it, and write its answers if missing."""
     file = file_of(setting, name, seed)
     if file.exists():
         return
@@ -455,11 +445,7 @@ def _score_variant(setting: Setting, variant: str, answers: BySource) -> dict[Ke
 
 
 def load_run(file: Path) -> tuple[dict[Key, ScoredAnswers], dict[str, Any]]:
-    """Return the scored answers of a run by key, and what was fitted or timed.
-
-    Raises:
-        ConfigError: the file is damaged.
-    """
+    """Return the scored answers of a run by key, and what was fitted or timed."""
     try:
         with safe_open(file, framework="pt") as opened:
             facts = json.loads(opened.metadata()["facts"])

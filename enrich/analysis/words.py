@@ -63,13 +63,9 @@ class Words:
         rows: Rows,
         shown: Collection[Condition],
     ) -> "Words":
-        """Fit to the rows to validate.
+        """Fit to the rows to validate; rows of training tell the labels' shares.
 
-        Args:
-            attributes: labels of each attribute, attributes in the order of the targets.
-            batches: products, of which pictures are not read.
-            rows: rows of training, which tell the labels' shares, and rows to validate.
-            shown: conditions that training shows to classifiers.
+        `attributes` are in the order of the targets, `shown` the conditions that training shows.
         """
         seen, targets = (
             torch.from_numpy(batches.products.targets[of]) for of in (rows.train, rows.validation)

@@ -26,13 +26,7 @@ class Layer:
         embeds: Float[Tensor, "B E"],
         named: Bool[Tensor, "B C"],
     ) -> Float[Tensor, "B C"]:
-        """Return the corrected logits of rows.
-
-        Args:
-            logits: scores of the classifier.
-            embeds: vectors as `join_embeds` returns them.
-            named: labels that each row's text names.
-        """
+        """Return the corrected logits of rows; see `join_embeds` for `embeds`."""
         corrected = logits @ self.weight.T
         if self.embeds_weight is not None:
             corrected = corrected + embeds @ self.embeds_weight.T

@@ -51,12 +51,7 @@ def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifie
 
 
 def load_answering(manifest: Manifest) -> Classifier:
-    """Load a classifier's answering half onto the CPU, without the encoder.
-
-    Raises:
-        CheckpointError: the weights do not fit the configuration.
-        NoAnswer: files were exchanged since the manifest was read.
-    """
+    """Load a classifier's answering half onto the CPU, without the encoder."""
     file = manifest.folder / "model.safetensors"
     try:
         classifier = CLASSIFIERS[manifest.config.classifier](manifest.config, None)
@@ -139,17 +134,6 @@ def save_checkpoint(
 
     Files of the same names in an existing folder are replaced. `metrics.json` names the content
     that its figures are of.
-
-    Args:
-        folder: folder to write.
-        classifier: trained classifier.
-        tokenizer: its tokenizer.
-        calibration: temperatures, thresholds and corrections.
-        metrics: content of `metrics.json`.
-        model_card: content of `MODEL_CARD.md`.
-        training: content of `training.yaml`.
-        lexicon: words by which texts name labels.
-        reference: encodings of training that tell unseen sources.
     """
     weights = {name: _as_stored(t).contiguous() for name, t in classifier.state_dict().items()}
     with atomic_write_folder(folder) as partial:
@@ -169,11 +153,7 @@ def save_checkpoint(
 
 
 def check_checkpoint_target(name: str, output: Path) -> None:
-    """Check that a checkpoint of that name can be written as a new folder.
-
-    Raises:
-        ConfigError: the name is wrong, or the folder exists or cannot be made.
-    """
+    """Raise ConfigError unless a checkpoint of that name can be written as a new folder."""
     if not re.fullmatch(NAME_PATTERN, name):
         raise ConfigError(f"checkpoint name is wrong: found '{name}', expected {NAME_PATTERN}")
     refuse_existing(output)
@@ -197,11 +177,11 @@ def derived_checkpoint(
 
 
 def add_to_weights(folder: Path, added: Mapping[str, float]) -> None:
-    """Add to weights of the folder by their names; missing ones count as 0."""
+    """Add to weights of the folder by their names."""
     file = folder / "model.safetensors"
     weights = load_file(file)
     for name, more in added.items():
-        weights[name] = _as_stored(weights.get(name, torch.zeros(())).float() + more)
+        weights[name] = _as_stored(weights[name].float() + more)
     file.write_bytes(save(weights))
 
 

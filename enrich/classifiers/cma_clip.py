@@ -83,12 +83,6 @@ class ModalityWiseAttention(nn.Module):
         self.register_buffer("trust", torch.zeros(()))
         self.register_buffer("doubt", torch.zeros(()))
 
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
-        # Checkpoints from before these were fitted hold neither: they computed as with 0.
-        for name in ("trust", "doubt"):
-            state_dict.setdefault(f"{prefix}{name}", torch.zeros(()))
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-
     def forward(
         self,
         image: Float[Tensor, "B D"],

@@ -230,11 +230,7 @@ def _first_position(text: PreTrainedModel) -> int:
 
 
 def build_encoder(config: dict[str, Any]) -> PreTrainedModel:
-    """Return the model of a `config.json`, with random weights and without a pooler.
-
-    Raises:
-        ValueError: transformers ships no such model.
-    """
+    """Return the model of a `config.json`, with random weights and without a pooler."""
     if "model_type" not in config:
         raise ValueError("the towers' config.json lacks model_type")
     _refuse_foreign_parts(config)

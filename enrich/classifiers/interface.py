@@ -273,19 +273,11 @@ class Classifier(nn.Module):
         return self.answer(vectors if self.training else vectors.as_stored())
 
     def encode(self, inputs: ModelInputs) -> Vectors:
-        """Return the vectors of a batch.
-
-        Raises:
-            ValueError: the batch holds no `pixel_values`, `image_lower` or `image_features`.
-        """
+        """Return the vectors of a batch."""
         return self.join(self.towers(inputs), inputs.has_image, inputs.has_text)
 
     def towers(self, inputs: ModelInputs) -> Tokens:
-        """Return both towers' tokens.
-
-        Raises:
-            ValueError: the batch holds no `pixel_values`, `image_lower` or `image_features`.
-        """
+        """Return both towers' tokens."""
         return Tokens(self.encode_image(inputs), self.encode_text(inputs), inputs.token_mask)
 
     def join(

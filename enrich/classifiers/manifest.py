@@ -164,10 +164,8 @@ def fetched_checkpoint(location: str) -> Iterator[Path]:
 def digest_listing(location: str) -> str:
     """Return a digest of a checkpoint's config.json and of its files' names and sizes.
 
-    It tells whether another machine has the same checkpoint, without reading weights.
-
-    Raises:
-        OSError, ArrowException: the checkpoint cannot be read at `location`.
+    It tells whether another machine has the same checkpoint, without reading weights. Raises
+    OSError or ArrowException where nothing can be read.
     """
     store, path = _open_store(spell_out(location))
     files = store.get_file_info(fs.FileSelector(path))

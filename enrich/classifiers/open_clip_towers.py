@@ -212,11 +212,7 @@ def new_open_clip(towers: OpenClipTowers) -> OpenClipModule:
 
 
 def build_coca_parts(width: int, config: ClassifierConfig) -> tuple[nn.Module, OpenClipModule]:
-    """Return a new attentional pooler and decoder for towers of one `width`.
-
-    Raises:
-        ConfigError: the width cannot be shared out among the heads, or open_clip is not installed.
-    """
+    """Return a new attentional pooler and decoder for towers of one `width`."""
     require_divisor(width, config.joint_heads)
     modules = import_open_clip().transformer
     pooler = modules.AttentionalPooler(width, width, config.joint_heads, QUERIES)
@@ -237,11 +233,7 @@ def without_word_scores(coca: OpenClipModule) -> OpenClipModule:
 
 
 def import_open_clip() -> Any:
-    """Import open_clip.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
+    """Import open_clip; raise ConfigError if it is not installed."""
     return load_extra("open_clip", "open-clip")
 
 

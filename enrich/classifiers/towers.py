@@ -171,11 +171,7 @@ def end_of_text(token_mask: Bool[Tensor, "B L"]) -> Int[Tensor, " B"]:
 
 
 def build_transformer(width: int, layers: int, heads: int, dropout: float) -> nn.TransformerEncoder:
-    """Return a pre-norm transformer encoder over batch-first sequences.
-
-    Raises:
-        ConfigError: the width cannot be shared out among the heads.
-    """
+    """Return a pre-norm transformer encoder over batch-first sequences."""
     require_divisor(width, heads)
     layer = nn.TransformerEncoderLayer(
         width, heads, 4 * width, dropout, activation="gelu", batch_first=True, norm_first=True
@@ -197,11 +193,7 @@ def padding_in(mask: Bool[Tensor, "B N"]) -> Bool[Tensor, "B N"] | None:
 
 
 def require_divisor(width: int, heads: int) -> None:
-    """Check that attention heads can share out a width.
-
-    Raises:
-        ConfigError: the number of heads does not divide the width.
-    """
+    """Raise ConfigError unless the number of attention heads divides a width."""
     if width % heads:
         raise ConfigError(
             f"attention heads do not fit: found {heads} for a width of {width}, expected a "
@@ -210,11 +202,7 @@ def require_divisor(width: int, heads: int) -> None:
 
 
 def require_length(found: int, longest: int) -> None:
-    """Check that a text encoder reads texts of a length.
-
-    Raises:
-        ValueError: it reads shorter texts.
-    """
+    """Raise ValueError if a text encoder reads shorter texts."""
     if found > longest:
         raise ValueError(f"text_length does not fit: found {found}, expected at most {longest}")
 

@@ -94,9 +94,6 @@ def decode_pixels(data: bytes, *, limits: ImageLimits, shape: ImageShape) -> np.
 
     A large picture is gone before the next large one is decoded. A long and narrow one cannot be
     scaled down in between: its shorter side may have no pixels to spare.
-
-    Raises:
-        ImageProblem: as `decode`.
     """
     # Loads torch, which thumbnails do without.
     from enrich.images.preprocess import to_pixels
@@ -215,11 +212,7 @@ class CountedReads(io.BytesIO):
         self._left = MOST_READS
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return up to `size` bytes.
-
-        Raises:
-            ImageProblem: read from too often.
-        """
+        """Return up to `size` bytes; raise ImageProblem if read too often."""
         self._left -= 1
         if self._left < 0:
             raise _too_costly(f"a header of more than {MOST_READS:,} parts")
@@ -227,10 +220,9 @@ class CountedReads(io.BytesIO):
 
 
 def refuse_costly_structure(data: bytes, *, max_pixels: int) -> None:
-    """Refuse what a decoder would not ask about.
+    """Raise ImageProblem for what a decoder would not ask about.
 
-    Raises:
-        ImageProblem: more scans, tag values or pixels a tile than any sound picture has.
+    That is more scans, tag values or pixels a tile than any sound picture has.
     """
     if data.startswith(b"\xff\xd8"):
         scans = _count_scans(data)
@@ -253,21 +245,13 @@ def _count_scans(data: bytes) -> int:
 
 
 def refuse_many_pixels(width: int, height: int, max_pixels: int) -> None:
-    """Refuse a picture by the size in its header, before a pixel is decoded.
-
-    Raises:
-        ImageProblem: more than `max_pixels`.
-    """
+    """Raise ImageProblem by the size in a header, before a pixel is decoded."""
     if width * height > max_pixels:
         raise _too_costly(f"{width} x {height} px is over max_pixels = {max_pixels:,}")
 
 
 def refuse_long_sides(width: int, height: int) -> None:
-    """Refuse very long sides: a decoder has costs for each row, however short.
-
-    Raises:
-        ImageProblem: a side of more than LONGEST_SIDE_PX.
-    """
+    """Raise ImageProblem for very long sides: a decoder has costs for each row."""
     if max(width, height) > LONGEST_SIDE_PX:
         raise _too_costly(f"{width} x {height} px: a side of more than {LONGEST_SIDE_PX:,} px")
 

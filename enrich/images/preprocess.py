@@ -48,13 +48,8 @@ def resize(
 ) -> np.ndarray:
     """Return uint8 (height, width, 3) of an RGB picture, bicubic and antialiased.
 
-    The pixels are those of Pillow's own resize.
-
-    Args:
-        picture: A picture in RGB.
-        width: Width in pixels, at least 1.
-        height: Height in pixels, at least 1.
-        box: Left, top, right and bottom edge of the part to resize; the whole picture without it.
+    The pixels are those of Pillow's own resize. `box` is left, top, right and bottom edge of the
+    part to resize, by default the whole picture.
     """
     left, top, right, bottom = box = box or (0, 0, *picture.size)
     if (right - left, bottom - top) == (width, height):

@@ -201,11 +201,7 @@ class Host:
         raise OSError(said) if is_busy else PermissionError(said)
 
     def _wait(self, limit_s: float) -> None:
-        """Wait until the pause that the host asked for is over.
-
-        Raises:
-            OSError: The pause is longer than `limit_s`.
-        """
+        """Wait until the pause that the host asked for is over; raise OSError if too long."""
         pause_s = self._pause_ends - time.monotonic()
         if pause_s > limit_s:
             raise OSError(f"the host asked for a pause, of which {pause_s:.0f} s are left")

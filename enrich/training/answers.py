@@ -1,17 +1,181 @@
-"""Answers of a classifier to labelled products, before and after calibration."""
+"""Answers of a classifier to labelled products, and their figures."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from enrich.calibration import TARGET_PRECISIONS, CalibratedSets
+from enrich.certificates import exact_interval
 from enrich.classifiers.calibrated import Layer, apply_layer, at_temperatures, log_temperatures
 from enrich.lexicon import Evidence, weigh
 from enrich.records import Modalities
 from enrich.training.calibration import LabelledLogits
-from enrich.training.measures import Figures, measure, measure_thresholds
+
+Figures = dict[str, float | int | None]
+
+
+class LabelTruth(NamedTuple):
+    """Counts of a label, of products that have it, were given it, and both."""
+
+    rows: int
+    given: int
+    right: int
+
+    @property
+    def precision(self) -> tuple[float, float]:
+        """The 95 % interval of the share of right ones among the given."""
+        return exact_interval(self.right, self.given)
+
+    @property
+    def recall(self) -> tuple[float, float]:
+        """The 95 % interval of the share of given among products with the label."""
+        return exact_interval(self.right, self.rows)
+
+
+def measure_labels(
+    best: Int[Tensor, " N"],
+    given: Bool[Tensor, " N"],
+    targets: Int[Tensor, " N"],
+    labels: Sequence[str],
+) -> dict[str, LabelTruth]:
+    """Return the truth of each label that a row has or was given."""
+    counts = [
+        torch.bincount(of, minlength=len(labels)).tolist()
+        for of in (targets, best[given], best[given & (best == targets)])
+    ]
+    return {
+        label: LabelTruth(*each) for label, *each in zip(labels, *counts, strict=True) if any(each)
+    }
+
+
+# Of equal width over [0, 1], as in Guo et al. 2017.
+BINS = 15
+
+# Names of the figures in tables. t90 is the checkpoint's own threshold for a precision of 90 %.
+HEADINGS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "recall_at_90_precision": "R@90P",
+    "recall_at_95_precision": "R@95P",
+    "precision_at_90_threshold": "precision at t90",
+    "answered_at_90_threshold": "answered at t90",
+    "precision_at_95_threshold": "precision at t95",
+    "answered_at_95_threshold": "answered at t95",
+    "ece_before_calibration": "ECE before",
+    "ece": "ECE",
+    "mean_image_weight": "image weight",
+}
+
+
+def measure(probs: Float[Tensor, "N C"], targets: Int[Tensor, " N"]) -> Figures:
+    """Return all figures of one attribute, on labelled rows."""
+    if len(targets) == 0:
+        return {"rows": 0}
+    confidence, best = probs.max(1)
+    is_right, every_row = best == targets, once(len(targets))
+    figures: dict[str, Tensor | float] = {
+        "accuracy": is_right.float().mean(),
+        "macro_f1": macro_f1(best, targets, every_row),
+        "recall_at_90_precision": recall_at_precision(confidence, is_right, 0.90, every_row),
+        "recall_at_95_precision": recall_at_precision(confidence, is_right, 0.95, every_row),
+        "ece": expected_calibration_error(confidence, is_right),
+    }
+    return {"rows": len(targets), **{name: round(float(one), 4) for name, one in figures.items()}}
+
+
+def measure_thresholds(
+    probs: Float[Tensor, "N C"],
+    targets: Int[Tensor, " N"],
+    thresholds: Mapping[float, Float[Tensor, " N"]],
+) -> Figures:
+    """Return precision and answered share of thresholds, on one row or more.
+
+    `thresholds` maps a target precision to the confidence from which on each row is answered. The
+    precision of 0 answers is None.
+    """
+    confidence, best = probs.max(1)
+    figures: Figures = {}
+    for precision, threshold in thresholds.items():
+        answered = confidence >= threshold
+        right = (best == targets)[answered].float()
+        percent = f"{100 * precision:.0f}"
+        figures[f"precision_at_{percent}_threshold"] = (
+            round(right.mean().item(), 4) if len(right) else None
+        )
+        figures[f"answered_at_{percent}_threshold"] = round(answered.float().mean().item(), 4)
+    return figures
+
+
+def macro_f1(
+    best: Int[Tensor, " N"], targets: Int[Tensor, " N"], weights: Float[Tensor, "R N"]
+) -> Float[Tensor, " R"]:
+    """Return the mean F1 over labels in `targets` for each weighting, in [0, 1].
+
+    A weighting has the number of times that each row counts, as in a bootstrap draw. A label
+    without a counting row keeps its F1 over all rows. If it were left out, a rare label that is
+    never answered would raise the mean of every draw without it.
+    """
+    labels = targets.unique()
+    answered, wanted = ((of.unsqueeze(1) == labels).to(weights.dtype) for of in (best, targets))
+    # In front of the others goes the weighting in which every row counts once.
+    weights = torch.cat([torch.ones_like(weights[:1]), weights])
+    hits, answers, occurrences = (weights @ rows for rows in (answered * wanted, answered, wanted))
+    scores = 2 * hits / (answers + occurrences)
+    return scores.where(occurrences > 0, scores[:1])[1:].mean(1)
+
+
+def recall_at_precision(
+    confidence: Float[Tensor, " N"],
+    is_right: Bool[Tensor, " N"],
+    precision: float,
+    weights: Float[Tensor, "R N"],
+) -> Float[Tensor, " R"]:
+    """Return the recall at a precision for each weighting, in [0, 1].
+
+    It is the share of all rows that are answered correctly above the lowest threshold with that
+    precision; nan for a weighting without a counting row. The CMA-CLIP paper (arXiv 2112.03562)
+    compares classifiers by it.
+    """
+    confidence, order = confidence.sort(descending=True)
+    weights = weights[:, order]
+    hits = (weights * is_right[order]).cumsum(1)
+    good = (hits / weights.cumsum(1) >= precision) & last_of_ties(confidence)
+    # Hits only grow along the row, so the largest good one is that of the lowest threshold.
+    return (hits * good).amax(1) / weights.sum(1)
+
+
+def last_of_ties(confidence: Float[Tensor, " N"]) -> Bool[Tensor, " N"]:
+    """Return the mask of sorted rows that are the last of their confidence.
+
+    Rows of equal confidence are above a threshold together or not at all.
+    """
+    is_last = torch.ones(len(confidence), dtype=torch.bool)
+    is_last[:-1] = confidence[:-1] != confidence[1:]
+    return is_last
+
+
+def once(rows: int) -> Float[Tensor, "1 N"]:
+    """Return the weighting under which each row counts once."""
+    return torch.ones(1, rows, dtype=torch.double)
+
+
+def expected_calibration_error(
+    confidence: Float[Tensor, " N"], is_right: Bool[Tensor, " N"]
+) -> float:
+    """Return the mean gap of confidence and accuracy over BINS bins, in [0, 1]."""
+    gap = torch.zeros(BINS).index_add_(
+        0, find_bins(confidence), confidence.float() - is_right.float()
+    )
+    return float(gap.abs().sum() / len(confidence))
+
+
+def find_bins(confidence: Float[Tensor, " N"]) -> Int[Tensor, " N"]:
+    """Return the bin of each confidence, in [0, BINS)."""
+    return (confidence * BINS).long().clamp(max=BINS - 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,39 +61,13 @@ def shown_in_training(config: TrainingConfig) -> frozenset[Condition]:
     return frozenset(whole | {one for one, share in shown.items() if share > 0})
 
 
-@dataclass(frozen=True, slots=True)
-class Hiding:
-    """Probabilities of the changes that training makes to a row, in [0, 1].
-
-    Attributes:
-        text, image: hide one of the two.
-        label_words: take label words out of the text.
-        swap: replace the text by the text of another product.
-        reword: replace words by unknown words.
-        relabel: replace the words of a label by those of another label.
-    """
-
-    text: float
-    image: float
-    label_words: float
-    swap: float = 0.0
-    reword: float = 0.0
-    relabel: float = 0.0
-
-    @classmethod
-    def of(cls, config: TrainingConfig, loss: LossName) -> "Hiding":
-        """Return the probabilities in a phase of this loss."""
-        if loss == "contrastive":
-            # This loss compares pictures with their own texts, so both must be there.
-            return cls(text=0.0, image=0.0, label_words=config.mask_label_words)
-        return cls(
-            text=config.drop_text,
-            image=config.drop_image,
-            label_words=config.mask_label_words,
-            swap=config.swap_text,
-            reword=config.reword_text,
-            relabel=config.relabel_text,
-        )
+def in_phase(config: TrainingConfig, loss: LossName) -> TrainingConfig:
+    """Return the settings with the shares of changed rows in a phase of this loss."""
+    if loss == "multitask":
+        return config
+    # Contrast compares pictures with their own texts, so both must be there.
+    hidden = ("drop_text", "drop_image", "swap_text", "reword_text", "relabel_text")
+    return config.model_copy(update=dict.fromkeys(hidden, 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,24 +125,26 @@ class Batches:
             self._known_texts = (tower, cached)
         self.texts = self._known_texts[1]
 
-    def training(self, rows: np.ndarray, hiding: Hiding, rng: np.random.Generator) -> Drawn:
-        """Return the rows with random changes of texts and modalities."""
+    def training(self, rows: np.ndarray, config: TrainingConfig, rng: np.random.Generator) -> Drawn:
+        """Return the rows with random changes of texts and modalities, see `in_phase`."""
         texts = [self.products.texts[row] for row in rows]
         pictured = self.images.has_image[rows]
         # A row without an image keeps its own text, the only sign of its labels.
-        chosen = (rng.random(len(rows)) < hiding.swap) & pictured
+        chosen = (rng.random(len(rows)) < config.swap_text) & pictured
         swapped = swap(texts, self.products.groups[rows], chosen, rng)
-        reword(texts, self.label_words, (rng.random(len(rows)) < hiding.reword) & ~swapped, rng)
-        for at in np.flatnonzero(rng.random(len(rows)) < hiding.label_words):
+        reword(
+            texts, self.label_words, (rng.random(len(rows)) < config.reword_text) & ~swapped, rng
+        )
+        for at in np.flatnonzero(rng.random(len(rows)) < config.mask_label_words):
             texts[at] = mask(texts[at], self.label_words, is_alone=not pictured[at])
         still_there = np.array([bool(text) for text in texts])
         draw = rng.random(len(rows))
-        has_text = still_there & (draw >= hiding.text)
+        has_text = still_there & (draw >= config.drop_text)
         # One draw for both, so that no row loses both; a row with one modality keeps it.
-        has_image = pictured & ((draw < 1 - hiding.image) | swapped)
+        has_image = pictured & ((draw < 1 - config.drop_image) | swapped)
         has_text |= ~has_image & still_there
         has_image |= ~has_text & pictured
-        relabelled = (rng.random(len(rows)) < hiding.relabel) & has_text & ~swapped
+        relabelled = (rng.random(len(rows)) < config.relabel_text) & has_text & ~swapped
         targets = relabel(texts, self.label_words, self.products.targets[rows], relabelled, rng)
         return Drawn(self._inputs(rows, texts, has_image, has_text, rng), ~swapped, targets)
 
@@ -327,7 +303,6 @@ def deal(
     batches: Batches,
     train_rows: np.ndarray,
     config: TrainingConfig,
-    hiding: Hiding,
     seed: tuple[int, ...],
     first_step: int,
 ) -> Iterator[list[Part]]:
@@ -345,7 +320,7 @@ def deal(
             rng = np.random.default_rng([*seed, step, part])
             # Rows are sorted, and neighbours are alike: so a part takes every `count`-th row.
             rows = batch[part::count]
-            drawn = batches.training(rows, hiding, rng)
+            drawn = batches.training(rows, config, rng)
             parts.append(
                 Part(
                     inputs=drawn.inputs,

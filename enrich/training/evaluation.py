@@ -14,15 +14,16 @@ from enrich.engine.device import autocast
 from enrich.errors import ConfigError
 from enrich.lexicon import LabelFinder
 from enrich.records import Modalities
-from enrich.training.answers import Answers, CalibratedAnswers
-from enrich.training.batches import Batches, Condition
-from enrich.training.labelled import UNLABELLED
-from enrich.training.measures import (
+from enrich.training.answers import (
+    Answers,
+    CalibratedAnswers,
     Figures,
     LabelTruth,
     expected_calibration_error,
     measure_labels,
 )
+from enrich.training.batches import Batches, Condition
+from enrich.training.labelled import UNLABELLED
 
 _BATCH = 256
 
@@ -88,16 +89,9 @@ def to_answers(
     embeds: Float[Tensor, "N E"],
     named: Mapping[str, Bool[Tensor, "N _"]],
 ) -> dict[str, Answers]:
-    """Return the labelled rows' answers by attribute.
+    """Return the labelled rows' answers by attribute, in the order of the targets.
 
-    Args:
-        batches: the products.
-        rows: their rows, N.
-        modalities: what was read of each row.
-        logits: scores by attribute, attributes in the order of the targets.
-        weights: shares of the image by attribute, if there are any.
-        embeds: see `Answers`.
-        named: which labels each row's title names.
+    Of N `rows` all is given in their order; `weights` are shares of the image, if there are any.
     """
     products = batches.products
     answers = {}

@@ -31,7 +31,7 @@ from enrich.terminal import watch
 from enrich.training.augmentation import vary
 from enrich.training.config import CacheKind
 from enrich.training.labelled import half_of
-from enrich.training.pixel_cache import CachedImages, alone, is_array, make_array
+from enrich.training.pixel_cache import CachedImages, alone, make_array
 from enrich.training.pretrained import load_image_tower
 
 _BATCH, _UPPER_BATCH, _TEXT_BATCH = 64, 128, 256
@@ -70,9 +70,9 @@ def cache_views(
         images.folder / f"{name}-{_variation_digest()}-{view}.npy" for view in range(1, views)
     ]
     for view, file in enumerate(files):
-        if not is_array(file):
+        if not file.exists():
             with alone(images.folder):
-                if not is_array(file):
+                if not file.exists():
                     _compute_view(classifier, images, kind, view, file)
     return CachedViews(kind, tuple(np.load(file, mmap_mode="r") for file in files))
 
@@ -157,7 +157,7 @@ def cache_texts(
     files = [
         folder / f"texts-{digest.hexdigest()[:12]}-{name}.npy" for name in ("pooled", "embeds")
     ]
-    if not all(map(is_array, files)):
+    if not all(map(Path.exists, files)):
         with alone(folder), atomic_write(files[0]) as pooled, atomic_write(files[1]) as embeds:
             _compute_texts(classifier, ids, mask, pooled, embeds)
     pooled_at, features = (np.load(file, mmap_mode="r") for file in files)
@@ -248,7 +248,7 @@ def cross_fit_views(
         images.folder / f"image_features-unseen-{digest.hexdigest()[:12]}-{view}.npy"
         for view in range(views)
     ]
-    if not all(map(is_array, files)):
+    if not all(map(Path.exists, files)):
         lower = cache_views(classifier, images, "image_lower", views)
         validation_rows = validation_rows[images.has_image[validation_rows]]
         maps = [fit_map(tower, classifier, lower, validation_rows) for tower in towers]

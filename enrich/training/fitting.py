@@ -23,12 +23,11 @@ from enrich.classifiers.calibrated import Layer, to_layer
 from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.interface import Classifier, Vectors
 from enrich.records import Modalities
-from enrich.training.answers import Answers
+from enrich.training.answers import Answers, macro_f1, once
 from enrich.training.batches import Batches, Condition
 from enrich.training.calibration import LabelledLogits, fit, fitted_loss
 from enrich.training.evaluation import answer, ask
 from enrich.training.labelled import UNLABELLED
-from enrich.training.measures import macro_f1, once
 
 # The conditions under which a set of modalities is calibrated, and the weight of a row under each.
 # Sources whose titles name the color are as likely as sources whose titles do not. Sources with
@@ -74,15 +73,9 @@ def fit_modality_bias(
 ) -> None:
     """Fit modality bias and disagreement penalty of each attribute, in place.
 
-    The bias has the least loss of the labels, the penalty the least loss of the confidences.
-
-    Args:
-        classifier: stays as it is if it lacks modality-wise attention.
-        batches: the products.
-        rows: rows to fit to.
-        for_bias: conditions to fit the bias under, with the weight of a row. Without a condition
-            the bias stays as it is.
-        for_penalty: the same for the penalty.
+    The bias has the least loss of the labels, the penalty the least loss of the confidences. Each
+    is fitted under conditions with the weight of a row, and without a condition stays as it is. So
+    does a classifier without modality-wise attention.
     """
     if not isinstance(classifier, CmaClip) or not classifier.config.modality_wise:
         return
@@ -148,15 +141,10 @@ def calibrate(
     trained_on: np.ndarray,
     shown: Collection[Condition],
 ) -> Calibration:
-    """Fit corrections for rare labels, temperatures and thresholds.
+    """Fit corrections for rare labels, temperatures and thresholds to rows.
 
-    Args:
-        classifier: the trained classifier.
-        batches: the products.
-        rows: rows to fit to.
-        trained_on: rows of training, which tell rare labels.
-        shown: conditions that training has shown. Modalities without such a condition are
-            calibrated under all of theirs, as a checkpoint has temperatures for each.
+    Rows that were `trained_on` tell rare labels. Modalities without a condition that training has
+    `shown` are calibrated under all of theirs, as a checkpoint has temperatures for each.
     """
     under = calibrated_under(shown)
     answers = {
@@ -185,10 +173,8 @@ def calibrate_answers(
 ) -> Calibration:
     """Fit corrections for rare labels, temperatures and thresholds to answers.
 
-    Args:
-        answers: by condition and attribute, attributes in the order of `seen`.
-        under: as `calibrated_under` returns them.
-        seen: targets of the rows of training, which tell rare labels.
+    `answers` are by condition and attribute, attributes in the order of `seen`, the targets of
+    training. `under` is as `calibrated_under` returns it.
     """
     fitted, corrections, unread = {}, {}, {}
     attributes = next(iter(answers.values()))

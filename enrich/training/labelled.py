@@ -5,7 +5,7 @@ A reader of `enrich.training.readers` has read their rows. Classifiers are unkno
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,11 +67,7 @@ class LabelledProducts:
 
 
 def read_catalogs(catalogs: Sequence[Path]) -> list[LabelledRows]:
-    """Read catalogs, each a folder or `LAYOUT:PATH`.
-
-    Raises:
-        ConfigError: a part of a catalog is missing, or all catalogs are empty.
-    """
+    """Read catalogs, each a folder or `LAYOUT:PATH`; raise ConfigError if all are empty."""
     read = [_fold_labels(read_labelled(catalog)) for catalog in catalogs]
     if not any(map(len, read)):
         named = ", ".join(map(str, catalogs))
@@ -211,22 +207,9 @@ def name_catalog(catalog: Path) -> str:
     return Path(os.path.abspath(catalog)).name  # noqa: PTH100 - resolve() would follow a link
 
 
-def refuse_same_names(
-    what: str, names: Sequence[str], known_by: str, as_known: Callable[[str], str] = str
-) -> None:
-    """Check that names are unique.
-
-    Args:
-        what: noun for a thing that has such a name.
-        names: one for each thing.
-        known_by: what uses the names, with its verb: "the metrics go".
-        as_known: spelling of a name there, which may make two names the same.
-
-    Raises:
-        ConfigError: a name comes more than once.
-    """
-    known = [*map(as_known, names)]
-    if twice := {name for name in names if known.count(as_known(name)) > 1}:
+def refuse_same_names(what: str, names: Sequence[str], known_by: str) -> None:
+    """Raise ConfigError if a name comes twice; `known_by` has its verb: "the metrics go"."""
+    if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(
             f"more than one {what} is called {', '.join(sorted(twice))}: rename one, because "
             f"{known_by} by these names"
@@ -261,11 +244,7 @@ def tell_unlisted(
 def read_to_measure(
     catalog: Path, attributes: dict[str, tuple[str, ...]], title: str
 ) -> LabelledProducts:
-    """Read a catalog to measure answers on; log its labels that are not listed.
-
-    Raises:
-        ConfigError: the catalog cannot be read, or is empty.
-    """
+    """Read a catalog to measure answers on; log its labels that are not listed."""
     read = read_catalogs([catalog])
     tell_unlisted(read, attributes, title)
     return join_catalogs(read, attributes)
@@ -274,11 +253,7 @@ def read_to_measure(
 def require_any_label(
     products: LabelledProducts, attributes: dict[str, tuple[str, ...]], catalog: Path
 ) -> None:
-    """Check that a product of the catalog has a label.
-
-    Raises:
-        ConfigError: all products are unlabelled.
-    """
+    """Raise ConfigError if all products are unlabelled."""
     if (products.targets == UNLABELLED).all():
         raise ConfigError(
             f"{catalog} is not labelled: found 0 labels of {', '.join(attributes)} that the "

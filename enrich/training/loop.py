@@ -21,7 +21,7 @@ from enrich.engine.prefetch import prefetch_iterator
 from enrich.errors import ConfigError, load_extra
 from enrich.files.atomic_write import atomic_write
 from enrich.terminal import Steps, rank, say
-from enrich.training.batches import Batches, Condition, Hiding, Part, deal, shown_in_training
+from enrich.training.batches import Batches, Condition, Part, deal, in_phase, shown_in_training
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.distributed import first_then_others, from_first
 from enrich.training.evaluation import selection_score
@@ -85,11 +85,7 @@ def name_inputs(
 ) -> str:
     """Return a digest of everything that the weights of a run depend on.
 
-    Args:
-        config: settings of the run.
-        classifier: the classifier before training; its random weights follow from the settings.
-        batches: all products, with pictures and tokenizer.
-        rows: rows to train on.
+    The classifier is that before training; its random weights follow from the settings.
     """
     digest = hashlib.sha256(config.model_dump_json(exclude=_WITHOUT_EFFECT).encode())
     for half_tower in config.half_towers:
@@ -255,12 +251,10 @@ class Trainer:
 
     def _parts(self, number: int, phase: Phase, epoch: int) -> Iterator[list[Part]]:
         """Yield this process's parts of the batches that are left of the epoch."""
-        hiding = Hiding.of(self.config, phase.loss)
+        config = in_phase(self.config, phase.loss)
         seed = (self.config.seed, number, epoch)
         first_step = self.progressed.step
-        return prefetch_iterator(
-            deal(self.batches, self.train_rows, self.config, hiding, seed, first_step)
-        )
+        return prefetch_iterator(deal(self.batches, self.train_rows, config, seed, first_step))
 
     def _is_scored(self, phase: Phase) -> bool:
         # After a contrastive phase that others follow, the heads are still random, and a score of

@@ -40,11 +40,7 @@ _TOKENIZER_SETTINGS = ["tokenizer_config.json", "special_tokens_map.json"]
 
 
 def open_open_clip(name: str) -> PublishedTowers:
-    """Open a model of open_clip, by a name as for `find_folder`.
-
-    Raises:
-        ConfigError: it is missing or of another kind, or open_clip is not installed.
-    """
+    """Open a model of open_clip, by a name as for `find_folder`."""
     folder = find_folder(name)
     try:
         settings = read_settings(folder, name)
@@ -91,11 +87,7 @@ def find_folder(name: str) -> Path:
 
 
 def read_settings(folder: Path, name: str) -> dict[str, Any]:
-    """Return the configuration of a model in its folder.
-
-    Raises:
-        OSError, ValueError, KeyError, TypeError: it cannot be read, or is of another kind.
-    """
+    """Return the configuration of a model in its folder."""
     settings: dict[str, Any] = json.loads((folder / CONFIG).read_text())
     # Some files lack it, but open_clip's list of published weights has it.
     if _look_up(name).get("quick_gelu"):
@@ -108,9 +100,6 @@ def read_image_shape(settings: dict[str, Any]) -> ImageShape:
 
     A model that was trained on the centre square gets it; any other gets the whole picture, padded
     to a square.
-
-    Raises:
-        KeyError, ValueError: the configuration lacks them, or they are wrong.
     """
     wanted = settings.get("preprocess_cfg") or {}
     return ImageShape(
@@ -124,12 +113,7 @@ def read_image_shape(settings: dict[str, Any]) -> ImageShape:
 def read_tokenizer(folder: Path, text: dict[str, Any]) -> tuple[Tokenizer, int]:
     """Open a folder's tokenizer or open_clip's own, with the id that fills texts.
 
-    Args:
-        folder: folder of the model.
-        text: `text_cfg` of its configuration.
-
-    Raises:
-        ConfigError: the tokenizer cannot be read or does not fit the model, or it is missing.
+    `text` is `text_cfg` of the model's configuration.
     """
     another, words = text.get("hf_tokenizer_name"), text.get("vocab_size", 49_408)
     if (folder / TOKENIZER).is_file():

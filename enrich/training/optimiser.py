@@ -6,7 +6,7 @@ A new loss is a term of `Objective`, with its weight, and what it is computed fr
 import contextlib
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -38,12 +38,6 @@ def add_adapters(classifier: Classifier, lora: Lora) -> list[Any]:
     """Add low-rank matrices to linear layers of pre-trained parts; freeze the rest.
 
     LoRA of Hu et al. 2021, arXiv 2106.09685. At first they change nothing.
-
-    Returns:
-        What `merge_adapters` takes.
-
-    Raises:
-        ConfigError: peft is not installed.
     """
     peft = load_extra("peft", "train")
     added = []
@@ -71,11 +65,6 @@ def merge_adapters(adapters: list[Any]) -> None:
     """Add the low-rank matrices to the weights that they belong to, and remove them."""
     for one in adapters:
         one.merge_and_unload()
-
-
-def is_adapter(name: str) -> bool:
-    """Tell by its name whether a parameter is of an adapter."""
-    return ".lora_" in name
 
 
 def recompute_activations(classifier: Classifier) -> None:
@@ -124,9 +113,9 @@ def rates(classifier: Classifier, phase: Phase) -> Iterator[tuple[str, nn.Parame
         elif part is text:
             group, rate = "text", phase.text_rate
         layers = count_layers(part)
-        is_adapted = any(is_adapter(name) for name, _ in part.named_parameters())
+        is_adapted = any(".lora_" in name for name, _ in part.named_parameters())
         for name, parameter in part.named_parameters():
-            frozen = (is_adapted and not is_adapter(name)) or (
+            frozen = (is_adapted and ".lora_" not in name) or (
                 part is image and upper is not None and parameter not in upper
             )
             below = layers - _depth(name, layers)
@@ -146,37 +135,29 @@ _MATCHING_WEIGHT = 0.5
 _LOWEST_TEMPERATURE = 0.01  # CLIP's own bound, at which most published ones have ended
 
 
-def label_losses(
+def label_loss(
     logits: dict[str, Float[Tensor, "B _"]],
     targets: Int[Tensor, "B K"],
     label_smoothing: float,
     labelled: Int[Tensor, " K"],
-) -> dict[str, Float[Tensor, ""]]:
-    """Return the mean cross-entropy of each attribute over its labelled rows.
+) -> Float[Tensor, ""]:
+    """Return the mean over attributes of the mean cross-entropy of labelled rows.
 
-    Args:
-        logits: scores by attribute.
-        targets: indices of the labels, attributes in the order of `logits`.
-        label_smoothing: in [0, 1).
-        labelled: labelled rows of the whole batch by attribute, so that the losses of parts add up
-            to the loss of the batch.
+    `targets` has the attributes in the order of `logits`, and `labelled` counts the labelled rows
+    of the whole batch, so that the losses of parts add up to the loss of the batch.
     """
-    losses = {}
-    for column, (attribute, scores) in enumerate(logits.items()):
-        total = F.cross_entropy(
+    totals = [
+        F.cross_entropy(
             scores,
             targets[:, column],
             ignore_index=UNLABELLED,
             label_smoothing=label_smoothing,
             reduction="sum",
         )
-        losses[attribute] = total / labelled[column].clamp(min=1)
-    return losses
-
-
-def multitask_loss(losses: Mapping[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
-    """Return the mean over one or more attributes."""
-    return torch.stack(list(losses.values())).mean()
+        / labelled[column].clamp(min=1)
+        for column, scores in enumerate(logits.values())
+    ]
+    return torch.stack(totals).mean()
 
 
 def matching_loss(scores: Float[Tensor, " B"], own_text: Bool[Tensor, " B"]) -> Float[Tensor, ""]:
@@ -256,9 +237,7 @@ class Objective(nn.Module):
             )
             return part.share * (loss if captions is None else loss + self.captioning * captions)
         output = self.classifier.answer(vectors)
-        loss = multitask_loss(
-            label_losses(output.logits, part.targets, self.label_smoothing, part.labelled)
-        )
+        loss = label_loss(output.logits, part.targets, self.label_smoothing, part.labelled)
         if self.image_alone and inputs.has_image.any():
             loss = loss + self.image_alone * self._of_images_alone(part, tokens)
         if output.matching is not None:
@@ -273,10 +252,8 @@ class Objective(nn.Module):
         with autocast(seen.device):
             vectors = self.classifier.join(tokens.images_alone(seen), shown, ~shown)
         alone = self.classifier.answer(vectors)
-        losses = label_losses(
-            alone.logits, part.image_targets[seen], self.label_smoothing, part.labelled
-        )
-        return multitask_loss(losses)
+        targets = part.image_targets[seen]
+        return label_loss(alone.logits, targets, self.label_smoothing, part.labelled)
 
 
 def contrast_temperature(classifier: Classifier) -> float:
@@ -301,21 +278,20 @@ class Stepper:
         # Before the objective is wrapped: the optimiser freezes parameters, and processes share the
         # gradients of all others.
         self._optimiser = build_optimiser(classifier, phase, config.weight_decay)
-        self._objective = with_shared_gradients(Objective(classifier, phase, config))
+        self._objective: Any = Objective(classifier, phase, config)
+        if processes() > 1:
+            # Else it waits for gradients of unused parameters: the heads in a contrastive phase,
+            # the text tower of an image-only classifier.
+            self._objective = DistributedDataParallel(self._objective, find_unused_parameters=True)
         # The gradients of float16 would vanish; bfloat16 has the range of float32.
         self._scaler = torch.amp.GradScaler(
             self._device.type, enabled=choose_dtype(self._device) is torch.float16
         )
 
     def step(self, parts: Sequence[Part], done_share: float) -> float:
-        """Make one step, and return the loss of the whole batch.
+        """Make one step with this process's parts, and return the loss of the whole batch.
 
-        Args:
-            parts: this process's parts of the batch.
-            done_share: finished share of the phase, in [0, 1].
-
-        Raises:
-            ConfigError: the loss is not finite.
+        `done_share` is the finished share of the phase, in [0, 1].
         """
         factor = schedule(done_share, self._config.warmup_share)
         for group in self._optimiser.param_groups:
@@ -324,7 +300,9 @@ class Stepper:
         total = torch.zeros((), device=self._device)
         for number, part in enumerate(parts, start=1):
             torch.manual_seed(part.seed)
-            with sharing(self._objective, now=number == len(parts)):
+            # Gradients are shared with the last part; until then they add up in each process.
+            waits = processes() > 1 and number < len(parts)
+            with self._objective.no_sync() if waits else contextlib.nullcontext():
                 loss = self._objective(part.to(self._device))
                 # Times the processes: losses of parts add up, and processes share mean gradients.
                 self._scaler.scale(loss * processes()).backward()
@@ -335,7 +313,14 @@ class Stepper:
         nn.utils.clip_grad_norm_(held, self._config.gradient_clip)
         self._scaler.step(self._optimiser)
         self._scaler.update()
-        return _checked(summed(total))
+        if processes() > 1:
+            dist.all_reduce(total)
+        if not math.isfinite(total.item()):
+            raise ConfigError(
+                f"the loss is not finite: found {total.item()}. Lower the learning rates and start "
+                "anew."
+            )
+        return total.item()
 
     def learning_rates(self) -> dict[str, float]:
         """Return the learning rates of new modules, and of the upper layers of each tower."""
@@ -394,41 +379,3 @@ def schedule(done_share: float, warmup_share: float) -> float:
     if done_share < warmup_share:
         return done_share / warmup_share
     return 0.5 * (1 + math.cos(math.pi * (done_share - warmup_share) / (1 - warmup_share)))
-
-
-def _checked(loss: float) -> float:
-    if not math.isfinite(loss):
-        raise ConfigError(
-            f"the loss is not finite: found {loss}. Lower the learning rates and start anew."
-        )
-    return loss
-
-
-def summed(number: Tensor) -> float:
-    """Return the sum of a number over all processes."""
-    number = number.detach().clone()
-    if processes() > 1:
-        dist.all_reduce(number)
-    return number.item()
-
-
-def with_shared_gradients(module: nn.Module) -> nn.Module:
-    """Wrap a module so that its gradients are means over all processes.
-
-    A norm over the batch still sees the rows of this process only.
-    """
-    if processes() == 1:
-        return module
-    # Else DistributedDataParallel waits for gradients of unused parameters: the heads in a
-    # contrastive phase, the text tower of an image-only classifier.
-    return DistributedDataParallel(module, find_unused_parameters=True)
-
-
-def sharing(module: nn.Module, *, now: bool) -> contextlib.AbstractContextManager[None]:
-    """Return the context of a backward pass that shares gradients `now` or later.
-
-    Gradients that are not shared yet add up in each process.
-    """
-    if isinstance(module, DistributedDataParallel) and not now:
-        return module.no_sync()
-    return contextlib.nullcontext()

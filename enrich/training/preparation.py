@@ -40,7 +40,7 @@ from enrich.training.labelled import (
     splits_of,
     tell_unlisted,
 )
-from enrich.training.readers import LabelledRows, Split
+from enrich.training.readers import LabelledRows
 from enrich.training.start import keep_usable_phases, start_classifier
 
 _PURPOSES = {TRAIN: "to train on", VALIDATION: "to validate with"}
@@ -78,15 +78,7 @@ def prepare(
 ) -> Preparation:
     """Read the products and start the classifier.
 
-    Args:
-        config: settings of the run.
-        catalogs: labelled catalogs, trained on together; folders, or `LAYOUT:PATH`.
-        unseen_sources: labelled catalogs that are evaluated on only.
-        workspace: folder of the run's state, and of its cache if the settings name no other.
-
-    Raises:
-        ConfigError: a catalog or the towers cannot be read, or there are too few products or
-            labels.
+    `workspace` is the folder of the run's state, and of its cache if the settings name no other.
     """
     config, products = read_training_products(config, catalogs)
     # Only the first of several processes evaluates.
@@ -122,11 +114,7 @@ def _start(
 
 
 def choose_rows(config: TrainingConfig, batches: Batches) -> Rows:
-    """Return the readable rows of each split, and log their numbers.
-
-    Raises:
-        ConfigError: a split has too few rows.
-    """
+    """Return the readable rows of each split, and log their numbers."""
     products = batches.products
     rows = _share_out(products, config.half, batches.readable(np.arange(len(products))))
     say(
@@ -138,11 +126,7 @@ def choose_rows(config: TrainingConfig, batches: Batches) -> Rows:
 
 
 def read_unseen_source(source: Path, attributes: dict[str, tuple[str, ...]]) -> LabelledProducts:
-    """Read a catalog that is evaluated on only.
-
-    Raises:
-        ConfigError: the catalog cannot be read, or has 0 of the labels.
-    """
+    """Read a catalog that is evaluated on only; raise ConfigError without a label."""
     products = read_to_measure(source, attributes, f"the unseen source {name_catalog(source)}")
     require_any_label(products, attributes, source)
     return products
@@ -160,7 +144,6 @@ def read_training_products(
         ConfigError: a catalog cannot be read, or a split lacks products or labels.
     """
     read, _ = divide(read_catalogs(catalogs), config.leave_out)
-    require_splits(read)
     attributes = with_labels_of(read, config.attributes, config.optional_attributes)
     if unknown := set(config.optional_attributes) - set(config.attributes):
         say(f"optional_attributes that attributes lacks: {', '.join(sorted(unknown))}")
@@ -182,10 +165,12 @@ def read_training_products(
 
 def _tell_labels(products: LabelledProducts, attributes: dict[str, tuple[str, ...]]) -> None:
     """Log which labels cannot be learnt or measured."""
-    for attribute in find_untested(products, attributes):
-        say(f"{attribute}: 0 products to test have a label, so it will not be measured")
-    for attribute, absent in find_absent(products, attributes).items():
-        if absent:
+    for column, (attribute, labels) in enumerate(attributes.items()):
+        targets = products.targets[:, column]
+        if (targets[products.split == TEST] == UNLABELLED).all():
+            say(f"{attribute}: 0 products to test have a label, so it will not be measured")
+        seen = set(targets[products.split == TRAIN].tolist())
+        if absent := [label for at, label in enumerate(labels) if at not in seen]:
             say(
                 f"{attribute}: 0 products to train on for {len(absent)} labels: {name_some(absent)}"
             )
@@ -224,8 +209,9 @@ def _require_enough(config: TrainingConfig, rows: Rows) -> None:
     if not validation or not test:
         raise ConfigError(
             f"held-back products are too few: found {validation} to validate and {test} to test, "
-            "expected 1 or more of each. Give more products: a tenth of all groups goes to each, "
-            "and without a group_id, products that share a text or a picture are one group."
+            "expected 1 or more of each. Give more products: a tenth of all groups goes to each "
+            "unless the catalog names splits, and without a group_id, products that share a text "
+            "or a picture are one group."
         )
 
 
@@ -253,51 +239,10 @@ def with_labels_of(
     return {a: labels for a, labels in filled.items() if a not in lacking}
 
 
-def find_absent(
-    products: LabelledProducts, attributes: dict[str, tuple[str, ...]]
-) -> dict[str, list[str]]:
-    """Return by attribute the labels without a product to train on."""
-    seen = [set(targets.tolist()) for targets in products.targets[products.split == TRAIN].T]
-    return {
-        attribute: [label for index, label in enumerate(labels) if index not in there]
-        for (attribute, labels), there in zip(attributes.items(), seen, strict=True)
-    }
-
-
-def find_untested(products: LabelledProducts, attributes: dict[str, tuple[str, ...]]) -> list[str]:
-    """Return the attributes without a labelled product to test."""
-    is_tested = (products.targets[products.split == TEST] != UNLABELLED).any(axis=0)
-    return [
-        attribute for attribute, tested in zip(attributes, is_tested, strict=True) if not tested
-    ]
-
-
-def require_splits(read: Sequence[LabelledRows]) -> None:
-    """Check that catalogs that name splits have products of each.
-
-    Raises:
-        ConfigError: a split has 0 products.
-    """
-    if all(rows.split is None for rows in read):
-        return  # groups are dealt out later
-    there = {split for rows in read for split in splits_of(rows)}
-    if lacking := [split.name.lower() for split in Split if split not in there]:
-        raise ConfigError(
-            f"the catalogs' split lacks products: found 0 of {' and '.join(lacking)}, expected 1 "
-            "or more. Give some products that split, or name no split: then a tenth of all groups "
-            "goes to validation and to the test each."
-        )
-
-
 def require_labels(
     read: Sequence[LabelledRows], products: LabelledProducts, attributes: dict[str, tuple[str, ...]]
 ) -> None:
-    """Check that the products of each split are labelled.
-
-    Raises:
-        ConfigError: an attribute has 0 labels to train on or to validate with, or all attributes
-            have 0 labels to test.
-    """
+    """Raise ConfigError if a split has no labels of an attribute, or tests of none."""
     lacks = []
     for column, (attribute, labels) in enumerate(attributes.items()):
         labelled = products.split[products.targets[:, column] != UNLABELLED]
@@ -314,7 +259,8 @@ def require_labels(
             )
     if lacks:
         raise ConfigError(f"{'. '.join(lacks)}. Correct the labels, or give more products.")
-    if TEST in products.split and len(find_untested(products, attributes)) == len(attributes):
+    to_test = products.targets[products.split == TEST]
+    if len(to_test) and (to_test == UNLABELLED).all():
         raise ConfigError(
             f"products to test are not labelled: found 0 labels of {', '.join(attributes)}, "
             "expected 1 or more. Label some, or give more products: a tenth of all groups is to "

@@ -85,20 +85,12 @@ def load_efficientnet_weights(backbone: nn.Module) -> None:
 
 
 def load_image_tower(backbone: nn.Module, checkpoint: Path) -> None:
-    """Load the small image tower of a checkpoint.
-
-    Raises:
-        ConfigError: the checkpoint cannot be read or has another image tower.
-    """
+    """Load the small image tower of a checkpoint."""
     _load_part(backbone, checkpoint, "image_tower.backbone.")
 
 
 def load_text_tower(tower: TextTower, checkpoint: Path) -> None:
-    """Load the small text tower of a checkpoint, which counts as pre-trained then.
-
-    Raises:
-        ConfigError: the checkpoint cannot be read or has another text tower.
-    """
+    """Load the small text tower of a checkpoint, which counts as pre-trained then."""
     if isinstance(tower, SmallTextTower):
         _load_part(tower, checkpoint, "text_tower.")
         tower.is_trained = True
@@ -145,16 +137,7 @@ def open_hugging_face(name_or_folder: str) -> PublishedTowers:
 
 
 def open_pair(pair: PublishedPair, small: SmallTowers, size_px: int) -> PublishedTowers:
-    """Open a vision model and a text encoder.
-
-    Args:
-        pair: their names; the vision model may be `small`.
-        small: sizes of the small image tower.
-        size_px: size of its pictures.
-
-    Raises:
-        ConfigError: one is missing, or of another kind.
-    """
+    """Open a vision model, which may be the `small` image tower, and a text encoder."""
     text = without_pooler(_open_model(pair.text, "text encoder", AutoModel.from_pretrained))
     if type(text.config) not in MODEL_FOR_MASKED_LM_MAPPING or text.config.is_encoder_decoder:
         raise ConfigError(
@@ -194,11 +177,7 @@ def _open_vision(name: str) -> PreTrainedModel:
 
 
 def _pooling(name: str) -> Literal["first", "mean"]:
-    """Return the pooling of a sentence transformer's file, else the first token.
-
-    Raises:
-        ConfigError: the file cannot be read, or the hub is out of reach.
-    """
+    """Return the pooling of a sentence transformer's file, else the first token."""
     file = "1_Pooling/config.json"
     try:
         path = Path(name) / file if Path(name).is_dir() else Path(hf_hub_download(name, file))
@@ -212,11 +191,7 @@ def _pooling(name: str) -> Literal["first", "mean"]:
 
 
 def load_parts(classifier: Classifier, parts: dict[str, nn.Module]) -> None:
-    """Copy published modules into a classifier, by name.
-
-    Raises:
-        ConfigError: the classifier has 0 of them.
-    """
+    """Copy published modules into a classifier, by name."""
     own = dict(classifier.named_modules())
     # Another class stands in for a tower that the classifier does not read.
     shared = [name for name, part in parts.items() if type(own.get(name)) is type(part)]
@@ -244,11 +219,7 @@ def _open_model(name: str, what: str, load: Callable[..., Any]) -> PreTrainedMod
 
 
 def open_tokenizer(name: str, size: int) -> PreTrainedTokenizerFast:
-    """Open the tokenizer of a model of `size` tokens.
-
-    Raises:
-        ConfigError: it is missing, or does not fit the model.
-    """
+    """Open the tokenizer of a model of `size` tokens."""
     opened = _open(name, "tokenizer", AutoTokenizer.from_pretrained)
     if not hasattr(opened, "backend_tokenizer"):
         # A class that cuts words in Python; beside its file most have one of tokenizers.
@@ -320,14 +291,7 @@ def open_image_shape(name: str, size_px: int | None) -> ImageShape:
     """Return size, mean and standard deviation of a published model's pictures.
 
     A model that was trained on the centre square gets it; any other gets the whole picture, padded
-    to a square.
-
-    Args:
-        name: hub name or local folder.
-        size_px: size in the model's own configuration, for a preprocessor without a square.
-
-    Raises:
-        ConfigError: the preprocessor is not supported, or its file cannot be read.
+    to a square. `size_px` is that of the model's own configuration.
     """
     opened = _open(name, "image processor", AutoImageProcessor.from_pretrained)
     if not opened.do_rescale or not math.isclose(opened.rescale_factor, 1 / 255, rel_tol=1e-3):
@@ -363,11 +327,7 @@ def with_plain_quotes(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def require_words(tokenizer: Tokenizer, size: int, name: str) -> None:
-    """Check that a published tokenizer fits a model of `size` tokens.
-
-    Raises:
-        ConfigError: it has more tokens, does not tell words apart, or does not mark ends of texts.
-    """
+    """Raise ConfigError unless a published tokenizer fits a model of `size` tokens."""
     tokens = tokenizer.get_vocab_size()
     # transformers makes up an empty tokenizer if the files are missing.
     is_empty = tokenizer.encode("red").ids == tokenizer.encode("tan").ids

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
+from scipy import sparse
 
 from enrich.errors import ConfigError, name_some
 from enrich.files.tables import read_table, select_text
@@ -37,39 +38,20 @@ def group_near_identical(
         most_texts: A picture under more different texts than these is a placeholder, and makes no
             products alike.
     """
+    rows = np.arange(len(texts))
     text_of, _ = pd.factorize(np.array(texts, dtype=object))
-    picture_of, names = pd.factorize(np.array([*map(_strip, pictures)], dtype=object))
-    of_picture = np.unique(picture_of * len(texts) + text_of) // max(1, len(texts))
+    picture_of, names = pd.factorize(np.array([(p or "").strip() for p in pictures], dtype=object))
+    of_picture = np.unique(picture_of * len(rows) + text_of) // max(1, len(rows))
     is_placeholder = np.bincount(of_picture, minlength=len(names)) > most_texts
-    by_text = _each_alone(text_of, np.array([not text for text in texts], dtype=bool))
-    by_picture = _each_alone(picture_of, (is_placeholder | (names == ""))[picture_of])
-    groups = np.arange(len(texts))
-    # A group is named after one of its products. Each product takes the least group of those that
-    # share its text or picture, and so does the one that its group is named after; then each takes
-    # the group of the one that it names. So a long chain takes few rounds, and not one a link.
-    while True:
-        joined = _least(_least(groups, by_text), by_picture)
-        np.minimum.at(joined, groups, joined.copy())
-        joined = joined[joined]
-        if np.array_equal(joined, groups):
-            return pd.factorize(groups)[0]
-        groups = joined
-
-
-def _strip(name: str | None) -> str:
-    return (name or "").strip()
-
-
-def _each_alone(keys: np.ndarray, is_alone: np.ndarray) -> np.ndarray:
-    """Return the keys (N,), below 2 N, with an own one for each that `is_alone`."""
-    return np.where(is_alone, len(keys) + np.arange(len(keys)), keys)
-
-
-def _least(groups: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Return for each product the least group of those with the same key."""
-    least = np.full(2 * len(keys), len(keys))
-    np.minimum.at(least, keys, groups)
-    return least[keys]
+    has_text = np.array([bool(text) for text in texts], dtype=bool)
+    has_picture = ~(is_placeholder | (names == ""))[picture_of]
+    # A graph of products, texts and pictures: what hangs together is a group.
+    products = np.concatenate([rows[has_text], rows[has_picture]])
+    shared = np.concatenate([text_of[has_text], len(rows) + picture_of[has_picture]]) + len(rows)
+    size = max(1, 3 * len(rows))
+    graph = sparse.coo_array((np.ones(len(products)), (products, shared)), shape=(size, size))
+    _, groups = sparse.csgraph.connected_components(graph, directed=False)
+    return pd.factorize(groups[: len(rows)])[0]
 
 
 # Sizes of one article, each with a text of its own, are fewer.
@@ -289,12 +271,7 @@ class TableDescription(BaseModel):
 
 
 def read_described_table(file: Path) -> LabelledRows:
-    """Read the table of a description.
-
-    Raises:
-        ConfigError: description or table cannot be read, a column is missing, or a split has
-            another name.
-    """
+    """Read the table of a description."""
     described = load_yaml(file, TableDescription)
     columns = _read_columns(file, described)
     titles, descriptions = columns[described.title], columns[described.description]
@@ -350,11 +327,7 @@ LAYOUTS: dict[str, Callable[[Path], LabelledRows]] = {
 
 
 def read_labelled(catalog: Path) -> LabelledRows:
-    """Read all labelled products of a catalog, given as a folder or as `LAYOUT:PATH`.
-
-    Raises:
-        ConfigError: the layout is unknown, or its reader finds something missing.
-    """
+    """Read all labelled products of a catalog, given as a folder or as `LAYOUT:PATH`."""
     layout, path = locate(catalog)
     if layout not in LAYOUTS:
         raise ConfigError(

@@ -17,6 +17,7 @@ from enrich.errors import ConfigError
 from enrich.files.atomic_write import refuse_existing, require_writable
 from enrich.records import Modalities
 from enrich.terminal import Table, escape, format_figure, name_once, rank, say, to_markdown
+from enrich.training.answers import HEADINGS, Figures, LabelTruth
 from enrich.training.batches import Batches, Condition, shown_in_training
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import process_group
@@ -34,7 +35,6 @@ from enrich.training.labelled import (
     refuse_same_names,
 )
 from enrich.training.loop import Trainer
-from enrich.training.measures import HEADINGS, Figures, LabelTruth
 from enrich.training.preparation import (
     Preparation,
     prepare,
@@ -173,12 +173,7 @@ def train_checkpoint(
 def check_training(
     config: TrainingConfig, catalogs: list[Path], output: Path, unseen_sources: Sequence[Path]
 ) -> None:
-    """Check catalogs, labels and paths of a training, without pictures and towers.
-
-    Raises:
-        ConfigError: a catalog cannot be read, two catalogs have the same name, there are too few
-            labels, or something else stands where the checkpoint is to be written.
-    """
+    """Check catalogs, labels and paths of a training, without pictures and towers."""
     _check_paths(catalogs, output, unseen_sources)
     config, _ = read_training_products(config, catalogs)
     for source in unseen_sources:
@@ -281,15 +276,7 @@ def format_model_card(
     *,
     known_tests: int,
 ) -> str:
-    """Format the checkpoint's MODEL_CARD.md.
-
-    Args:
-        classifier: configuration of the classifier.
-        training: settings of the run.
-        metrics: metrics of the run.
-        catalogs: names of the catalogs trained on.
-        known_tests: products to test that training knows.
-    """
+    """Format the checkpoint's MODEL_CARD.md; `catalogs` are names of those trained on."""
     attributes = ", ".join(
         f"{a} ({len(labels)} labels)" for a, labels in classifier.attributes.items()
     )

@@ -83,9 +83,6 @@ def keep_usable_phases(config: TrainingConfig, classifier: Classifier) -> Traini
 
     So one file serves all classifiers: zero-shot takes its contrastive phases, a classifier of a
     single modality its multitask phases.
-
-    Raises:
-        ConfigError: the phases that are left would not train the classifier.
     """
     phases = tuple(phase for phase in config.phases if phase.loss in classifier.trained_by)
     if left_out := len(config.phases) - len(phases):

@@ -89,12 +89,12 @@ def test_default_settings_write_beside_the_local_tables(
     own = tmp_path / "shop.yaml"
     own.write_text("report_dir: pages\n")
     monkeypatch.setenv("CATALOG_ENRICH_HOME", str(tmp_path / "home"))
-    settings = read_settings(DEFAULT_CONFIG, {})
+    settings = read_settings(DEFAULT_CONFIG)
     assert settings.report_dir == tmp_path / "home" / "lakehouse" / "reports"
     assert settings.data_docs and settings.metrics_dir
     assert settings.baselines["demo"].exists()
-    assert read_settings(own, {}).report_dir == tmp_path / "pages"
-    assert read_settings(own, {}).metrics_dir is None
+    assert read_settings(own).report_dir == tmp_path / "pages"
+    assert read_settings(own).metrics_dir is None
 
 
 @pytest.mark.parametrize("is_checkout", [True, False])

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 import pytest
 from job_script import Run
@@ -77,24 +76,6 @@ def test_newest_version_is_counted_and_an_older_one_on_demand(
     assert all(figure in blue for figure in ("60.0%", "0.0%", "-60.0%"))
     (red,) = [line for line in out.splitlines() if "red" in line.split()]
     assert all(figure in red for figure in ("30.0%", "75.0%", "+45.0%"))
-
-
-def test_a_version_whose_files_are_gone_is_told_as_one_that_does_not_come_back(
-    shop: SparkSession, run: Run, tmp_path: Path
-) -> None:
-    # Blue rows of the version before somebody corrected one: the newest has them in another file.
-    table = shop.read.option("versionAsOf", 1).table("counted.product_attributes")
-    newest = shop.read.table("counted.product_attributes").inputFiles()
-    (gone,) = set(table.inputFiles()) - set(newest)
-    file = Path(unquote(urlparse(gone).path))
-    kept = file.rename(tmp_path / file.name)
-    try:
-        code, _, err = run(*flags(tmp_path / "shop.json", "--version", 1))
-    finally:
-        kept.rename(file)
-
-    assert code == 2
-    assert "files of product_attributes, version 1 of counted are gone" in err
 
 
 def test_large_categories_are_told_apart(shop: SparkSession, run: Run, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from jobs.catalog_enrich import COMMANDS, GROUPS, load_command
 
 ROOT = Path(__file__).parents[2]
 # Of no use where there is no checkout.
-OF_A_CHECKOUT = {"__init__", "bench_inference", "bench_refresh", "catalog_enrich", "set_up"}
+OF_A_CHECKOUT = {"__init__", "catalog_enrich", "set_up"}
 Call = Callable[..., tuple[int, str, str]]
 
 

@@ -7,8 +7,7 @@ import torch
 from enrich.adaptation.trial import Effect, Gain
 from enrich.calibration import CalibratedSets
 from enrich.records import Modalities
-from enrich.training.answers import Answers
-from enrich.training.measures import Figures
+from enrich.training.answers import Answers, Figures
 
 
 def make_effect(figures: Figures, gain: Gain, calibrated: CalibratedSets) -> Effect:

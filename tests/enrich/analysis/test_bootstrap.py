@@ -20,9 +20,8 @@ from enrich.analysis.bootstrap import (
     interval,
     measure,
 )
-from enrich.training.answers import CalibratedAnswers
+from enrich.training.answers import CalibratedAnswers, once, recall_at_precision
 from enrich.training.batches import Condition
-from enrich.training.measures import once, recall_at_precision
 
 COLUMN = Column("shop", Condition.AS_IS, "color")
 

@@ -19,7 +19,6 @@ from enrich.analysis.compare import (
     LabelledSource,
     LoadedCheckpoint,
     build_sources,
-    file_name,
     find_shared,
     load_checkpoints,
     score_checkpoint,
@@ -345,10 +344,3 @@ def test_what_is_computed_once_a_batch_is_no_cost_of_a_product(
     # A hundred cosines more, and no prompt.
     few = count("red", "blue")
     assert few < count(*(f"label {number}" for number in range(100))) < 1.05 * few
-
-
-def test_names_become_file_names_that_any_system_takes() -> None:
-    assert file_name("sleeve/length: a?b") == "sleeve-length-a-b"
-    assert file_name("cma-clip_v1.2") == "cma-clip_v1.2"
-    assert file_name("gro\u0308\u00dfe") == file_name("größe") == "größe"
-    assert file_name("模型一") != file_name("模型二") and file_name("लाल") != file_name("लोल")

@@ -30,7 +30,7 @@ from enrich.classifiers.registry import CLASSIFIERS, build_classifier, list_clas
 from enrich.classifiers.tokenizer import TextEncoder
 from enrich.engine.device import cast_weights
 from enrich.training.batches import count_labelled
-from enrich.training.optimiser import contrastive_loss, label_losses, multitask_loss
+from enrich.training.optimiser import contrastive_loss, label_loss
 
 TEXTS = ["a red striped shirt for the office", "blue shoes", "", "white cotton shirt"]
 ROWS = len(TEXTS)
@@ -301,8 +301,7 @@ def test_its_losses_reach_every_parameter(build: Build, inputs: ModelInputs, nam
     assert classifier.trained_by
     if "multitask" in classifier.trained_by:
         targets = torch.ones(ROWS, 3).long()
-        losses = label_losses(output.logits, targets, 0.0, count_labelled(targets))
-        loss = multitask_loss(losses)
+        loss = label_loss(output.logits, targets, 0.0, count_labelled(targets))
         loss.backward(retain_graph=True)
     if "contrastive" in classifier.trained_by:
         both = HAS_IMAGE & HAS_TEXT

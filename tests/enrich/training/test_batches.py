@@ -12,7 +12,7 @@ from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.tokenizer import TextEncoder
 from enrich.lexicon import Lexicon
 from enrich.training.augmentation import LabelWords
-from enrich.training.batches import Batches, Condition, Drawn, Hiding, shuffled
+from enrich.training.batches import Batches, Condition, Drawn, in_phase, shuffled
 from enrich.training.config import TrainingConfig
 from enrich.training.pixel_cache import CachedImages
 
@@ -50,8 +50,9 @@ def _show(batches: Batches, condition: Condition, rows: np.ndarray = ALL) -> Mod
 def _draw(
     batches: Batches, rows: np.ndarray, *shares: float, seed: int = 0, **more: float
 ) -> Drawn:
-    hiding = Hiding(*(shares or (0.0, 0.0, 0.0)), **more)
-    return batches.training(rows, hiding, np.random.default_rng(seed))
+    named = zip(("drop_text", "drop_image", "mask_label_words"), shares or (0.0,) * 3, strict=True)
+    config = TrainingConfig.model_construct(**dict(named), **more)
+    return batches.training(rows, config, np.random.default_rng(seed))
 
 
 def _texts(batches: Batches, inputs: ModelInputs) -> list[str]:
@@ -157,7 +158,7 @@ def test_label_words_vanish_from_masked_texts(batches: Batches) -> None:
 
 def test_reworded_texts_keep_their_label_words(batches: Batches) -> None:
     before = _texts(batches, _show(batches, Condition.AS_IS, BOTH))
-    after = _texts(batches, _draw(batches, BOTH, reword=1.0).inputs)
+    after = _texts(batches, _draw(batches, BOTH, reword_text=1.0).inputs)
     assert all(text.count("red") == 1 for text in after)
     words, known = ({word for text in texts for word in text.split()} for texts in (after, before))
     assert words - known and words & known - {"red"}
@@ -168,7 +169,7 @@ def test_reworded_texts_keep_their_label_words(batches: Batches) -> None:
 
 
 def test_relabelled_texts_name_other_labels_which_are_right_then(of_two_colors: Batches) -> None:
-    drawn = _draw(of_two_colors, ALL, relabel=1.0)
+    drawn = _draw(of_two_colors, ALL, relabel_text=1.0)
     changed = drawn.targets != of_two_colors.products.targets
     assert len(ALL) / 4 < changed.sum() < len(ALL) / 2, "half of the texts, to what half does say"
     assert not changed[IMAGE_ONLY].any()
@@ -181,12 +182,12 @@ def test_relabelled_texts_name_other_labels_which_are_right_then(of_two_colors: 
 def test_where_a_text_does_not_tell_the_labels_stay_those_of_the_picture(
     of_two_colors: Batches, hidden: tuple[float, ...]
 ) -> None:
-    drawn = _draw(of_two_colors, BOTH, *hidden, relabel=1.0)
+    drawn = _draw(of_two_colors, BOTH, *hidden, relabel_text=1.0)
     assert (drawn.targets == of_two_colors.products.targets[BOTH]).all()
 
 
 def test_another_products_text_is_neither_reworded_nor_relabelled(of_two_colors: Batches) -> None:
-    drawn = _draw(of_two_colors, BOTH, swap=0.5, reword=1.0, relabel=1.0)
+    drawn = _draw(of_two_colors, BOTH, swap_text=0.5, reword_text=1.0, relabel_text=1.0)
     swapped = ~drawn.own_text
     texts = np.array(_texts(of_two_colors, drawn.inputs))
     assert 0 < swapped.sum() < len(BOTH)
@@ -196,21 +197,22 @@ def test_another_products_text_is_neither_reworded_nor_relabelled(of_two_colors:
 
 def test_texts_are_swapped_between_groups_beside_pictures_that_stay(batches: Batches) -> None:
     # Pictures are hidden too where they may be.
-    drawn = _draw(batches, ALL, 0.0, 0.5, 0.0, swap=1.0)
+    drawn = _draw(batches, ALL, 0.0, 0.5, 0.0, swap_text=1.0)
     swapped = ALL[~drawn.own_text]
     assert len(BOTH) / 2 < len(swapped) and set(swapped) <= set(BOTH)
     assert (drawn.inputs.has_text & drawn.inputs.has_image)[swapped].all()
     of_one_group = replace(batches.products, groups=np.zeros(COUNT, dtype=np.int64))
     alike = Batches(of_one_group, batches.images, batches.encoder, WORDS)
-    assert _draw(alike, BOTH, 0.0, 0.5, 0.0, swap=1.0).own_text.all()
+    assert _draw(alike, BOTH, 0.0, 0.5, 0.0, swap_text=1.0).own_text.all()
 
 
 def test_contrast_is_shown_pictures_with_texts_of_their_own() -> None:
-    names = ("drop_text", "drop_image", "mask_label_words", "swap_text", "reword_text")
-    shares = dict(zip((*names, "relabel_text"), (0.1, 0.2, 0.3, 0.4, 0.5, 0.6), strict=True))
-    config = TrainingConfig(name="a", phases=(), **shares)
-    assert Hiding.of(config, "contrastive") == Hiding(text=0.0, image=0.0, label_words=0.3)
-    assert Hiding.of(config, "multitask") == Hiding(0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+    names = ("drop_text", "drop_image", "swap_text", "reword_text", "relabel_text")
+    shares = dict(zip(names, (0.1, 0.2, 0.4, 0.5, 0.6), strict=True))
+    config = TrainingConfig(name="a", phases=(), mask_label_words=0.3, **shares)
+    assert in_phase(config, "multitask") == config
+    shown = in_phase(config, "contrastive")
+    assert [getattr(shown, name) for name in names] == [0.0] * 5 and shown.mask_label_words == 0.3
 
 
 def test_an_epoch_sees_every_row_once_in_full_sorted_batches() -> None:

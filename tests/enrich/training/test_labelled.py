@@ -24,7 +24,6 @@ from enrich.training.labelled import (
     name_catalog,
     read_catalogs,
 )
-from enrich.training.preparation import find_absent
 
 ATTRIBUTES = {"color": ("red", "blue"), "fit": ("slim", "wide")}
 
@@ -90,15 +89,6 @@ def test_labels_are_read_as_they_are_listed(
     found = join_catalogs(read, {"color": listed}).targets[:, 0]
     assert found.tolist() == [UNLABELLED if one is None else one for one in targets]
     assert find_unlisted(read, {"color": listed}) == {"color": unlisted}
-
-
-def test_labels_that_no_product_to_train_on_has_are_named(tmp_path: Path) -> None:
-    attributes = {"color": ("red", "rouge", "blue"), "fit": ("slim",)}
-    folder = write_folder(tmp_path / "a", 3, color=["red", "blue", None])
-    products = replace(load_labelled([folder], attributes), split=np.full(3, TRAIN))
-    assert find_absent(products, attributes) == {"color": ["rouge"], "fit": ["slim"]}
-    products.split[1] = VALIDATION
-    assert find_absent(products, attributes)["color"] == ["rouge", "blue"]
 
 
 def test_catalogs_keep_their_own_attributes_images_and_groups(tmp_path: Path) -> None:

@@ -33,9 +33,8 @@ from enrich.training.optimiser import (
     UNLABELLED,
     Objective,
     contrastive_loss,
-    label_losses,
+    label_loss,
     matching_loss,
-    multitask_loss,
 )
 
 
@@ -43,7 +42,7 @@ def _loss(
     logits: dict[str, torch.Tensor], targets: torch.Tensor, label_smoothing: float = 0.0
 ) -> torch.Tensor:
     """Return the loss of rows that are a whole batch."""
-    return multitask_loss(label_losses(logits, targets, label_smoothing, count_labelled(targets)))
+    return label_loss(logits, targets, label_smoothing, count_labelled(targets))
 
 
 def test_unlabelled_rows_do_not_change_the_loss() -> None:
@@ -83,10 +82,10 @@ def test_the_losses_of_parts_add_up_to_the_batchs() -> None:
     targets = torch.tensor([[0, 1], [2, 0], [1, 1], *[[UNLABELLED, 1]] * 2, [1, UNLABELLED]])
     labelled = count_labelled(targets)
     parts = [
-        label_losses({a: t[rows] for a, t in logits.items()}, targets[rows], 0.1, labelled)
+        label_loss({a: t[rows] for a, t in logits.items()}, targets[rows], 0.1, labelled)
         for rows in (slice(0, 2), slice(2, 6))
     ]
-    torch.testing.assert_close(sum(map(multitask_loss, parts)), _loss(logits, targets, 0.1))
+    torch.testing.assert_close(sum(parts), _loss(logits, targets, 0.1))
 
 
 def test_contrast_of_no_product_is_zero_and_moves_no_weight() -> None:

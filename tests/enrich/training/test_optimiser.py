@@ -9,7 +9,7 @@ from torch import Tensor
 from enrich.classifiers.small_towers import EfficientNetTower
 from enrich.errors import ConfigError
 from enrich.training import optimiser
-from enrich.training.batches import Hiding, count_labelled, deal
+from enrich.training.batches import count_labelled, deal
 from enrich.training.config import Phase
 from enrich.training.loop import Trainer
 from enrich.training.optimiser import Objective, Stepper, build_optimiser, schedule
@@ -29,9 +29,10 @@ def _gradients(trainer: Trainer) -> dict[str, Tensor]:
     """Return the gradients of the first batch, with nothing hidden and no dropout."""
     classifier = trainer.classifier.eval()
     objective = Objective(classifier, HEADS, trainer.config)
-    plain, seed = Hiding(0.0, 0.0, 0.0), (0, 0, 0)
+    hidden = ("drop_text", "drop_image", "mask_label_words")
+    config = trainer.config.model_copy(update=dict.fromkeys(hidden, 0.0))
     trainer.batches.cache_features(classifier)
-    parts = next(deal(trainer.batches, trainer.train_rows, trainer.config, plain, seed, 0))
+    parts = next(deal(trainer.batches, trainer.train_rows, config, (0, 0, 0), 0))
     assert len(parts) == trainer.config.accumulate
     whole = count_labelled(torch.cat([part.targets for part in parts]))
     assert all(part.labelled.equal(whole) for part in parts)
@@ -70,9 +71,8 @@ def _step(trainer: Trainer, scale: float | None = None) -> Stepper:
     if scale is not None:
         state = stepper.state_dict()
         stepper.load_state_dict(state | {"scaler": state["scaler"] | {"scale": scale}})
-    plain = Hiding.of(trainer.config, HEADS.loss)
     trainer.batches.cache_features(trainer.classifier)
-    parts = deal(trainer.batches, trainer.train_rows, trainer.config, plain, (0, 0, 0), 0)
+    parts = deal(trainer.batches, trainer.train_rows, trainer.config, (0, 0, 0), 0)
     stepper.step(next(parts), 0.5)
     return stepper
 
@@ -115,8 +115,8 @@ def test_a_loss_that_is_no_number_stops_the_run(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "enrich.training.optimiser.multitask_loss",
-        lambda losses: losses["color"] * float("nan"),
+        "enrich.training.optimiser.label_loss",
+        lambda logits, *_: logits["color"].sum() * float("nan"),
     )
     with pytest.raises(ConfigError, match="found nan"):
         make("a", HEADS).train()

@@ -63,26 +63,6 @@ def test_an_output_that_cannot_be_written_is_refused_before_training(
 
 
 @pytest.mark.parametrize(
-    ("splits", "lacking"),
-    [
-        (("train", "valid"), "found 0 of test"),
-        (("train", "train"), "found 0 of test"),
-        (("valid", "test"), "found 0 of train"),
-        (("test", "test"), "found 0 of train and validation"),
-    ],
-)
-def test_a_split_column_without_products_of_a_split_is_refused(
-    tmp_path: Path, settings: dict[str, Any], splits: tuple[str, str], lacking: str
-) -> None:
-    lines = "".join(f"{c} shirt {n},{splits[n % 2]},{c}\n" for n in range(60) for c in ("a", "b"))
-    catalog = write_table(tmp_path, f"title,part,color\n{lines}", split="part")
-    from_data = settings | {"attributes": {"color": "from_data"}}
-    said = _refused(from_data, tmp_path / "made", catalog)
-    assert lacking in said and "name no split" in said
-    assert "give more products" not in said
-
-
-@pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"seed": -1}, "seed: Input should be greater than or equal to 0, found -1"),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from enrich.training.measures import (
+from enrich.training.answers import (
     expected_calibration_error,
     macro_f1,
     measure,

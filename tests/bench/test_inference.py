@@ -1,4 +1,4 @@
-"""jobs/bench_inference.py: who takes part, and what it prints; nothing is timed here."""
+"""bench/inference.py: who takes part, and what it prints; nothing is timed here."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,9 @@ from types import ModuleType
 
 import pytest
 import torch
-from job_script import Run
+from job_script import Run, run_job
 
+from bench import inference
 from enrich.errors import EnrichError
 
 KEYS = [
@@ -31,6 +32,21 @@ SPEEDS = {
     "ray_data": 25.0,
     "ray_data_same_arithmetic": 55.0,
 }
+
+
+@pytest.fixture
+def job() -> ModuleType:
+    return inference
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs the command line: exit code, standard output and error."""
+
+    def run(*flags: object) -> tuple[int, str, str]:
+        return run_job(inference, *flags), *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ The stages are two upper bounds (the forward pass alone and decoding alone), the
 Spark job around it. An engine in one process cannot be faster than the bounds; the job has several
 processes. Other systems are other ways to run a model over a table.
 
-    python jobs/bench_inference.py --products 2000 --sizes 600 --checkpoint vit-b-32
-    python jobs/bench_inference.py --without-peers
-    python jobs/bench_inference.py --without-spark
-    python jobs/bench_inference.py --products 20000 --batch-size 256 --checkpoint vit-l-14
+    python -m bench.inference --products 2000 --sizes 600 --checkpoint vit-b-32
+    python -m bench.inference --without-peers
+    python -m bench.inference --without-spark
+    python -m bench.inference --products 20000 --batch-size 256 --checkpoint vit-l-14
 
 Pictures and CLIP-sized checkpoints are generated. A plot is written beside them. Each combination
 prints a line of JSON as soon as it is measured; the last line has all of them.
@@ -17,16 +17,12 @@ import dataclasses
 import importlib.util
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
 from rich.console import Console
-
-# The benchmark's folder is not installed.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.checkpoints import CLIPS, write_clip_checkpoint
 from bench.contest import CHECKOUT, Figures, floor_of, measure

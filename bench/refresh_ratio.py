@@ -1,6 +1,6 @@
 """Benchmark of a refresh with few changes, compared to the catalog's first pass.
 
-    python jobs/bench_refresh.py --products 1000000
+    python -m bench.refresh_ratio --products 1000000
 
 A fake engine replaces the model, at a given speed, by default several times that of the bundled
 classifier on two cores. Products have texts only, so the cost of images is not measured. The last
