@@ -38,14 +38,14 @@ OtherDatabaseOption = Annotated[str | None, _DATABASE]
 
 def _check_place(place: str | None) -> str | None:
     if place == "":
-        raise typer.BadParameter("is empty, as where a variable was not set")
+        raise typer.BadParameter("is empty. Is a variable not set?")
     return place
 
 
 def check_words(words: str | None) -> str | None:
     """Return a name or reason without surrounding blanks; refuse blank ones."""
     if words is not None and not words.strip():
-        raise typer.BadParameter("is blank, as where a variable was not set")
+        raise typer.BadParameter("is blank. Is a variable not set?")
     return words and words.strip()
 
 

@@ -139,10 +139,10 @@ def parse_place(given: object) -> Place:
     if isinstance(given, Path | ObjectUri):
         return given
     if not isinstance(given, str):
-        raise ValueError("wanted a path or an address")
+        raise ValueError("expected a path or an address")
     # Of a variable that was not set: it would be the working directory.
     if given == "":
-        raise ValueError("wanted a path or an address, which an empty text is not")
+        raise ValueError("found an empty text, expected a path or an address")
     text = local_path(given)
     scheme, separator, rest = text.partition("://")
     if not separator:
@@ -151,9 +151,9 @@ def parse_place(given: object) -> Place:
     authority, _, path = rest.partition("/")
     if scheme.lower() not in SCHEMES or not authority:
         known = ", ".join(f"{name}://" for name in SCHEMES)
-        raise ValueError(f"wanted a local path, or an address of {known}")
+        raise ValueError(f"expected a local path, or an address of {known}")
     if ".." in path.split("/") or {"?", "#"} & set(rest):
-        raise ValueError("wanted an address without '..', '?' and '#'")
+        raise ValueError("expected an address without '..', '?' and '#'")
     return ObjectUri(scheme.lower(), authority, path.strip("/"))
 
 

@@ -68,7 +68,7 @@ def load_yaml(
     try:
         content = _read_yaml(file.read_text())
         if not isinstance(content, dict | None):
-            raise ConfigError(f"{file} holds no settings: wanted lines of the form 'key: value'")
+            raise ConfigError(f"{file} holds no settings: expected lines like 'key: value'")
         given = {key: value for key, value in (flags or {}).items() if value is not None}
         return settings.model_validate((content or {}) | dict(stated or {}) | given)
     except OSError as error:

@@ -65,16 +65,14 @@ def add_refresh(
 def gate(summary: dict[str, Any] | None) -> None:
     """Pass a run that was validated and has products to publish."""
     if summary is None:
-        raise AirflowFailException(
-            "stage has left no result, as where a person has marked it as success: clear stage"
-        )
+        raise AirflowFailException("stage left no result. Was it marked as success? Clear stage")
     counts = summary["counts"]
     if summary["outcome"] == "blocked":
         publish = "trigger publish_blocked_run with this run id and a reason, or "
         report = f" (report: {summary['report']})" if summary["report"] else ""
         raise AirflowFailException(
             f"run {summary['run_id']} is blocked: {summary['error']}. Look at it{report}; then "
-            f"{publish if counts.get('answered') else ''}put right what was wrong and clear stage"
+            f"{publish if counts.get('answered') else ''}correct the cause and clear stage"
         )
     if summary["outcome"] != "staged":
         raise AirflowSkipException(f"nothing to publish among {counts['read']:,} products")

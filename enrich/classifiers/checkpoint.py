@@ -103,7 +103,7 @@ def _refuse_exchanged(manifest: Manifest) -> None:
     except CheckpointError:
         is_same = False
     if not is_same:
-        raise NoAnswer(f"the checkpoint in {folder} was exchanged meanwhile: run this again")
+        raise NoAnswer(f"the checkpoint in {folder} was replaced while it was read. Run this again")
 
 
 def round_as_stored(classifier: Classifier) -> None:

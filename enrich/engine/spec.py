@@ -177,7 +177,7 @@ class EngineSpec(EngineSettings):
             version = name_model_version(manifest, self.target_precision, self.own, self.rise)
             if version != self.model_version:
                 raise NoAnswer(
-                    f"the checkpoint in {self.checkpoint} was exchanged: found {version}, expected "
+                    f"the checkpoint in {self.checkpoint} was replaced: found {version}, expected "
                     f"{self.model_version} as when the driver read it. Run this again. If machines "
                     "have different checkpoints, copy the same to all, or use a shared location."
                 )

@@ -83,7 +83,9 @@ def describe_run(run: RunFacts, deletions: int) -> Headline:
         case State.DISCARDED:
             sentence = "A person decided not to publish the answers of this run."
         case State.SUPERSEDED:
-            sentence = "A later run of the same trigger took its place: its answers are not wanted."
+            sentence = (
+                "A later run with the same trigger replaced this run. Its answers stay unpublished."
+            )
         case State.FAILED:
             sentence = (
                 "The run ended with an error. The next run does not repeat what this one encoded."
@@ -125,11 +127,11 @@ def _describe_waiting(run: RunFacts, deletions: int, headline: Headline) -> Head
         sentences.append(f"{rows} to be deleted: the product is no longer in the product table.")
     if not sentences:
         sentence = (
-            "The run was stopped before it answered a product. Nothing waits to be published: put "
-            "right what is wrong and run again."
+            "The run was stopped before it answered a product. Nothing waits to be published: "
+            "correct the cause and run again."
         )
         return headline._replace(sentence=sentence)
-    sentences.append("To publish or to discard them after a look, with the flags that the run had:")
+    sentences.append("Look at this page. Then publish or discard them, with the flags of the run:")
     reason = ' --reason "..."'
     approve = f"{_name_command('approve', run)}{'' if run.outcome == State.STAGED else reason}"
     commands = approve, f"{_name_command('discard', run)}{reason}"

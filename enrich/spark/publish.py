@@ -270,7 +270,7 @@ def _restore(tables: Tables, run_id: str, version: int) -> None:
             raise
         raise ConfigError(
             f"{name} as it was before run '{run_id}' (version {version}) is gone: maintenance has "
-            "deleted files of it. Roll back a later run, or put right what is wrong and run with "
+            "deleted files of it. Roll back a later run, or correct the cause and run with "
             "--full-refresh."
         ) from error
 

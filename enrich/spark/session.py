@@ -267,8 +267,8 @@ def refuse_unusable_metastore(folder: Path, warehouse: str | None) -> None:
         raise ConfigError(
             f"the metastore in {folder} was moved or copied from {made_in}: its tables are those "
             f"beside the original. Move {folder} away, and the next run finds the output tables in "
-            f"{tables} by their folders. What has a place of its own, such as a product table that "
-            "is known by name, has to be given its name again"
+            f"{tables} by their folders. Other tables, such as a product "
+            "table that you read by name, need their names again: CREATE TABLE ... LOCATION"
         )
 
 

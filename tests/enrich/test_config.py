@@ -14,7 +14,7 @@ def test_a_variable_that_was_not_set_is_no_place(setting: str) -> None:
 
 @pytest.mark.parametrize("setting", ["data_docs", "report_dir", "metrics_dir"])
 def test_a_variable_that_was_not_set_is_no_folder(setting: str) -> None:
-    with pytest.raises(ValidationError, match="which an empty text is not"):
+    with pytest.raises(ValidationError, match="found an empty text"):
         JobConfig.model_validate({setting: ""})
 
 

@@ -65,7 +65,7 @@ def test_a_folder_goes_to_a_store_with_its_folders(bucket: str, tmp_path: Path) 
     ["", "http://lake/x", "hdfs://lake/x", "s3:///x", "s3://lake/../x", "s3://lake/x?versionId=1"],
 )
 def test_what_names_no_place_is_refused(given: str) -> None:
-    with pytest.raises(ValueError, match="wanted"):
+    with pytest.raises(ValueError, match="expected"):
         parse_place(given)
 
 

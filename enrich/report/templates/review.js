@@ -93,9 +93,9 @@
     const seen = new Set(done.map((one) => one.number));
     const worth = questions.filter((question, number) =>
       !seen.has(number) && (question.abstained || scale * doubt(question) >= WORTH));
-    if (!worth.length) return "enough: the rest is most likely right";
-    if (worth.length === left) return `all ${left} left are worth it`;
-    return `about ${worth.length} of the ${left} left are worth it`;
+    if (!worth.length) return "you can stop: the rest is most likely right";
+    if (worth.length === left) return `all ${left} left are worth a look`;
+    return `about ${worth.length} of the ${left} left are worth a look`;
   }
 
   function make(tag, classes, ...content) {

@@ -262,7 +262,7 @@ def test_a_checkpoint_swapped_after_the_driver_read_it_may_be_tried_again(
     weights = bytearray((folder / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (folder / "model.safetensors").write_bytes(weights)
-    with pytest.raises(NoAnswer, match="was exchanged: found"):
+    with pytest.raises(NoAnswer, match="was replaced: found"):
         spec.build(CPU)
 
 
@@ -286,7 +286,7 @@ def test_a_checkpoint_exchanged_since_its_manifest_was_read_is_refused(
     manifest = read_manifest(folder)
     load_classifier(manifest, CPU)
     exchange(folder)
-    with pytest.raises(NoAnswer, match=f"{folder} was exchanged meanwhile: run this again"):
+    with pytest.raises(NoAnswer, match=f"{folder} was replaced while it was read"):
         load_classifier(manifest, CPU)
 
 
@@ -302,7 +302,7 @@ def test_a_checkpoint_exchanged_while_its_manifest_is_read_is_refused(
         return content
 
     monkeypatch.setattr(Path, "read_bytes", read_before_it_is_exchanged)
-    with pytest.raises(NoAnswer, match="was exchanged meanwhile"):
+    with pytest.raises(NoAnswer, match="was replaced while it was read"):
         _load(folder)
 
 
@@ -324,7 +324,7 @@ def test_a_worker_leaves_no_copy_of_a_checkpoint_behind(
     engine = build_spec(remote, manifest, str(tmp_path)).build(CPU)
     assert engine.classifier is not None
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(NoAnswer, match="was exchanged: found"):
+    with pytest.raises(NoAnswer, match="was replaced: found"):
         dataclasses.replace(engine.spec, model_version="another").build(CPU)
     assert list(tmp_path.iterdir()) == []
 

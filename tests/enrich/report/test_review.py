@@ -199,11 +199,11 @@ def test_estimate_falls_to_nothing_where_the_best_values_are_right(
     asked = [replace(one, candidates=sure, abstained=False) for one in questions(30)]
     tab.open(write_page(tmp_path, Review("attribute", "shop", asked, LABELS)))
 
-    assert tab.text("worth") == "all 30 left are worth it"
+    assert tab.text("worth") == "all 30 left are worth a look"
     tab.press(*"11111")
-    assert tab.text("worth") == "enough: the rest is most likely right"
+    assert tab.text("worth") == "you can stop: the rest is most likely right"
     tab.press(*"222")
-    assert tab.text("worth") == "all 22 left are worth it"
+    assert tab.text("worth") == "all 22 left are worth a look"
 
 
 def test_texts_of_others_are_shown_and_never_run(tab: Tab, tmp_path: Path) -> None:
