@@ -228,12 +228,12 @@ class JobConfig(YamlSettings):
     products_per_task: int = Field(default=2_000, gt=0)
     """Products per Spark task."""
     products_per_chunk: int = Field(default=100_000, gt=0)
-    """Contents (different texts and pictures) of one commit, at least. Four commits run at a time:
-    so much is lost at most in a crash.
+    """Contents (products with the same text and picture count once) of one commit, at least. Four
+    commits run at a time, and a crash loses at most these.
     """
     seconds_per_chunk: float = Field(default=30.0, ge=0)
-    """If `products_per_chunk` take less than so many seconds, a commit gets more contents. 0:
-    never more.
+    """If `products_per_chunk` contents take fewer seconds than this, a commit gets more. 0: it
+    never gets more.
     """
     gpu_executors: GpuExecutors | None = None
     """[Executors for encoding alone](#executors-for-encoding-alone)."""

@@ -56,7 +56,7 @@ class ImageLists(YamlSettings):
     others follow in order.
     """
     separator: str | None = Field(default=None, min_length=1)
-    """Text between several images, such as `|`. Without a separator only JSON lists are split."""
+    """Text between several images. Without a separator only JSON lists are split."""
 
     @field_validator("choice")
     @classmethod

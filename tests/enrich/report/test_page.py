@@ -353,7 +353,7 @@ def test_blocked_run_begins_with_what_the_failed_checks_say(make_report: MakeRep
         ("published", {"published": 1}, 0, "1 product has the labels of this run."),
         ("published", {"published": 0, "withheld": 1}, 0, "of this run. 1 answer is withheld."),
         ("published", {"published": 0, "deleted": 2}, 2, "2 rows were deleted, whose products"),
-        ("staged", {"answered": 1}, 0, "1 answer waits for a person. To publish"),
+        ("staged", {"answered": 1}, 0, "1 answer waits for a person. Look at this page"),
         ("staged", {"answered": 0}, 1, "1 published row waits to be deleted"),
         ("blocked", {"answered": 0}, 0, "stopped before it answered a product"),
         ("nothing_to_do", {"due": 2}, 0, "2 products were due, and none of them could be read."),
