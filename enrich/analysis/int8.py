@@ -236,7 +236,7 @@ def summarise(comparison: Int8Comparison) -> dict[str, Any]:
 
 
 def refuse_other_answers(comparison: Int8Comparison, least: float) -> None:
-    """Raise ExportRefused if a smaller share than `least` surely stays of an attribute."""
+    """Raise ExportRefused if surely less than `least` of an attribute stays."""
     short = [
         f"found {attribute} unchanged in {min(answers.same, answers.same_best):,} of "
         f"{answers.products:,} products (lower bound {answers.at_least:.3f})"
