@@ -174,7 +174,7 @@ def draw_questions(
         attributes: attributes that a page knows the labels of.
         count: answers of each attribute.
     """
-    tables.create_missing()
+    tables.create_missing(has_encodings=False)
     known = tuple(one for one in tables.attributes if one in attributes)
     if others := [one for one in tables.attributes if one not in known]:
         typer.echo(f"not drawn, because the checkpoint lacks it: {', '.join(others)}", err=True)

@@ -152,7 +152,9 @@ class Inputs:
     @property
     def tables(self) -> Tables:
         """Tables that the refresh writes."""
-        return Tables(self.spark, self.config.database, tuple(self.spec.attributes))
+        config = self.config
+        attributes = tuple(self.spec.attributes)
+        return Tables(self.spark, config.database, attributes, config.encodings_database)
 
     def with_profile(self, profile: SourceProfile | None) -> "Inputs":
         """Return the same inputs with the source's thresholds."""
@@ -281,7 +283,8 @@ class Refresh:
         """
         self._open()
         described = name_jobs(self.inputs.spark, f"run {self.summary.run_id}")
-        with described, temporary_folder(self.tables) as folder, self._recording_end():
+        temporary = temporary_folder(self.tables, self.inputs.config.temporary_folder)
+        with described, temporary as folder, self._recording_end():
             compared = self._compare()
             with self._recording_images(compared):
                 self._refuse_truncated(compared)
