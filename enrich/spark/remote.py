@@ -17,8 +17,8 @@ from pyspark.sql import functions as F
 
 from enrich.errors import ConfigError, NoAnswer, first_line
 from enrich.places import parse_place, remove_place
+from enrich.spark.session import REMOTE
 
-ADDRESS = "SPARK_REMOTE"
 # Spark plans a range in as many tasks as executors run at a time.
 _RANGE = 100_000
 _SIZE = re.compile(r"== Optimized Logical Plan ==\n.*Statistics\(sizeInBytes=([\d.E+]+) (\w+)")
@@ -36,13 +36,13 @@ def open_remote(builder: SparkSession.Builder, prepare: Callable[[], None]) -> S
         ConfigError: packages of Spark Connect are missing.
         NoAnswer: the server does not answer.
     """
-    address = os.environ[ADDRESS]
+    address = os.environ[REMOTE]
     try:
         # Gives Delta's errors their classes.
         import delta.connect  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            f"{ADDRESS} is set, and a package of Spark Connect is missing: {first_line(error)}. "
+            f"{REMOTE} is set, and a package of Spark Connect is missing: {first_line(error)}. "
             "pip install 'catalog-enrichment[spark,connect]', or unset the variable."
         ) from error
     if address.startswith("local"):
@@ -52,7 +52,7 @@ def open_remote(builder: SparkSession.Builder, prepare: Callable[[], None]) -> S
     except PySparkException as error:
         # Not the address: it may hold a token.
         raise NoAnswer(
-            f"the server that {ADDRESS} names cannot be used: {first_line(error)}. Wait and repeat."
+            f"the server that {REMOTE} names cannot be used: {first_line(error)}. Wait and repeat."
         ) from error
 
 

@@ -36,7 +36,6 @@ from enrich.errors import ConfigError, MetastoreBusy, NoAnswer, first_line
 from enrich.images.locations import local_path
 from enrich.logs import is_json
 from enrich.redaction import HIDDEN, LOGIN, NAMED, QUERY, refuse_secrets
-from enrich.spark import remote
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +48,8 @@ _DELTA = "io.delta:delta-spark_4.1_2.13:4.4.0"
 # Spark stops itself after asking the masters of a cluster for a minute.
 _STOPPED = re.compile(r"stopped SparkContext|SparkContext (was|has been) shut ?down")
 _DESCRIPTION, _GROUP = "spark.job.description", "spark.jobGroup.id"
+# The variable that asks for a session of Spark Connect.
+REMOTE = "SPARK_REMOTE"
 _SMALL_BYTES = 16 << 20
 _FOR_SMALL_TABLES = {
     # Adaptive execution runs a job for each shuffle and then plans again.
@@ -74,8 +75,8 @@ def open_session(app_name: str) -> SparkSession:
         AnalysisException: A shared metastore cannot be opened; `explain_failure` says why.
     """
     builder = SparkSession.builder.appName(app_name)
-    if remote.ADDRESS in os.environ:
-        spark = remote.open_remote(builder, _prepare_start)
+    if REMOTE in os.environ:
+        spark = cast(SparkSession, _remote().open_remote(builder, _prepare_start))
         exit_on_interrupt()
         return spark
     if not _is_submitted():
@@ -102,6 +103,13 @@ def open_session(app_name: str) -> SparkSession:
     # Opening the metastore takes seconds. Meanwhile the job can open its source.
     Thread(target=_open_metastore, args=(spark,)).start()
     return spark
+
+
+def _remote() -> Any:
+    """Return the module for remote sessions, which other runs need not load."""
+    from enrich.spark import remote
+
+    return remote
 
 
 def _has_terminal() -> bool:
@@ -393,7 +401,7 @@ def count_tasks(spark: SparkSession) -> tuple[int, dict[tuple[int, int], int]]:
 def submitted_settings(spark: SparkSession) -> SparkConf:
     """Return the settings that the session was started with; of a remote one today's."""
     if is_remote():
-        return remote.read_settings(spark)
+        return cast(SparkConf, _remote().read_settings(spark))
     return spark.sparkContext.getConf()
 
 
@@ -406,7 +414,7 @@ def size_in_bytes(table: DataFrame) -> int:
     For a persisted table that was read, it is the size in memory. Runs on the driver.
     """
     if is_remote():
-        return remote.size_in_bytes(table)
+        return int(_remote().size_in_bytes(table))
     plan = table._jdf.queryExecution().withCachedData()
     return int(str(plan.stats().sizeInBytes()))
 
@@ -421,7 +429,7 @@ def count_partitions(table: DataFrame) -> int:
 def cores_of(spark: SparkSession) -> int:
     """Return the number of tasks that registered executors run at a time."""
     if is_remote():
-        return remote.count_cores(spark)
+        return int(_remote().count_cores(spark))
     return spark.sparkContext.defaultParallelism
 
 
@@ -492,7 +500,7 @@ def open_accumulator(
 ) -> "Accumulator[Value]":
     """Return a counter that the tasks of all workers add to."""
     if is_remote():
-        return cast("Accumulator[Value]", remote.Uncounted(zero))
+        return cast("Accumulator[Value]", _remote().Uncounted(zero))
     return spark.sparkContext.accumulator(zero, param)
 
 
@@ -537,7 +545,7 @@ def has_folder(spark: SparkSession, path: str) -> bool:
     A remote session sees folders with files only.
     """
     if is_remote():
-        return bool(remote.list_files(spark, escape_pattern(path)))
+        return bool(_remote().list_files(spark, escape_pattern(path)))
     store, folder = open_folder(spark, path)
     # HDFS raises for a path below a file, so the parent is checked first.
     return bool(store.isDirectory(folder.getParent()) and store.isDirectory(folder))
@@ -549,7 +557,7 @@ def list_folder(spark: SparkSession, folder: str) -> list[str]:
     A remote session sees files only.
     """
     if is_remote():
-        return remote.list_files(spark, escape_pattern(folder))
+        return list(_remote().list_files(spark, escape_pattern(folder)))
     store, path = open_folder(spark, folder)
     found = store.listStatus(path) if store.exists(path) else []
     return [file.getPath().getName() for file in found]
@@ -558,7 +566,7 @@ def list_folder(spark: SparkSession, folder: str) -> list[str]:
 def remove_folder(spark: SparkSession, folder: str) -> bool:
     """Remove a folder with all that it holds; return whether it was there."""
     if is_remote():
-        return remote.remove(folder)
+        return bool(_remote().remove(folder))
     store, path = open_folder(spark, folder)
     return bool(store.delete(path, True))
 
