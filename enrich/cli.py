@@ -25,7 +25,8 @@ _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 def _check_database(name: str | None) -> str | None:
     if name is not None and not re.fullmatch(DATABASE_PATTERN, name):
         raise ConfigError(
-            f"{name!r} cannot be the name of a database: expected letters, digits and underscores."
+            f"{name!r} cannot be the name of a database: expected letters, digits and underscores, "
+            "with a catalog's name and a dot before them or without."
         )
     return name
 

@@ -24,7 +24,9 @@ DEMO_CATALOG = "demo"
 # The variable that names the folder of local tables, pages and the demo catalog.
 HOME = "CATALOG_ENRICH_HOME"
 
-DATABASE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"
+_PLAIN_NAME = "[A-Za-z_][A-Za-z0-9_]{0,99}"
+# Of a database, with or without its catalog.
+DATABASE_PATTERN = rf"^({_PLAIN_NAME}\.)?{_PLAIN_NAME}$"
 
 # Shares of fewer rows say little: one bad product of three is no broken catalog.
 MIN_ROWS_TO_ENFORCE = 200
@@ -173,7 +175,15 @@ class JobConfig(YamlSettings):
     folder](input.md#images). Flag `--image-root`.
     """
     database: str = Field(default="enriched", pattern=DATABASE_PATTERN)
-    """Database of the output tables. Flag `--database`."""
+    """Database of the output tables, also with its catalog: `main.enriched`. Flag `--database`."""
+    encodings_database: str | None = Field(default=None, pattern=DATABASE_PATTERN)
+    """Database of the tables `encodings` and `images`, if it is [another
+    one](tables.md#several-databases): a trial or a second label set then opens no picture again.
+    """
+    temporary_folder: Location | None = None
+    """Folder or address where a run keeps its own notes, as Delta. By default it is beside
+    the tables.
+    """
     checkpoint: Location | None = None
     """The classifier's checkpoint; by default the bundled one. Flag `--checkpoint`."""
     columns: ColumnNames = ColumnNames()

@@ -6,6 +6,7 @@ methods that jobs need. `enrich.files.atomic_write.write_place` writes to either
 
 import errno
 import mimetypes
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -104,6 +105,15 @@ class ObjectUri:
             listed = obstore.list_with_delimiter(self._store(), f"{self.path}/".lstrip("/"))
             return {PurePosixPath(one["path"]).name for one in listed["objects"]}
 
+    def remove(self) -> bool:
+        """Remove all objects below this folder; return whether any was there. Raises OSError."""
+        with self._told():
+            pages = obstore.list(self._store(), f"{self.path}/")
+            paths = [one["path"] for page in pages for one in page]
+            if paths:
+                obstore.delete(self._store(), paths)
+            return bool(paths)
+
     def _store(self) -> Any:
         return _open_store(SCHEMES[self.scheme], self.authority, s3_endpoint())
 
@@ -187,6 +197,17 @@ def names_in(folder: Place) -> set[str]:
         return folder.names()
     path = Path(str(folder))
     return {one.name for one in path.iterdir()} if path.is_dir() else set()
+
+
+def remove_place(folder: Place) -> bool:
+    """Remove a folder with all files below it; return whether it was there. Raises OSError."""
+    if isinstance(folder, ObjectUri):
+        return folder.remove()
+    path = Path(str(folder))
+    if not path.is_dir():
+        return False
+    shutil.rmtree(path)
+    return True
 
 
 def upload(folder: Path, place: ObjectUri) -> None:

@@ -88,7 +88,8 @@ def main(
         add_by_names(manifest, name, values, called, output)
     elif labels is not None:
         source = open_source(settings)
-        named = database or (settings.database if config else None)
+        kept_in = settings.encodings_database or settings.database
+        named = database or (kept_in if config else None)
         find_encodings = choose_encodings(named, is_asked_for=database is not None)
         add_by_labels(manifest, name, labels, source, called, output, find_encodings)
 

@@ -80,7 +80,7 @@ def draw_answers(output: Path, settings: JobConfig, catalog: str | None, count: 
     prepare_target(output)
     spark = open_session("audit")
     tables = open_tables(spark, settings.database)
-    tables.create_missing()
+    tables.create_missing(has_encodings=False)
     source = open_source(spark, catalog or find_source(tables), settings.columns)
     drawn = draw(tables, source.products, count)
     with atomic_write(output) as partial:
@@ -95,7 +95,7 @@ def certify_labels(file: Path, settings: JobConfig) -> None:
     attributes = published_labels(settings, fetch_manifest(settings.checkpoint))
     given = read_labels(file, attributes)
     tables = open_tables(open_session("audit"), settings.database)
-    tables.create_missing()
+    tables.create_missing(has_encodings=False)
     taken = take_in(tables, given)
     typer.echo(
         f"{file}: {taken.new:,} new labels; {taken.unlabelled:,} answers of the draw have no label "

@@ -167,7 +167,7 @@ def draw_questions(
     tables: Tables, source: Source, attributes: Container[str], count: int
 ) -> list[Question]:
     """Draw published answers for an audit, and return them as blind questions."""
-    tables.create_missing()
+    tables.create_missing(has_encodings=False)
     known = tuple(one for one in tables.attributes if one in attributes)
     if others := [one for one in tables.attributes if one not in known]:
         typer.echo(f"not drawn, because the checkpoint lacks it: {', '.join(others)}", err=True)

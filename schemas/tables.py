@@ -353,6 +353,8 @@ def tables(attributes: Sequence[str]) -> dict[str, str]:
     }
 
 
+# Tables that several databases may share: what was read of contents and pictures.
+SHARED = ("encodings", "images")
 # Blind appends of two runs do not conflict; deleting a run's candidates drops whole folders.
 PARTITIONED = {"candidates": "run_id", "encodings": "encoder_version"}
 

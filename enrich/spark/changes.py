@@ -51,7 +51,7 @@ _IGNORED_SETTINGS = {
         "gpu_executors",
     ),
     *("max_quarantined_share", "max_failed_images_share", "max_crashing_products"),
-    *("max_deleted_share", "full_diff_days", "follow_window"),
+    *("max_deleted_share", "full_diff_days", "follow_window", "temporary_folder"),
     *("data_docs", "report_dir", "metrics_dir", "log_format"),
 }
 _PUBLISHED = (

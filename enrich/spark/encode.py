@@ -33,7 +33,7 @@ from enrich.errors import ConfigError, EnrichError, WorkersDied
 from enrich.records import EncodedProduct, Product
 from enrich.spark.pace import Pace, Work, add_work
 from enrich.spark.rules import CRASH_HOLDS, holds
-from enrich.spark.session import in_spark_thread, name_jobs, slots_of
+from enrich.spark.session import application_of, in_spark_thread, name_jobs, slots_of
 from enrich.spark.tables import Tables, Transaction, now
 
 log = logging.getLogger(__name__)
@@ -172,6 +172,8 @@ class Encoder:
             wait([other for _, other in running])
             with name_jobs(self.tables.spark, f"run {self.run_id}: encode, search for a crash"):
                 self._search(chunk.rows, chunk.contents, error)
+        assert self._pace is not None
+        self._pace.committed += chunk.contents
         if chunk.contents < count:
             log.info("encoded %s of %s contents", f"{done + chunk.contents:,}", f"{count:,}")
         return chunk.contents
@@ -291,7 +293,7 @@ def ask_engine(
     return asked.mapInPandas(
         build_encode(spec, works),
         f"content_hash STRING, {VECTORS}",
-        profile=build_gpu_profile(wanted, str(spark.sparkContext.applicationId)),
+        profile=build_gpu_profile(wanted, application_of(spark)),
     )
 
 

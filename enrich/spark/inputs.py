@@ -62,7 +62,9 @@ class Inputs:
     @property
     def tables(self) -> Tables:
         """Tables that the refresh writes."""
-        return Tables(self.spark, self.config.database, tuple(self.spec.attributes))
+        config = self.config
+        attributes = tuple(self.spec.attributes)
+        return Tables(self.spark, config.database, attributes, config.encodings_database)
 
     def with_profile(self, profile: SourceProfile | None) -> "Inputs":
         """Return the same inputs with the source's thresholds."""

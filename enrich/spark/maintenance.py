@@ -51,11 +51,13 @@ def maintain_tables(
         ConfigError: table run_events is missing.
     """
     tables.require("run_events")
-    tables.create_missing()
+    tables.create_missing(has_encodings=False)
+    # Another database may hold them, and then maintains them.
+    has_encodings = tables.exists("encodings")
     runs = complete_intents(tables, read_runs(tables))
     done: dict[str, Any] = {
         "runs_removed": _delete_candidates(tables, runs, timedelta(days=keep_candidates_days)),
-        "encodings_removed": _delete_encodings(tables, runs),
+        "encodings_removed": _delete_encodings(tables, runs) if has_encodings else 0,
         "folders_removed": remove_old_folders(tables, _LONGEST_RUN),
     }
     _advance_changes_since(tables, retention_hours)
@@ -63,6 +65,8 @@ def maintain_tables(
     tables.create_views()
     before, after = {}, {}
     for table in ddl.tables(tables.attributes):
+        if table in ddl.SHARED and not has_encodings:
+            continue
         before[table] = tables.describe(table)["numFiles"]
         _compact(tables, table, retention_hours)
         after[table] = tables.describe(table)["numFiles"]
@@ -118,13 +122,15 @@ def _delete_encodings(tables: Tables, runs: list[Run]) -> int:
     - of encoders that no run of the last 90 days has used,
     - of contents that neither a published row nor a young encoding has,
     - that are not the latest of their key.
+    Young encodings that runs of other databases have written are kept.
     """
     recent = [run.run_id for run in runs if now() - run.at < _KEEP_UNUSED_ENCODINGS]
     if not recent:
         return 0
     events = tables.read("run_events").where(F.col("run_id").isin(recent))
     versions = [row[0] for row in events.select("encoder_version").distinct().collect()]
-    is_used = F.col("encoder_version").isin(versions)
+    is_own = F.col("run_id").isin([run.run_id for run in runs])
+    is_used = F.col("encoder_version").isin(versions) | ~is_own
     is_young = F.col("encoded_at") > F.lit(now() - _KEEP_UNUSED_ENCODINGS)
     published = tables.read("product_attributes").select("content_hash").distinct()
     keys = tables.read("encodings").select(
@@ -146,8 +152,7 @@ def _delete_encodings(tables: Tables, runs: list[Run]) -> int:
         same = " AND ".join(
             f"old.{name} = new.{name}" for name in ("encoder_version", "run_id", "content_hash")
         )
-        merge = tables.target("encodings").alias("old").merge(unneeded.alias("new"), same)
-        done = merge.whenMatchedDelete().execute().first()
+        done = tables.merge("encodings", unneeded, f"ON {same} WHEN MATCHED THEN DELETE")
         return int(done["num_deleted_rows"])
     finally:
         unneeded.unpersist()

@@ -69,12 +69,14 @@ class Pace:
     Args:
         asked: contents that are to be encoded.
         tell: given the figures every 15 seconds, and None at the end.
+        committed: contents of chunks that have ended. A remote session counts only these.
     """
 
     spark: SparkSession
     asked: int
     tell: Callable[[Mapping[str, float] | None], None] = lambda figures: None
     works: Any = None
+    committed: int = 0
     _begin: float = 0.0
     _seconds: float = 0.0
     _samples: int = 0
@@ -117,7 +119,7 @@ class Pace:
     def figures(self) -> dict[str, float]:
         """Figures by name, as metrics and `run_events` have them."""
         by_worker = self._by_worker()
-        done = sum(work.contents for work in by_worker.values())
+        done = max(self.committed, sum(work.contents for work in by_worker.values()))
         seconds = self._seconds or time.monotonic() - self._begin
         peaks = [work.peak_bytes for work in by_worker.values()]
         return {

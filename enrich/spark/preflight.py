@@ -21,6 +21,7 @@ from urllib.parse import unquote
 from py4j.protocol import Py4JJavaError
 from pyspark import cloudpickle
 from pyspark.errors import PySparkException
+from pyspark.sql import is_remote
 
 from enrich.errors import ConfigError
 from enrich.images.locations import local_path
@@ -60,13 +61,16 @@ class Observation(NamedTuple):
 def check_executors(inputs: Inputs, checkpoint: str) -> int:
     """Compare probes of executors and driver by one Spark job; count the executors.
 
-    On a single machine nothing is checked, and the number is 0.
+    On a single machine and in a remote session nothing is checked, and the number is 0.
 
     Raises:
         ConfigError: an executor sees something else; each setting that differs is named.
     """
     spark = inputs.spark
     if is_on_one_machine(spark):
+        return 0
+    if is_remote():
+        log.warning("executors of a Spark Connect server are not compared with this machine")
         return 0
     database, token = inputs.config.database, uuid.uuid4().hex
     root = str(spark.conf.get(_TABLES))

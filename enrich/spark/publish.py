@@ -8,9 +8,9 @@ import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from schemas.quoting import quote, quote_part
+from schemas.quoting import quote, quote_literal, quote_part
 from schemas.tables import DUE, Op, Outcome, State
 
 from enrich.errors import ConfigError, TableContended
@@ -81,24 +81,22 @@ def merge_candidates(tables: Tables, run: Run, labels: AttributeLabels) -> Merge
     # so keep their values.
     attributes = published_attributes(tables.spark, tables.database)
     columns = schema_of("product_attributes", attributes).fieldNames()
-    values: dict[str, str | Column] = {
-        quote_part(c): F.col(f"new.{quote_part(c)}") if c in rows.columns else F.lit(None)
-        for c in columns
-    }
-    old, new = _attempt_of("old"), _attempt_of("new")
-    may = may_update(new, old, F.col("new.replaces"), is_superseded=superseded)
-    is_upsert = F.col("new.op") == Op.UPSERT
-    merge = (
-        tables.target("product_attributes")
-        .alias("old")
-        .merge(rows.alias("new"), "old.product_id = new.product_id")
-        .whenMatchedUpdate(is_upsert & may, set=values)
+    answered = set(rows.columns)
+    values = {quote_part(c): f"new.{quote_part(c)}" if c in answered else "NULL" for c in columns}
+    may = may_update(
+        _attempt_of("new"), _attempt_of("old"), _Sql("new.replaces"), is_superseded=superseded
     )
+    upsert, assigned = quote_literal(Op.UPSERT), ", ".join(f"{c} = {v}" for c, v in values.items())
+    clauses = [
+        "ON old.product_id = new.product_id",
+        f"WHEN MATCHED AND new.op = {upsert} AND {may} THEN UPDATE SET {assigned}",
+    ]
     if not superseded:
-        merge = merge.whenMatchedDelete(~is_upsert & may)
-        merge = merge.whenNotMatchedInsert(is_upsert, values=values)
+        listed = f"({', '.join(values)}) VALUES ({', '.join(values.values())})"
+        clauses.append(f"WHEN MATCHED AND new.op <> {upsert} AND {may} THEN DELETE")
+        clauses.append(f"WHEN NOT MATCHED AND new.op = {upsert} THEN INSERT {listed}")
     with tables.tag_commits(run.run_id):
-        done = merge.execute().first()
+        done = tables.merge("product_attributes", rows, " ".join(clauses))
     written = int(done["num_updated_rows"]) + int(done["num_inserted_rows"])
     commit = tables.find_commit(run.run_id, "MERGE")
     version = None if commit is None else commit.version
@@ -168,7 +166,7 @@ def approve(
             f"Run '{run.run_id}' is {run.state} ({event['error'] or event['reason']}). To publish "
             'it all the same, say why: --reason "...".'
         )
-    tables.create_missing()
+    tables.create_missing(has_encodings=False)
     found = tables.read_run("candidates", run.run_id).count()
     if not found:
         raise ConfigError(
@@ -313,6 +311,27 @@ def select_held_back(tables: Tables, runs: Sequence[Run], checkpoint: str) -> Da
 _PUBLISHED_ANEW = tuple(outcome for outcome in DUE if outcome != Outcome.REVISED)
 
 
+class _Sql:
+    """A term of SQL, for a rule that compares and connects terms."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __gt__(self, other: "_Sql") -> "_Sql":
+        return _Sql(f"({self} > {other})")
+
+    def __eq__(self, other: object) -> "_Sql":  # type: ignore[override]
+        return _Sql(f"({self} = {other})")
+
+    def __and__(self, other: "_Sql") -> "_Sql":
+        return _Sql(f"({self} AND {other})")
+
+    def __or__(self, other: "_Sql") -> "_Sql":
+        return _Sql(f"({self} OR {other})")
+
+
 def _attempt_of(alias: str) -> Attempt:
-    names = ("run_date", "enriched_at", "run_id")
-    return Attempt(*(F.col(f"{alias}.{name}") for name in names))
+    return Attempt(*(_Sql(f"{alias}.{name}") for name in ("run_date", "enriched_at", "run_id")))

@@ -131,7 +131,8 @@ class Refresh:
         """
         self._open()
         described = name_jobs(self.inputs.spark, f"run {self.summary.run_id}")
-        with described, temporary_folder(self.tables) as folder, self._recording_end():
+        temporary = temporary_folder(self.tables, self.inputs.config.temporary_folder)
+        with described, temporary as folder, self._recording_end():
             compared = self._compare()
             with self._recording_images(compared):
                 self._refuse_truncated(compared)

@@ -190,14 +190,8 @@ def append_exclusively(tables: Tables, events: Sequence[Event]) -> None:
     rows = tables.make_rows("run_events", events)
     is_same = "old.run_id = new.run_id AND old.number = new.number"
     with tables.tag_commits(events[0]["run_id"]):
-        done = (
-            tables.target("run_events")
-            .alias("old")
-            .merge(rows.alias("new"), is_same)
-            .whenNotMatchedInsertAll()
-            .execute()
-        )
-    if int(done.first()["num_inserted_rows"]) < len(events):
+        done = tables.merge("run_events", rows, f"ON {is_same} WHEN NOT MATCHED THEN INSERT *")
+    if int(done["num_inserted_rows"]) < len(events):
         named = ", ".join(sorted({event["run_id"] for event in events}))
         raise TableContended(
             f"Another process decided about {named} at the same time. Look at "

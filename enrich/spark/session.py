@@ -1,6 +1,6 @@
 """Spark session: opening, temporary settings, and calls that PySpark lacks.
 
-No other module calls Java.
+No other module calls Java. For a session of Spark Connect, which has no Java, `remote` answers.
 """
 
 import atexit
@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import unquote
 
 import psutil
@@ -27,7 +27,7 @@ import pyspark
 from py4j.protocol import Py4JJavaError
 from pyspark import Accumulator, AccumulatorParam, SparkConf, SparkContext
 from pyspark.errors import PySparkRuntimeError
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession, is_remote
 from pyspark.sql.catalog import Database
 from pyspark.util import inheritable_thread_target
 
@@ -48,6 +48,8 @@ _DELTA = "io.delta:delta-spark_4.1_2.13:4.4.0"
 # Spark stops itself after asking the masters of a cluster for a minute.
 _STOPPED = re.compile(r"stopped SparkContext|SparkContext (was|has been) shut ?down")
 _DESCRIPTION, _GROUP = "spark.job.description", "spark.jobGroup.id"
+# The variable that asks for a session of Spark Connect.
+REMOTE = "SPARK_REMOTE"
 _SMALL_BYTES = 16 << 20
 _FOR_SMALL_TABLES = {
     # Adaptive execution runs a job for each shuffle and then plans again.
@@ -63,6 +65,7 @@ def open_session(app_name: str) -> SparkSession:
     """Return a session with tables by name. Runs on the driver.
 
     spark-submit has configured the session, or PySpark's own settings do, as in `catalog-enrich`.
+    If SPARK_REMOTE is set, the session is one of Spark Connect.
 
     Raises:
         MetastoreBusy: Another process holds the embedded metastore.
@@ -71,9 +74,14 @@ def open_session(app_name: str) -> SparkSession:
         NoAnswer: The cluster's master does not answer.
         AnalysisException: A shared metastore cannot be opened; `explain_failure` says why.
     """
+    builder = SparkSession.builder.appName(app_name)
+    if REMOTE in os.environ:
+        spark = cast(SparkSession, _remote().open_remote(builder, _prepare_start))
+        exit_on_interrupt()
+        return spark
     if not _is_submitted():
         _prepare_start()
-    builder = SparkSession.builder.appName(app_name).enableHiveSupport()
+    builder = builder.enableHiveSupport()
     if is_json() or not _has_terminal():
         builder = builder.config("spark.ui.showConsoleProgress", "false")
     exit_on_interrupt()
@@ -95,6 +103,13 @@ def open_session(app_name: str) -> SparkSession:
     # Opening the metastore takes seconds. Meanwhile the job can open its source.
     Thread(target=_open_metastore, args=(spark,)).start()
     return spark
+
+
+def _remote() -> Any:
+    """Return the module for remote sessions, which other runs need not load."""
+    from enrich.spark import remote
+
+    return remote
 
 
 def _has_terminal() -> bool:
@@ -329,6 +344,8 @@ def tune_for_table_size(spark: SparkSession, *tables: DataFrame) -> None:
     Runs on the driver. For few rows Spark spends most of its time on generating and compiling Java
     for every query, and on the tasks of a shuffle. A table of unknown size is large.
     """
+    if is_remote():
+        return  # the server's settings stand
     is_small = all(size_in_bytes(table) <= _SMALL_BYTES for table in tables)
     set_up = submitted_settings(spark)
     for name, value in _FOR_SMALL_TABLES.items():
@@ -346,6 +363,9 @@ def name_jobs(spark: SparkSession, description: str, group: str | None = None) -
 
     In the event log, jobs of one `group` can be separated from others.
     """
+    if is_remote():
+        yield
+        return
     context: Any = spark.sparkContext
     named = {_DESCRIPTION: description} | ({} if group is None else {_GROUP: group})
     before = {name: context.getLocalProperty(name) for name in named}
@@ -367,6 +387,8 @@ def in_spark_thread(spark: SparkSession, function: Callable[[], None]) -> Callab
 
 def count_tasks(spark: SparkSession) -> tuple[int, dict[tuple[int, int], int]]:
     """Return the number of running tasks, and failed tasks by active stage attempt."""
+    if is_remote():
+        return 0, {}
     tracker = spark.sparkContext.statusTracker()
     active, failed = 0, {}
     for stage in tracker.getActiveStageIds():
@@ -377,7 +399,9 @@ def count_tasks(spark: SparkSession) -> tuple[int, dict[tuple[int, int], int]]:
 
 
 def submitted_settings(spark: SparkSession) -> SparkConf:
-    """Return the settings that the session was started with."""
+    """Return the settings that the session was started with; of a remote one today's."""
+    if is_remote():
+        return cast(SparkConf, _remote().read_settings(spark))
     return spark.sparkContext.getConf()
 
 
@@ -389,17 +413,23 @@ def size_in_bytes(table: DataFrame) -> int:
 
     For a persisted table that was read, it is the size in memory. Runs on the driver.
     """
+    if is_remote():
+        return int(_remote().size_in_bytes(table))
     plan = table._jdf.queryExecution().withCachedData()
     return int(str(plan.stats().sizeInBytes()))
 
 
 def count_partitions(table: DataFrame) -> int:
-    """Return the number of partitions of a table. Runs on the driver."""
+    """Return the number of partitions of a table, of a remote one's files. Runs on the driver."""
+    if is_remote():
+        return len(table.inputFiles())
     return table.rdd.getNumPartitions()
 
 
 def cores_of(spark: SparkSession) -> int:
     """Return the number of tasks that registered executors run at a time."""
+    if is_remote():
+        return int(_remote().count_cores(spark))
     return spark.sparkContext.defaultParallelism
 
 
@@ -409,7 +439,7 @@ def slots_of(spark: SparkSession, gpu_executors: GpuExecutors | None = None) -> 
     If tasks need GPUs and the cores of an executor are known, GPUs count. With `gpu_executors`: all
     that dynamic allocation may start, those of one executor if it has no limit.
     """
-    settings = spark.sparkContext.getConf()
+    settings = submitted_settings(spark)
     if gpu_executors is not None:
         most = settings.get("spark.dynamicAllocation.maxExecutors") or "1"
         tasks = gpu_executors.gpus * gpu_executors.tasks_per_gpu
@@ -427,7 +457,8 @@ def slots_of(spark: SparkSession, gpu_executors: GpuExecutors | None = None) -> 
 def is_on_one_machine(spark: SparkSession) -> bool:
     """Return whether tasks run in the driver's own process and its Python workers."""
     # With "local-cluster", tasks run in processes of their own.
-    return re.match(r"local(\[|$)", str(spark.sparkContext.master)) is not None
+    master = submitted_settings(spark).get("spark.master", "") or ""
+    return re.match(r"local(\[|$)", master) is not None
 
 
 def run_on_executors(
@@ -468,7 +499,15 @@ def open_accumulator(
     spark: SparkSession, zero: Value, param: "AccumulatorParam[Value]"
 ) -> "Accumulator[Value]":
     """Return a counter that the tasks of all workers add to."""
+    if is_remote():
+        return cast("Accumulator[Value]", _remote().Uncounted(zero))
     return spark.sparkContext.accumulator(zero, param)
+
+
+def application_of(spark: SparkSession) -> str:
+    """Return the id of Spark's application, of a remote session the session's."""
+    named: Any = spark
+    return str(named.session_id if is_remote() else spark.sparkContext.applicationId)
 
 
 def in_utc(value: Value) -> Value | datetime:
@@ -484,8 +523,8 @@ def in_utc(value: Value) -> Value | datetime:
 
 
 def database_folder(database: Database) -> str:
-    """Return a database's folder as a path: Spark's own is percent-encoded."""
-    return unquote(str(database.locationUri))
+    """Return a database's folder as a path, "" if it has none: Spark's is percent-encoded."""
+    return unquote(database.locationUri or "")
 
 
 def escape_pattern(path: str) -> str:
@@ -501,10 +540,35 @@ def open_folder(spark: SparkSession, folder: str) -> tuple[Any, Any]:
 
 
 def has_folder(spark: SparkSession, path: str) -> bool:
-    """Return whether a folder exists, in any store. Runs on the driver."""
+    """Return whether a folder exists, in any store. Runs on the driver.
+
+    A remote session sees folders with files only.
+    """
+    if is_remote():
+        return bool(_remote().list_files(spark, escape_pattern(path)))
     store, folder = open_folder(spark, path)
     # HDFS raises for a path below a file, so the parent is checked first.
     return bool(store.isDirectory(folder.getParent()) and store.isDirectory(folder))
+
+
+def list_folder(spark: SparkSession, folder: str) -> list[str]:
+    """Return the names in a folder, none without one. Runs on the driver.
+
+    A remote session sees files only.
+    """
+    if is_remote():
+        return list(_remote().list_files(spark, escape_pattern(folder)))
+    store, path = open_folder(spark, folder)
+    found = store.listStatus(path) if store.exists(path) else []
+    return [file.getPath().getName() for file in found]
+
+
+def remove_folder(spark: SparkSession, folder: str) -> bool:
+    """Remove a folder with all that it holds; return whether it was there."""
+    if is_remote():
+        return bool(_remote().remove(folder))
+    store, path = open_folder(spark, folder)
+    return bool(store.delete(path, True))
 
 
 def _hadoop(spark: SparkSession) -> Any:
@@ -517,6 +581,9 @@ def _hadoop(spark: SparkSession) -> Any:
 @contextmanager
 def quiet_java(spark: SparkSession) -> Iterator[None]:
     """Keep Java's own report of a failure, which takes pages, off the console."""
+    if is_remote():
+        yield
+        return
     jvm: Any = spark.sparkContext._jvm
     level = jvm.org.apache.logging.log4j.LogManager.getRootLogger().getLevel().toString()
     silence_java(spark)
@@ -528,7 +595,8 @@ def quiet_java(spark: SparkSession) -> Iterator[None]:
 
 def silence_java(spark: SparkSession) -> None:
     """End Java's log: its lines at shutdown would follow the job's last line."""
-    spark.sparkContext.setLogLevel("OFF")
+    if not is_remote():
+        spark.sparkContext.setLogLevel("OFF")
 
 
 def hide_secrets(pattern: str) -> str:

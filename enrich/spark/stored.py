@@ -135,7 +135,9 @@ def open_stored(database: str) -> StoredEncodings:
     """
     folder = Path(local_path(database))
     if "/" not in database:
-        folder = _find_warehouse() / f"{database.lower()}.db"
+        # Of tables in another catalog than Spark's own nothing is on this machine.
+        name = database.lower().removeprefix("spark_catalog.")
+        folder = _find_warehouse() / f"{name}.db"
     for table in ("encodings", "images"):
         if not is_delta(folder / table):
             raise ConfigError(

@@ -16,9 +16,8 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar, cast
 
 import pyarrow as pa
 from delta import exceptions as delta
-from delta.tables import DeltaTable
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession, is_remote
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructField, StructType
@@ -35,7 +34,14 @@ from tenacity import (
 
 from enrich.config import TableLayout
 from enrich.errors import ConfigError, TableContended, first_line
-from enrich.spark.session import database_folder, in_utc, open_folder, session_settings
+from enrich.spark.session import (
+    database_folder,
+    in_utc,
+    list_folder,
+    open_folder,
+    remove_folder,
+    session_settings,
+)
 
 log = logging.getLogger(__name__)
 
@@ -159,15 +165,24 @@ class Transaction(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Tables of one database, for one checkpoint's attributes. Runs on the driver."""
+    """Tables of one database, for one checkpoint's attributes. Runs on the driver.
+
+    `database`: also with its catalog, `main.enriched`.
+    `encodings_database`: of the tables that several databases share; None: `database`.
+    """
 
     spark: SparkSession
     database: str
     attributes: tuple[str, ...]
+    encodings_database: str | None = None
 
     def name(self, table: str) -> str:
         """Return the table's full name."""
-        return f"{self.database}.{table}"
+        return f"{self._database_of(table)}.{table}"
+
+    def _database_of(self, table: str) -> str:
+        shared = self.encodings_database or self.database
+        return shared if table in ddl.SHARED else self.database
 
     def exists(self, table: str) -> bool:
         """Return whether the table exists."""
@@ -180,7 +195,10 @@ class Tables:
     def read_if_there(self, table: str) -> DataFrame:
         """Return the current version of the table, an empty one if it is missing."""
         try:
-            return self.read(table)
+            rows = self.read(table)
+            if is_remote():
+                _ = rows.schema  # else a missing table would be noticed later
+            return rows
         except AnalysisException as error:
             if error.getCondition() not in _ABSENT:
                 raise
@@ -208,19 +226,20 @@ class Tables:
             )
 
     @retried_on_conflict
-    def create_missing(self, layout: TableLayout = TableLayout()) -> None:
+    def create_missing(
+        self, layout: TableLayout = TableLayout(), *, has_encodings: bool = True
+    ) -> None:
         """Create database, tables and views, and add columns of new attributes.
 
         Args:
             layout: for product_attributes, if it is missing.
+            has_encodings: False where nobody said which database holds the shared tables.
 
         Raises:
             ConfigError: the tables are of the first edition, or somebody's own column is in the
                 way of an attribute.
         """
-        self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {quote(self.database)}")
-        listed = self.spark.sql(f"SHOW TABLES IN {quote(self.database)}").collect()
-        existing = {row["tableName"] for row in listed}
+        existing = self._list_tables(self.database)
         if "staged_attributes" in existing:
             raise ConfigError(
                 f"The tables of {self.database} are of an earlier version: found "
@@ -228,6 +247,11 @@ class Tables:
                 f"{self.database} CASCADE) or give another --database."
             )
         wanted = ddl.tables(self.attributes)
+        if not has_encodings:
+            wanted = {name: columns for name, columns in wanted.items() if name not in ddl.SHARED}
+        elif self.encodings_database is not None:
+            existing = existing.difference(ddl.SHARED)
+            existing |= self._list_tables(self.encodings_database).intersection(ddl.SHARED)
         missing = [table for table in wanted if table not in existing]
         for table in missing:
             self._create(table, wanted[table], layout)
@@ -242,6 +266,17 @@ class Tables:
         ):
             self.create_views()
 
+    def _list_tables(self, database: str) -> set[str]:
+        """Return the names of a database's tables and views; create it if it is missing."""
+        try:
+            listed = self.spark.sql(f"SHOW TABLES IN {quote(database)}").collect()
+        except AnalysisException as error:
+            if error.getCondition() != "SCHEMA_NOT_FOUND":
+                raise
+            self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {quote(database)}")
+            return set()
+        return {row["tableName"] for row in listed}
+
     def _create(self, table: str, columns: str, layout: TableLayout) -> None:
         properties, by = dict(_TABLE_PROPERTIES), ""
         if table in ddl.PARTITIONED:
@@ -253,9 +288,11 @@ class Tables:
             f"{quote_literal(k)} = {quote_literal(v)}" for k, v in properties.items()
         )
         create = f"CREATE TABLE IF NOT EXISTS {quote(self.name(table))}"
-        folder = f"{self.location()}/{table}"
-        self._remove_abandoned(folder)
-        if self._has_commits(folder):
+        location = self.location(table)
+        folder = f"{location}/{table}"
+        if location:
+            self._remove_abandoned(folder)
+        if location and self._has_commits(folder):
             # The metastore was lost or made anew. Over files, Delta creates a table by LOCATION.
             self.spark.sql(f"{create} USING DELTA LOCATION {quote_literal(folder)}")
             return
@@ -277,15 +314,17 @@ class Tables:
             self.spark.sql(f"ALTER TABLE {table} CLUSTER BY {by}")
 
     def _has_commits(self, table_folder: str) -> bool:
-        store, folder = open_folder(self.spark, f"{table_folder}/_delta_log")
-        left = store.listStatus(folder) if store.exists(folder) else []
-        return any(file.getPath().getName().endswith(".json") for file in left)
+        names = list_folder(self.spark, f"{table_folder}/_delta_log")
+        return any(name.endswith(".json") for name in names)
 
     def _remove_abandoned(self, table_folder: str) -> None:
         """Remove a table's folder if its creation ended before the first commit.
 
         Delta refuses such a folder. A young one stays: another process may be creating the table.
+        In a remote session it stays too.
         """
+        if is_remote():
+            return
         store, folder = open_folder(self.spark, table_folder)
         if not store.exists(folder) or self._has_commits(table_folder):
             return
@@ -365,9 +404,23 @@ class Tables:
         arrow = pa.Table.from_pylist(whole, schema=to_arrow_schema(schema))
         return self.spark.createDataFrame(arrow, schema).coalesce(1)
 
-    def target(self, table: str) -> DeltaTable:
-        """Return the table as the target of a MERGE."""
-        return DeltaTable.forName(self.spark, self.name(table))
+    def merge(self, table: str, rows: DataFrame, clauses: str) -> Row:
+        """Merge rows into the table by SQL; return Delta's counts.
+
+        By SQL, because Spark Connect has no DeltaTable without a plugin of the server.
+
+        Args:
+            table: called `old` in SQL.
+            rows: called `new` in SQL.
+            clauses: the MERGE from its condition on.
+        """
+        view = f"merged_{uuid.uuid4().hex}"
+        rows.createOrReplaceTempView(view)
+        try:
+            merge = f"MERGE INTO {quote(self.name(table))} AS old USING {view} AS new {clauses}"
+            return self.spark.sql(merge).collect()[0]
+        finally:
+            self.spark.catalog.dropTempView(view)
 
     def describe(self, table: str) -> Row:
         """Return the table's DESCRIBE DETAIL: numFiles, properties and others."""
@@ -418,9 +471,9 @@ class Tables:
         own = [one for one in commits if (one.run_id, one.operation) == (run_id, operation)]
         return own[-1] if own else None
 
-    def location(self) -> str:
-        """Return the folder of the database, with its scheme."""
-        return database_folder(self.spark.catalog.getDatabase(self.database))
+    def location(self, table: str = "product_attributes") -> str:
+        """Return the folder of a table's database, with its scheme; "" if it has none."""
+        return database_folder(self.spark.catalog.getDatabase(self._database_of(table)))
 
     def tag_commits(self, run_id: str) -> AbstractContextManager[None]:
         """Write the run into the userMetadata of every commit made inside.
@@ -458,29 +511,38 @@ def published_attributes(spark: SparkSession, database: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def temporary_folder(tables: Tables) -> Iterator[str]:
+def temporary_folder(tables: Tables, parent: str | None = None) -> Iterator[str]:
     """Give the name of a folder beside the tables, and remove the folder in the end.
 
-    A killed run leaves its folder; maintenance removes that folder after a week.
+    A killed run leaves its folder; beside the tables maintenance removes that folder after a week.
+
+    Args:
+        tables: the output tables.
+        parent: another place for the folder.
+
+    Raises:
+        ConfigError: the database has no folder of its own.
     """
+    parent = parent or tables.location()
+    if not parent:
+        raise ConfigError(
+            f"Database {tables.database} has no folder of its own: found no place for what a run "
+            "writes down for itself. Give temporary_folder an address."
+        )
     # An object store keeps no time for a folder, so the name holds the time.
     name = f"{now():{_FOLDER_TIME}}-{uuid.uuid4().hex}"
-    folder = f"{tables.location()}/{_TEMPORARY}/{name}"
+    folder = f"{parent}/{_TEMPORARY}/{name}"
     try:
         yield folder
     finally:
-        store, path = open_folder(tables.spark, folder)
-        store.delete(path, True)
+        remove_folder(tables.spark, folder)
 
 
 def remove_old_folders(tables: Tables, age: timedelta) -> int:
     """Remove temporary folders of killed runs; return their number."""
-    store, parent = open_folder(tables.spark, f"{tables.location()}/{_TEMPORARY}")
-    if not store.exists(parent):
-        return 0
-    cutoff = f"{now() - age:{_FOLDER_TIME}}"
-    old = [f.getPath() for f in store.listStatus(parent) if f.getPath().getName() < cutoff]
-    return sum(bool(store.delete(path, True)) for path in old)
+    parent, cutoff = f"{tables.location()}/{_TEMPORARY}", f"{now() - age:{_FOLDER_TIME}}"
+    old = [name for name in list_folder(tables.spark, parent) if name < cutoff]
+    return sum(remove_folder(tables.spark, f"{parent}/{name}") for name in old)
 
 
 def now() -> datetime:

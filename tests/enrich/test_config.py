@@ -38,6 +38,14 @@ def test_a_folder_may_be_in_an_object_store_and_of_no_other_scheme(setting: str)
         JobConfig.model_validate({setting: "hdfs://shop/pages"})
 
 
+@pytest.mark.parametrize("setting", ["database", "encodings_database"])
+def test_a_database_may_have_a_catalog_and_nothing_else(setting: str) -> None:
+    assert JobConfig.model_validate({setting: "main.enriched"})
+    for name in ("a.b.c", "main.", ".enriched", "main.`x`", "a b"):
+        with pytest.raises(ValidationError, match="should match pattern"):
+            JobConfig.model_validate({setting: name})
+
+
 def test_what_is_written_for_people_starts_beside_the_settings_or_at_home(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -17,7 +17,7 @@ from enrich.errors import ConfigError, EnrichError, NoAnswer, TooManyFailures
 from enrich.files.atomic_write import write_place
 from enrich.metrics import write_metrics
 from enrich.outcome import written_outcome
-from enrich.places import ObjectUri, names_in, parse_place, start_in, upload
+from enrich.places import ObjectUri, names_in, parse_place, remove_place, start_in, upload
 from enrich.settings_files import load_yaml
 from expectations.baseline import BaselineError, load_baseline
 
@@ -58,6 +58,17 @@ def test_a_folder_goes_to_a_store_with_its_folders(bucket: str, tmp_path: Path) 
     upload(tmp_path, place)
     assert (place / "static/page.css").read_bytes() == b"css"
     assert names_in(place) == {"index.html"}
+
+
+def test_a_folder_is_removed_with_its_folders_and_no_other(bucket: str, tmp_path: Path) -> None:
+    for folder in (tmp_path, parse_place(f"{bucket}/temporary")):
+        for name in ("run/diff/part", "run/part", "run2/part"):
+            write_place(folder / name, b"rows")
+        assert remove_place(folder / "run")
+        assert not remove_place(folder / "run")
+        assert (folder / "run2" / "part").read_bytes() == b"rows"
+        with pytest.raises(FileNotFoundError):
+            (folder / "run" / "diff" / "part").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ class Schedule:
 
 def install(monkeypatch: Any) -> None:
     """Let every commit of a scheduled actor wait for its turn."""
-    append, target, in_spark_thread = Tables.append, Tables.target, encode.in_spark_thread
+    append, merge, in_spark_thread = Tables.append, Tables.merge, encode.in_spark_thread
 
     def scheduled(table: str) -> Any:
         schedule = getattr(_ACTOR, "schedule", None)
@@ -80,8 +80,9 @@ def install(monkeypatch: Any) -> None:
         with scheduled(table):
             append(self, table, *rest)
 
-    def target_in_turn(self: Tables, table: str) -> Any:
-        return _Target(target(self, table), lambda: scheduled(table))
+    def merge_in_turn(self: Tables, table: str, *rest: Any) -> Any:
+        with scheduled(table):
+            return merge(self, table, *rest)
 
     def act_in_thread(spark: Any, function: Callable[[], None]) -> Callable[[], None]:
         actor, wrapped = dict(_ACTOR.__dict__), in_spark_thread(spark, function)
@@ -94,27 +95,9 @@ def install(monkeypatch: Any) -> None:
 
     monkeypatch.setattr(encode, "in_spark_thread", act_in_thread)
     monkeypatch.setattr(Tables, "append", append_in_turn)
-    monkeypatch.setattr(Tables, "target", target_in_turn)
+    monkeypatch.setattr(Tables, "merge", merge_in_turn)
 
 
 @contextmanager
 def _nothing() -> Iterator[None]:
     yield
-
-
-class _Target:
-    """A DeltaTable or a MERGE builder whose `execute` waits for its turn."""
-
-    def __init__(self, wrapped: Any, turn: Callable[[], Any]) -> None:
-        self._wrapped, self._turn = wrapped, turn
-
-    def __getattr__(self, name: str) -> Any:
-        attribute = getattr(self._wrapped, name)
-
-        def call(*arguments: Any, **named: Any) -> Any:
-            if name == "execute":
-                with self._turn():
-                    return attribute(*arguments, **named)
-            return _Target(attribute(*arguments, **named), self._turn)
-
-        return call
