@@ -50,9 +50,6 @@ def check_words(words: str | None) -> str | None:
     return words and words.strip()
 
 
-CheckpointOption = Annotated[
-    str, typer.Option(help="Checkpoint of the classifier.", callback=_check_place)
-]
 # Of a job whose settings name a checkpoint or a catalog too.
 OtherCheckpointOption = Annotated[
     str | None,

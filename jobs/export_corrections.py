@@ -6,13 +6,23 @@
 One row a product, one column an attribute, as training reads `labels.parquet`.
 """
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
-from enrich.classifiers.manifest import BUNDLED, fetch_manifest
-from enrich.cli import CheckpointOption, DatabaseOption, run_command
+from enrich.classifiers.manifest import fetch_manifest
+from enrich.cli import (
+    OtherCheckpointOption,
+    OtherConfigOption,
+    OtherDatabaseOption,
+    read_settings,
+    run_command,
+)
+from enrich.engine.spec import published_labels
 from enrich.files.atomic_write import atomic_write, prepare_target, require_suffix
 from enrich.files.tables import guard, write_csv
 from enrich.spark.corrections import count_unknown, read_last_labels
@@ -23,16 +33,26 @@ from enrich.spark.tables import Tables
 
 def main(
     output: Annotated[Path, typer.Option(help="A .csv or .parquet file to write.")],
-    database: DatabaseOption = "enriched",
-    checkpoint: CheckpointOption = str(BUNDLED),
+    config: OtherConfigOption = None,
+    database: OtherDatabaseOption = None,
+    checkpoint: OtherCheckpointOption = None,
 ) -> None:
-    """Write the labels that people gave products to a file."""
+    """Write the labels that people gave products to a file, as the checkpoint names them."""
     require_suffix(output, ".csv", ".parquet")
     prepare_target(output)
-    attributes = fetch_manifest(checkpoint).config.attributes
+    settings = read_settings(config, database=database, checkpoint=checkpoint)
+    manifest = fetch_manifest(settings.checkpoint)
+    attributes = published_labels(settings, manifest)
     spark = open_session("export_corrections")
-    tables = Tables(spark, database, tuple(attributes))
+    tables = Tables(spark, settings.database, tuple(attributes))
     labels = read_last_labels(tables, attributes).orderBy("product_id").toPandas()
+    labels, ambiguous = name_as_checkpoint(labels, manifest.config.attributes, settings.labels)
+    if ambiguous:
+        typer.echo(
+            f"{ambiguous:,} labels are left out: several labels of the checkpoint have their name "
+            "(labels in the settings).",
+            err=True,
+        )
     with atomic_write(output) as partial:
         if output.suffix == ".csv":
             write_csv(labels.assign(product_id=labels["product_id"].map(guard)), partial)
@@ -42,9 +62,33 @@ def main(
     if unknown := count_unknown(tables.read("attribute_corrections"), attributes):
         typer.echo(
             f"{unknown:,} corrections are left out: they name an attribute or a label that the "
-            f"checkpoint {checkpoint} does not have. Is it the shop's?",
+            f"checkpoint {manifest.config.name} does not have. Is it the shop's?",
             err=True,
         )
+
+
+def name_as_checkpoint(
+    labels: pd.DataFrame,
+    attributes: Mapping[str, Sequence[str]],
+    own: Mapping[str, Mapping[str, str | None]],
+) -> tuple[pd.DataFrame, int]:
+    """Return labels in the checkpoint's words, and the number of those that are left out.
+
+    Left out is a name of the shop's own that several labels of the checkpoint have.
+
+    Args:
+        labels: a column an attribute, in the shop's words.
+        attributes: the checkpoint's labels by attribute.
+        own: the shop's names of labels, by attribute and label; None for labels never given.
+    """
+    named, ambiguous = labels.copy(), 0
+    for attribute, names in own.items():
+        called = {label: names.get(label, label) for label in attributes[attribute]}
+        counts = Counter(called.values())
+        back = {name: label for label, name in called.items() if counts[name] == 1}
+        named[attribute] = labels[attribute].map(back)
+        ambiguous += int((labels[attribute].notna() & named[attribute].isna()).sum())
+    return named, ambiguous
 
 
 if __name__ == "__main__":

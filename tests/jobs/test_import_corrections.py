@@ -154,3 +154,12 @@ def test_an_export_that_fails_leaves_the_one_before(
     monkeypatch.setattr(pd.DataFrame, "to_csv", full)
     assert export("--output", out, "--database", database) == 1
     assert out.read_text() == "last week's"
+
+
+def test_a_shop_s_own_names_are_exported_as_the_checkpoint_s_labels() -> None:
+    labels = pd.DataFrame({"product_id": ["1", "2", "3"], "color": ["gray", "blue", "red"]})
+    attributes = {"color": ("grey", "blue", "turquoise", "red", "multi")}
+    own = {"color": {"grey": "gray", "turquoise": "blue", "multi": None}}
+    named, ambiguous = load_job("export_corrections").name_as_checkpoint(labels, attributes, own)
+    assert named["color"].fillna("").tolist() == ["grey", "", "red"]
+    assert ambiguous == 1 and named["product_id"].tolist() == ["1", "2", "3"]
