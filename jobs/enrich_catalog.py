@@ -47,7 +47,7 @@ from enrich.logs import LogFormat, report_error, start_logging
 from enrich.metrics import Recording, recorded
 from enrich.outcome import Outcome as Written
 from enrich.outcome import written_outcome
-from enrich.places import ObjectUri, Place, upload
+from enrich.places import ObjectUri, Place, names_in, upload
 from enrich.spark.console import show_run
 from enrich.spark.encode import refuse_impossible_executors
 from enrich.spark.failures import explain_failure
@@ -55,7 +55,7 @@ from enrich.spark.inputs import Inputs, Request
 from enrich.spark.preflight import check_executors
 from enrich.spark.publish import approve, discard
 from enrich.spark.refresh import Refresh
-from enrich.spark.runs import RunSummary, summarise
+from enrich.spark.runs import RunSummary, read_event, summarise
 from enrich.spark.session import open_session, submitted_settings, tune_for_table_size
 from enrich.spark.source import Source, open_image_store, open_source
 from enrich.spark.tables import Tables, published_attributes
@@ -511,6 +511,21 @@ def decide_run(settings: Settings, given: Flags, recording: Recording, decision:
 
     record_end(tables, recording.summary, of_page, open_again)
     return Ended(tables, recording.summary, 0)
+
+
+def rewrite_page(tables: Tables, run_id: str, settings: Settings, given: Flags) -> None:
+    """Write the page of an earlier run anew, if it has one."""
+    folder = settings.report_dir
+    if folder is None or f"{run_id}.html" not in names_in(folder):
+        return
+    manifest, event = fetch_manifest(settings.checkpoint), read_event(tables, run_id)
+    of_page = PageSources(manifest, settings, given, load_label_baseline(settings, manifest))
+    record_end(
+        tables,
+        summarise(event),
+        of_page,
+        lambda: open_both(tables.spark, event["source"], settings),
+    )
 
 
 def load_label_baseline(settings: Settings, manifest: Manifest) -> LabelBaseline | None:

@@ -3,29 +3,43 @@
     spark-submit jobs/rollback.py --database shop --run-id RUN_ID --reason "wrong images"
 
 `product_attributes` is then as it was before that run; `run_events` keeps the reason. People's
-corrections stay. The last line on standard output is one JSON object.
+corrections stay. Pages of these runs in `report_dir` say so. The last line on standard output is
+one JSON object.
 """
 
 from typing import Annotated
 
 import typer
 
-from enrich.cli import DatabaseOption, check_words, run_command
+from enrich.cli import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    OtherDatabaseOption,
+    check_words,
+    read_settings_as,
+    run_command,
+)
 from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure
 from enrich.spark.publish import roll_back
 from enrich.spark.session import open_session
 from enrich.spark.tables import open_tables
+from jobs.enrich_catalog import Settings, rewrite_page
 
 
 def main(
     run_id: Annotated[str, typer.Option(help="The run to undo, with all later ones.")],
     reason: Annotated[str, typer.Option(help="Why, kept in run_events.", callback=check_words)],
-    database: DatabaseOption = "enriched",
+    config: ConfigOption = DEFAULT_CONFIG,
+    database: OtherDatabaseOption = None,
 ) -> None:
     """Roll back what a run published, and what later runs published after it."""
-    tables = open_tables(open_session("rollback"), database)
+    settings = read_settings_as(Settings, config, database=database)
+    tables = open_tables(open_session("rollback"), settings.database)
     rolled_back = roll_back(tables, run_id, reason)
+    given = None if config == DEFAULT_CONFIG else str(config.resolve())
+    for one in rolled_back:
+        rewrite_page(tables, one, settings, (given, None, None))
     print_json_line(
         {
             "rolled_back": rolled_back,

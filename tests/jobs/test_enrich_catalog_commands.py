@@ -85,7 +85,8 @@ def test_commands_for_a_bad_day_say_what_they_did(
     published = run()
     rollback = load_job("rollback")
     monkeypatch.setattr(rollback, "open_session", lambda _: shop.spark)
-    flags = ("--database", shop.database, "--run-id", published["run_id"], "--reason", "pink")
+    monkeypatch.setattr(rollback, "rewrite_page", job.rewrite_page)
+    flags = ("--config", config, "--run-id", published["run_id"], "--reason", "pink")
     assert run_job(rollback, *flags) == 0
     rolled_back = last_line(capsys)
 
@@ -99,6 +100,7 @@ def test_commands_for_a_bad_day_say_what_they_did(
     log_manager = shop.spark._jvm.org.apache.logging.log4j.LogManager
     assert log_manager.getRootLogger().getLevel().toString() == "OFF"
     assert rolled_back["rolled_back"] == [published["run_id"]]
+    assert "A person decided: “<bdi>pink</bdi>”" in Path(published["report"]).read_text()
     assert shop.table("product_attributes").empty
     ledger = shop.table("enrichment_runs").set_index("run_id")["reason"]
     assert ledger[published["run_id"]] == "pink"
