@@ -175,15 +175,15 @@ class JobConfig(YamlSettings):
     folder](input.md#images). Flag `--image-root`.
     """
     database: str = Field(default="enriched", pattern=DATABASE_PATTERN)
-    """Database of the output tables, also with its catalog: `main.enriched`. Flag `--database`."""
+    """Database of the output tables, with or without a catalog (`main.enriched`). Flag
+    `--database`.
+    """
     encodings_database: str | None = Field(default=None, pattern=DATABASE_PATTERN)
-    """Database of the tables `encodings` and `images`, if it is [another
-    one](tables.md#several-databases): a trial or a second label set then opens no picture again.
+    """[Another database](tables.md#several-databases) whose `encodings` and `images` are shared, so
+    that a trial or a second label set opens no picture again.
     """
     temporary_folder: Location | None = None
-    """Folder or address where a run keeps its own notes, as Delta. By default it is beside
-    the tables.
-    """
+    """Folder or address for a run's temporary Delta tables; by default beside the output tables."""
     checkpoint: Location | None = None
     """The classifier's checkpoint; by default the bundled one. Flag `--checkpoint`."""
     columns: ColumnNames = ColumnNames()
