@@ -106,7 +106,7 @@ class ObjectUri:
             return {PurePosixPath(one["path"]).name for one in listed["objects"]}
 
     def remove(self) -> bool:
-        """Remove all objects below this folder; return whether any was there. Raises OSError."""
+        """Remove all objects below; return whether there were any. Raises OSError."""
         with self._told():
             pages = obstore.list(self._store(), f"{self.path}/")
             paths = [one["path"] for page in pages for one in page]
@@ -200,7 +200,7 @@ def names_in(folder: Place) -> set[str]:
 
 
 def remove_place(folder: Place) -> bool:
-    """Remove a folder with all files below it; return whether it was there. Raises OSError."""
+    """Remove a folder with all its files; return whether it existed. Raises OSError."""
     if isinstance(folder, ObjectUri):
         return folder.remove()
     path = Path(str(folder))

@@ -1,4 +1,4 @@
-"""Spark Connect: replacements for what `session` asks Java for in a session of its own.
+"""Replacements in Spark Connect for the calls that `session` makes to Java.
 
 A remote session has no Java in this process. Its jobs have no descriptions, running tasks are not
 counted, Java's log is the server's, and executors are not compared with this machine.
@@ -75,7 +75,7 @@ def read_settings(spark: SparkSession) -> SparkConf:
 
 
 def list_files(spark: SparkSession, folder: str) -> list[str]:
-    """Return the names of a folder's files, as the server sees them; none without a folder."""
+    """Return the names of a folder's files as the server sees them, else none."""
     try:
         listed = spark.read.format("binaryFile").load(folder).inputFiles()
     except AnalysisException as error:

@@ -420,7 +420,7 @@ def size_in_bytes(table: DataFrame) -> int:
 
 
 def count_partitions(table: DataFrame) -> int:
-    """Return the number of partitions of a table, of a remote one's files. Runs on the driver."""
+    """Return the number of a table's partitions, in Spark Connect of its files."""
     if is_remote():
         return len(table.inputFiles())
     return table.rdd.getNumPartitions()
@@ -523,7 +523,7 @@ def in_utc(value: Value) -> Value | datetime:
 
 
 def database_folder(database: Database) -> str:
-    """Return a database's folder as a path, "" if it has none: Spark's is percent-encoded."""
+    """Return a database's folder as a decoded path, "" if it has none."""
     return unquote(database.locationUri or "")
 
 
