@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession, is_remote
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
     ArrayType,
@@ -389,6 +389,9 @@ def _read_files(
         # Spark renames columns with an empty or a repeated name, and would refuse its own header.
         reader = reader.option("enforceSchema", len(found.inputFiles()) == 1)
         frame = reader.schema(StructType([*found.schema, record])).load(files.paths)
+        if is_remote():
+            # A remote session reads partitions' names anew for each query, under other settings.
+            frame = reader.schema(frame.schema).load(files.paths)
         _check_schema(frame.schema, columns, location)
         return frame, _is_malformed_csv(len(found.schema), options, columns)
     with session_settings(spark, _LENIENT_SCHEMA):

@@ -63,3 +63,4 @@ def test_a_remote_session_publishes_and_rolls_back(tmp_path: Path) -> None:
     assert told["state"] == "rolled_back" and told["is_restored"]
     assert told["files"]["encodings"] == 1, "four chunks, joined by OPTIMIZE"
     assert told["folders_left"] == 0
+    assert told["partitions"] == ["007", "1e3"], "as text"
