@@ -43,9 +43,12 @@ test: test-environment ## Set up with what the tests need, then run all but the 
 SLOW_FAULTS = $(addprefix --ignore tests/,cluster deploy/test_image.py faults/test_shared_metastore.py \
 	faults/test_silent_store.py)
 
+# No process is left alone with a long file at the end.
+LONG_FIRST = --no-loadscope-reorder tests/faults tests/unit tests/jobs tests/spark tests
+
 test-all: test-environment ## Run every test but the slow faults and the DAGs', and hold them against docs/promises.md.
 	@rm -rf build/tests && mkdir -p build/tests
-	@$(PYTEST) $(NOT_HERE) $(SLOW_FAULTS) --junitxml build/tests/all.xml --durations 25
+	@$(PYTEST) $(NOT_HERE) $(SLOW_FAULTS) $(LONG_FIRST) --junitxml build/tests/all.xml --durations 25
 	@$(IN_VENV) python tests/promises.py build/tests/*.xml
 
 test-faults: test-environment ## Kill runs and executors, spoil rows, images and storage: all cases; the last line counts.

@@ -3,11 +3,12 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from own_metastore import derby
+from prepared_shop import PreparedShop, Start, empty, published
 from pyspark.sql import SparkSession
 from shop import Shop, products
 
@@ -55,9 +56,36 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     session.stop()
 
 
+@pytest.fixture(scope="session")
+def prepared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> PreparedShop:
+    """What the fixtures of shops put back before each test."""
+    return PreparedShop(spark, tmp_path_factory.mktemp("prepared"))
+
+
 @pytest.fixture
-def shop(spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Shop]:
-    """A shop with tables of its own."""
+def open_shop(prepared: PreparedShop) -> Iterator[Callable[[Start], Shop]]:
+    """Return a function that opens the shop as a start leaves it, which runs once."""
+    yield prepared.open
+    prepared.close()
+
+
+@pytest.fixture
+def shop(open_shop: Callable[[Start], Shop]) -> Shop:
+    """Six products, and tables without a row."""
+    return open_shop(empty)
+
+
+@pytest.fixture
+def published_shop(open_shop: Callable[[Start], Shop]) -> Shop:
+    """Six published products."""
+    return open_shop(published)
+
+
+@pytest.fixture
+def bare_shop(
+    spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Shop]:
+    """Six products, and no database yet."""
     database = f"db_{abs(hash(request.node.name))}"
     shop = Shop(spark, tmp_path, database)
     shop.write(products())

@@ -95,7 +95,7 @@ MUTATIONS = (
         "enrich/spark/guards.py",
         "    if superseded or diff.lost_ids or not inputs.config.deletes_missing:",
         "    if superseded or not inputs.config.deletes_missing:",
-        _REFRESH + "rows_with_lost_ids_keep_missing_products",
+        _REFRESH + "malformed_rows_are_quarantined_and_keep_missing_products",
     ),
     Mutation(
         "enrich/spark/encode.py",
@@ -131,7 +131,7 @@ MUTATIONS = (
         "enrich/spark/answer.py",
         '    new = found.alias("new").join(earlier.alias("old"), is_same, "left_anti").persist()',
         '    new = found.alias("new").persist()',
-        _REFRESH + "rows_without_a_usable_id_are_quarantined_once",
+        _REFRESH + "rows_without_a_usable_id_or_any_text_are_quarantined_once",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Refresh forty products in chunks of four, slowly: python tests/faults/slow_refresh.py FOLDER."""
+"""Refresh twenty products in chunks of four, slowly: python tests/faults/slow_refresh.py FOLDER."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ spark = (
     .getOrCreate()
 )
 shop = Shop(spark, folder, "shop")
-shop.write(products(40))
+shop.write(products(20))
 engine = FakeEngineSpec(seconds_per_product=0.1)
 summary = shop.refresh(spec=engine, config={"products_per_chunk": 4})
 print(json.dumps(summary.counts))

@@ -54,11 +54,11 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 @pytest.fixture
-def cramped(disk: Disk, shop: Shop) -> Shop:
+def cramped(disk: Disk, bare_shop: Shop) -> Shop:
     """A shop whose tables live on that disk."""
-    shop.sql(f"CREATE DATABASE {shop.database} LOCATION 'file:{disk.folder}/tables'")
-    shop.write(products(PRODUCTS))
-    return shop
+    bare_shop.sql(f"CREATE DATABASE {bare_shop.database} LOCATION 'file:{disk.folder}/tables'")
+    bare_shop.write(products(PRODUCTS))
+    return bare_shop
 
 
 def fail(shop: Shop) -> str:

@@ -29,7 +29,7 @@ from enrich.text import MAX_CHARACTERS, build_text
 
 READ = 10_000 if is_full() else 1_000
 ANSWERED = 2_000 if is_full() else 200
-REFRESHED = 4_000
+REFRESHED = 4_000 if is_full() else 1_000
 MOST_MB = 1_500
 SLOWEST_S = 10
 

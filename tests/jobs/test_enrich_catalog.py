@@ -26,25 +26,6 @@ def lakehouse(tmp_path_factory: pytest.TempPathFactory) -> Lakehouse:
     return Lakehouse(tmp_path_factory.mktemp("lakehouse"))
 
 
-# `make demo` is the same for who only looks that it runs.
-@pytest.mark.long
-def test_demo_is_published_and_its_labels_make_sense(lakehouse: Lakehouse, tmp_path: Path) -> None:
-    shop = tmp_path / "shop"
-    write_demo_catalog(shop)
-    ended = lakehouse.submit(JOB, "--catalog", str(shop), "--database", "demo")
-
-    assert ended.code == 0, ended.output
-    counts = ended.summary["counts"]
-    assert counts["published"] + counts["quarantined"] == counts["read"] == 330
-    found = lakehouse.table("demo", "product_attributes").to_pandas()
-    color = score_answers(found)["color"]
-    assert color.answered > 90
-    assert color.right / color.answered >= 0.9
-    assert set(found["status"]) >= {"ok", "image_missing", "image_corrupt", "image_forbidden"}
-    reasons = lakehouse.table("demo", "quarantine").to_pandas()["reason"]
-    assert set(reasons) == {"null_id", "duplicate_id", "no_modality"}
-
-
 @pytest.mark.catalog
 def test_real_products_end_to_end(lakehouse: Lakehouse, sample: Path, tmp_path: Path) -> None:
     shop = tmp_path / "shop"
@@ -102,7 +83,7 @@ def write_baseline(file: Path, attribute: str, **labels: int) -> None:
     save_baseline(made, file)
 
 
-def test_doctored_baseline_publishes_nothing(
+def test_a_doctored_baseline_blocks_the_demo_which_makes_sense_without_it(
     run: Callable[..., tuple[int, str, str]],
     spark: SparkSession,
     tmp_path: Path,
@@ -111,25 +92,42 @@ def test_doctored_baseline_publishes_nothing(
     # The job sets up logging for a process of its own.
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     shop = tmp_path / "shop"
-    write_demo_catalog(shop, products=60, faults=False)
+    write_demo_catalog(shop)
     write_baseline(tmp_path / "baseline.json", "color", bronze=990, red=10)
-    config = tmp_path / "job.yaml"
+    doctored, sound = tmp_path / "doctored.yaml", tmp_path / "sound.yaml"
     kept = "report_dir: pages\nmetrics_dir: metrics\ndata_docs: docs\n"
-    config.write_text(f"baselines: {{'{shop}': baseline.json}}\n{kept}")
+    doctored.write_text(f"baselines: {{'{shop}': baseline.json}}\n{kept}")
+    sound.write_text(kept)
+    flags = ("--catalog", shop, "--database", "doctored")
 
-    code, out, err = run("--config", config, "--catalog", shop, "--database", "doctored")
+    code, out, err = run("--config", doctored, *flags)
 
     assert code == 3, err
     summary = json.loads(out.splitlines()[-1])
     assert summary["outcome"] == "blocked"
     assert "less bronze (" in summary["error"]
     assert spark.sql("DESCRIBE HISTORY doctored.product_attributes").count() == 1
-    assert spark.table("doctored.candidates").count() == 60
+    waiting = spark.table("doctored.candidates").count()
+    assert waiting == summary["counts"]["answered"] > 300
     outcomes = spark.table("doctored.label_quality").toPandas()["outcome"]
     assert "fail" in set(outcomes)
     assert "Blocked" in Path(summary["report"]).read_text()
     assert Path(summary["data_docs"]).exists()
     assert [*(tmp_path / "metrics").glob("*.prom")]
+
+    code, out, err = run("--config", sound, *flags)
+
+    assert code == 0, err
+    counts = json.loads(out.splitlines()[-1])["counts"]
+    assert (counts["encoded"], counts["published"]) == (0, waiting)
+    assert counts["published"] + counts["quarantined"] == counts["read"] == 330
+    found = spark.table("doctored.product_attributes").toPandas()
+    color = score_answers(found)["color"]
+    assert color.answered > 90
+    assert color.right / color.answered >= 0.9
+    assert set(found["status"]) >= {"ok", "image_missing", "image_corrupt", "image_forbidden"}
+    reasons = spark.table("doctored.quarantine").toPandas()["reason"]
+    assert set(reasons) == {"null_id", "duplicate_id", "no_modality"}
     spark.sql("DROP DATABASE doctored CASCADE")
 
 
@@ -206,13 +204,3 @@ def test_a_run_date_is_from_1970_to_tomorrow(job: ModuleType) -> None:
     for day in (datetime(1969, 12, 31), today + timedelta(days=2)):
         with pytest.raises(ConfigError, match="--run-date"):
             job.choose_run_date(day)
-
-
-# tests/faults/test_shared_metastore.py sees exit code 2 and one message come through spark-submit.
-@pytest.mark.long
-def test_wrong_input_ends_spark_submit_alike(lakehouse: Lakehouse) -> None:
-    ended = lakehouse.submit(JOB, "--database", "untouched", "--catalog", "nowhere/x.parquet")
-
-    assert ended.code == 2, ended.output
-    assert "no such file or folder" in ended.output.splitlines()[-1]
-    assert "Traceback" not in ended.output

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from job_script import load_job, run_job
 from object_store import served_bucket
+from prepared_shop import Start, staged
 from shop import Shop, products
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
@@ -78,9 +79,9 @@ def test_commands_for_a_bad_day_say_what_they_did(
         return last_line(capsys)
 
     planned = run("--dry-run")
-    assert not shop.tables.exists("run_events")
-    staged = run("--no-publish", "--run-id", "monday")
-    page_of_staged = Path(staged["report"]).read_text()
+    assert shop.version("run_events") == 0
+    waiting = run("--no-publish", "--run-id", "monday")
+    page_of_waiting = Path(waiting["report"]).read_text()
     dropped = run("--drop-run", "monday", "--reason", "a mistake")
     published = run()
     rollback = load_job("rollback")
@@ -90,10 +91,10 @@ def test_commands_for_a_bad_day_say_what_they_did(
     assert run_job(rollback, *flags) == 0
     rolled_back = last_line(capsys)
 
-    assert planned["counts"]["due"] == planned["to_encode"] == staged["counts"]["answered"] == 6
-    assert (staged["outcome"], dropped["outcome"]) == ("staged", "discarded")
-    assert dropped["run_id"] == staged["run_id"]
-    assert "shirt number" in page_of_staged
+    assert planned["counts"]["due"] == planned["to_encode"] == waiting["counts"]["answered"] == 6
+    assert (waiting["outcome"], dropped["outcome"]) == ("staged", "discarded")
+    assert dropped["run_id"] == waiting["run_id"]
+    assert "shirt number" in page_of_waiting
     assert (published["outcome"], published["counts"]["published"]) == ("published", 6)
     assert published["counts"]["encoded"] == 0
     # What Java says while it shuts down would stand behind the last line.
@@ -108,14 +109,14 @@ def test_commands_for_a_bad_day_say_what_they_did(
 
 def test_a_decision_is_told_again_when_it_is_repeated(
     job_of_the_fake: ModuleType,
-    shop: Shop,
+    open_shop: Callable[[Start], Shop],
     write_settings: Callable[..., Path],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    staged = shop.refresh(publish=False)
+    run_id = open_shop(staged).summary.run_id
     config = write_settings()
     for _ in range(2):
-        assert run_job(job_of_the_fake, "--config", config, "--publish-run", staged.run_id) == 0
+        assert run_job(job_of_the_fake, "--config", config, "--publish-run", run_id) == 0
         assert last_line(capsys)["outcome"] == "published"
 
 

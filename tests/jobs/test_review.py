@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from browser import open_tab
 from job_script import Run, load_job, run_job
 from PIL import Image
+from prepared_shop import Start
 from shop import Shop, products
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
@@ -24,19 +26,24 @@ ATTRIBUTES = FakeEngineSpec().attributes
 PRODUCTS = 120
 
 
-def with_pictures(shop: Shop) -> None:
+def publish_pictures(shop: Shop) -> None:
+    """Publish products with a picture each."""
     table = products(PRODUCTS)
     pixels = np.random.default_rng(0).integers(0, 255, (64, 48, 3), dtype=np.uint8)
     for product_id in table["product_id"]:
         Image.fromarray(pixels).save(shop.folder / f"{product_id}.jpg")
     shop.write(table.assign(image_path=table["product_id"] + ".jpg"))
+    shop.refresh()
+
+
+@pytest.fixture
+def shop(open_shop: Callable[[Start], Shop]) -> Shop:
+    return open_shop(publish_pictures)
 
 
 def test_labels_that_were_given_by_keys_are_what_the_next_run_publishes(
     run: Run, shop: Shop, tmp_path: Path
 ) -> None:
-    with_pictures(shop)
-    shop.refresh()
     before = shop.table("product_attributes").set_index("product_id")
     corrected = before.index[before["color"].isna()][0]
     shop.correct(corrected, "color", "red")
@@ -84,8 +91,6 @@ def test_labels_that_were_given_by_keys_are_what_the_next_run_publishes(
 def test_an_audit_s_page_is_a_draw_whose_labels_the_audit_takes(
     run: Run, shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with_pictures(shop)
-    shop.refresh()
     page, file = tmp_path / "audit.html", tmp_path / "labels.csv"
     # Of the product table that was published, not of the demo's.
     flags = ("--database", shop.database, "--output", page)

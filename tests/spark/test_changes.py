@@ -1,14 +1,13 @@
 """A diff of changes finds what a diff of all products finds."""
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 from random import Random
 from shutil import rmtree
 from typing import Any
 
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from shop import FakeGate, Shop
 
 from enrich.config import Follow
@@ -36,11 +35,6 @@ _WORDS = ("red shirt", "blue dress", "bag", "crash", "")
 
 class FeedShop(Shop):
     """A shop whose product table is a Delta table with a change feed."""
-
-    def __init__(self, spark: SparkSession, folder: Path, database: str, count: int) -> None:
-        super().__init__(spark, folder, database)
-        self.file = folder / "products"
-        self.create(count)
 
     def create(self, count: int) -> None:
         self.spark.range(count).selectExpr(
@@ -92,16 +86,20 @@ def seed(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
 
+def publish_feed(feed: FeedShop) -> None:
+    """Publish a product table of 200 with a change feed."""
+    feed.file = feed.folder / "products"
+    feed.create(200)
+    feed.refresh(config=CONFIG)
+
+
 @pytest.fixture
-def feed(spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[FeedShop]:
-    database = f"feed_{abs(hash(request.node.name))}"
-    yield FeedShop(spark, tmp_path, database, 200)
-    spark.catalog.clearCache()
-    spark.sql(f"DROP DATABASE IF EXISTS {database} CASCADE")
+def feed(open_shop: Callable[..., FeedShop]) -> FeedShop:
+    return open_shop(publish_feed, FeedShop)
 
 
 def test_changes_of_every_kind_are_found(feed: FeedShop) -> None:
-    first = feed.refresh(config=CONFIG)
+    first = feed.summary
     assert (first.diff, first.counts["published"]) == ("full", 200)
     feed.run(
         "INSERT INTO products VALUES ('new', 'bag', NULL, 'men', NULL), (NULL, 'a', '', '', '')"
@@ -127,7 +125,7 @@ def test_changes_of_every_kind_are_found(feed: FeedShop) -> None:
 def test_random_changes_are_found(feed: FeedShop, seed: int) -> None:
     """After each night's changes a run of changes has the outcomes of a run of all products."""
     draw = Random(seed)
-    published, compared = [feed.refresh(config=CONFIG).run_id], 0
+    published, compared = [feed.summary.run_id], 0
     specs = [FakeEngineSpec(), FakeEngineSpec(model_version="other-p90")]
     for _ in range(STEPS):
         spec = specs[draw.random() < 0.2]
@@ -171,7 +169,6 @@ def test_all_products_are_compared_where_the_feed_does_not_tell(feed: FeedShop) 
     def is_compared_since(**config: Any) -> bool:
         return choose(**config)[-1] is not None
 
-    feed.refresh(config=CONFIG)
     assert is_compared_since()
     assert not is_compared_since(full_diff_days=0)
     assert not is_compared_since(missing_products="keep")
@@ -216,9 +213,9 @@ def test_what_is_committed_is_published_until_a_batch_is_faulty(feed: FeedShop) 
     with pytest.raises(ValidationFailed):
         follow(run, Follow.CONTINUOUS)
 
-    assert [(one.diff, one.counts["published"]) for one in done] == [("full", 200), ("changes", 1)]
+    assert [(one.diff, one.counts["published"]) for one in done] == [("changes", 0), ("changes", 1)]
     # Each alone, and few together with those before them.
-    assert judged == [200, 1, 50, 1, 50]
+    assert judged == [1, 50, 1, 50]
     published = feed.table("product_attributes")["product_id"]
     assert set(published[published.str.startswith("new")]) == {"new0"}
     assert feed.sql("SELECT count(*) AS n FROM shop.run_events WHERE state = 'blocked'").n[0] == 1

@@ -21,11 +21,28 @@ def with_crashing(count: int, crashing: int) -> pd.DataFrame:
 
 
 def test_a_content_that_kills_its_worker_is_quarantined_and_the_others_published(
-    shop: Shop,
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.write(with_crashing(12, 1))
-    summary = shop.refresh(spec=CRASHES)
+    encode_chunk, at_work, most = encode.Encoder._encode_chunk, [], [0]
+
+    def count(self: encode.Encoder, *rest: object) -> None:
+        at_work.append(rest)
+        most.append(len(at_work))
+        try:
+            encode_chunk(self, *rest)  # type: ignore[arg-type]
+        finally:
+            at_work.pop()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(encode.Encoder, "_encode_chunk", count)
+        summary = shop.refresh(spec=CRASHES, config={"products_per_chunk": 4})
+    # Chunks overlap, and the crash in one spares the others.
+    assert max(most) == 3
     assert (summary.counts["published"], summary.counts["quarantined"]) == (11, 1)
+    commits = shop.sql("DESCRIBE HISTORY shop.encodings")
+    appends = commits[commits["operation"] == "WRITE"]
+    assert set(appends["userMetadata"]) == {f'{{"run_id": "{summary.run_id}"}}'}
     found = shop.table("quarantine").iloc[0]
     assert (found["product_id"], found["reason"]) == ("p0", "worker_crashed")
     # It is not tried again the next night, and is after a week.
@@ -65,29 +82,6 @@ def test_chunks_that_are_done_are_not_encoded_again_after_a_failure(
     summary = shop.refresh(config=in_chunks)
     assert (summary.counts["encoded"], summary.counts["reused"]) == (30 - done, done)
     assert len(shop.table("product_attributes")) == 30
-
-
-def test_chunks_overlap_and_a_crash_in_one_spares_the_others(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shop.write(with_crashing(12, 1))
-    encode_chunk, at_work, most = encode.Encoder._encode_chunk, [], [0]
-
-    def count(self: encode.Encoder, *rest: object) -> None:
-        at_work.append(rest)
-        most.append(len(at_work))
-        try:
-            encode_chunk(self, *rest)  # type: ignore[arg-type]
-        finally:
-            at_work.pop()
-
-    monkeypatch.setattr(encode.Encoder, "_encode_chunk", count)
-    summary = shop.refresh(spec=CRASHES, config={"products_per_chunk": 4})
-    assert max(most) == 3
-    assert (summary.counts["published"], summary.counts["quarantined"]) == (11, 1)
-    commits = shop.sql("DESCRIBE HISTORY shop.encodings")
-    appends = commits[commits["operation"] == "WRITE"]
-    assert set(appends["userMetadata"]) == {f'{{"run_id": "{summary.run_id}"}}'}
 
 
 def test_rows_that_are_lost_on_the_way_fail_the_run(

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from cases import is_full
+from prepared_shop import Start, blocked, published
 from schedule import Schedule, install
 from shop import DAY, Shop, products
 
-from enrich.errors import ConfigError, TableContended, ValidationFailed
+from enrich.errors import ConfigError, TableContended
 
 ANOTHER_DAY = date(2026, 11, 25)
 STEPS = ("encodings", "product_attributes")
@@ -35,7 +36,6 @@ def beside(shop: Shop) -> Shop:
 @pytest.fixture
 def two(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> tuple[Shop, Shop]:
     """Two processes on the same tables, whose commits follow a schedule."""
-    shop.tables.create_missing()
     install(monkeypatch)
     return shop, beside(shop)
 
@@ -64,12 +64,27 @@ def test_two_runs_end_alike_in_any_order_of_their_commits(
     assert older.refresh(run_date=DAY).counts["published"] == 0
 
 
+def publish_wrong(shop: Shop) -> None:
+    """Publish six products, and then wrong ones."""
+    published(shop)
+    shop.write(products(mark=" wrong"))
+    shop.refresh()
+
+
+def wait_for_a_decision(shop: Shop) -> None:
+    """Publish six products, and let the gate block others."""
+    published(shop)
+    shop.write(products(mark=" waiting"))
+    blocked(shop)
+
+
 @pytest.mark.parametrize("step", DECIDED_BEFORE)
 @pytest.mark.parametrize("act", ["approve", "discard", "roll_back", "maintain"])
 def test_a_decision_in_the_middle_of_a_run_is_kept(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, step: str, act: str
+    open_shop: Callable[[Start], Shop], monkeypatch: pytest.MonkeyPatch, step: str, act: str
 ) -> None:
-    decided = prepare(shop, act)
+    shop = open_shop(publish_wrong if act == "roll_back" else wait_for_a_decision)
+    decided = shop.summary.run_id
     shop.write(products(mark=" of the run in the middle"))
     install(monkeypatch)
     other = beside(shop)
@@ -107,15 +122,3 @@ STATES = {
     "discard": ("discarded",),
     "roll_back": ("rolled_back",),
 }
-
-
-def prepare(shop: Shop, act: str) -> str:
-    """Return the run that a person is to decide about."""
-    shop.refresh()
-    if act == "roll_back":
-        shop.write(products(mark=" wrong"))
-        return shop.refresh().run_id
-    shop.write(products(mark=" waiting"))
-    with pytest.raises(ValidationFailed):
-        shop.refresh(failures=["too blue"])
-    return shop.summary.run_id

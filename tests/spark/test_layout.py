@@ -55,7 +55,8 @@ def operation(commit: list[dict[str, Any]]) -> str:
     return next(action["commitInfo"]["operation"] for action in commit if "commitInfo" in action)
 
 
-def test_lineage_has_statistics_however_many_attributes_there_are(shop: Shop) -> None:
+def test_lineage_has_statistics_however_many_attributes_there_are(bare_shop: Shop) -> None:
+    shop = bare_shop
     attributes = {f"attribute_{n}": ("red", "green") for n in range(20)}
     shop.refresh(spec=FakeEngineSpec(attributes=attributes))
     added = [a["add"] for c in commits(shop, "product_attributes") for a in c if "add" in a]
@@ -63,15 +64,15 @@ def test_lineage_has_statistics_however_many_attributes_there_are(shop: Shop) ->
     assert {"product_id", "content_hash", "run_id", "model_version", "run_date"} <= known.keys()
 
 
-def test_settings_lay_out_new_tables_and_then_those_that_are_there(shop: Shop) -> None:
+def test_settings_lay_out_new_tables_and_then_those_that_are_there(published_shop: Shop) -> None:
+    shop = published_shop
+
     def layout() -> tuple[list[str], str]:
         found = shop.tables.describe("product_attributes")
         vectors = found["properties"]["delta.enableDeletionVectors"]
         return list(found["clusteringColumns"]), vectors
 
-    shop.refresh()
     assert layout() == (["product_id"], "false")
-    shop.maintain()
     shop.write(products(mark=" anew"))
     other = {"cluster_by": "none", "deletion_vectors": "always"}
     shop.refresh(config={"table_layout": other})

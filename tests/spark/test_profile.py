@@ -37,9 +37,9 @@ class StrangeSpec(FakeEngineSpec):
 
 
 @pytest.fixture
-def strange(shop: Shop) -> Shop:
-    shop.write(products(12))
-    return shop
+def strange(bare_shop: Shop) -> Shop:
+    bare_shop.write(products(12))
+    return bare_shop
 
 
 def test_an_unseen_source_is_answered_less_from_its_first_run_on(strange: Shop) -> None:

@@ -1,27 +1,19 @@
 """What people decide about runs: approve, discard, roll back, release; and open intents."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import date
 from typing import Any
 
 import pytest
-from shop import DAY, Shop, products
+from prepared_shop import BETTER, Start, blocked, rolled_back, staged
+from shop import Shop, products
 
 from enrich.engine.fake_engine import FakeEngineSpec
-from enrich.errors import ConfigError, TableContended, ValidationFailed
+from enrich.errors import ConfigError, TableContended
 from enrich.spark import publish, rules, runs
 from enrich.spark.runs import read_event, read_runs
 
 ANOTHER_DAY = date(2026, 11, 25)
-BETTER = FakeEngineSpec(model_version="fake-2-p90")
-
-
-@contextmanager
-def blocked(shop: Shop) -> Iterator[None]:
-    """A refresh inside is stopped by the gate."""
-    with pytest.raises(ValidationFailed):
-        yield
 
 
 def labels_of(shop: Shop) -> dict[str, Any]:
@@ -29,9 +21,10 @@ def labels_of(shop: Shop) -> dict[str, Any]:
     return dict(zip(rows["product_id"], rows["model_version"], strict=True))
 
 
-def test_a_blocked_run_is_published_with_a_reason_and_only_once(shop: Shop) -> None:
-    with blocked(shop):
-        shop.refresh(failures=["too blue"])
+def test_a_blocked_run_is_published_with_a_reason_and_only_once(
+    open_shop: Callable[[Start], Shop],
+) -> None:
+    shop = open_shop(blocked)
     run_id = shop.summary.run_id
     with pytest.raises(ConfigError, match="--reason"):
         shop.approve(run_id)
@@ -43,15 +36,18 @@ def test_a_blocked_run_is_published_with_a_reason_and_only_once(shop: Shop) -> N
     assert shop.refresh().outcome == "nothing_to_do"
 
 
-def test_a_staged_run_waits_under_its_trigger(shop: Shop) -> None:
-    staged = shop.refresh(trigger="nightly", publish=False)
-    assert (staged.outcome, len(shop.table("product_attributes"))) == ("staged", 0)
-    assert shop.approve("nightly")["run_id"] == staged.run_id
+def test_a_staged_run_waits_under_its_trigger(open_shop: Callable[[Start], Shop]) -> None:
+    shop = open_shop(staged)
+    assert (shop.summary.outcome, len(shop.table("product_attributes"))) == ("staged", 0)
+    assert shop.approve("nightly")["run_id"] == shop.summary.run_id
     assert len(shop.table("product_attributes")) == 6
 
 
-def test_a_new_attempt_of_a_trigger_supersedes_the_waiting_one(shop: Shop) -> None:
-    first = shop.refresh(trigger="nightly", publish=False)
+def test_a_new_attempt_of_a_trigger_supersedes_the_waiting_one(
+    open_shop: Callable[[Start], Shop],
+) -> None:
+    shop = open_shop(staged)
+    first = shop.summary
     second = shop.refresh(trigger="nightly", publish=False)
     assert second.counts["encoded"] == 0
     assert shop.state(first.run_id) == "superseded"
@@ -60,17 +56,18 @@ def test_a_new_attempt_of_a_trigger_supersedes_the_waiting_one(shop: Shop) -> No
     assert shop.approve("nightly")["run_id"] == second.run_id
 
 
-def test_a_run_that_nobody_knows_is_refused(shop: Shop) -> None:
-    shop.refresh()
+def test_a_run_that_nobody_knows_is_refused(published_shop: Shop) -> None:
+    shop = published_shop
     with pytest.raises(ConfigError, match="No run 'x'"):
         shop.approve("x")
     with pytest.raises(ConfigError, match="no run 'x'"):
         shop.roll_back("x")
 
 
-def test_a_discarded_run_is_not_published_and_its_encodings_serve_the_next(shop: Shop) -> None:
-    with blocked(shop):
-        shop.refresh(failures=["too blue"])
+def test_a_discarded_run_is_not_published_and_its_encodings_serve_the_next(
+    open_shop: Callable[[Start], Shop],
+) -> None:
+    shop = open_shop(blocked)
     run_id = shop.summary.run_id
     assert shop.discard(run_id)["state"] == "discarded"
     assert shop.discard(run_id)["state"] == "discarded"
@@ -82,28 +79,28 @@ def test_a_discarded_run_is_not_published_and_its_encodings_serve_the_next(shop:
         shop.discard(summary.run_id)
 
 
-def test_another_checkpoint_does_not_approve(shop: Shop) -> None:
-    staged = shop.refresh(publish=False)
+def test_another_checkpoint_does_not_approve(open_shop: Callable[[Start], Shop]) -> None:
+    shop = open_shop(staged)
     with pytest.raises(ConfigError, match="was made by fake-1"):
-        shop.approve(staged.run_id, spec=BETTER)
+        shop.approve(shop.summary.run_id, spec=BETTER)
 
 
 def test_an_older_run_updates_only_rows_that_it_saw_once_a_newer_one_is_accepted(
-    shop: Shop,
+    published_shop: Shop,
 ) -> None:
-    shop.refresh(run_date=DAY)
+    shop = published_shop
     shop.write(products(8, mark=" staged"))
-    staged = shop.refresh(run_date=ANOTHER_DAY, publish=False)
+    waiting = shop.refresh(run_date=ANOTHER_DAY, publish=False)
     # A newer whole run sees a product table of five, of which one has another title.
     newer = products(5)
     newer.loc[0, "title"] = "seen by the newer run"
     shop.write(newer)
     shop.refresh(run_date=date(2026, 11, 26), config={"missing_products": "delete"} | OPEN)
-    event = shop.approve(staged.run_id)
+    event = shop.approve(waiting.run_id)
     rows = shop.table("product_attributes")
     # No row is inserted again, and the newer run's row stays.
     assert sorted(rows["product_id"]) == [f"p{n}" for n in range(5)]
-    assert rows.set_index("product_id")["run_id"]["p0"] != staged.run_id
+    assert rows.set_index("product_id")["run_id"]["p0"] != waiting.run_id
     assert event["published"] == 4
     assert event["withheld"] == 4
 
@@ -111,11 +108,11 @@ def test_an_older_run_updates_only_rows_that_it_saw_once_a_newer_one_is_accepted
 OPEN = {"max_deleted_share": 1.0}
 
 
-def test_a_rollback_restores_and_holds_back_until_content_changes(shop: Shop) -> None:
-    shop.refresh(spec=FakeEngineSpec(model_version="fake-1-p90"))
-    wrong = shop.refresh(spec=BETTER)
-    assert shop.roll_back(wrong.run_id) == [wrong.run_id]
-    assert set(labels_of(shop).values()) == {"fake-1-p90"}
+def test_a_rollback_restores_and_holds_back_until_content_changes(
+    open_shop: Callable[[Start], Shop],
+) -> None:
+    shop = open_shop(rolled_back)
+    assert set(labels_of(shop).values()) == {"fake-1"}
     held = shop.refresh(spec=BETTER)
     assert (held.outcome, held.counts["withheld"]) == ("nothing_to_do", 6)
     assert any("held back" in note for note in held.validation["notes"])
@@ -129,8 +126,8 @@ def test_a_rollback_restores_and_holds_back_until_content_changes(shop: Shop) ->
     assert (again.counts["published"], again.counts["withheld"]) == (1, 5)
 
 
-def test_a_rollback_undoes_later_runs_which_return_without_encoding(shop: Shop) -> None:
-    shop.refresh()
+def test_a_rollback_undoes_later_runs_which_return_without_encoding(published_shop: Shop) -> None:
+    shop = published_shop
     changed = products()
     changed.loc[0, "title"] = "wrong picture"
     shop.write(changed)
@@ -149,10 +146,9 @@ def test_a_rollback_undoes_later_runs_which_return_without_encoding(shop: Shop) 
     assert shop.version("product_attributes") == version
 
 
-def test_a_released_run_is_published_again(shop: Shop) -> None:
-    shop.refresh(spec=FakeEngineSpec(model_version="fake-1-p90"))
-    run = shop.refresh(spec=BETTER)
-    shop.roll_back(run.run_id)
+def test_a_released_run_is_published_again(open_shop: Callable[[Start], Shop]) -> None:
+    shop = open_shop(rolled_back)
+    run = shop.summary
     with pytest.raises(ConfigError, match="--reason"):
         # The reason of the rollback is not one for the release.
         publish.approve(shop.tables, run.run_id, None, BETTER.attributes, "fake-2-p90")
@@ -161,21 +157,23 @@ def test_a_released_run_is_published_again(shop: Shop) -> None:
     assert shop.refresh(spec=BETTER).outcome == "nothing_to_do"
 
 
-def test_a_correction_reaches_a_product_that_is_held_back(shop: Shop) -> None:
-    shop.refresh(spec=FakeEngineSpec(model_version="fake-1-p90"))
-    wrong = shop.refresh(spec=BETTER)
-    shop.roll_back(wrong.run_id)
+def test_a_correction_reaches_a_product_that_is_held_back(
+    open_shop: Callable[[Start], Shop],
+) -> None:
+    shop = open_shop(rolled_back)
     shop.correct("p2", "color", "green")
     summary = shop.refresh(spec=BETTER)
     assert (summary.counts["published"], summary.counts["withheld"]) == (1, 5)
     row = shop.sql("SELECT * FROM shop.product_attributes WHERE product_id = 'p2'").iloc[0]
-    assert (row["color"], row["model_version"]) == ("green", "fake-1-p90")
+    assert (row["color"], row["model_version"]) == ("green", "fake-1")
 
 
-def test_a_run_that_published_nothing_is_not_rolled_back(shop: Shop) -> None:
-    staged = shop.refresh(publish=False)
+def test_a_run_that_published_nothing_is_not_rolled_back(
+    open_shop: Callable[[Start], Shop],
+) -> None:
+    shop = open_shop(staged)
     with pytest.raises(ConfigError, match="published nothing"):
-        shop.roll_back(staged.run_id)
+        shop.roll_back(shop.summary.run_id)
 
 
 def test_an_intent_whose_merge_was_committed_is_completed(
@@ -215,13 +213,16 @@ def test_an_intent_without_a_commit_becomes_failed_after_a_while(
     assert shop.state(run_id) == "failed"
 
 
-def test_of_two_decisions_about_one_run_the_second_is_refused(shop: Shop) -> None:
-    staged = shop.refresh(publish=False)
-    event = read_event(shop.tables, staged.run_id)
+def test_of_two_decisions_about_one_run_the_second_is_refused(
+    open_shop: Callable[[Start], Shop],
+) -> None:
+    shop = open_shop(staged)
+    run_id = shop.summary.run_id
+    event = read_event(shop.tables, run_id)
     one = runs.next_event(event, rules.State.APPROVED, reason="one")
     other = runs.next_event(event, rules.State.DISCARDED, reason="other")
     runs.append_exclusively(shop.tables, [one])
     with pytest.raises(TableContended, match="decided about"):
         runs.append_exclusively(shop.tables, [other])
-    assert shop.state(staged.run_id) == "approved"
+    assert shop.state(run_id) == "approved"
     assert [run.state for run in read_runs(shop.tables)] == ["approved"]

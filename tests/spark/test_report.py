@@ -165,8 +165,8 @@ def published_version(shop: Shop, run_id: str) -> int:
     return int(read_event(shop.tables, run_id)["published_version"])
 
 
-def test_page_shows_each_candidate_beside_the_row_that_it_replaces(shop: Shop) -> None:
-    shop.refresh()
+def test_page_shows_each_candidate_beside_the_row_that_it_replaces(published_shop: Shop) -> None:
+    shop = published_shop
     shop.write(products(40))
     shop.refresh()
     old = shop.table("product_attributes").set_index("product_id")
@@ -217,9 +217,10 @@ def test_page_shows_each_candidate_beside_the_row_that_it_replaces(shop: Shop) -
         shop.spark.conf.set("spark.sql.shuffle.partitions", str(with_tasks))
 
 
-def test_pages_and_the_list_follow_what_people_decide(shop: Shop, tmp_path: Path) -> None:
+def test_pages_and_the_list_follow_what_people_decide(published_shop: Shop, tmp_path: Path) -> None:
+    shop = published_shop
     sources = sources_of(shop, tmp_path)
-    first = shop.refresh().run_id
+    first = shop.summary.run_id
     write_page(sources, shop.summary)
     spec = FakeEngineSpec("fake-2")
     with pytest.raises(ValidationFailed):
@@ -260,9 +261,11 @@ def test_pages_and_the_list_follow_what_people_decide(shop: Shop, tmp_path: Path
     assert (rolled_back.before, rolled_back.gallery) == (approved.before, approved.gallery)
 
 
-def test_a_run_that_answers_another_attribute_has_nothing_of_it_before(shop: Shop) -> None:
+def test_a_run_that_answers_another_attribute_has_nothing_of_it_before(
+    published_shop: Shop,
+) -> None:
+    shop = published_shop
     more = {**ATTRIBUTES, "style": ("casual", "formal")}
-    shop.refresh()
     run_id = shop.refresh(spec=FakeEngineSpec("fake-2", more)).run_id
 
     report = collect(shop, run_id, attributes=more)
@@ -274,10 +277,10 @@ def test_a_run_that_answers_another_attribute_has_nothing_of_it_before(shop: Sho
 
 
 def test_page_without_product_table_or_candidates_shows_what_is_left(
-    shop: Shop, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    published_shop: Shop, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    shop = published_shop
     sources = sources_of(shop, tmp_path)
-    shop.refresh()
     shop.file.unlink()
 
     write_page(sources, shop.summary)
@@ -292,9 +295,9 @@ def test_page_without_product_table_or_candidates_shows_what_is_left(
 
 
 def test_a_page_that_cannot_be_written_fails_no_run(
-    shop: Shop, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    published_shop: Shop, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    summary = shop.refresh()
+    shop, summary = published_shop, published_shop.summary
     (tmp_path / "file").write_text("in the way")
 
     write_page(sources_of(shop, tmp_path / "file"), summary)

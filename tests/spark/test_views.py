@@ -3,12 +3,13 @@
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from prepared_shop import Start
 from pyspark.sql import SparkSession
 from shop import Shop, products
 
@@ -113,30 +114,23 @@ def test_changes_view_tells_what_a_run_changed_from_what_to_what(history: Shop) 
     assert set(first["change"]) == {"new"}
 
 
-def test_changes_view_credits_no_run_with_what_a_rollback_did(shop: Shop) -> None:
-    first = shop.refresh().run_id
-    shop.write(products(6).assign(title="a red shirt"))
+def test_a_change_is_credited_to_its_run_once_and_no_rollback_or_release_counts(
+    published_shop: Shop,
+) -> None:
+    shop, first = published_shop, published_shop.summary.run_id
+    shop.write(products().assign(title="a red shirt"))
     second = shop.refresh().run_id
     changes = "SELECT * FROM shop.attribute_changes"
     by_second = shop.sql(f"{changes} WHERE run_id = '{second}'")
     by_first = shop.sql(f"{changes} WHERE run_id = '{first}'")
+    query = statement("SELECT attribute, old_label")
+    order = ["attribute", "old_label", "new_label"]
+    before = shop.sql(query).sort_values(order, ignore_index=True)
     shop.roll_back(second)
     taken_back = shop.sql(f"{changes} WHERE change = 'taken_back'")
     assert len(taken_back) == len(by_second) > 0
     assert taken_back["run_id"].isna().all()
     assert len(shop.sql(f"{changes} WHERE run_id = '{first}'")) == len(by_first)
-
-
-def test_what_a_run_changed_is_counted_once_though_it_was_rolled_back_and_released(
-    shop: Shop,
-) -> None:
-    query = statement("SELECT attribute, old_label")
-    shop.refresh()
-    shop.write(products(6).assign(title="a red shirt"))
-    second = shop.refresh().run_id
-    order = ["attribute", "old_label", "new_label"]
-    before = shop.sql(query).sort_values(order, ignore_index=True)
-    shop.roll_back(second)
     shop.approve(second, "it was right")
     assert before["products"].sum() > 0
     after = shop.sql(query).sort_values(order, ignore_index=True)
@@ -158,15 +152,18 @@ def test_products_without_any_label_are_among_those_that_came_and_went(shop: Sho
     assert not changes.duplicated(["product_id", "attribute", "change"]).any()
 
 
-@pytest.fixture
-def two_runs(shop: Shop) -> Shop:
-    """The second run changed a product, found a new one, and deleted one of the first's."""
+def publish_twice(shop: Shop) -> None:
+    """Change a product by the second run, add one, and delete one."""
     shop.refresh(trigger="first")
     table = products(7).drop(5)
     table.loc[0, "title"] = "a red shirt"
     shop.write(table)
     shop.refresh(config=DELETE, trigger="second")
-    return shop
+
+
+@pytest.fixture
+def two_runs(open_shop: Callable[[Start], Shop]) -> Shop:
+    return open_shop(publish_twice)
 
 
 def test_the_page_asks_what_one_run_changed_added_and_deleted(two_runs: Shop) -> None:
@@ -250,15 +247,15 @@ def test_every_sql_example_of_the_page_runs(history: Shop, tmp_path: Path) -> No
     pd.testing.assert_frame_equal(written.fillna("-"), wanted.fillna("-"), check_dtype=False)
 
 
-def test_the_page_asks_what_people_set_and_what_waits_to_be_published(shop: Shop) -> None:
-    shop.refresh(trigger="first")
+def test_the_page_asks_what_people_set_and_what_waits_to_be_published(published_shop: Shop) -> None:
+    shop = published_shop
     for values in (
         "('p0', 'color', 'blue', 'ana', timestamp'2026-11-01', NULL)",
         "('p0', ' Color', 'RED ', 'ana', timestamp'2026-11-02', NULL)",
         "('p1', 'pattern', NULL, 'ana', timestamp'2026-11-02', NULL)",
     ):
         shop.sql(f"INSERT INTO shop.attribute_corrections VALUES {values}")
-    published = statement("SELECT product_id, inline(corrections)")
+    set_before = statement("SELECT product_id, inline(corrections)")
     waiting = statement("SELECT product_id, lower(trim(attribute))")
 
     wait = {
@@ -266,10 +263,10 @@ def test_the_page_asks_what_people_set_and_what_waits_to_be_published(shop: Shop
         for row in shop.sql(waiting).itertuples()
     }
     assert wait == {("p0", "color", "red", "ana"), ("p1", "pattern", None, "ana")}
-    assert shop.sql(published).empty
-    shop.refresh(trigger="second")
+    assert shop.sql(set_before).empty
+    shop.refresh()
     assert shop.sql(waiting).empty
-    assert set(shop.sql(published).itertuples(index=False, name=None)) == wait
+    assert set(shop.sql(set_before).itertuples(index=False, name=None)) == wait
     shop.sql("DELETE FROM shop.attribute_corrections WHERE product_id = 'p0'")
     set_now, as_published = waiting.split("EXCEPT")
     assert len(shop.sql(f"{as_published} EXCEPT {set_now}")) == 1

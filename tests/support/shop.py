@@ -60,13 +60,18 @@ def products(count: int = 6, mark: str = "") -> pd.DataFrame:
 class Shop:
     """A product table and a database of its own. Images lie in `folder`.
 
-    `summary` is the last refresh's, also when it raised.
+    `summaries` are those of all refreshes, also of those that raised; `summary` is the last one's.
     """
 
     def __init__(self, spark: SparkSession, folder: Path, database: str) -> None:
         self.spark, self.folder, self.database = spark, folder, database
         self.file = folder / "products.parquet"
-        self.summary = RunSummary()
+        self.summaries: list[RunSummary] = []
+
+    @property
+    def summary(self) -> RunSummary:
+        """What the last refresh says of itself."""
+        return self.summaries[-1] if self.summaries else RunSummary()
 
     def write(self, table: pd.DataFrame) -> None:
         """Replace the product table."""
@@ -95,7 +100,7 @@ class Shop:
         """
         inputs = self.prepare(spec, config, **request)
         run = Refresh(inputs, FakeGate(input_failures, failures))
-        self.summary = run.summary
+        self.summaries.append(run.summary)
         return run.run()
 
     def prepare(
