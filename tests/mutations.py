@@ -69,7 +69,7 @@ MUTATIONS = (
     ),
     Mutation(
         "enrich/spark/runs.py",
-        '    if int(done.first()["num_inserted_rows"]) < len(events):',
+        '    if int(done["num_inserted_rows"]) < len(events):',
         "    if False:",
         _PUBLISH + "of_two_decisions_about_one_run_the_second_is_refused",
     ),
