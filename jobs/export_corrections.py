@@ -37,7 +37,7 @@ def main(
     database: OtherDatabaseOption = None,
     checkpoint: OtherCheckpointOption = None,
 ) -> None:
-    """Write the labels that people gave products to a file, as the checkpoint names them."""
+    """Write people's labels to a file, in the checkpoint's words."""
     require_suffix(output, ".csv", ".parquet")
     prepare_target(output)
     settings = read_settings(config, database=database, checkpoint=checkpoint)
@@ -72,7 +72,7 @@ def name_as_checkpoint(
     attributes: Mapping[str, Sequence[str]],
     own: Mapping[str, Mapping[str, str | None]],
 ) -> tuple[pd.DataFrame, int]:
-    """Return labels in the checkpoint's words, and the number of those that are left out.
+    """Return labels in the checkpoint's words, and the number of labels left out.
 
     Left out is a name of the shop's own that several labels of the checkpoint have.
 
