@@ -19,7 +19,7 @@ from enrich.classifiers.registry import build_classifier
 from enrich.images.settings import ImageShape
 from enrich.lexicon import Evidence
 from enrich.records import Modalities
-from enrich.training.pretrained import OPENAI
+from enrich.training.pretrained import OPENAI_MEAN, OPENAI_STD
 from enrich.training.start import train_tokenizer
 
 _BASE_TEXT = {"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8}
@@ -65,7 +65,7 @@ def _configure(name: str) -> ClassifierConfig:
     return ClassifierConfig(
         name=name,
         towers=HuggingFaceTowers(model=clip),
-        image=ImageShape(size_px=_SIZE_PX, fit="crop", mean=OPENAI.mean, std=OPENAI.std),
+        image=ImageShape(size_px=_SIZE_PX, fit="crop", mean=OPENAI_MEAN, std=OPENAI_STD),
         text_length=_TEXT_LENGTH,
         attributes=read_manifest(BUNDLED).config.attributes,
         joint_heads=8,

@@ -1,14 +1,9 @@
 """Fit a checkpoint to a shop by a few hundred of its labelled products.
 
-    python jobs/adapt_checkpoint.py --catalog shop/products.csv --suggest 300 --output label_me.csv
-    python jobs/adapt_checkpoint.py --catalog shop/products.csv --corrections labelled.csv \
-        --output checkpoints/shop
+    python jobs/adapt_checkpoint.py --config shop.yaml --suggest 300 --output label_me.csv
+    python jobs/adapt_checkpoint.py --config shop.yaml --corrections labelled.csv --output fitted
 
-The first draws products to label, at random. The second writes a checkpoint that the job runs like
-any other. What is fitted is how far pictures are trusted, a correction of the scores, temperatures
-and thresholds; all other weights stay. The last line on standard output is one JSON object.
-
-In place of --catalog, --config takes the main job's settings, those of reading and answering.
+The last line on standard output is one JSON object.
 """
 
 import json

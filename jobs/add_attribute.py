@@ -2,13 +2,9 @@
 
     python jobs/add_attribute.py --name sleeve_length --labels sleeves.csv \
         --catalog shop/products.csv --output checkpoints/shop
-    python jobs/add_attribute.py --name fabric --values cotton,denim,silk --output checkpoints/shop
 
-The first fits a head to some 50 to 300 labelled products, whose pictures alone are opened; with
---database not even these, where a run has encoded them. The encoder stays, so the next run answers
-the whole catalog from its encodings; answers of all other attributes stay equal. The second needs
-no label: labels that texts name come first, nothing of the attribute is published, and
-`jobs/review.py --what attribute:fabric` asks people for labels.
+The encoder stays, so the next run answers the whole catalog from its encodings. With --values in
+place of --labels the attribute is guessed by the words of texts, and nothing of it is published.
 The last line on standard output is one JSON object.
 """
 

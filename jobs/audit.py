@@ -3,9 +3,7 @@
     spark-submit jobs/audit.py --database shop --n 120 --output audit.csv
     spark-submit jobs/audit.py --database shop --labels audit.csv
 
-The first command writes products to label: fill in the column `label`, with `not_applicable` or
-`other` where no label fits. The second says what the labels prove, also with a part of them. The
-last line on standard output is one JSON object.
+The last line on standard output is one JSON object.
 """
 
 from pathlib import Path

@@ -1,12 +1,9 @@
 """Build a label baseline: the label counts that later runs are compared to.
 
     spark-submit jobs/build_label_baseline.py --database shop --output baselines/shop.json
-    spark-submit jobs/build_label_baseline.py --database shop --output baselines/shop.json \
-        --run-id 20261124-0f3c9a71d2
 
-Check the answers first: a baseline declares them right. It counts the published table, or the
-candidates of one run. So a new checkpoint has a baseline before it publishes. Name the file in the
-job's configuration, under `baselines`. If the file exists, the changes are printed.
+It counts the published table, or the candidates of one run, so that a new checkpoint has a baseline
+before it publishes. If the file exists, the changes are printed.
 """
 
 from pathlib import Path

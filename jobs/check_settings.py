@@ -2,9 +2,8 @@
 
     python jobs/check_settings.py --config shop.yaml
 
-Checks keys and values, the checkpoint, labels, words and categories, the baseline, output folders,
-the product table's columns, and twenty of its images. Tables by name or URI, which only Spark can
-read, are not checked, and the output says so. Exit code 2 at the first error.
+Tables by name or URI, which only Spark can read, are not checked, and the output says so. Exit
+code 2 at the first error.
 """
 
 from collections.abc import Sequence

@@ -2,10 +2,9 @@
 
     python jobs/classify_table.py --catalog shop/products.parquet --output attributes.parquet
 
-The output has one row for each input row, in the same order, with the columns of
-`product_attributes` that need no run. `--config` takes the main job's settings; those of reading
-and answering count. The last line on standard output is one JSON object. Exit codes are those of
-the main job: 3 if too many products, or their images, could not be read.
+The output has one row for each input row, in the same order. The last line on standard output is
+one JSON object. Exit codes are those of the main job: 3 if too many products, or their images,
+could not be read.
 """
 
 import json
@@ -32,7 +31,7 @@ from enrich.engine.columns import arrow_schema, to_table
 from enrich.engine.engine import Engine
 from enrich.engine.spec import open_engine
 from enrich.engine.unreadable import FailureCounts
-from enrich.errors import EnrichError, StorageFailed, first_line
+from enrich.errors import StorageFailed, first_line
 from enrich.files.atomic_write import atomic_write, prepare_target, require_suffix
 from enrich.files.products import count_replaced, open_source, read_catalog, read_products
 from enrich.records import Product
@@ -61,7 +60,10 @@ def main(
     begin = time.perf_counter()
     columns, applies_to = source.settings.columns, engine.spec.applies_to
     categories = read_catalog(source.table, columns).categories if applies_to else {}
-    counts = write_parquet(engine, products, categories, output)
+    try:
+        counts = write_parquet(engine, products, categories, output)
+    except OSError as error:
+        raise StorageFailed(f"{output} cannot be written: {first_line(error)}") from error
     seconds = time.perf_counter() - begin
     summary = {
         "read": counts.rows,
@@ -112,12 +114,5 @@ def _read(table: pa.Table) -> Iterator[Product]:
             yield Product(**row)
 
 
-def explain_full_disk(error: Exception) -> EnrichError | None:
-    """Return the known error behind an OSError, which only writing raises here."""
-    if not isinstance(error, OSError):
-        return None
-    return StorageFailed(f"the answers cannot be written: {first_line(error)}")
-
-
 if __name__ == "__main__":
-    run_command(main, explain_full_disk)
+    run_command(main)

@@ -4,9 +4,7 @@
     python jobs/compare.py --catalog shop/ --unseen-source other/ --output page.md \
         --set image_tower=tower --set text_tower=texts
 
-With --checkpoint there is no training. A catalog is measured on its test groups, an unseen source
-on all its products, and every other checkpoint is compared with the first. Runs of systems that are
-in `--folder` are not repeated, so a killed command resumes.
+Runs of systems that are in `--folder` are not repeated, so a killed command resumes.
 """
 
 import tempfile

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pyspark.sql import SparkSession
@@ -221,38 +221,29 @@ def main(
         raise typer.Exit(ended.exit_code)
 
 
-def approve_run(
-    run_id: WaitingRun,
-    reason: Reason = None,
-    config: ConfigOption = DEFAULT_CONFIG,
-    catalog: TableOption = None,
-    image_root: ImageRootOption = None,
-    database: Database = None,
-    checkpoint: Checkpoint = None,
-    log_format: Format = None,
-) -> None:
-    """Publish a waiting run's candidates. Give the other flags that the run had."""
-    main(
-        config, catalog, image_root, database, checkpoint,
-        publish_run=run_id, reason=reason, log_format=log_format,
-    )  # fmt: skip
+def _decision_command(flag: str, says: str) -> Callable[..., None]:
+    """Return the command that decides about a run, by a flag of `main`."""
+
+    def decide(
+        run_id: WaitingRun,
+        reason: Reason = None,
+        config: ConfigOption = DEFAULT_CONFIG,
+        catalog: TableOption = None,
+        image_root: ImageRootOption = None,
+        database: Database = None,
+        checkpoint: Checkpoint = None,
+        log_format: Format = None,
+    ) -> None:
+        run: Any = {flag: run_id}
+        places = (config, catalog, image_root, database, checkpoint)
+        main(*places, **run, reason=reason, log_format=log_format)
+
+    decide.__doc__ = f"{says} Give the other flags that the run had."
+    return decide
 
 
-def discard_run(
-    run_id: WaitingRun,
-    reason: Annotated[str, typer.Option(help="Why, kept in run_events.")],
-    config: ConfigOption = DEFAULT_CONFIG,
-    catalog: TableOption = None,
-    image_root: ImageRootOption = None,
-    database: Database = None,
-    checkpoint: Checkpoint = None,
-    log_format: Format = None,
-) -> None:
-    """Discard a waiting run's candidates. Give the other flags that the run had."""
-    main(
-        config, catalog, image_root, database, checkpoint,
-        drop_run=run_id, reason=reason, log_format=log_format,
-    )  # fmt: skip
+approve_run = _decision_command("publish_run", "Publish a waiting run's candidates.")
+discard_run = _decision_command("drop_run", "Discard a waiting run's candidates.")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -362,8 +353,10 @@ def refresh_catalog(
             exit_code = error.exit_code
         except GateError as error:
             raise ConfigError(str(error)) from error
-    of_page = PageSources(manifest, settings, given, baseline)
-    record_end(inputs.tables, refresh.summary, of_page, lambda: (inputs.source, inputs.store))
+    record_end(
+        *(inputs.tables, refresh.summary, manifest, settings, given, baseline),
+        lambda: (inputs.source, inputs.store),
+    )
     return Ended(inputs.tables, refresh.summary, exit_code, inputs.source)
 
 
@@ -503,13 +496,12 @@ def decide_run(settings: Settings, given: Flags, recording: Recording, decision:
     # Attributes of this checkpoint that were never published have no columns.
     there = set(published_attributes(spark, settings.database))
     tables = dataclasses.replace(tables, attributes=tuple(a for a in labels if a in there))
-    of_page = PageSources(manifest, settings, given, baseline)
 
     def open_again() -> tuple[Source, ImageStore]:
         # From run_events, because the settings may name another table now.
         return open_both(spark, event["source"], settings)
 
-    record_end(tables, recording.summary, of_page, open_again)
+    record_end(tables, recording.summary, manifest, settings, given, baseline, open_again)
     return Ended(tables, recording.summary, 0)
 
 
@@ -519,13 +511,12 @@ def rewrite_page(tables: Tables, run_id: str, settings: Settings, given: Flags) 
     if folder is None or f"{run_id}.html" not in names_in(folder):
         return
     manifest, event = fetch_manifest(settings.checkpoint), read_event(tables, run_id)
-    of_page = PageSources(manifest, settings, given, load_label_baseline(settings, manifest))
-    record_end(
-        tables,
-        summarise(event),
-        of_page,
-        lambda: open_both(tables.spark, event["source"], settings),
-    )
+    baseline = load_label_baseline(settings, manifest)
+
+    def open_again() -> tuple[Source, ImageStore]:
+        return open_both(tables.spark, event["source"], settings)
+
+    record_end(tables, summarise(event), manifest, settings, given, baseline, open_again)
 
 
 def load_label_baseline(settings: Settings, manifest: Manifest) -> LabelBaseline | None:
@@ -564,19 +555,13 @@ def score_demo(tables: Tables) -> list[str]:
     ]
 
 
-class PageSources(NamedTuple):
-    """Sources of a run's page apart from the tables."""
-
-    manifest: Manifest
-    settings: Settings
-    given: Flags
-    baseline: LabelBaseline | None
-
-
 def record_end(
     tables: Tables,
     summary: RunSummary,
-    of_page: PageSources,
+    manifest: Manifest,
+    settings: Settings,
+    given: Flags,
+    baseline: LabelBaseline | None,
     open_source: Callable[[], tuple[Source, ImageStore]],
 ) -> None:
     """Log how the run ended, and write its page."""
@@ -588,7 +573,6 @@ def record_end(
     from enrich.report.content import ExpectedLabels, GivenFlags
     from enrich.spark.report import ReportSources, write_page
 
-    manifest, settings, given, baseline = of_page
     expected = None
     if baseline is not None:
         expected = ExpectedLabels(baseline.catalog, baseline.label_counts)

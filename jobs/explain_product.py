@@ -1,11 +1,9 @@
 """Explain the answers of a checkpoint to one product, as a picture.
 
     python jobs/explain_product.py --image shirt.jpg --title "Blue shirt" --output shirt.png
-    python jobs/explain_product.py --catalog shop/products.parquet --product-id 42 --output 42.png
     python jobs/explain_product.py --config shop.yaml --product-id 42 --output 42.png
 
-The picture shows the patches of the image that each word of the text attends to (the paper's figure
-2). For each attribute it shows the answer, its confidence and its weights on image and text.
+It shows the patches that each word of the text attends to (the paper's figure 2).
 """
 
 from dataclasses import replace

@@ -3,9 +3,7 @@
     python jobs/export_checkpoint.py --checkpoint checkpoints/clip --catalog shop/products.csv \
         --output checkpoints/clip-int8
 
-Transformer towers gain most, because they spend their time in linear layers. Products of the
-catalog are answered before and after the export. Nothing is written if too many answers differ. The
-last line on standard output is one JSON object.
+Nothing is written if too many answers differ. The last line on standard output is one JSON object.
 """
 
 import json

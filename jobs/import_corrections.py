@@ -1,11 +1,8 @@
 """Record people's labels; they replace the classifier's from the next run on.
 
     spark-submit jobs/import_corrections.py --file review-labels.csv --config shop.yaml
-    spark-submit jobs/import_corrections.py --file corrected.csv --by ana --database shop
 
-The file has `product_id, attribute, label` and optionally `by` and `at`, as the review page writes
-it, or `product_id` and a column an attribute. Empty fields are ignored; `not_applicable` and
-`other` publish NULL. Importing a file again changes nothing.
+Importing a file again changes nothing.
 """
 
 from pathlib import Path

@@ -2,9 +2,7 @@
 
     spark-submit jobs/maintain_tables.py --database shop
 
-Compacts files (OPTIMIZE) and deletes files that nothing refers to any more (VACUUM). Also deletes
-candidates of runs that ended long ago, and encodings that no run will read again. The last line on
-standard output is one JSON object.
+The last line on standard output is one JSON object.
 """
 
 from typing import Annotated

@@ -1,13 +1,8 @@
 """Write a review page: an HTML file in which people label products.
 
     spark-submit jobs/review.py --what unsure --config shop.yaml --output review.html
-    spark-submit jobs/review.py --what audit --from audit.csv --config shop.yaml --output audit.html
 
-`unsure` asks for what the classifier abstained on, the nearest to its threshold first;
-`contradictions` for products whose title names another label than the classifier gives;
-`attribute:NAME` for what tells most of one attribute. What the page hands over goes to
-jobs/import_corrections.py. `audit` draws a random sample, blind, as jobs/audit.py does, which takes
-its labels.
+What the page hands over goes to jobs/import_corrections.py, that of an audit to jobs/audit.py.
 """
 
 from collections.abc import Container

@@ -1,13 +1,8 @@
 """Train a classifier from labelled product tables, and write a checkpoint.
 
     python jobs/train_classifier.py --catalog shop/ --output checkpoints/mine
-    torchrun --standalone --nproc-per-node 4 jobs/train_classifier.py --catalog shop/ \
-        --output checkpoints/mine
 
-A catalog folder holds products.parquet, labels.parquet and the images; `table:DESCRIPTION.yaml`
-reads any other labelled table. The same command resumes a killed run. Beside the checkpoint,
-`<output>.training/` has the state of the run and its curves:
-`tensorboard --logdir <output>.training/tensorboard`.
+The same command resumes a killed run, from `<output>.training/`, which has its curves too.
 """
 
 from pathlib import Path

@@ -51,13 +51,8 @@ def find_flaw(answers: Answers, calibrated: CalibratedSets, names: Sequence[str]
 class Adaptation:
     """Effects of adaptation by attribute, and the reasons where it was not tried.
 
-    Attributes:
-        effects: by attribute that was tried.
-        too_few: reasons by attribute with too few labels.
-        flaws: reasons by attribute whose labels say too little of the source.
-        outlooks: gain to expect of more labels, by added attribute.
-        stored: number of labelled products whose encoding was stored.
-        images_opened: number of pictures that were decoded.
+    `too_few` and `flaws` are such reasons. `outlooks` are of added attributes, `stored` counts
+    labelled products whose encoding was stored, `images_opened` pictures that were decoded.
     """
 
     effects: dict[str, Effect]

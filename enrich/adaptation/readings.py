@@ -65,12 +65,9 @@ FindsEncodings = Callable[[Sequence[Product], EngineSettings], Mapping[str, Enco
 
 @dataclass(frozen=True, slots=True)
 class LabelledReadings:
-    """Readings of labelled products by attribute, and where their encodings came from.
+    """Readings of labelled products by attribute; empty without readable products.
 
-    Attributes:
-        by_attribute: readings; empty without readable products.
-        stored: number of products whose encoding was stored.
-        images_opened: number of pictures that were decoded.
+    `stored` and `images_opened` count products with a stored encoding, and decoded pictures.
     """
 
     by_attribute: dict[str, Readings]

@@ -13,7 +13,6 @@ weight w of labels that texts name is one number with a prior of its own.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -48,6 +47,7 @@ class Labelled:
         log_temperature: logarithm of the checkpoint's temperature of each row, so that rows count
             by the uncertainty of the classifier.
         weight: weight of each row besides.
+        product, groups: number of each row's product, and of its near-identical ones.
     """
 
     logits: Float[Tensor, "N C"]
@@ -56,6 +56,8 @@ class Labelled:
     targets: Int[Tensor, " N"]
     log_temperature: Float[Tensor, " N"]
     weight: Float[Tensor, " N"]
+    product: Int[Tensor, " N"]
+    groups: Int[Tensor, " N"]
 
     def __getitem__(self, rows: Tensor) -> "Labelled":
         return Labelled(*(getattr(self, name)[rows] for name in self.__slots__))
@@ -141,8 +143,9 @@ def _standardise(embeds: Float[Tensor, "N E"]) -> Float[Tensor, "E F"]:
     return torch.block_diag(*blocks)
 
 
-def choose_strength(labelled: Labelled, folds: Int[Tensor, " N"]) -> float:
-    """Return the strength that predicts rows best from the other folds' rows."""
+def choose_strength(labelled: Labelled) -> float:
+    """Return the strength that predicts the rows of a fold best from all others."""
+    folds = deal_folds(labelled.groups)
     losses = {strength: _held_out_loss(labelled, folds, strength) for strength in _STRENGTHS}
     return min(losses, key=losses.__getitem__)
 
@@ -270,65 +273,55 @@ def with_correction(
 
     `is_added` means an attribute without a head. Then products read from one modality count too.
     """
-    rows = _to_rows_to_fit(scoring.answers, base, is_added)
-    layer = fit_layer(rows.labelled, choose_strength(rows.labelled, deal_folds(rows.groups)))
+    rows = _to_labelled(scoring.answers, base, is_added)
+    layer = fit_layer(rows, choose_strength(rows))
     return replace(
         scoring,
         correction=compose(layer, scoring.correction),
         without=[
-            _correct_without(fold, answers, fold_of, _to_rows_to_fit(answers, base, is_added))
+            _correct_without(fold, answers, fold_of, _to_labelled(answers, base, is_added))
             for fold, answers in enumerate(scoring.without)
         ],
     )
 
 
-class _RowsToFit(NamedTuple):
-    """Rows that a layer is fitted to, with the numbers of products and groups."""
-
-    labelled: Labelled
-    product: Int[Tensor, " M"]
-    groups: Int[Tensor, " M"]
-
-
-def _to_rows_to_fit(answers: list[Answers], base: CalibratedSets, is_added: bool) -> _RowsToFit:
+def _to_labelled(answers: list[Answers], base: CalibratedSets, is_added: bool) -> Labelled:
+    """Return the rows that a layer is fitted to."""
     whole = fullest(answers)
     parts = [whole]
     if is_added:
         both, *alone = answers
         parts += [one.where(torch.isin(one.product, both.product)) for one in alone]
-    labelled = [
-        Labelled(
-            one.logits,
-            one.embeds,
-            one.named,
-            one.targets,
-            one.log_temperature(base),
-            torch.full((len(one),), 1.0 if one is whole else _APART),
-        )
-        for one in parts
-    ]
-    return _RowsToFit(
-        Labelled.join(labelled),
-        torch.cat([one.product for one in parts]),
-        torch.cat([one.groups for one in parts]),
+    return Labelled.join(
+        [
+            Labelled(
+                one.logits,
+                one.embeds,
+                one.named,
+                one.targets,
+                one.log_temperature(base),
+                torch.full((len(one),), 1.0 if one is whole else _APART),
+                one.product,
+                one.groups,
+            )
+            for one in parts
+        ]
     )
 
 
 def _correct_without(
-    fold: int, answers: list[Answers], fold_of: Int[Tensor, " N"], rows: _RowsToFit
+    fold: int, answers: list[Answers], fold_of: Int[Tensor, " N"], rows: Labelled
 ) -> list[Answers]:
-    """Return the answers corrected by layers that have seen no label of this fold."""
-    layers = _fit_without(fold, rows.labelled, fold_of[rows.product], rows.groups)
+    """Return the answers corrected by layers that have seen no label of this fold.
+
+    Each other fold has a layer that has not seen its own labels either.
+    """
+    folds = fold_of[rows.product]
+    strength = choose_strength(rows[folds != fold])
+    layers = [
+        fit_layer(rows[(folds != fold) & (folds != other)], strength) for other in range(FOLDS)
+    ]
     return [_correct_held_out(one, layers, fold_of) for one in answers]
-
-
-def _fit_without(
-    fold: int, labelled: Labelled, folds: Int[Tensor, " M"], groups: Int[Tensor, " M"]
-) -> list[Layer]:
-    """Return a layer for each fold, fitted without its labels and those of `fold`."""
-    left = folds != fold
-    strength = choose_strength(labelled[left], deal_folds(groups[left]))
-    return [fit_layer(labelled[left & (folds != other)], strength) for other in range(FOLDS)]
 
 
 def _correct_held_out(reading: Answers, layers: list[Layer], fold_of: Int[Tensor, " N"]) -> Answers:

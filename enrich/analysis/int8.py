@@ -62,8 +62,7 @@ class LabelAgreement:
 class Int8Comparison:
     """Agreement by attribute and CPU time a product, on the same products.
 
-    Attributes:
-        with_image: products whose answers rest on their image, alone or with the text.
+    `with_image` counts products whose answers rest on their image, alone or with the text.
     """
 
     attributes: dict[str, LabelAgreement]
@@ -184,26 +183,11 @@ def _shown(prediction: Prediction) -> str | None:
 
 def format_report(comparison: Int8Comparison) -> str:
     """Return the comparison as Markdown."""
-    rows = [
-        [
-            attribute,
-            f"{agreement.products:,}",
-            f"{agreement.same / agreement.products:.4f}",
-            f"{agreement.same_best / agreement.products:.4f}",
-            f"{agreement.at_least:.4f}",
-            f"{agreement.mean_move:.4f}",
-            f"{agreement.largest_move:.3f}",
-        ]
-        for attribute, agreement in comparison.attributes.items()
-    ]
+    found = summarise(comparison)["attributes"]
+    rows = [[attribute, *map(str, one.values())] for attribute, one in found.items()]
     columns = (
-        "attribute",
-        "products",
-        "same answer",
-        "same best label",
-        "surely",
-        "confidence moves by",
-        "at most",
+        *("attribute", "products", "same answer", "surely", "same best label"),
+        *("confidence moves by", "at most"),
     )
     return (
         f"{to_markdown(Table('The same products, before and in int8', columns, [rows]))}\n"
@@ -236,7 +220,7 @@ def summarise(comparison: Int8Comparison) -> dict[str, Any]:
 
 
 def refuse_other_answers(comparison: Int8Comparison, least: float) -> None:
-    """Raise ExportRefused if surely less than `least` of an attribute stays."""
+    """Raise ExportRefused if less than the share `least` surely stays of an attribute."""
     short = [
         f"found {attribute} unchanged in {min(answers.same, answers.same_best):,} of "
         f"{answers.products:,} products (lower bound {answers.at_least:.3f})"

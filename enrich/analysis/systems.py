@@ -131,14 +131,9 @@ class Source:
 class Setting:
     """Settings, products and tower outputs that all systems share.
 
-    Attributes:
-        config: the recipe, with labels filled in from the data.
-        texts: texts to train a tokenizer on, for towers without one.
-        batches: products to train on and to validate.
-        rows: their rows.
-        sources: by name; `HOME` are the held-back test groups, `LEFT_OUT` test groups of the kinds
-            of goods that `leave_out` names.
-        folder: gets the runs.
+    The recipe `config` has labels filled in from the data; `texts` are those to train a tokenizer
+    on, for towers without one. Of the `sources`, `HOME` are the held-back test groups, `LEFT_OUT`
+    test groups of the kinds of goods that `leave_out` names. `folder` gets the runs.
     """
 
     config: TrainingConfig

@@ -43,11 +43,7 @@ _Found = tuple[Float[Tensor, "N C"], Float[Tensor, "N C"]]
 class Words:
     """Weights that a label gains where a title, or the rest of a text, names it.
 
-    Attributes:
-        attributes: labels of each attribute, attributes in the order of the targets.
-        priors: score of each label that is not named, by attribute.
-        added: what is added to it, by attribute.
-        calibration: temperatures and thresholds; empty while it is fitted.
+    By attribute, `priors` are scores of labels that are not named, `added` what is added to them.
     """
 
     attributes: Mapping[str, Sequence[str]]

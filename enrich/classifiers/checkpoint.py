@@ -153,7 +153,7 @@ def save_checkpoint(
 
 
 def check_checkpoint_target(name: str, output: Path) -> None:
-    """Raise ConfigError if a checkpoint of that name cannot be a new folder."""
+    """Raise ConfigError unless a checkpoint of that name can be a new folder."""
     if not re.fullmatch(NAME_PATTERN, name):
         raise ConfigError(f"checkpoint name is wrong: found '{name}', expected {NAME_PATTERN}")
     refuse_existing(output)

@@ -5,7 +5,7 @@ It does not import torch, so that a Spark driver reads it in milliseconds.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from schemas.labels import RESERVED
 from schemas.tables import is_usable_attribute
 
@@ -151,15 +151,6 @@ class PairTowers(BaseModel):
     text: HuggingFaceJson
     width: int = Field(gt=0)
     pooling: Literal["first", "mean"] = "first"
-
-    @model_validator(mode="after")
-    def _widths_agree(self) -> "PairTowers":
-        if isinstance(self.vision, SmallTowers) and self.vision.width != self.width:
-            raise ValueError(
-                f"the towers' widths differ: found {self.vision.width} of the small image tower "
-                f"and {self.width} of the text, expected the same"
-            )
-        return self
 
 
 class OpenClipTowers(BaseModel):

@@ -68,24 +68,32 @@ def _empty(like: Tensor, width: int) -> Encoded:
     return Encoded(embeds, mask, torch.zeros(len(like), dtype=torch.long, device=like.device))
 
 
-class ImageOnly(Classifier):
+class OneModality(Classifier):
+    """A tower's pooled embedding, then one MLP an attribute.
+
+    A learnt embedding replaces a missing modality; from it the heads give about the labels' shares
+    in training.
+    """
+
+    trained_by = frozenset({"multitask"})
+
+    def vector_shapes(self, config: ClassifierConfig) -> dict[str, tuple[int, ...]]:
+        return {self.answers_from: (self.image_tower.width,)}
+
+
+class ImageOnly(OneModality):
     """The image tower's pooled embedding, then one MLP an attribute.
 
-    A learnt embedding replaces a missing image; from it the heads give about the labels' shares in
-    training. The image's weight is 1, and 0 without an image.
+    The image's weight is 1, and 0 without an image.
     """
 
     answers_from = IMAGE
     paper = "ViT: Dosovitskiy et al. 2020, arXiv 2010.11929"
-    trained_by = frozenset({"multitask"})
 
     def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
         self.image_tower, _ = build_towers(config, vocabulary)
         self.text_tower = NoTextTower(self.image_tower.width)
         self.no_image = nn.Parameter(torch.zeros(self.image_tower.width))
-
-    def vector_shapes(self, config: ClassifierConfig) -> dict[str, tuple[int, ...]]:
-        return {IMAGE: (self.image_tower.width,)}
 
     def join(
         self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
@@ -98,11 +106,10 @@ class ImageOnly(Classifier):
         return replace(output, image_weight=dict.fromkeys(output.logits, vectors.has_image.float()))
 
 
-class TextOnly(Classifier):
+class TextOnly(OneModality):
     """The text tower's pooled embedding, then one MLP an attribute.
 
-    A learnt embedding replaces a missing text; from it the heads give about the labels' shares in
-    training. The image's weight is always 0.
+    The image's weight is always 0.
     """
 
     answers_from = TEXT
@@ -112,15 +119,11 @@ class TextOnly(Classifier):
         "Hugging Face vision and text models",
         "any open_clip model",
     )
-    trained_by = frozenset({"multitask"})
 
     def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
         _, self.text_tower = build_towers(config, vocabulary)
         self.image_tower = NoImageTower(self.text_tower.width)
         self.no_text = nn.Parameter(torch.zeros(self.text_tower.width))
-
-    def vector_shapes(self, config: ClassifierConfig) -> dict[str, tuple[int, ...]]:
-        return {TEXT: (self.text_tower.width,)}
 
     def join(
         self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]

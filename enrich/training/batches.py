@@ -72,10 +72,10 @@ def in_phase(config: TrainingConfig, loss: LossName) -> TrainingConfig:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A batch with random changes.
+    """A batch with random changes; `own_text` is False for texts of another product.
 
-    `own_text` is False for texts of another product. `targets` are the labels to learn from text
-    and picture together, those of a relabelled text included.
+    `targets` are the labels to learn from text and picture together, those of a relabelled text
+    included.
     """
 
     inputs: ModelInputs

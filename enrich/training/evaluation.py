@@ -9,7 +9,7 @@ from torch import Tensor
 
 from enrich.calibration import DEFAULT_TARGET_PRECISION, Calibration
 from enrich.classifiers.calibrated import join_embeds, to_layer
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput
+from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput, Vectors
 from enrich.engine.device import autocast
 from enrich.errors import ConfigError
 from enrich.lexicon import LabelFinder
@@ -40,6 +40,13 @@ def ask(
         with torch.inference_mode(), autocast(classifier.device):
             output = classifier(inputs.to(classifier.device))
         yield inputs, output
+
+
+def encode(
+    classifier: Classifier, batches: Batches, rows: np.ndarray, condition: Condition
+) -> Vectors:
+    """Return the vectors of rows under a condition, as the job stores them."""
+    return Vectors.join([out.vectors for _, out in ask(classifier, batches, rows, condition)])
 
 
 def answer(

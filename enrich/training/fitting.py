@@ -26,7 +26,7 @@ from enrich.records import Modalities
 from enrich.training.answers import Answers, macro_f1, once
 from enrich.training.batches import Batches, Condition
 from enrich.training.calibration import LabelledLogits, fit, fitted_loss
-from enrich.training.evaluation import answer, ask
+from enrich.training.evaluation import answer, encode
 from enrich.training.labelled import UNLABELLED
 
 # The conditions under which a set of modalities is calibrated, and the weight of a row under each.
@@ -80,10 +80,8 @@ def fit_modality_bias(
     if not isinstance(classifier, CmaClip) or not classifier.config.modality_wise:
         return
     targets = torch.from_numpy(batches.products.targets[rows])
-    vectors = {
-        one: Vectors.join([out.vectors for _, out in ask(classifier, batches, rows, one)])
-        for one in for_bias.keys() | for_penalty.keys()
-    }
+    conditions = for_bias.keys() | for_penalty.keys()
+    vectors = {one: encode(classifier, batches, rows, one) for one in conditions}
     for column, attribute in enumerate(classifier.config.attributes):
         labels = targets[:, column]
         if for_bias and (labels != UNLABELLED).any():

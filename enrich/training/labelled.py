@@ -67,7 +67,7 @@ class LabelledProducts:
 
 
 def read_catalogs(catalogs: Sequence[Path]) -> list[LabelledRows]:
-    """Read folders or `LAYOUT:PATH`s; raise ConfigError if all are empty."""
+    """Read catalogs, each a folder or `LAYOUT:PATH`, not all of them empty."""
     read = [_fold_labels(read_labelled(catalog)) for catalog in catalogs]
     if not any(map(len, read)):
         named = ", ".join(map(str, catalogs))
@@ -208,7 +208,10 @@ def name_catalog(catalog: Path) -> str:
 
 
 def refuse_same_names(what: str, names: Sequence[str], known_by: str) -> None:
-    """Raise ConfigError if a name comes twice; `known_by` says where it shows."""
+    """Raise ConfigError if a name comes twice.
+
+    `known_by` has its verb: "the metrics go".
+    """
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(
             f"more than one {what} is called {', '.join(sorted(twice))}: rename one, because "

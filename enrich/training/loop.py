@@ -48,14 +48,9 @@ _STEPS_A_POINT = 20
 
 @dataclass(slots=True)
 class Progressed:
-    """Progress of a run.
+    """Progress of a run: finished phases, epochs of the phase, and steps of the epoch.
 
-    Attributes:
-        phase: finished phases.
-        epoch: finished epochs of the current phase.
-        step, loss: finished steps of the current epoch, and their summed loss.
-        total_steps: finished steps of the run.
-        best_score: score of the best epoch.
+    `loss` is the sum over the steps of the epoch, `total_steps` counts those of the run.
     """
 
     phase: int = 0

@@ -23,7 +23,8 @@ from enrich.classifiers.open_clip_towers import (
 from enrich.errors import ConfigError
 from enrich.images.settings import ImageShape
 from enrich.training.pretrained import (
-    OPENAI,
+    OPENAI_MEAN,
+    OPENAI_STD,
     PublishedTowers,
     canonical,
     not_opened,
@@ -105,8 +106,8 @@ def read_image_shape(settings: dict[str, Any]) -> ImageShape:
     return ImageShape(
         size_px=settings["model_cfg"]["vision_cfg"].get("image_size", 224),
         fit="crop" if wanted.get("resize_mode", "shortest") == "shortest" else "pad",
-        mean=wanted.get("mean", OPENAI.mean),
-        std=wanted.get("std", OPENAI.std),
+        mean=wanted.get("mean", OPENAI_MEAN),
+        std=wanted.get("std", OPENAI_STD),
     )
 
 

@@ -59,10 +59,9 @@ class Rows:
 class Preparation:
     """A classifier on its published weights, and the products to train on.
 
-    Attributes:
-        config: the settings, with labels filled in from the data, the parts of all processes in
-            `accumulate`, and only phases that can train the classifier.
-        unseen_sources: by name; only the first of torchrun's processes has them.
+    `config` has labels filled in from the data, the parts of all processes in `accumulate`, and
+    only phases that can train the classifier. Only the first of torchrun's processes has
+    `unseen_sources`.
     """
 
     config: TrainingConfig

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from huggingface_hub import hf_hub_download
@@ -161,7 +161,8 @@ def open_pair(pair: PublishedPair, small: SmallTowers, size_px: int) -> Publishe
 
 def small_image_shape(size_px: int) -> ImageShape:
     """Return the shape of the small image tower's pictures."""
-    return ImageShape(size_px=size_px, fit="pad", mean=HALVES.mean, std=HALVES.std)
+    half = (0.5, 0.5, 0.5)  # pixels from -1 to 1
+    return ImageShape(size_px=size_px, fit="pad", mean=half, std=half)
 
 
 def _open_vision(name: str) -> PreTrainedModel:
@@ -274,17 +275,9 @@ def not_opened(name: str, what: str, error: Exception) -> ConfigError:
     )
 
 
-class Normalisation(NamedTuple):
-    """Mean and standard deviation of pixels, by channel."""
-
-    mean: Triple
-    std: Triple
-
-
-# OpenAI's own, shared by nearly all of CLIP's descendants.
-OPENAI = Normalisation((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-# Pixels from -1 to 1, as the first ViT had them.
-HALVES = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+# Mean and standard deviation of OpenAI's own, shared by nearly all of CLIP's descendants.
+OPENAI_MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD: Triple = (0.26862954, 0.26130258, 0.27577711)
 
 
 def open_image_shape(name: str, size_px: int | None) -> ImageShape:

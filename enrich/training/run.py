@@ -21,7 +21,7 @@ from enrich.training.answers import HEADINGS, Figures, LabelTruth
 from enrich.training.batches import Batches, Condition, shown_in_training
 from enrich.training.config import TrainingConfig
 from enrich.training.distributed import process_group
-from enrich.training.evaluation import ask, evaluate
+from enrich.training.evaluation import encode, evaluate
 from enrich.training.fitting import (
     BIAS_FITTED_UNDER,
     CALIBRATED_UNDER,
@@ -260,9 +260,8 @@ def _sample_reference(run: Preparation) -> Reference | None:
             return None
         # A picture is read otherwise where its text is read too.
         vectors = [
-            output.vectors
+            encode(run.classifier, run.batches, rows, condition)
             for condition in (Condition.AS_IS, Condition.NO_TEXT)
-            for _, output in ask(run.classifier, run.batches, rows, condition)
         ]
         taken.append(cls_of(Vectors.join(vectors))[0].float().cpu().numpy())
     return Reference.of(*taken)

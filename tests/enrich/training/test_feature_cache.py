@@ -59,14 +59,6 @@ def test_features_of_int8_towers_differ_with_one_layer(
     assert not np.array_equal(*found)
 
 
-def test_features_that_were_cut_short_are_made_anew(cache: Cache, small: Classifier) -> None:
-    images = cache("red.jpg", "blue.jpg")
-    first = _features(small, images)
-    (file,) = images.folder.glob("image_features-*.npy")
-    file.write_bytes(file.read_bytes()[:-1])
-    assert np.array_equal(_features(small, images), first)
-
-
 HEADS = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
 
 

@@ -166,15 +166,6 @@ def test_a_classifier_without_that_attention_is_left_as_it_is(
     assert all(tensor.equal(before[name]) for name, tensor in averaging.state_dict().items())
 
 
-def test_weights_without_bias_and_penalty_have_zeros(classifier: CmaClip) -> None:
-    classifier.shift_modality_bias("color", 2.0)
-    classifier.set_disagreement_penalty("color", 0.5)
-    fitted = ("trust", "doubt")
-    old = {n: t for n, t in classifier.state_dict().items() if not n.endswith(fitted)}
-    classifier.load_state_dict(old)
-    assert [classifier.modality_wise["color"].get_buffer(name) for name in fitted] == [0, 0]
-
-
 PRIORS = torch.tensor([0.9, 0.08, 0.02]).log()
 
 

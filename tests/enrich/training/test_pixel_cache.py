@@ -117,16 +117,6 @@ def test_the_digest_of_pictures_changes_with_files_and_not_with_sizes(
     assert identify(64, shop) != first
 
 
-def test_a_list_of_readable_pictures_that_was_cut_short_is_made_anew(cache: Cache) -> None:
-    first = cache("red.jpg", "blue.jpg")
-    marker = first.folder / "has_image.npy"
-    whole = marker.read_bytes()
-    for left in (0, 40, len(whole) - 1):
-        marker.write_bytes(whole[:left])
-        again = cache("red.jpg", "blue.jpg")
-        assert again.has_image.all() and np.array_equal(again.pixels, first.pixels)
-
-
 def test_a_cache_without_its_list_of_pictures_is_incomplete(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
