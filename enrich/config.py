@@ -285,7 +285,8 @@ class JobConfig(YamlSettings):
     """`text` for people, `json` for an object a line. Flag `--log-format`."""
 
     @field_validator(
-        "catalog", "image_root", "image_inventory", "checkpoint", "allowed_image_roots"
+        *("catalog", "image_root", "image_inventory", "checkpoint", "allowed_image_roots"),
+        "temporary_folder",
     )
     @classmethod
     def _without_secrets(
