@@ -292,7 +292,8 @@ class JobConfig(YamlSettings):
     """`text` for people, or `json`, one object a line. Flag `--log-format`."""
 
     @field_validator(
-        "catalog", "image_root", "image_inventory", "checkpoint", "allowed_image_roots"
+        *("catalog", "image_root", "image_inventory", "checkpoint", "allowed_image_roots"),
+        "temporary_folder",
     )
     @classmethod
     def _without_secrets(
