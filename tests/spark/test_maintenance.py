@@ -90,6 +90,6 @@ def test_folders_of_killed_runs_go_after_a_week(shop: Shop) -> None:
     assert [folder.name for folder in parent.iterdir()] == ["29990101T000000-alive"]
 
 
-def test_maintenance_without_tables_is_refused(shop: Shop) -> None:
+def test_maintenance_without_tables_is_refused(bare_shop: Shop) -> None:
     with pytest.raises(Exception, match="missing"):
-        shop.maintain()
+        bare_shop.maintain()
