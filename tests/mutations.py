@@ -95,7 +95,7 @@ MUTATIONS = (
         "enrich/spark/guards.py",
         "    if superseded or diff.lost_ids or not inputs.config.deletes_missing:",
         "    if superseded or not inputs.config.deletes_missing:",
-        _REFRESH + "malformed_rows_are_quarantined_and_keep_missing_products",
+        _REFRESH + "rows_with_lost_ids_keep_missing_products",
     ),
     Mutation(
         "enrich/spark/encode.py",
