@@ -11,16 +11,15 @@ from enrich.adaptation.adapt import Adaptation, adapt
 from enrich.adaptation.readings import FindsEncodings
 from enrich.adaptation.shop_labels import ShopLabels
 from enrich.adaptation.trial import FEWEST_LABELS, Effect, find_shifts
-from enrich.adaptation.widening import widened
+from enrich.adaptation.widening import record_adaptation, widened
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import (
     add_to_card,
     add_to_weights,
     derived_checkpoint,
-    write_metrics,
 )
 from enrich.classifiers.cma_clip import CmaClip
-from enrich.classifiers.manifest import Manifest, list_adaptations, read_metrics
+from enrich.classifiers.manifest import Manifest, list_adaptations
 from enrich.engine.engine import Engine
 from enrich.engine.prefetch import one_intra_op_thread
 from enrich.engine.spec import open_engine
@@ -243,20 +242,8 @@ def write_adapted(
         (partial / "calibration.json").write_text(calibration.model_dump_json(indent=2) + "\n")
         if shifts := find_shifts(effects):
             add_to_weights(partial, {CmaClip.name_of_bias(a): shift for a, shift in shifts.items()})
-        _add_metrics(partial, origin, effects, shop)
+        record_adaptation(partial, origin, shop, summarise(effects))
         add_to_card(partial, _describe(origin, effects, shop))
-
-
-def _add_metrics(folder: Path, manifest: Manifest, effects: dict[str, Effect], shop: str) -> None:
-    metrics = read_metrics(folder)
-    # A second adaptation builds on the first, whose figures are kept inside those of the second.
-    earlier = {"earlier": metrics["adaptation"]} if "adaptation" in metrics else {}
-    adaptation = earlier | {
-        "from": f"{manifest.config.name}-{manifest.digests.model}",
-        "shop": shop,
-        "attributes": summarise(effects),
-    }
-    write_metrics(folder, metrics | {"adaptation": adaptation})
 
 
 def _describe(manifest: Manifest, effects: dict[str, Effect], shop: str) -> str:

@@ -25,10 +25,15 @@ from enrich.calibration import (
     Matrix,
     ScoreCorrection,
 )
-from enrich.classifiers.checkpoint import add_to_card, derived_checkpoint, load_classifier
+from enrich.classifiers.checkpoint import (
+    add_to_card,
+    derived_checkpoint,
+    load_classifier,
+    write_metrics,
+)
 from enrich.classifiers.config import ClassifierConfig, HuggingFaceTowers, OpenClipTowers
 from enrich.classifiers.interface import IMAGE, TEXT
-from enrich.classifiers.manifest import Manifest, read_manifest
+from enrich.classifiers.manifest import Manifest, read_manifest, read_metrics
 from enrich.classifiers.pooled import SCALE, embed_prompts
 from enrich.engine.settings import CategorySets
 from enrich.errors import ConfigError
@@ -132,8 +137,29 @@ def write_widened(
         checked = Calibration.model_validate(wide.model_dump())
         (partial / "calibration.json").write_text(checked.model_dump_json(indent=2) + "\n")
         if guessed:
-            is_by_picture = is_by_picture and set(guessed) <= set(unfitted)
-            add_to_card(partial, _describe_guessed(guessed, labels, is_by_picture))
+            are_new = set(guessed) <= set(unfitted)
+            if are_new:
+                record_adaptation(partial, manifest, "", {})
+            add_to_card(partial, _describe_guessed(guessed, labels, is_by_picture and are_new))
+
+
+def record_adaptation(
+    folder: Path, manifest: Manifest, shop: str, attributes: Mapping[str, object]
+) -> None:
+    """Add a change of a checkpoint to `metrics.json`; see `list_adaptations`.
+
+    Args:
+        folder: of the new checkpoint.
+        manifest: the checkpoint before.
+        shop: name of the source whose labels it was fitted to, empty without labels.
+        attributes: figures of each attribute with labels.
+    """
+    metrics = read_metrics(folder)
+    # The figures of earlier changes are kept inside those of the last one.
+    earlier = {"earlier": metrics["adaptation"]} if "adaptation" in metrics else {}
+    before = f"{manifest.config.name}-{manifest.digests.model}"
+    adaptation = earlier | {"from": before, "shop": shop, "attributes": attributes}
+    write_metrics(folder, metrics | {"adaptation": adaptation})
 
 
 def _describe_guessed(attributes: Sequence[str], labels: LabelSets, is_by_picture: bool) -> str:

@@ -11,7 +11,7 @@ from enrich.adaptation.widening import write_widened
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Vectors
-from enrich.classifiers.manifest import read_manifest
+from enrich.classifiers.manifest import list_changes, read_manifest
 from enrich.engine.spec import open_engine
 from enrich.records import EncodedProduct, Product
 
@@ -38,6 +38,9 @@ def test_aligned_towers_guess_the_names_most_similar_to_the_picture(
     assert len(best) > 1 and best == similar[: len(best)]
     assert by_text.label == by_text.named == similar[-1]
     assert by_picture.abstained and by_text.abstained
+
+    (change,) = list_changes(read_manifest(tmp_path / "named"))
+    assert change == (f"{manifest.config.name}-{manifest.digests.model}", ())
 
     # Labels of another attribute leave the guesses as they are.
     sets |= {"sleeve": ("long", "short")}
