@@ -9,8 +9,9 @@ from bench.setup import Setup
 from bench.spark_session import open_spark, run_all
 from bench.stage import Stage
 from enrich.spark.answer import build_answer
-from enrich.spark.encode import VECTORS, build_encode, choose_tasks
-from enrich.spark.pace import Works
+from enrich.spark.encode import choose_tasks
+from enrich.spark.progress import WorkByWorker
+from enrich.spark.worker import VECTORS, build_encode
 from schemas.tables import answer_columns
 
 
@@ -19,7 +20,7 @@ def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
     """Yields the job."""
     with open_spark(setup) as (spark, products):
         spec, config = setup.spec(), setup.config()
-        works = spark.sparkContext.accumulator({}, Works())
+        works = spark.sparkContext.accumulator({}, WorkByWorker())
         nothing = {name: F.lit(None).cast("string") for name in ("image_digest", "replaces")}
         rows = products.withColumns({**nothing, "content_hash": F.lit("")})
         kept = "product_id", "op", "reason", "replaces", "product_category"

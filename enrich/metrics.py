@@ -126,7 +126,7 @@ def write_running(folder: Place | None, database: str, figures: Mapping[str, flo
     Args:
         folder: As of `recorded`.
         database: What the run is for.
-        figures: As `enrich.spark.pace.Pace.figures`; None: it is over.
+        figures: As `enrich.spark.progress.Progress.figures`; None: it is over.
     """
     if folder is None:
         return

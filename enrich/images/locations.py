@@ -159,3 +159,8 @@ def _as_address(host: str) -> IPv4Address | IPv6Address | None:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
+
+
+def is_url(image_path: str) -> bool:
+    """Return True if a path is an http(s) URL."""
+    return image_path[:8].lower().startswith(("http://", "https://"))

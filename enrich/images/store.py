@@ -24,7 +24,7 @@ from enrich.images.clients import (
     read_local,
     stat_local,
 )
-from enrich.images.locations import LONGEST_PATH, Location, parse_location
+from enrich.images.locations import LONGEST_PATH, Location, is_url, parse_location
 from enrich.images.retries import CircuitBreaker, StoreDown
 from enrich.images.settings import (
     NO_IMAGE_PATH,
@@ -34,7 +34,6 @@ from enrich.images.settings import (
     ImageReading,
     ImageStat,
 )
-from enrich.images.web import is_url, parse_url, read_url, stat_url
 from enrich.redaction import describe_error, redact
 
 Answer = TypeVar("Answer")
@@ -107,6 +106,8 @@ class ImageStore:
         if location.scheme == "file":
             return self._ask(location, lambda: stat_local(location.path))
         if is_url(f"{location.scheme}://"):
+            from enrich.images.web import stat_url
+
             return self._ask(location, lambda: stat_url(location, self._hosts, self._reading))
         return self._ask(location, lambda: open_client(location, self._reading).stat(location.path))
 
@@ -180,6 +181,8 @@ class ImageStore:
         if location.scheme == "file":
             return self._ask(location, lambda: read_local(location.path, limit, self._allowed))
         if is_url(f"{location.scheme}://"):
+            from enrich.images.web import read_url
+
             return self._ask(
                 location, lambda: read_url(location, limit, self._hosts, self._reading)
             )
@@ -209,6 +212,8 @@ class ImageStore:
             )
         try:
             if is_url(image_path):
+                from enrich.images.web import parse_url
+
                 return parse_url(image_path, self._hosts)
             location = parse_location(image_path, relative_to=self._root)
         except (ConfigError, ValueError, OSError) as error:

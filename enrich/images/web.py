@@ -284,11 +284,6 @@ _PIECE = 1 << 16
 _BEFORE_A_PAGE = b"\xef\xbb\xbf \t\r\n"
 
 
-def is_url(image_path: str) -> bool:
-    """Return True if a path is an http(s) URL."""
-    return image_path[:8].lower().startswith(("http://", "https://"))
-
-
 def parse_url(url: str, hosts: Collection[str]) -> Location:
     """Return the normal form of an http(s) URL; its path holds the query.
 

@@ -271,10 +271,10 @@ def build_answer(
 
 def _get_answerer(spec: BuildsEngine) -> Any:
     """Return this Python worker's answerer. Runs on the executor."""
-    from enrich.spark.encode import take_cores
+    from enrich.spark.worker import use_task_cores
 
     if "it" not in _LOADED or _LOADED["it"][0] != spec:
-        take_cores()
+        use_task_cores()
         _LOADED["it"] = spec, spec.build_answerer()
     return _LOADED["it"][1]
 

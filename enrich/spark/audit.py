@@ -97,7 +97,7 @@ def draw(tables: Tables, products: DataFrame, count: int) -> Draw:
     rows.sort(key=lambda row: (row["order"], row["product_id"], row["attribute"]))
     common = {"audit_id": audit_id, "source": newest["source"], "drawn_at": now()}
     stored = [row | common | {"drawn_from": found[row["attribute"]]} for row in rows]
-    tables.append(_ANSWERS, tables.make_rows(_ANSWERS, stored), audit_id)
+    tables.append(_ANSWERS, tables.to_rows(_ANSWERS, stored), audit_id)
     texts = read_texts(products, {row["product_id"] for row in rows})
     shown = [{name: row[name] for name in KEY} | texts[row["product_id"]] for row in rows]
     counts = {a: min(count, number) for a, number in sorted(found.items())}
@@ -180,7 +180,7 @@ def take_in(tables: Tables, labels: pd.DataFrame) -> Intake:
     if len(new):
         at = new["at"].fillna(pd.Timestamp(taken_at))
         rows = new.assign(labelled_by=new["by"], labelled_at=at, taken_at=taken_at)
-        stored = tables.make_rows(_ANSWERS, _as_records(rows))
+        stored = tables.to_rows(_ANSWERS, _as_records(rows))
         tables.append(_ANSWERS, stored, str(of_file[-1]))
         known = _read_answers(tables)
         changed = set(zip(new["model_version"], new["attribute"], strict=True))
@@ -190,7 +190,7 @@ def take_in(tables: Tables, labels: pd.DataFrame) -> Intake:
             if key in changed
             for row in make_certificates(group, taken_at)
         ]
-        tables.append(_CERTIFICATES, tables.make_rows(_CERTIFICATES, made), str(of_file[-1]))
+        tables.append(_CERTIFICATES, tables.to_rows(_CERTIFICATES, made), str(of_file[-1]))
     drawn = known[known["audit_id"].isin(of_file)]
     about = set(zip(drawn["model_version"], drawn["attribute"], strict=True))
     found = read_certificates(tables)

@@ -16,7 +16,7 @@ from enrich.config import JobConfig
 from enrich.engine.columns import to_table
 from enrich.engine.spec import EngineSpec, build_spec
 from enrich.records import Product
-from enrich.spark.encode import engine_of_this_worker
+from enrich.spark.worker import get_engine
 
 if TYPE_CHECKING:
     from enrich.engine.engine import Engine
@@ -68,7 +68,7 @@ def _build(spec: EngineSpec) -> Callable[..., Any]:
     schema = f"STRUCT<{answer_columns(spec.attributes)}, {read}>"
 
     def answer(batches: Iterator[tuple[pa.Array, pa.Array, pa.Array]]) -> Iterator[pa.Array]:
-        engine = cast("Engine", engine_of_this_worker(spec))
+        engine = cast("Engine", get_engine(spec))
         for columns in batches:
             rows = zip(*(column.to_pylist() for column in columns), strict=True)
             products = [Product(str(place), *row) for place, row in enumerate(rows)]

@@ -7,38 +7,34 @@ repeating are one anti-join. A row that kills its worker is found and becomes a 
 
 import logging
 import math
-import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, partial
-from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import pandas as pd
 from py4j.protocol import Py4JError
-from pyspark import Accumulator, SparkConf, TaskContext
+from pyspark import Accumulator, SparkConf
 from pyspark.errors import PySparkException
 from pyspark.resource import ResourceProfile, ResourceProfileBuilder
 from pyspark.resource.requests import ExecutorResourceRequests, TaskResourceRequests
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from schemas.tables import TO_ANSWER, Modalities, Status
+from schemas.tables import TO_ANSWER, Status
 
 from enrich.config import GpuExecutors, JobConfig
-from enrich.engine.spec import BuildsEngine, RunsProducts
+from enrich.engine.spec import BuildsEngine
 from enrich.errors import ConfigError, EnrichError, WorkersDied
-from enrich.records import EncodedProduct, Product
-from enrich.spark.pace import Pace, Work, add_work
+from enrich.spark.progress import Progress, Work
 from enrich.spark.rules import CRASH_HOLDS, holds
 from enrich.spark.session import application_of, in_spark_thread, name_jobs, slots_of
 from enrich.spark.tables import Tables, Transaction, now
+from enrich.spark.worker import FIELDS, REPLACED, VECTORS, build_encode
 
 log = logging.getLogger(__name__)
 
-_OUTPUT_ROWS = 1_000
 # Chunks in flight: executors encode one while the driver commits another and plans the next. Small
 # jobs of a commit wait behind all tasks in flight, so slots wait for one after every fourth chunk.
 _AT_ONCE = 4
@@ -47,9 +43,7 @@ _SEARCH = "search"
 # A crash is looked for in so many parts at a time.
 _PARTS = 8
 _SIGNS_OF_DEATH = ("Python worker exited unexpectedly", "ExecutorLostFailure")
-REPLACED = "the image was another one when the run began"
 _CRASHED = "the Python worker died over this content, each time it was tried"
-VECTORS = "status STRING, modalities STRING, error STRING, vectors BINARY"
 
 
 class Encoded(NamedTuple):
@@ -81,7 +75,7 @@ class Encoder:
     version: int
     folder: str
     _commits: Counter[str] = field(default_factory=Counter)
-    _pace: Pace | None = None
+    _progress: Progress | None = None
     crashed: list[str] = field(default_factory=list)
     tell: Callable[[Mapping[str, float] | None], None] = lambda figures: None
 
@@ -103,8 +97,8 @@ class Encoder:
             wanted, asked = contents.agg(F.count("*"), F.count_if(is_missing)).collect()[0]
             missing = contents.where(is_missing).drop("is_held")
             if asked:
-                self._pace = Pace(self.tables.spark, asked, self.tell)
-                with self._pace:
+                self._progress = Progress(self.tables.spark, asked, self.tell)
+                with self._progress:
                     self._encode_chunks(missing, asked)
         finally:
             contents.unpersist()
@@ -113,12 +107,12 @@ class Encoder:
     @property
     def engine_loads(self) -> dict[str, int]:
         """Number of engines that each Python worker has loaded."""
-        return self._pace.engine_loads if self._pace is not None else {}
+        return self._progress.engine_loads if self._progress is not None else {}
 
     @property
     def figures(self) -> dict[str, float]:
         """Figures of encoding by name; empty where nothing was encoded."""
-        return self._pace.figures if self._pace is not None else {}
+        return self._progress.figures if self._progress is not None else {}
 
     def read(self) -> DataFrame:
         """Return the encodings that this run uses: one version of the table, and its own."""
@@ -152,9 +146,9 @@ class Encoder:
 
     def _enough(self) -> float:
         """Return how many contents a chunk is to have, by the pace so far."""
-        assert self._pace is not None
+        assert self._progress is not None
         slots = slots_of(self.tables.spark, self.config.gpu_executors)
-        return self.config.seconds_per_chunk * self._pace.at_full_load(slots)
+        return self.config.seconds_per_chunk * self._progress.at_full_load(slots)
 
     def _encode_chunk(self, chunk: "Chunk", described: str, writer: str) -> None:
         with name_jobs(self.tables.spark, f"run {self.run_id}: {described}"):
@@ -172,8 +166,8 @@ class Encoder:
             wait([other for _, other in running])
             with name_jobs(self.tables.spark, f"run {self.run_id}: encode, search for a crash"):
                 self._search(chunk.rows, chunk.contents, error)
-        assert self._pace is not None
-        self._pace.committed += chunk.contents
+        assert self._progress is not None
+        self._progress.committed += chunk.contents
         if chunk.contents < count:
             log.info("encoded %s of %s contents", f"{done + chunk.contents:,}", f"{count:,}")
         return chunk.contents
@@ -221,8 +215,8 @@ class Encoder:
 
     def _ask(self, rows: DataFrame, count: int) -> DataFrame:
         """Return the rows encoded; lazy. Nothing is shuffled behind the engine."""
-        assert self._pace is not None
-        return ask_engine(rows, count, self.spec, self.config, self._pace.works)
+        assert self._progress is not None
+        return encode_rows(rows, count, self.spec, self.config, self._progress.works)
 
     def _append(self, rows: DataFrame, writer: str) -> None:
         """Append encodings; a `writer` makes one commit after another."""
@@ -272,10 +266,7 @@ class Encoder:
         self.tables.append("images", forgotten, self.run_id)
 
 
-_FIELDS = ("title", "description", "image_path")
-
-
-def ask_engine(
+def encode_rows(
     contents: DataFrame,
     count: int,
     spec: BuildsEngine,
@@ -289,7 +280,7 @@ def ask_engine(
         # As many executors as would start for small tasks are not worth their start.
         slots = min(slots, math.ceil(count / config.products_per_task))
     asked = contents.repartition(choose_tasks(count, config, slots), "content_hash")
-    asked = asked.select("content_hash", "image_digest", "product_id", *_FIELDS)
+    asked = asked.select("content_hash", "image_digest", "product_id", *FIELDS)
     return asked.mapInPandas(
         build_encode(spec, works),
         f"content_hash STRING, {VECTORS}",
@@ -300,7 +291,7 @@ def ask_engine(
 def select_contents(due: DataFrame) -> DataFrame:
     """Return a row for each content of due products, that of highest priority; lazy."""
     urgent = F.coalesce("priority", F.lit(-math.inf)).alias("priority")
-    one = F.max(F.struct(urgent, "product_id", "image_digest", *_FIELDS)).alias("one")
+    one = F.max(F.struct(urgent, "product_id", "image_digest", *FIELDS)).alias("one")
     needed = due.where(F.col("outcome").isin(*TO_ANSWER))
     return needed.groupBy("content_hash").agg(one).select("content_hash", "one.*")
 
@@ -394,186 +385,6 @@ def _crashed_columns() -> list[Column]:
     ]
 
 
-MapsFrames = Callable[[Iterable[pd.DataFrame]], Iterable[pd.DataFrame]]
-# This Python worker's engine on each device, and its recipe. Workers are reused between tasks and
-# stages, so this outlives both.
-_LOADED: dict[str, tuple[BuildsEngine, RunsProducts]] = {}
-
-
-def build_encode(spec: BuildsEngine, works: Accumulator[dict[str, Work]]) -> MapsFrames:
-    """Return the function that encodes contents on executors, for `mapInPandas`.
-
-    Paths are shipped, never image bytes. A picture that is not the one of the diff makes its
-    content `image_unreadable`: its encoding would stand for good under a hash that is not its own.
-    """
-
-    def encode(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        engine = engine_of_this_worker(spec, works)
-        asked: deque[tuple[str, Any]] = deque()
-
-        def read() -> Iterator[Product]:
-            for frame in frames:
-                names = ("content_hash", "image_digest", "product_id", *_FIELDS)
-                for row in zip(*(frame[name] for name in names), strict=True):
-                    content_hash, image_digest, product_id, *fields = row
-                    product = Product(product_id, *map(_text, fields))
-                    asked.append((content_hash, image_digest))
-                    yield product
-
-        def rows() -> Iterator[tuple[Any, ...]]:
-            for encoded in engine.encode(read()):
-                content_hash, image_digest = asked.popleft()
-                encoded = _refuse_replaced(encoded, _text(image_digest))
-                modalities = None if encoded.modalities is None else str(encoded.modalities)
-                yield content_hash, str(encoded.status), modalities, encoded.error, encoded.vectors
-
-        encodings, done = rows(), 0
-        # The engine cuts its own batches across Arrow's.
-        while some := list(islice(encodings, _OUTPUT_ROWS)):
-            names = ["content_hash", *(column.split()[0] for column in VECTORS.split(", "))]
-            yield pd.DataFrame(some, columns=names)
-            done += len(some)
-        # A task that fails leaves no trace in an accumulator.
-        add_work(works, contents=done)
-        if asked:
-            raise RuntimeError(f"the engine gave no encoding of {len(asked)} of its products")
-
-    return encode
-
-
-def _refuse_replaced(encoded: EncodedProduct, image_digest: str | None) -> EncodedProduct:
-    """Return the encoding, unreadable if its picture was replaced after hashing."""
-    is_known = image_digest is not None and image_digest != Status.IMAGE_UNREADABLE
-    gone = (Status.IMAGE_MISSING, Status.IMAGE_FORBIDDEN)
-    now_found = encoded.image_digest or (encoded.status if encoded.status in gone else None)
-    if not is_known or now_found is None or now_found == image_digest:
-        return encoded
-    rests_on_image = encoded.modalities in (Modalities.IMAGE, Modalities.IMAGE_AND_TEXT)
-    if rests_on_image or encoded.modalities is None:
-        # The vectors hold another picture.
-        return replace(
-            encoded,
-            status=Status.IMAGE_UNREADABLE,
-            modalities=None,
-            vectors=None,
-            error=REPLACED,
-        )
-    return replace(encoded, status=Status.IMAGE_UNREADABLE, error=REPLACED)
-
-
-def engine_of_this_worker(
-    spec: BuildsEngine, works: Accumulator[dict[str, Work]] | None = None
-) -> RunsProducts:
-    """Return this Python worker's engine, loaded and counted at its first use.
-
-    Runs on the executor.
-    """
-    device = choose_device()
-    # Compared as a whole: it also says where image paths start, and the next run may be another
-    # source's. An engine of another recipe would only hold memory.
-    for other in [name for name, (recipe, _) in _LOADED.items() if recipe != spec]:
-        del _LOADED[other]
-    if str(device) not in _LOADED:
-        take_cores()
-        _LOADED[str(device)] = spec, _build_engine(spec, device)
-        if works is not None:
-            add_work(works, loads=1)
-    return _LOADED[str(device)][1]
-
-
-def _build_engine(spec: BuildsEngine, device: Any) -> RunsProducts:
-    """Load a task's engine onto its device.
-
-    Raises:
-        CheckpointError: the checkpoint is missing or damaged.
-        NoAnswer: it is another one than the driver saw.
-        ConfigError: the device has no memory left for it, or torch is not built for it.
-    """
-    import torch
-
-    from enrich.engine.forward import is_out_of_memory
-
-    try:
-        return spec.build(device)
-    except RuntimeError as error:
-        if "no kernel image" in str(error):
-            raise ConfigError(
-                f"{device} is of a kind that this torch ({torch.__version__}) is not built for. "
-                "Install one that is, or hide the GPU (CUDA_VISIBLE_DEVICES=-1)."
-            ) from error
-        if not is_out_of_memory(error):
-            raise
-        raise ConfigError(
-            f"{device} has no memory for one more engine. Let fewer tasks share it: on one machine "
-            "spark-submit --master 'local[4]' gives four to one GPU, on a cluster "
-            "spark.task.resource.gpu.amount (or tasks_per_gpu) says how many."
-        ) from error
-
-
-def choose_device() -> Any:
-    """Return this task's torch device: the assigned GPU, a visible one, or the CPU.
-
-    In local mode Spark assigns none: this machine's workers share the GPUs that
-    CUDA_VISIBLE_DEVICES lets torch see.
-
-    Raises:
-        ConfigError: Spark assigned a GPU that torch cannot use.
-    """
-    import torch
-
-    context = TaskContext.get()
-    assigned = context.resources().get("gpu") if context else None
-    gpus = _count_gpus()
-    if assigned is None:
-        return torch.device("cuda", _first_task() % gpus) if gpus else torch.device("cpu")
-    address = assigned.addresses[0]
-    if not address.isdecimal() or int(address) >= gpus:
-        raise ConfigError(
-            f"Spark assigned GPU {address} and torch sees {gpus}, counted from 0. Check "
-            "spark.executor.resource.gpu.discoveryScript, CUDA_VISIBLE_DEVICES and the driver."
-        )
-    return torch.device("cuda", int(address))
-
-
-@cache
-def _count_gpus() -> int:
-    """Count the GPUs that CUDA can use: 0 if their driver is too old for it."""
-    import torch
-
-    gpus = torch.cuda.device_count()
-    if gpus and not torch.cuda.is_available():
-        log.warning("%s GPUs are not used: CUDA does not start, is their driver too old?", gpus)
-        return 0
-    return gpus
-
-
-@cache
-def _first_task() -> int:
-    """Return the number of the first task that this worker was given.
-
-    Kept, because a worker that is used again keeps its engine. The first tasks of a stage have the
-    numbers 0, 1, 2 and so on, so that workers which start together are spread evenly.
-    """
-    context = TaskContext.get()
-    return context.partitionId() if context else 0
-
-
-def take_cores() -> None:
-    """Give torch and the tokenizer as many threads as the task has cores.
-
-    Before an engine is built. Spark tells Python workers `spark.task.cpus` alone, which a stage's
-    resource profile may overrule.
-    """
-    import torch
-
-    context = TaskContext.get()
-    if context is None:
-        return
-    torch.set_num_threads(context.cpus())
-    # Read when the first texts are cut into tokens.
-    os.environ.setdefault("RAYON_NUM_THREADS", str(context.cpus()))
-
-
 def refuse_impossible_executors(wanted: GpuExecutors | None, conf: SparkConf) -> None:
     """Raise ConfigError if this Spark cannot start the executors for encoding.
 
@@ -619,8 +430,3 @@ def build_gpu_profile(wanted: GpuExecutors | None, application: str) -> Resource
     task = TaskResourceRequests().cpus(max(1, wanted.cores // tasks))
     task.resource("gpu", 1 / wanted.tasks_per_gpu)
     return ResourceProfileBuilder().require(executor).require(task).build
-
-
-def _text(value: Any) -> str | None:
-    # pandas has had NULL as None, NaN and NA.
-    return value if isinstance(value, str) else None

@@ -145,15 +145,15 @@ class Inputs:
             listing = open_listing(self.store, self.config.image_inventory, products)
         not_accepted = [run.run_id for run in runs if not run.is_accepted]
         return Lookups(
-            published=tables.read_if_there("product_attributes"),
+            published=tables.read_or_empty("product_attributes"),
             corrections=select_corrections(
-                tables.read_if_there("attribute_corrections"), spec.attributes
+                tables.read_or_empty("attribute_corrections"), spec.attributes
             ),
             findings=select_findings(
-                tables.read_if_there("quarantine"), spec.limits_digest, not_accepted
+                tables.read_or_empty("quarantine"), spec.limits_digest, not_accepted
             ),
             held_back=select_held_back(tables, runs, checkpoint_of(spec.model_version)),
-            images=tables.read_if_there("images"),
+            images=tables.read_or_empty("images"),
             listing=listing,
         )
 

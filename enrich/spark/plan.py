@@ -17,11 +17,11 @@ from enrich.logs import is_json
 from enrich.redaction import tame
 from enrich.spark.console import open_console, print_json_line
 from enrich.spark.diff import sample_images
-from enrich.spark.encode import ask_engine, is_worker_death, select_contents, select_holding
+from enrich.spark.encode import encode_rows, is_worker_death, select_contents, select_holding
 from enrich.spark.guards import count_deletable, explain_truncation
 from enrich.spark.inputs import Inputs, refuse_demo_among_products
-from enrich.spark.pace import Works
 from enrich.spark.profile import describe, read_profile
+from enrich.spark.progress import WorkByWorker
 from enrich.spark.refresh import count_diff
 from enrich.spark.rules import is_superseded
 from enrich.spark.runs import read_runs, run_from_header
@@ -104,7 +104,7 @@ def plan_refresh(inputs: Inputs) -> Plan:
         },
     }
     similar = _find_similar_run(
-        _read_earlier_runs(tables.read_if_there("run_events")), to_encode, inputs
+        _read_earlier_runs(tables.read_or_empty("run_events")), to_encode, inputs
     )
     has_work = counted["due"] + deleted > 0
     return Plan(
@@ -127,7 +127,7 @@ def _count_to_encode(inputs: Inputs, rows: DataFrame) -> int:
     if inputs.request.full_refresh:
         return contents.count()
     spec = inputs.spec
-    encodings = inputs.tables.read_if_there("encodings")
+    encodings = inputs.tables.read_or_empty("encodings")
     encodings = encodings.where(F.col("encoder_version") == spec.encoder_version)
     held = select_holding(encodings, spec.limits_digest, run_id="")
     return contents.join(held, "content_hash", "left_anti").count()
@@ -144,8 +144,8 @@ def _profile_sample(
     contents = select_contents(rows).orderBy("content_hash").limit(_SAMPLE).persist()
     try:
         texts = {row[0]: tuple(row[1:]) for row in contents.select(*_SAMPLED).collect()}
-        works = open_accumulator(inputs.spark, {}, Works())
-        asked = ask_engine(contents, len(texts), inputs.spec, inputs.config, works)
+        works = open_accumulator(inputs.spark, {}, WorkByWorker())
+        asked = encode_rows(contents, len(texts), inputs.spec, inputs.config, works)
         encoded = asked.where("vectors IS NOT NULL").collect()
     except PySparkException as error:
         if not is_worker_death(error):

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 def read_profile(tables: Tables, source: str, encoder_version: str) -> SourceProfile | None:
     """Return the latest profile of a source by an encoder; None if nobody looked yet."""
-    found = tables.read_if_there("source_profiles").where(
+    found = tables.read_or_empty("source_profiles").where(
         (F.col("source") == source) & (F.col("encoder_version") == encoder_version)
     )
     rows = found.orderBy(F.desc("looked_at")).limit(1).collect()
@@ -35,7 +35,7 @@ def read_profile(tables: Tables, source: str, encoder_version: str) -> SourcePro
     return SourceProfile(rows[0]["products"], rows[0]["far_away"], attributes)
 
 
-def look_at_source(
+def profile_source(
     tables: Tables, header: RunHeader, spec: BuildsEngine, diff: Diff, encodings: DataFrame
 ) -> SourceProfile | None:
     """Write down what to expect of a source by a sample of its due products.
@@ -63,7 +63,7 @@ def look_at_source(
         "rise": profile.rise,
         "attributes": [(name, _fields_of(one)) for name, one in profile.attributes.items()],
     }
-    tables.append("source_profiles", tables.make_rows("source_profiles", [row]), header.run_id)
+    tables.append("source_profiles", tables.to_rows("source_profiles", [row]), header.run_id)
     if profile.is_unseen:
         log.warning("%s", describe(profile))
     return profile

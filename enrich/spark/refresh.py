@@ -45,7 +45,7 @@ from enrich.spark.encode import Encoder, select_holding
 from enrich.spark.failures import explain_failure
 from enrich.spark.guards import count_deletable, explain_truncation, explain_unreadable
 from enrich.spark.inputs import Inputs, refuse_demo_among_products
-from enrich.spark.profile import describe, look_at_source, read_profile
+from enrich.spark.profile import describe, profile_source, read_profile
 from enrich.spark.publish import publish
 from enrich.spark.rules import Run, find_full_refresh_start, is_superseded
 from enrich.spark.runs import (
@@ -308,7 +308,7 @@ class Refresh:
         """Profile an unknown source, and use the thresholds for it from here on."""
         spec = self.inputs.spec
         with self._timed("profile"):
-            self.profile = look_at_source(self.tables, self.header, spec, diff, encodings)
+            self.profile = profile_source(self.tables, self.header, spec, diff, encodings)
         self.inputs = self.inputs.with_profile(self.profile)
         version = self.inputs.spec.model_version
         self._header = replace(self.header, model_version=version)
@@ -489,7 +489,7 @@ class Refresh:
             raise
         finally:
             if self._checks:
-                rows = self.tables.make_rows("label_quality", self._checks)
+                rows = self.tables.to_rows("label_quality", self._checks)
                 self.tables.append("label_quality", rows, self.summary.run_id)
             if self.summary.outcome != State.FAILED:
                 supersede_waiting(self.tables, self.header, self._runs)

@@ -93,7 +93,7 @@ def make_run_id(run_date: date) -> str:
 def read_runs(tables: Tables) -> list[Run]:
     """Return the last event of every run. One action."""
     names = [name for name in Run._fields if name != "run_id"]
-    events = tables.read_if_there("run_events").groupBy("run_id")
+    events = tables.read_or_empty("run_events").groupBy("run_id")
     # Two outcomes may share a number: one of the process itself, one of the process that completed
     # the intent.
     latest = F.max_by(F.struct(*names), F.struct("number", "at"))
@@ -175,7 +175,7 @@ def next_event(event: Event, state: State, **changes: Any) -> Event:
 
 def append_event(tables: Tables, event: Event) -> None:
     """Append an event of a run whose events this process alone writes."""
-    tables.append("run_events", tables.make_rows("run_events", [event]), event["run_id"])
+    tables.append("run_events", tables.to_rows("run_events", [event]), event["run_id"])
 
 
 @retried_on_conflict
@@ -187,7 +187,7 @@ def append_exclusively(tables: Tables, events: Sequence[Event]) -> None:
     Raises:
         TableContended: another process has written the number; the event is not written.
     """
-    rows = tables.make_rows("run_events", events)
+    rows = tables.to_rows("run_events", events)
     is_same = "old.run_id = new.run_id AND old.number = new.number"
     with tables.tag_commits(events[0]["run_id"]):
         done = tables.merge("run_events", rows, f"ON {is_same} WHEN NOT MATCHED THEN INSERT *")
@@ -276,7 +276,7 @@ def append_rollback_outcomes(
     for run in undone:
         event, why = read_event(tables, run.run_id), f"with run {run_id}: {reason}"
         events.append(_make_rollback_event(event, caused_by=run_id, reason=why))
-    tables.append("run_events", tables.make_rows("run_events", events), run_id)
+    tables.append("run_events", tables.to_rows("run_events", events), run_id)
     return [run.run_id for run in undone]
 
 

@@ -192,7 +192,7 @@ class Tables:
         """Return the current version of the table."""
         return self.spark.read.table(self.name(table))
 
-    def read_if_there(self, table: str) -> DataFrame:
+    def read_or_empty(self, table: str) -> DataFrame:
         """Return the current version of the table, an empty one if it is missing."""
         try:
             rows = self.read(table)
@@ -396,7 +396,7 @@ class Tables:
         with self.tag_commits(run_id):
             writer.saveAsTable(self.name(table))
 
-    def make_rows(self, table: str, rows: Sequence[Mapping[str, Any]]) -> DataFrame:
+    def to_rows(self, table: str, rows: Sequence[Mapping[str, Any]]) -> DataFrame:
         """Return Python rows as rows of the table; columns without a value are NULL."""
         schema = self.read(table).schema
         whole = [{name: row.get(name) for name in schema.names} for row in rows]

@@ -130,7 +130,7 @@ def test_a_published_run_that_the_gate_had_stopped_for_a_shift_ends_certificates
     }
     shop.write(products(200, "?").assign(department="shirts"))
     run = shop.refresh(config=CATEGORIES, run_date=date(2026, 11, 27)).run_id
-    rows = shop.tables.make_rows("label_quality", [check | {"run_id": run}])
+    rows = shop.tables.to_rows("label_quality", [check | {"run_id": run}])
     shop.tables.append("label_quality", rows, run)
     found = {one["attribute"]: one for one in read_certificates(shop.tables)}
     assert not found["color"]["stands"] and "18% more blue" in found["color"]["ended_because"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from enrich.errors import ConfigError
-from enrich.spark import encode as device
+from enrich.spark import worker as device
 
 
 def assign(
@@ -82,6 +82,6 @@ def test_threads_are_as_many_as_the_stage_gives_the_task_cores(
     assign(monkeypatch, ["0"], gpus=1, cpus=3)
     monkeypatch.setenv("RAYON_NUM_THREADS", "")  # so that it is put back
     monkeypatch.delenv("RAYON_NUM_THREADS")
-    device.take_cores()
+    device.use_task_cores()
     assert torch.get_num_threads() == 3
     assert os.environ["RAYON_NUM_THREADS"] == "3"

@@ -108,7 +108,7 @@ def test_of_many_images_the_changed_ones_alone_are_read(shop: Shop, bucket: Buck
     ]
     tables = shop.tables
     tables.create_missing()
-    tables.append("images", tables.make_rows("images", looks), "before")
+    tables.append("images", tables.to_rows("images", looks), "before")
     before, asked = look(shop, bucket)
     assert asked["GET"] == asked["HEAD"] == 0 and asked["list"] <= 10
     was = contents(before)

@@ -157,7 +157,7 @@ class Shop:
             "corrected_by": "ana",
             "corrected_at": datetime.now(UTC),
         }
-        rows = self.tables.make_rows("attribute_corrections", [said])
+        rows = self.tables.to_rows("attribute_corrections", [said])
         self.tables.append("attribute_corrections", rows, "by hand")
 
     @property

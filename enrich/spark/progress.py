@@ -37,7 +37,7 @@ class Work(NamedTuple):
     peak_bytes: int = 0
 
 
-class Works(AccumulatorParam[dict[str, Work]]):
+class WorkByWorker(AccumulatorParam[dict[str, Work]]):
     """Sum of work by Python worker."""
 
     def zero(self, value: dict[str, Work]) -> dict[str, Work]:
@@ -63,7 +63,7 @@ def add_work(works: Accumulator[dict[str, Work]], *, loads: int = 0, contents: i
 
 
 @dataclass(slots=True)
-class Pace:
+class Progress:
     """The pace of a run's encoding; samples while it is entered. Runs on the driver.
 
     Args:
@@ -88,7 +88,7 @@ class Pace:
 
     def __post_init__(self) -> None:
         """Open the accumulator that workers add to."""
-        self.works = open_accumulator(self.spark, {}, Works())
+        self.works = open_accumulator(self.spark, {}, WorkByWorker())
 
     def __enter__(self) -> Self:
         """Begin to sample."""

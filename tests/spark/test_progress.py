@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from shop import Shop
 
 from enrich.spark import pace
-from enrich.spark.pace import Pace, Work, Works, describe_progress
+from enrich.spark.progress import Progress, Work, WorkByWorker, describe_progress
 from enrich.spark.session import name_jobs
 
 pytestmark = pytest.mark.spark
@@ -86,7 +86,7 @@ def test_a_run_at_work_tells_how_far_it_is(
     for name in ("_SAMPLE_S", "_FILE_S", "_LINE_S"):
         monkeypatch.setattr(pace, name, 0.05)
     told: list[Any] = []
-    with caplog.at_level(logging.INFO, "enrich"), Pace(spark, 400, told.append) as watched:
+    with caplog.at_level(logging.INFO, "enrich"), Progress(spark, 400, told.append) as watched:
         works = watched.works
 
         def when_allowed(number: int, rows: Any) -> Any:
@@ -118,7 +118,7 @@ def test_a_run_at_work_tells_how_far_it_is(
 def test_work_adds_up_and_memory_does_not() -> None:
     one = {"a:1": Work(1, 10, 500)}
     two = {"a:1": Work(0, 5, 900), "b:2": Work(1, 1, 1)}
-    added = Works().addInPlace(one, two)
+    added = WorkByWorker().addInPlace(one, two)
     assert added == {"a:1": Work(1, 15, 900), "b:2": Work(1, 1, 1)}
 
 
