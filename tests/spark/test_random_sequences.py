@@ -15,7 +15,6 @@ from typing import Any
 import memory_tables
 import pandas as pd
 import pytest
-from delta.tables import DeltaMergeBuilder
 from memory_tables import Content, Killed, Product, Recipe, Refused, Request
 from protocol_model import Model
 from pyspark import cloudpickle
@@ -159,9 +158,7 @@ class Commits:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.begin()
         patch.setattr(Tables, "append", self._wrap(Tables.append, lambda _, table, *rest: table))
-        patch.setattr(
-            DeltaMergeBuilder, "execute", self._wrap(DeltaMergeBuilder.execute, lambda _: "merge")
-        )
+        patch.setattr(Tables, "merge", self._wrap(Tables.merge, lambda *_: "merge"))
         patch.setattr(publish, "_restore", self._wrap(publish._restore, lambda *_: "restore"))
 
     def begin(self, kill_after: int | None = None, *, is_before_next: bool = False) -> None:
