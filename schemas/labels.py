@@ -106,7 +106,7 @@ def read_language(code: str) -> dict[str, dict[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class AuditedLabel:
-    """What people said of published answers of one label, drawn at random by audits.
+    """Judgements by people of published answers of one label, which audits drew.
 
     Attributes:
         labels: answers that a person has labelled, at least 1.

@@ -217,7 +217,7 @@ def read_certificates(tables: Tables) -> list[dict[str, Any]]:
 
 
 def read_audited_labels(tables: Tables, model_version: str) -> list[AuditedLabel]:
-    """Return what people said of each published label of a model_version, by attribute."""
+    """Return the counts of judged answers of each published label of a model_version."""
     if not tables.exists(_ANSWERS) or tables.read(_ANSWERS).isEmpty():
         return []
     answers = _read_answers(tables).query("model_version == @model_version and label.notna()")
