@@ -60,8 +60,6 @@ _PUBLISHED_PROPERTIES = {
         "product_id,product_category,status,content_hash,model_version,run_id,run_date,enriched_at"
     ),
 }
-# A property of product_attributes: the oldest version whose change data is kept.
-_CHANGES_SINCE = "enrich.changesSince"
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _IDEMPOTENCY_CHECK = "spark.databricks.delta.commit.idempotencyCheck.enabled"
 _TIME_TRAVEL_LIMIT = (
@@ -259,11 +257,7 @@ class Tables:
         # The published table last: while it lacks a column, the next run adds missing columns.
         for table in ("candidates", "product_attributes") if new_columns else ():
             self._add_columns(table, self._list_missing_columns(table))
-        if (
-            missing
-            or new_columns
-            or not views(self.database, self.attributes, 0).keys() <= existing
-        ):
+        if missing or new_columns or not views(self.database, self.attributes).keys() <= existing:
             self.create_views()
 
     def _list_tables(self, database: str) -> set[str]:
@@ -367,19 +361,8 @@ class Tables:
     def create_views(self) -> None:
         """Create or replace the views, over all attributes that were ever published."""
         attributes = published_attributes(self.spark, self.database)
-        for view, query in views(self.database, attributes, self.changes_since()).items():
+        for view, query in views(self.database, attributes).items():
             self.spark.sql(f"CREATE OR REPLACE VIEW {quote(self.name(view))} {query}")
-
-    def changes_since(self) -> int:
-        """Return the oldest version of product_attributes whose change data is kept."""
-        return int(self.describe("product_attributes")["properties"].get(_CHANGES_SINCE, 0))
-
-    @retried_on_conflict
-    def set_changes_since(self, version: int) -> None:
-        """Record the oldest version with change data, unless a later one is recorded."""
-        if version > self.changes_since():
-            table, value = quote(self.name("product_attributes")), f"'{int(version)}'"
-            self.spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('{_CHANGES_SINCE}' = {value})")
 
     def append(
         self, table: str, rows: DataFrame, run_id: str, transaction: Transaction | None = None
