@@ -31,8 +31,6 @@ def views(database: str, attributes: Sequence[str]) -> dict[str, str]:
         "low_confidence_values": _low_confidence(database),
         "contradictions": _contradictions(database),
         "taxonomy_values": _taxonomy_values(database),
-        "category_coverage": _coverage(database),
-        "quality_history": _quality(database),
         "failed_check_products": _failed_check_products(database),
         "certificates": _certificates(database),
     }
@@ -132,32 +130,6 @@ def _read_taxonomies() -> list[list[str]]:
     """Return the rows of `taxonomies.csv`; the last four cells may be empty."""
     text = (resources.files("schemas") / "taxonomies.csv").read_text(encoding="utf-8")
     return [*csv.reader(text.splitlines())][1:]
-
-
-def _coverage(database: str) -> str:
-    return f"""
-    (product_category, attribute, products COMMENT 'with an answer that the attribute applies to',
-      labelled COMMENT 'of these, those with a label', labelled_share COMMENT 'in [0, 1]',
-      corrected COMMENT 'of these products, those that a person labelled',
-      mean_confidence COMMENT 'of the best labels of the classifier, in [0, 1]')
-    COMMENT 'how many products of a category have a label, by attribute' AS
-    SELECT product_category, attribute, count(*) AS products, count(label) AS labelled,
-      round(count(label) / count(*), 4) AS labelled_share,
-      count_if(is_corrected) AS corrected, round(avg(confidence), 4) AS mean_confidence
-    FROM {database}.product_attribute_values
-    WHERE label IS NOT NULL OR coalesce(abstention, 'unsure') <> 'not_applicable'
-    GROUP BY product_category, attribute"""
-
-
-def _quality(database: str) -> str:
-    return f"""
-    COMMENT 'every check of every run, beside what became of the run' AS
-    SELECT quality.run_id, quality.run_date, started_at, run.outcome AS run_outcome, suite,
-      attribute, category, expectation, observed, threshold, allowance, quality.outcome, detail,
-      baseline,
-      quality.model_version
-    FROM {database}.label_quality AS quality
-    LEFT JOIN {database}.enrichment_runs AS run ON quality.run_id = run.run_id"""
 
 
 def _failed_check_products(database: str) -> str:

@@ -154,22 +154,14 @@ def test_an_index_that_follows_the_page_s_query_holds_what_is_published(two_runs
     follow()
 
 
-def test_coverage_view_counts_labels_by_category(history: Shop) -> None:
-    coverage = history.table("category_coverage").set_index(["product_category", "attribute"])
+def test_the_page_counts_labels_by_category(history: Shop) -> None:
+    coverage = history.sql(statement("SELECT product_category, attribute, count(*)"))
+    coverage = coverage.set_index(["product_category", "attribute"])
     wide = history.table("product_attributes")
 
     bags = wide[wide["product_category"] == "bags"]
     assert coverage.loc[("bags", "color"), "products"] == 4
     assert coverage.loc[("bags", "color"), "labelled"] == bags["color"].notna().sum()
-
-
-def test_quality_view_says_what_became_of_the_run(history: Shop) -> None:
-    quality = history.table("quality_history")
-
-    assert set(zip(quality["run_id"], quality["run_outcome"], strict=True)) == {
-        (run_of(history, "first"), "published"),
-        (run_of(history, "second"), "published"),
-    }
 
 
 def test_every_sql_example_of_the_page_runs(history: Shop, tmp_path: Path) -> None:
