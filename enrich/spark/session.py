@@ -82,8 +82,8 @@ def open_session(app_name: str) -> SparkSession:
     if not _is_submitted():
         _prepare_start()
     builder = builder.enableHiveSupport()
-    if is_json() or not _has_terminal():
-        builder = builder.config("spark.ui.showConsoleProgress", "false")
+    # Spark's progress bar would overwrite the JSON line. The job logs its own progress.
+    builder = builder.config("spark.ui.showConsoleProgress", "false")
     exit_on_interrupt()
     spark = _start(builder)
     # For jobs before the run has an id.
@@ -110,18 +110,6 @@ def _remote() -> Any:
     from enrich.spark import remote
 
     return remote
-
-
-def _has_terminal() -> bool:
-    """Return whether a terminal shows Java's standard error.
-
-    Spark draws its progress bar there. In a file the bar would overwrite the job's JSON line.
-    spark-submit's Java is this process's parent; any other Java writes where this process does.
-    """
-    java = os.getppid() if _is_submitted() else "self"
-    with suppress(OSError):
-        return str(Path(f"/proc/{java}/fd/2").readlink()).startswith("/dev/pts/")
-    return False
 
 
 def _start(builder: SparkSession.Builder) -> SparkSession:

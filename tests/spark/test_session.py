@@ -2,13 +2,10 @@
 
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +140,7 @@ print_json_line({"outcome": "published"})
 
 
 @pytest.mark.spark
-def test_the_progress_bar_is_drawn_on_a_terminal_and_over_no_line_of_a_log(tmp_path: Path) -> None:
+def test_no_progress_bar_is_drawn_over_the_json_line(tmp_path: Path) -> None:
     job = tmp_path / "a_job.py"
     job.write_text(A_JOB)
     wanted = "spark.ui.showConsoleProgress=true"
@@ -152,27 +149,11 @@ def test_the_progress_bar_is_drawn_on_a_terminal_and_over_no_line_of_a_log(tmp_p
     log = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=in_venv(), check=True
     ).stdout
-    screen = errors_on_a_terminal(command)
 
     # Not by splitlines, to which the bar's carriage return ends a line.
     last = log.removesuffix(b"\n").rpartition(b"\n")[2]
     assert json.loads(last) == {"outcome": "published"}
     assert b"[Stage 0:" not in log
-    assert b"[Stage 0:" in screen
-
-
-def errors_on_a_terminal(command: Sequence[str]) -> bytes:
-    """Returns what a terminal shows of a command's standard error."""
-    screen, terminal = pty.openpty()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=terminal, env=in_venv()):
-        os.close(terminal)
-        shown = b""
-        # Linux says so when nobody holds the other end any more.
-        with suppress(OSError):
-            while part := os.read(screen, 1 << 16):
-                shown += part
-    os.close(screen)
-    return shown
 
 
 # Settings and folders
