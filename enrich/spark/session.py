@@ -455,8 +455,7 @@ def run_on_executors(
     """Return each executor's answer, and the number of executors. One Spark job.
 
     The driver writes the token to a file in `folder`. A task in each slot reads the file through
-    Hadoop's file system and passes its text to the question, "" if the file is missing. Executors
-    need only PySpark.
+    Hadoop's file system and passes its text to the question, "" if the file is missing.
     """
     store, path = open_folder(spark, folder)
     file = open_folder(spark, f"{folder}/token")[1]
