@@ -386,22 +386,15 @@ def _crashed_columns() -> list[Column]:
 
 
 def refuse_impossible_executors(wanted: GpuExecutors | None, conf: SparkConf) -> None:
-    """Raise ConfigError if this Spark cannot start the executors for encoding.
+    """Raise ConfigError if this cluster can never start the executors for encoding.
 
-    Spark itself says so as a stage begins, and on Kubernetes never: it asks for an executor again
-    and again, and the run waits.
+    Spark would ask for an executor again and again, and the run would wait. What else is missing
+    Spark says itself as the stage begins.
     """
     if wanted is None:
         return
     master = conf.get("spark.master", "") or ""
     is_kubernetes, is_yarn = master.startswith("k8s://"), master.startswith("yarn")
-    if not (is_kubernetes or is_yarn or master.startswith("spark://")):
-        raise ConfigError(
-            f"gpu_executors has no effect with --master {master}: stages have executors of their "
-            "own on YARN, Kubernetes and standalone clusters. Leave gpu_executors out."
-        )
-    if (conf.get("spark.dynamicAllocation.enabled") or "").lower() != "true":
-        raise ConfigError("gpu_executors needs spark.dynamicAllocation.enabled=true.")
     if is_kubernetes and not wanted.vendor:
         raise ConfigError("gpu_executors needs its 'vendor' on Kubernetes, such as nvidia.com.")
     if (is_kubernetes or is_yarn) and not wanted.discovery_script:
