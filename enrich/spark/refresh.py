@@ -393,7 +393,6 @@ class Refresh:
             self._append(State.STAGED)
             return
         with self._timed("publish"):
-            self.tables.apply_layout(self.inputs.config.table_layout)
             intent = self._append(State.PUBLISHING)
             event = publish(self.tables, intent, self.inputs.spec.attributes)
         counts = ("published", "deleted", "withheld")

@@ -48,7 +48,6 @@ log = logging.getLogger(__name__)
 # Deletion vectors off: every reader of Delta tables can then read these.
 _DELETION_VECTORS = "delta.enableDeletionVectors"
 _TABLE_PROPERTIES = {_DELETION_VECTORS: "false"}
-_CLUSTERED = "product_id"
 # Old versions and their changes may be read until maintenance deletes their files. By default,
 # Delta refuses to read versions that are older than a week.
 _PUBLISHED_PROPERTIES = {
@@ -276,8 +275,10 @@ class Tables:
         if table in ddl.PARTITIONED:
             by = f"PARTITIONED BY ({ddl.PARTITIONED[table]})"
         if table == "product_attributes":
-            properties |= _PUBLISHED_PROPERTIES | _deletion_vector_property(layout)
-            by = f"CLUSTER BY ({_CLUSTERED})" if layout.cluster_by == _CLUSTERED else ""
+            properties |= _PUBLISHED_PROPERTIES
+            if layout.deletion_vectors == "always":
+                properties[_DELETION_VECTORS] = "true"
+            by = "CLUSTER BY (product_id)"
         listed = ", ".join(
             f"{quote_literal(k)} = {quote_literal(v)}" for k, v in properties.items()
         )
@@ -291,21 +292,6 @@ class Tables:
             self.spark.sql(f"{create} USING DELTA LOCATION {quote_literal(folder)}")
             return
         self.spark.sql(f"{create} ({columns}) USING DELTA {by} TBLPROPERTIES ({listed})")
-
-    @retried_on_conflict
-    def apply_layout(self, layout: TableLayout) -> None:
-        """Give product_attributes a layout, for files that are written from now on.
-
-        A clustering by other columns is the user's own, and stays.
-        """
-        found, table = self.describe("product_attributes"), quote(self.name("product_attributes"))
-        ((name, wanted),) = _deletion_vector_property(layout).items()
-        if found["properties"].get(name, "false") != wanted:
-            self.spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('{name}' = '{wanted}')")
-        is_wanted, columns = layout.cluster_by == _CLUSTERED, found["clusteringColumns"] or []
-        if [*columns] == ([] if is_wanted else [_CLUSTERED]):
-            by = f"({_CLUSTERED})" if is_wanted else "NONE"
-            self.spark.sql(f"ALTER TABLE {table} CLUSTER BY {by}")
 
     def _has_commits(self, table_folder: str) -> bool:
         names = list_folder(self.spark, f"{table_folder}/_delta_log")
@@ -465,11 +451,6 @@ class Tables:
         """
         metadata = json.dumps({"run_id": run_id})
         return session_settings(self.spark, {_USER_METADATA: metadata, _IDEMPOTENCY_CHECK: "true"})
-
-
-def _deletion_vector_property(layout: TableLayout) -> dict[str, str]:
-    """Return the table property that switches deletion vectors on or off."""
-    return {_DELETION_VECTORS: "true" if layout.deletion_vectors == "always" else "false"}
 
 
 def schema_of(table: str, attributes: Sequence[str]) -> StructType:

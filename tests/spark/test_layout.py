@@ -32,7 +32,8 @@ def is_marked(add: dict[str, Any], commit: list[dict[str, Any]]) -> bool:
 
 
 @pytest.mark.parametrize(("vectors", "most"), [("always", 0.05), ("never", 1.1)])
-def test_a_merge_writes_the_rows_that_changed(shop: Shop, vectors: str, most: float) -> None:
+def test_a_merge_writes_the_rows_that_changed(bare_shop: Shop, vectors: str, most: float) -> None:
+    shop = bare_shop
     config = {"table_layout": {"deletion_vectors": vectors}, "missing_products": "delete"}
     table = products(8_000)
     shop.write(table)
@@ -49,6 +50,7 @@ def test_a_merge_writes_the_rows_that_changed(shop: Shop, vectors: str, most: fl
     assert (written(merges[1]) > 0.5 * whole) == (vectors == "never")
     found = shop.table("product_attributes")
     assert len(found) == 7_960 and found["product_id"].is_unique
+    assert list(shop.tables.describe("product_attributes")["clusteringColumns"]) == ["product_id"]
 
 
 def operation(commit: list[dict[str, Any]]) -> str:
@@ -62,19 +64,3 @@ def test_lineage_has_statistics_however_many_attributes_there_are(bare_shop: Sho
     added = [a["add"] for c in commits(shop, "product_attributes") for a in c if "add" in a]
     known = json.loads(added[-1]["stats"])["minValues"]
     assert {"product_id", "content_hash", "run_id", "model_version", "run_date"} <= known.keys()
-
-
-def test_settings_lay_out_new_tables_and_then_those_that_are_there(published_shop: Shop) -> None:
-    shop = published_shop
-
-    def layout() -> tuple[list[str], str]:
-        found = shop.tables.describe("product_attributes")
-        vectors = found["properties"]["delta.enableDeletionVectors"]
-        return list(found["clusteringColumns"]), vectors
-
-    assert layout() == (["product_id"], "false")
-    shop.write(products(mark=" anew"))
-    other = {"cluster_by": "none", "deletion_vectors": "always"}
-    shop.refresh(config={"table_layout": other})
-    assert layout() == ([], "true")
-    assert set(shop.table("product_attributes")["product_id"]) == {f"p{n}" for n in range(6)}
