@@ -71,7 +71,6 @@ def write_candidates(
     """Write a run's candidates in one commit; candidates are never updated.
 
     Args:
-        tables: the output tables.
         header: the run.
         spec: the recipe of the answerer.
         diff: over saved rows.
@@ -186,7 +185,6 @@ def write_findings(
     Findings of accepted runs are not repeated. At most one commit.
 
     Args:
-        tables: the output tables.
         header: the run.
         diff: over saved rows.
         encodings: those that hold; None if no product needed an answer.

@@ -73,7 +73,6 @@ def draw(tables: Tables, products: DataFrame, count: int) -> Draw:
     so that a picture is looked at once.
 
     Args:
-        tables: the output tables.
         products: the product table, as `enrich.spark.source` opens it.
         count: answers of each attribute.
 
@@ -158,7 +157,6 @@ def take_in(tables: Tables, labels: pd.DataFrame) -> Intake:
     and attribute.
 
     Args:
-        tables: the output tables.
         labels: what `enrich.files.labels.read_labels` returns.
 
     Raises:

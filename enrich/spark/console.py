@@ -26,7 +26,7 @@ _WORDS = {"images_opened": "images opened", "images_compared": "images compared"
 def print_json_line(content: Mapping[str, Any], *, is_last: bool = True) -> None:
     """Print the line that ends a job's output, and silence Java's log first.
 
-    Otherwise Java's log of its shutdown might be the last line. Runs on the driver.
+    Otherwise Java's log of its shutdown might be the last line.
     """
     if is_last:
         silence_java(SparkSession.active())
@@ -38,7 +38,7 @@ def show_run(
 ) -> None:
     """Print some of the run's rows, remarks, where the tables are, and the JSON line.
 
-    Runs on the driver. `is_last`: the job ends, and Java's log with it.
+    `is_last`: the job ends, and Java's log with it.
     """
     # Not among log lines in JSON: their readers cannot read a table.
     if not is_json():
@@ -67,7 +67,7 @@ def describe_counts(counts: Mapping[str, Any]) -> str:
 
 
 def _first_rows(tables: Tables, summary: RunSummary) -> Table:
-    """Return a table of the run's first rows. Runs on the driver; one action."""
+    """Return a table of the run's first rows. One action."""
     is_answered = summary.counts.get("answered", 0) > 0
     is_waiting = is_answered and summary.outcome in (State.STAGED, State.BLOCKED)
     name = "candidates" if is_waiting else "product_attributes"

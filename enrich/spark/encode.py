@@ -61,7 +61,7 @@ class Encoded(NamedTuple):
 
 @dataclass(slots=True)
 class Encoder:
-    """Encoding of one run. Runs on the driver.
+    """Encoding of one run.
 
     `since`: encodings of other runs that are older do not count (a full refresh), None: all count.
     `folder`: of the run, for what it writes down for itself.
@@ -273,7 +273,7 @@ def encode_rows(
     config: JobConfig,
     works: Accumulator[dict[str, Work]],
 ) -> DataFrame:
-    """Return `count` contents encoded, by `content_hash`; lazy. Runs on the driver."""
+    """Return `count` contents encoded, by `content_hash`; lazy."""
     spark, wanted = contents.sparkSession, config.gpu_executors
     slots = slots_of(spark, wanted)
     if wanted is not None:

@@ -64,7 +64,7 @@ def explain_failure(error: Exception) -> EnrichError | None:
     """Return the known error behind an exception of Spark or Python, or None.
 
     In this order: an error of ours that a worker raised; a failed disk or store; the metastore; a
-    server that does not answer; a file that Spark cannot read. Runs on the driver.
+    server that does not answer; a file that Spark cannot read.
     """
     messages = list(messages_of(error))
     return (
@@ -117,10 +117,7 @@ def _tidy(message: str) -> str:
 
 
 def explain_storage_failure(error: Exception) -> StorageFailed | None:
-    """Return the error of a disk or store that is full or not writable, or None.
-
-    Runs on the driver.
-    """
+    """Return the error of a disk or store that is full or not writable, or None."""
     lines = [line.strip() for text in messages_of(error) for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith(("at ", "... "))]
     for message in reversed(lines):

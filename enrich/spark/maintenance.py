@@ -35,7 +35,6 @@ def maintain_tables(
     """Compact every table, and delete rows and files that nothing refers to any more.
 
     Args:
-        tables: the output tables.
         retention_hours: time travel and change data reach back at least this far. Below a week, a
             running job may lose files that it reads.
         keep_candidates_days: candidates of finished runs are kept for this time.

@@ -214,7 +214,7 @@ def _describe_run(similar: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def show_plan(plan: Plan) -> None:
-    """Print a plan, and the JSON line. Runs on the driver."""
+    """Print a plan, and the JSON line."""
     if not is_json():
         console = open_console()
         console.print("a run would find:", soft_wrap=True)

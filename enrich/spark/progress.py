@@ -64,7 +64,7 @@ def add_work(works: Accumulator[dict[str, Work]], *, loads: int = 0, contents: i
 
 @dataclass(slots=True)
 class Progress:
-    """The pace of a run's encoding; samples while it is entered. Runs on the driver.
+    """The pace of a run's encoding; samples while it is entered.
 
     Args:
         asked: contents that are to be encoded.

@@ -107,7 +107,6 @@ def publish(tables: Tables, intent: Event, labels: AttributeLabels) -> Event:
     """Carry out an open intent to publish, and return the outcome event.
 
     Args:
-        tables: the output tables.
         intent: the run's last event, `publishing`.
         labels: the checkpoint's labels by attribute.
     """
@@ -136,7 +135,6 @@ def approve(
     A repetition changes nothing.
 
     Args:
-        tables: the output tables.
         name: the run's id, or a trigger with one waiting run.
         reason: why; needed for a blocked and for a rolled-back run.
         labels: the checkpoint's labels by attribute.

@@ -62,7 +62,7 @@ _FOR_SMALL_TABLES = {
 
 
 def open_session(app_name: str) -> SparkSession:
-    """Return a session with tables by name. Runs on the driver.
+    """Return a session with tables by name.
 
     spark-submit has configured the session, or PySpark's own settings do, as in `catalog-enrich`.
     If SPARK_REMOTE is set, the session is one of Spark Connect.
@@ -217,8 +217,8 @@ def _log_in_without_name() -> None:
 def exit_on_interrupt() -> None:
     """Make Ctrl-C end this process at once, with one line and exit code 130.
 
-    Runs on the driver. PySpark's own handler asks Java to cancel its jobs, and prints several
-    tracebacks if Java is interrupted too. The tables are whole, as after a kill.
+    PySpark's own handler asks Java to cancel its jobs, and prints several tracebacks if Java is
+    interrupted too. The tables are whole, as after a kill.
     """
 
     def end(*_: object) -> None:
@@ -236,7 +236,7 @@ def _open_metastore(spark: SparkSession) -> None:
 
 
 def refuse_unusable_metastore(folder: Path, warehouse: str | None) -> None:
-    """Refuse an embedded metastore that this process cannot use. Runs on the driver.
+    """Refuse an embedded metastore that this process cannot use.
 
     Derby's own error is pages of Java after a minute.
 
@@ -312,7 +312,7 @@ def _describe(pid: int) -> str:
 
 @contextmanager
 def session_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
-    """Set Spark's settings inside the context. Runs on the driver."""
+    """Set Spark's settings inside the context."""
     before = {name: spark.conf.get(name, None) for name in settings}
     for name, value in settings.items():
         spark.conf.set(name, value)
@@ -329,8 +329,8 @@ def session_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterat
 def tune_for_table_size(spark: SparkSession, *tables: DataFrame) -> None:
     """Interpret queries in one task if all tables are small, or restore the settings.
 
-    Runs on the driver. For few rows Spark spends most of its time on generating and compiling Java
-    for every query, and on the tasks of a shuffle. A table of unknown size is large.
+    For few rows Spark spends most of its time on generating and compiling Java for every query,
+    and on the tasks of a shuffle. A table of unknown size is large.
     """
     if is_remote():
         return  # the server's settings stand
@@ -399,7 +399,7 @@ def submitted_settings(spark: SparkSession) -> SparkConf:
 def size_in_bytes(table: DataFrame) -> int:
     """Return Spark's estimate of a table's size, without reading it.
 
-    For a persisted table that was read, it is the size in memory. Runs on the driver.
+    For a persisted table that was read, it is the size in memory.
     """
     if is_remote():
         return int(_remote().size_in_bytes(table))
@@ -520,14 +520,14 @@ def escape_pattern(path: str) -> str:
 
 
 def open_folder(spark: SparkSession, folder: str) -> tuple[Any, Any]:
-    """Return Hadoop's file system of a folder, and its path there. Runs on the driver."""
+    """Return Hadoop's file system of a folder, and its path there."""
     jvm: Any = spark.sparkContext._jvm
     path = jvm.org.apache.hadoop.fs.Path(folder)
     return path.getFileSystem(_hadoop(spark)), path
 
 
 def has_folder(spark: SparkSession, path: str) -> bool:
-    """Return whether a folder exists, in any store. Runs on the driver.
+    """Return whether a folder exists, in any store.
 
     A remote session sees folders with files only.
     """
@@ -539,7 +539,7 @@ def has_folder(spark: SparkSession, path: str) -> bool:
 
 
 def list_folder(spark: SparkSession, folder: str) -> list[str]:
-    """Return the names in a folder, none without one. Runs on the driver.
+    """Return the names in a folder, none without one.
 
     A remote session sees files only.
     """

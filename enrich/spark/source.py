@@ -154,7 +154,7 @@ class Feed:
 def open_source(
     spark: SparkSession, location: str, columns: ColumnNames, version: str | None = None
 ) -> Source:
-    """Open a Delta, Parquet, CSV or JSON path, or a table by name. Runs on the driver.
+    """Open a Delta, Parquet, CSV or JSON path, or a table by name.
 
     Args:
         spark: The session.
@@ -188,8 +188,8 @@ def open_source(
 def refuse_replaced(source: Source) -> None:
     """Raise NoAnswer if the table's files were replaced since the source was opened.
 
-    Runs on the driver. Spark reads a replaced file up to the old file's size, without an error.
-    Delta tables are pinned to their version.
+    Spark reads a replaced file up to the old file's size, without an error. Delta tables are pinned
+    to their version.
     """
     if not source.version.startswith(_FILES_PREFIX):
         return

@@ -162,7 +162,7 @@ class Transaction(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Tables of one database, for one checkpoint's attributes. Runs on the driver.
+    """Tables of one database, for one checkpoint's attributes.
 
     `database`: also with its catalog, `main.enriched`.
     `encodings_database`: of the tables that several databases share; None: `database`.
@@ -481,7 +481,6 @@ def temporary_folder(tables: Tables, parent: str | None = None) -> Iterator[str]
     A killed run leaves its folder; beside the tables maintenance removes that folder after a week.
 
     Args:
-        tables: the output tables.
         parent: another place for the folder.
 
     Raises:
