@@ -57,8 +57,6 @@ _LENIENT_SCHEMA = {
 _PARTITIONS_ARE_TEXT = {"spark.sql.sources.partitionColumnTypeInference.enabled": "false"}
 # Surplus fields of a CSV row that are parsed.
 _MOST_SURPLUS = 8
-# Spark keeps the declared type of a text column there.
-_DECLARED = "__CHAR_VARCHAR_TYPE_STRING"
 # In characters. Without a limit, thousands of descriptions of megabytes would be one Arrow batch,
 # too large for memory.
 _LONGEST = {"title": LONGEST_READ, "description": LONGEST_READ, "image_path": LONGEST_PATH + 1}
@@ -504,9 +502,6 @@ def _read_column(role: str, field: StructField | None) -> Column:
         column = F.when(F.size(given) > 1, F.to_json(given)).otherwise(F.get(given, F.lit(0)))
     # A single byte that is not UTF-8 would stop Arrow, and with it the whole run.
     text = F.make_valid_utf8(column.cast("string"))
-    if field is not None and field.metadata.get(_DECLARED, "").startswith("char"):
-        # CHAR pads values with blanks.
-        text = F.rtrim(text)
     if role == "product_id":
         # A blank id is missing, like an empty field of a CSV file.
         return F.when(text.rlike(r"(?U)\S"), text)

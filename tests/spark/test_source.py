@@ -488,19 +488,6 @@ def test_bytes_that_are_not_utf8_and_texts_of_megabytes_reach_python_as_short_te
     assert len(row["image_path"]) == LONGEST_PATH + 1
 
 
-def test_blanks_that_fill_a_text_of_fixed_length_are_cut(
-    spark: SparkSession, tmp_path: Path
-) -> None:
-    table = f"delta.`{tmp_path}/products`"
-    spark.sql(
-        f"CREATE TABLE {table} (product_id CHAR(10), title VARCHAR(10), description STRING, "
-        "image_path CHAR(20)) USING DELTA"
-    )
-    spark.sql(f"INSERT INTO {table} VALUES ('p1', 'a ', NULL, 'x.jpg')")
-    (row,) = read(spark, tmp_path / "products").itertuples()
-    assert (row.product_id, row.title, row.image_path) == ("p1", "a ", "x.jpg")
-
-
 # Where images start
 
 
