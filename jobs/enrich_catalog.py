@@ -65,7 +65,7 @@ from expectations.gate import Gate
 from expectations.settings import ValidationSettings
 
 if TYPE_CHECKING:
-    from enrich.spark.plan import Plan
+    from enrich.spark.dry_run import Plan
 
 # Airflow's run ids fit; quotes and slashes do not.
 _TRIGGER = re.compile(r"[A-Za-z0-9._:+-]{1,100}")
@@ -204,7 +204,7 @@ def main(
                 ended = follow_catalog(settings, given, outcome, follow)
                 raise typer.Exit(ended.exit_code)
             if dry_run:
-                from enrich.spark.plan import show_plan
+                from enrich.spark.dry_run import show_plan
 
                 outcome.summary = plan(settings, request)
                 show_plan(outcome.summary)
@@ -398,7 +398,7 @@ def follow_catalog(settings: Settings, given: Flags, outcome: Written, how: Foll
 
 def plan(settings: Settings, request: Request) -> "Plan":
     """Return the plan of a refresh."""
-    from enrich.spark.plan import plan_refresh
+    from enrich.spark.dry_run import plan_refresh
 
     manifest = fetch_manifest(settings.checkpoint)
     # A baseline that does not fit would stop the refresh, and so it stops the plan.

@@ -37,7 +37,8 @@ _CARRIED = (
 _NAMES = [column.split()[0] for column in _CARRIED.split(", ")]
 _TEXTS = ("title", "description")
 # This Python worker's answerer, and its recipe.
-_LOADED: dict[str, tuple[BuildsEngine, Any]] = {}
+_answerer: Any = None
+_recipe: BuildsEngine | None = None
 
 
 class AnswerCounts(NamedTuple):
@@ -271,10 +272,11 @@ def _get_answerer(spec: BuildsEngine) -> Any:
     """Return this Python worker's answerer. Runs on the executor."""
     from enrich.spark.worker import use_task_cores
 
-    if "it" not in _LOADED or _LOADED["it"][0] != spec:
+    global _answerer, _recipe
+    if _recipe != spec:
         use_task_cores()
-        _LOADED["it"] = spec, spec.build_answerer()
-    return _LOADED["it"][1]
+        _answerer, _recipe = spec.build_answerer(), spec
+    return _answerer
 
 
 def _revise(published: DataFrame, revised: DataFrame, attributes: tuple[str, ...]) -> DataFrame:

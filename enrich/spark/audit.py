@@ -45,15 +45,15 @@ _ANSWERS, _CERTIFICATES = "audit_answers", "audit_certificates"
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Drawn answers: `rows` for the file, `drawn` and `left` are counts by attribute.
+    """Drawn answers: `rows` for the file, `drawn` and `not_drawn` are counts by attribute.
 
-    `left` are the answers that the draw could have taken and did not.
+    `not_drawn` are the answers that the draw could have taken and did not.
     """
 
     audit_id: str
     rows: pd.DataFrame
     drawn: Mapping[str, int]
-    left: Mapping[str, int]
+    not_drawn: Mapping[str, int]
 
 
 def find_source(tables: Tables) -> str:
@@ -138,7 +138,7 @@ def _select_drawable(tables: Tables, products: DataFrame, version: str) -> DataF
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class RecordedLabels:
     """Counts of recorded labels, and of answers of their draws without a label.
 
     `certificates` are rows of the view `certificates`: all that are about whole attributes and
@@ -150,10 +150,10 @@ class Intake:
     certificates: list[dict[str, Any]]
 
 
-def take_in(tables: Tables, labels: pd.DataFrame) -> Intake:
+def record_labels(tables: Tables, labels: pd.DataFrame) -> RecordedLabels:
     """Append people's labels to `audit_answers`, and proofs to `audit_certificates`.
 
-    Taken in again, the same labels change nothing. A label goes to the last draw of its product
+    Recorded again, the same labels change nothing. A label goes to the last draw of its product
     and attribute.
 
     Args:
@@ -193,7 +193,7 @@ def take_in(tables: Tables, labels: pd.DataFrame) -> Intake:
     drawn = known[known["audit_id"].isin(of_file)]
     about = set(zip(drawn["model_version"], drawn["attribute"], strict=True))
     found = read_certificates(tables)
-    return Intake(
+    return RecordedLabels(
         len(new),
         int(drawn["label"].isna().sum()),
         [one for one in found if (one["model_version"], one["attribute"]) in about],

@@ -16,7 +16,7 @@ from enrich.logs import is_json
 from enrich.redaction import tame
 from enrich.spark.corrections import find_entry
 from enrich.spark.runs import RunSummary
-from enrich.spark.session import silence_java
+from enrich.spark.session import stop_java_log
 from enrich.spark.tables import Tables
 
 SHOWN_ROWS = 8
@@ -29,7 +29,7 @@ def print_json_line(content: Mapping[str, Any], *, is_last: bool = True) -> None
     Otherwise Java's log of its shutdown might be the last line.
     """
     if is_last:
-        silence_java(SparkSession.active())
+        stop_java_log(SparkSession.active())
     typer.echo(json.dumps(content))
 
 
@@ -49,7 +49,7 @@ def show_run(
         console.print(f"{summary.outcome}: {counted}", soft_wrap=True)
         for remark in remarks:
             console.print(remark, soft_wrap=True)
-        folder = tables.location().removeprefix("file:")
+        folder = tables.database_folder().removeprefix("file:")
         console.print(f"tables: {tables.database}.* in {folder}", soft_wrap=True)
         if summary.report:
             console.print(f"page: {summary.report}", soft_wrap=True)

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 # Chunks in flight: executors encode one while the driver commits another and plans the next. Small
 # jobs of a commit wait behind all tasks in flight, so slots wait for one after every fourth chunk.
-_AT_ONCE = 4
+_CHUNKS_IN_FLIGHT = 4
 # The writer that commits what a search for a crash encodes.
 _SEARCH = "search"
 # A crash is looked for in so many parts at a time.
@@ -77,7 +77,7 @@ class Encoder:
     _commits: Counter[str] = field(default_factory=Counter)
     _progress: Progress | None = None
     crashed: list[str] = field(default_factory=list)
-    tell: Callable[[Mapping[str, float] | None], None] = lambda figures: None
+    on_progress: Callable[[Mapping[str, float] | None], None] = lambda figures: None
 
     def encode(self, due: DataFrame) -> Encoded:
         """Encode the contents of due products that no encoding holds for.
@@ -97,7 +97,7 @@ class Encoder:
             wanted, asked = contents.agg(F.count("*"), F.count_if(is_missing)).collect()[0]
             missing = contents.where(is_missing).drop("is_held")
             if asked:
-                self._progress = Progress(self.tables.spark, asked, self.tell)
+                self._progress = Progress(self.tables.spark, asked, self.on_progress)
                 with self._progress:
                     self._encode_chunks(missing, asked)
         finally:
@@ -132,14 +132,16 @@ class Encoder:
             # Around all chunks: the setting is the session's, and one would end it for the other.
             self.tables.tag_commits(self.run_id),
             # After a failure the other chunks still end: what they encode is kept.
-            ThreadPoolExecutor(_AT_ONCE) as threads,
+            ThreadPoolExecutor(_CHUNKS_IN_FLIGHT) as threads,
         ):
             while chunks and not any(_has_failed(result) for _, result in running):
-                if len(running) == _AT_ONCE:
+                if len(running) == _CHUNKS_IN_FLIGHT:
                     done += self._finish(running, count, done)
                 chunk, number = take_chunk(chunks, self._enough()), number + 1
                 described = f"encode, chunk {number}: {chunk.contents} of {count} contents"
-                append = partial(self._encode_chunk, chunk, described, str(number % _AT_ONCE))
+                append = partial(
+                    self._encode_chunk, chunk, described, str(number % _CHUNKS_IN_FLIGHT)
+                )
                 running.append((chunk, threads.submit(in_spark_thread(self.tables.spark, append))))
             while running:
                 done += self._finish(running, count, done)
@@ -152,7 +154,7 @@ class Encoder:
 
     def _encode_chunk(self, chunk: "Chunk", described: str, writer: str) -> None:
         with name_jobs(self.tables.spark, f"run {self.run_id}: {described}"):
-            self._append(self._ask(chunk.rows, chunk.contents), writer)
+            self._append(self._encode_lazily(chunk.rows, chunk.contents), writer)
 
     def _finish(self, running: deque[tuple["Chunk", Future[None]]], count: int, done: int) -> int:
         """Wait for the oldest chunk, search it if a worker died; return its contents."""
@@ -194,7 +196,7 @@ class Encoder:
             if not (size := some.count()):
                 continue
             try:
-                self._append(self._ask(some, size), _SEARCH)
+                self._append(self._encode_lazily(some, size), _SEARCH)
             except (PySparkException, Py4JError) as other:
                 if not is_worker_death(other):
                     raise
@@ -213,7 +215,7 @@ class Encoder:
                 "encoded stays, the same command goes on from there."
             ) from error
 
-    def _ask(self, rows: DataFrame, count: int) -> DataFrame:
+    def _encode_lazily(self, rows: DataFrame, count: int) -> DataFrame:
         """Return the rows encoded; lazy. Nothing is shuffled behind the engine."""
         assert self._progress is not None
         return encode_rows(rows, count, self.spec, self.config, self._progress.works)

@@ -65,7 +65,7 @@ def profile_source(
     }
     tables.append("source_profiles", tables.to_rows("source_profiles", [row]), header.run_id)
     if profile.is_unseen:
-        log.warning("%s", describe(profile))
+        log.warning("%s", describe_profile(profile))
     return profile
 
 
@@ -75,7 +75,7 @@ def _fields_of(profile: AttributeProfile) -> dict[str, float | None]:
     return {name: None if value is None else float(value) for name, value in found}
 
 
-def describe(profile: SourceProfile) -> str:
+def describe_profile(profile: SourceProfile) -> str:
     """Return what the profile says, as a few sentences."""
     by_name = profile.attributes.items()
     told = f"{profile.far_away:.0%} of the products look unlike those of training"

@@ -46,7 +46,7 @@ from enrich.spark.encode import Encoder, select_holding
 from enrich.spark.failures import explain_failure
 from enrich.spark.guards import count_deletable, explain_truncation, explain_unreadable
 from enrich.spark.inputs import Inputs, refuse_demo_among_products
-from enrich.spark.profile import describe, profile_source, read_profile
+from enrich.spark.profile import describe_profile, profile_source, read_profile
 from enrich.spark.publish import publish
 from enrich.spark.rules import Run, find_full_refresh_start, is_superseded
 from enrich.spark.runs import (
@@ -274,7 +274,7 @@ class Refresh:
         version = self.tables.version("encodings")
         spec, config = self.inputs.spec, self.inputs.config
         encoder = Encoder(self.tables, self.summary.run_id, spec, config, since, version, folder)
-        encoder.tell = partial(write_running, config.metrics_dir, config.database)
+        encoder.on_progress = partial(write_running, config.metrics_dir, config.database)
         try:
             with self._timed("encode"):
                 encoded = encoder.encode(diff.rows)
@@ -454,7 +454,7 @@ class Refresh:
     def _add_notes(self, diff: Diff) -> None:
         notes = self.summary.validation["notes"]
         if self.profile is not None and self.profile.is_unseen:
-            notes.append(describe(self.profile))
+            notes.append(describe_profile(self.profile))
         corrections = self.tables.read("attribute_corrections")
         if unknown := count_unknown(corrections, self.inputs.spec.attributes):
             notes.append(

@@ -1,6 +1,6 @@
 """Spark session: opening, temporary settings, and calls that PySpark lacks.
 
-No other module calls Java. For a session of Spark Connect, which has no Java, `remote` answers.
+No other module calls Java. For a session of Spark Connect, which has no Java, `connect` answers.
 """
 
 import atexit
@@ -95,7 +95,7 @@ def open_session(app_name: str) -> SparkSession:
     address = _hadoop(spark).get(ADDRESS) or ""
     if address.startswith("jdbc:") and not address.startswith("jdbc:derby:"):
         refuse_secrets(address, ADDRESS)
-        with quiet_java(spark):
+        with java_log_off(spark):
             spark.catalog.databaseExists("default")
         return spark
     if embedded := _DERBY.match(address):
@@ -107,9 +107,9 @@ def open_session(app_name: str) -> SparkSession:
 
 def _remote() -> Any:
     """Return the module for remote sessions, which other runs need not load."""
-    from enrich.spark import remote
+    from enrich.spark import connect
 
-    return remote
+    return connect
 
 
 def _start(builder: SparkSession.Builder) -> SparkSession:
@@ -566,21 +566,21 @@ def _hadoop(spark: SparkSession) -> Any:
 
 
 @contextmanager
-def quiet_java(spark: SparkSession) -> Iterator[None]:
+def java_log_off(spark: SparkSession) -> Iterator[None]:
     """Keep Java's own report of a failure, which takes pages, off the console."""
     if is_remote():
         yield
         return
     jvm: Any = spark.sparkContext._jvm
     level = jvm.org.apache.logging.log4j.LogManager.getRootLogger().getLevel().toString()
-    silence_java(spark)
+    stop_java_log(spark)
     try:
         yield
     finally:
         spark.sparkContext.setLogLevel(level)
 
 
-def silence_java(spark: SparkSession) -> None:
+def stop_java_log(spark: SparkSession) -> None:
     """End Java's log: its lines at shutdown would follow the job's last line."""
     if not is_remote():
         spark.sparkContext.setLogLevel("OFF")

@@ -29,7 +29,7 @@ from enrich.errors import ConfigError, NoAnswer, SchemaMismatch, kind_of
 from enrich.images.locations import LONGEST_PATH, local_path, parse_location
 from enrich.images.store import ImageStore
 from enrich.spark.failures import messages_of, reason_of
-from enrich.spark.session import escape_pattern, has_folder, quiet_java, session_settings
+from enrich.spark.session import escape_pattern, has_folder, java_log_off, session_settings
 from enrich.text import LONGEST_READ, REPLACED
 
 # Formats of files, by the ending of a file's or folder's name.
@@ -169,7 +169,7 @@ def open_source(
     is_name = "/" not in location and not Path(location).exists()
     earlier = int(version) if version and version.isdecimal() else None
     try:
-        with quiet_java(spark):
+        with java_log_off(spark):
             if is_name:
                 return _open_table(spark, location, columns, earlier)
             return _open_path(spark, location, columns, earlier)

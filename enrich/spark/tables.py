@@ -283,7 +283,7 @@ class Tables:
             f"{quote_literal(k)} = {quote_literal(v)}" for k, v in properties.items()
         )
         create = f"CREATE TABLE IF NOT EXISTS {quote(self.name(table))}"
-        location = self.location(table)
+        location = self.database_folder(table)
         folder = f"{location}/{table}"
         if location:
             self._remove_abandoned(folder)
@@ -440,7 +440,7 @@ class Tables:
         own = [one for one in commits if (one.run_id, one.operation) == (run_id, operation)]
         return own[-1] if own else None
 
-    def location(self, table: str = "product_attributes") -> str:
+    def database_folder(self, table: str = "product_attributes") -> str:
         """Return the folder of a table's database, with its scheme; "" if it has none."""
         return database_folder(self.spark.catalog.getDatabase(self._database_of(table)))
 
@@ -486,7 +486,7 @@ def temporary_folder(tables: Tables, parent: str | None = None) -> Iterator[str]
     Raises:
         ConfigError: the database has no folder of its own.
     """
-    parent = parent or tables.location()
+    parent = parent or tables.database_folder()
     if not parent:
         raise ConfigError(
             f"Database {tables.database} has no folder of its own: found no place for what a run "
@@ -503,7 +503,7 @@ def temporary_folder(tables: Tables, parent: str | None = None) -> Iterator[str]
 
 def remove_old_folders(tables: Tables, age: timedelta) -> int:
     """Remove temporary folders of killed runs; return their number."""
-    parent, cutoff = f"{tables.location()}/{_TEMPORARY}", f"{now() - age:{_FOLDER_TIME}}"
+    parent, cutoff = f"{tables.database_folder()}/{_TEMPORARY}", f"{now() - age:{_FOLDER_TIME}}"
     old = [name for name in list_folder(tables.spark, parent) if name < cutoff]
     return sum(remove_folder(tables.spark, f"{parent}/{name}") for name in old)
 

@@ -82,7 +82,7 @@ def test_maintenance_leaves_the_published_rows_as_they_are(shop: Shop) -> None:
 
 def test_folders_of_killed_runs_go_after_a_week(shop: Shop) -> None:
     shop.refresh()
-    parent = Path(shop.tables.location().removeprefix("file:")) / "_temporary_runs"
+    parent = Path(shop.tables.database_folder().removeprefix("file:")) / "_temporary_runs"
     (parent / "20200101T000000-killed").mkdir(parents=True)
     (parent / "29990101T000000-alive").mkdir()
     assert shop.maintain()["folders_removed"] == 1

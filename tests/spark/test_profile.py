@@ -9,7 +9,7 @@ from pyspark import cloudpickle
 
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.lexicon import ProductText
-from enrich.spark.plan import plan_refresh
+from enrich.spark.dry_run import plan_refresh
 from enrich.unseen import AttributeProfile, SourceProfile
 from tests.support.shop import Shop, products
 

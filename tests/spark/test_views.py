@@ -287,7 +287,7 @@ def test_maintenance_leaves_change_data_as_long_as_it_was_told(history: Shop) ->
 
 def test_runs_go_on_after_vacuum_has_removed_old_change_data(history: Shop) -> None:
     rows = history.table("product_attributes").sort_values("product_id", ignore_index=True)
-    folder = Path(history.tables.location().removeprefix("file:"))
+    folder = Path(history.tables.database_folder().removeprefix("file:"))
     changes = [*folder.glob("*/_change_data/*.parquet")]
     done = history.maintain(retention_hours=0, keep_candidates_days=0)
 

@@ -20,7 +20,7 @@ from enrich.spark.diff import sample_images
 from enrich.spark.encode import encode_rows, is_worker_death, select_contents, select_holding
 from enrich.spark.guards import count_deletable, explain_truncation
 from enrich.spark.inputs import Inputs, refuse_demo_among_products
-from enrich.spark.profile import describe, read_profile
+from enrich.spark.profile import describe_profile, read_profile
 from enrich.spark.progress import WorkByWorker
 from enrich.spark.refresh import count_diff
 from enrich.spark.rules import is_superseded
@@ -235,7 +235,7 @@ def show_plan(plan: Plan) -> None:
             shares = ", ".join(f"{share:.0%} a {a}" for a, share in plan.answered_share.items())
             console.print(f"of a sample, {shares} would be given", soft_wrap=True)
         if plan.source_profile is not None:
-            console.print(describe(plan.source_profile), soft_wrap=True)
+            console.print(describe_profile(plan.source_profile), soft_wrap=True)
         expected = plan.expected_seconds
         known = "unknown, as no earlier run tells" if expected is None else f"{expected:,.0f} s"
         source = "" if plan.expected_from is None else f", by run {plan.expected_from['run_id']}"
