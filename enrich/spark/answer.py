@@ -21,7 +21,9 @@ from schemas.tables import (
     answer_columns,
 )
 
+from enrich.config import JobConfig, is_too_much
 from enrich.engine.spec import BuildsEngine
+from enrich.errors import tell_apart
 from enrich.images.settings import NO_IMAGE_PATH
 from enrich.spark.corrections import classifier_label, find_entry, is_inapplicable
 from enrich.spark.diff import INPUT_FIELDS, Diff
@@ -171,6 +173,31 @@ def count_candidates(
         with_image,
         failed,
     )
+
+
+def explain_unreadable(config: JobConfig, answered: AnswerCounts, tables: Tables) -> Iterator[str]:
+    """Yield the limits on unreadable contents and images that are exceeded (R7).
+
+    The shares leave out contents that an accepted run has published or quarantined. So a few images
+    that stay unreadable do not block every night, and a blocked night blocks the next one too.
+    """
+    of, where = answered.contents, tables.name("quarantine")
+    if is_too_much(answered.unreadable, of, config.max_quarantined_share):
+        share = answered.unreadable / of
+        found, most = tell_apart(share, config.max_quarantined_share, ".1%")
+        yield (
+            f"{found} of {of:,} new or changed contents could not be read, allowed are {most} "
+            f"(max_quarantined_share); the reasons are in {where}"
+        )
+    # Without images, answers would rest on texts alone.
+    if is_too_much(answered.failed_images, answered.with_image, config.max_failed_images_share):
+        share = answered.failed_images / answered.with_image
+        found, most = tell_apart(share, config.max_failed_images_share, ".1%")
+        yield (
+            f"of {answered.with_image:,} contents that name an image, {found} of the images could "
+            f"not be read, allowed are {most} (max_failed_images_share): check the image root, its "
+            "store and its permissions"
+        )
 
 
 def write_findings(

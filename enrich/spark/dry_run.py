@@ -18,8 +18,12 @@ from enrich.redaction import tame
 from enrich.spark.console import open_console, print_json_line
 from enrich.spark.diff import sample_images
 from enrich.spark.encode import encode_rows, is_worker_death, select_contents, select_holding
-from enrich.spark.guards import count_deletable, explain_truncation
-from enrich.spark.inputs import Inputs, refuse_demo_among_products
+from enrich.spark.inputs import (
+    Inputs,
+    count_deletable,
+    explain_truncation,
+    refuse_demo_among_products,
+)
 from enrich.spark.profile import describe_profile, read_profile
 from enrich.spark.progress import WorkByWorker
 from enrich.spark.refresh import count_diff

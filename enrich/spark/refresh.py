@@ -34,7 +34,13 @@ from enrich.images.store import ImageSample
 from enrich.logs import bind_run
 from enrich.metrics import write_running
 from enrich.redaction import describe_error
-from enrich.spark.answer import AnswerCounts, count_candidates, write_candidates, write_findings
+from enrich.spark.answer import (
+    AnswerCounts,
+    count_candidates,
+    explain_unreadable,
+    write_candidates,
+    write_findings,
+)
 from enrich.spark.corrections import count_unknown
 from enrich.spark.diff import (
     Diff,
@@ -44,8 +50,12 @@ from enrich.spark.diff import (
 )
 from enrich.spark.encode import Encoder, select_holding
 from enrich.spark.failures import explain_failure
-from enrich.spark.guards import count_deletable, explain_truncation, explain_unreadable
-from enrich.spark.inputs import Inputs, refuse_demo_among_products
+from enrich.spark.inputs import (
+    Inputs,
+    count_deletable,
+    explain_truncation,
+    refuse_demo_among_products,
+)
 from enrich.spark.profile import describe_profile, profile_source, read_profile
 from enrich.spark.publish import publish
 from enrich.spark.rules import Run, find_full_refresh_start, is_superseded
