@@ -35,7 +35,7 @@ from enrich.config import HOME, GpuExecutors, home
 from enrich.errors import ConfigError, MetastoreBusy, NoAnswer, first_line
 from enrich.images.locations import local_path
 from enrich.logs import is_json
-from enrich.redaction import HIDDEN, LOGIN, NAMED, QUERY, refuse_secrets
+from enrich.redaction import refuse_secrets
 
 log = logging.getLogger(__name__)
 
@@ -586,40 +586,9 @@ def stop_java_log(spark: SparkSession) -> None:
         spark.sparkContext.setLogLevel("OFF")
 
 
-def hide_secrets(pattern: str) -> str:
-    """Return a Log4j pattern that hides the same secrets as `enrich.redaction`.
-
-    Java's messages may repeat a JDBC address with a password in it.
-    """
-    for secret, shown in (
-        (LOGIN, f"$1$2{HIDDEN}@"),
-        (QUERY, f"$1?{HIDDEN}"),
-        (NAMED, f"$1{HIDDEN}"),
-    ):
-        # In Java a group's name has no P before it.
-        pattern = f"%replace{{{pattern}}}{{(?i){secret.pattern.replace('(?P<', '(?<')}}}{{{shown}}}"
-    return pattern
-
-
-_JSON_LINE = (
-    """{"time":"%d{yyyy-MM-dd'T'HH:mm:ss.SSS'Z'}{UTC}","level":"%p{lowerCase=true}","""
-    f""""logger":"%enc{{%c}}{{JSON}}","message":"%enc{{{hide_secrets("%m")}}}{{JSON}}","""
-    f""""exception":"%enc{{{hide_secrets("%ex")}}}{{JSON}}"}}%n"""
-)
-
-
 def _log_java_as_json(spark: SparkSession) -> None:
     """Make this process's Java log JSON lines, as the job does, to standard error."""
     jvm: Any = spark.sparkContext._jvm
-    log4j: Any = jvm.org.apache.logging.log4j
-    context = log4j.LogManager.getContext(False)
-    layout = log4j.core.layout.PatternLayout.newBuilder().withPattern(_JSON_LINE)
-    layout = layout.withAlwaysWriteExceptions(False).build()
-    appender = log4j.core.appender.OutputStreamAppender.newBuilder().setLayout(layout)
-    appender = appender.setName("json").setTarget(jvm.java.lang.System.err).build()
-    appender.start()
-    root = context.getConfiguration().getRootLogger()
-    for name in list(root.getAppenders().keySet()):
-        root.removeAppender(name)
-    root.addAppender(appender, None, None)
-    context.updateLoggers()
+    jvm.java.lang.System.setProperty("enrich.log", "json")
+    settings = jvm.java.net.URI((_TEMPLATES / "log4j2.properties").as_uri())
+    jvm.org.apache.logging.log4j.core.config.Configurator.reconfigure(settings)

@@ -19,7 +19,6 @@ from enrich.spark import session
 from enrich.spark.session import (
     escape_pattern,
     has_folder,
-    hide_secrets,
     open_session,
     refuse_unusable_metastore,
     session_settings,
@@ -222,22 +221,29 @@ def write(spark: SparkSession, pattern: str, message: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def for_people(spark: SparkSession) -> str:
-    """The pattern of lines for people, as Java reads it."""
+def patterns(spark: SparkSession) -> dict[str, str]:
+    """The patterns of both kinds of lines, as Java reads them."""
     java: Any = spark.sparkContext._jvm.java
     settings = java.util.Properties()
     settings.load(java.io.FileInputStream(str(TEMPLATES / "log4j2.properties")))
-    return settings.getProperty("appender.console.layout.pattern")
+    found = {}
+    for kind in ("console", "json"):
+        found[kind] = settings.getProperty(f"appender.{kind}.layout.pattern")
+        for name in ("login", "query", "named"):
+            hidden = settings.getProperty(f"property.{name}")
+            found[kind] = found[kind].replace(f"${{{name}}}", hidden)
+    return found
 
 
 @pytest.mark.spark
 @pytest.mark.parametrize("message", SAID)
-def test_java_hides_what_the_job_hides(spark: SparkSession, for_people: str, message: str) -> None:
-    assert write(spark, hide_secrets("%m"), message) == redact(message)
-    in_json = json.loads(write(spark, session._JSON_LINE, message))
+def test_java_hides_what_the_job_hides(
+    spark: SparkSession, patterns: dict[str, str], message: str
+) -> None:
+    in_json = json.loads(write(spark, patterns["json"], message))
     assert (in_json["level"], in_json["logger"]) == ("warn", "org.Hive")
     assert (in_json["message"], in_json["exception"]) == (redact(message), "")
-    line = write(spark, for_people, message)
+    line = write(spark, patterns["console"], message)
     assert re.fullmatch(r"\d\d:\d\d:\d\d WARN Hive: (.*)\n", line)[1] == redact(message)
 
 
