@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from schemas.labels import AuditedLabel
 from schemas.tables import CheckOutcome, Suite
 
 from expectations.baseline import LabelBaseline
@@ -116,6 +117,7 @@ class Gate:
         expected_rows: int,
         *,
         is_unseen: bool = False,
+        audited: Sequence[AuditedLabel] = (),
     ) -> Verdict:
         """Check answers before they are published.
 
@@ -127,6 +129,7 @@ class Gate:
             published: `product_attributes` as it is; None where there is none.
             expected_rows: how many answers the run has by its own count.
             is_unseen: the source looks unlike those of training, so few labels are a warning.
+            audited: labels of the same model_version that people have judged in audits.
 
         Raises:
             GateError: an expectation of the settings cannot be used.
@@ -150,6 +153,7 @@ class Gate:
                 never_answered=self._never_answered,
             )
             checks, docs_path = self._evaluate("candidates", suite, rows, run_id)
+        checks += _check_audits(audited, self._settings)
         name = baseline.catalog if baseline else NO_BASELINE
         return reach_verdict(checks, self._list_gaps(counts), name, docs_path)
 
@@ -244,3 +248,30 @@ def _check_images(images: ImageSample, settings: ValidationSettings) -> list[Che
             )
         )
     return checks
+
+
+def _check_audits(audited: Sequence[AuditedLabel], settings: ValidationSettings) -> Iterator[Check]:
+    """Yield a check of each label that people have judged; a failed one is a warning.
+
+    Nothing is published anew under a label because its audit failed, so the run is not blocked.
+    """
+    for one in audited:
+        wrong = one.labels - one.right
+        observed, threshold = wrong / one.labels, 1 - one.target
+        most = bound_share(threshold, one.labels, settings.false_alarm_rate / len(audited))
+        yield Check(
+            suite="candidates",
+            expectation="expect_audited_labels_to_be_right",
+            attribute=one.attribute,
+            category=None,
+            observed=observed,
+            threshold=threshold,
+            allowance=most - threshold,
+            outcome=CheckOutcome.PASS if observed <= most else CheckOutcome.WARN,
+            detail=(
+                f"{one.attribute} {one.label}: {wrong} of {one.labels} audited answers are wrong "
+                f"({observed:.1%}), allowed {threshold:.1%} (target precision) and "
+                f"{most - threshold:.1%} by chance. Fit the checkpoint to the audit's labels by "
+                "jobs/adapt_checkpoint.py, or map the label to null in the settings (labels)"
+            ),
+        )

@@ -5,6 +5,7 @@ A checkpoint carries its own label sets; these are for `cma-clip-small` and the 
 """
 
 import json
+from dataclasses import dataclass
 from importlib import resources
 
 # NULL as a label of its own, in counts and in a label baseline's file: a comparison that skips
@@ -101,3 +102,20 @@ def read_language(code: str) -> dict[str, dict[str, str]]:
     text = (resources.files("schemas") / "words" / f"{code}.json").read_text(encoding="utf-8")
     words: dict[str, dict[str, str]] = json.loads(text)
     return words
+
+
+@dataclass(frozen=True, slots=True)
+class AuditedLabel:
+    """Judgements by people of published answers of one label, which audits drew.
+
+    Attributes:
+        labels: answers that a person has labelled, at least 1.
+        right: of these, answers whose label the person gave too.
+        target: share of right answers that was promised, in (0, 1).
+    """
+
+    attribute: str
+    label: str
+    labels: int
+    right: int
+    target: float

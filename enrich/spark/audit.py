@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
+from schemas.labels import AuditedLabel
 from schemas.quoting import quote_part
 from schemas.tables import State
 
@@ -213,6 +214,22 @@ def read_certificates(tables: Tables) -> list[dict[str, Any]]:
     whole = tables.read("certificates").where("label IS NULL AND category IS NULL")
     rows = whole.orderBy("attribute", "made_at").collect()
     return [{name: in_utc(value) for name, value in row.asDict().items()} for row in rows]
+
+
+def read_audited_labels(tables: Tables, model_version: str) -> list[AuditedLabel]:
+    """Return the counts of judged answers of each published label of a model_version."""
+    if not tables.exists(_ANSWERS) or tables.read(_ANSWERS).isEmpty():
+        return []
+    answers = _read_answers(tables).query("model_version == @model_version and label.notna()")
+    is_right = answers["label"] == answers["published_label"]
+    counts = is_right.groupby([answers["attribute"], answers["published_label"]]).agg(
+        ["size", "sum"]
+    )
+    target = target_of(model_version)
+    return [
+        AuditedLabel(attribute, label, int(labels), int(right), target)
+        for (attribute, label), labels, right in counts.itertuples()
+    ]
 
 
 def _read_answers(tables: Tables) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
+from schemas.labels import AuditedLabel
 from schemas.tables import (
     BROKEN,
     DUE,
@@ -106,8 +107,12 @@ class Gate(Protocol):
         expected_rows: int,
         *,
         is_unseen: bool,
+        audited: Sequence[AuditedLabel],
     ) -> Verdict:
-        """Check the candidates before any is published; unseen sources are answered less."""
+        """Check the candidates before any is published.
+
+        Unseen sources are answered less. `audited` is what people said of published answers.
+        """
 
 
 @dataclass(slots=True)
@@ -350,14 +355,18 @@ class Refresh:
         self, rows: DataFrame, expected: int, *, is_window: bool = False
     ) -> Sequence[str]:
         """Return the failures that the gate finds in answers."""
+        from enrich.spark.audit import read_audited_labels
+
         # An answer without the picture may well differ from today's.
         seen = F.col("status") != Status.IMAGE_UNREADABLE
+        model_version = self.header.model_version
         verdict = self.gate.check_candidates(
             self.summary.run_id,
             rows,
             self.tables.read("product_attributes").where(seen),
             expected,
             is_unseen=self.profile is not None and self.profile.is_unseen,
+            audited=() if is_window else read_audited_labels(self.tables, model_version),
         )
         # Checks of earlier answers are in label_quality already.
         self._record_verdict(verdict, only_failed=is_window)

@@ -23,7 +23,8 @@ from expectations.custom import AnswersExpectation
 from expectations.distribution import Finding
 from expectations.gate import Gate, shows_text
 from expectations.settings import ValidationSettings
-from schemas.tables import LABEL_QUALITY
+from schemas.labels import AuditedLabel
+from schemas.tables import LABEL_QUALITY, CheckOutcome
 from schemas.views import views
 
 pytestmark = pytest.mark.spark
@@ -231,6 +232,19 @@ def test_an_attribute_without_a_proved_threshold_is_noted_and_blocks_nothing(
     assert verdict.failures == ()
     (first, *_) = verdict.notes
     assert first.startswith("color has no label anywhere")
+
+
+def test_a_label_that_audits_found_wrong_is_a_warning(spark: SparkSession) -> None:
+    rows = to_spark(spark, make_answers(100).rows)
+    audited = [AuditedLabel("color", "red", 40, 20, 0.9), AuditedLabel("color", "blue", 9, 8, 0.9)]
+    gate = Gate(ValidationSettings(), LABELS, None, None)
+    verdict = gate.check_candidates("run-1", rows, None, 100, audited=audited)
+    assert verdict.passed
+    about = [one for one in verdict.notes if "audited answers are wrong" in one]
+    assert len(about) == 1 and about[0].startswith("color red: 20 of 40 ")
+    found = [one for one in verdict.quality if "audited" in one["expectation"]]
+    assert [one["outcome"] for one in found] == [CheckOutcome.WARN, CheckOutcome.PASS]
+    assert found[1]["observed"] > found[1]["threshold"], "one wrong answer of nine is chance"
 
 
 def test_rows_that_are_missing_fail(spark: SparkSession) -> None:

@@ -1,23 +1,41 @@
 """Audits on Delta tables: a draw, a simulated person's labels, and what ends a certificate."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
-from shop import Shop, products
+from shop import FakeGate, Shop, products
 
 from enrich.certificates import Stage, lower_bound
 from enrich.config import ColumnNames
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError
 from enrich.spark.audit import Draw, Intake, draw, read_certificates, take_in
+from enrich.spark.refresh import Refresh
 from enrich.spark.source import open_source
+from expectations.checks import Verdict
+from schemas.labels import AuditedLabel
 
 pytestmark = [pytest.mark.spark, pytest.mark.long]
 
 CATEGORIES = {"columns": {"category": "department"}}
+
+
+@dataclass(frozen=True)
+class ListeningGate(FakeGate):
+    """A gate that keeps what audits said, one list a run."""
+
+    heard: list[Sequence[AuditedLabel]] = field(default_factory=list)
+
+    def check_candidates(
+        self, *rows: Any, audited: Sequence[AuditedLabel], **named: Any
+    ) -> Verdict:
+        self.heard.append(audited)
+        return super().check_candidates(*rows, audited=audited, **named)
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +116,13 @@ def test_an_audit_goes_from_a_blind_draw_to_a_certificate_that_a_new_model_ends(
     by_label = parts[parts["label"].notna()]
     assert by_label["labels"].sum() <= 110 and (by_label["labels"] >= 30).all()
     assert set(parts["category"].dropna()) == {"shirts"}
+
+    gate = ListeningGate()
+    shop.write(products(200, "!!").assign(department="shirts"))
+    Refresh(shop.prepare(config=CATEGORIES, run_date=date(2026, 11, 25)), gate).run()
+    (heard,) = gate.heard
+    judged = [one for one in heard if one.attribute == "color"]
+    assert (sum(a.labels for a in judged), sum(a.right for a in judged)) == (110, 106)
 
     shop.refresh(spec=FakeEngineSpec(model_version="fake-2"), run_date=date(2026, 11, 26))
     ended = [one for one in read_certificates(shop.tables) if one["attribute"] == "color"]

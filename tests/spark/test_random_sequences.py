@@ -33,6 +33,7 @@ from enrich.spark.diff import hash_content
 from enrich.spark.refresh import Refresh
 from enrich.spark.tables import Tables, now
 from expectations.checks import Verdict
+from schemas.labels import AuditedLabel
 from schemas.tables import Status
 
 SEQUENCES = int(os.environ.get("SEQUENCES", "3"))
@@ -109,6 +110,7 @@ class ToldGate:
         expected_rows: int,
         *,
         is_unseen: bool,
+        audited: Sequence[AuditedLabel],
     ) -> Verdict:
         assert candidates.count() == expected_rows
         return Verdict(failures=("no",) if self._blocks == "candidates" else ())

@@ -21,6 +21,7 @@ from enrich.spark.runs import RunSummary
 from enrich.spark.source import open_source
 from enrich.spark.tables import Tables
 from expectations.checks import Verdict
+from schemas.labels import AuditedLabel
 
 DAY = date(2026, 11, 24)
 _COLUMNS = ("product_id", "title", "description", "image_path")
@@ -46,6 +47,7 @@ class FakeGate:
         expected_rows: int,
         *,
         is_unseen: bool,
+        audited: Sequence[AuditedLabel],
     ) -> Verdict:
         check = {**_CHECK, "observed": float(expected_rows)}
         return Verdict(failures=tuple(self.failures), quality=(check,))
