@@ -19,6 +19,8 @@ from schemas.tables import DiffKind, Outcome, State, Status
 CRASH_HOLDS = timedelta(days=7)
 # A younger open intent may still be carried out by a live process.
 INTENT_TIMEOUT = timedelta(minutes=15)
+# A run that began earlier is not at work any more.
+LONGEST_RUN = timedelta(days=7)
 
 # A run that was killed before its MERGE leaves its intent open: it is still `publishing`.
 _HAS_NOT_ENDED = (State.STARTED, State.PUBLISHING, State.FAILED)
@@ -72,7 +74,7 @@ class Comparison(NamedTuple):
     has_same_content: Any
     has_same_model: Any
     has_same_details: Any  # category and corrections
-    was_unreadable: Any  # the published row rests on a picture that was out of reach
+    was_unreadable: Any  # the published row rests on a picture that was, but is not out of reach
     is_held_back: Any
     is_quarantined: Any  # an accepted finding about this content holds
     was_retried: Any  # an accepted finding does not hold: the store had failed
@@ -193,6 +195,16 @@ class Run(NamedTuple):
 def is_superseded(attempt: Attempt, runs: Sequence[Run]) -> bool:
     """Return whether a newer whole run is accepted (R4)."""
     return any(run.is_whole and run.is_accepted and is_newer(run.attempt, attempt) for run in runs)
+
+
+def list_latest_runs(runs: Sequence[Run], answers: int) -> list[str]:
+    """Return the newest accepted runs that together have `answers` answers, or all of them."""
+    listed, found = [], 0
+    for run in sorted(runs, key=lambda run: run.attempt, reverse=True):
+        if found < answers and run.is_accepted and run.answered:
+            listed.append(run.run_id)
+            found += run.answered
+    return listed
 
 
 def find_full_refresh_start(
