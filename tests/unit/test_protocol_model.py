@@ -24,6 +24,7 @@ from memory_tables import (
 from protocol_model import Model
 from random_commands import Command, Draw
 
+from enrich.spark import rules
 from schemas.tables import VALIDATED, Op, Outcome, State, Status
 
 SEEDS = int(os.environ.get("MODEL_SEEDS", "3000"))
@@ -408,3 +409,7 @@ def _first_of_each(products: list[Product], limit: int | None) -> dict[str, Prod
 
 def _was_unreadable(row: Row | None) -> bool:
     return row is not None and row.status == Status.IMAGE_UNREADABLE
+
+
+def test_every_status_has_a_lifetime() -> None:
+    assert set(rules.LIFETIMES) == set(Status)
