@@ -45,7 +45,7 @@ _ANSWERS, _CERTIFICATES = "audit_answers", "audit_certificates"
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Drawn answers: `rows` for the file, `drawn` and `not_drawn` are counts by attribute.
+    """Drawn answers: `rows` for the file, and two counts by attribute.
 
     `not_drawn` are the answers that the draw could have taken and did not.
     """
