@@ -76,7 +76,6 @@ def with_corrections(
     Args:
         rows: Rows with product_id and a label column for each attribute.
         corrections: As `select_corrections` returns them.
-        attributes: The attributes.
     """
     joined = rows.join(corrections, "product_id", "left")
     labels = {
@@ -169,7 +168,6 @@ def record_corrections(
     At most one Delta commit.
 
     Args:
-        tables: The output tables.
         labels: As `enrich.files.labels.read_labels` returns them, each with `by`. Labels without
             `at` count as given now.
         attribute_labels: The checkpoint's.

@@ -155,9 +155,6 @@ def open_source(
     """Open a Delta, Parquet, CSV or JSON path, or a table by name.
 
     Args:
-        spark: The session.
-        location: The path or the name.
-        columns: The names of its columns.
         version: The version of an earlier `Source`. Delta tables are opened at that version, files
             as they are.
 
