@@ -21,6 +21,8 @@ from enrich.redaction import refuse_secrets
 from enrich.settings_files import YamlSettings
 
 DEMO_CATALOG = "demo"
+# Of its folder, in that of local tables.
+DEMO_FOLDER = "demo_catalog"
 # The variable that names the folder of local tables, pages and the demo catalog.
 HOME = "CATALOG_ENRICH_HOME"
 

@@ -4,7 +4,6 @@ A baseline is a small JSON file of counts, reviewed like code.
 """
 
 import json
-import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -26,8 +25,6 @@ _UNTIL_THEN = "Take it out of `baselines` until one of this checkpoint is built"
 
 # Takes the counts of some products; returns their rows by name: by label, say.
 CountsNames = Callable[[GroupCounts], Mapping[str, int]]
-
-log = logging.getLogger("enrich")
 
 
 class Readable(Protocol):
@@ -175,9 +172,6 @@ def choose_baseline(
     """
     file = baselines.get(catalog)
     if file is None:
-        if baselines:
-            named = ", ".join(map(repr, baselines))
-            log.warning("no baseline: the settings name %s, not '%s'", named, catalog)
         return None
     baseline = load_baseline(file)
     refuse_unknown_labels(baseline, attribute_labels)

@@ -33,7 +33,7 @@ from enrich.cli import (
     read_settings_as,
     run_command,
 )
-from enrich.config import DEMO_CATALOG, Follow, JobConfig, home
+from enrich.config import DEMO_CATALOG, DEMO_FOLDER, Follow, JobConfig, home
 from enrich.engine.settings import OwnSettings
 from enrich.engine.spec import (
     build_spec,
@@ -534,7 +534,7 @@ def load_label_baseline(settings: Settings, manifest: Manifest) -> LabelBaseline
 
 def write_demo() -> str:
     """Return the demo catalog's folder, writing it first if it is not there."""
-    folder = home() / "demo_catalog"
+    folder = home() / DEMO_FOLDER
     if not (folder / "products.parquet").exists():
         from demo.catalog import write_demo_catalog
 
