@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from enrich.config import DATABASE_PATTERN, JobConfig, home, is_checkout
 from enrich.errors import ConfigError, EnrichError
-from enrich.logs import report_crash, report_error
+from enrich.logs import report_crash, report_error, start_logging
 from enrich.places import Place, parse_flag
 from enrich.settings_files import load_yaml
 
@@ -176,6 +176,7 @@ def run_app(
 ) -> None:
     """Run an app of typer that stands in a file, and end as `run_command` does."""
     _give_home()
+    start_logging()
     try:
         _refuse_other_checkout(file)
         sys.exit(app(standalone_mode=False))

@@ -49,7 +49,7 @@ def main(
     database: OtherDatabaseOption = None,
     catalog: Annotated[
         str | None,
-        typer.Option(help="Product table (default: that of the newest published run)."),
+        typer.Option(help="Product table (default: the settings', else that of the newest run)."),
     ] = None,
     checkpoint: OtherCheckpointOption = None,
 ) -> None:
@@ -62,7 +62,7 @@ def main(
         certify_labels(labels, settings)
     elif output is not None:
         refuse_flags("--output", {"--checkpoint": checkpoint})
-        draw_answers(output, settings, catalog, n or DEFAULT_COUNT)
+        draw_answers(output, settings, n or DEFAULT_COUNT)
 
 
 def refuse_flags(beside: str, flags: dict[str, object]) -> None:
@@ -71,7 +71,7 @@ def refuse_flags(beside: str, flags: dict[str, object]) -> None:
         raise ConfigError(f"{', '.join(given)} has no effect beside {beside}. Leave it out.")
 
 
-def draw_answers(output: Path, settings: JobConfig, catalog: str | None, count: int) -> None:
+def draw_answers(output: Path, settings: JobConfig, count: int) -> None:
     """Write products to label."""
     require_suffix(output, ".csv")
     refuse_existing(output)
@@ -79,7 +79,7 @@ def draw_answers(output: Path, settings: JobConfig, catalog: str | None, count: 
     spark = open_session("audit")
     tables = open_tables(spark, settings.database)
     tables.create_missing(has_encodings=False)
-    source = open_source(spark, catalog or find_source(tables), settings.columns)
+    source = open_source(spark, find_source(tables, settings.catalog), settings.columns)
     drawn = draw(tables, source.products, count)
     with atomic_write(output) as partial:
         write_csv(drawn.rows.map(guard, na_action="ignore"), partial)

@@ -20,6 +20,7 @@ from enrich.errors import ConfigError
 from enrich.files.atomic_write import prepare_target
 from enrich.spark.corrections import with_classifier_labels
 from enrich.spark.failures import explain_failure
+from enrich.spark.runs import find_run, read_runs
 from enrich.spark.session import open_session
 from enrich.spark.tables import Tables
 from expectations.baseline import (
@@ -49,7 +50,12 @@ def main(
         int | None, typer.Option(min=0, help="Version of the published table (default: newest).")
     ] = None,
     run_id: Annotated[
-        str | None, typer.Option(help="Count this run's candidates instead of published rows.")
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Count the candidates of this run, given by its id or trigger, instead of "
+            "published rows.",
+        ),
     ] = None,
     max_categories: Annotated[
         int,
@@ -96,8 +102,9 @@ def select_answers(
     tables = Tables(spark, database, attributes=())
     tables.require(name)
     if run_id is not None:
-        answered = tables.read_run(name, run_id).where(F.col("modalities").isNotNull())
-        return answered, f"{name}, run {run_id}"
+        found = find_run(tables, run_id, read_runs(tables)).run_id
+        answered = tables.read_run(name, found).where(F.col("modalities").isNotNull())
+        return answered, f"{name}, run {found}"
     newest = tables.version(name)
     chosen = newest if version is None else version
     if chosen > newest:

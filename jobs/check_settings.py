@@ -6,6 +6,7 @@ Tables by name or URI, which only Spark can read, are not checked, and the outpu
 code 2 at the first error.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +27,6 @@ from enrich.cli import (
 from enrich.config import DEMO_CATALOG, JobConfig
 from enrich.engine.spec import build_spec, published_labels
 from enrich.errors import ConfigError, kind_of
-from enrich.files.atomic_write import require_writable
 from enrich.files.products import open_source, read_products
 from enrich.images.locations import local_path
 from enrich.images.settings import ImageProblem
@@ -94,7 +94,12 @@ def main(
 
 def _check_folder(folder: Place) -> str:
     if isinstance(folder, Path):
-        require_writable(folder)
+        there = next(one for one in (folder, *folder.parents) if os.access(one, os.F_OK))
+        if not (there.is_dir() and os.access(there, os.W_OK)):
+            raise ConfigError(
+                f"{folder} cannot be written to: found {there}, expected a folder that this user "
+                "may write to. Correct the settings."
+            )
         return f"{folder} can be written to"
     try:
         names_in(folder)

@@ -150,7 +150,8 @@ def main(
     log_format: Format = None,
 ) -> None:
     """Enrich a product table with color, pattern and style."""
-    start_logging(log_format or LogFormat.TEXT)
+    if log_format is not None:
+        start_logging(log_format)
     of_a_refresh = {
         "--run-date": run_date,
         "--run-id": run_id,
@@ -188,6 +189,7 @@ def main(
         )
         start_logging(settings.log_format)
         decision = choose_decision(publish_run, drop_run, reason, of_a_refresh)
+        scores = list[str]()
         if decision is not None:
             with recorded(settings.metrics_dir, settings.database, decides=True) as recording:
                 ended = decide_run(settings, given, recording, decision)
@@ -213,11 +215,12 @@ def main(
                 # A run that fails has an id to be found by.
                 outcome.summary = recording.summary = RunSummary()
                 ended = refresh_catalog(settings, given, request, recording)
+            if settings.catalog == DEMO_CATALOG and ended.summary.counts.get("published"):
+                scores = score_demo(ended.tables)
         outcome.summary = ended.summary
         # After all else that may log: spark-submit sends standard error to standard output, where
         # the JSON line must be last.
-        is_demo = settings.catalog == DEMO_CATALOG and ended.summary.counts.get("published")
-        show_run(ended.tables, ended.summary, score_demo(ended.tables) if is_demo else [])
+        show_run(ended.tables, ended.summary, scores)
         raise typer.Exit(ended.exit_code)
 
 

@@ -29,6 +29,7 @@ from enrich.spark.corrections import count_unknown, read_last_labels
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
 from enrich.spark.tables import Tables
+from schemas.labels import RESERVED
 
 
 def main(
@@ -86,6 +87,7 @@ def name_as_checkpoint(
         called = {label: names.get(label, label) for label in attributes[attribute]}
         counts = Counter(called.values())
         back = {name: label for label, name in called.items() if counts[name] == 1}
+        back |= {name: name for name in RESERVED}
         named[attribute] = labels[attribute].map(back)
         ambiguous += int((labels[attribute].notna() & named[attribute].isna()).sum())
     return named, ambiguous

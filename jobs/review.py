@@ -22,7 +22,7 @@ from enrich.cli import (
     read_settings,
     run_command,
 )
-from enrich.config import DEMO_CATALOG, JobConfig, home
+from enrich.config import JobConfig
 from enrich.engine.spec import choose_thresholds, published_labels
 from enrich.errors import ConfigError
 from enrich.files.atomic_write import atomic_write, prepare_target, refuse_existing, require_suffix
@@ -91,13 +91,7 @@ def main(
         raise ConfigError("--from goes with --what audit, and without --n.")
     rows = None if sample is None else read_sample(sample, attributes)
     spark = open_session("review")
-    if wanted is None and rows is None:
-        # As jobs/audit.py does: answers are drawn of products as they were published.
-        location = catalog or find_source(open_tables(spark, settings.database))
-    elif settings.catalog == DEMO_CATALOG:
-        location = str(home() / "demo_catalog")
-    else:
-        location = settings.catalog
+    location = find_source(open_tables(spark, settings.database), settings.catalog, run_id)
     source = open_source(spark, location, settings.columns)
     store = open_image_store(source, settings)
     if rows is not None:

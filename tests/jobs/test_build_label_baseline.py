@@ -6,10 +6,14 @@ from pathlib import Path
 import pytest
 from job_script import Run
 from pyspark.sql import SparkSession
+from shop import DAY
 
+from enrich.spark.runs import RunHeader, RunSummary, make_event
+from enrich.spark.tables import Tables, now
 from expectations.baseline import load_baseline
 from expectations.counts import OTHER
 from schemas.labels import ABSTAINED
+from schemas.tables import State, tables
 
 pytestmark = pytest.mark.spark
 
@@ -47,6 +51,15 @@ def shop(spark: SparkSession) -> Iterator[SparkSession]:
     spark.sql("UPDATE counted.product_attributes SET color = 'mauve' WHERE product_id = 'blue3'")
     unanswered = [("gone", None, None, None, "h", "m2", "run-1", None, None, None, None)]
     write("candidates", [*rows("red", 3, "m2"), *unanswered])
+    facts = dict.fromkeys(("source", "source_version", "encoder_version", "settings"), "")
+    header = RunHeader(
+        **facts, run_id="run-1", trigger="nightly", run_date=DAY, started_at=now(), is_whole=True,
+        full_refresh=False, model_version="m2", compared_version=None,
+    )  # fmt: skip
+    event = make_event(header, State.STAGED, RunSummary(), 1)
+    spark.sql(f"CREATE TABLE counted.run_events ({tables(())['run_events']}) USING delta")
+    counted = Tables(spark, "counted", ())
+    counted.append("run_events", counted.to_rows("run_events", [event]), "run-1")
     yield spark
     spark.sql("DROP DATABASE counted CASCADE")
 
@@ -88,11 +101,12 @@ def test_large_categories_are_told_apart(shop: SparkSession, run: Run, tmp_path:
     assert baseline.other_categories == ("shoes",)
 
 
+@pytest.mark.parametrize("name", ["run-1", "nightly"])
 def test_staged_run_is_counted_without_its_unanswered_rows(
-    shop: SparkSession, run: Run, tmp_path: Path
+    shop: SparkSession, run: Run, tmp_path: Path, name: str
 ) -> None:
     file = tmp_path / "shop.json"
-    code, _, err = run(*flags(file, "--run-id", "run-1"))
+    code, _, err = run(*flags(file, "--run-id", name))
     assert code == 0, err
     baseline = load_baseline(file)
     assert baseline.products.rows == 3
@@ -102,7 +116,7 @@ def test_staged_run_is_counted_without_its_unanswered_rows(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--run-id", "unknown"], "holds no rows; expected rows of one model_version"),
+        (["--run-id", "unknown"], "No run 'unknown'"),
         (["--version", 9], "has no version 9; its newest is 2"),
         (["--version", 0, "--run-id", "run-1"], "give one"),
         (["--database", "nowhere"], "nowhere.product_attributes is missing"),
