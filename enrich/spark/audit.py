@@ -58,7 +58,7 @@ class Draw:
 
 
 def find_source(tables: Tables, catalog: str, run_id: str | None = None) -> str:
-    """Return the product table of the settings, or where these name none that of a run.
+    """Return the product table of the settings, or that of a run if they name none.
 
     Args:
         tables: the output tables.

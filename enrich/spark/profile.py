@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def read_profile(tables: Tables, source: str, encoder_version: str) -> SourceProfile | None:
-    """Return the latest profile of a database's source by an encoder; None if nobody looked yet.
+    """Return the latest profile of the source by an encoder; None if nobody looked.
 
     The demo is a source of its own: a shop may follow it in its database.
     """
