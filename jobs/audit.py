@@ -12,14 +12,7 @@ from typing import Annotated
 import typer
 
 from enrich.classifiers.manifest import fetch_manifest
-from enrich.cli import (
-    DEFAULT_CONFIG,
-    ConfigOption,
-    OtherCheckpointOption,
-    OtherDatabaseOption,
-    read_settings,
-    run_command,
-)
+from enrich.cli import Given, common_options, run_command
 from enrich.config import JobConfig
 from enrich.engine.spec import published_labels
 from enrich.errors import ConfigError
@@ -34,7 +27,9 @@ from enrich.spark.source import open_source
 from enrich.spark.tables import open_tables
 
 
+@common_options("catalog", "database", "checkpoint")
 def main(
+    given: Given,
     output: Annotated[
         Path | None, typer.Option(help="Draw a sample, and write it to this CSV file.")
     ] = None,
@@ -45,23 +40,16 @@ def main(
         int | None,
         typer.Option("--n", min=1, max=5_000, help="Answers to draw per attribute (default: 120)."),
     ] = None,
-    config: ConfigOption = DEFAULT_CONFIG,
-    database: OtherDatabaseOption = None,
-    catalog: Annotated[
-        str | None,
-        typer.Option(help="Product table (default: the settings', else that of the newest run)."),
-    ] = None,
-    checkpoint: OtherCheckpointOption = None,
 ) -> None:
     """Prove the share of right published answers by labels of a blind sample."""
-    settings = read_settings(config, database=database, catalog=catalog, checkpoint=checkpoint)
+    settings = given.read()
     if (output is None) == (labels is None):
         raise ConfigError("What is to be done? Expected --output FILE or --labels FILE.")
     if labels is not None:
-        refuse_flags("--labels", {"--n": n, "--catalog": catalog})
+        refuse_flags("--labels", {"--n": n, "--catalog": given.catalog})
         certify_labels(labels, settings)
     elif output is not None:
-        refuse_flags("--output", {"--checkpoint": checkpoint})
+        refuse_flags("--output", {"--checkpoint": given.checkpoint})
         draw_answers(output, settings, n or DEFAULT_COUNT)
 
 

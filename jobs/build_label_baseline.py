@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
 
-from enrich.cli import DatabaseOption, run_command
+from enrich.cli import Given, common_options, run_command
 from enrich.errors import ConfigError
 from enrich.files.atomic_write import prepare_target
 from enrich.spark.corrections import with_classifier_labels
@@ -42,10 +42,11 @@ from expectations.counts import (
 SHOWN_CHANGE = 0.005
 
 
+@common_options("database")
 def main(
+    given: Given,
     output: Annotated[Path, typer.Option(help="JSON file to write.")],
     catalog: Annotated[str, typer.Option(help="The catalog's name in the report.")] = "demo",
-    database: DatabaseOption = "enriched",
     version: Annotated[
         int | None, typer.Option(min=0, help="Version of the published table (default: newest).")
     ] = None,
@@ -66,6 +67,7 @@ def main(
     ] = 200,
 ) -> None:
     """Build a label baseline from published answers, or from the candidates of a run."""
+    database = given.read().database
     prepare_target(output)
     spark = open_session("build_label_baseline")
     rows, source = select_answers(spark, database, version, run_id)

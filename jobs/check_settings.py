@@ -14,16 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from enrich.classifiers.manifest import fetch_manifest
-from enrich.cli import (
-    DEFAULT_CONFIG,
-    ConfigOption,
-    ImageRootOption,
-    OtherCheckpointOption,
-    OtherDatabaseOption,
-    TableOption,
-    read_settings_as,
-    run_command,
-)
+from enrich.cli import DEFAULT_CONFIG, Given, common_options, run_command
 from enrich.config import DEMO_CATALOG, JobConfig
 from enrich.engine.spec import build_spec, published_labels
 from enrich.errors import ConfigError, kind_of
@@ -46,12 +37,9 @@ class Settings(JobConfig):
     validation: ValidationSettings = ValidationSettings()
 
 
+@common_options("catalog", "image_root", "database", "checkpoint")
 def main(
-    config: ConfigOption = DEFAULT_CONFIG,
-    catalog: TableOption = None,
-    image_root: ImageRootOption = None,
-    database: OtherDatabaseOption = None,
-    checkpoint: OtherCheckpointOption = None,
+    given: Given,
     cluster: Annotated[
         bool, typer.Option("--cluster", help="Only check what Spark's executors see.")
     ] = False,
@@ -60,17 +48,10 @@ def main(
     if cluster:
         from jobs.enrich_catalog import check_cluster
 
-        _report("cluster", check_cluster(config, catalog, image_root, database, checkpoint))
+        _report("cluster", check_cluster(given))
         return
-    settings = read_settings_as(
-        Settings,
-        config,
-        catalog=catalog,
-        image_root=image_root,
-        database=database,
-        checkpoint=checkpoint,
-    )
-    _report("settings", f"{config} fits")
+    settings = given.read_as(Settings)
+    _report("settings", f"{given.config or DEFAULT_CONFIG} fits")
     manifest = fetch_manifest(settings.checkpoint)
     spec = build_spec(settings, manifest, settings.image_root or ".")
     counts = ", ".join(f"{len(labels)} of {name}" for name, labels in spec.attributes.items())
