@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperGroup
 
-from enrich.config import DATABASE_PATTERN, JobConfig, home, is_checkout
+from enrich.config import DATABASE_PATTERN, DEMO_CATALOG, JobConfig, home, is_checkout
 from enrich.errors import ConfigError, EnrichError
 from enrich.logs import report_crash, report_error, start_logging
 from enrich.places import Place, parse_flag
@@ -140,11 +140,13 @@ class Given:
     def read_as(self, kind: type[Settings], **others: object) -> Settings:
         """Return settings of a kind, `others` as if they were common options too.
 
-        Those of the default file write beside the local tables.
+        Those of the default file write beside the local tables, and their baseline is the demo's.
         """
         flags = {name: one for name, one in vars(self).items() if name != "config"} | others
         named = {"data_docs": "data_docs", "report_dir": "reports", "metrics_dir": "metrics"}
-        stated = {key: home() / "lakehouse" / name for key, name in named.items()}
+        stated: dict[str, Any] = {key: home() / "lakehouse" / one for key, one in named.items()}
+        if self.catalog not in (None, DEMO_CATALOG):
+            stated["baseline"] = None
         file = self.config or DEFAULT_CONFIG
         settings = load_yaml(file, kind, flags, None if self.config else stated)
         return settings.starting_from(file.parent)

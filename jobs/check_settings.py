@@ -22,7 +22,7 @@ from enrich.files.products import open_source, read_products
 from enrich.images.locations import local_path
 from enrich.images.settings import ImageProblem
 from enrich.places import Place, names_in
-from expectations.baseline import BaselineError, choose_baseline
+from expectations.baseline import BaselineError, load_baseline, refuse_unknown_labels
 from expectations.settings import ValidationSettings
 
 # Images of the first products that are read.
@@ -91,12 +91,14 @@ def _check_folder(folder: Place) -> str:
 
 
 def _check_baseline(settings: Settings, labels: dict[str, tuple[str, ...]]) -> None:
+    if settings.baseline is None:
+        _report("baseline", "none is named")
+        return
     try:
-        baseline = choose_baseline(settings.baselines, settings.catalog, labels)
+        refuse_unknown_labels(load_baseline(settings.baseline), labels)
     except BaselineError as error:
         raise ConfigError(str(error)) from error
-    found = "none is named for this catalog" if baseline is None else f"{baseline.catalog} fits"
-    _report("baseline", found)
+    _report("baseline", f"{settings.baseline} fits")
 
 
 def _is_for_spark(catalog: str) -> bool:

@@ -51,7 +51,13 @@ from enrich.spark.runs import RunSummary, read_event, summarise
 from enrich.spark.session import open_session, submitted_settings, tune_for_table_size
 from enrich.spark.source import Source, open_image_store, open_source
 from enrich.spark.tables import Tables, published_attributes
-from expectations.baseline import BaselineError, LabelBaseline, carry_over, choose_baseline
+from expectations.baseline import (
+    BaselineError,
+    LabelBaseline,
+    carry_over,
+    load_baseline,
+    refuse_unknown_labels,
+)
 from expectations.checks import GateError
 from expectations.gate import Gate
 from expectations.settings import ValidationSettings
@@ -473,14 +479,14 @@ def rewrite_page(tables: Tables, run_id: str, settings: Settings, given: Given) 
 
 
 def load_label_baseline(settings: Settings, manifest: Manifest) -> LabelBaseline | None:
-    """Return the baseline that the configuration names for this source, or None."""
-    labels = published_labels(settings, manifest)
+    """Return the baseline that the settings name, or None."""
+    if settings.baseline is None:
+        return None
     try:
-        baseline = choose_baseline(settings.baselines, settings.catalog, labels)
+        baseline = load_baseline(settings.baseline)
+        refuse_unknown_labels(baseline, published_labels(settings, manifest))
     except BaselineError as error:
         raise ConfigError(str(error)) from error
-    if baseline is None:
-        return None
     checkpoint = f"{manifest.config.name}-{manifest.digests.model}"
     return carry_over(baseline, checkpoint, list_changes(manifest))
 

@@ -93,9 +93,11 @@ def test_default_settings_write_beside_the_local_tables(
     settings = Given().read()
     assert settings.report_dir == tmp_path / "home" / "lakehouse" / "reports"
     assert settings.data_docs and settings.metrics_dir
-    assert settings.baselines["demo"].exists()
+    assert settings.baseline and settings.baseline.exists()
     assert Given(own).read().report_dir == tmp_path / "pages"
     assert Given(own).read().metrics_dir is None
+    assert Given(catalog="shop").read().baseline is None, "that of the demo is not a shop's"
+    assert Given(catalog="demo").read().baseline == settings.baseline
 
 
 def test_the_default_settings_given_by_their_path_are_the_default(

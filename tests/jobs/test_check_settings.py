@@ -46,7 +46,7 @@ def test_a_table_that_spark_alone_can_read_is_not_looked_at(run: Run, shop: Path
         ("lexicon: {color: {navy: mauve}}\n", "mauve"),
         ("labels: {color: {mauve: red}}\n", "mauve"),
         ("applies_to: {color: [shirts]}\n", "columns.category"),
-        ("baselines: {shop: gone.json}\ncatalog: shop\n", "catalog"),
+        ("baseline: gone.json\n", "gone.json cannot be read"),
         ("checkpoint: gone\n", "gone"),
         ("image_root: gone\n", "none of the first 2 images"),
         ("report_dir: a.jpg/pages\n", "a.jpg, expected a folder"),

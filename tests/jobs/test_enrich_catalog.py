@@ -90,7 +90,7 @@ def test_a_doctored_baseline_blocks_the_demo_which_makes_sense_without_it(
     write_baseline(tmp_path / "baseline.json", "color", bronze=990, red=10)
     doctored, sound = tmp_path / "doctored.yaml", tmp_path / "sound.yaml"
     kept = "report_dir: pages\nmetrics_dir: metrics\ndata_docs: docs\n"
-    doctored.write_text(f"baselines: {{'{shop}': baseline.json}}\n{kept}")
+    doctored.write_text(f"baseline: baseline.json\n{kept}")
     sound.write_text(kept)
     flags = ("--catalog", shop, "--database", "doctored")
 
@@ -125,8 +125,8 @@ def test_a_doctored_baseline_blocks_the_demo_which_makes_sense_without_it(
     spark.sql("DROP DATABASE doctored CASCADE")
 
 
-COLOUR = {"catalog": "shop", "database": "untouched", "baselines": {"shop": "colour.json"}}
-GONE = COLOUR | {"baselines": {"shop": "nowhere.json"}}
+COLOUR = {"catalog": "shop", "database": "untouched", "baseline": "colour.json"}
+GONE = COLOUR | {"baseline": "nowhere.json"}
 METRICS = {"metrics_dir": "metrics"}
 OF_A_REFRESH = [
     ("--no-publish",),
