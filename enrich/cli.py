@@ -5,16 +5,18 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable
-from inspect import getfile
+from dataclasses import dataclass
+from functools import wraps
+from inspect import Parameter, Signature, getfile, signature, unwrap
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperGroup
 
-from enrich.config import DATABASE_PATTERN, JobConfig, home, is_checkout
+from enrich.config import DATABASE_PATTERN, DEMO_CATALOG, JobConfig, home, is_checkout
 from enrich.errors import ConfigError, EnrichError
-from enrich.logs import report_crash, report_error
+from enrich.logs import report_crash, report_error, start_logging
 from enrich.places import Place, parse_flag
 from enrich.settings_files import load_yaml
 
@@ -31,12 +33,6 @@ def _check_database(name: str | None) -> str | None:
     return name
 
 
-_DATABASE = typer.Option(help="Database of the output tables.", callback=_check_database)
-DatabaseOption = Annotated[str, _DATABASE]
-# Of a job whose settings name a database too.
-OtherDatabaseOption = Annotated[str | None, _DATABASE]
-
-
 def _check_place(place: str | None) -> str | None:
     if place == "":
         raise typer.BadParameter("is empty. Is a variable not set?")
@@ -50,29 +46,11 @@ def check_words(words: str | None) -> str | None:
     return words and words.strip()
 
 
-# Of a job whose settings name a checkpoint or a catalog too.
-OtherCheckpointOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Checkpoint of the classifier (default: the settings', else the bundled one)."
-    ),
-]
-OtherCatalogOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Product table: a Parquet, CSV or JSON file, a folder of these, or a Delta folder.",
-        callback=_check_place,
-    ),
-]
-TableOption = Annotated[str | None, typer.Option(help="Product table: a path, or a table's name.")]
-ImageRootOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Where relative image paths start (default: the catalog's folder).",
-        callback=_check_place,
-    ),
-]
+def _leave_out_default(config: Place | None) -> Place | None:
+    return None if config is not None and config.resolve() == DEFAULT_CONFIG else config
 
+
+DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "jobs" / "conf" / "local.yaml"
 
 SetOption = Annotated[
     list[str] | None,
@@ -98,61 +76,106 @@ class _JobSettings(JobConfig):
     validation: Any = None
 
 
-DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "jobs" / "conf" / "local.yaml"
-ConfigOption = Annotated[
-    Place,
-    typer.Option(
-        help="YAML settings of the main job. Flags override them.",
-        metavar="FILE",
-        parser=parse_flag,
-    ),
-]
-# Of a job that needs none.
-OtherConfigOption = Annotated[
-    Place | None,
-    typer.Option(
-        help="YAML settings of the main job. Flags override them.",
-        metavar="FILE",
-        parser=parse_flag,
-    ),
-]
 Settings = TypeVar("Settings", bound=JobConfig)
 
 
-def read_settings(config: Place | None, **flags: object) -> JobConfig:
-    """Return the main job's settings for another job; what is None was not given.
+@dataclass(frozen=True)
+class Given:
+    """Common options of a command line, None for one that was not given."""
 
-    Raises:
-        ConfigError: The file cannot be read, or holds an unknown key or a wrong value.
-    """
-    return read_settings_as(_JobSettings, config or DEFAULT_CONFIG, **flags)
+    config: Annotated[
+        Place | None,
+        typer.Option(
+            help="YAML settings, which flags override (default: jobs/conf/local.yaml).",
+            metavar="FILE",
+            parser=parse_flag,
+            callback=_leave_out_default,
+        ),
+    ] = None
+    catalog: Annotated[
+        str | None,
+        typer.Option(
+            help="Product table: a file or folder; for jobs with Spark also a table's name.",
+            callback=_check_place,
+        ),
+    ] = None
+    image_root: Annotated[
+        str | None,
+        typer.Option(
+            help="Where relative image paths start (default: the catalog's folder).",
+            callback=_check_place,
+        ),
+    ] = None
+    database: Annotated[
+        str | None,
+        typer.Option(help="Database of the output tables.", callback=_check_database),
+    ] = None
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="Checkpoint of the classifier (default: the settings', else the bundled one)."
+        ),
+    ] = None
+
+    def read(self) -> JobConfig:
+        """Return the main job's settings for another job.
+
+        Raises:
+            ConfigError: The file cannot be read, or holds an unknown key or a wrong value.
+        """
+        return self.read_as(_JobSettings)
+
+    def read_with_catalog(self) -> JobConfig:
+        """Return the settings for a job that does not work on the demo.
+
+        Raises:
+            ConfigError: As `read`, or neither a file nor a flag names the catalog.
+        """
+        if self.config is None and self.catalog is None:
+            raise ConfigError(
+                "no product table is named. Give --catalog, or --config with a catalog."
+            )
+        return self.read()
+
+    def read_as(self, kind: type[Settings], **others: object) -> Settings:
+        """Return settings of a kind, `others` as if they were common options too.
+
+        Those of the default file write beside the local tables, and their baseline is the demo's.
+        """
+        flags = {name: one for name, one in vars(self).items() if name != "config"} | others
+        named = {"data_docs": "data_docs", "report_dir": "reports", "metrics_dir": "metrics"}
+        stated: dict[str, Any] = {key: home() / "lakehouse" / one for key, one in named.items()}
+        if self.catalog not in (None, DEMO_CATALOG):
+            stated["baseline"] = None
+        file = self.config or DEFAULT_CONFIG
+        settings = load_yaml(file, kind, flags, None if self.config else stated)
+        return settings.starting_from(file.parent)
+
+    def repeat(self, *names: str) -> dict[str, str]:
+        """Return those of the options that were given, for a command in another folder."""
+        given = {name: str(one) for name in names if (one := vars(self)[name])}
+        return {
+            name: one if name == "database" or "://" in one else str(Path(one).resolve())
+            for name, one in given.items()
+        }
 
 
-def read_catalog_settings(
-    config: Place | None, catalog: str | None, image_root: str | None, checkpoint: str | None
-) -> JobConfig:
-    """Return the main job's settings for a job that reads a catalog.
+def common_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command `--config` and more options of `Given`, as its argument `given`."""
+    shared = [signature(Given).parameters[name] for name in ("config", *names)]
 
-    Flags override the file.
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def with_options(**flags: Any) -> None:
+            given = Given(**{option.name: flags.pop(option.name) for option in shared})
+            command(given, **flags)
 
-    Raises:
-        ConfigError: Neither a file nor a flag names the catalog, the file cannot be read, or it
-            holds an unknown key or a wrong value.
-    """
-    if config is None and catalog is None:
-        raise ConfigError("no product table is named. Give --catalog, or --config with a catalog.")
-    return read_settings(config, catalog=catalog, image_root=image_root, checkpoint=checkpoint)
+        own = list(signature(command, eval_str=True).parameters.values())[1:]
+        options = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in (*own, *shared)]
+        with_options.__signature__ = Signature(options)  # type: ignore[attr-defined]
+        return with_options
 
-
-def read_settings_as(kind: type[Settings], config: Place, **flags: object) -> Settings:
-    """Return settings of a kind, from a file and flags.
-
-    Those of the default file write beside the local tables.
-    """
-    named = {"data_docs": "data_docs", "report_dir": "reports", "metrics_dir": "metrics"}
-    stated = {key: home() / "lakehouse" / name for key, name in named.items()}
-    settings = load_yaml(config, kind, flags, stated if config == DEFAULT_CONFIG else None)
-    return settings.starting_from(config.parent)
+    return decorate
 
 
 def run_command(
@@ -168,7 +191,7 @@ def run_command(
     # rich tracebacks print local variables, among them product texts and secrets.
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
-    run_app(app, Path(getfile(main)), explain)
+    run_app(app, Path(getfile(unwrap(main))), explain)
 
 
 def run_app(
@@ -176,6 +199,7 @@ def run_app(
 ) -> None:
     """Run an app of typer that stands in a file, and end as `run_command` does."""
     _give_home()
+    start_logging()
     try:
         _refuse_other_checkout(file)
         sys.exit(app(standalone_mode=False))

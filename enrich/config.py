@@ -21,6 +21,8 @@ from enrich.redaction import refuse_secrets
 from enrich.settings_files import YamlSettings
 
 DEMO_CATALOG = "demo"
+# Of its folder, in that of local tables.
+DEMO_FOLDER = "demo_catalog"
 # The variable that names the folder of local tables, pages and the demo catalog.
 HOME = "CATALOG_ENRICH_HOME"
 
@@ -160,7 +162,7 @@ class JobConfig(YamlSettings):
     """Settings of one catalog's refresh.
 
     Paths are as the configuration file writes them, until `starting_from` resolves those of
-    baselines and of output for people. A share is in [0, 1]. docs/settings.md shows what stands
+    the baseline and of output for people. A share is in [0, 1]. docs/settings.md shows what stands
     below each setting.
     """
 
@@ -270,10 +272,8 @@ class JobConfig(YamlSettings):
     checks together: those of the run, and the last ones published before. 0: only the run's.
     """
     table_layout: TableLayout = TableLayout()
-    baselines: dict[str, PlaceField] = Field(default={})
-    """[Baseline file](validation.md#make-a-baseline) of each catalog, which is named exactly as in
-    `--catalog`: `{shop/products.csv: baselines/shop.json}`.
-    """
+    baseline: PlaceField | None = None
+    """[Baseline file](validation.md#make-a-baseline): the labels that this catalog should have."""
     data_docs: PlaceField | None = None
     """Folder for Great Expectations' pages, 1.6 MB a run. Delete old pages yourself. The pages load
     their styles from the Internet; without a connection, open `.../validations/**/*.html`.
@@ -338,9 +338,8 @@ class JobConfig(YamlSettings):
         return self.missing_products is MissingProducts.DELETE
 
     def starting_from(self, folder: Place) -> Self:
-        """Return these settings with baselines and output for people below `folder`."""
-        written = {"data_docs", "report_dir", "metrics_dir"}
-        places = {name: place for name in written if (place := getattr(self, name))}
+        """Return these settings with the baseline and output for people below `folder`."""
+        names = ("baseline", "data_docs", "report_dir", "metrics_dir")
+        places = {name: place for name in names if (place := getattr(self, name))}
         given = {name: start_in(folder, place) for name, place in places.items()}
-        baselines = {name: start_in(folder, file) for name, file in self.baselines.items()}
-        return self.model_copy(update=given | {"baselines": baselines})
+        return self.model_copy(update=given)

@@ -4,7 +4,6 @@ A baseline is a small JSON file of counts, reviewed like code.
 """
 
 import json
-import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -22,12 +21,10 @@ from expectations.counts import CatalogCounts, GroupCounts, OtherCategories
 _NUMBERS_ON_LINES = re.compile(r"\[\n\s+([\d,\s]+?)\n\s+\]")
 
 # A new baseline is built from the answers of a run, and a run refuses this one.
-_UNTIL_THEN = "Take it out of `baselines` until one of this checkpoint is built"
+_UNTIL_THEN = "Leave `baseline` out of the settings until one of this checkpoint is built"
 
 # Takes the counts of some products; returns their rows by name: by label, say.
 CountsNames = Callable[[GroupCounts], Mapping[str, int]]
-
-log = logging.getLogger("enrich")
 
 
 class Readable(Protocol):
@@ -125,25 +122,24 @@ def expect_like(
     )
 
 
-def load_baseline(path: str | Readable) -> LabelBaseline:
+def load_baseline(file: Readable) -> LabelBaseline:
     """Read a baseline's file.
 
     Raises:
         BaselineError: the file is missing, is not JSON, or is not a baseline.
     """
     try:
-        file = Path(path) if isinstance(path, str) else path
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BaselineError(
-            f"baseline {path} cannot be read ({error}). Correct the path, or build the file with "
+            f"baseline {file} cannot be read ({error}). Correct the path, or build the file with "
             "jobs/build_label_baseline.py"
         ) from error
     try:
         return LabelBaseline.model_validate_json(text)
     except ValidationError as error:
         raise BaselineError(
-            f"baseline {path} is not valid: {_findings(error)}. Correct it, or build it anew with "
+            f"baseline {file} is not valid: {_findings(error)}. Correct it, or build it anew with "
             "jobs/build_label_baseline.py"
         ) from error
 
@@ -158,30 +154,6 @@ def save_baseline(baseline: LabelBaseline, path: str | Path) -> None:
     # On one line a histogram is easy to read, and a change of it is one line of a diff.
     text = _NUMBERS_ON_LINES.sub(lambda numbers: f"[{' '.join(numbers[1].split())}]", text)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def choose_baseline(
-    baselines: Mapping[str, Readable], catalog: str, attribute_labels: Mapping[str, Sequence[str]]
-) -> LabelBaseline | None:
-    """Return the baseline of a catalog, None without one.
-
-    Args:
-        baselines: files by the names of catalogs.
-        catalog: the catalog that is enriched.
-        attribute_labels: the checkpoint's labels by attribute.
-
-    Raises:
-        BaselineError: the file is not a baseline, or does not fit the checkpoint.
-    """
-    file = baselines.get(catalog)
-    if file is None:
-        if baselines:
-            named = ", ".join(map(repr, baselines))
-            log.warning("no baseline: the settings name %s, not '%s'", named, catalog)
-        return None
-    baseline = load_baseline(file)
-    refuse_unknown_labels(baseline, attribute_labels)
-    return baseline
 
 
 def carry_over(
@@ -229,26 +201,6 @@ def refuse_unknown_labels(
                     f"{', '.join(map(repr, unknown))}, expected some of {', '.join(labels)}. "
                     f"{_UNTIL_THEN}"
                 )
-
-
-def changed_shares(
-    old: GroupCounts, new: GroupCounts, at_least: float
-) -> list[tuple[str, str, float, float]]:
-    """Return attribute, label and both shares of changes, the largest first."""
-    changes = []
-    for attribute in dict.fromkeys([*old.attributes, *new.attributes]):
-        before, after = (_label_shares(group, attribute) for group in (old, new))
-        for label in dict.fromkeys([*before, *after]):
-            shares = before.get(label, 0.0), after.get(label, 0.0)
-            if abs(shares[1] - shares[0]) >= at_least:
-                changes.append((attribute, label, *shares))
-    return sorted(changes, key=lambda change: -abs(change[3] - change[2]))
-
-
-def _label_shares(group: GroupCounts, attribute: str) -> dict[str, float]:
-    if attribute not in group.attributes:
-        return {}
-    return {label: n / group.rows for label, n in group.attributes[attribute].labels.items()}
 
 
 def _findings(error: ValidationError) -> str:

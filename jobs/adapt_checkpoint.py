@@ -16,20 +16,15 @@ from enrich.adaptation.checkpoint import fit_checkpoint, summarise
 from enrich.adaptation.shop_labels import read_shop_labels, write_suggestions
 from enrich.classifiers.checkpoint import check_checkpoint_target
 from enrich.classifiers.manifest import Manifest, fetch_manifest
-from enrich.cli import (
-    ImageRootOption,
-    OtherCatalogOption,
-    OtherCheckpointOption,
-    OtherConfigOption,
-    read_catalog_settings,
-    run_command,
-)
+from enrich.cli import Given, common_options, run_command
 from enrich.errors import ConfigError
 from enrich.files.atomic_write import prepare_target, refuse_existing
 from enrich.files.products import Source, open_source, read_catalog
 
 
+@common_options("catalog", "image_root", "checkpoint")
 def main(
+    given: Given,
     output: Annotated[
         Path, typer.Option(help="Checkpoint folder to write, or with --suggest a CSV file.")
     ],
@@ -40,10 +35,6 @@ def main(
             "With --suggest, products not to draw.",
         ),
     ] = None,
-    catalog: OtherCatalogOption = None,
-    config: OtherConfigOption = None,
-    image_root: ImageRootOption = None,
-    checkpoint: OtherCheckpointOption = None,
     name: Annotated[
         str | None,
         typer.Option(help="The new checkpoint's name (default: the old one and '-adapted')."),
@@ -59,7 +50,7 @@ def main(
     """Fit a checkpoint to a shop by products that somebody has labelled."""
     if suggest and name:
         raise ConfigError("--suggest writes no checkpoint: leave --name out")
-    source = open_source(read_catalog_settings(config, catalog, image_root, checkpoint))
+    source = open_source(given.read_with_catalog())
     manifest = fetch_manifest(source.settings.checkpoint)
     if suggest:
         suggest_products(manifest, source, corrections, suggest, output)

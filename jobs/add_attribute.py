@@ -23,15 +23,7 @@ from enrich.adaptation.shop_labels import read_shop_labels
 from enrich.adaptation.widening import write_widened
 from enrich.classifiers.checkpoint import check_checkpoint_target
 from enrich.classifiers.manifest import Manifest, fetch_manifest
-from enrich.cli import (
-    ImageRootOption,
-    OtherCatalogOption,
-    OtherCheckpointOption,
-    OtherConfigOption,
-    read_catalog_settings,
-    read_settings,
-    run_command,
-)
+from enrich.cli import Given, common_options, run_command
 from enrich.engine.settings import EngineSettings
 from enrich.errors import ConfigError, load_extra
 from enrich.files.products import Source, open_source, read_catalog
@@ -41,7 +33,9 @@ from schemas.labels import RESERVED
 log = logging.getLogger(__name__)
 
 
+@common_options("catalog", "image_root", "checkpoint")
 def main(
+    given: Given,
     name: Annotated[str, typer.Option(help="A new attribute, or one to which labels are added.")],
     output: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
     labels: Annotated[
@@ -51,9 +45,6 @@ def main(
     values: Annotated[
         str | None, typer.Option(help="Instead of --labels: the labels' names, with commas.")
     ] = None,
-    catalog: OtherCatalogOption = None,
-    config: OtherConfigOption = None,
-    image_root: ImageRootOption = None,
     database: Annotated[
         str | None,
         typer.Option(
@@ -62,7 +53,6 @@ def main(
             metavar="NAME-or-FOLDER",
         ),
     ] = None,
-    checkpoint: OtherCheckpointOption = None,
     checkpoint_name: Annotated[
         str | None,
         typer.Option(help="The new checkpoint's name (default: the old one and '-NAME')."),
@@ -70,9 +60,9 @@ def main(
 ) -> None:
     """Add an attribute to a checkpoint by labelled products, or by its labels' names."""
     if labels is not None and values is None:
-        settings = read_catalog_settings(config, catalog, image_root, checkpoint)
-    elif values is not None and labels is catalog is image_root is database is None:
-        settings = read_settings(config, checkpoint=checkpoint)
+        settings = given.read_with_catalog()
+    elif values is not None and labels is given.catalog is given.image_root is database is None:
+        settings = given.read()
     else:
         raise ConfigError(
             "an attribute is added by --labels and --catalog, or by --values alone: give either"
@@ -85,7 +75,7 @@ def main(
     elif labels is not None:
         source = open_source(settings)
         kept_in = settings.encodings_database or settings.database
-        named = database or (kept_in if config else None)
+        named = database or (kept_in if given.config else None)
         find_encodings = choose_encodings(named, is_asked_for=database is not None)
         add_by_labels(manifest, name, labels, source, called, output, find_encodings)
 

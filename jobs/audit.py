@@ -12,14 +12,7 @@ from typing import Annotated
 import typer
 
 from enrich.classifiers.manifest import fetch_manifest
-from enrich.cli import (
-    DEFAULT_CONFIG,
-    ConfigOption,
-    OtherCheckpointOption,
-    OtherDatabaseOption,
-    read_settings,
-    run_command,
-)
+from enrich.cli import Given, common_options, run_command
 from enrich.config import JobConfig
 from enrich.engine.spec import published_labels
 from enrich.errors import ConfigError
@@ -34,7 +27,9 @@ from enrich.spark.source import open_source
 from enrich.spark.tables import open_tables
 
 
+@common_options("catalog", "database", "checkpoint")
 def main(
+    given: Given,
     output: Annotated[
         Path | None, typer.Option(help="Draw a sample, and write it to this CSV file.")
     ] = None,
@@ -45,24 +40,17 @@ def main(
         int | None,
         typer.Option("--n", min=1, max=5_000, help="Answers to draw per attribute (default: 120)."),
     ] = None,
-    config: ConfigOption = DEFAULT_CONFIG,
-    database: OtherDatabaseOption = None,
-    catalog: Annotated[
-        str | None,
-        typer.Option(help="Product table (default: that of the newest published run)."),
-    ] = None,
-    checkpoint: OtherCheckpointOption = None,
 ) -> None:
     """Prove the share of right published answers by labels of a blind sample."""
-    settings = read_settings(config, database=database, catalog=catalog, checkpoint=checkpoint)
+    settings = given.read()
     if (output is None) == (labels is None):
         raise ConfigError("What is to be done? Expected --output FILE or --labels FILE.")
     if labels is not None:
-        refuse_flags("--labels", {"--n": n, "--catalog": catalog})
+        refuse_flags("--labels", {"--n": n, "--catalog": given.catalog})
         certify_labels(labels, settings)
     elif output is not None:
-        refuse_flags("--output", {"--checkpoint": checkpoint})
-        draw_answers(output, settings, catalog, n or DEFAULT_COUNT)
+        refuse_flags("--output", {"--checkpoint": given.checkpoint})
+        draw_answers(output, settings, n or DEFAULT_COUNT)
 
 
 def refuse_flags(beside: str, flags: dict[str, object]) -> None:
@@ -71,7 +59,7 @@ def refuse_flags(beside: str, flags: dict[str, object]) -> None:
         raise ConfigError(f"{', '.join(given)} has no effect beside {beside}. Leave it out.")
 
 
-def draw_answers(output: Path, settings: JobConfig, catalog: str | None, count: int) -> None:
+def draw_answers(output: Path, settings: JobConfig, count: int) -> None:
     """Write products to label."""
     require_suffix(output, ".csv")
     refuse_existing(output)
@@ -79,7 +67,7 @@ def draw_answers(output: Path, settings: JobConfig, catalog: str | None, count: 
     spark = open_session("audit")
     tables = open_tables(spark, settings.database)
     tables.create_missing(has_encodings=False)
-    source = open_source(spark, catalog or find_source(tables), settings.columns)
+    source = open_source(spark, find_source(tables, settings.catalog), settings.columns)
     drawn = draw(tables, source.products, count)
     with atomic_write(output) as partial:
         write_csv(drawn.rows.map(guard, na_action="ignore"), partial)

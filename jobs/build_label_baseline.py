@@ -3,7 +3,7 @@
     spark-submit jobs/build_label_baseline.py --database shop --output baselines/shop.json
 
 It counts the published table, or the candidates of one run, so that a new checkpoint has a baseline
-before it publishes. If the file exists, the changes are printed.
+before it publishes.
 """
 
 from pathlib import Path
@@ -12,23 +12,16 @@ from typing import Annotated
 import typer
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from rich.console import Console
-from rich.table import Table
 
-from enrich.cli import DatabaseOption, run_command
+from enrich.cli import Given, common_options, run_command
 from enrich.errors import ConfigError
 from enrich.files.atomic_write import prepare_target
 from enrich.spark.corrections import with_classifier_labels
 from enrich.spark.failures import explain_failure
+from enrich.spark.runs import find_run, read_runs
 from enrich.spark.session import open_session
 from enrich.spark.tables import Tables
-from expectations.baseline import (
-    BaselineError,
-    LabelBaseline,
-    changed_shares,
-    load_baseline,
-    save_baseline,
-)
+from expectations.baseline import LabelBaseline, save_baseline
 from expectations.counts import (
     choose_categories,
     count_answers,
@@ -37,29 +30,29 @@ from expectations.counts import (
     select_answered_attributes,
 )
 
-# Smaller changes of a share are not worth a line.
-SHOWN_CHANGE = 0.005
+# Large categories are counted separately: so many at most, with so many products each.
+MAX_CATEGORIES = 20
+MIN_CATEGORY_ROWS = 200
 
 
+@common_options("database")
 def main(
+    given: Given,
     output: Annotated[Path, typer.Option(help="JSON file to write.")],
-    catalog: Annotated[str, typer.Option(help="The catalog's name in the report.")] = "demo",
-    database: DatabaseOption = "enriched",
     version: Annotated[
         int | None, typer.Option(min=0, help="Version of the published table (default: newest).")
     ] = None,
     run_id: Annotated[
-        str | None, typer.Option(help="Count this run's candidates instead of published rows.")
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Count the candidates of this run, given by its id or trigger, instead of "
+            "published rows.",
+        ),
     ] = None,
-    max_categories: Annotated[
-        int,
-        typer.Option(min=0, help="Number of large categories that are counted separately."),
-    ] = 20,
-    min_category_rows: Annotated[
-        int, typer.Option(min=1, help="Rows that such a category needs.")
-    ] = 200,
 ) -> None:
     """Build a label baseline from published answers, or from the candidates of a run."""
+    database = given.read().database
     prepare_target(output)
     spark = open_session("build_label_baseline")
     rows, source = select_answers(spark, database, version, run_id)
@@ -68,19 +61,18 @@ def main(
     if run_id is None:
         # The gate compares a run's answers without corrections, so the baseline has none either.
         rows = with_classifier_labels(rows, attributes)
-    categories = choose_categories(rows, max_categories, min_category_rows)
+    categories = choose_categories(rows, MAX_CATEGORIES, MIN_CATEGORY_ROWS)
     others = list_others(rows, categories)
     counted = count_answers(mark_rows(rows, None, attributes, categories, others)).catalog
     assert counted is not None
     baseline = LabelBaseline(
-        catalog=catalog,
+        catalog=database,
         model_version=model_version,
         source=source,
         products=counted.products,
         categories=counted.categories,
         other_categories=others,
     )
-    show_difference(output, baseline)
     save_baseline(baseline, output)
     typer.echo(f"{output}: {counted.products.rows:,} different products of {model_version}")
 
@@ -96,8 +88,9 @@ def select_answers(
     tables = Tables(spark, database, attributes=())
     tables.require(name)
     if run_id is not None:
-        answered = tables.read_run(name, run_id).where(F.col("modalities").isNotNull())
-        return answered, f"{name}, run {run_id}"
+        found = find_run(tables, run_id, read_runs(tables)).run_id
+        answered = tables.read_run(name, found).where(F.col("modalities").isNotNull())
+        return answered, f"{name}, run {found}"
     newest = tables.version(name)
     chosen = newest if version is None else version
     if chosen > newest:
@@ -115,26 +108,6 @@ def read_model_version(rows: DataFrame, source: str) -> str:
             "products with one."
         )
     return str(versions[0])
-
-
-def show_difference(file: Path, new: LabelBaseline) -> None:
-    """Print the difference between a baseline's file and the new baseline."""
-    if not file.exists():
-        return
-    console = Console(width=120)
-    try:
-        old = load_baseline(file)
-    except BaselineError as error:
-        console.print(f"not compared: {error}", markup=False, soft_wrap=True)
-        return
-    table = Table("attribute", "label", "before", "now", "change", title=f"changes in {file.name}")
-    table.add_row("", "products", f"{old.products.rows:,}", f"{new.products.rows:,}", "")
-    table.add_row("", "model_version", str(old.model_version), str(new.model_version), "")
-    table.add_row("", "source", old.source, new.source, "")
-    changes = changed_shares(old.products, new.products, SHOWN_CHANGE)
-    for attribute, label, before, now in changes:
-        table.add_row(attribute, label, f"{before:.1%}", f"{now:.1%}", f"{now - before:+.1%}")
-    console.print(table, markup=False)
 
 
 if __name__ == "__main__":

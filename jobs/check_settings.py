@@ -6,6 +6,7 @@ Tables by name or URI, which only Spark can read, are not checked, and the outpu
 code 2 at the first error.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,25 +14,15 @@ from typing import Annotated, Any
 import typer
 
 from enrich.classifiers.manifest import fetch_manifest
-from enrich.cli import (
-    DEFAULT_CONFIG,
-    ConfigOption,
-    ImageRootOption,
-    OtherCheckpointOption,
-    OtherDatabaseOption,
-    TableOption,
-    read_settings_as,
-    run_command,
-)
+from enrich.cli import DEFAULT_CONFIG, Given, common_options, run_command
 from enrich.config import DEMO_CATALOG, JobConfig
 from enrich.engine.spec import build_spec, published_labels
 from enrich.errors import ConfigError, kind_of
-from enrich.files.atomic_write import require_writable
 from enrich.files.products import open_source, read_products
 from enrich.images.locations import local_path
 from enrich.images.settings import ImageProblem
 from enrich.places import Place, names_in
-from expectations.baseline import BaselineError, choose_baseline
+from expectations.baseline import BaselineError, load_baseline, refuse_unknown_labels
 from expectations.settings import ValidationSettings
 
 # Images of the first products that are read.
@@ -46,12 +37,9 @@ class Settings(JobConfig):
     validation: ValidationSettings = ValidationSettings()
 
 
+@common_options("catalog", "image_root", "database", "checkpoint")
 def main(
-    config: ConfigOption = DEFAULT_CONFIG,
-    catalog: TableOption = None,
-    image_root: ImageRootOption = None,
-    database: OtherDatabaseOption = None,
-    checkpoint: OtherCheckpointOption = None,
+    given: Given,
     cluster: Annotated[
         bool, typer.Option("--cluster", help="Only check what Spark's executors see.")
     ] = False,
@@ -60,17 +48,10 @@ def main(
     if cluster:
         from jobs.enrich_catalog import check_cluster
 
-        _report("cluster", check_cluster(config, catalog, image_root, database, checkpoint))
+        _report("cluster", check_cluster(given))
         return
-    settings = read_settings_as(
-        Settings,
-        config,
-        catalog=catalog,
-        image_root=image_root,
-        database=database,
-        checkpoint=checkpoint,
-    )
-    _report("settings", f"{config} fits")
+    settings = given.read_as(Settings)
+    _report("settings", f"{given.config or DEFAULT_CONFIG} fits")
     manifest = fetch_manifest(settings.checkpoint)
     spec = build_spec(settings, manifest, settings.image_root or ".")
     counts = ", ".join(f"{len(labels)} of {name}" for name, labels in spec.attributes.items())
@@ -94,7 +75,12 @@ def main(
 
 def _check_folder(folder: Place) -> str:
     if isinstance(folder, Path):
-        require_writable(folder)
+        there = next(one for one in (folder, *folder.parents) if os.access(one, os.F_OK))
+        if not (there.is_dir() and os.access(there, os.W_OK)):
+            raise ConfigError(
+                f"{folder} cannot be written to: found {there}, expected a folder that this user "
+                "may write to. Correct the settings."
+            )
         return f"{folder} can be written to"
     try:
         names_in(folder)
@@ -105,12 +91,14 @@ def _check_folder(folder: Place) -> str:
 
 
 def _check_baseline(settings: Settings, labels: dict[str, tuple[str, ...]]) -> None:
+    if settings.baseline is None:
+        _report("baseline", "none is named")
+        return
     try:
-        baseline = choose_baseline(settings.baselines, settings.catalog, labels)
+        refuse_unknown_labels(load_baseline(settings.baseline), labels)
     except BaselineError as error:
         raise ConfigError(str(error)) from error
-    found = "none is named for this catalog" if baseline is None else f"{baseline.catalog} fits"
-    _report("baseline", found)
+    _report("baseline", f"{settings.baseline} fits")
 
 
 def _is_for_spark(catalog: str) -> bool:

@@ -19,14 +19,7 @@ import pyarrow.parquet as pq
 import typer
 
 from enrich.classifiers.manifest import fetch_manifest
-from enrich.cli import (
-    ImageRootOption,
-    OtherCatalogOption,
-    OtherCheckpointOption,
-    OtherConfigOption,
-    read_catalog_settings,
-    run_command,
-)
+from enrich.cli import Given, common_options, run_command
 from enrich.engine.columns import arrow_schema, to_table
 from enrich.engine.engine import Engine
 from enrich.engine.spec import open_engine
@@ -40,17 +33,15 @@ from enrich.terminal import say, watch
 ROWS_IN_MEMORY = 1_000
 
 
+@common_options("catalog", "image_root", "checkpoint")
 def main(
+    given: Given,
     output: Annotated[Path, typer.Option(help="Parquet file to write.")],
-    catalog: OtherCatalogOption = None,
-    config: OtherConfigOption = None,
-    image_root: ImageRootOption = None,
-    checkpoint: OtherCheckpointOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N rows.")] = None,
 ) -> None:
     """Classify a table's products without Spark."""
     require_suffix(output, ".parquet")
-    source = open_source(read_catalog_settings(config, catalog, image_root, checkpoint))
+    source = open_source(given.read_with_catalog())
     manifest = fetch_manifest(source.settings.checkpoint)
     products = read_products(source.table, limit, source.settings.columns)
     warn_of_replaced_bytes(products, source.table)

@@ -17,23 +17,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pyspark.sql import SparkSession
 
 from enrich.calibration import list_never_answered
 from enrich.classifiers.manifest import Manifest, fetch_manifest, list_changes
-from enrich.cli import (
-    DEFAULT_CONFIG,
-    ConfigOption,
-    ImageRootOption,
-    SummaryOption,
-    TableOption,
-    read_settings_as,
-    run_command,
-)
-from enrich.config import DEMO_CATALOG, Follow, JobConfig, home
+from enrich.cli import Given, SummaryOption, common_options, run_command
+from enrich.config import DEMO_CATALOG, DEMO_FOLDER, Follow, JobConfig, home
 from enrich.engine.settings import OwnSettings
 from enrich.engine.spec import (
     build_spec,
@@ -59,7 +51,13 @@ from enrich.spark.runs import RunSummary, read_event, summarise
 from enrich.spark.session import open_session, submitted_settings, tune_for_table_size
 from enrich.spark.source import Source, open_image_store, open_source
 from enrich.spark.tables import Tables, published_attributes
-from expectations.baseline import BaselineError, LabelBaseline, carry_over, choose_baseline
+from expectations.baseline import (
+    BaselineError,
+    LabelBaseline,
+    carry_over,
+    load_baseline,
+    refuse_unknown_labels,
+)
 from expectations.checks import GateError
 from expectations.gate import Gate
 from expectations.settings import ValidationSettings
@@ -69,9 +67,6 @@ if TYPE_CHECKING:
 
 # Airflow's run ids fit; quotes and slashes do not.
 _TRIGGER = re.compile(r"[A-Za-z0-9._:+-]{1,100}")
-
-# The arguments of --config, --checkpoint and --image-root, None where the job had none.
-Flags = tuple[str | None, str | None, str | None]
 
 log = logging.getLogger("enrich")
 
@@ -83,11 +78,6 @@ class Settings(JobConfig):
     """[Limits](#validation) beyond which a run is blocked."""
 
 
-Database = Annotated[str | None, typer.Option(help="Database of the output tables.")]
-Checkpoint = Annotated[
-    str | None,
-    typer.Option(help="Checkpoint (default: the settings', else the bundled one)."),
-]
 Reason = Annotated[
     str | None, typer.Option(help="Why, kept in run_events. A blocked run needs a reason.")
 ]
@@ -97,12 +87,12 @@ Format = Annotated[
 WaitingRun = Annotated[str, typer.Option(metavar="RUN", help="The run's id, or its trigger.")]
 
 
+_COMMON = common_options("catalog", "image_root", "database", "checkpoint")
+
+
+@_COMMON
 def main(
-    config: ConfigOption = DEFAULT_CONFIG,
-    catalog: TableOption = None,
-    image_root: ImageRootOption = None,
-    database: Database = None,
-    checkpoint: Checkpoint = None,
+    given: Given,
     run_date: Annotated[
         datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="Logical date of the run (default: today, UTC)."),
@@ -150,7 +140,8 @@ def main(
     log_format: Format = None,
 ) -> None:
     """Enrich a product table with color, pattern and style."""
-    start_logging(log_format or LogFormat.TEXT)
+    if log_format is not None:
+        start_logging(log_format)
     of_a_refresh = {
         "--run-date": run_date,
         "--run-id": run_id,
@@ -169,25 +160,13 @@ def main(
                 f"--check only checks settings: found {', '.join(others)}, which have no effect "
                 "with it. Leave them out."
             )
-        check_settings(config, catalog, image_root, database, checkpoint, cluster=cluster)
+        check_settings(**vars(given), cluster=cluster)
         return
     with written_outcome(summary, explain_failure) as outcome:
-        settings = read_settings_as(
-            Settings,
-            config,
-            catalog=catalog,
-            image_root=image_root,
-            database=database,
-            checkpoint=checkpoint,
-            log_format=log_format,
-        )
-        given = (
-            None if config == DEFAULT_CONFIG else str(config.resolve()),
-            resolve_local(checkpoint),
-            resolve_local(image_root),
-        )
+        settings = given.read_as(Settings, log_format=log_format)
         start_logging(settings.log_format)
         decision = choose_decision(publish_run, drop_run, reason, of_a_refresh)
+        scores = list[str]()
         if decision is not None:
             with recorded(settings.metrics_dir, settings.database, decides=True) as recording:
                 ended = decide_run(settings, given, recording, decision)
@@ -213,30 +192,28 @@ def main(
                 # A run that fails has an id to be found by.
                 outcome.summary = recording.summary = RunSummary()
                 ended = refresh_catalog(settings, given, request, recording)
+            if settings.catalog == DEMO_CATALOG and ended.summary.counts.get("published"):
+                scores = score_demo(ended.tables)
         outcome.summary = ended.summary
         # After all else that may log: spark-submit sends standard error to standard output, where
         # the JSON line must be last.
-        is_demo = settings.catalog == DEMO_CATALOG and ended.summary.counts.get("published")
-        show_run(ended.tables, ended.summary, score_demo(ended.tables) if is_demo else [])
+        show_run(ended.tables, ended.summary, scores)
         raise typer.Exit(ended.exit_code)
 
 
 def _decision_command(flag: str, says: str) -> Callable[..., None]:
     """Return the command that decides about a run, by a flag of `main`."""
 
+    @_COMMON
     def decide(
+        given: Given,
         run_id: WaitingRun,
         reason: Reason = None,
-        config: ConfigOption = DEFAULT_CONFIG,
-        catalog: TableOption = None,
-        image_root: ImageRootOption = None,
-        database: Database = None,
-        checkpoint: Checkpoint = None,
+        summary: SummaryOption = None,
         log_format: Format = None,
     ) -> None:
-        run: Any = {flag: run_id}
-        places = (config, catalog, image_root, database, checkpoint)
-        main(*places, **run, reason=reason, log_format=log_format)
+        told = {flag: run_id, "reason": reason, "summary": summary, "log_format": log_format}
+        main(**vars(given), **told)
 
     decide.__doc__ = f"{says} Give the other flags that the run had."
     return decide
@@ -263,11 +240,6 @@ class Decision:
     run: str
     is_discard: bool
     reason: str | None
-
-
-def resolve_local(location: str | None) -> str | None:
-    """Return a local folder with its whole path; an address as it is."""
-    return location if location is None or "://" in location else str(Path(location).resolve())
 
 
 def list_given(flags: Mapping[str, object]) -> list[str]:
@@ -324,7 +296,7 @@ def choose_run_date(given: datetime | None) -> date:
 
 def refresh_catalog(
     settings: Settings,
-    given: Flags,
+    given: Given,
     request: Request,
     recording: Recording,
     followed_in: SparkSession | None = None,
@@ -369,7 +341,7 @@ def refuse_to_follow(flags: Mapping[str, object]) -> None:
         )
 
 
-def follow_catalog(settings: Settings, given: Flags, outcome: Written, how: Follow) -> Ended:
+def follow_catalog(settings: Settings, given: Given, outcome: Written, how: Follow) -> Ended:
     """Run a refresh, and another one after commits to its table; return the last one.
 
     Each run writes its page, its metrics and its JSON line.
@@ -444,22 +416,9 @@ def open_inputs(
     return Inputs(spark, settings, request, spec, store, source)
 
 
-def check_cluster(
-    config: Place,
-    catalog: str | None,
-    image_root: str | None,
-    database: str | None,
-    checkpoint: str | None,
-) -> str:
+def check_cluster(given: Given) -> str:
     """Check that executors see what the driver sees, and return the result."""
-    settings = read_settings_as(
-        Settings,
-        config,
-        catalog=catalog,
-        image_root=image_root,
-        database=database,
-        checkpoint=checkpoint,
-    )
+    settings = given.read_as(Settings)
     request = Request(run_date=choose_run_date(None))
     inputs = open_inputs(settings, request, fetch_manifest(settings.checkpoint))
     asked = check_executors(inputs, locate_checkpoint(settings))
@@ -474,7 +433,7 @@ def open_both(spark: SparkSession, location: str, settings: Settings) -> tuple[S
     return source, open_image_store(source, settings)
 
 
-def decide_run(settings: Settings, given: Flags, recording: Recording, decision: Decision) -> Ended:
+def decide_run(settings: Settings, given: Given, recording: Recording, decision: Decision) -> Ended:
     """Publish or discard the candidates of an earlier run, and write its page anew."""
     manifest = fetch_manifest(settings.checkpoint)
     # A run may be discarded because the checkpoint, and so the baseline, has been replaced.
@@ -505,7 +464,7 @@ def decide_run(settings: Settings, given: Flags, recording: Recording, decision:
     return Ended(tables, recording.summary, 0)
 
 
-def rewrite_page(tables: Tables, run_id: str, settings: Settings, given: Flags) -> None:
+def rewrite_page(tables: Tables, run_id: str, settings: Settings, given: Given) -> None:
     """Write the page of an earlier run anew, if it has one."""
     folder = settings.report_dir
     if folder is None or f"{run_id}.html" not in names_in(folder):
@@ -520,21 +479,21 @@ def rewrite_page(tables: Tables, run_id: str, settings: Settings, given: Flags) 
 
 
 def load_label_baseline(settings: Settings, manifest: Manifest) -> LabelBaseline | None:
-    """Return the baseline that the configuration names for this source, or None."""
-    labels = published_labels(settings, manifest)
+    """Return the baseline that the settings name, or None."""
+    if settings.baseline is None:
+        return None
     try:
-        baseline = choose_baseline(settings.baselines, settings.catalog, labels)
+        baseline = load_baseline(settings.baseline)
+        refuse_unknown_labels(baseline, published_labels(settings, manifest))
     except BaselineError as error:
         raise ConfigError(str(error)) from error
-    if baseline is None:
-        return None
     checkpoint = f"{manifest.config.name}-{manifest.digests.model}"
     return carry_over(baseline, checkpoint, list_changes(manifest))
 
 
 def write_demo() -> str:
     """Return the demo catalog's folder, writing it first if it is not there."""
-    folder = home() / "demo_catalog"
+    folder = home() / DEMO_FOLDER
     if not (folder / "products.parquet").exists():
         from demo.catalog import write_demo_catalog
 
@@ -560,7 +519,7 @@ def record_end(
     summary: RunSummary,
     manifest: Manifest,
     settings: Settings,
-    given: Flags,
+    given: Given,
     baseline: LabelBaseline | None,
     open_source: Callable[[], tuple[Source, ImageStore]],
 ) -> None:
@@ -576,7 +535,8 @@ def record_end(
     expected = None
     if baseline is not None:
         expected = ExpectedLabels(baseline.catalog, baseline.label_counts)
-    sources = ReportSources(tables, manifest, settings, GivenFlags(*given), expected, open_source)
+    flags = GivenFlags(**given.repeat("config", "checkpoint", "image_root"))
+    sources = ReportSources(tables, manifest, settings, flags, expected, open_source)
     write_page(sources, summary)
 
 

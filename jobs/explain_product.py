@@ -14,14 +14,7 @@ import typer
 
 from enrich.analysis.explain import explain
 from enrich.classifiers.manifest import fetch_manifest
-from enrich.cli import (
-    ImageRootOption,
-    OtherCatalogOption,
-    OtherCheckpointOption,
-    OtherConfigOption,
-    read_settings,
-    run_command,
-)
+from enrich.cli import Given, common_options, run_command
 from enrich.engine.spec import open_engine
 from enrich.errors import ConfigError, load_extra
 from enrich.files.atomic_write import prepare_target, require_suffix
@@ -30,18 +23,16 @@ from enrich.images.store import ImageStore
 from enrich.records import Product
 
 
+@common_options("catalog", "image_root", "checkpoint")
 def main(
+    given: Given,
     output: Annotated[Path, typer.Option(help="PNG file to write.")],
     image: Annotated[Path | None, typer.Option(help="The product's image file.")] = None,
     title: Annotated[str | None, typer.Option(help="The product's title.")] = None,
     description: Annotated[str | None, typer.Option(help="The product's description.")] = None,
-    catalog: OtherCatalogOption = None,
     product_id: Annotated[
         str | None, typer.Option(help="Product of the catalog to explain.")
     ] = None,
-    config: OtherConfigOption = None,
-    image_root: ImageRootOption = None,
-    checkpoint: OtherCheckpointOption = None,
 ) -> None:
     """Explain the answers of a checkpoint to one product, as a picture."""
     load_extra("matplotlib", "train")
@@ -49,18 +40,18 @@ def main(
     from enrich.analysis.explanation_figure import MOST_WORDS, draw
 
     is_alone = any((title, description, image))
-    if catalog is not None and (is_alone or not product_id):
+    if given.catalog is not None and (is_alone or not product_id):
         raise ConfigError("--catalog goes with --product-id, and without a product's own flags")
-    if is_alone and image_root is not None:
+    if is_alone and given.image_root is not None:
         raise ConfigError("--image-root goes with --catalog: --image is a file's path by itself")
-    if not is_alone and not (product_id and (catalog or config)):
+    if not is_alone and not (product_id and (given.catalog or given.config)):
         raise ConfigError(
             "no product: give --image or --title, or --product-id and --catalog or --config"
         )
-    settings = read_settings(config, catalog=catalog, image_root=image_root, checkpoint=checkpoint)
+    settings = given.read()
     source = None if is_alone else open_source(settings)
-    given = Product(product_id or "", title, description, None if image is None else image.name)
-    product, root = choose_product(given, image, source)
+    shown = Product(product_id or "", title, description, None if image is None else image.name)
+    product, root = choose_product(shown, image, source)
     store = ImageStore(root, settings.allowed_image_roots, lists=settings.image_lists)
     table = None if source is None else source.table
     prepare_target(output, image, table, store.find_local(product.image_path))

@@ -22,13 +22,7 @@ from enrich.analysis.int8 import (
 )
 from enrich.classifiers.checkpoint import check_checkpoint_target
 from enrich.classifiers.manifest import fetch_manifest, read_metrics
-from enrich.cli import (
-    ImageRootOption,
-    OtherCatalogOption,
-    OtherConfigOption,
-    read_catalog_settings,
-    run_command,
-)
+from enrich.cli import Given, common_options, run_command
 from enrich.errors import ConfigError
 from enrich.files.products import open_source, read_catalog
 from enrich.terminal import print_markdown
@@ -37,12 +31,10 @@ from enrich.terminal import print_markdown
 LEAST_SPEEDUP = 1.05
 
 
+@common_options("catalog", "image_root", "checkpoint")
 def main(
-    checkpoint: Annotated[str, typer.Option(help="Classifier checkpoint.")],
+    given: Given,
     output: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
-    catalog: OtherCatalogOption = None,
-    config: OtherConfigOption = None,
-    image_root: ImageRootOption = None,
     name: Annotated[
         str | None,
         typer.Option(help="The new checkpoint's name (default: the old one and '-int8')."),
@@ -54,11 +46,11 @@ def main(
     ] = 0.98,
 ) -> None:
     """Export a checkpoint to int8, if it answers as before."""
-    source = open_source(read_catalog_settings(config, catalog, image_root, checkpoint))
-    manifest = fetch_manifest(checkpoint)
+    source = open_source(given.read_with_catalog())
+    manifest = fetch_manifest(source.settings.checkpoint)
     if manifest.config.int8:
         raise ConfigError(
-            f"{checkpoint} cannot be exported: found int8 towers, expected floating point"
+            f"{manifest.config.name} cannot be exported: found int8 towers, expected floating point"
         )
     name = name or f"{manifest.config.name}-int8"
     check_checkpoint_target(name, output)

@@ -15,13 +15,7 @@ import pandas as pd
 import typer
 
 from enrich.classifiers.manifest import fetch_manifest
-from enrich.cli import (
-    OtherCheckpointOption,
-    OtherConfigOption,
-    OtherDatabaseOption,
-    read_settings,
-    run_command,
-)
+from enrich.cli import Given, common_options, run_command
 from enrich.engine.spec import published_labels
 from enrich.files.atomic_write import atomic_write, prepare_target, require_suffix
 from enrich.files.tables import guard, write_csv
@@ -29,18 +23,18 @@ from enrich.spark.corrections import count_unknown, read_last_labels
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
 from enrich.spark.tables import Tables
+from schemas.labels import RESERVED
 
 
+@common_options("database", "checkpoint")
 def main(
+    given: Given,
     output: Annotated[Path, typer.Option(help="A .csv or .parquet file to write.")],
-    config: OtherConfigOption = None,
-    database: OtherDatabaseOption = None,
-    checkpoint: OtherCheckpointOption = None,
 ) -> None:
     """Write people's labels to a file, in the checkpoint's words."""
     require_suffix(output, ".csv", ".parquet")
     prepare_target(output)
-    settings = read_settings(config, database=database, checkpoint=checkpoint)
+    settings = given.read()
     manifest = fetch_manifest(settings.checkpoint)
     attributes = published_labels(settings, manifest)
     spark = open_session("export_corrections")
@@ -86,6 +80,7 @@ def name_as_checkpoint(
         called = {label: names.get(label, label) for label in attributes[attribute]}
         counts = Counter(called.values())
         back = {name: label for label, name in called.items() if counts[name] == 1}
+        back |= {name: name for name in RESERVED}
         named[attribute] = labels[attribute].map(back)
         ambiguous += int((labels[attribute].notna() & named[attribute].isna()).sum())
     return named, ambiguous

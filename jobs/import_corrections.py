@@ -11,15 +11,7 @@ from typing import Annotated
 import typer
 
 from enrich.classifiers.manifest import fetch_manifest
-from enrich.cli import (
-    DEFAULT_CONFIG,
-    ConfigOption,
-    OtherCheckpointOption,
-    OtherDatabaseOption,
-    check_words,
-    read_settings,
-    run_command,
-)
+from enrich.cli import Given, check_words, common_options, run_command
 from enrich.engine.spec import published_labels
 from enrich.errors import ConfigError, name_some
 from enrich.files.labels import read_labels
@@ -29,18 +21,17 @@ from enrich.spark.session import open_session
 from enrich.spark.tables import Tables
 
 
+@common_options("database", "checkpoint")
 def main(
+    given: Given,
     file: Annotated[Path, typer.Option(help="Parquet, CSV or JSON lines file of labels.")],
     by: Annotated[
         str | None, typer.Option(help="Who gave labels without a `by`.", callback=check_words)
     ] = None,
     note: Annotated[str | None, typer.Option(help="A note to keep with the labels.")] = None,
-    config: ConfigOption = DEFAULT_CONFIG,
-    database: OtherDatabaseOption = None,
-    checkpoint: OtherCheckpointOption = None,
 ) -> None:
     """Record labels that people gave products."""
-    settings = read_settings(config, database=database, checkpoint=checkpoint)
+    settings = given.read()
     attributes = published_labels(settings, fetch_manifest(settings.checkpoint))
     labels = read_labels(file, attributes)
     if by is not None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from enrich.cli import DatabaseOption, SummaryOption, run_command
+from enrich.cli import Given, SummaryOption, common_options, run_command
 from enrich.outcome import written_outcome
 from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure
@@ -18,8 +18,9 @@ from enrich.spark.session import open_session
 from enrich.spark.tables import open_tables
 
 
+@common_options("database")
 def main(
-    database: DatabaseOption = "enriched",
+    given: Given,
     retention_hours: Annotated[
         int, typer.Option(min=168, help="Hours that time travel and rollback reach back.")
     ] = 720,
@@ -31,7 +32,8 @@ def main(
 ) -> None:
     """Compact the output tables and delete what no reader needs any more."""
     with written_outcome(summary, explain_failure) as outcome:
-        tables = open_tables(open_session("maintain_tables"), database)
+        settings = given.read()
+        tables = open_tables(open_session("maintain_tables"), settings.database)
         outcome.summary = maintain_tables(
             tables, retention_hours=retention_hours, keep_candidates_days=keep_candidates_days
         )

@@ -12,17 +12,8 @@ from typing import Annotated
 import typer
 
 from enrich.classifiers.manifest import Manifest, fetch_manifest
-from enrich.cli import (
-    DEFAULT_CONFIG,
-    ConfigOption,
-    ImageRootOption,
-    OtherCheckpointOption,
-    OtherDatabaseOption,
-    TableOption,
-    read_settings,
-    run_command,
-)
-from enrich.config import DEMO_CATALOG, JobConfig, home
+from enrich.cli import Given, common_options, run_command
+from enrich.config import JobConfig
 from enrich.engine.spec import choose_thresholds, published_labels
 from enrich.errors import ConfigError
 from enrich.files.atomic_write import atomic_write, prepare_target, refuse_existing, require_suffix
@@ -46,7 +37,9 @@ DEFAULT_NUMBER = 200
 _OF_ATTRIBUTE = "attribute:"
 
 
+@common_options("catalog", "image_root", "database", "checkpoint")
 def main(
+    given: Given,
     what: Annotated[
         str, typer.Option(help="What to ask: unsure, contradictions, attribute:NAME or audit.")
     ],
@@ -67,16 +60,9 @@ def main(
     run_id: Annotated[
         str | None, typer.Option(help="Ask about this run's candidates, not published answers.")
     ] = None,
-    config: ConfigOption = DEFAULT_CONFIG,
-    catalog: TableOption = None,
-    image_root: ImageRootOption = None,
-    database: OtherDatabaseOption = None,
-    checkpoint: OtherCheckpointOption = None,
 ) -> None:
     """Write a review page: an HTML file in which people label products."""
-    settings = read_settings(
-        config, catalog=catalog, image_root=image_root, database=database, checkpoint=checkpoint
-    )
+    settings = given.read()
     require_suffix(output, ".html")
     if what == AUDIT:
         # Answers of a page that was written over would be drawn, and labelled by nobody.
@@ -91,13 +77,7 @@ def main(
         raise ConfigError("--from goes with --what audit, and without --n.")
     rows = None if sample is None else read_sample(sample, attributes)
     spark = open_session("review")
-    if wanted is None and rows is None:
-        # As jobs/audit.py does: answers are drawn of products as they were published.
-        location = catalog or find_source(open_tables(spark, settings.database))
-    elif settings.catalog == DEMO_CATALOG:
-        location = str(home() / "demo_catalog")
-    else:
-        location = settings.catalog
+    location = find_source(open_tables(spark, settings.database), settings.catalog, run_id)
     source = open_source(spark, location, settings.columns)
     store = open_image_store(source, settings)
     if rows is not None:
@@ -113,11 +93,10 @@ def main(
             f"--what {what} finds nothing to ask for in {settings.database}. What a waiting or "
             "blocked run would publish is asked for with --run-id RUN."
         )
-    again = {"--config": None if config == DEFAULT_CONFIG else str(config.resolve())}
-    again |= {"--database": database, "--checkpoint": checkpoint}
-    given = [word for flag, value in again.items() if value for word in (flag, value)]
+    again = given.repeat("config", "database", "checkpoint")
+    words = [word for name, value in again.items() for word in (f"--{name}", value)]
     aim = wanted.aim if wanted else AUDIT
-    review = Review(aim, settings.database, questions, attributes, given)
+    review = Review(aim, settings.database, questions, attributes, words)
     page = render_review(review, store)
     with atomic_write(output) as partial:
         partial.write_bytes(page)

@@ -7,18 +7,13 @@ corrections stay. Pages of these runs in `report_dir` say so. The last line on s
 one JSON object.
 """
 
+import logging
 from typing import Annotated
 
 import typer
 
-from enrich.cli import (
-    DEFAULT_CONFIG,
-    ConfigOption,
-    OtherDatabaseOption,
-    check_words,
-    read_settings_as,
-    run_command,
-)
+from enrich.cli import Given, check_words, common_options, run_command
+from enrich.errors import EnrichError
 from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure
 from enrich.spark.publish import roll_back
@@ -26,20 +21,24 @@ from enrich.spark.session import open_session
 from enrich.spark.tables import open_tables
 from jobs.enrich_catalog import Settings, rewrite_page
 
+log = logging.getLogger("enrich")
 
+
+@common_options("catalog", "image_root", "database", "checkpoint")
 def main(
+    given: Given,
     run_id: Annotated[str, typer.Option(help="The run to undo, with all later ones.")],
     reason: Annotated[str, typer.Option(help="Why, kept in run_events.", callback=check_words)],
-    config: ConfigOption = DEFAULT_CONFIG,
-    database: OtherDatabaseOption = None,
 ) -> None:
     """Roll back what a run published, and what later runs published after it."""
-    settings = read_settings_as(Settings, config, database=database)
+    settings = given.read_as(Settings)
     tables = open_tables(open_session("rollback"), settings.database)
     rolled_back = roll_back(tables, run_id, reason)
-    given = None if config == DEFAULT_CONFIG else str(config.resolve())
     for one in rolled_back:
-        rewrite_page(tables, one, settings, (given, None, None))
+        try:
+            rewrite_page(tables, one, settings, given)
+        except (EnrichError, OSError) as error:
+            log.warning("the page of run %s stays as it is: %s", one, error)
     print_json_line(
         {
             "rolled_back": rolled_back,

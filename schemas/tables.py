@@ -221,8 +221,8 @@ RUN_EVENTS = f"""
     reason STRING COMMENT 'why a person approved, discarded or rolled back the run'"""
 
 SOURCE_PROFILES = """
-    source STRING NOT NULL COMMENT 'the product table',
-    encoder_version STRING NOT NULL COMMENT 'of several of a source and encoder the last counts',
+    source STRING NOT NULL COMMENT 'the product table of that run',
+    encoder_version STRING NOT NULL COMMENT 'of several of an encoder the last counts',
     looked_at TIMESTAMP NOT NULL COMMENT 'UTC',
     run_id STRING NOT NULL COMMENT 'the run that looked',
     products BIGINT NOT NULL COMMENT 'products of the sample',

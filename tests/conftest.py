@@ -102,11 +102,14 @@ def bare_shop(
 
 
 @pytest.fixture(autouse=True)
-def no_log_to_a_closed_stream() -> Iterator[None]:
-    """Ends a job's log with its test: the standard error that it writes to is the test's."""
+def _logging_as_before() -> Iterator[None]:
+    """Undo what a command does to logging: its standard error ends with the test."""
+    root, package = logging.getLogger(), logging.getLogger("enrich")
+    handlers, level = root.handlers[:], package.level
     yield
-    root = logging.getLogger()
-    root.handlers[:] = [one for one in root.handlers if type(one) is not logging.StreamHandler]
+    root.handlers[:] = handlers
+    package.setLevel(level)
+    logging.captureWarnings(False)
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,7 @@ from enrich.certificates import (
     name_answers,
     state,
 )
+from enrich.config import DEMO_CATALOG
 from enrich.errors import ConfigError, name_some
 from enrich.files.labels import KEY
 from enrich.spark.diff import read_texts
@@ -56,13 +57,20 @@ class Draw:
     not_drawn: Mapping[str, int]
 
 
-def find_source(tables: Tables) -> str:
-    """Return the product table of the newest published run.
+def find_source(tables: Tables, catalog: str, run_id: str | None = None) -> str:
+    """Return the product table of the settings, or that of a run if they name none.
+
+    Args:
+        tables: the output tables.
+        catalog: the settings' product table.
+        run_id: the run; None for the newest published one.
 
     Raises:
-        ConfigError: no run has published anything.
+        ConfigError: there is no such run, or none has published anything.
     """
-    return str(_read_newest(tables)["source"])
+    if catalog != DEMO_CATALOG:
+        return catalog
+    return str((read_event(tables, run_id) if run_id else _read_newest(tables))["source"])
 
 
 def draw(tables: Tables, products: DataFrame, count: int) -> Draw:
@@ -113,7 +121,7 @@ def _read_newest(tables: Tables) -> dict[str, Any]:
     published = [run for run in read_runs(tables) if run.state == State.PUBLISHED]
     if not published:
         raise ConfigError(
-            f"{tables.name('product_attributes')} has no answers to audit: found 0 published runs. "
+            f"{tables.name('product_attributes')} has no answers: found 0 published runs. "
             "Run jobs/enrich_catalog.py first."
         )
     return read_event(tables, max(published, key=lambda run: run.attempt).run_id)

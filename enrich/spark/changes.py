@@ -41,7 +41,7 @@ _MAX_SHARE = 0.2
 # of any other setting all products are compared.
 _IGNORED_SETTINGS = {
     *("catalog", "database", "checkpoint", "image_root", "target_precision", "unseen_source"),
-    *("lexicon", "languages", "applies_to", "labels", "baselines", "validation", "table_layout"),
+    *("lexicon", "languages", "applies_to", "labels", "baseline", "validation", "table_layout"),
     *(
         "batch_size",
         "read_threads",

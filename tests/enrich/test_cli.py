@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from enrich import cli, config, errors
-from enrich.cli import DEFAULT_CONFIG, ImageRootOption, read_settings, run_command
+from enrich.cli import DEFAULT_CONFIG, Given, common_options, run_command
 
 # The tree of the module's docstring.
 EXIT_CODES = dict(re.findall(r"(\w+) +exit (\d)", errors.__doc__))
@@ -54,7 +54,8 @@ def test_a_wrong_flag_is_one_line_and_exit_code_2(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def main(limit: int = 1, image_root: ImageRootOption = None) -> None:
+    @common_options("image_root")
+    def main(given: Given, limit: int = 1) -> None:
         pass
 
     monkeypatch.setattr(sys, "argv", ["job", *words])
@@ -89,12 +90,44 @@ def test_default_settings_write_beside_the_local_tables(
     own = tmp_path / "shop.yaml"
     own.write_text("report_dir: pages\n")
     monkeypatch.setenv("CATALOG_ENRICH_HOME", str(tmp_path / "home"))
-    settings = read_settings(DEFAULT_CONFIG)
+    settings = Given().read()
     assert settings.report_dir == tmp_path / "home" / "lakehouse" / "reports"
     assert settings.data_docs and settings.metrics_dir
-    assert settings.baselines["demo"].exists()
-    assert read_settings(own).report_dir == tmp_path / "pages"
-    assert read_settings(own).metrics_dir is None
+    assert settings.baseline and settings.baseline.exists()
+    assert Given(own).read().report_dir == tmp_path / "pages"
+    assert Given(own).read().metrics_dir is None
+    assert Given(catalog="shop").read().baseline is None, "that of the demo is not a shop's"
+    assert Given(catalog="demo").read().baseline == settings.baseline
+
+
+def test_the_default_settings_given_by_their_path_are_the_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = []
+
+    @common_options("checkpoint")
+    def main(given: Given, name: str = "") -> None:
+        told.append((given, name))
+
+    monkeypatch.chdir(DEFAULT_CONFIG.parent)
+    for file in (DEFAULT_CONFIG, "../conf/local.yaml", "production.yaml"):
+        monkeypatch.setattr(sys, "argv", ["job", "--name", "x", "--config", str(file)])
+        with pytest.raises(SystemExit):
+            run_command(main)
+    assert told == [(Given(), "x"), (Given(), "x"), (Given(Path("production.yaml")), "x")]
+
+
+def test_a_command_is_repeated_in_another_folder_with_whole_paths(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = Given(Path("shop.yaml"), database="shop", checkpoint="s3://models/shop")
+    config = str(tmp_path / "shop.yaml")
+    assert given.repeat("config", "image_root") == {"config": config}
+    assert given.repeat("database", "checkpoint") == {
+        "database": "shop",
+        "checkpoint": "s3://models/shop",
+    }
 
 
 @pytest.mark.parametrize("is_checkout", [True, False])

@@ -55,7 +55,7 @@ def test_what_is_written_for_people_starts_beside_the_settings_or_at_home(
             "report_dir": "~/pages",
             "data_docs": "docs",
             "metrics_dir": "metrics",
-            "baselines": {"shop": "~/shop.json"},
+            "baseline": "~/shop.json",
         }
     )
 
@@ -64,7 +64,7 @@ def test_what_is_written_for_people_starts_beside_the_settings_or_at_home(
     assert started.report_dir == Path("/home/you/pages")
     assert started.data_docs == Path("/conf/docs")
     assert started.metrics_dir == Path("/conf/metrics")
-    assert started.baselines == {"shop": Path("/home/you/shop.json")}
+    assert started.baseline == Path("/home/you/shop.json")
 
 
 def test_a_share_that_is_hit_exactly_is_allowed() -> None:

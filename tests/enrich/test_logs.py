@@ -4,7 +4,6 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,16 +14,6 @@ from enrich.errors import ConfigError
 from enrich.logs import LogFormat, bind_run, start_logging
 
 log = logging.getLogger("enrich.spark.run")
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    root, package = logging.getLogger(), logging.getLogger("enrich")
-    handlers, level = root.handlers[:], package.level
-    yield
-    root.handlers[:] = handlers
-    package.setLevel(level)
-    logging.captureWarnings(False)
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

@@ -88,13 +88,13 @@ def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
 
 def test_settings_in_a_store_start_their_relative_paths_there(bucket: str) -> None:
     file = parse_place(f"{bucket}/conf/shop.yaml")
-    write_place(file, b"report_dir: pages\nmetrics_dir: /var/m\nbaselines: {shop: base.json}\n")
+    write_place(file, b"report_dir: pages\nmetrics_dir: /var/m\nbaseline: base.json\n")
     settings = load_yaml(file, JobConfig).starting_from(file.parent)
     assert str(settings.report_dir) == "s3://lake/conf/pages"
     assert settings.metrics_dir == Path("/var/m")
     demo = (HERE / "expectations" / "baselines" / "demo.json").read_bytes()
-    write_place(settings.baselines["shop"], demo)
-    assert load_baseline(settings.baselines["shop"]).catalog == "demo"
+    write_place(settings.baseline, demo)
+    assert load_baseline(settings.baseline).catalog == "demo"
     with pytest.raises(BaselineError, match=r"s3://lake/conf/other\.json"):
         load_baseline(file.parent / "other.json")
     with pytest.raises(ConfigError, match=r"s3://lake/conf/gone\.yaml"):

@@ -76,10 +76,10 @@ def test_a_truth_value_of_yaml_is_no_number(file: Path, line: str, found: bool) 
         (b"[" * 5_000, "is not valid YAML"),
         (b"catalog: a\ncatalog: b\n", "catalog comes twice"),
         (
-            b"baselines: {a: x.json}\nbatch_size: 2\nbaselines: {b: y.json}\n",
-            "baselines comes twice",
+            b"lexicon: {color: {navy: blue}}\nbatch_size: 2\nlexicon: {color: {rot: red}}\n",
+            "lexicon comes twice",
         ),
-        (b"baselines: {a: x.json, a: y.json}\n", "a comes twice"),
+        (b"lexicon: {a: {x: y}, a: {}}\n", "a comes twice"),
         (b"catalog: !!python/object/apply:os.getcwd []\n", "is not valid YAML"),
     ],
 )
@@ -200,7 +200,7 @@ def test_of_a_long_address_no_part_of_its_password_is_shown(file: Path) -> None:
     [
         ({"allowed_image_roots": "s3://x/y"}, "allowed_image_roots: expected a list, as [a, b]"),
         ({"image_limits": None}, "image_limits: expected lines 'key: value' below it, found None"),
-        ({"baselines": ["a"]}, "baselines: expected lines 'key: value' below it, found ['a']"),
+        ({"lexicon": ["a"]}, "lexicon: expected lines 'key: value' below it, found ['a']"),
     ],
 )
 def test_what_is_wanted_is_said_in_words_of_yaml(given: dict[str, object], problem: str) -> None:

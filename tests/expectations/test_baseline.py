@@ -10,8 +10,6 @@ from expectations.baseline import (
     Expected,
     LabelBaseline,
     carry_over,
-    changed_shares,
-    choose_baseline,
     expect_like,
     load_baseline,
     refuse_unknown_labels,
@@ -116,30 +114,9 @@ def test_what_the_checkpoint_cannot_answer_is_refused(
     tmp_path: Path, changes: dict[str, object], finding: str
 ) -> None:
     refuse_unknown_labels(LabelBaseline.model_validate(baseline_dict()), LABELS)
+    baseline = load_baseline(written(tmp_path, baseline_dict(**changes)))
     with pytest.raises(BaselineError, match=finding):
-        choose_baseline({"demo": written(tmp_path, baseline_dict(**changes))}, "demo", LABELS)
-
-
-def test_the_baseline_of_the_catalog_that_is_enriched_is_chosen(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    baselines = {"shop": tmp_path / "nowhere.json", "demo": written(tmp_path, baseline_dict())}
-    chosen = choose_baseline(baselines, "demo", LABELS)
-    assert chosen is not None
-    assert chosen.label_counts == {"color": {"red": 5, "blue": 3, ABSTAINED: 2}}
-    assert choose_baseline(baselines, "another", LABELS) is None
-    assert caplog.messages == ["no baseline: the settings name 'shop', 'demo', not 'another'"]
-    assert choose_baseline({}, "shop", LABELS) is None
-    assert len(caplog.messages) == 1
-
-
-def test_changed_shares_come_with_the_largest_change_first() -> None:
-    old, new = group(10, red=5, blue=3, green=2), group(10, red=1, blue=4, mauve=5)
-    assert changed_shares(old, new, 0.15) == [
-        ("color", "mauve", 0.0, 0.5),
-        ("color", "red", 0.5, 0.1),
-        ("color", "green", 0.2, 0.0),
-    ]
+        refuse_unknown_labels(baseline, LABELS)
 
 
 def color_shares(expected: Expected) -> dict[str, float]:

@@ -14,6 +14,7 @@ import typer
 
 from demo.catalog import write_demo_catalog
 from enrich.errors import NothingPublished
+from enrich.spark.runs import RunSummary
 from jobs import catalog_enrich, enrich_catalog
 from jobs.catalog_enrich import COMMANDS, GROUPS, load_command
 
@@ -116,16 +117,21 @@ def test_approve_and_discard_decide_about_a_run(
     decision: tuple[str, bool, str | None],
     call: Call,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
-    seen = []
+    seen, shown = [], []
 
-    def decide(settings: enrich_catalog.Settings, *rest: object) -> None:
+    def decide(settings: enrich_catalog.Settings, *rest: object) -> enrich_catalog.Ended:
         seen.append((settings.database, rest[-1]))
-        raise typer.Exit(0)
+        summary = RunSummary("r1", counts={"published": 7})
+        return enrich_catalog.Ended(None, summary, 0)
 
     monkeypatch.setattr(enrich_catalog, "decide_run", decide)
-    assert call(*words, "--database", "shop")[0] == 0
+    monkeypatch.setattr(enrich_catalog, "show_run", lambda *given: shown.append(given[-1]))
+    assert call(*words, "--database", "shop", "--summary", tmp_path / "end.json")[0] == 0
     assert seen == [("shop", enrich_catalog.Decision(*decision))]
+    assert shown == [[]], "only a refresh of the demo is scored"
+    assert json.loads((tmp_path / "end.json").read_text())["counts"] == {"published": 7}
 
 
 @pytest.mark.parametrize(

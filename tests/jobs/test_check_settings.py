@@ -30,6 +30,7 @@ def test_what_settings_name_is_looked_at(run: Run, shop: Path) -> None:
     said = {line.split()[0]: line for line in out.splitlines()}
     assert "2 rows" in said["catalog"] and "1 of the first 2" in said["images"]
     assert "17 of color" in said["checkpoint"] and "pages" in said["folder"]
+    assert not (shop / "pages").exists(), "a check writes nothing"
 
 
 def test_a_table_that_spark_alone_can_read_is_not_looked_at(run: Run, shop: Path) -> None:
@@ -45,9 +46,10 @@ def test_a_table_that_spark_alone_can_read_is_not_looked_at(run: Run, shop: Path
         ("lexicon: {color: {navy: mauve}}\n", "mauve"),
         ("labels: {color: {mauve: red}}\n", "mauve"),
         ("applies_to: {color: [shirts]}\n", "columns.category"),
-        ("baselines: {shop: gone.json}\ncatalog: shop\n", "catalog"),
+        ("baseline: gone.json\n", "gone.json cannot be read"),
         ("checkpoint: gone\n", "gone"),
         ("image_root: gone\n", "none of the first 2 images"),
+        ("report_dir: a.jpg/pages\n", "a.jpg, expected a folder"),
     ],
 )
 def test_what_a_run_would_refuse_is_refused(run: Run, shop: Path, more: str, said: str) -> None:

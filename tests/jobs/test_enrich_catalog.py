@@ -1,7 +1,6 @@
 """The main job as users start it: spark-submit, real pictures, real tables, exit codes."""
 
 import json
-import logging
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -84,19 +83,14 @@ def write_baseline(file: Path, attribute: str, **labels: int) -> None:
 
 
 def test_a_doctored_baseline_blocks_the_demo_which_makes_sense_without_it(
-    run: Callable[..., tuple[int, str, str]],
-    spark: SparkSession,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    run: Callable[..., tuple[int, str, str]], spark: SparkSession, tmp_path: Path
 ) -> None:
-    # The job sets up logging for a process of its own.
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
     shop = tmp_path / "shop"
     write_demo_catalog(shop)
     write_baseline(tmp_path / "baseline.json", "color", bronze=990, red=10)
     doctored, sound = tmp_path / "doctored.yaml", tmp_path / "sound.yaml"
     kept = "report_dir: pages\nmetrics_dir: metrics\ndata_docs: docs\n"
-    doctored.write_text(f"baselines: {{'{shop}': baseline.json}}\n{kept}")
+    doctored.write_text(f"baseline: baseline.json\n{kept}")
     sound.write_text(kept)
     flags = ("--catalog", shop, "--database", "doctored")
 
@@ -131,8 +125,8 @@ def test_a_doctored_baseline_blocks_the_demo_which_makes_sense_without_it(
     spark.sql("DROP DATABASE doctored CASCADE")
 
 
-COLOUR = {"catalog": "shop", "database": "untouched", "baselines": {"shop": "colour.json"}}
-GONE = COLOUR | {"baselines": {"shop": "nowhere.json"}}
+COLOUR = {"catalog": "shop", "database": "untouched", "baseline": "colour.json"}
+GONE = COLOUR | {"baseline": "nowhere.json"}
 METRICS = {"metrics_dir": "metrics"}
 OF_A_REFRESH = [
     ("--no-publish",),
@@ -177,8 +171,6 @@ def test_wrong_input_exits_2_with_one_message_and_leaves_tables_alone(
     flags: tuple[str, ...],
     message: str,
 ) -> None:
-    # The job sets up logging for a process of its own.
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
     monkeypatch.chdir(tmp_path)
     Path("broken.parquet").write_text("this is no table")
     pd.DataFrame({"product_id": ["1"], "title": ["x"]}).to_parquet("narrow.parquet")

@@ -128,7 +128,7 @@ def test_a_run_is_discarded_whatever_the_baseline_is_of(
         raise NotImplementedError
 
     monkeypatch.setattr(job, "open_session", reached)
-    settings = job.Settings(catalog="shop", baselines={"shop": tmp_path / "of_another.json"})
+    settings = job.Settings(catalog="shop", baseline=tmp_path / "of_another.json")
     decision = job.Decision("of-last-week", is_discard, "another checkpoint")
     with pytest.raises(NotImplementedError if is_discard else ConfigError):
         job.decide_run(settings, None, Recording(), decision)

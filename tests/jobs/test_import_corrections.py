@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 
 from enrich.spark.session import in_utc
 from enrich.spark.tables import Tables
+from schemas.labels import RESERVED
 
 # Without the session of the tests a job opens the one of this machine's own tables.
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("spark")]
@@ -157,9 +158,9 @@ def test_an_export_that_fails_leaves_the_one_before(
 
 
 def test_a_shop_s_own_names_are_exported_as_the_checkpoint_s_labels() -> None:
-    labels = pd.DataFrame({"product_id": ["1", "2", "3"], "color": ["gray", "blue", "red"]})
+    labels = pd.DataFrame({"product_id": [*"12345"], "color": ["gray", "blue", "red", *RESERVED]})
     attributes = {"color": ("grey", "blue", "turquoise", "red", "multi")}
     own = {"color": {"grey": "gray", "turquoise": "blue", "multi": None}}
     named, ambiguous = load_job("export_corrections").name_as_checkpoint(labels, attributes, own)
-    assert named["color"].fillna("").tolist() == ["grey", "", "red"]
-    assert ambiguous == 1 and named["product_id"].tolist() == ["1", "2", "3"]
+    assert named["color"].fillna("").tolist() == ["grey", "", "red", *RESERVED]
+    assert ambiguous == 1 and named["product_id"].tolist() == [*"12345"]

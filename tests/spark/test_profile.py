@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 from pyspark import cloudpickle
 
+from enrich.config import DEMO_FOLDER
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.lexicon import ProductText
 from enrich.spark.dry_run import plan_refresh
@@ -56,6 +57,28 @@ def test_an_unseen_source_is_answered_less_from_its_first_run_on(strange: Shop) 
     again = strange.refresh(spec=StrangeSpec())
     assert again.outcome == "nothing_to_do"
     assert len(strange.table("source_profiles")) == 1
+
+
+def test_a_catalog_whose_path_names_the_day_stays_one_source(strange: Shop) -> None:
+    strange.refresh(spec=StrangeSpec())
+    strange.file = strange.folder / "tomorrow.parquet"
+    strange.write(products(12))
+
+    planned = plan_refresh(strange.prepare(StrangeSpec()))
+    assert planned.counts["due"] == 0
+    assert strange.refresh(spec=StrangeSpec()).outcome == "nothing_to_do"
+    assert len(strange.table("source_profiles")) == 1
+
+
+def test_a_shop_that_follows_the_demo_is_a_source_of_its_own(strange: Shop) -> None:
+    own, strange.file = strange.file, strange.folder / DEMO_FOLDER
+    strange.file.mkdir()
+    products(12).to_parquet(strange.file / "products.parquet")
+    strange.refresh(spec=StrangeSpec())
+    strange.file = own
+
+    strange.refresh(spec=StrangeSpec())
+    assert len(strange.table("source_profiles")) == 2
 
 
 def test_a_limited_run_decides_nothing_about_the_whole_source(strange: Shop) -> None:

@@ -1,6 +1,7 @@
 """The scripts of `jobs/`, run in this process as a command line runs them."""
 
 import importlib.util
+import logging
 import runpy
 import sys
 from collections.abc import Callable, Sequence
@@ -40,6 +41,8 @@ def run_script(name: str, *flags: object) -> int:
 def _exit_code(start: Callable[[], object], name: str, flags: Sequence[object]) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [f"{name}.py", *map(str, flags)])
+        # A job sets up logging for a process of its own.
+        patch.setattr(logging.getLogger(), "handlers", [])
         with pytest.raises(SystemExit) as end:
             start()
     return int(end.value.code or 0)
