@@ -71,16 +71,6 @@ def test_encodings_that_nobody_reads_go_and_published_contents_stay(shop: Shop) 
     assert (summary.counts["encoded"], summary.counts["reused"]) == (0, 4)
 
 
-def test_maintenance_leaves_the_published_rows_and_views_as_they_are(shop: Shop) -> None:
-    shop.refresh()
-    before = shop.table("product_attributes").sort_values("product_id").to_dict("records")
-    shop.maintain()
-    after = shop.table("product_attributes").sort_values("product_id").to_dict("records")
-    assert str(after) == str(before)
-    assert shop.refresh().outcome == "nothing_to_do"
-    assert len(shop.table("attribute_changes")) >= 0
-
-
 def test_folders_of_killed_runs_go_after_a_week(shop: Shop) -> None:
     shop.refresh()
     parent = Path(shop.tables.location().removeprefix("file:")) / "_temporary_runs"

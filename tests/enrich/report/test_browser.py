@@ -115,11 +115,6 @@ def test_a_click_shows_the_products_behind_a_label_or_a_bar(
     assert tab.run("location.hash") == "", "a link was followed"
 
 
-def test_pictures_of_the_page_are_painted(measure: Callable[..., Any], full_page: bytes) -> None:
-    found = measure(full_page.replace(b' loading="lazy"', b""), "desktop")
-    assert found["painted"] == found["pictures"] == 24
-
-
 def test_empty_run_fits_a_phone(measure: Callable[..., Any], empty_report: RunReport) -> None:
     found = measure(render_page(empty_report, {}))
     assert found["scroll_width"] == found["width"]
