@@ -81,10 +81,8 @@ OF_CATALOG = ["--catalog", "products.parquet", "--product-id"]
         (["--catalog", "products.parquet"], "--catalog goes with --product-id"),
         ([*OF_CATALOG, 7, "--title", "a"], "--catalog goes"),
         ([*OF_CATALOG, 9], "has no product '9' among its 2"),
-        (["--title", "a", "--checkpoint", "gone"], "gone is not a checkpoint"),
         (["--image", "red.jpg", "--image-root", "."], "--image-root goes with --catalog"),
         (["--title", "a", "--image-root", "."], "--image-root goes with --catalog"),
-        (["--title", "a", "--output", "."], "is a folder"),
         (["--title", "a", "--output", "a.jpg"], "expected .png"),
         # What is explained is never written over.
         (["--image", "red.jpg", "--output", "red.jpg"], "would change"),
