@@ -56,11 +56,3 @@ def test_labels_that_the_last_step_does_not_know_end_make_train_before_the_first
     assert not any("--check" in line for line in trainings)
     for flag in ("--catalog shop", "--catalog abo", "--unseen-source other", "cma-clip-small"):
         assert flag in check and flag in trainings[-1]
-
-
-def test_several_graphics_cards_train_together() -> None:
-    towers, comparison = _comparison("GPUS=4")
-    # Without --standalone two trainings on one machine would meet on one port.
-    command = "torchrun --standalone --nproc-per-node 4 jobs/train_classifier.py"
-    assert all(command in training for training in towers)
-    assert "torchrun" not in comparison

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shlex
 import subprocess
 import tomllib
 from pathlib import Path
@@ -191,9 +190,3 @@ def test_the_page_shows_the_files_as_they_are() -> None:
         assert starts, f"{name} has no such lines: {told[0]}"
     folders = {path.name for path in DEPLOY.iterdir()}
     assert folders <= set(re.findall(r"`deploy/(\w+)/`", page))
-
-
-def test_commands_in_the_page_are_those_of_scripts_that_are_there() -> None:
-    page = (ROOT / "docs" / "cluster.md").read_text()
-    for command in re.findall(r"^(?:[A-Z]+=\S+ )*(deploy/\S+\.sh.*)$", page, re.MULTILINE):
-        assert os.access(ROOT / shlex.split(command)[0], os.X_OK), command

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from job_script import load_job, run_job
 from object_store import served_bucket
-from prepared_shop import Start, staged
 from shop import Shop, products
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
@@ -105,19 +104,6 @@ def test_commands_for_a_bad_day_say_what_they_did(
     assert shop.table("product_attributes").empty
     ledger = shop.table("enrichment_runs").set_index("run_id")["reason"]
     assert ledger[published["run_id"]] == "pink"
-
-
-def test_a_decision_is_told_again_when_it_is_repeated(
-    job_of_the_fake: ModuleType,
-    open_shop: Callable[[Start], Shop],
-    write_settings: Callable[..., Path],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    run_id = open_shop(staged).summary.run_id
-    config = write_settings()
-    for _ in range(2):
-        assert run_job(job_of_the_fake, "--config", config, "--publish-run", run_id) == 0
-        assert last_line(capsys)["outcome"] == "published"
 
 
 @pytest.mark.parametrize("is_discard", [True, False])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from own_lakehouse import Lakehouse, in_venv
+from own_lakehouse import Lakehouse
 from pyspark.sql import SparkSession
 
 from enrich.errors import ConfigError, MetastoreBusy
@@ -129,32 +129,6 @@ def test_a_session_that_is_opened_ends_so(spark: SparkSession) -> None:
     assert "exit_on_interrupt" in getattr(handler, "__qualname__", "")
 
 
-A_JOB = """
-import time
-from enrich.spark.console import print_json_line
-from enrich.spark.session import open_session
-open_session("a_job").sparkContext.parallelize([2], 1).foreach(time.sleep)
-print_json_line({"outcome": "published"})
-"""
-
-
-@pytest.mark.spark
-def test_no_progress_bar_is_drawn_over_the_json_line(tmp_path: Path) -> None:
-    job = tmp_path / "a_job.py"
-    job.write_text(A_JOB)
-    wanted = "spark.ui.showConsoleProgress=true"
-    command = Lakehouse(tmp_path).command("spark-submit", "--conf", wanted, job)
-
-    log = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=in_venv(), check=True
-    ).stdout
-
-    # Not by splitlines, to which the bar's carriage return ends a line.
-    last = log.removesuffix(b"\n").rpartition(b"\n")[2]
-    assert json.loads(last) == {"outcome": "published"}
-    assert b"[Stage 0:" not in log
-
-
 # Settings and folders
 
 
@@ -247,18 +221,26 @@ def test_java_hides_what_the_job_hides(
     assert re.fullmatch(r"\d\d:\d\d:\d\d WARN Hive: (.*)\n", line)[1] == redact(message)
 
 
-A_JOB_IN_JSON = """
+A_JOB = """
+import time
 from enrich.logs import LogFormat, start_logging
+from enrich.spark.console import print_json_line
 from enrich.spark.session import open_session
 start_logging(LogFormat.JSON)
-java = open_session("a_job").sparkContext._jvm
+spark = open_session("a_job")
+spark.sparkContext.parallelize([2], 1).foreach(time.sleep)
+java = spark.sparkContext._jvm
 java.org.apache.logging.log4j.LogManager.getLogger("org.Hive").warn('a "quoted" password=hunter2')
+print_json_line({"outcome": "published"})
 """
 
 
 @pytest.mark.spark
-def test_java_logs_json_lines_where_the_job_does(tmp_path: Path) -> None:
-    (tmp_path / "a_job.py").write_text(A_JOB_IN_JSON)
-    ended = Lakehouse(tmp_path).submit(tmp_path / "a_job.py")
+def test_a_log_in_json_lines_is_so_in_java_too_and_has_no_progress_bar(tmp_path: Path) -> None:
+    job = tmp_path / "a_job.py"
+    job.write_text(A_JOB)
+    ended = Lakehouse(tmp_path).submit("--conf", "spark.ui.showConsoleProgress=true", job)
+    assert json.loads(ended.output.splitlines()[-1]) == {"outcome": "published"}
+    assert "[Stage 0:" not in ended.output + ended.errors
     (line,) = [json.loads(one) for one in ended.errors.splitlines() if "Hive" in one]
     assert line["message"] == 'a "quoted" password=***' and line["logger"] == "org.Hive"

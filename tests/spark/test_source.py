@@ -66,8 +66,9 @@ def test_every_format_gives_the_same_products(
     ]
 
 
-@pytest.mark.parametrize("name", ["products.csv.gz", "products.jsonl.gz", "products.csv.zst"])
-@pytest.mark.parametrize("by_folder", [False, True])
+@pytest.mark.parametrize(
+    ("name", "by_folder"), [("products.csv.zst", False), ("products.jsonl.gz", True)]
+)
 def test_a_compressed_file_is_read(
     spark: SparkSession, tmp_path: Path, name: str, by_folder: bool
 ) -> None:
@@ -81,12 +82,13 @@ def test_a_compressed_file_is_read(
     assert rows["title"].tolist() == TABLE["title"].tolist()
 
 
-@pytest.mark.parametrize("kind", ["parquet", "csv", "json"])
-@pytest.mark.parametrize("name", ["shop", "products.{kind}"])
+@pytest.mark.parametrize(
+    ("kind", "name"), [("parquet", "shop"), ("csv", "shop"), ("json", "products.json")]
+)
 def test_a_folder_in_partitions_as_spark_writes_it_is_read(
     spark: SparkSession, tmp_path: Path, kind: str, name: str
 ) -> None:
-    folder = tmp_path / name.format(kind=kind)
+    folder = tmp_path / name
     rows = spark.createDataFrame(TABLE.assign(department=["007", "2026-11-29"]))
     options = {"header": "true", "escape": '"'} if kind == "csv" else {}
     rows.write.partitionBy("department").format(kind).options(**options).save(str(folder))
@@ -152,8 +154,9 @@ def test_a_view_is_refused(spark: SparkSession, database: str) -> None:
         read(spark, f"{database}.new")
 
 
-@pytest.mark.parametrize("is_on_a_store", [False, True], ids=["local", "on a store"])
-@pytest.mark.parametrize("kind", ["delta", "parquet", "csv"])
+@pytest.mark.parametrize(
+    ("kind", "is_on_a_store"), [("delta", False), ("parquet", True), ("csv", False)]
+)
 def test_any_name_means_that_file_alone(
     spark: SparkSession, store: str, tmp_path: Path, kind: str, is_on_a_store: bool
 ) -> None:
@@ -291,17 +294,15 @@ def test_other_lists_are_refused(
         read(spark, location)
 
 
-@pytest.mark.parametrize("kind", ["parquet", "csv", "json"])
-def test_a_missing_column_is_named_with_those_found(
-    spark: SparkSession, tmp_path: Path, kind: str
-) -> None:
-    location = write_table(tmp_path, kind, spark, TABLE.rename(columns={"title": "name"}))
+def test_a_missing_column_is_named_with_those_found(spark: SparkSession, tmp_path: Path) -> None:
+    location = write_table(tmp_path, "csv", spark, TABLE.rename(columns={"title": "name"}))
     with pytest.raises(SchemaMismatch, match=r"no column title: found .*name.*under 'columns'"):
         read(spark, location)
 
 
-@pytest.mark.parametrize("kind", ["parquet", "json"])
-@pytest.mark.parametrize(("twin", "is_read"), [("brand", True), ("Title", False)])
+@pytest.mark.parametrize(
+    ("kind", "twin", "is_read"), [("parquet", "brand", True), ("json", "Title", False)]
+)
 def test_columns_that_differ_in_case_alone_are_refused_where_they_are_read(
     spark: SparkSession, tmp_path: Path, kind: str, twin: str, is_read: bool
 ) -> None:
@@ -384,8 +385,11 @@ def test_parts_with_other_types_are_refused(spark: SparkSession, tmp_path: Path)
     assert "b.parquet" in str(found) and "product_id" in str(found) and "\n" not in str(found)
 
 
-@pytest.mark.parametrize("place", ["", "country=de"])
-@pytest.mark.parametrize("columns", [TABLE.columns[::-1], TABLE.columns[:3]], ids=["order", "less"])
+@pytest.mark.parametrize(
+    ("place", "columns"),
+    [("", TABLE.columns[::-1]), ("country=de", TABLE.columns[:3])],
+    ids=["order", "less"],
+)
 def test_csv_parts_with_another_header_are_refused_and_not_read_by_position(
     spark: SparkSession, tmp_path: Path, place: str, columns: list[str]
 ) -> None:

@@ -47,10 +47,13 @@ READS_TEXT = sorted(CLASSIFIERS.keys() - {"image_only"})
 Build = Callable[..., Classifier]
 
 
-@pytest.fixture(
-    scope="module",
-    params=["small", "hugging_face", "hugging_face_pair", "open_clip"],
+# Other tests try our own towers and those of one library.
+on_all_towers = pytest.mark.parametrize(
+    "build", ["small", "hugging_face", "hugging_face_pair", "open_clip"], indirect=True
 )
+
+
+@pytest.fixture(scope="module", params=["small", "open_clip"])
 def build(
     request: pytest.FixtureRequest,
     small_config: ClassifierConfig,
@@ -118,6 +121,7 @@ def test_every_attribute_is_answered_whatever_a_row_lacks(
         assert ((weight >= 0) & (weight <= 1)).all() and weight[1] == 0
 
 
+@on_all_towers
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_an_answer_does_not_depend_on_who_else_is_in_the_batch(
     build: Build, inputs: ModelInputs, name: str
@@ -270,6 +274,7 @@ def test_cached_features_stand_in_for_pixels(build: Build, inputs: ModelInputs, 
     assert_same(answer(classifier, inputs), answer(classifier, cached))
 
 
+@on_all_towers
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_a_loaded_checkpoint_answers_as_the_saved_one_did(
     build: Build,
@@ -294,6 +299,7 @@ def _state(classifier: Classifier) -> list[tuple[str, torch.Tensor]]:
     return list(classifier.state_dict().items())
 
 
+@on_all_towers
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_its_losses_reach_every_parameter(build: Build, inputs: ModelInputs, name: str) -> None:
     classifier = build(name).train()

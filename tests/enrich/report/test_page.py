@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import math
 import re
 import shlex
 import subprocess
@@ -347,60 +346,11 @@ def test_blocked_run_begins_with_what_the_failed_checks_say(make_report: MakeRep
     assert published.count("10 % more blue than expected") == 1
 
 
-@pytest.mark.parametrize(
-    ("outcome", "counts", "deletions", "sentence"),
-    [
-        ("published", {"published": 1}, 0, "1 product has the labels of this run."),
-        ("published", {"published": 0, "withheld": 1}, 0, "of this run. 1 answer is withheld."),
-        ("published", {"published": 0, "deleted": 2}, 2, "2 rows were deleted, whose products"),
-        ("staged", {"answered": 1}, 0, "1 answer waits for a person. Look at this page"),
-        ("staged", {"answered": 0}, 1, "1 published row waits to be deleted"),
-        ("blocked", {"answered": 0}, 0, "stopped before it answered a product"),
-        ("nothing_to_do", {"due": 2}, 0, "2 products were due, and none of them could be read."),
-    ],
-)
-def test_page_says_what_waits_and_what_was_done(
-    make_report: MakeReport, outcome: str, counts: dict[str, int], deletions: int, sentence: str
-) -> None:
-    report = replace(make_report(outcome=outcome), reasons={"missing": deletions})
-    text = read_text(with_run(report, counts))
-
-    assert sentence in text
-    assert ("catalog-enrich approve" in text) == (outcome == "staged")
-
-
-def test_page_tells_what_a_run_did_not_reach_from_what_it_lost(make_report: MakeReport) -> None:
-    report = make_report(outcome="rolled_back")
-    clean = replace(report, quarantined={})
-    earlier = with_run(clean, seconds={"quarantine": 1.0})
-    assert "30 more rows are in quarantine since an earlier run." in read_text(earlier)
-    stopped = "The run was stopped before it put 30 unusable rows into quarantine."
-    assert stopped in read_text(with_run(clean, seconds={}))
-
-    before = replace(report.before, answered_again=0, changed=0)
-    nothing = {"attributes": (), "gallery": Gallery(), "reasons": {}, "statuses": {}}
-    bare = replace(report, before=before, **nothing)
-    gone = "maintenance has deleted them"
-    assert gone in read_text(bare)
-    assert gone not in read_text(with_run(bare, {"answered": 0}))
-
-
 def test_run_without_any_product_has_a_page(empty_report: RunReport) -> None:
     text = read_text(empty_report)
 
     assert "No check ran: there was nothing to check." in text
     assert "This run has no answers to show." in text
-
-
-def test_page_names_the_baseline_of_the_checks(make_report: MakeReport) -> None:
-    report = make_report()
-    unknown = "No expected label shares are known"
-    assert report.baseline == "shop" and unknown not in read_text(report)
-    # Of a run that never came to its candidates.
-    input_alone = tuple(replace(c, suite="input", baseline="none") for c in report.checks)
-    assert unknown not in read_text(replace(report, checks=input_alone))
-    against_none = tuple(replace(check, baseline="none") for check in report.checks)
-    assert unknown in read_text(replace(report, checks=against_none))
 
 
 def test_confidence_beside_a_person_s_label_is_of_the_classifier(
@@ -454,15 +404,6 @@ def test_page_says_what_to_expect_of_a_source(make_report: MakeReport) -> None:
     assert re.search("Pattern.*not to be trusted62%0%-.*Style.*only labels.*tell-0%-", said)
 
 
-def test_confidence_that_is_no_number_is_shown_as_such(make_report: MakeReport) -> None:
-    report = make_report()
-    (card, *_) = report.gallery.unsure
-    (said,) = card.answers
-    broken = replace(card, answers=(replace(said, candidates=(Candidate("red", math.nan),)),))
-
-    assert "nan" in read_text(replace(report, gallery=Gallery(unsure=(broken,))))
-
-
 def test_product_without_a_picture_gets_a_placeholder(
     make_report: MakeReport, picture: str
 ) -> None:
@@ -494,15 +435,6 @@ def test_shares_beside_each_other_are_told_to_who_cannot_see_bars(make_report: M
     page = Page(render_page(replace(report, attributes=(color,)), {}))
     told = [given.get("aria-label") for tag, given in page.elements if tag == "svg"]
     assert "this run: 75%, baseline: 60%" in told
-
-
-def test_bars_stand_out_from_a_light_page() -> None:
-    style = files("enrich.report").joinpath("templates/page.css").read_text().partition("@media")[0]
-    for name in ("run", "baseline", "before"):
-        (bar,) = re.findall(rf"--{name}: #(\w+);", style)
-        red, green, blue = ((int(bar[at : at + 2], 16) / 255 + 0.055) / 1.055 for at in (0, 2, 4))
-        brightness = 0.2126 * red**2.4 + 0.7152 * green**2.4 + 0.0722 * blue**2.4
-        assert 1.05 / (brightness + 0.05) > 3, f"{name} on white (WCAG 2.2, 1.4.11)"
 
 
 def test_commands_are_whole_however_long_a_path_is(make_report: MakeReport) -> None:

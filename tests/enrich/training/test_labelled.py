@@ -151,12 +151,6 @@ def test_a_product_without_a_group_is_in_that_of_those_which_look_like_it(
     assert read_catalogs([folder])[0].groups == groups
 
 
-def test_a_picture_that_stands_in_for_many_makes_no_group(tmp_path: Path) -> None:
-    lines = "".join(f"Shirt {n},none.jpg,red\n" for n in range(60))
-    catalog = write_table(tmp_path, f"title,picture,color\n{lines}", image_path="picture")
-    assert load_labelled([catalog], ATTRIBUTES).groups.max() == 59
-
-
 def test_tests_known_from_training_are_counted_across_groups(tmp_path: Path) -> None:
     csv = """title,picture,color,split
 seen,1.jpg,red,train
