@@ -21,7 +21,7 @@ from schemas.tables import (
     answer_columns,
 )
 
-from enrich.engine.spec import BuildsEngine
+from enrich.engine.spec import EngineSpec
 from enrich.images.settings import NO_IMAGE_PATH
 from enrich.spark.corrections import classifier_label, find_entry, is_inapplicable
 from enrich.spark.diff import INPUT_FIELDS, Diff
@@ -37,7 +37,7 @@ _CARRIED = (
 _NAMES = [column.split()[0] for column in _CARRIED.split(", ")]
 _TEXTS = ("title", "description")
 # This Python worker's answerer, and its recipe.
-_LOADED: dict[str, tuple[BuildsEngine, Any]] = {}
+_LOADED: dict[str, tuple[EngineSpec, Any]] = {}
 
 
 class AnswerCounts(NamedTuple):
@@ -62,7 +62,7 @@ class AnswerCounts(NamedTuple):
 def write_candidates(
     tables: Tables,
     header: RunHeader,
-    spec: BuildsEngine,
+    spec: EngineSpec,
     diff: Diff,
     encodings: DataFrame | None,
     *,
@@ -241,14 +241,14 @@ def write_findings(
         new.unpersist()
 
 
-def _answer_rows(encoded: DataFrame, spec: BuildsEngine) -> DataFrame:
+def _answer_rows(encoded: DataFrame, spec: EngineSpec) -> DataFrame:
     schema = f"{_CARRIED}, {answer_columns(spec.attributes)}"
     rows = encoded.select(*_NAMES, "vectors", *_TEXTS)
     return rows.mapInArrow(build_answer(spec), schema)
 
 
 def build_answer(
-    spec: BuildsEngine,
+    spec: EngineSpec,
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """Return the function that answers encodings on executors, for `mapInArrow`."""
 
@@ -269,7 +269,7 @@ def build_answer(
     return answer
 
 
-def _get_answerer(spec: BuildsEngine) -> Any:
+def _get_answerer(spec: EngineSpec) -> Any:
     """Return this Python worker's answerer. Runs on the executor."""
     from enrich.spark.worker import use_task_cores
 

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from enrich.calibration import UnseenSource
 from enrich.config import DEMO_CATALOG, ImageIdentity, JobConfig
-from enrich.engine.spec import BuildsEngine
+from enrich.engine.spec import EngineSpec
 from enrich.errors import ConfigError
 from enrich.images.store import ImageStore
 from enrich.spark.changes import choose_base, digest_settings, find_changes
@@ -55,7 +55,7 @@ class Inputs:
     spark: SparkSession
     config: JobConfig
     request: Request
-    spec: BuildsEngine
+    spec: EngineSpec
     store: ImageStore
     source: Source
 

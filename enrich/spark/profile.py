@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import TO_ANSWER
 
-from enrich.engine.spec import BuildsEngine
+from enrich.engine.spec import EngineSpec
 from enrich.spark.answer import join_encodings
 from enrich.spark.diff import Diff
 from enrich.spark.runs import RunHeader
@@ -36,7 +36,7 @@ def read_profile(tables: Tables, source: str, encoder_version: str) -> SourcePro
 
 
 def profile_source(
-    tables: Tables, header: RunHeader, spec: BuildsEngine, diff: Diff, encodings: DataFrame
+    tables: Tables, header: RunHeader, spec: EngineSpec, diff: Diff, encodings: DataFrame
 ) -> SourceProfile | None:
     """Write down what to expect of a source by a sample of its due products.
 

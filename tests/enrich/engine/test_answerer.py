@@ -25,7 +25,7 @@ from enrich.classifiers.registry import build_classifier
 from enrich.config import JobConfig
 from enrich.engine.answerer import Answerer
 from enrich.engine.columns import answer_fields
-from enrich.engine.spec import build_spec, default_spec
+from enrich.engine.spec import build_spec
 from enrich.errors import ConfigError
 from enrich.lexicon import Evidence
 from enrich.records import Modalities
@@ -228,7 +228,7 @@ def test_no_rows_have_the_same_columns(make: Make) -> None:
 
 @pytest.mark.usefixtures("own_threads")
 def test_a_core_answers_20_000_rows_a_second() -> None:
-    answerer = default_spec(read_manifest(BUNDLED), ".").build_answerer()
+    answerer = build_spec(JobConfig(), read_manifest(BUNDLED), ".").build_answerer()
     shapes = read_manifest(BUNDLED).config.vectors or {}
     width = sum(shape[0] for shape in shapes.values())
     rng = np.random.default_rng(0)
