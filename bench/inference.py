@@ -9,12 +9,11 @@ processes. Other systems are other ways to run a model over a table.
     python -m bench.inference --without-spark
     python -m bench.inference --products 20000 --batch-size 256 --checkpoint vit-l-14
 
-Pictures and CLIP-sized checkpoints are generated. A plot is written beside them. Each combination
-prints a line of JSON as soon as it is measured; the last line has all of them.
+Pictures and CLIP-sized checkpoints are generated. Each combination prints a line of JSON as soon as
+it is measured; the last line has all of them.
 """
 
 import dataclasses
-import importlib.util
 import json
 import math
 from pathlib import Path
@@ -60,7 +59,7 @@ def main(
         bool, typer.Option("--peers/--without-peers", help="Others' ways to do the same.")
     ] = True,
     folder: Annotated[
-        Path, typer.Option(help="Where generated pictures, checkpoints and the plot are kept.")
+        Path, typer.Option(help="Where generated pictures and checkpoints are kept.")
     ] = CHECKOUT / "build" / "bench",
 ) -> None:
     """Time inference by stages."""
@@ -86,7 +85,6 @@ def main(
     console.print(draw_table(runs))
     if peers:
         console.print(draw_peers_table(runs))
-    plot(runs, folder / "products-per-second.png")
     worst = find_worst([run["ratios"] for run in runs])
     typer.echo(json.dumps(worst | {"runs": runs}))
 
@@ -133,17 +131,6 @@ def summarise(figures: dict[str, Figures]) -> dict[str, Any]:
         "ratios": compare(figures, floor),
         "figures": {name: dataclasses.asdict(one) for name, one in figures.items()},
     }
-
-
-def plot(runs: list[dict[str, Any]], file: Path) -> None:
-    """Write the plot if matplotlib is installed."""
-    if importlib.util.find_spec("matplotlib") is None:
-        warn("NO PLOT: matplotlib is not installed")
-        return
-    from bench.plot import draw_speeds
-
-    draw_speeds(runs, file)
-    typer.echo(f"plot: {file}")
 
 
 if __name__ == "__main__":
