@@ -24,11 +24,11 @@ import typer
 from rich.console import Console
 
 from bench.checkpoints import CLIPS, write_clip_checkpoint
-from bench.contest import CHECKOUT, Figures, floor_of, measure
 from bench.ratios import PEERS, compare, find_worst
 from bench.setup import Setup
 from bench.shop import write_shop
 from bench.tables import draw_peers_table, draw_table
+from bench.turns import CHECKOUT, Figures, floor_of, measure
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.cli import run_command
 from enrich.config import JobConfig
@@ -63,7 +63,7 @@ def main(
     ] = CHECKOUT / "build" / "bench",
 ) -> None:
     """Time inference by stages."""
-    folder = folder.resolve()  # contenders are started from the checkout
+    folder = folder.resolve()  # runners are started from the checkout
     # A wrong name fails now, and not after the hours that the first checkpoint takes.
     places = {name: find_checkpoint(name, folder) for name in checkpoint or ["bundled", "vit-b-32"]}
     modules = choose_modules(with_spark=not without_spark, with_peers=peers)

@@ -17,7 +17,7 @@ from schemas.labels import ABSTAINED, NOT_APPLICABLE
 from schemas.tables import Outcome, State
 
 from enrich.redaction import redact
-from enrich.report import charts, words
+from enrich.report import charts, formatting
 from enrich.report.content import BINS, NO_BASELINE, RunFacts, RunReport
 from enrich.report.finder import Finder
 
@@ -35,7 +35,7 @@ def render_page(report: RunReport, thumbnails: Mapping[str, str]) -> bytes:
         report=report,
         # `Markup`, because these are our own texts: neither escaped nor shortened.
         thumbnails={path: Markup(uri) for path, uri in thumbnails.items()},
-        headline=words.describe_run(report.run, report.reasons.get(Outcome.MISSING, 0)),
+        headline=formatting.describe_run(report.run, report.reasons.get(Outcome.MISSING, 0)),
         finder=Finder(report.gallery),
     )
 
@@ -81,17 +81,17 @@ def _templates() -> Environment:
     environment = Environment(
         loader=PackageLoader("enrich.report"),
         autoescape=True,
-        finalize=words.make_printable,
+        finalize=formatting.make_printable,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "heading": words.as_heading,
-        "number": words.format_number,
-        "share": words.format_share,
-        "said": words.format_count,
-        "in_words": words.name_expectation,
+        "heading": formatting.as_heading,
+        "number": formatting.format_number,
+        "share": formatting.format_share,
+        "said": formatting.format_count,
+        "in_words": formatting.name_expectation,
         # Addresses in a product table may hold logins and signatures.
         "redacted": redact,
     }
@@ -99,19 +99,19 @@ def _templates() -> Environment:
         "ABSTAINED": ABSTAINED,
         "NOT_APPLICABLE": NOT_APPLICABLE,
         "BINS": BINS,
-        "CAUSES": words.CAUSES,
+        "CAUSES": formatting.CAUSES,
         "HISTOGRAM_PX": charts.HISTOGRAM_PX,
         "NO_BASELINE": NO_BASELINE,
         "Piece": charts.Piece,
-        "REASONS": words.REASONS,
-        "STATUSES": words.STATUSES,
+        "REASONS": formatting.REASONS,
+        "STATUSES": formatting.STATUSES,
         "State": State,
         "compare_labels": charts.compare_labels,
         "find_swatch": charts.find_swatch,
-        "format_beside": words.format_beside,
+        "format_beside": formatting.format_beside,
         "lay_out_histogram": charts.lay_out_histogram,
         "lay_out_strip": charts.lay_out_strip,
-        "name_reviews": words.name_reviews,
-        "name_state": words.name_state,
+        "name_reviews": formatting.name_reviews,
+        "name_state": formatting.name_state,
     }
     return environment

@@ -14,8 +14,8 @@ import pytest
 
 from enrich.records import Candidate
 from enrich.report.content import STAGES, Gallery, GivenFlags, RunReport
+from enrich.report.formatting import CAUSES, REASONS, STATUSES
 from enrich.report.page import render_index, render_page
-from enrich.report.words import CAUSES, REASONS, STATUSES
 from enrich.unseen import AttributeProfile, SourceProfile
 from schemas.labels import ABSTAINED
 from schemas.tables import DUE, Outcome, Reason, State, Status
