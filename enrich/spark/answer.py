@@ -22,7 +22,7 @@ from schemas.tables import (
 )
 
 from enrich.config import JobConfig, is_too_much
-from enrich.engine.spec import BuildsEngine
+from enrich.engine.spec import EngineSpec
 from enrich.errors import tell_apart
 from enrich.images.settings import NO_IMAGE_PATH
 from enrich.spark.corrections import classifier_label, find_entry, is_inapplicable
@@ -40,7 +40,7 @@ _NAMES = [column.split()[0] for column in _CARRIED.split(", ")]
 _TEXTS = ("title", "description")
 # This Python worker's answerer, and its recipe.
 _answerer: Any = None
-_recipe: BuildsEngine | None = None
+_recipe: EngineSpec | None = None
 
 
 class AnswerCounts(NamedTuple):
@@ -65,7 +65,7 @@ class AnswerCounts(NamedTuple):
 def write_candidates(
     tables: Tables,
     header: RunHeader,
-    spec: BuildsEngine,
+    spec: EngineSpec,
     diff: Diff,
     encodings: DataFrame | None,
     *,
@@ -267,14 +267,14 @@ def write_findings(
         new.unpersist()
 
 
-def _answer_rows(encoded: DataFrame, spec: BuildsEngine) -> DataFrame:
+def _answer_rows(encoded: DataFrame, spec: EngineSpec) -> DataFrame:
     schema = f"{_CARRIED}, {answer_columns(spec.attributes)}"
     rows = encoded.select(*_NAMES, "vectors", *_TEXTS)
     return rows.mapInArrow(build_answer(spec), schema)
 
 
 def build_answer(
-    spec: BuildsEngine,
+    spec: EngineSpec,
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """Return the function that answers encodings on executors, for `mapInArrow`."""
 
@@ -295,7 +295,7 @@ def build_answer(
     return answer
 
 
-def _get_answerer(spec: BuildsEngine) -> Any:
+def _get_answerer(spec: EngineSpec) -> Any:
     """Return this Python worker's answerer. Runs on the executor."""
     from enrich.spark.worker import use_task_cores
 

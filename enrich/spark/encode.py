@@ -25,7 +25,7 @@ from pyspark.sql import functions as F
 from schemas.tables import TO_ANSWER, Status
 
 from enrich.config import GpuExecutors, JobConfig
-from enrich.engine.spec import BuildsEngine
+from enrich.engine.spec import EngineSpec
 from enrich.errors import ConfigError, EnrichError, WorkersDied
 from enrich.spark.progress import Progress, Work
 from enrich.spark.rules import CRASH_HOLDS, holds
@@ -69,7 +69,7 @@ class Encoder:
 
     tables: Tables
     run_id: str
-    spec: BuildsEngine
+    spec: EngineSpec
     config: JobConfig
     since: datetime | None
     version: int
@@ -271,7 +271,7 @@ class Encoder:
 def encode_rows(
     contents: DataFrame,
     count: int,
-    spec: BuildsEngine,
+    spec: EngineSpec,
     config: JobConfig,
     works: Accumulator[dict[str, Work]],
 ) -> DataFrame:

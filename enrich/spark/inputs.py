@@ -10,7 +10,7 @@ from schemas.tables import Outcome
 
 from enrich.calibration import UnseenSource
 from enrich.config import DEMO_CATALOG, DEMO_FOLDER, ImageIdentity, JobConfig
-from enrich.engine.spec import BuildsEngine
+from enrich.engine.spec import EngineSpec
 from enrich.errors import ConfigError, tell_apart
 from enrich.images.store import ImageStore
 from enrich.spark.changes import choose_base, digest_settings, find_changes
@@ -56,7 +56,7 @@ class Inputs:
     spark: SparkSession
     config: JobConfig
     request: Request
-    spec: BuildsEngine
+    spec: EngineSpec
     store: ImageStore
     source: Source
 

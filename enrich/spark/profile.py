@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from schemas.tables import TO_ANSWER
 
 from enrich.config import DEMO_FOLDER
-from enrich.engine.spec import BuildsEngine
+from enrich.engine.spec import EngineSpec
 from enrich.spark.answer import join_encodings
 from enrich.spark.diff import Diff
 from enrich.spark.runs import RunHeader
@@ -41,7 +41,7 @@ def read_profile(tables: Tables, source: str, encoder_version: str) -> SourcePro
 
 
 def profile_source(
-    tables: Tables, header: RunHeader, spec: BuildsEngine, diff: Diff, encodings: DataFrame
+    tables: Tables, header: RunHeader, spec: EngineSpec, diff: Diff, encodings: DataFrame
 ) -> SourceProfile | None:
     """Profile a source by a sample of its due products.
 

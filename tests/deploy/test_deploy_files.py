@@ -13,7 +13,7 @@ import typer
 import yaml
 from job_script import load_job
 
-from jobs import catalog_enrich, set_up
+from jobs import catalog_enrich
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -91,7 +91,6 @@ def test_the_files_name_the_versions_of_the_project() -> None:
     assert f"great-expectations=={lock['great-expectations']}" in bundle
     package = re.search(r"package_name: (\S+)", bundle)
     assert package and package[1] == PROJECT["name"] and "catalog-enrich" in PROJECT["scripts"]
-    assert set_up.DELTA in (DEPLOY / "image" / "fetch_jars.sh").read_text()
 
 
 def test_paths_in_the_image_are_where_its_steps_put_them() -> None:

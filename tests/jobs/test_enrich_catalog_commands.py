@@ -18,7 +18,6 @@ from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError
 from enrich.files.atomic_write import write_place
-from enrich.metrics import Recording
 from enrich.places import names_in, parse_place
 
 pytestmark = [pytest.mark.spark, pytest.mark.long]
@@ -117,7 +116,7 @@ def test_a_run_is_discarded_whatever_the_baseline_is_of(
     settings = job.Settings(catalog="shop", baseline=tmp_path / "of_another.json")
     decision = job.Decision("of-last-week", is_discard, "another checkpoint")
     with pytest.raises(NotImplementedError if is_discard else ConfigError):
-        job.decide_run(settings, None, Recording(), decision)
+        job.decide_run(settings, None, decision)
 
 
 def test_demo_goes_to_no_tables_of_another_product_table(

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import runpy
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +17,6 @@ from pyspark.sql import functions as F
 from enrich.config import ColumnNames, JobConfig
 from enrich.errors import ConfigError, NoAnswer, SchemaMismatch
 from enrich.images.locations import LONGEST_PATH
-from enrich.spark import source as source_module
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import session_settings
 from enrich.spark.source import Source, open_image_store, open_source, refuse_replaced
@@ -207,16 +205,6 @@ def test_a_file_that_spark_cannot_read_is_refused_in_its_words(
     with pytest.raises(ConfigError, match=expected[name]) as refused:
         read(spark, tmp_path)
     assert "\n" not in str(refused.value)
-
-
-def test_the_dag_waits_for_the_files_that_the_job_reads() -> None:
-    # Airflow's packages and the job's do not go together, so neither imports the other's words.
-    root = Path(__file__).parents[2]
-    waited = runpy.run_path(str(root / "airflow_dags" / "catalog_tasks" / "product_table.py"))
-    assert waited["_KINDS"] == tuple(source_module.FORMATS)
-    assert waited["_COMPRESSED"] == source_module.COMPRESSED
-    names = [path.name for path in source_module._names_in_folder(Path())]
-    assert waited["_TABLE_IN_FOLDER"] == names
 
 
 # Versions

@@ -22,8 +22,9 @@ from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.int8 import Int8Linear
 from enrich.classifiers.interface import ModelInputs, ModelOutput
 from enrich.classifiers.manifest import Manifest, read_manifest
+from enrich.config import JobConfig
 from enrich.engine.forward import Forward
-from enrich.engine.spec import default_spec, open_engine
+from enrich.engine.spec import open_engine
 from enrich.errors import ConfigError, ExportRefused
 from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
 
@@ -86,7 +87,7 @@ def test_batches_are_as_large_as_those_of_a_job(
 
     monkeypatch.setattr(Forward, "__call__", note)
     compare_with_int8(manifest, "", [Product(str(n), f"red {n}") for n in range(1_024)])
-    assert set(computed) == {default_spec(manifest, "").batch_size}
+    assert set(computed) == {JobConfig().batch_size}
 
 
 def test_engines_take_turns_and_each_has_its_own_time(

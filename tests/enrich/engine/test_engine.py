@@ -22,7 +22,7 @@ from enrich.engine.columns import to_enriched
 from enrich.engine.engine import Engine
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.engine.prefetch import Prepared
-from enrich.engine.spec import BuildsEngine, EngineSpec, build_spec, name_model_version, open_engine
+from enrich.engine.spec import EngineSpec, build_spec, name_model_version, open_engine
 from enrich.errors import CheckpointError
 from enrich.images.decoding import decode_pixels
 from enrich.images.settings import ImageLimits
@@ -72,7 +72,7 @@ def engine(spec: EngineSpec) -> Engine:
 
 
 @pytest.fixture(scope="module", params=["engine", "fake"])
-def any_spec(request: pytest.FixtureRequest, spec: EngineSpec) -> BuildsEngine:
+def any_spec(request: pytest.FixtureRequest, spec: EngineSpec) -> EngineSpec | FakeEngineSpec:
     return spec if request.param == "engine" else FakeEngineSpec()
 
 
@@ -102,7 +102,7 @@ def test_a_checkpoint_in_a_store_is_fetched_once(tiny_checkpoint: Path, tmp_path
     assert engine.spec.model_version == name_model_version(manifest, 0.90)
 
 
-def test_every_product_gets_one_answer_in_order(any_spec: BuildsEngine) -> None:
+def test_every_product_gets_one_answer_in_order(any_spec: EngineSpec | FakeEngineSpec) -> None:
     engine = any_spec.build(CPU)
     wanted = [product.product_id for product in PRODUCTS]
     for count in (0, 1, BATCH, BATCH + 1, len(PRODUCTS)):
@@ -112,7 +112,9 @@ def test_every_product_gets_one_answer_in_order(any_spec: BuildsEngine) -> None:
     assert len(list(engine.enrich(broken_only))) == len(broken_only)
 
 
-def test_encodings_are_those_that_answers_are_made_of(any_spec: BuildsEngine) -> None:
+def test_encodings_are_those_that_answers_are_made_of(
+    any_spec: EngineSpec | FakeEngineSpec,
+) -> None:
     engine, answerer = any_spec.build(CPU), any_spec.build_answerer()
     encoded, answers = list(engine.encode(PRODUCTS)), list(engine.enrich(PRODUCTS))
     for one, other in zip(encoded, answers, strict=True):
@@ -127,7 +129,7 @@ def test_encodings_are_those_that_answers_are_made_of(any_spec: BuildsEngine) ->
         assert one.predictions == other.predictions
 
 
-def test_answers_obey_the_contract(any_spec: BuildsEngine) -> None:
+def test_answers_obey_the_contract(any_spec: EngineSpec | FakeEngineSpec) -> None:
     for answer in any_spec.build(CPU).enrich(PRODUCTS):
         if answer.modalities is None:
             assert answer.predictions == () and answer.error
@@ -144,7 +146,7 @@ def test_answers_obey_the_contract(any_spec: BuildsEngine) -> None:
             assert 0 <= prediction.image_weight <= 1
 
 
-def test_a_spec_is_small_and_survives_pickling(any_spec: BuildsEngine) -> None:
+def test_a_spec_is_small_and_survives_pickling(any_spec: EngineSpec | FakeEngineSpec) -> None:
     pickled = pickle.dumps(any_spec)
     assert len(pickled) < 4_000
     again = pickle.loads(pickled)
