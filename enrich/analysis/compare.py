@@ -1,7 +1,4 @@
-"""Comparison of checkpoints on the same products, conditions and draws.
-
-The checkpoints stay in memory together, because their speeds are measured in turns.
-"""
+"""Comparison of checkpoints on the same products, conditions and draws."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

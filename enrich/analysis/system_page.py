@@ -5,7 +5,6 @@ holds zero is said to be not significant.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,7 +18,7 @@ from enrich.analysis.bootstrap import (
     Measures,
     Run,
 )
-from enrich.analysis.report import Cost, Row, divide_columns, draw, measure_costs, tabulate, to_cell
+from enrich.analysis.report import Cost, Row, count_costs, divide_columns, tabulate, to_cell
 from enrich.analysis.systems import (
     HOME,
     LEFT_OUT,
@@ -33,7 +32,7 @@ from enrich.analysis.systems import (
 from enrich.terminal import Table, escape, to_markdown
 from enrich.training.batches import Condition
 
-_DRAWS, _SPEED_BATCH = 1000, 64
+_DRAWS = 1000
 _PAPER, _OWN_BIAS_TITLE = "cma_clip", "cma_clip, own bias"
 # What `cma_clip` is compared with first, and what the difference is.
 _ADDED = {
@@ -47,9 +46,9 @@ _ADDED = {
 
 
 def write_page(setting: Setting, output: Path, command: str, date: str) -> None:
-    """Write the page, and its figure into `images/` beside it.
+    """Write the page, of the runs that are there.
 
-    Of the runs those that are there count. `command` says on the page what made the runs.
+    `command` says on the page what made the runs.
     """
     runs: dict[str, list[Run]] = {}
     facts: dict[str, list[dict[str, Any]]] = {}
@@ -79,9 +78,8 @@ def write_page(setting: Setting, output: Path, command: str, date: str) -> None:
         # Differences are to the paper's system.
         rows = [rows[paper], *rows[:paper], *rows[paper + 1 :]]
     first, columns = next(iter(by_attribute.items()))
-    costs = _measure_costs(setting, facts)
-    figure = output.parent / "images" / f"{output.stem}.png"
-    draw(measures, rows, columns, figure)
+    built = (name for name in runs if name != LEXICON)
+    costs = count_costs({one: build(setting, one, 0, setting.folder / "costs")[0] for one in built})
     page = [
         "# What the picture, the text and joint attention add\n",
         "[Back to the README](../README.md) · [sizes of the paper](parameters.md)\n",
@@ -90,7 +88,6 @@ def write_page(setting: Setting, output: Path, command: str, date: str) -> None:
         "and over seeds.\n",
         *_tell(measures, columns, costs),
         "## Systems\n",
-        f"![Accuracy of every system]({figure.relative_to(output.parent).as_posix()})\n",
         *map(to_markdown, tabulate(measures, rows, by_attribute, costs)),
         to_markdown(
             _tabulate_weights(f"{first}: what fitted weights add", measures, columns, facts)
@@ -111,19 +108,6 @@ def _count(runs: Mapping[str, Sequence[Run]]) -> str:
         if counts[name] < system.seeds
     ]
     return f"**{made} of {wanted} runs** ({', '.join(lacking)})"
-
-
-def _measure_costs(setting: Setting, facts: Mapping[str, Sequence[Any]]) -> dict[str, Cost]:
-    batches, rows = setting.batches, setting.rows.test[:_SPEED_BATCH]
-    batches.cached = batches.texts = None
-    (inputs,) = batches.evaluation(rows, Condition.AS_IS, _SPEED_BATCH)
-    names = [name for name in facts if name != LEXICON]
-    built = {name: build(setting, name, 0, setting.folder / "costs")[0].eval() for name in names}
-    costs = measure_costs(built, dict.fromkeys(built, inputs), built)
-    return {
-        name: replace(cost, training_seconds=fmean(f["training_seconds"] for f in facts[name]))
-        for name, cost in costs.items()
-    }
 
 
 def _tabulate_weights(
@@ -178,7 +162,6 @@ def _tell(measures: Measures, columns: Sequence[Column], costs: Mapping[str, Cos
         lines.append(f"- **Words alone.** Worse than `lexicon`, which no network reads: {beaten}.")
     cost = costs[_PAPER]
     shown = (other for other in ("clip_mlp", "text_only", "image_only") if other in costs)
-    # Counted, because speeds taken in turns have no interval.
     ratios = ", ".join(f"{cost.flops / costs[other].flops:.2f} of `{other}`'s" for other in shown)
     lines.append(
         f"- **It costs** {cost.parameters / 1e6:.1f} M parameters and {cost.flops / 1e6:,.0f} "
@@ -238,7 +221,6 @@ def _explain(setting: Setting, facts: Mapping[str, Sequence[Mapping[str, Any]]])
         if several
         else "All systems have one so far, so intervals are over groups alone."
     )
-    minutes = sum(f.get("training_seconds", 0) for made in facts.values() for f in made) / 60
     return [
         "## How it was measured\n",
         _explain_towers(setting),
@@ -254,9 +236,7 @@ def _explain(setting: Setting, facts: Mapping[str, Sequence[Mapping[str, Any]]])
         "where one text in ten is another product's: answers from texts alone are rarely proved "
         "then, and an empty cell gives nothing.",
         f"- **Seeds.** {seeds} Intervals of a system with one seed have the noise of one, as wide "
-        "as the seeds of others differ. One interval in twenty misses, and there are many here. "
-        f"Training all runs took {minutes:.0f} minutes of one processor, the towers apart. Speeds "
-        "are medians of turns, without intervals: differences of some percent mean nothing.",
+        "as the seeds of others differ. One interval in twenty misses, and there are many here.",
         "- **`lexicon`** looks for label words in the title, else in the description, and gives "
         "the label that is most likely then; its two weights an attribute are fitted to the "
         "validation products, its confidence is calibrated as all others. It reads whole texts, "

@@ -9,7 +9,6 @@ from a picture or a text that a tower knows by heart. A recipe with other towers
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -198,7 +197,6 @@ def make_run(setting: Setting, name: str, seed: int) -> None:
     if file.exists():
         return
     say(f"{name}, seed {seed}")
-    started = time.process_time()
     file.parent.mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = {}
     scored: dict[Key, ScoredAnswers] = {}
@@ -211,9 +209,7 @@ def make_run(setting: Setting, name: str, seed: int) -> None:
                 scored |= {(AS_TRAINED, title, condition.value, a): j for a, j in found.items()}
     else:
         classifier = _train(setting, name, seed, workspace := file.with_suffix(".training"))
-        trained = time.process_time()
         answers, facts = _answer(setting, classifier)
-        facts["training_seconds"] = trained - started
         shutil.rmtree(workspace)
         for variant, by_source in answers.items():
             scored |= _score_variant(setting, variant, by_source)
@@ -440,7 +436,7 @@ def _score_variant(setting: Setting, variant: str, answers: BySource) -> dict[Ke
 
 
 def load_run(file: Path) -> tuple[dict[Key, ScoredAnswers], dict[str, Any]]:
-    """Return the scored answers of a run by key, and what was fitted or timed."""
+    """Return the scored answers of a run by key, and what was fitted."""
     try:
         with safe_open(file, framework="pt") as opened:
             facts = json.loads(opened.metadata()["facts"])

@@ -14,7 +14,6 @@ from labelled import load_labelled
 from tokenizers import Tokenizer
 from torch import nn
 
-from enrich.analysis import report as report_module
 from enrich.analysis.compare import (
     LabelledSource,
     LoadedCheckpoint,
@@ -24,12 +23,11 @@ from enrich.analysis.compare import (
     score_checkpoint,
 )
 from enrich.analysis.parameters import count_flops, count_parameters
-from enrich.analysis.report import measure_speeds
 from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.interface import TEXT, Classifier, ModelInputs, ModelOutput, Tokens, Vectors
+from enrich.classifiers.interface import TEXT, Classifier, ModelInputs, ModelOutput, Vectors
 from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier
-from enrich.classifiers.towers import Encoded, build_transformer
+from enrich.classifiers.towers import build_transformer
 from enrich.errors import CheckpointError, ConfigError
 from enrich.training.batches import Condition
 from enrich.training.evaluation import evaluate
@@ -257,71 +255,6 @@ def test_flops_count_every_multiplication_with_its_addition_twice(
     counted = count_flops(Counted(small_config, vocabulary=40).eval())
     assert counted == convolution + projections + attention + head
     assert torch.backends.mha.get_fastpath_enabled(), "inference is left as fast as it was"
-
-
-class Slow(Classifier):
-    """Takes as long as it is told, on a clock that only it moves."""
-
-    def __init__(self, clock: list[float], seconds: list[float], turns: list["Slow"]) -> None:
-        torch.nn.Module.__init__(self)
-        self.clock, self.seconds, self.turns = clock, seconds, turns
-
-    def __deepcopy__(self, memo: dict[int, object]) -> "Slow":
-        return self
-
-    def towers(self, inputs: ModelInputs) -> Tokens:
-        self.turns.append(self)
-        self.clock[0] += self.seconds[len([turn for turn in self.turns if turn is self]) - 1]
-        nothing = Encoded(torch.zeros(4, 1, 1), torch.ones(4, 1).bool(), torch.zeros(4).long())
-        return Tokens(nothing, nothing, inputs.token_mask)
-
-    def join(self, tokens: Tokens, has_image: torch.Tensor, has_text: torch.Tensor) -> Vectors:
-        return Vectors({TEXT: torch.zeros(4, 1)}, has_image, has_text)
-
-
-def test_speed_is_the_median_of_turns_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, turns = [0.0], []
-    monkeypatch.setattr(report_module.time, "perf_counter", lambda: clock[0])
-    present = torch.ones(4, dtype=torch.bool)
-    inputs = ModelInputs(torch.ones(4, 2).long(), torch.ones(4, 2).bool(), present, present)
-    slow = Slow(clock, [90.0, 50.0, 4.0, 2.0, 6.0, 1.0, 2.0, 5.0], turns)
-    fast = Slow(clock, [70.0] + [0.5] * 7, turns)
-    assert measure_speeds([(slow, inputs), (fast, inputs)], CPU) == [1.0, 8.0]
-    assert turns == [slow, fast] * 8
-
-
-def _inputs(config: ClassifierConfig) -> ModelInputs:
-    present = torch.ones(2, dtype=torch.bool)
-    ids = torch.ones(2, config.text_length, dtype=torch.long)
-    size_px = config.image.size_px
-    pixels = torch.zeros(2, 3, size_px, size_px, dtype=torch.uint8)
-    return ModelInputs(ids, ids.bool(), present, present, pixel_values=pixels)
-
-
-def _dtypes(classifier: Classifier) -> dict[str, torch.dtype]:
-    return {name: weights.dtype for name, weights in classifier.state_dict().items()}
-
-
-# The second keeps what it has read of its prompts.
-@pytest.mark.parametrize("name", ["cma_clip", "clip_zero_shot"])
-def test_speed_is_measured_of_a_fused_copy(
-    small_config: ClassifierConfig,
-    tokenizer: Tokenizer,
-    name: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    config = small_config.model_copy(update={"classifier": name})
-    classifier = build_classifier(config, tokenizer.get_vocab_size()).eval()
-    inputs, before = _inputs(config), _dtypes(classifier)
-    # As it comes from being evaluated.
-    with torch.inference_mode():
-        classifier(inputs)
-    fused: list[nn.Module] = []
-    tower = type(classifier.image_tower)
-    monkeypatch.setattr(tower, "fuse", lambda tower: fused.append(tower))
-    assert measure_speeds([(classifier, inputs)], CPU)[0] > 0
-    assert len(fused) == 1 and fused[0] is not classifier.image_tower
-    assert _dtypes(classifier) == before
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)

@@ -111,7 +111,6 @@ def test_the_page_compares_with_intervals_and_says_what_is_not_there(
     write_page(setting, tmp_path / "page.md", "make compare", "1 May 2026")
     page = (tmp_path / "page.md").read_text()
     assert "4 of " in page and "cma_clip has 1 of 3" in page
-    assert (tmp_path / "images" / "page.png").exists()
     for row in ("| lexicon |", "| text_only |", "| cma_clip |", "| cma_clip, own bias |"):
         assert row in page
     comparisons = [line for line in page.splitlines() if line.startswith("- **The picture adds**")]
