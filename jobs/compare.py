@@ -77,13 +77,11 @@ def _compare_checkpoints(
 ) -> None:
     sources = build_sources(catalogs, unseen, limit)
     checkpoints = load_checkpoints(locations, local_device())
+    shared = find_shared(checkpoints)
     prepare_target(output)
     with tempfile.TemporaryDirectory() as temporary:
-        shared, cache = find_shared(checkpoints), Path(temporary)
-        runs = {}
-        for one in checkpoints:
-            scored = score_checkpoint(one, sources, cache)
-            runs[one.name] = [{key: found for key, found in scored.items() if key[3] in shared}]
+        cache = Path(temporary)
+        runs = {one.name: [score_checkpoint(one, shared, sources, cache)] for one in checkpoints}
         if catalogs:
             runs[LEXICON] = [score_words(checkpoints[0], shared, catalogs, sources, cache)]
         compare_checkpoints(Measures(runs, [LEXICON], _DRAWS), checkpoints, output)

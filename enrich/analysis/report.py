@@ -156,12 +156,15 @@ def compare_checkpoints(
         for one in checkpoints
         if one.fitted_to
     ]
+    known = dict.fromkeys(attribute for one in checkpoints for attribute in one.answers)
+    lacking = ", ".join(escape(attribute) for attribute in known if attribute not in columns)
     page = [
         "# Comparison of checkpoints\n",
         *fitted,
         "Intervals are 95 %, over groups of near-identical products; there is none of fewer than "
-        f"{LEAST_GROUPS} groups. Compared are attributes with the same labels in all. "
-        f"`{LEXICON}` are label words alone, fitted to the groups to validate.\n",
+        f"{LEAST_GROUPS} groups. Compared are attributes with the same labels in all that products "
+        f"have. `{LEXICON}` are label words alone, fitted to the groups to validate.\n",
+        *([f"Without figures: {lacking}.\n"] if lacking else []),
         *map(to_markdown, tabulate(measures, rows, columns, costs)),
     ]
     output.write_text("\n".join(page))

@@ -50,9 +50,16 @@ def encode(
 
 
 def answer(
-    classifier: Classifier, batches: Batches, rows: np.ndarray, condition: Condition
+    classifier: Classifier,
+    batches: Batches,
+    rows: np.ndarray,
+    condition: Condition,
+    attributes: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Answers]:
-    """Return the classifier's answers by attribute, to readable and labelled rows."""
+    """Return the classifier's answers by attribute, to readable and labelled rows.
+
+    `attributes` has the answers in the order of the targets; None takes those that have heads.
+    """
     rows = batches.readable(rows)
     outputs: list[ModelOutput] = []
     modalities: list[Modalities] = []
@@ -61,12 +68,12 @@ def answer(
         modalities += map(Modalities.of, inputs.has_image.tolist(), inputs.has_text.tolist())
         outputs.append(output)
         embeds.append(join_embeds(output.vectors))
-    attributes = classifier.config.attributes
+    attributes = classifier.config.attributes if attributes is None else attributes
     logits, weights = {}, {}
     for attribute, labels in attributes.items():
         scores = [out.logits[attribute].float().cpu() for out in outputs]
         logits[attribute] = torch.cat([torch.empty(0, len(labels)), *scores])
-        shares = [out.image_weight[attribute] for out in outputs if out.image_weight]
+        shares = [o.image_weight[attribute] for o in outputs if attribute in o.image_weight]
         if shares:
             weights[attribute] = torch.cat(shares).float().cpu()
     embedded = torch.cat(embeds) if embeds else torch.empty(0, 0)

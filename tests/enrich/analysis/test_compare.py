@@ -14,6 +14,7 @@ from labelled import load_labelled
 from tokenizers import Tokenizer
 from torch import nn
 
+from enrich.adaptation.widening import write_widened
 from enrich.analysis.compare import (
     LabelledSource,
     LoadedCheckpoint,
@@ -161,13 +162,13 @@ def test_answers_are_judged_as_training_measures_them(
     checkpoints: list[LoadedCheckpoint], source_folder: Path, tmp_path: Path
 ) -> None:
     first, (source,) = checkpoints[0], build_sources([], [source_folder], None)
-    scored = score_checkpoint(first, [source], tmp_path)
-    batches = first.batches(source.load(first.attributes), tmp_path)
+    scored = score_checkpoint(first, [*first.answers], [source], tmp_path)
+    batches = first.batches(source.load(first.answers), tmp_path)
     # Else its layers would be computed one by one here, which is less exact in half precision.
     batches.cache_features(first.classifier)
     rows = np.arange(len(batches.products))
     wanted, _ = evaluate(first.classifier, batches, rows, first.manifest.calibration)
-    assert len(scored) == len(Condition) * len(first.attributes)
+    assert len(scored) == len(Condition) * len(first.answers)
     for (_, title, condition, attribute), found in scored.items():
         assert title == "colored, all products"
         figures = wanted[condition][attribute]
@@ -187,7 +188,9 @@ def test_a_source_without_readable_labelled_products_is_refused(
     labels = pd.DataFrame({"product_id": ["1", "2"], "group_id": ["1", "2"]})
     labels.assign(color=["red", None]).to_parquet(folder / "labels.parquet")
     with pytest.raises(ConfigError, match=r"unread cannot be evaluated"):
-        score_checkpoint(checkpoints[0], build_sources([], [folder], None), tmp_path / "cache")
+        score_checkpoint(
+            checkpoints[0], ["color"], build_sources([], [folder], None), tmp_path / "cache"
+        )
 
 
 def test_attributes_are_compared_if_their_labels_are_the_same_in_any_order(
@@ -199,6 +202,32 @@ def test_attributes_are_compared_if_their_labels_are_the_same_in_any_order(
     config = other.manifest.config.model_copy(update={"attributes": labels})
     other = replace(other, manifest=replace(other.manifest, config=config))
     assert find_shared([first, other]) == ["pattern", "style"]
+    only = {"color": labels["color"]}
+    config = other.manifest.config.model_copy(update={"attributes": only})
+    other = replace(other, manifest=replace(other.manifest, config=config))
+    with pytest.raises(ConfigError, match=r"0 attributes with the same labels.*green, red, white"):
+        find_shared([first, other])
+
+
+def test_labels_and_attributes_added_after_training_are_measured_too(
+    two_checkpoints: Mapping[str, Path], source_folder: Path, tmp_path: Path
+) -> None:
+    manifest = read_manifest(two_checkpoints["tiny"])
+    sets = {"color": (*manifest.config.answers["color"], "mauve"), "finish": ("solid", "striped")}
+    shares = {a: [1 / len(labels)] * len(labels) for a, labels in sets.items()}
+    write_widened(manifest, manifest.config.answers | sets, "wide", tmp_path / "wide", shares)
+    (wide,) = load_checkpoints([str(tmp_path / "wide")], CPU)
+    labels = pd.read_parquet(source_folder / "labels.parquet")
+    shop = shutil.copytree(source_folder, tmp_path / "shop")
+    labels.assign(finish=labels["pattern"]).to_parquet(shop / "labels.parquet")
+    sources = build_sources([], [shop], None)
+    scored = score_checkpoint(wide, ["color", "finish"], sources, tmp_path / "cache")
+    assert {key[3] for key in scored} == {"color", "finish"}
+    before = score_checkpoint(
+        *(load_checkpoints([str(two_checkpoints["tiny"])], CPU)), ["color"], sources, tmp_path / "c"
+    )
+    for key, found in before.items():
+        assert scored[key].right.equal(found.right)
 
 
 WIDTH, LABELS = 32, 4
