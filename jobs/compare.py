@@ -51,20 +51,34 @@ def main(
     limit: Annotated[
         int | None, typer.Option(min=1, help="With --checkpoint: at most N products a catalog.")
     ] = None,
-    folder: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("trained/comparison"),
-    config: Annotated[Path, typer.Option(help="Training configuration.")] = _RECIPE,
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder of the runs (default: trained/comparison).")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Training configuration (default: the bundled recipe).")
+    ] = None,
     set_: SetOption = None,
     system: Annotated[
         list[str] | None, typer.Option(help="System to train; repeatable (default: all).")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="At most N seeds a system.")] = 3,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="At most N seeds a system (default: 3).")
+    ] = None,
 ) -> None:
     """Compare checkpoints, or train every system alike and compare those."""
+    of_systems = {"folder": folder, "config": config, "set": set_, "system": system, "seeds": seeds}
+    unused = of_systems if checkpoint else {"limit": limit}
+    if given := [f"--{flag}" for flag, value in unused.items() if value]:
+        raise ConfigError(
+            f"{', '.join(given)} has no effect {'with' if checkpoint else 'without'} --checkpoint. "
+            "Leave it out."
+        )
     if checkpoint:
         _compare_checkpoints(checkpoint, catalog or [], unseen_source or [], limit, output)
     else:
-        recipe = load_yaml(config, TrainingConfig, {}, parse_settings(set_ or []))
-        _compare_systems(recipe, catalog or [], unseen_source or [], folder, output, system, seeds)
+        recipe = load_yaml(config or _RECIPE, TrainingConfig, {}, parse_settings(set_ or []))
+        runs, most = folder or Path("trained/comparison"), seeds or 3
+        _compare_systems(recipe, catalog or [], unseen_source or [], runs, output, system, most)
     typer.echo(f"page: {output}")
 
 

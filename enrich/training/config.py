@@ -226,6 +226,16 @@ class TrainingConfig(Architecture):
                 "augmentation does not fit a phase's views: found views above 1, which are varied "
                 "as by catalog, expected 1"
             )
+        if unknown := set(self.conventions) - {*self.attributes, *ATTRIBUTE_LABELS}:
+            raise ValueError(
+                f"conventions names an unknown attribute: found {', '.join(sorted(unknown))}, "
+                f"expected some of {', '.join(self.attributes)}."
+            )
+        if self.lora and not any(max(one.image_rate, one.text_rate) for one in self.phases):
+            raise ValueError(
+                "lora has no effect: found frozen towers in every phase, expected a "
+                "tower_learning_rate above 0. Or leave lora out."
+            )
         # Contrast compares the towers' own embeddings, and all of a CLIP's towers is pre-trained.
         is_clip = isinstance(self.towers, str) and self.towers != SMALL
         for phase in self.phases:
