@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from schemas.labels import ATTRIBUTE_LABELS
+from schemas.labels import ATTRIBUTE_LABELS, RESERVED
 
 from enrich.classifiers.config import NAME_PATTERN, Architecture, AttributeName, SmallTowers
 from enrich.text import fold_label
@@ -29,6 +29,11 @@ def _check_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
     names = [fold_label(label) for label in labels]
     if not all(names) or len(set(names)) < len(names) or len(names) == 1:
         raise ValueError("expected two or more labels, without blank or repeated ones")
+    if taken := [label for label in labels if label.casefold() in RESERVED]:
+        raise ValueError(
+            f"found {' and '.join(taken)}, which stands for products that the labels do not fit, "
+            "expected other labels. Leave it out: such products count as unlabelled"
+        )
     return labels
 
 
