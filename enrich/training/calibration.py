@@ -85,6 +85,7 @@ def find_floors(
     is_right: np.ndarray,
     best: np.ndarray,
     least: np.ndarray,
+    groups: np.ndarray,
     labels: int,
     precision: float,
 ) -> tuple[float | None, ...]:
@@ -99,12 +100,14 @@ def find_floors(
         is_right: (N,), whether the answer is the label.
         best: (N,), the place of the answer's label.
         least: (N,), the threshold of each row; inf is never.
+        groups: (N,), number of each row's group; one row of a group counts for a label.
         labels: how many labels there are.
         precision: the share of right answers that is wanted, in (0, 1).
     """
     floors: list[float | None] = []
     for label in range(labels):
         mine = np.flatnonzero((best == label) & (confidence >= least))
+        mine = mine[np.unique(groups[mine], return_index=True)[1]]
         order = mine[np.argsort(-confidence[mine], kind="stable")]
         counts = np.arange(1, len(order) + 1)
         right = is_right[order].cumsum()
@@ -207,7 +210,9 @@ def _fit_thresholds(
         least = np.array([np.inf if (t := found[kind]) is None else t for kind in Evidence])
         thresholds[name] = found
         labels = conditions[0].logits.shape[1]
-        floors[name] = find_floors(confidence, is_right, best, least[evidence], labels, precision)
+        floors[name] = find_floors(
+            confidence, is_right, best, least[evidence], groups, labels, precision
+        )
     return {"thresholds": thresholds, "floors": floors}
 
 

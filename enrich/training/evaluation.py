@@ -143,7 +143,9 @@ def evaluate(
                 confidence, best = calibrated.probs.max(1)
                 given = confidence >= calibrated.thresholds[DEFAULT_TARGET_PRECISION]
                 labels = classifier.config.attributes[attribute]
-                truths[attribute] = measure_labels(best, given, answers.targets, labels)
+                truths[attribute] = measure_labels(
+                    best, given, answers.targets, answers.groups, labels
+                )
     return figures, truths
 
 

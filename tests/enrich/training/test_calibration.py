@@ -87,11 +87,15 @@ def test_a_label_that_is_often_wrong_has_a_floor_and_others_have_none() -> None:
     confidence = np.concatenate([np.linspace(1, 0.6, 300), np.linspace(1, 0.6, 300), np.ones(5)])
     is_right = np.full(605, True)
     is_right[420:600:2] = False  # the second label's answers below 0.84
-    floors = find_floors(confidence, is_right, best, np.full(605, 0.5), 3, 0.9)
+    rows = np.arange(605)
+    floors = find_floors(confidence, is_right, best, np.full(605, 0.5), rows, 3, 0.9)
     assert floors[0] == 0 == floors[2]
     assert floors[1] is not None and 0.75 < floors[1] < 0.86
     never, half = np.full(100, False), np.zeros(100)
-    assert find_floors(np.linspace(1, 0.6, 100), never, half.astype(int), half, 1, 0.9) == (None,)
+    sure, first = np.linspace(1, 0.6, 100), half.astype(int)
+    assert find_floors(sure, never, first, half, np.arange(100), 1, 0.9) == (None,)
+    # Ten groups of near-identical products are too few to tell.
+    assert find_floors(sure, never, first, half, np.arange(100) // 10, 1, 0.9) == (0.0,)
 
 
 def test_a_shift_moves_a_threshold_in_log_odds() -> None:
