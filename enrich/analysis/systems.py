@@ -181,7 +181,9 @@ def open_setting(
     for tower in (config.image_tower, config.text_tower):
         if tower is not None:
             digest.update((tower / "model.safetensors").read_bytes())
-    digest.update(repr([(name, len(source.rows)) for name, source in sources.items()]).encode())
+    for name, source in sources.items():
+        digest.update(name.encode() + source.batches.images.folder.name.encode())
+        digest.update(source.batches.products.digest() + source.rows.tobytes())
     runs = folder / f"runs-{digest.hexdigest()[:12]}"
     return Setting(config, texts, batches, rows, sources, runs)
 

@@ -52,6 +52,15 @@ class LabelledProducts:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def digest(self) -> bytes:
+        """Return a digest of all columns."""
+        digest = hashlib.sha256()
+        for column in (self.texts, self.titles, self.image_roots, self.image_paths):
+            digest.update(repr(column).encode())
+        for numbers in (self.catalog, self.targets, self.groups, self.split):
+            digest.update(np.ascontiguousarray(numbers).tobytes())
+        return digest.digest()
+
     def take(self, rows: np.ndarray) -> "LabelledProducts":
         """Return some rows, their groups numbered from 0 without a gap."""
         return LabelledProducts(

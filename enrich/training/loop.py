@@ -98,12 +98,9 @@ def name_inputs(
         for tensor in tower.state_dict().values():
             # As bytes, because numpy knows no bfloat16.
             digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy())
-    products, images = batches.products, batches.images
     # The folder's name changes with any of the files.
-    digest.update(images.folder.name.encode())
-    for column in (products.texts, products.image_roots, products.image_paths):
-        digest.update(repr(column).encode())
-    for numbers in (products.targets, products.groups, products.split, images.has_image, rows):
+    digest.update(batches.products.digest() + batches.images.folder.name.encode())
+    for numbers in (batches.images.has_image, rows):
         digest.update(np.ascontiguousarray(numbers).tobytes())
     return digest.hexdigest()
 
