@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from schemas.labels import LABEL_WORDS
 
-from enrich.analysis.bootstrap import AS_TRAINED, Key, ScoredAnswers
+from enrich.analysis.bootstrap import Key, ScoredAnswers
 from enrich.analysis.words import Words
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier
@@ -180,7 +180,7 @@ def score_checkpoint(
                     calibrated = apply_calibration(
                         checkpoint.manifest.calibration, attribute, found
                     )
-                    key = (AS_TRAINED, source.title, condition.value, attribute)
+                    key = (source.title, condition.value, attribute)
                     scored[key] = ScoredAnswers.of(calibrated)
     return scored
 
@@ -209,7 +209,7 @@ def score_words(
         rows = batches.readable(np.arange(len(batches.products)))
         for condition in Condition:
             for attribute, found in words.score(batches, rows, condition).items():
-                scored[AS_TRAINED, source.title, condition.value, attribute] = found
+                scored[source.title, condition.value, attribute] = found
     return scored
 
 

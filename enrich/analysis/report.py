@@ -8,14 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
-from typing import NamedTuple
 
 from enrich.analysis.bootstrap import (
     ACCURACY,
     FOUND,
     KEPT,
     LEAST_GROUPS,
-    WEIGHTED,
     Column,
     Estimate,
     Measures,
@@ -26,14 +24,6 @@ from enrich.analysis.words import LEXICON
 from enrich.classifiers.interface import Classifier
 from enrich.terminal import Table, escape, to_markdown
 from enrich.training.batches import Condition
-
-
-class Row(NamedTuple):
-    """A row of the tables: a title, and the system or checkpoint with a variant of it."""
-
-    title: str
-    name: str
-    variant: str = WEIGHTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +58,7 @@ def divide_columns(measures: Measures, without: Sequence[Condition]) -> dict[str
 
 def tabulate(
     measures: Measures,
-    rows: Sequence[Row],
+    rows: Sequence[str],
     columns: Mapping[str, Sequence[Column]],
     costs: Mapping[str, Cost],
 ) -> list[Table]:
@@ -78,31 +68,26 @@ def tabulate(
         headings = [column.heading for column in own]
         for title, figure in (("right", ACCURACY), ("found at 90 % precision", FOUND)):
             cells = [
-                [row.title, *(to_cell(_estimate(measures, row, one, figure)) for one in own)]
+                [row, *(to_cell(measures.estimate(row, one, figure)) for one in own)]
                 for row in rows
             ]
             tables.append(Table(f"{attribute}: share {title}", ("", *headings), [cells]))
         first, *others = rows
         cells = [
-            [row.title, *(to_cell(_less(measures, row, first, one), signed=True) for one in own)]
+            [row, *(to_cell(_less(measures, row, first, one), signed=True) for one in own)]
             for row in others
         ]
         if cells:
-            title = f"{attribute}: share right, less that of {first.title}"
+            title = f"{attribute}: share right, less that of {first}"
             tables.append(Table(title, ("", *headings), [cells]))
-        cells = [[row.title, *(_promise(measures, row, one) for one in own)] for row in rows]
+        cells = [[row, *(_promise(measures, row, one) for one in own)] for row in rows]
         title = f"{attribute}: share right of those given at a target of 90 %, and share given"
         tables.append(Table(title, ("", *headings), [cells]))
     return [*tables, _tabulate_costs(costs)]
 
 
-def _estimate(measures: Measures, row: Row, column: Column, figure: str) -> Estimate:
-    return measures.estimate(row.name, column, figure, row.variant)
-
-
-def _less(measures: Measures, row: Row, other: Row, column: Column) -> Estimate:
-    own, others = (_estimate(measures, one, column, ACCURACY) for one in (row, other))
-    return own.less(others)
+def _less(measures: Measures, row: str, other: str, column: Column) -> Estimate:
+    return measures.estimate(row, column).less(measures.estimate(other, column))
 
 
 def to_cell(estimate: Estimate, *, signed: bool = False) -> str:
@@ -119,10 +104,9 @@ def to_cell(estimate: Estimate, *, signed: bool = False) -> str:
     return f"{estimate.value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f}){star}"
 
 
-def _promise(measures: Measures, row: Row, column: Column) -> str:
-    given = measures.given(row.name, column, row.variant)
-    right = to_cell(_estimate(measures, row, column, KEPT))
-    return f"{right}; {given:.2f}" if right else ""
+def _promise(measures: Measures, row: str, column: Column) -> str:
+    right = to_cell(measures.estimate(row, column, KEPT))
+    return f"{right}; {measures.given(row, column):.2f}" if right else ""
 
 
 def _tabulate_costs(costs: Mapping[str, Cost]) -> Table:
@@ -146,7 +130,7 @@ def compare_checkpoints(
     """Write a page of tables of checkpoints, all compared with the first."""
     first, *others = [one.name for one in checkpoints]
     words = [name for name in measures.runs if name == LEXICON]
-    rows = [Row(name, name) for name in (first, *words, *others)]
+    rows = [first, *words, *others]
     columns = divide_columns(measures, ())
     costs = count_costs({one.name: one.as_stored() for one in checkpoints})
     fitted = [

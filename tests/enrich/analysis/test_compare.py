@@ -169,7 +169,7 @@ def test_answers_are_judged_as_training_measures_them(
     rows = np.arange(len(batches.products))
     wanted, _ = evaluate(first.classifier, batches, rows, first.manifest.calibration)
     assert len(scored) == len(Condition) * len(first.answers)
-    for (_, title, condition, attribute), found in scored.items():
+    for (title, condition, attribute), found in scored.items():
         assert title == "colored, all products"
         figures = wanted[condition][attribute]
         assert len(found.right) == figures["rows"]
@@ -222,7 +222,7 @@ def test_labels_and_attributes_added_after_training_are_measured_too(
     labels.assign(finish=labels["pattern"]).to_parquet(shop / "labels.parquet")
     sources = build_sources([], [shop], None)
     scored = score_checkpoint(wide, ["color", "finish"], sources, tmp_path / "cache")
-    assert {key[3] for key in scored} == {"color", "finish"}
+    assert {key[2] for key in scored} == {"color", "finish"}
     before = score_checkpoint(
         *(load_checkpoints([str(two_checkpoints["tiny"])], CPU)), ["color"], sources, tmp_path / "c"
     )
