@@ -199,7 +199,7 @@ def score_words(
     attributes = {attribute: first.answers[attribute] for attribute in shared}
     known = join_catalogs(read_catalogs(catalogs), attributes)
     # Words need no pictures, so none is decoded.
-    images = CachedImages(np.zeros((len(known), 0)), np.full(len(known), True), cache, "")
+    images = CachedImages(np.zeros((len(known), 0)), np.full(len(known), True), cache)
     batches = Batches(known, images, first.encoder, first.label_words)
     splits = (np.flatnonzero(known.split == part) for part in Split)
     words = Words.fit(attributes, batches, Rows(*splits), frozenset(Condition))

@@ -19,7 +19,6 @@ from scipy import special, stats
 from torch import Tensor
 
 from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities, EvidenceThresholds
-from enrich.certificates import bound_share
 from enrich.classifiers.calibrated import at_temperatures, log_temperatures
 from enrich.lexicon import Evidence, weigh
 
@@ -126,14 +125,6 @@ def find_floors(
 def log_odds(confidence: np.ndarray | float) -> np.ndarray:
     """Return the log odds of confidences in [0, 1], finite also for 0 and 1."""
     return np.asarray(special.logit(np.clip(confidence, 1e-6, 1 - 1e-6)))
-
-
-def bound_precision(right: int, answered: int, delta: float = _DELTA) -> float:
-    """Return the lower bound of a share (Clopper and Pearson 1934), in [0, 1].
-
-    The share is below it with a probability of `delta` at most.
-    """
-    return bound_share(right, answered, delta)
 
 
 # Kinds of evidence that share a threshold. The titles of a source may all be silent, or may all

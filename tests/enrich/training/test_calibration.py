@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import binom
 
 from enrich.calibration import shift_threshold
-from enrich.training.calibration import bound_precision, find_floors, pick_threshold
+from enrich.certificates import bound_share
+from enrich.training.calibration import find_floors, pick_threshold
 
 World = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -111,5 +112,5 @@ def test_a_share_is_above_its_lower_bound_in_nine_of_ten_samples(
     precision: float, rows: int
 ) -> None:
     hits = np.arange(rows + 1)
-    holds = np.array([bound_precision(int(one), rows) <= precision for one in hits])
+    holds = np.array([bound_share(int(one), rows, 0.1) <= precision for one in hits])
     assert 0.9 <= binom.pmf(hits, rows, precision) @ holds < 0.95

@@ -284,7 +284,7 @@ PRODUCTS = labelled_products(
     ["a", "b"], "shop", image_paths=["a.jpg", None], targets=np.zeros((2, 3), dtype=np.int64)
 )
 PIXELS = np.zeros((2, 3, 8, 8), dtype=np.uint8)
-IMAGES = CachedImages(PIXELS, np.array([True, False]), Path("cache/images-1"), "pictures")
+IMAGES = CachedImages(PIXELS, np.array([True, False]), Path("cache/images-1"))
 Name = Callable[..., str]
 
 
