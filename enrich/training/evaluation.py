@@ -172,21 +172,21 @@ def measure_answers(answers: CalibratedAnswers) -> Figures:
 
 def selection_score(
     classifier: Classifier, batches: Batches, rows: np.ndarray, conditions: Sequence[Condition]
-) -> tuple[float, dict[str, float]]:
-    """Return the score of an epoch, and the accuracies that it is the mean of.
+) -> float:
+    """Return the score of an epoch, the mean accuracy over conditions and attributes.
 
-    Accuracies are named "<condition>/<attribute>". A classifier that reads only the text, or only
-    the picture, does badly under one of the conditions.
+    A classifier that reads only the text, or only the picture, does badly under one of the
+    conditions.
     """
-    accuracies = {
-        f"{condition}/{attribute}": (found.logits.argmax(1) == found.targets).float().mean().item()
+    accuracies = [
+        (found.logits.argmax(1) == found.targets).float().mean().item()
         for condition in conditions
-        for attribute, found in answer(classifier, batches, rows, condition).items()
+        for found in answer(classifier, batches, rows, condition).values()
         if len(found)
-    }
+    ]
     if not accuracies:
         raise ConfigError(
             "products to validate cannot be read: found 0 readable ones with a label, expected 1 "
             "or more"
         )
-    return sum(accuracies.values()) / len(accuracies), accuracies
+    return sum(accuracies) / len(accuracies)

@@ -13,7 +13,6 @@ import pytest
 import torch
 from cases import is_full
 from labelled import labelled_products
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from enrich.classifiers.interface import Classifier
@@ -78,7 +77,7 @@ def test_a_killed_run_goes_on_to_what_the_unbroken_one_reaches(
 
     # The best epoch lies before two of the kills: a resumed run must remember it.
     scores = {(1, 0): 0.5, (1, 1): 0.9, (1, 2): 0.4, (2, 0): 0.3, (2, 1): 0.2}
-    monkeypatch.setattr("enrich.training.loop.selection_score", lambda *_: (scores[epochs[-1]], {}))
+    monkeypatch.setattr("enrich.training.loop.selection_score", lambda *_: scores[epochs[-1]])
     monkeypatch.setattr(Trainer, "train_epoch", count_and_kill)
     unbroken = make("unbroken", *phases)
     unbroken.train()
@@ -151,9 +150,9 @@ def _scored(monkeypatch: pytest.MonkeyPatch, *scores: float) -> list[dict[str, T
     """Give each epoch its score; returns the list of the weights that were scored."""
     left, scored = iter(scores), []
 
-    def score(classifier: Classifier, *given: Any) -> tuple[float, dict[str, float]]:
+    def score(classifier: Classifier, *given: Any) -> float:
         scored.append(_weights(classifier))
-        return next(left), {}
+        return next(left)
 
     monkeypatch.setattr("enrich.training.loop.selection_score", score)
     return scored
@@ -199,22 +198,6 @@ def test_without_phases_the_classifier_stays_as_it_is(make: Make) -> None:
     trainer = make("a")
     before = _weights(trainer.classifier)
     assert _same(_train(trainer), before)
-
-
-def test_curves_tell_loss_and_accuracies_once_for_each_step(make: Make) -> None:
-    long = HEADS.model_copy(update={"epochs": 10})
-    trainer = make("a", long)
-    trainer.train()
-    # As if killed after the state was written: the curves of that time are drawn once.
-    state = _last_state(trainer)
-    state["progressed"] |= {"phase": 0, "epoch": 5, "total_steps": 20}
-    torch.save(state, trainer.folder / "training_state.pt")
-    make("a", long).train()
-    board = EventAccumulator(str(trainer.folder / "tensorboard")).Reload()
-    for name in ("validation/score", "as is/color", "text removed/style"):
-        assert [point.step for point in board.Scalars(name)] == [*range(4, 41, 4)]
-    assert [point.step for point in board.Scalars("loss/multitask")] == [20, 40]
-    assert board.Scalars("learning_rate/new")[0].value > 0
 
 
 def test_training_learns_what_is_plain_to_see(make: Make) -> None:
