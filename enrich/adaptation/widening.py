@@ -76,7 +76,7 @@ def choose_labels(
 
 
 def fewest_products(attribute: str, known: Mapping[str, Sequence[str]], new: Container[str]) -> int:
-    """Return how many products a new label of the attribute needs; see `choose_labels`."""
+    """Return the number of products that a new label needs; see `choose_labels`."""
     is_new = not known[attribute] or attribute in new
     return FEWEST_OF_NEW_ATTRIBUTE if is_new else FEWEST_OF_KNOWN_ATTRIBUTE
 
