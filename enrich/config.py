@@ -238,12 +238,12 @@ class JobConfig(YamlSettings):
     products_per_task: int = Field(default=2_000, gt=0)
     """Products per Spark task."""
     products_per_chunk: int = Field(default=100_000, gt=0)
-    """Contents (products with the same text and picture count once) of one commit, at least. Four
-    commits run at a time, and a crash loses at most these.
+    """Least number of contents in one commit; products with the same text and picture are one
+    content. Four commits run at a time, and a crash loses at most these four.
     """
     seconds_per_chunk: float = Field(default=30.0, ge=0)
-    """If `products_per_chunk` contents take fewer seconds than this, a commit gets more. 0: it
-    never gets more.
+    """If `products_per_chunk` contents take fewer seconds than this, a commit gets more contents.
+    0: never.
     """
     gpu_executors: GpuExecutors | None = None
     """[Executors for encoding alone](#executors-for-encoding-alone)."""
@@ -254,7 +254,9 @@ class JobConfig(YamlSettings):
     max_failed_images_share: Share = 0.5
     """The same for unreadable images, among new and changed products with an image."""
     max_crashing_products: int = Field(default=10, ge=0)
-    """Number of products that may kill their Python process. More end the run with exit code 1."""
+    """Number of products that may kill their Python process. If more do, the run ends with exit
+    code 1.
+    """
     missing_products: MissingProducts = MissingProducts.KEEP
     """`keep` or `delete` published rows whose product has left the product table. A run with
     `--limit` deletes none. After `--no-publish`, `--publish-run` deletes them.
@@ -277,8 +279,8 @@ class JobConfig(YamlSettings):
     `--catalog`: `{shop/products.csv: baselines/shop.json}`.
     """
     data_docs: PlaceField | None = None
-    """Folder for Great Expectations' pages, 1.6 MB a run. Delete old ones yourself. Their styles
-    come from the Internet; without it, open `.../validations/**/*.html`.
+    """Folder for Great Expectations' pages, 1.6 MB a run. Delete old pages yourself. The pages load
+    their styles from the Internet; without a connection, open `.../validations/**/*.html`.
     """
     report_dir: PlaceField | None = None
     """Folder for [each run's page](operations.md#the-page-of-a-run), `<run_id>.html`, and the list

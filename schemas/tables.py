@@ -34,13 +34,7 @@ class Status(StrEnum):
 
 
 # Problems with an image. IMAGE_MISSING also means that a product names no image: see its `error`.
-IMAGE_PROBLEMS = (
-    Status.IMAGE_MISSING,
-    Status.IMAGE_UNREADABLE,
-    Status.IMAGE_CORRUPT,
-    Status.IMAGE_TOO_LARGE,
-    Status.IMAGE_FORBIDDEN,
-)
+IMAGE_PROBLEMS = tuple(one for one in Status if one.startswith("image_"))
 
 
 class Modalities(StrEnum):

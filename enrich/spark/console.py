@@ -43,7 +43,8 @@ def show_run(
     # Not among log lines in JSON: their readers cannot read a table.
     if not is_json():
         console = open_console()
-        if summary.outcome not in (State.DISCARDED, State.NOTHING_TO_DO):
+        decided = (State.DISCARDED, State.NOTHING_TO_DO)
+        if summary.counts.get("answered") and summary.outcome not in decided:
             console.print(_first_rows(tables, summary))
         counted = describe_counts(summary.counts)
         console.print(f"{summary.outcome}: {counted}", soft_wrap=True)
@@ -68,10 +69,9 @@ def describe_counts(counts: Mapping[str, Any]) -> str:
 
 def _first_rows(tables: Tables, summary: RunSummary) -> Table:
     """Return a table of the run's first rows. Runs on the driver; one action."""
-    is_answered = summary.counts.get("answered", 0) > 0
-    is_waiting = is_answered and summary.outcome in (State.STAGED, State.BLOCKED)
+    is_waiting = summary.outcome in (State.STAGED, State.BLOCKED)
     name = "candidates" if is_waiting else "product_attributes"
-    rows = tables.read_run(name, summary.run_id) if is_answered else tables.read(name)
+    rows = tables.read_run(name, summary.run_id)
     columns = ["product_id", *(c for a in tables.attributes for c in (a, f"{a}_confidence"))]
     # Candidates hold the classifier's answers, without corrections.
     own = (

@@ -492,6 +492,9 @@ def _build_comparison(
         F.col(name).eqNullSafe(F.col(f"published_{name}"))
         for name in ("product_category", "corrections")
     ]
+    was_found = F.col("is_quarantined").isNotNull()
+    # A picture that is still out of reach would be answered as it was.
+    is_unread = F.col("image_digest").eqNullSafe(Status.IMAGE_UNREADABLE)
     return Comparison(
         is_listed=_is_true("is_listed"),
         is_malformed=F.lit(False),
@@ -503,12 +506,10 @@ def _build_comparison(
         has_same_model=F.coalesce(F.col("published_model_version") == model_version, F.lit(False))
         & (details[0] if by_category else F.lit(True)),
         has_same_details=details[0] & details[1],
-        was_unreadable=F.coalesce(
-            F.col("published_status") == Status.IMAGE_UNREADABLE, F.lit(False)
-        ),
+        was_unreadable=F.col("published_status").eqNullSafe(Status.IMAGE_UNREADABLE) & ~is_unread,
         is_held_back=_is_true("is_held_back"),
-        is_quarantined=_is_true("is_quarantined"),
-        was_retried=F.coalesce(~F.col("is_quarantined"), F.lit(False)),
+        is_quarantined=_is_true("is_quarantined") | (was_found & is_unread),
+        was_retried=was_found & ~_is_true("is_quarantined"),
         is_renewed=F.lit(is_renewed),
     )
 

@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from enrich.calibration import UnseenSource
 from enrich.config import DEMO_CATALOG, ImageIdentity, JobConfig
@@ -76,7 +77,8 @@ class Inputs:
         """Return the rows of the product table that the run reads; lazy."""
         products = self.source.products
         limit = self.request.limit
-        return products if limit is None else products.orderBy("product_id").limit(limit)
+        by_id = F.asc_nulls_last("product_id")
+        return products if limit is None else products.orderBy(by_id).limit(limit)
 
     def make_header(self, run_id: str) -> RunHeader:
         """Return the columns that all events of a run that begins now share."""

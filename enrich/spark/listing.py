@@ -50,7 +50,13 @@ def choose_identity(config: JobConfig, store: ImageStore, *, is_whole: bool) -> 
     Raises:
         ConfigError: the settings want a listing of something that is not an object store.
     """
-    wants = config.image_identity is ImageIdentity.LISTING or config.image_inventory is not None
+    has_inventory = config.image_inventory is not None
+    if has_inventory and config.image_identity not in (None, ImageIdentity.LISTING):
+        raise ConfigError(
+            f"image_identity and image_inventory do not go together: found "
+            f"{config.image_identity} and an inventory, which is a listing. Leave one of them out."
+        )
+    wants = has_inventory or config.image_identity is ImageIdentity.LISTING
     if wants and not store.is_listable:
         raise ConfigError(
             "image_identity: listing and image_inventory are for object stores: found the image "

@@ -13,12 +13,11 @@ from schemas import tables as ddl
 from schemas.quoting import quote, quote_literal
 from schemas.tables import State
 
-from enrich.spark.rules import Run, checkpoint_of
+from enrich.spark.rules import LONGEST_RUN, Run, checkpoint_of, is_superseded
 from enrich.spark.runs import complete_intents, read_runs
 from enrich.spark.session import session_settings
 from enrich.spark.tables import Tables, now, remove_old_folders, retried_on_conflict
 
-_LONGEST_RUN = timedelta(days=7)
 # Candidates of failed runs are kept for this time after the run's last event.
 _KEEP_FAILED = timedelta(days=7)
 _KEEP_UNUSED_ENCODINGS = timedelta(days=90)
@@ -58,7 +57,7 @@ def maintain_tables(
     done: dict[str, Any] = {
         "runs_removed": _delete_candidates(tables, runs, timedelta(days=keep_candidates_days)),
         "encodings_removed": _delete_encodings(tables, runs) if has_encodings else 0,
-        "folders_removed": remove_old_folders(tables, _LONGEST_RUN),
+        "folders_removed": remove_old_folders(tables, LONGEST_RUN),
     }
     _advance_changes_since(tables, retention_hours)
     # Before files are deleted: a view that reads deleted files fails as a whole.
@@ -92,7 +91,7 @@ def _delete_candidates(tables: Tables, runs: list[Run], keep: timedelta) -> int:
     old = sorted(
         run.run_id
         for run in runs
-        if run.run_id in existing and _may_delete_candidates(run, in_use, keep)
+        if run.run_id in existing and _may_delete_candidates(run, runs, in_use, keep)
     )
     if old:
         listed = ", ".join(map(quote_literal, old))
@@ -101,10 +100,13 @@ def _delete_candidates(tables: Tables, runs: list[Run], keep: timedelta) -> int:
     return len(old)
 
 
-def _may_delete_candidates(run: Run, in_use: set[str], keep: timedelta) -> bool:
+def _may_delete_candidates(run: Run, runs: list[Run], in_use: set[str], keep: timedelta) -> bool:
     """Return whether a run's candidates are not needed any more."""
     age = now() - run.at
-    if run.is_waiting or run.has_open_intent or run.state == State.RELEASED:
+    if run.is_waiting:
+        # Nobody has decided, and a newer run has answered all products since.
+        return age > keep and is_superseded(run.attempt, runs)
+    if run.has_open_intent or run.state == State.RELEASED:
         return False
     if run.state == State.ROLLED_BACK:
         # Candidates say what is held back, while a checkpoint with the same answers is in use.
@@ -140,7 +142,7 @@ def _delete_encodings(tables: Tables, runs: list[Run]) -> int:
         F.desc("encoded_at"), F.desc("run_id")
     )
     # Recent encodings may be of a live run, and are always kept.
-    is_settled = F.col("encoded_at") < F.lit(now() - _LONGEST_RUN)
+    is_settled = F.col("encoded_at") < F.lit(now() - LONGEST_RUN)
     placed = keys.withColumn("_place", F.row_number().over(latest))
     placed = placed.join(published.withColumn("_is_published", F.lit(True)), "content_hash", "left")
     is_needed: Column = is_used & (F.col("_place") == 1) & (is_young | F.col("_is_published"))

@@ -25,7 +25,7 @@ from enrich.spark.progress import WorkByWorker
 from enrich.spark.refresh import count_diff
 from enrich.spark.rules import is_superseded
 from enrich.spark.runs import read_runs, run_from_header
-from enrich.spark.session import open_accumulator
+from enrich.spark.session import open_accumulator, tune_for_table_size
 from enrich.spark.source import refuse_replaced
 from enrich.unseen import SourceProfile
 
@@ -75,6 +75,8 @@ def plan_refresh(inputs: Inputs) -> Plan:
     begin, tables = time.perf_counter(), inputs.tables
     profile = read_profile(tables, inputs.source.name, inputs.spec.encoder_version)
     inputs = inputs.with_profile(profile)
+    published = tables.read_or_empty("product_attributes")
+    tune_for_table_size(inputs.spark, inputs.source.products, published)
     runs = read_runs(tables)
     refuse_demo_among_products(inputs, runs)
     # "~" sorts after all run ids: the plan is newer than all runs of the same day.

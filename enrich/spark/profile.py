@@ -38,10 +38,12 @@ def read_profile(tables: Tables, source: str, encoder_version: str) -> SourcePro
 def profile_source(
     tables: Tables, header: RunHeader, spec: BuildsEngine, diff: Diff, encodings: DataFrame
 ) -> SourceProfile | None:
-    """Write down what to expect of a source by a sample of its due products.
+    """Profile a source by a sample of its due products.
+
+    The profile of a whole run is stored: products of a limited run may be of one kind.
 
     Returns:
-        None, and nothing is written, where the sample tells nothing.
+        None where the sample is too small.
     """
     due = diff.select(*TO_ANSWER)
     asked = join_encodings(due, encodings, with_descriptions=spec.reads_descriptions)
@@ -63,7 +65,8 @@ def profile_source(
         "rise": profile.rise,
         "attributes": [(name, _fields_of(one)) for name, one in profile.attributes.items()],
     }
-    tables.append("source_profiles", tables.to_rows("source_profiles", [row]), header.run_id)
+    if header.is_whole:
+        tables.append("source_profiles", tables.to_rows("source_profiles", [row]), header.run_id)
     if profile.is_unseen:
         log.warning("%s", describe(profile))
     return profile

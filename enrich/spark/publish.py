@@ -6,6 +6,7 @@ or releases a rolled-back run. Each is an intent event, a commit and an outcome 
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from pyspark.sql import DataFrame
@@ -17,6 +18,7 @@ from enrich.errors import ConfigError, TableContended
 from enrich.spark.corrections import AttributeLabels, select_corrections, with_corrections
 from enrich.spark.failures import messages_of
 from enrich.spark.rules import (
+    INTENT_TIMEOUT,
     SETTINGS_SUFFIX,
     Attempt,
     Run,
@@ -144,12 +146,19 @@ def approve(
 
     Raises:
         ConfigError: the run cannot be published.
+        TableContended: another process publishes it, or commits to the table again and again.
     """
     runs = complete_intents(tables, read_runs(tables))
     run = find_run(tables, name, runs)
     event = read_event(tables, run.run_id)
     if run.is_accepted:
         return event
+    if run.state == State.PUBLISHING:
+        until = run.at + INTENT_TIMEOUT
+        raise TableContended(
+            f"Run '{run.run_id}' is being published by another process, or was by one that was "
+            f"killed. Repeat the command after {until:%H:%M} UTC if it is not published by then."
+        )
     if run.state not in (*_WAITING, State.ROLLED_BACK, State.RELEASED):
         raise ConfigError(
             f"Run '{run.run_id}' is {run.state} ({event['error'] or event['reason'] or 'no reason'}"
@@ -159,7 +168,7 @@ def approve(
     if checkpoint_of(run.model_version) != checkpoint_of(model_version):
         raise ConfigError(
             f"Run '{run.run_id}' was made by {run.model_version}, and this is {model_version}. "
-            "Give the checkpoint and target_precision that it ran with."
+            "Give the checkpoint that it ran with."
         )
     if run.state in (State.BLOCKED, State.ROLLED_BACK) and not reason:
         raise ConfigError(
@@ -182,7 +191,20 @@ def approve(
     )
     intent = next_event(decided, State.PUBLISHING)
     append_exclusively(tables, [decided, intent])
-    return publish(tables, intent, labels)
+    try:
+        return publish(tables, intent, labels)
+    except Exception:
+        _withdraw(tables, intent, decided)
+        raise
+
+
+def _withdraw(tables: Tables, intent: Event, decided: Event) -> None:
+    """Return to the decision before an intent whose MERGE failed, so that it may be repeated."""
+    with suppress(Exception):
+        run_id = intent["run_id"]
+        # Without an answer of the history the next command completes the intent.
+        if tables.find_commit(run_id, "MERGE", since=intent["at"], newest=100) is None:
+            append_outcome(tables, intent, decided["state"], error=decided["error"])
 
 
 _WAITING = (State.STAGED, State.BLOCKED, State.APPROVED)

@@ -48,7 +48,12 @@ from enrich.spark.guards import count_deletable, explain_truncation, explain_unr
 from enrich.spark.inputs import Inputs, refuse_demo_among_products
 from enrich.spark.profile import describe, profile_source, read_profile
 from enrich.spark.publish import publish
-from enrich.spark.rules import Run, find_full_refresh_start, is_superseded
+from enrich.spark.rules import (
+    Run,
+    find_full_refresh_start,
+    is_superseded,
+    list_latest_runs,
+)
 from enrich.spark.runs import (
     RunHeader,
     RunSummary,
@@ -374,7 +379,9 @@ class Refresh:
 
     def _add_recent_answers(self, validated: DataFrame, expected: int) -> DataFrame:
         """Return answers of this run and the latest ones of other products, persisted."""
-        accepted = [run.run_id for run in self._runs if run.is_accepted]
+        window = self.inputs.request.window
+        # Some of their products are answered anew, by this run or by one another.
+        accepted = list_latest_runs(self._runs, answers=2 * window)
         of_runs = self.tables.read("candidates").where(F.col("run_id").isin(accepted))
         earlier = _select_validated(of_runs)
         same = earlier.where(F.col("model_version") == self.header.model_version)
@@ -382,11 +389,12 @@ class Refresh:
         of_product = Window.partitionBy("product_id").orderBy(F.desc("enriched_at"), "run_id")
         newest = others.withColumn("_place", F.row_number().over(of_product)).where("_place = 1")
         last = newest.drop("_place").orderBy(F.desc("enriched_at"), "product_id")
-        return validated.unionByName(last.limit(self.inputs.request.window - expected)).persist()
+        return validated.unionByName(last.limit(window - expected)).persist()
 
     def _publish(self, diff: Diff, answered: AnswerCounts) -> None:
         """Publish the candidates, or leave them for a person."""
         if not (answered.answered or self._count_deletable(diff)):
+            log.warning("nothing to do: %s products could not be read", f"{diff.count(*DUE):,}")
             self._append(State.NOTHING_TO_DO)
             return
         if not self.inputs.request.publish:

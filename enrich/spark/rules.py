@@ -8,6 +8,7 @@ values.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from enum import Enum, auto
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -19,11 +20,11 @@ from schemas.tables import DiffKind, Outcome, State, Status
 CRASH_HOLDS = timedelta(days=7)
 # A younger open intent may still be carried out by a live process.
 INTENT_TIMEOUT = timedelta(minutes=15)
+# A run that began earlier is not at work any more.
+LONGEST_RUN = timedelta(days=7)
 
 # A run that was killed before its MERGE leaves its intent open: it is still `publishing`.
 _HAS_NOT_ENDED = (State.STARTED, State.PUBLISHING, State.FAILED)
-_HOLDS_FOR_EVER = (Status.OK, Status.TEXT_EMPTY, Status.IMAGE_MISSING, Status.IMAGE_CORRUPT)
-_HOLDS_UNDER_LIMITS = (Status.IMAGE_TOO_LARGE, Status.IMAGE_FORBIDDEN)
 # The picture of such a row was read, or there is none to read: a listing shows if that changes.
 _IMAGE_WAS_READ = (Status.OK, Status.TEXT_EMPTY, Status.IMAGE_CORRUPT)
 # Operations on a table that leave its rows as they are.
@@ -31,6 +32,27 @@ _KEEPS_ROWS = (
     *("OPTIMIZE", "REORG", "VACUUM START", "VACUUM END", "COMPUTE STATS"),
     *("SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "ADD COLUMNS", "CLUSTER BY", "UPGRADE PROTOCOL"),
 )
+
+
+class Lifetime(Enum):
+    """Time for which an encoding or a finding holds (R3)."""
+
+    FOR_EVER = auto()
+    SAME_LIMITS = auto()
+    A_WEEK = auto()
+    ONE_RUN = auto()
+
+
+LIFETIMES: Mapping[Status, Lifetime] = {
+    Status.OK: Lifetime.FOR_EVER,
+    Status.TEXT_EMPTY: Lifetime.FOR_EVER,
+    Status.IMAGE_MISSING: Lifetime.FOR_EVER,
+    Status.IMAGE_CORRUPT: Lifetime.FOR_EVER,
+    Status.IMAGE_TOO_LARGE: Lifetime.SAME_LIMITS,
+    Status.IMAGE_FORBIDDEN: Lifetime.SAME_LIMITS,
+    Status.WORKER_CRASHED: Lifetime.A_WEEK,
+    Status.IMAGE_UNREADABLE: Lifetime.ONE_RUN,
+}
 
 
 class Attempt(NamedTuple):
@@ -72,7 +94,7 @@ class Comparison(NamedTuple):
     has_same_content: Any
     has_same_model: Any
     has_same_details: Any  # category and corrections
-    was_unreadable: Any  # the published row rests on a picture that was out of reach
+    was_unreadable: Any  # the published row rests on a picture that was, but is not out of reach
     is_held_back: Any
     is_quarantined: Any  # an accepted finding about this content holds
     was_retried: Any  # an accepted finding does not hold: the store had failed
@@ -118,11 +140,15 @@ def holds(status: Any, *, has_same_limits: Any, is_own: Any, is_recent: Any) -> 
         is_own: this very run wrote it.
         is_recent: it is younger than `CRASH_HOLDS`.
     """
+
+    def lasts(lifetime: Lifetime) -> Any:
+        return _is_one_of(status, [one for one, lasts in LIFETIMES.items() if lasts is lifetime])
+
     return (
-        _is_one_of(status, _HOLDS_FOR_EVER)
-        | (_is_one_of(status, _HOLDS_UNDER_LIMITS) & has_same_limits)
-        | ((status == Status.WORKER_CRASHED) & is_recent)
-        | ((status == Status.IMAGE_UNREADABLE) & is_own)
+        lasts(Lifetime.FOR_EVER)
+        | (lasts(Lifetime.SAME_LIMITS) & has_same_limits)
+        | (lasts(Lifetime.A_WEEK) & is_recent)
+        | (lasts(Lifetime.ONE_RUN) & is_own)
     )
 
 
@@ -193,6 +219,16 @@ class Run(NamedTuple):
 def is_superseded(attempt: Attempt, runs: Sequence[Run]) -> bool:
     """Return whether a newer whole run is accepted (R4)."""
     return any(run.is_whole and run.is_accepted and is_newer(run.attempt, attempt) for run in runs)
+
+
+def list_latest_runs(runs: Sequence[Run], answers: int) -> list[str]:
+    """Return the newest accepted runs that together have `answers` answers, or all of them."""
+    listed, found = [], 0
+    for run in sorted(runs, key=lambda run: run.attempt, reverse=True):
+        if found < answers and run.is_accepted and run.answered:
+            listed.append(run.run_id)
+            found += run.answered
+    return listed
 
 
 def find_full_refresh_start(

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from schemas.tables import COUNTS, DiffKind, State
 
 from enrich.errors import ConfigError, TableContended
-from enrich.spark.rules import INTENT_TIMEOUT, NEXT_STATES, Run
+from enrich.spark.rules import INTENT_TIMEOUT, LONGEST_RUN, NEXT_STATES, Run
 from enrich.spark.session import in_utc
 from enrich.spark.tables import Commit, Tables, now, retried_on_conflict
 
@@ -314,7 +314,9 @@ def supersede_waiting(tables: Tables, header: RunHeader, runs: Sequence[Run]) ->
 
 def warn_of_concurrent_runs(tables: Tables, runs: Sequence[Run]) -> None:
     """Log a warning for each other run that has committed in the last minutes (R10)."""
-    started = [run for run in runs if run.state == State.STARTED]
+    # A run that was killed is `started` for ever.
+    oldest = now() - LONGEST_RUN
+    started = [run for run in runs if run.state == State.STARTED and run.started_at > oldest]
     if not started:
         return
     since = now() - INTENT_TIMEOUT

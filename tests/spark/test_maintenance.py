@@ -29,16 +29,20 @@ def runs_with_candidates(shop: Shop) -> set[str]:
 
 
 def test_candidates_of_waiting_and_young_runs_stay_and_old_ones_go(shop: Shop) -> None:
-    old = shop.refresh().run_id
+    shop.refresh()
     shop.write(products(mark=" b"))
+    superseded = shop.refresh(publish=False).run_id
+    shop.write(products(mark=" c"))
+    shop.refresh()
+    shop.write(products(mark=" d"))
     waiting = shop.refresh(publish=False).run_id
     age(shop, 40)
-    shop.write(products(mark=" c"))
-    young = shop.refresh().run_id
+    shop.write(products(mark=" e"))
+    limited = shop.refresh(limit=2).run_id
+    assert superseded in runs_with_candidates(shop)
     done = shop.maintain()
-    assert runs_with_candidates(shop) == {waiting, young}
-    assert old not in runs_with_candidates(shop)
-    assert done["runs_removed"] == 1
+    assert runs_with_candidates(shop) == {waiting, limited}
+    assert done["runs_removed"] == 3
 
 
 def test_candidates_that_say_what_is_held_back_stay_while_their_checkpoint_is_in_use(

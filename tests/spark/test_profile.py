@@ -58,6 +58,15 @@ def test_an_unseen_source_is_answered_less_from_its_first_run_on(strange: Shop) 
     assert len(strange.table("source_profiles")) == 1
 
 
+def test_a_limited_run_decides_nothing_about_the_whole_source(strange: Shop) -> None:
+    first = strange.refresh(spec=StrangeSpec(), limit=6)
+
+    assert first.source_profile is not None and first.source_profile["products"] == 6
+    assert strange.table("source_profiles").empty
+    strange.refresh(spec=StrangeSpec())
+    assert strange.table("source_profiles")["products"].tolist() == [12]
+
+
 def test_thresholds_stay_where_the_settings_say_so(strange: Shop) -> None:
     strange.refresh(spec=StrangeSpec(), config={"unseen_source": "calibrated"})
 

@@ -12,7 +12,7 @@ import pytest
 from pyspark.sql import SparkSession
 from shop import Shop
 
-from enrich.spark import pace
+from enrich.spark import progress
 from enrich.spark.progress import Progress, Work, WorkByWorker, describe_progress
 from enrich.spark.session import name_jobs
 
@@ -84,7 +84,7 @@ def test_a_run_at_work_tells_how_far_it_is(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     for name in ("_SAMPLE_S", "_FILE_S", "_LINE_S"):
-        monkeypatch.setattr(pace, name, 0.05)
+        monkeypatch.setattr(progress, name, 0.05)
     told: list[Any] = []
     with caplog.at_level(logging.INFO, "enrich"), Progress(spark, 400, told.append) as watched:
         works = watched.works
@@ -93,7 +93,7 @@ def test_a_run_at_work_tells_how_far_it_is(
             allowed = tmp_path / ("first" if number < 2 else "last")
             while not allowed.exists():
                 time.sleep(0.02)
-            pace.add_work(works, loads=1, contents=100)
+            progress.add_work(works, loads=1, contents=100)
             yield from rows
 
         def tells(done: int) -> bool:

@@ -213,6 +213,41 @@ def test_an_intent_without_a_commit_becomes_failed_after_a_while(
     assert shop.state(run_id) == "failed"
 
 
+def test_an_approval_whose_merge_failed_may_be_repeated(
+    open_shop: Callable[[Start], Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = open_shop(blocked)
+    run_id = shop.summary.run_id
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(publish, "merge_candidates", fail)
+        with pytest.raises(OSError, match="no space"):
+            shop.approve(run_id, "a blue season")
+    assert shop.state(run_id) == "approved"
+    assert shop.approve(run_id)["state"] == "published"
+
+
+def test_an_approval_waits_for_one_that_was_killed(
+    open_shop: Callable[[Start], Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = open_shop(staged)
+
+    def die(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(publish, "merge_candidates", die)
+        with pytest.raises(KeyboardInterrupt):
+            shop.approve("nightly")
+    with pytest.raises(TableContended, match="Repeat the command after"):
+        shop.approve("nightly")
+    monkeypatch.setattr(runs, "INTENT_TIMEOUT", rules.INTENT_TIMEOUT * 0)
+    assert shop.approve("nightly")["state"] == "published"
+
+
 def test_of_two_decisions_about_one_run_the_second_is_refused(
     open_shop: Callable[[Start], Shop],
 ) -> None:

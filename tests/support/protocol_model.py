@@ -199,7 +199,8 @@ class Model(MemoryTables):
         young = {run.run_id for run in runs if now - run.at < timedelta(days=30)}
         in_use = {checkpoint_of(self.recipes[run_id].model) for run_id in young}
         for run in runs:
-            if _is_settled(run, now - run.at, in_use):
+            is_old = is_superseded(run.attempt, runs)
+            if _is_settled(run, now - run.at, in_use, is_old=is_old):
                 self.candidates.pop(run.run_id, None)
         recent = [run.run_id for run in runs if now - run.at < timedelta(days=90)]
         encoders = {self.recipes[run_id].encoder for run_id in recent}
@@ -278,6 +279,7 @@ class Model(MemoryTables):
             found = [
                 self._holds(one, run) for one in findings if (one.product_id, one.content) == key
             ]
+            is_unread = content.picture.startswith("down")
             details = (product.category, self.corrections_of(product.product_id, request.recipe))
             facts = Comparison(
                 is_listed=is_listed,
@@ -289,9 +291,11 @@ class Model(MemoryTables):
                 has_same_content=row is not None and row.content == content,
                 has_same_model=row is not None and row.model == run.model_version,
                 has_same_details=row is not None and (row.category, row.corrections) == details,
-                was_unreadable=row is not None and row.status == Status.IMAGE_UNREADABLE,
+                was_unreadable=row is not None
+                and row.status == Status.IMAGE_UNREADABLE
+                and not is_unread,
                 is_held_back=key in held_back,
-                is_quarantined=any(found),
+                is_quarantined=any(found) or (bool(found) and is_unread),
                 was_retried=bool(found) and not any(found),
                 is_renewed=request.full_refresh,
             )
@@ -517,9 +521,11 @@ class Model(MemoryTables):
                 self.write_events([follow(self.last(other.run_id), State.SUPERSEDED)])
 
 
-def _is_settled(run: Run, age: timedelta, in_use: set[str]) -> bool:
+def _is_settled(run: Run, age: timedelta, in_use: set[str], *, is_old: bool) -> bool:
     """Tell whether maintenance deletes a run's candidates (R11)."""
-    if run.is_waiting or run.has_open_intent or run.state == State.RELEASED:
+    if run.is_waiting:
+        return is_old and age > timedelta(days=30)
+    if run.has_open_intent or run.state == State.RELEASED:
         return False
     if run.state == State.ROLLED_BACK:
         return age > timedelta(days=30) and checkpoint_of(run.model_version) not in in_use

@@ -24,6 +24,7 @@ from memory_tables import (
 from protocol_model import Model
 from random_commands import Command, Draw
 
+from enrich.spark import rules
 from schemas.tables import VALIDATED, Op, Outcome, State, Status
 
 SEEDS = int(os.environ.get("MODEL_SEEDS", "3000"))
@@ -200,7 +201,10 @@ class Witness:
                 assert now[run_id] is candidates
             else:
                 assert command.name == "maintain"
-                assert self._states[run_id] not in _WAITING
+                if self._states[run_id] in _WAITING:
+                    accepted = [run for run in self.model.runs if run.state in _ACCEPTED]
+                    newest = max(self._place(run.run_id) for run in accepted if run.is_whole)
+                    assert newest > self._place(run_id), "nobody needs a decision any more"
         for candidates in now.values():
             ids = Counter(one.product_id for one in candidates)
             assert max(ids.values(), default=1) == 1
@@ -283,7 +287,7 @@ class Witness:
             assert row is not None
             assert row[:2] == (content, recipe.model)
             assert row[3:5] == details
-            assert row.status != Status.IMAGE_UNREADABLE or row.attempt.run_id == run_id
+            assert row.status != Status.IMAGE_UNREADABLE or request.store_is_down
 
     def _may_be_held_back(
         self, product_id: str, content: Content, checkpoint: str, but: str = ""
@@ -405,3 +409,7 @@ def _first_of_each(products: list[Product], limit: int | None) -> dict[str, Prod
 
 def _was_unreadable(row: Row | None) -> bool:
     return row is not None and row.status == Status.IMAGE_UNREADABLE
+
+
+def test_every_status_has_a_lifetime() -> None:
+    assert set(rules.LIFETIMES) == set(Status)
