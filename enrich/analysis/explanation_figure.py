@@ -30,7 +30,7 @@ def draw(explanation: Explanation, file: Path) -> None:
     facts = (product.title or "without a title", f"read: {answer.modalities}", answer.error or "")
     title = "  ·  ".join(_shorten(fact, 80) for fact in facts if fact)
     with new_figure(file, title, _WIDTH, _HEIGHT) as figure:
-        left, right = figure.subfigures(1, 2, width_ratios=(1, 2.6))
+        left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 2.6))[0]
         picture, answers = left.subplots(2, 1, height_ratios=(3, 2))
         picture.set_axis_off()
         if explanation.pixels is None:

@@ -177,9 +177,9 @@ def open_setting(
     for tower in (config.image_tower, config.text_tower):
         if tower is not None:
             digest.update((tower / "model.safetensors").read_bytes())
-    for name, source in sources.items():
-        digest.update(name.encode() + source.batches.images.folder.name.encode())
-        digest.update(source.batches.products.digest() + source.rows.tobytes())
+    for name, one in sources.items():
+        digest.update(name.encode() + one.batches.images.folder.name.encode())
+        digest.update(one.batches.products.digest() + one.rows.tobytes())
     runs = folder / f"runs-{digest.hexdigest()[:12]}"
     return Setting(config, texts, batches, rows, sources, runs)
 
