@@ -263,7 +263,11 @@ def make_certificates(answers: pd.DataFrame, made_at: datetime) -> Iterator[dict
             its first one was taken in; NULL where there is none.
         made_at: now.
     """
-    yield from _certify_part(answers, made_at, int(answers["drawn_from"].max()))
+    draws = answers.groupby("audit_id")["drawn_from"].agg(["max", "size"])
+    draws = draws.loc[answers.sort_values("drawn_at")["audit_id"].unique()]
+    # A draw chose from what the draws before it had left, and the catalog may have grown.
+    population = int((draws["max"] + draws["size"].cumsum() - draws["size"]).max())
+    yield from _certify_part(answers, made_at, population)
     for column, name in (("published_label", "label"), ("product_category", "category")):
         labelled = answers[answers["label"].notna()]
         counts = labelled[column].value_counts()

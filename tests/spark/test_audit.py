@@ -14,7 +14,14 @@ from enrich.certificates import Stage, lower_bound
 from enrich.config import ColumnNames
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError
-from enrich.spark.audit import Draw, RecordedLabels, draw, read_certificates, record_labels
+from enrich.spark.audit import (
+    Draw,
+    RecordedLabels,
+    draw,
+    make_certificates,
+    read_certificates,
+    record_labels,
+)
 from enrich.spark.refresh import Refresh
 from enrich.spark.source import open_source
 from expectations.checks import Verdict
@@ -160,3 +167,23 @@ def test_a_published_run_that_the_gate_had_stopped_for_a_shift_ends_certificates
     found = {one["attribute"]: one for one in read_certificates(shop.tables)}
     assert not found["color"]["stands"] and "18% more blue" in found["color"]["ended_because"]
     assert found["pattern"]["stands"]
+
+
+def test_what_was_drawn_before_a_catalog_grew_belongs_to_its_population() -> None:
+    days = pd.to_datetime(["2026-05-01", "2026-06-01"], utc=True)
+    answers = pd.DataFrame(
+        {
+            "audit_id": ["audit-2"] * 40 + ["audit-1"] * 60,
+            "attribute": "color",
+            "model_version": "one",
+            "drawn_at": [days[1]] * 40 + [days[0]] * 60,
+            "drawn_from": [90] * 40 + [100] * 60,
+            "label": "red",
+            "published_label": "red",
+            "product_category": None,
+            "counted_at": [days[1]] * 40 + [days[0]] * 60,
+            "labelled_at": days[1],
+        }
+    )
+    made, *_ = make_certificates(answers, days[1].to_pydatetime())
+    assert made["bound"] == lower_bound([Stage(60, 60, 60), Stage(40, 40, 40)], 150)

@@ -19,10 +19,10 @@ from enrich.training.labelled import (
     LabelledProducts,
     count_known_tests,
     divide,
-    find_unlisted,
     join_catalogs,
     name_catalog,
     read_catalogs,
+    tell_unlisted,
 )
 
 ATTRIBUTES = {"color": ("red", "blue"), "fit": ("slim", "wide")}
@@ -84,11 +84,14 @@ def test_labels_are_read_as_they_are_listed(
     listed: tuple[str, ...],
     targets: list[int | None],
     unlisted: list[str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     read = read_catalogs([write_folder(tmp_path, len(colors), color=colors)])
     found = join_catalogs(read, {"color": listed}).targets[:, 0]
     assert found.tolist() == [UNLABELLED if one is None else one for one in targets]
-    assert find_unlisted(read, {"color": listed}) == {"color": unlisted}
+    tell_unlisted(read, {"color": listed}, "the shop")
+    said = capsys.readouterr().err
+    assert f"{len(unlisted)} products of the shop" in said if unlisted else not said
 
 
 def test_catalogs_keep_their_own_attributes_images_and_groups(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from labelled import labelled_products
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from enrich.classifiers.interface import Classifier
@@ -101,9 +100,9 @@ def _scored(monkeypatch: pytest.MonkeyPatch, *scores: float) -> list[dict[str, T
     """Give each epoch its score; returns the list of the weights that were scored."""
     left, scored = iter(scores), []
 
-    def score(classifier: Classifier, *given: Any) -> tuple[float, dict[str, float]]:
+    def score(classifier: Classifier, *given: Any) -> float:
         scored.append(_weights(classifier))
-        return next(left), {}
+        return next(left)
 
     monkeypatch.setattr("enrich.training.loop.selection_score", score)
     return scored
@@ -151,22 +150,6 @@ def test_without_phases_the_classifier_stays_as_it_is(make: Make) -> None:
     assert _same(_train(trainer), before)
 
 
-def test_curves_tell_loss_and_accuracies_once_for_each_step(make: Make) -> None:
-    long = HEADS.model_copy(update={"epochs": 10})
-    trainer = make("a", long)
-    trainer.train()
-    # As if killed after the state was written: the curves of that time are drawn once.
-    state = _last_state(trainer)
-    state["progressed"] |= {"phase": 0, "epoch": 5, "total_steps": 20}
-    torch.save(state, trainer.folder / "training_state.pt")
-    make("a", long).train()
-    board = EventAccumulator(str(trainer.folder / "tensorboard")).Reload()
-    for name in ("validation/score", "as is/color", "text removed/style"):
-        assert [point.step for point in board.Scalars(name)] == [*range(4, 41, 4)]
-    assert [point.step for point in board.Scalars("loss/multitask")] == [20, 40]
-    assert board.Scalars("learning_rate/new")[0].value > 0
-
-
 def test_training_learns_what_is_plain_to_see(make: Make) -> None:
     trainer = make("a", Phase(loss="multitask", epochs=8, learning_rate=1e-2))
     trainer.train()
@@ -197,7 +180,7 @@ PRODUCTS = labelled_products(
     ["a", "b"], "shop", image_paths=["a.jpg", None], targets=np.zeros((2, 3), dtype=np.int64)
 )
 PIXELS = np.zeros((2, 3, 8, 8), dtype=np.uint8)
-IMAGES = CachedImages(PIXELS, np.array([True, False]), Path("cache/images-1"), "pictures")
+IMAGES = CachedImages(PIXELS, np.array([True, False]), Path("cache/images-1"))
 Name = Callable[..., str]
 
 

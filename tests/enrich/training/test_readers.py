@@ -73,6 +73,12 @@ def test_labels_of_the_data_that_look_the_same_are_one(tmp_path: Path) -> None:
     assert with_labels_of(read, {"color": ()}) == {"color": ("Gr\u00fcn", "dark blue")}
 
 
+def test_reserved_labels_of_the_data_are_not_learnt(tmp_path: Path) -> None:
+    colors = ["red", "blue", "not_applicable", "Other"] * 5
+    read = read_catalogs([write_folder(tmp_path, 20, color=colors)])
+    assert with_labels_of(read, {"color": ()}) == {"color": ("blue", "red")}
+
+
 def test_a_label_that_only_the_test_split_has_is_none(tmp_path: Path) -> None:
     csv = "title,color,part\na,red,train\nb,blue,train\nc,green,test\n"
     read = read_catalogs([write_table(tmp_path, csv, split="part")])
