@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 # Stand in, where a machine has them, for the scripts that matplotlib's own font lacks.
 _FONTS = ("Noto Sans CJK JP", "Noto Sans Devanagari", "Noto Sans Thai", "Arial Unicode MS")
 
-BLUE, GREY = "#0072B2", "#666666"
+BLUE, GREY, LIGHT = "#0072B2", "#666666", "#D9D9D9"
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 10,

@@ -14,7 +14,7 @@ from shop import DAY, Shop, products
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import TooManyFailures, ValidationFailed
 from enrich.spark import tables
-from enrich.spark.plan import plan_refresh
+from enrich.spark.dry_run import plan_refresh
 
 DELETES = {"missing_products": "delete"}
 
