@@ -127,30 +127,34 @@ UNSEEN_SOURCES ?=
 GPUS ?= 1
 TRAIN = $(IN_VENV) $(if $(filter-out 1,$(GPUS)),torchrun --standalone --nproc-per-node $(GPUS),python) \
 	jobs/train_classifier.py $(addprefix --catalog ,$(CATALOGS)) --set cache=$(CACHE)
-TOWER = trained/image-tower
+# What was trained on other catalogs, or without other goods, is not taken for what is asked for.
+digest = $(shell printf '%s' '$(subst ','\'',$(1))' | cksum | cut -d ' ' -f 1)
+TRAINED := trained/on-$(call digest,$(CATALOGS))
+TOWER = $(TRAINED)/image-tower
 # The phase of training_image_tower.yaml, with other epochs.
 tower_epochs = --set 'phases=[{loss: multitask, epochs: $(1), learning_rate: 1.0e-3, \
 	tower_learning_rate: 8.0e-4, upper_stages_only: true, views: 3}]'
-HALF_TOWERS = --set 'half_towers=[trained/half-0, trained/half-1]'
+HALF_TOWERS = --set 'half_towers=[$(TRAINED)/half-0, $(TRAINED)/half-1]'
 # Pictures are decoded, and looked at by the frozen tower, once for all of them.
 CACHE = trained/cache
 # What all systems of a comparison share; a recipe with towers of its own needs none trained before.
 CONFIG ?= jobs/conf/training_comparison.yaml
-COMPARISON = trained/$(patsubst training_%,%,$(basename $(notdir $(CONFIG))))
-SMALL_TOWERS = $(if $(filter $(COMPARISON),trained/comparison),image text)
+RECIPE = $(patsubst training_%,%,$(basename $(notdir $(CONFIG))))
+SMALL_TOWERS = $(if $(filter $(RECIPE),comparison),image text)
 # Kinds of goods to train without and to measure on, by columns of products.parquet.
 LEAVE_OUT ?= {}
+COMPARISON := trained/$(RECIPE)-$(call digest,$(CATALOGS) $(LEAVE_OUT))
 LEFT_OUT = --set 'leave_out=$(LEAVE_OUT)'
 # The page to write: docs/comparison.md is that of the bundled checkpoint's catalogs.
 PAGE ?= $(COMPARISON)/comparison.md
 
 # What follows the tower learns from pictures as that tower of two sees them which does not know them.
-train: known-labels $(TOWER) trained/half-1 ## Train the bundled checkpoint again: CATALOGS="shop/ ..." UNSEEN_SOURCES="other/".
+train: known-labels $(TOWER) $(TRAINED)/half-1 ## Train the bundled checkpoint again: CATALOGS="shop/ ..." UNSEEN_SOURCES="other/".
 	$(TRAIN) $(addprefix --unseen-source ,$(UNSEEN_SOURCES)) --set image_tower=$(TOWER) \
 		$(HALF_TOWERS) --output trained/cma-clip-small
 
 ifneq ($(filter train,$(MAKECMDGOALS)),)
-$(TOWER) trained/half-0 trained/half-1: | known-labels
+$(TOWER) $(TRAINED)/half-0 $(TRAINED)/half-1: | known-labels
 endif
 
 # The last step alone wants the bundled labels, hours after the towers, which take any.
@@ -167,22 +171,22 @@ parameters: | comparison-environment ## Print parameters and FLOPs of every syst
 	@$(IN_VENV) python jobs/count_parameters.py
 
 # It goes on from the first half's, so it takes fewer epochs.
-$(TOWER): | train-environment trained/half-0
-	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set image_tower=trained/half-0 \
+$(TOWER): | train-environment $(TRAINED)/half-0
+	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set image_tower=$(TRAINED)/half-0 \
 		$(call tower_epochs,3) --output $@
 
-trained/half-0: | train-environment
+$(TRAINED)/half-0: | train-environment
 	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set half=0 --output $@
 
-trained/half-1: | train-environment
+$(TRAINED)/half-1: | train-environment
 	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set half=1 $(call tower_epochs,4) --output $@
 
 # Towers of a comparison are trained on one half of the groups, heads on the other.
-trained/comparison/image-tower: | train-environment
+$(COMPARISON)/image-tower: | train-environment
 	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set half=0 $(LEFT_OUT) $(subst views: 3,views: 2,$(call tower_epochs,4)) \
 		--output $@
 
-trained/comparison/text-tower: | train-environment
+$(COMPARISON)/text-tower: | train-environment
 	$(TRAIN) --config jobs/conf/training_comparison.yaml --set half=0 $(LEFT_OUT) --classifier text_only --name text-tower \
 		--output $@
 

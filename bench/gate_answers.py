@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 import torch
 
 from enrich.classifiers.manifest import BUNDLED, Manifest, read_manifest
+from enrich.config import JobConfig
 from enrich.engine.engine import Engine
 from enrich.engine.prefetch import Prepared
-from enrich.engine.spec import EngineSpec, default_spec
+from enrich.engine.spec import EngineSpec, build_spec
 from enrich.errors import ConfigError
 from enrich.files.products import read_catalog
 from enrich.files.tables import read_table, select_text
@@ -130,7 +131,7 @@ def _answer(
     checkpoint: Path, catalog: Path, products: Sequence[Product], case: Case
 ) -> Iterator[dict[str, object]]:
     manifest = read_manifest(checkpoint)
-    spec = default_spec(manifest, str(catalog.resolve()))
+    spec = build_spec(JobConfig(checkpoint=str(checkpoint)), manifest, str(catalog.resolve()))
     engine = build_engine(spec, manifest, case, torch.device("cpu"))
     for answer in watch(engine.enrich(products), f"answering, {case}", len(products)):
         yield _row(answer)

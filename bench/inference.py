@@ -9,12 +9,11 @@ processes. Other systems are other ways to run a model over a table.
     python -m bench.inference --without-spark
     python -m bench.inference --products 20000 --batch-size 256 --checkpoint vit-l-14
 
-Pictures and CLIP-sized checkpoints are generated. A plot is written beside them. Each combination
-prints a line of JSON as soon as it is measured; the last line has all of them.
+Pictures and CLIP-sized checkpoints are generated. Each combination prints a line of JSON as soon as
+it is measured; the last line has all of them.
 """
 
 import dataclasses
-import importlib.util
 import json
 import math
 from pathlib import Path
@@ -25,11 +24,11 @@ import typer
 from rich.console import Console
 
 from bench.checkpoints import CLIPS, write_clip_checkpoint
-from bench.contest import CHECKOUT, Figures, floor_of, measure
 from bench.ratios import PEERS, compare, find_worst
 from bench.setup import Setup
 from bench.shop import write_shop
 from bench.tables import draw_peers_table, draw_table
+from bench.turns import CHECKOUT, Figures, floor_of, measure
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.cli import run_command
 from enrich.config import JobConfig
@@ -60,11 +59,11 @@ def main(
         bool, typer.Option("--peers/--without-peers", help="Others' ways to do the same.")
     ] = True,
     folder: Annotated[
-        Path, typer.Option(help="Where generated pictures, checkpoints and the plot are kept.")
+        Path, typer.Option(help="Where generated pictures and checkpoints are kept.")
     ] = CHECKOUT / "build" / "bench",
 ) -> None:
     """Time inference by stages."""
-    folder = folder.resolve()  # contenders are started from the checkout
+    folder = folder.resolve()  # runners are started from the checkout
     # A wrong name fails now, and not after the hours that the first checkpoint takes.
     places = {name: find_checkpoint(name, folder) for name in checkpoint or ["bundled", "vit-b-32"]}
     modules = choose_modules(with_spark=not without_spark, with_peers=peers)
@@ -86,7 +85,6 @@ def main(
     console.print(draw_table(runs))
     if peers:
         console.print(draw_peers_table(runs))
-    plot(runs, folder / "products-per-second.png")
     worst = find_worst([run["ratios"] for run in runs])
     typer.echo(json.dumps(worst | {"runs": runs}))
 
@@ -133,17 +131,6 @@ def summarise(figures: dict[str, Figures]) -> dict[str, Any]:
         "ratios": compare(figures, floor),
         "figures": {name: dataclasses.asdict(one) for name, one in figures.items()},
     }
-
-
-def plot(runs: list[dict[str, Any]], file: Path) -> None:
-    """Write the plot if matplotlib is installed."""
-    if importlib.util.find_spec("matplotlib") is None:
-        warn("NO PLOT: matplotlib is not installed")
-        return
-    from bench.plot import draw_speeds
-
-    draw_speeds(runs, file)
-    typer.echo(f"plot: {file}")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.contest import Figures
 from bench.peers.stages import SAME_ARITHMETIC
+from bench.turns import Figures
 
 PEERS = ("predict_batch_udf", "naive_udf", "ray_data", "daft")
 # These are measured in the engine's precision too. Whoever calls a model row by row cares for none.

@@ -1,4 +1,4 @@
-"""What a contender is told: which products, which checkpoint, how many cores."""
+"""What a runner is told: which products, which checkpoint, how many cores."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from enrich.records import Product
 class Setup(BaseModel):
     """One combination that is measured.
 
-    `batch_size` products go through the model at once, with every contender.
+    `batch_size` products go through the model at once, with every runner.
     """
 
     model_config = ConfigDict(frozen=True)

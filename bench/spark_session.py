@@ -1,4 +1,4 @@
-"""A Spark of its own for each contender that needs one, beside whatever else runs."""
+"""A Spark of its own for each runner that needs one, beside whatever else runs."""
 
 import os
 import sys

@@ -8,14 +8,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from enrich.classifiers.manifest import fetch_manifest
-    from enrich.config import JobConfig
-    from enrich.engine.engine import Engine
-    from enrich.engine.spec import open_engine
-    from enrich.errors import CheckpointError, ConfigError, EnrichError
-    from enrich.records import EncodedProduct, EnrichedProduct, Prediction, Product
+    from enrich.classifiers.manifest import fetch_manifest as fetch_manifest
+    from enrich.config import JobConfig as JobConfig
+    from enrich.engine.engine import Engine as Engine
+    from enrich.engine.spec import open_engine as open_engine
+    from enrich.errors import CheckpointError as CheckpointError
+    from enrich.errors import ConfigError as ConfigError
+    from enrich.errors import EnrichError as EnrichError
+    from enrich.records import EncodedProduct as EncodedProduct
+    from enrich.records import EnrichedProduct as EnrichedProduct
+    from enrich.records import Prediction as Prediction
+    from enrich.records import Product as Product
 
-_EXPORTS = {
+_MODULES = {
     "Engine": "enrich.engine.engine",
     "open_engine": "enrich.engine.spec",
     "Product": "enrich.records",
@@ -28,26 +33,10 @@ _EXPORTS = {
     "ConfigError": "enrich.errors",
     "CheckpointError": "enrich.errors",
 }
-__all__ = [
-    "CheckpointError",
-    "ConfigError",
-    "EncodedProduct",
-    "Engine",
-    "EnrichError",
-    "EnrichedProduct",
-    "JobConfig",
-    "Prediction",
-    "Product",
-    "fetch_manifest",
-    "open_engine",
-]
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
+    if name not in _MODULES:
         raise AttributeError(f"module 'enrich' has no attribute '{name}'")
-    return getattr(import_module(_EXPORTS[name]), name)
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *_EXPORTS]
+    return getattr(import_module(_MODULES[name]), name)

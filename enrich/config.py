@@ -123,16 +123,12 @@ class MissingProducts(StrEnum):
 
 
 class TableLayout(YamlSettings):
-    """Layout of product_attributes in files."""
+    """Layout of product_attributes in files, for a table that is not there yet."""
 
-    cluster_by: Literal["product_id", "none"] = "product_id"
-    """With `product_id`, [maintenance](operations.md#maintenance) keeps neighbouring ids in one
-    file, so that a MERGE touches few files (liquid clustering).
-    """
     deletion_vectors: Literal["never", "always"] = "never"
     """With `always`, publishing 1 % of the products writes little more than these rows. Every
     reader must support deletion vectors: Spark and DuckDB do, the pyarrow reader of delta-rs does
-    not.
+    not. This counts when the job makes the table; [later](operations.md#maintenance) use SQL.
     """
 
 

@@ -13,8 +13,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.samples import Sample
 from schemas.tables import SUCCEEDED, State
 
 from enrich.files.atomic_write import write_place
@@ -23,24 +21,18 @@ from enrich.places import Place
 log = logging.getLogger(__name__)
 
 PREFIX = "catalog_enrichment"
-_LAST_SUCCESS = "last_success_timestamp_seconds"
 
 
 @dataclass(slots=True)
 class Recording:
-    """A command's summary of a run, for its metrics.
-
-    `summary` is a `RunSummary`, None before there is one. `is_news` is false where an earlier
-    command had decided about the run already.
-    """
+    """A refresh's summary, a `RunSummary`, for its metrics; None before there is one."""
 
     summary: Any = None
-    is_news: bool = True
 
 
 @contextmanager
-def recorded(folder: Place | None, database: str, *, decides: bool = False) -> Iterator[Recording]:
-    """Write the metrics of the run inside, however it ends.
+def recorded(folder: Place | None, database: str) -> Iterator[Recording]:
+    """Write the metrics of the refresh inside, however it ends.
 
     An error makes it a failed run. Where the block ends well without a summary, the file stays
     as it is.
@@ -48,31 +40,22 @@ def recorded(folder: Place | None, database: str, *, decides: bool = False) -> I
     Args:
         folder: The folder of node_exporter's `--collector.textfile.directory`; None writes no file.
         database: The run's database.
-        decides: True if the block decides about an earlier run. Its failure, such as a mistyped
-            command, is then told only where the file says that a run is staged and waits. Otherwise
-            the last run is still what it was.
     """
-    started_at, recording, has_failed = datetime.now(UTC), Recording(), False
+    started_at, recording = datetime.now(UTC), Recording()
     try:
         yield recording
     except BaseException:
-        has_failed = True
+        said = {} if recording.summary is None else dataclasses.asdict(recording.summary)
+        failed = said | {"outcome": State.FAILED}
+        write_metrics(folder, database, failed, started_at, datetime.now(UTC))
         raise
-    finally:
-        is_silent = (
-            has_failed
-            and decides
-            and not (folder is not None and _says_staged(_name_file(folder, database)))
-        )
-        has_news = has_failed or (recording.summary is not None and recording.is_news)
-        if folder is not None and has_news and not is_silent:
-            said = {} if recording.summary is None else dataclasses.asdict(recording.summary)
-            summary = said | ({"outcome": State.FAILED} if has_failed else {})
-            write_metrics(folder, database, summary, started_at, datetime.now(UTC))
+    if recording.summary is not None:
+        summary = dataclasses.asdict(recording.summary)
+        write_metrics(folder, database, summary, started_at, datetime.now(UTC))
 
 
 def write_metrics(
-    folder: Place,
+    folder: Place | None,
     database: str,
     summary: Mapping[str, Any],
     started_at: datetime,
@@ -80,7 +63,8 @@ def write_metrics(
 ) -> None:
     """Write the metrics of a run to `catalog_enrichment_<database>.prom` atomically.
 
-    Never raises: errors are logged.
+    The time of a success goes to `catalog_enrichment_<database>_success.prom`, which later runs
+    leave as it is until one succeeds. Never raises: errors are logged.
 
     Args:
         folder: As of `recorded`.
@@ -89,15 +73,19 @@ def write_metrics(
         started_at: Start of the run, with a time zone.
         finished_at: End of the run, with a time zone.
     """
+    if folder is None:
+        return
     try:
-        file = _name_file(folder, database)
         gauges = _Gauges(database)
         _add_run(gauges, summary, started_at, finished_at)
-        is_success = summary["outcome"] in SUCCEEDED
-        succeeded_at = finished_at.timestamp() if is_success else _read_last_success(file)
-        text = "When a run last published or found nothing to do; 0 before the first time."
-        gauges.set(_LAST_SUCCESS, text, succeeded_at)
-        write_place(file, generate_latest(gauges.registry))
+        write_place(folder / f"{PREFIX}_{database}.prom", generate_latest(gauges.registry))
+        if summary["outcome"] in SUCCEEDED:
+            gauges = _Gauges(database)
+            text = "When a run last published or found nothing to do."
+            gauges.set("last_success_timestamp_seconds", text, finished_at.timestamp())
+            write_place(
+                folder / f"{PREFIX}_{database}_success.prom", generate_latest(gauges.registry)
+            )
     except OSError as error:
         log.error("the metrics of %s could not be written to %s: %s", database, folder, error)
     except Exception:
@@ -167,7 +155,7 @@ def _add_run(
     counts = dict(summary.get("counts", {}))
     abstained = counts.pop("abstained", {})
     inapplicable = counts.pop("not_applicable", {})
-    gauges.set_each("last_run_products", "Rows of the product table by fate.", "fate", counts)
+    gauges.set_each("last_run_products", "The counts of the run.", "count", counts)
     text = "Products of which the classifier was not sure enough, whatever people say."
     gauges.set_each("last_run_abstained_products", text, "attribute", abstained)
     text = "Products that the attribute makes no sense of, by the classifier."
@@ -181,27 +169,3 @@ def _add_run(
     gauges.set_each("last_run_encoding", text, "figure", summary.get("encoding", {}))
     failures = summary.get("validation", {}).get("failures", ())
     gauges.set("last_run_validation_failures", "Failed checks that block.", len(failures))
-
-
-def _name_file(folder: Place, database: str) -> Place:
-    return folder / f"{PREFIX}_{database}.prom"
-
-
-def _read_last_success(file: Place) -> float:
-    """Return the time of the last success in the file, kept by failed runs."""
-    samples = _read_samples(file, _LAST_SUCCESS)
-    # A catalog that was never refreshed is stale too.
-    return samples[0].value if samples else 0.0
-
-
-def _says_staged(file: Place) -> bool:
-    outcomes = _read_samples(file, "last_run_outcome")
-    return any(one.labels.get("outcome") == State.STAGED and one.value == 1 for one in outcomes)
-
-
-def _read_samples(file: Place, metric: str) -> list[Sample]:
-    try:
-        families = list(text_string_to_metric_families(file.read_text()))
-    except (OSError, ValueError):
-        return []  # the first run, or a file that somebody damaged and that is replaced
-    return [s for one in families if one.name == f"{PREFIX}_{metric}" for s in one.samples]

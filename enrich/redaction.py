@@ -13,7 +13,7 @@ _LONGEST_LOOKED_AT = 4_000
 # A name alone is no secret (abfss://container@account, hdfs://user@host), but for the web it may be
 # a token. A secret key may itself hold slashes and an @; a colon before a number begins a port, but
 # where stores have none.
-# Java hides by the same patterns (enrich/spark/session.py, jobs/conf/spark/log4j2.properties).
+# Java hides by the same patterns (jobs/conf/spark/log4j2.properties).
 # Each pattern begins where a name does, and nowhere within: a path of 16,000 letters took 10 s.
 LOGIN = re.compile(
     r"(?P<scheme>(?<![a-z0-9+.-])[a-z0-9+.-]+://)"

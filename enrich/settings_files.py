@@ -1,6 +1,5 @@
 """Validated settings from YAML files, with errors in one line."""
 
-import reprlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
@@ -18,6 +17,9 @@ _NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
 _IN_YAML = dict.fromkeys(("list_type", "tuple_type"), "expected a list, as [a, b]") | dict.fromkeys(
     ("dict_type", "model_type"), "expected lines 'key: value' below it"
 )
+
+# Characters of a wrong value in an error.
+_LONGEST = 200
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -112,31 +114,14 @@ def describe_invalid(error: ValidationError, settings: type[BaseModel]) -> str:
             problems.append(f"unknown key '{key}'" + (f" (known: {known})" if known else ""))
         elif problem["loc"]:
             wanted = _IN_YAML.get(problem["type"], problem["msg"])
-            problems.append(f"{key}: {wanted}, found {_SHORT.repr(problem['input'])}")
+            # Redaction goes first, because a login is recognised by its end.
+            found = redact(repr(problem["input"]))[:_LONGEST]
+            problems.append(f"{key}: {wanted}, found {found}")
         else:
             # Of several keys together; what was found is the whole file.
             problems.append(str(problem["msg"]))
     # What was found may be an address with a password in it.
     return redact("; ".join(problems))
-
-
-class _Short(reprlib.Repr):
-    """Short form of a value; aliases can make megabytes of a few lines."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxlevel = 3
-        self.maxstring = self.maxother = 200
-
-    def repr_str(self, x: str, level: int) -> str:
-        """Return the redacted text, cut in its middle.
-
-        Redaction goes first, because a login is recognised by its end.
-        """
-        return super().repr_str(redact(x), level)
-
-
-_SHORT = _Short()
 
 
 class _DistinctKeys(yaml.SafeLoader):

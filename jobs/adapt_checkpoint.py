@@ -70,7 +70,8 @@ def suggest_products(
     answers = manifest.config.answers
     known = set[str]()
     if corrections:
-        labelled = read_shop_labels(corrections, catalog, answers)
+        own = source.settings.labels
+        labelled = read_shop_labels(corrections, catalog, answers, own=own)
         known = {product.product_id for product in labelled.products}
     written = write_suggestions(catalog, answers, count, known, output)
     typer.echo(json.dumps({"suggested": written, "output": str(output)}))
@@ -83,8 +84,13 @@ def adapt_checkpoint(
     name = name or f"{manifest.config.name.removesuffix('-adapted')}-adapted"
     check_checkpoint_target(name, output)
     catalog = read_catalog(source.table, source.settings.columns)
-    answers, guessed = manifest.config.answers, manifest.guessed
-    labelled = read_shop_labels(corrections, catalog, answers, guessed=guessed)
+    labelled = read_shop_labels(
+        corrections,
+        catalog,
+        manifest.config.answers,
+        guessed=manifest.guessed,
+        own=source.settings.labels,
+    )
     adapted = fit_checkpoint(manifest, labelled, source, name, output)
     summary = {
         "output": str(output),

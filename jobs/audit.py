@@ -19,7 +19,7 @@ from enrich.errors import ConfigError
 from enrich.files.atomic_write import atomic_write, prepare_target, refuse_existing, require_suffix
 from enrich.files.labels import read_labels
 from enrich.files.tables import guard, write_csv
-from enrich.spark.audit import DEFAULT_COUNT, draw, find_source, take_in
+from enrich.spark.audit import DEFAULT_COUNT, draw, find_source, record_labels
 from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
@@ -72,7 +72,7 @@ def draw_answers(output: Path, settings: JobConfig, count: int) -> None:
     with atomic_write(output) as partial:
         write_csv(drawn.rows.map(guard, na_action="ignore"), partial)
     for attribute, number in drawn.drawn.items():
-        typer.echo(f"{attribute}: {number:,} answers drawn, {drawn.left[attribute]:,} left")
+        typer.echo(f"{attribute}: {number:,} answers drawn, {drawn.not_drawn[attribute]:,} left")
     print_json_line({"audit_id": drawn.audit_id, "drawn": dict(drawn.drawn), "output": str(output)})
 
 
@@ -82,18 +82,18 @@ def certify_labels(file: Path, settings: JobConfig) -> None:
     given = read_labels(file, attributes)
     tables = open_tables(open_session("audit"), settings.database)
     tables.create_missing(has_encodings=False)
-    taken = take_in(tables, given)
+    recorded = record_labels(tables, given)
     typer.echo(
-        f"{file}: {taken.new:,} new labels; {taken.unlabelled:,} answers of the draw have no label "
-        "and do not count"
+        f"{file}: {recorded.new:,} new labels; {recorded.unlabelled:,} answers of the draw have no "
+        "label and do not count"
     )
-    for one in taken.certificates:
+    for one in recorded.certificates:
         ended = "" if one["stands"] else f" (ended: {one['ended_because']})"
         typer.echo(f"{one['attribute']}: {one['statement']}{ended}")
     shown = ("attribute", "bound", "observed", "labels", "target", "more_labels", "stands")
-    certificates = [{name: one[name] for name in shown} for one in taken.certificates]
+    certificates = [{name: one[name] for name in shown} for one in recorded.certificates]
     print_json_line(
-        {"new": taken.new, "unlabelled": taken.unlabelled, "certificates": certificates}
+        {"new": recorded.new, "unlabelled": recorded.unlabelled, "certificates": certificates}
     )
 
 

@@ -33,7 +33,7 @@ def main(
     from enrich.analysis.deletion import draw_deletion, measure_deletion, tabulate
 
     (loaded,) = load_checkpoints([checkpoint], local_device())
-    products = LabelledSource(catalog, trained_on=True, limit=limit).load(loaded.attributes)
+    products = LabelledSource(catalog, trained_on=True, limit=limit).load(loaded.answers)
     with tempfile.TemporaryDirectory() as cache:
         batches = loaded.batches(products, Path(cache))
         rows = np.flatnonzero(batches.images.has_image)

@@ -26,9 +26,9 @@ from enrich.engine.spec import open_engine
 from enrich.engine.unreadable import FailureCounts
 from enrich.errors import StorageFailed, first_line
 from enrich.files.atomic_write import atomic_write, prepare_target, require_suffix
-from enrich.files.products import count_replaced, open_source, read_catalog, read_products
+from enrich.files.products import open_source, read_catalog, read_products
 from enrich.records import Product
-from enrich.terminal import say, watch
+from enrich.terminal import watch
 
 ROWS_IN_MEMORY = 1_000
 
@@ -44,7 +44,6 @@ def main(
     source = open_source(given.read_with_catalog())
     manifest = fetch_manifest(source.settings.checkpoint)
     products = read_products(source.table, limit, source.settings.columns)
-    warn_of_replaced_bytes(products, source.table)
     engine = open_engine(manifest, source.image_root, source.settings)
     prepare_target(output, source.table)
 
@@ -68,17 +67,6 @@ def main(
     typer.echo(json.dumps(summary))
     # After the write: the file shows the failed products, and why they failed.
     counts.refuse_many(source.settings)
-
-
-def warn_of_replaced_bytes(products: pa.Table, catalog: Path) -> None:
-    """Print on standard error the number of rows with bytes that are not UTF-8."""
-    rows, ids = count_replaced(products)
-    if rows:
-        say(
-            f"{rows:,} rows of {catalog} hold U+FFFD, which replaces bytes that are not UTF-8, "
-            f"{ids:,} of them in product_id: write the file in UTF-8, which a spreadsheet calls "
-            "CSV UTF-8"
-        )
 
 
 def write_parquet(

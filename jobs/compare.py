@@ -12,19 +12,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
+from enrich.analysis.bootstrap import Measures
+from enrich.analysis.compare import (
+    build_sources,
+    find_shared,
+    load_checkpoints,
+    score_checkpoint,
+    score_words,
+)
+from enrich.analysis.report import compare_checkpoints
+from enrich.analysis.system_page import write_page
+from enrich.analysis.systems import SYSTEMS, make_run, open_setting
+from enrich.analysis.words import LEXICON
 from enrich.cli import SetOption, run_command
 from enrich.engine.device import local_device
-from enrich.errors import ConfigError, load_extra
+from enrich.errors import ConfigError
 from enrich.files.atomic_write import prepare_target
 from enrich.settings_files import load_yaml, parse_settings
-from enrich.training.batches import Condition
 from enrich.training.config import TrainingConfig
 
 _RECIPE = Path(__file__).parent / "conf" / "training_comparison.yaml"
-_SPEED_BATCH = 64
+_DRAWS = 1000
 
 
 def main(
@@ -41,29 +51,34 @@ def main(
     limit: Annotated[
         int | None, typer.Option(min=1, help="With --checkpoint: at most N products a catalog.")
     ] = None,
-    bootstrap: Annotated[
-        int, typer.Option(min=10, help="With --checkpoint: samples behind each interval.")
-    ] = 1000,
-    cache: Annotated[
-        Path | None, typer.Option(help="With --checkpoint: folder that keeps decoded pictures.")
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder of the runs (default: trained/comparison).")
     ] = None,
-    folder: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("trained/comparison"),
-    config: Annotated[Path, typer.Option(help="Training configuration.")] = _RECIPE,
+    config: Annotated[
+        Path | None, typer.Option(help="Training configuration (default: the bundled recipe).")
+    ] = None,
     set_: SetOption = None,
     system: Annotated[
         list[str] | None, typer.Option(help="System to train; repeatable (default: all).")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="At most N seeds a system.")] = 3,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="At most N seeds a system (default: 3).")
+    ] = None,
 ) -> None:
     """Compare checkpoints, or train every system alike and compare those."""
-    load_extra("matplotlib", "train")
-    if checkpoint:
-        _compare_checkpoints(
-            checkpoint, catalog or [], unseen_source or [], limit, bootstrap, cache, output
+    of_systems = {"folder": folder, "config": config, "set": set_, "system": system, "seeds": seeds}
+    unused = of_systems if checkpoint else {"limit": limit}
+    if given := [f"--{flag}" for flag, value in unused.items() if value]:
+        raise ConfigError(
+            f"{', '.join(given)} has no effect {'with' if checkpoint else 'without'} --checkpoint. "
+            "Leave it out."
         )
+    if checkpoint:
+        _compare_checkpoints(checkpoint, catalog or [], unseen_source or [], limit, output)
     else:
-        recipe = load_yaml(config, TrainingConfig, {}, parse_settings(set_ or []))
-        _compare_systems(recipe, catalog or [], unseen_source or [], folder, output, system, seeds)
+        recipe = load_yaml(config or _RECIPE, TrainingConfig, {}, parse_settings(set_ or []))
+        runs, most = folder or Path("trained/comparison"), seeds or 3
+        _compare_systems(recipe, catalog or [], unseen_source or [], runs, output, system, most)
     typer.echo(f"page: {output}")
 
 
@@ -72,37 +87,18 @@ def _compare_checkpoints(
     catalogs: list[Path],
     unseen: list[Path],
     limit: int | None,
-    draws: int,
-    cache: Path | None,
     output: Path,
 ) -> None:
-    # Imported here: without matplotlib there is a message and no traceback.
-    from enrich.analysis.bootstrap import Measures
-    from enrich.analysis.compare import (
-        build_sources,
-        find_shared,
-        load_checkpoints,
-        score_checkpoint,
-        score_words,
-    )
-    from enrich.analysis.report import compare_checkpoints
-    from enrich.analysis.words import LEXICON
-
     sources = build_sources(catalogs, unseen, limit)
     checkpoints = load_checkpoints(locations, local_device())
+    shared = find_shared(checkpoints)
     prepare_target(output)
     with tempfile.TemporaryDirectory() as temporary:
-        place, shared = cache or Path(temporary), find_shared(checkpoints)
-        runs, inputs = {}, {}
-        for one in checkpoints:
-            scored = score_checkpoint(one, sources, place)
-            runs[one.name] = [{key: found for key, found in scored.items() if key[3] in shared}]
-            batches = one.batches(sources[0].load(one.attributes), place)
-            rows = batches.readable(np.arange(len(batches.products)))[:_SPEED_BATCH]
-            (inputs[one.name],) = batches.evaluation(rows, Condition.AS_IS, _SPEED_BATCH)
+        cache = Path(temporary)
+        runs = {one.name: [score_checkpoint(one, shared, sources, cache)] for one in checkpoints}
         if catalogs:
-            runs[LEXICON] = [score_words(checkpoints[0], shared, catalogs, sources, place)]
-        compare_checkpoints(Measures(runs, [LEXICON], draws), checkpoints, inputs, output)
+            runs[LEXICON] = [score_words(checkpoints[0], shared, catalogs, sources, cache)]
+        compare_checkpoints(Measures(runs, [LEXICON], _DRAWS), checkpoints, output)
 
 
 def _compare_systems(
@@ -114,9 +110,6 @@ def _compare_systems(
     names: list[str] | None,
     seeds: int,
 ) -> None:
-    from enrich.analysis.system_page import write_page
-    from enrich.analysis.systems import SYSTEMS, make_run, open_setting
-
     if not catalogs:
         raise ConfigError(
             "a catalog is missing: found 0, expected 1 or more. Give --catalog, or --checkpoint."

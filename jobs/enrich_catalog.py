@@ -36,7 +36,7 @@ from enrich.engine.spec import (
 from enrich.errors import ConfigError, NothingPublished
 from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
-from enrich.metrics import Recording, recorded
+from enrich.metrics import Recording, recorded, write_metrics
 from enrich.outcome import Outcome as Written
 from enrich.outcome import written_outcome
 from enrich.places import ObjectUri, Place, names_in, upload
@@ -63,7 +63,7 @@ from expectations.gate import Gate
 from expectations.settings import ValidationSettings
 
 if TYPE_CHECKING:
-    from enrich.spark.plan import Plan
+    from enrich.spark.dry_run import Plan
 
 # Airflow's run ids fit; quotes and slashes do not.
 _TRIGGER = re.compile(r"[A-Za-z0-9._:+-]{1,100}")
@@ -168,8 +168,7 @@ def main(
         decision = choose_decision(publish_run, drop_run, reason, of_a_refresh)
         scores = list[str]()
         if decision is not None:
-            with recorded(settings.metrics_dir, settings.database, decides=True) as recording:
-                ended = decide_run(settings, given, recording, decision)
+            ended = decide_run(settings, given, decision)
         else:
             request = Request(
                 run_date=choose_run_date(run_date),
@@ -183,7 +182,7 @@ def main(
                 ended = follow_catalog(settings, given, outcome, follow)
                 raise typer.Exit(ended.exit_code)
             if dry_run:
-                from enrich.spark.plan import show_plan
+                from enrich.spark.dry_run import show_plan
 
                 outcome.summary = plan(settings, request)
                 show_plan(outcome.summary)
@@ -370,7 +369,7 @@ def follow_catalog(settings: Settings, given: Given, outcome: Written, how: Foll
 
 def plan(settings: Settings, request: Request) -> "Plan":
     """Return the plan of a refresh."""
-    from enrich.spark.plan import plan_refresh
+    from enrich.spark.dry_run import plan_refresh
 
     manifest = fetch_manifest(settings.checkpoint)
     # A baseline that does not fit would stop the refresh, and so it stops the plan.
@@ -433,7 +432,7 @@ def open_both(spark: SparkSession, location: str, settings: Settings) -> tuple[S
     return source, open_image_store(source, settings)
 
 
-def decide_run(settings: Settings, given: Given, recording: Recording, decision: Decision) -> Ended:
+def decide_run(settings: Settings, given: Given, decision: Decision) -> Ended:
     """Publish or discard the candidates of an earlier run, and write its page anew."""
     manifest = fetch_manifest(settings.checkpoint)
     # A run may be discarded because the checkpoint, and so the baseline, has been replaced.
@@ -450,8 +449,10 @@ def decide_run(settings: Settings, given: Given, recording: Recording, decision:
         log.info("publishing the candidates of run %s", decision.run)
         version = name_model_version(manifest, settings.target_precision, OwnSettings.of(settings))
         event = approve(tables, decision.run, decision.reason, labels, version)
-    recording.summary = summarise(event)
-    recording.is_news = event["at"] >= begun_at
+    summary = summarise(event)
+    if event["at"] >= begun_at:  # else an earlier command had decided
+        said = dataclasses.asdict(summary)
+        write_metrics(settings.metrics_dir, settings.database, said, begun_at, datetime.now(UTC))
     # Attributes of this checkpoint that were never published have no columns.
     there = set(published_attributes(spark, settings.database))
     tables = dataclasses.replace(tables, attributes=tuple(a for a in labels if a in there))
@@ -460,8 +461,8 @@ def decide_run(settings: Settings, given: Given, recording: Recording, decision:
         # From run_events, because the settings may name another table now.
         return open_both(spark, event["source"], settings)
 
-    record_end(tables, recording.summary, manifest, settings, given, baseline, open_again)
-    return Ended(tables, recording.summary, 0)
+    record_end(tables, summary, manifest, settings, given, baseline, open_again)
+    return Ended(tables, summary, 0)
 
 
 def rewrite_page(tables: Tables, run_id: str, settings: Settings, given: Given) -> None:

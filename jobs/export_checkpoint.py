@@ -27,9 +27,6 @@ from enrich.errors import ConfigError
 from enrich.files.products import open_source, read_catalog
 from enrich.terminal import print_markdown
 
-# A smaller speedup is not worth a new model_version: the whole catalog would be encoded again.
-LEAST_SPEEDUP = 1.05
-
 
 @common_options("catalog", "image_root", "checkpoint")
 def main(
@@ -64,12 +61,6 @@ def main(
     print_markdown(format_report(comparison))
     refuse_other_answers(comparison, min_agreement)
     write_exported(manifest, name, comparison, output)
-    if comparison.speedup < LEAST_SPEEDUP:
-        typer.echo(
-            f"{output} is hardly faster on this machine, because its towers have few linear "
-            "layers: the checkpoint as it is serves you as well",
-            err=True,
-        )
     typer.echo(json.dumps({"output": str(output), "name": name, **summarise(comparison)}))
 
 

@@ -147,7 +147,7 @@ def draw_questions(
         typer.echo(f"not drawn, because the checkpoint lacks it: {', '.join(others)}", err=True)
     drawn = draw(Tables(tables.spark, tables.database, known), source.products, count)
     for attribute, number in drawn.drawn.items():
-        typer.echo(f"{attribute}: {number:,} answers drawn, {drawn.left[attribute]:,} left")
+        typer.echo(f"{attribute}: {number:,} answers drawn, {drawn.not_drawn[attribute]:,} left")
     shown = drawn.rows[["product_id", "attribute", "title", "image_path"]]
     return [Question(*row) for row in shown.itertuples(index=False)]
 

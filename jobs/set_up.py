@@ -14,14 +14,12 @@ import ssl
 import struct
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV, LOCKS, TEMPLATES = ROOT / ".venv", ROOT / "requirements", ROOT / "jobs/conf/spark"
 BIN, STAMP = VENV / "bin", VENV / "set_up.json"
-DELTA = "io.delta:delta-spark_4.1_2.13:4.4.0"
 # Variables that lead to other packages or to another Spark.
 OTHERS = ("PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "SPARK_HOME", "SPARK_CONF_DIR")
 NETWORK = "The first set-up needs the network (docs/development.md)"
@@ -128,27 +126,13 @@ def write_conf(java: str) -> None:
 
 def fetch_delta() -> None:
     """Put Delta's jars beside Spark's, as pinned, unless they are there."""
-    jars = next(VENV.glob("lib/python3.*/site-packages/pyspark/jars"))
-    pinned = [line.split() for line in (LOCKS / "delta-jars.txt").read_text().splitlines()]
-    if all((jars / name).exists() for _, name in pinned):
+    spark = next(VENV.glob("lib/python3.*/site-packages/pyspark"))
+    pinned = LOCKS / "delta-jars.txt"
+    if all((spark / "jars" / name).exists() for name in pinned.read_text().split()[1::2]):
         return
     print("Fetching Delta's jars ...", flush=True)
-    with tempfile.TemporaryDirectory(dir=VENV) as folder:
-        application = Path(folder, "nothing.py")
-        application.touch()
-        # The user's ~/.m2 is not used: a pom without its jar there makes the resolver fail.
-        options = f'{os.environ.get("SPARK_SUBMIT_OPTS", "")} -Duser.home="{folder}"'
-        env = {"SPARK_SUBMIT_OPTS": options, "PATH": f"{BIN}:{os.environ.get('PATH', os.defpath)}"}
-        submit = ["spark-submit", "--packages", DELTA, "--conf", f"spark.jars.ivy={folder}"]
-        with (VENV / "delta-jars.log").open("w") as log:
-            run(f"fetch Delta ({log.name})", *submit, application, env=env, stdout=log, stderr=log)
-        for old in [*jars.glob("delta-*.jar"), *jars.glob("unitycatalog-*.jar")]:
-            old.unlink()
-        for digest, name in pinned:
-            content = next(Path(folder, "jars").glob(f"*_{name}")).read_bytes()
-            if hashlib.sha256(content).hexdigest() != digest:
-                stop(f"{name} from Maven Central is not the pinned one")
-            replace(jars / name, content)
+    env = {"SPARK_HOME": spark, "PATH": f"{BIN}:{os.environ.get('PATH', os.defpath)}"}
+    run("fetch Delta's jars", "bash", ROOT / "deploy/image/fetch_jars.sh", pinned, env=env)
 
 
 def replace(file: Path, content: bytes) -> None:

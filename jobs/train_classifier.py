@@ -2,17 +2,15 @@
 
     python jobs/train_classifier.py --catalog shop/ --output checkpoints/mine
 
-The same command resumes a killed run, from `<output>.training/`, which has its curves too.
+The same command resumes a killed run, from `<output>.training/`.
 """
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from enrich.classifiers.config import ClassifierName
-from enrich.classifiers.registry import list_classifiers
 from enrich.cli import SetOption, run_command
 from enrich.settings_files import load_yaml, parse_settings
 from enrich.terminal import print_markdown
@@ -20,12 +18,6 @@ from enrich.training.config import TrainingConfig
 from enrich.training.run import check_training, train_checkpoint
 
 DEFAULT_CONFIG = Path(__file__).parent / "conf" / "training_small.yaml"
-
-
-def _list_and_exit(asked: bool) -> None:
-    if asked:
-        Console(width=160).print(list_classifiers())
-        raise typer.Exit
 
 
 def main(
@@ -49,16 +41,6 @@ def main(
     check: Annotated[
         bool,
         typer.Option("--check", help="Only check catalogs and labels; train nothing."),
-    ] = False,
-    list_: Annotated[
-        bool,
-        # Eager: it is handled before a missing --catalog is reported.
-        typer.Option(
-            "--list-classifiers",
-            callback=_list_and_exit,
-            is_eager=True,
-            help="List the classifiers that can be trained.",
-        ),
     ] = False,
 ) -> None:
     """Train a classifier from labelled product tables."""

@@ -100,8 +100,10 @@ LANGUAGES = ("de", "es", "fr", "it", "nl", "pt")
 def read_language(code: str) -> dict[str, dict[str, str]]:
     """Return the label that each word of a language names, by attribute and word."""
     text = (resources.files("schemas") / "words" / f"{code}.json").read_text(encoding="utf-8")
-    words: dict[str, dict[str, str]] = json.loads(text)
-    return words
+    return {
+        attribute: {word: label for label, words in by_label.items() for word in words}
+        for attribute, by_label in json.loads(text).items()
+    }
 
 
 @dataclass(frozen=True, slots=True)

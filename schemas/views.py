@@ -16,28 +16,14 @@ from schemas.quoting import quote_literal, quote_part
 # abstained answer does not count.
 TITLE_IS_WRONG_FROM = 5
 
-# Columns of `attribute_changes`; the query computes nearly all of them.
-_OF_CHANGES = """
-    (product_id COMMENT 'key',
-      run_id COMMENT 'that wrote the row, also one that is gone; NULL where it is taken_back',
-      run_date COMMENT 'logical date of that run',
-      version COMMENT 'of product_attributes; its history names the run that made it',
-      committed_at COMMENT 'when that version was made',
-      change COMMENT 'new, changed, gone or, by a rollback that replaced a row, taken_back',
-      attribute COMMENT 'color, pattern, ...',
-      old_label COMMENT 'NULL: none', new_label COMMENT 'NULL: none',
-      old_confidence COMMENT 'of the best label of the classifier then, in [0, 1]',
-      new_confidence COMMENT 'of the best label of the classifier now, in [0, 1]')"""
 
-
-def views(database: str, attributes: Sequence[str], changes_since: int) -> dict[str, str]:
+def views(database: str, attributes: Sequence[str]) -> dict[str, str]:
     """Return every view with its columns, comment and query, in order of creation.
 
     A column without a comment here has the comment of its source column.
 
     Args:
         attributes: all attributes that `product_attributes` has columns for.
-        changes_since: the oldest version of `product_attributes` whose change data is kept.
     """
     return {
         "enrichment_runs": _runs(database),
@@ -45,9 +31,6 @@ def views(database: str, attributes: Sequence[str], changes_since: int) -> dict[
         "low_confidence_values": _low_confidence(database),
         "contradictions": _contradictions(database),
         "taxonomy_values": _taxonomy_values(database),
-        "attribute_changes": _changes(database, attributes, changes_since),
-        "category_coverage": _coverage(database),
-        "quality_history": _quality(database),
         "failed_check_products": _failed_check_products(database),
         "certificates": _certificates(database),
     }
@@ -147,69 +130,6 @@ def _read_taxonomies() -> list[list[str]]:
     """Return the rows of `taxonomies.csv`; the last four cells may be empty."""
     text = (resources.files("schemas") / "taxonomies.csv").read_text(encoding="utf-8")
     return [*csv.reader(text.splitlines())][1:]
-
-
-def _changes(database: str, attributes: Sequence[str], since: int) -> str:
-    # Not table_changes(): a persistent view may not refer to it. And not SELECT *: the view would
-    # then lose the feed's own columns. An update's preimage and postimage share a commit version.
-    labels = ", ".join(f"{quote_part(a)}, {quote_part(f'{a}_confidence')}" for a in attributes)
-    pairs = ", ".join(
-        f"{quote_literal(a)}, old.{quote_part(a)}, new.{quote_part(a)}, "
-        f"old.{quote_part(f'{a}_confidence')}, new.{quote_part(f'{a}_confidence')}"
-        for a in attributes
-    )
-    # A run's MERGE updates a row; a RESTORE deletes the row with its file and inserts the old one.
-    taken_back = "old._change_type = 'delete' AND new._change_type = 'insert'"
-    return f"""{_OF_CHANGES}
-    COMMENT 'labels that a commit changed, all of products that came or went; by the change feed' AS
-    WITH feed AS (
-        SELECT product_id, {labels}, run_id, run_date,
-          _change_type, _commit_version, _commit_timestamp
-        FROM {database}.product_attributes
-          WITH (readChangeFeed = 'true', startingVersion = '{since}')),
-      old AS (SELECT * FROM feed WHERE _change_type IN ('update_preimage', 'delete')),
-      new AS (SELECT * FROM feed WHERE _change_type IN ('update_postimage', 'insert')),
-      pairs AS (
-        SELECT coalesce(new.product_id, old.product_id) AS product_id,
-          CASE WHEN {taken_back} THEN NULL ELSE coalesce(new.run_id, old.run_id) END AS run_id,
-          CASE WHEN {taken_back} THEN NULL ELSE coalesce(new.run_date, old.run_date) END
-            AS run_date,
-          coalesce(new._commit_version, old._commit_version) AS version,
-          coalesce(new._commit_timestamp, old._commit_timestamp) AS committed_at,
-          CASE WHEN old.product_id IS NULL THEN 'new' WHEN new.product_id IS NULL THEN 'gone'
-            WHEN {taken_back} THEN 'taken_back' ELSE 'changed' END AS change,
-          stack({len(attributes)}, {pairs})
-            AS (attribute, old_label, new_label, old_confidence, new_confidence)
-        FROM old FULL OUTER JOIN new
-          ON old.product_id = new.product_id AND old._commit_version = new._commit_version)
-    SELECT * FROM pairs WHERE NOT old_label <=> new_label
-      OR (change IN ('new', 'gone') AND coalesce(old_confidence, new_confidence) IS NOT NULL)"""
-
-
-def _coverage(database: str) -> str:
-    return f"""
-    (product_category, attribute, products COMMENT 'with an answer that the attribute applies to',
-      labelled COMMENT 'of these, those with a label', labelled_share COMMENT 'in [0, 1]',
-      corrected COMMENT 'of these products, those that a person labelled',
-      mean_confidence COMMENT 'of the best labels of the classifier, in [0, 1]')
-    COMMENT 'how many products of a category have a label, by attribute' AS
-    SELECT product_category, attribute, count(*) AS products, count(label) AS labelled,
-      round(count(label) / count(*), 4) AS labelled_share,
-      count_if(is_corrected) AS corrected, round(avg(confidence), 4) AS mean_confidence
-    FROM {database}.product_attribute_values
-    WHERE label IS NOT NULL OR coalesce(abstention, 'unsure') <> 'not_applicable'
-    GROUP BY product_category, attribute"""
-
-
-def _quality(database: str) -> str:
-    return f"""
-    COMMENT 'every check of every run, beside what became of the run' AS
-    SELECT quality.run_id, quality.run_date, started_at, run.outcome AS run_outcome, suite,
-      attribute, category, expectation, observed, threshold, allowance, quality.outcome, detail,
-      baseline,
-      quality.model_version
-    FROM {database}.label_quality AS quality
-    LEFT JOIN {database}.enrichment_runs AS run ON quality.run_id = run.run_id"""
 
 
 def _failed_check_products(database: str) -> str:

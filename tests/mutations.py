@@ -92,7 +92,7 @@ MUTATIONS = (
         _REFRESH + "a_cut_off_product_table_deletes_nothing",
     ),
     Mutation(
-        "enrich/spark/guards.py",
+        "enrich/spark/inputs.py",
         "    if superseded or diff.lost_ids or not inputs.config.deletes_missing:",
         "    if superseded or not inputs.config.deletes_missing:",
         _REFRESH + "rows_with_lost_ids_keep_missing_products",

@@ -12,7 +12,7 @@ from job_script import load_job
 
 from enrich import metrics
 from enrich.settings_files import load_yaml
-from enrich.spark.plan import Plan
+from enrich.spark.dry_run import Plan
 from enrich.spark.runs import RunSummary
 from enrich.training.config import TrainingConfig
 from schemas import tables

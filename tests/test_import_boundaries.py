@@ -55,6 +55,14 @@ def test_expectations_do_not_import_the_engine() -> None:
     assert not {"enrich", "torch", "airflow"} & _top_level(imported)
 
 
+def test_enrich_imports_neither_the_gate_nor_the_jobs() -> None:
+    for file in (Path(__file__).parents[1] / "enrich").rglob("*.py"):
+        nodes = [*ast.walk(ast.parse(file.read_text()))]
+        names = {alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names}
+        names |= {n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)}
+        assert not {"great_expectations", "expectations", "airflow", "jobs"} & _top_level(names)
+
+
 def test_no_package_imports_one_that_imports_it() -> None:
     root = Path(__file__).parents[1]
     imports: dict[str, set[str]] = {}

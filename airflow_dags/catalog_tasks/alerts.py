@@ -9,8 +9,7 @@ Any service that takes a POST of JSON will do (a chat's incoming webhook, a page
 
 import json
 import logging
-import time
-from http.client import HTTPException, InvalidURL
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -19,14 +18,8 @@ from airflow.sdk import Variable
 
 # Airflow masks the values of Variables with "secret" in their names: such an address is a password.
 WEBHOOK_VARIABLE = "catalog_alert_secret_url"
-# The cause of a failed run may also fail its alert, such as a network that is down for a moment.
-# All tries, and reading the DAG file, must fit into the 50 s that Airflow gives a callback.
+# Airflow gives a callback 50 s, reading the DAG file included.
 WEBHOOK_TIMEOUT_S = 10
-MOST_TRIES = 3
-PAUSE_S = 5
-ALL_TRIES_S = 45
-# Statuses of 4xx that may pass when the same message is sent again.
-_MAY_PASS = (408, 425, 429)
 
 # The XCom of a failed task; Airflow deletes it when the task starts again.
 ERROR = "error"
@@ -79,34 +72,11 @@ def describe_failure(context: dict[str, Any], error: str) -> dict[str, Any]:
 
 def post(webhook: str, message: dict[str, Any]) -> None:
     """Send JSON. A failure is logged, not raised: it would hide the reported error."""
-    end = time.monotonic() + ALL_TRIES_S
-    for left in reversed(range(MOST_TRIES)):
-        began = time.monotonic()
-        error = _try_to_post(webhook, message)
-        if error is None:
-            return
-        # The next try may take as long as this one, and longer than the timeout, which does not
-        # limit the wait for a name server.
-        now = time.monotonic()
-        is_in_time = now + PAUSE_S + (now - began) <= end
-        if not left or not is_in_time or _is_final(error):
-            break
-        time.sleep(PAUSE_S)
-    answer = f"status {error.code}" if isinstance(error, HTTPError) else type(error).__name__
-    log.error("nobody was told: the webhook answers with %s", answer)
-
-
-def _is_final(error: Exception) -> bool:
-    if isinstance(error, HTTPError):
-        return 400 <= error.code < 500 and error.code not in _MAY_PASS
-    return isinstance(error, (ValueError, InvalidURL))
-
-
-def _try_to_post(webhook: str, message: dict[str, Any]) -> Exception | None:
     headers = {"Content-Type": "application/json"}
     try:
         request = Request(webhook, json.dumps(message).encode(), headers=headers)
         urlopen(request, timeout=WEBHOOK_TIMEOUT_S).close()
     except (OSError, HTTPException, ValueError) as error:
-        return error
-    return None
+        # An error's own text may hold the address, which is a secret.
+        answer = f"status {error.code}" if isinstance(error, HTTPError) else type(error).__name__
+        log.error("nobody was told: the webhook answers with %s", answer)

@@ -35,7 +35,7 @@ def open_stages(setup: Setup) -> Iterator[dict[str, Stage]]:
 def open_peer(setup: Setup) -> Iterator[Classify]:
     """Yields what classifies the first products of the set-up."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # Ray lowers the priority of its workers; the other contenders keep theirs.
+    # Ray lowers the priority of its workers; the other runners keep theirs.
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     ray.init(num_cpus=setup.cores, include_dashboard=False)
     context = ray.data.DataContext.get_current()

@@ -8,6 +8,7 @@ shift
 jars="$SPARK_HOME/jars"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+mkdir "$folder/delta"
 touch "$folder/nothing.py"
 
 fetch() { # $1: coordinates, parted by commas
@@ -19,9 +20,11 @@ fetch() { # $1: coordinates, parted by commas
 
 fetch io.delta:delta-spark_4.1_2.13:4.4.0
 while read -r _ name; do
-    cp --remove-destination "$folder"/jars/*_"$name" "$jars/$name"
+    mv "$folder"/jars/*_"$name" "$folder/delta/$name"
 done <"$pinned"
-(cd "$jars" && sha256sum --check --quiet "$pinned")
+(cd "$folder/delta" && sha256sum --check --quiet "$pinned")
+rm -f "$jars"/delta-*.jar "$jars"/unitycatalog-*.jar
+cp --remove-destination "$folder"/delta/*.jar "$jars/"
 
 if [ $# -gt 0 ]; then
     rm -r "$folder/jars"

@@ -179,21 +179,12 @@ def choose_shift(readings: Readings, seen: Bool[Tensor, " N"], calibrated: Calib
     def penalised_loss(shift: float) -> float:
         both = readings.at(shift)[0]
         both = both.where(seen[both.product])
-        loss = summed_loss(both.logits, both.log_temperature(calibrated), both.targets)
+        scaled = both.logits / both.log_temperature(calibrated).exp().unsqueeze(1)
+        loss = F.cross_entropy(scaled, both.targets, reduction="sum")
         return loss.item() + (shift / _SPREAD) ** 2 / 2
 
     # 0 first: of equals it is chosen.
     return min((0.0, *readings.weighed), key=penalised_loss)
-
-
-def summed_loss(
-    logits: Float[Tensor, "N C"], log_temperature: Float[Tensor, " N"], targets: Int[Tensor, " N"]
-) -> Float[Tensor, ""]:
-    """Return the summed negative log-likelihood of the labels, in nats.
-
-    `log_temperature` is the logarithm of each row's temperature.
-    """
-    return F.cross_entropy(logits / log_temperature.exp().unsqueeze(1), targets, reduction="sum")
 
 
 FOLDS = 5

@@ -11,11 +11,12 @@ import pandas as pd
 from schemas.labels import NOT_APPLICABLE, RESERVED
 
 from enrich.adaptation.widening import (
-    FEWEST_OF_NEW_ATTRIBUTE,
     LabelSets,
     choose_labels,
+    fewest_products,
     measure_shares,
 )
+from enrich.engine.settings import OwnLabels, name_own_words
 from enrich.errors import ConfigError, name_some
 from enrich.files.atomic_write import atomic_write
 from enrich.files.labels import read_labels
@@ -64,6 +65,7 @@ def read_shop_labels(
     attributes: LabelSets,
     only: str | None = None,
     guessed: Container[str] = (),
+    own: OwnLabels | None = None,
 ) -> ShopLabels:
     """Read labels of people, and find their products in the catalog.
 
@@ -73,17 +75,23 @@ def read_shop_labels(
         attributes: the checkpoint's answers in the order of the logits.
         only: the only attribute to read, which may be new.
         guessed: attributes that nobody has labelled yet, `Manifest.guessed`.
+        own: the source's own names of labels, which the file may have in their place.
 
     Raises:
-        ConfigError: the file cannot be read or is empty, a product is labelled twice, or the
-            catalog has 0 of the products.
+        ConfigError: the file cannot be read or is empty, a product is labelled twice, the catalog
+            has 0 of the products, or a name may mean several labels.
         SchemaMismatch: a column is missing or unknown.
     """
     known = attributes if only is None else {only: (), **attributes}
     named = {a: [one for one in answers if one not in RESERVED] for a, answers in known.items()}
+    for attribute, names in name_own_words(own or {}).items():
+        if attribute in named:
+            folded = {label.casefold() for label in named[attribute]}
+            named[attribute] += [name for name in names if name.casefold() not in folded]
     given = read_labels(file, named, open_to=known)
     if only is not None:
         given = given[given["attribute"] == only]
+    given = _name_as_checkpoint(given, known, own or {}, file)
     if given.empty:
         raise ConfigError(
             f"{file} is not filled in: found 0 labels, expected labels of "
@@ -98,9 +106,10 @@ def read_shop_labels(
         of_one[label] = of_one.get(label, 0) + 1
     given = given[is_used]
     if given.empty:
+        fewest = [f"{fewest_products(a, known, guessed)} of {a}" for a in left_out]
         raise ConfigError(
             f"{file} has too few products of each label: found {_count(left_out)}, expected at "
-            f"least {FEWEST_OF_NEW_ATTRIBUTE}. Label more of the same"
+            f"least {' and '.join(fewest)}. Label more of the same"
         )
     attributes = {a: labels for a, labels in wider.items() if labels}
     labels = given.pivot(index="product_id", columns="attribute", values="label")
@@ -141,6 +150,30 @@ def read_shop_labels(
             if (found := _find_categories(given[given["attribute"] == attribute], catalog))
         },
     )
+
+
+def _name_as_checkpoint(
+    given: pd.DataFrame, answers: LabelSets, own: OwnLabels, file: Path
+) -> pd.DataFrame:
+    """Return the labels in the checkpoint's words in place of the source's own."""
+    given = given.copy()
+    for attribute, names in own.items():
+        meant: dict[str, list[str]] = {}
+        for label in answers.get(attribute, ()):
+            for name in {label.casefold(), (names.get(label) or label).casefold()}:
+                meant.setdefault(name, []).append(label)
+        rows = given.loc[given["attribute"] == attribute, "label"]
+        found = [meant.get(name.casefold(), [name]) for name in rows]
+        unclear = [name for name, labels in zip(rows, found, strict=True) if len(labels) > 1]
+        if unclear:
+            several = " and ".join(meant[unclear[0].casefold()])
+            raise ConfigError(
+                f"{file}: {attribute} is not clear: found '{unclear[0]}' ({len(unclear)} rows of "
+                f"such names), which the settings' labels give to {several}, expected names of one "
+                "label. Write the checkpoint's labels, and use settings without these names."
+            )
+        given.loc[rows.index, "label"] = [labels[0] for labels in found]
+    return given
 
 
 def write_suggestions(

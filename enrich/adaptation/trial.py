@@ -25,10 +25,11 @@ from enrich.calibration import (
     ScoreCorrection,
     shift_threshold,
 )
+from enrich.certificates import bound_share
 from enrich.lexicon import Evidence, weigh
 from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers, Figures
-from enrich.training.calibration import bound_precision, fit_temperatures, log_odds, pick_threshold
+from enrich.training.calibration import fit_temperatures, log_odds, pick_threshold
 
 # In nats for each label. A new checkpoint has the whole catalog enriched again: not for less.
 _LEAST_GAIN = 0.002
@@ -168,7 +169,7 @@ class Trial:
         _, first = np.unique(groups.numpy(), return_index=True)
         right = (best == self.fully.of.targets)[given].numpy()[first]
         return len(right) < _FEWEST_GIVEN or (
-            bound_precision(int(right.sum()), len(right), _RISK) >= DEFAULT_TARGET_PRECISION
+            bound_share(int(right.sum()), len(right), _RISK) >= DEFAULT_TARGET_PRECISION
         )
 
     def compare(self, before: "Trial") -> Effect:

@@ -67,13 +67,18 @@ def choose_labels(
     wider = {attribute: tuple(labels) for attribute, labels in known.items()}
     for attribute, rows in given.groupby("attribute", sort=False):
         labels = wider[str(attribute)]
-        is_new = not labels or attribute in new
-        fewest = FEWEST_OF_NEW_ATTRIBUTE if is_new else FEWEST_OF_KNOWN_ATTRIBUTE
+        fewest = fewest_products(str(attribute), known, new)
         counts = rows["label"].value_counts()
         found = counts[(counts >= fewest) & ~counts.index.isin(labels)].index
         nulls = [one for one in (*labels, *found) if one in RESERVED]
         wider[str(attribute)] = (*(o for o in (*labels, *found) if o not in RESERVED), *nulls)
     return wider
+
+
+def fewest_products(attribute: str, known: Mapping[str, Sequence[str]], new: Container[str]) -> int:
+    """Return the number of products that a new label needs; see `choose_labels`."""
+    is_new = not known[attribute] or attribute in new
+    return FEWEST_OF_NEW_ATTRIBUTE if is_new else FEWEST_OF_KNOWN_ATTRIBUTE
 
 
 @contextmanager

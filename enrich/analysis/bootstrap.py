@@ -26,9 +26,6 @@ from enrich.training.batches import Condition
 # cases with 20 groups, and in 86 to 89 % with ten. With one group its width is 0.
 LEAST_GROUPS = 20
 _SEED = 0
-# The variants of a system: as it was trained, with weights between its modalities, and with the
-# modality bias of CMA-CLIP.
-AS_TRAINED, WEIGHTED, OWN_BIAS = "as trained", "weighted", "own bias"
 ACCURACY, FOUND, KEPT = "accuracy", "found", "kept"
 
 
@@ -55,7 +52,7 @@ class ScoredAnswers(NamedTuple):
         return cls(confidence, best == answers.of.targets, given, answers.of.groups.contiguous())
 
 
-Key = tuple[str, str, str, str]  # variant, source, condition, attribute
+Key = tuple[str, str, str]  # source, condition, attribute
 Run = Mapping[Key, ScoredAnswers]
 
 
@@ -65,6 +62,11 @@ class Column(NamedTuple):
     source: str
     condition: Condition
     attribute: str
+
+    @property
+    def key(self) -> Key:
+        """The column's place in a run."""
+        return self.source, self.condition.value, self.attribute
 
     @property
     def heading(self) -> str:
@@ -108,16 +110,14 @@ class Measures:
         self._fixed = fixed
         self._count = draws
         self._draws: dict[str, tuple[np.ndarray, Float[Tensor, "R G"]]] = {}
-        self._known: dict[tuple[str, Column, str, str], tuple[list[float], Tensor]] = {}
+        self._known: dict[tuple[str, Column, str], tuple[list[float], Tensor]] = {}
         self._spreads: dict[tuple[Column, str], float] = {}
 
     def columns(self) -> list[Column]:
         """Return all columns that have answers, in the order of the sources."""
-        return list(dict.fromkeys(Column(s, Condition(c), a) for _, s, c, a in self._any_run()))
+        return list(dict.fromkeys(Column(s, Condition(c), a) for s, c, a in self._any_run()))
 
-    def estimate(
-        self, name: str, column: Column, figure: str = ACCURACY, variant: str = WEIGHTED
-    ) -> Estimate:
+    def estimate(self, name: str, column: Column, figure: str = ACCURACY) -> Estimate:
         """Return a figure of a system in a column.
 
         Args:
@@ -126,27 +126,25 @@ class Measures:
             figure: `ACCURACY`; `FOUND`, the share of all products that are answered right above
                 the lowest threshold of 90 % precision on these very products; or `KEPT`, the share
                 of right ones among the answers that are given at a target precision of 90 %.
-            variant: of the system; as it was trained if it lacks that.
         """
-        values, draws = self._measure(name, column, figure, variant)
+        values, draws = self._measure(name, column, figure)
         spread = 0.0 if name in self._fixed else self._spread(column, figure)
-        # Variants of a system are of the same trainings, so they have the same noise.
         generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
         noise = torch.randn(len(draws), generator=generator)
         return Estimate(fmean(values), draws + noise * spread / len(values) ** 0.5)
 
-    def given(self, name: str, column: Column, variant: str = WEIGHTED) -> float:
+    def given(self, name: str, column: Column) -> float:
         """Return the share that is given at a target precision of 90 %."""
-        runs = (_pick(run, column, variant) for run in self.runs[name])
+        runs = (run[column.key] for run in self.runs[name])
         return fmean(one.given.float().mean().item() for one in runs)
 
     def _measure(
-        self, name: str, column: Column, figure: str, variant: str
+        self, name: str, column: Column, figure: str
     ) -> tuple[list[float], Float[Tensor, " R"]]:
         """Return a figure of each seed, and the draws of their mean."""
-        known = (name, column, figure, variant)
+        known = (name, column, figure)
         if known not in self._known:
-            scored = [_pick(run, column, variant) for run in self.runs[name]]
+            scored = [run[column.key] for run in self.runs[name]]
             groups, draws = self._draw(column.source)
             weights = draws[:, np.searchsorted(groups, scored[0].group.numpy())]
             values = [measure(one, figure, once(len(one.right)).float()).item() for one in scored]
@@ -162,7 +160,7 @@ class Measures:
     def _draw(self, source: str) -> tuple[np.ndarray, Float[Tensor, "R G"]]:
         """Return the labelled groups of a source, and the draws that all systems share."""
         if source not in self._draws:
-            here = [one.group.numpy() for key, one in self._any_run().items() if key[1] == source]
+            here = [one.group.numpy() for key, one in self._any_run().items() if key[0] == source]
             groups = np.unique(np.concatenate(here))
             self._draws[source] = groups, draw_groups(len(groups), self._count)
         return self._draws[source]
@@ -171,18 +169,12 @@ class Measures:
         """Return the pooled standard deviation of a figure over seeds."""
         if (column, figure) not in self._spreads:
             several = [name for name, runs in self.runs.items() if len(runs) > 1]
-            found = [self._measure(name, column, figure, WEIGHTED)[0] for name in several]
+            found = [self._measure(name, column, figure)[0] for name in several]
             squares = [np.var(values, ddof=1) for values in found]
             # A system without answers has no precision, and shows nothing about seeds.
             known = [one for one in squares if not math.isnan(one)]
             self._spreads[column, figure] = float(np.mean(known)) ** 0.5 if known else 0.0
         return self._spreads[column, figure]
-
-
-def _pick(run: Run, column: Column, variant: str) -> ScoredAnswers:
-    where = (column.source, column.condition.value, column.attribute)
-    own = run.get((variant, *where))
-    return run[AS_TRAINED, *where] if own is None else own
 
 
 def _count_groups(scored: ScoredAnswers, figure: str) -> int:

@@ -1,7 +1,4 @@
-"""Comparison of checkpoints on the same products, conditions and draws.
-
-The checkpoints stay in memory together, because their speeds are measured in turns.
-"""
+"""Comparison of checkpoints on the same products, conditions and draws."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +8,7 @@ import numpy as np
 import torch
 from schemas.labels import LABEL_WORDS
 
-from enrich.analysis.bootstrap import AS_TRAINED, Key, ScoredAnswers
+from enrich.analysis.bootstrap import Key, ScoredAnswers
 from enrich.analysis.words import Words
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier
@@ -106,9 +103,9 @@ class LoadedCheckpoint:
     label_words: LabelWords
 
     @property
-    def attributes(self) -> dict[str, tuple[str, ...]]:
-        """The labels of each attribute, in the order of the logits."""
-        return self.manifest.config.attributes
+    def answers(self) -> dict[str, tuple[str, ...]]:
+        """The answers of each attribute, in the order of the logits, added ones included."""
+        return self.manifest.config.answers
 
     @property
     def fitted_to(self) -> list[str]:
@@ -154,12 +151,19 @@ def load_checkpoints(locations: Sequence[str], device: torch.device) -> list[Loa
 
 
 def score_checkpoint(
-    checkpoint: LoadedCheckpoint, sources: Sequence[LabelledSource], cache: Path
+    checkpoint: LoadedCheckpoint,
+    shared: Sequence[str],
+    sources: Sequence[LabelledSource],
+    cache: Path,
 ) -> dict[Key, ScoredAnswers]:
-    """Return a checkpoint's answers in every source, under every condition, by key."""
+    """Return a checkpoint's answers to the `shared` attributes, by key.
+
+    Every source is asked under every condition.
+    """
+    attributes = {attribute: checkpoint.answers[attribute] for attribute in shared}
     scored = {}
     for source in sources:
-        products = source.load(checkpoint.attributes)
+        products = source.load(attributes)
         say(f"{checkpoint.name} on {source.title}: {len(products):,} products")
         batches = checkpoint.batches(products, cache)
         batches.cache_features(checkpoint.classifier)
@@ -170,13 +174,13 @@ def score_checkpoint(
                 "text or picture, expected 1 or more. Give titles or images."
             )
         for condition in Condition:
-            answers = answer(checkpoint.classifier, batches, rows, condition)
+            answers = answer(checkpoint.classifier, batches, rows, condition, attributes)
             for attribute, found in answers.items():
                 if len(found):
                     calibrated = apply_calibration(
                         checkpoint.manifest.calibration, attribute, found
                     )
-                    key = (AS_TRAINED, source.title, condition.value, attribute)
+                    key = (source.title, condition.value, attribute)
                     scored[key] = ScoredAnswers.of(calibrated)
     return scored
 
@@ -192,10 +196,10 @@ def score_words(
 
     Labels and masked texts are those of the `first` checkpoint, attributes the `shared` ones.
     """
-    attributes = {attribute: first.attributes[attribute] for attribute in shared}
+    attributes = {attribute: first.answers[attribute] for attribute in shared}
     known = join_catalogs(read_catalogs(catalogs), attributes)
     # Words need no pictures, so none is decoded.
-    images = CachedImages(np.zeros((len(known), 0)), np.full(len(known), True), cache, "")
+    images = CachedImages(np.zeros((len(known), 0)), np.full(len(known), True), cache)
     batches = Batches(known, images, first.encoder, first.label_words)
     splits = (np.flatnonzero(known.split == part) for part in Split)
     words = Words.fit(attributes, batches, Rows(*splits), frozenset(Condition))
@@ -205,11 +209,26 @@ def score_words(
         rows = batches.readable(np.arange(len(batches.products)))
         for condition in Condition:
             for attribute, found in words.score(batches, rows, condition).items():
-                scored[AS_TRAINED, source.title, condition.value, attribute] = found
+                scored[source.title, condition.value, attribute] = found
     return scored
 
 
 def find_shared(checkpoints: Sequence[LoadedCheckpoint]) -> list[str]:
-    """Return the attributes with the same labels, in any order, in all checkpoints."""
-    first, *others = (one.attributes for one in checkpoints)
-    return [a for a, own in first.items() if all({*own} == {*o.get(a, ())} for o in others)]
+    """Return the attributes with the same labels, in any order, in all checkpoints.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    first, *others = (one.answers for one in checkpoints)
+    shared = [a for a, own in first.items() if all({*own} == {*o.get(a, ())} for o in others)]
+    if not shared:
+        known = [
+            f"{one.name} has {a} ({', '.join(own)})"
+            for one in checkpoints
+            for a, own in one.answers.items()
+        ]
+        raise ConfigError(
+            "checkpoints cannot be compared: found 0 attributes with the same labels in all, "
+            f"expected 1 or more: {'; '.join(known)}. Compare others."
+        )
+    return shared

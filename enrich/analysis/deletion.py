@@ -53,6 +53,7 @@ class Deletion:
 def patch_attention(classifier: Classifier, inputs: ModelInputs) -> Float[Tensor, "B P"]:
     """Return the attention of I'_CLS over the patches, row by row of the picture."""
     grid = require_grid(classifier)
+    inputs = inputs.to(classifier.device)
     # Text comes first, and an image tower with a grid starts with its CLS.
     at = classifier.encode_text(inputs).embeds.shape[1]
     return joint_attention(classifier, inputs)[:, at, at + 1 : at + 1 + grid**2]

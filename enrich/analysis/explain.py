@@ -22,6 +22,7 @@ from enrich.engine.engine import Engine
 from enrich.engine.prefetch import Prepared
 from enrich.errors import CheckpointError, ConfigError
 from enrich.records import EnrichedProduct, Modalities, Product
+from enrich.text import normalise
 
 # Not \w+, which would tear t-shirt, women's and the vowel signs of Indian scripts apart.
 _CHUNK = re.compile(r"[^\s/|,;:&+()\[\]{}<>=\"]+")
@@ -31,14 +32,10 @@ PatchMap = Float[np.ndarray, "G G"]
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word of a text, with the positions of its tokens and its places in the text.
-
-    A word that occurs twice in the text is one word with two spans.
-    """
+    """A word of a text, with the positions of its tokens, wherever the text has it."""
 
     text: str
     tokens: tuple[int, ...]
-    spans: tuple[tuple[int, int], ...]
 
 
 def read_words(tokenizer: Tokenizer, text: str) -> list[Word]:
@@ -47,6 +44,20 @@ def read_words(tokenizer: Tokenizer, text: str) -> list[Word]:
     Punctuation is left out, and so is text after the last token of the tokenizer.
     """
     encoded = tokenizer.encode(text)
+    words = []
+    for word, spans in _find_words(text).items():
+        tokens = tuple(
+            position
+            for position, (start, end) in enumerate(encoded.offsets)
+            if any(start < span_end and end > span_start for span_start, span_end in spans)
+        )
+        if tokens:
+            words.append(Word(word, tokens))
+    return words
+
+
+def _find_words(text: str) -> dict[str, list[tuple[int, int]]]:
+    """Return the places of each word of a text, by the word in lower case."""
     places: dict[str, list[tuple[int, int]]] = {}
     for chunk in _CHUNK.finditer(text):
         # Letters, numbers and marks, and all characters between the first and the last of them.
@@ -54,21 +65,12 @@ def read_words(tokenizer: Tokenizer, text: str) -> list[Word]:
         if inner:
             start, end = chunk.start() + inner[0], chunk.start() + inner[-1] + 1
             places.setdefault(text[start:end].casefold(), []).append((start, end))
-    words = []
-    for word, spans in places.items():
-        tokens = tuple(
-            position
-            for position, (start, end) in enumerate(encoded.offsets)
-            if any(start < span_end and end > span_start for span_start, span_end in spans)
-        )
-        if tokens:
-            words.append(Word(word, tokens, tuple(spans)))
-    return words
+    return places
 
 
-def without(word: Word, text: str) -> str:
-    """Return the text without the word."""
-    for start, end in reversed(word.spans):
+def without(word: str, text: str) -> str:
+    """Return the text without a word in lower case."""
+    for start, end in reversed(_find_words(text).get(word, [])):
         text = text[:start] + text[end:]
     return " ".join(text.split())
 
@@ -177,19 +179,25 @@ def _leave_out_each(
     """Return by word and attribute what the word adds to the confidence."""
     if not words:
         return []
-    batch = [prepared, *(replace(prepared, text=without(word, prepared.text)) for word in words)]
+    batch = [prepared, *(_without(word.text, prepared) for word in words)]
     inputs = engine.build_inputs(batch).to(engine.classifier.device)
     with torch.inference_mode():
         output = engine.classifier(inputs)
     # Without its only word a text is empty, and the classifier's scores are NaN.
     modalities = [one.modalities or Modalities.TEXT for one in batch]
     adds: list[dict[str, float]] = [{} for _ in words]
-    named = engine.answerer.find_named([(one.text, None) for one in batch])
+    named = engine.answerer.find_named([one.wording for one in batch])
     for attribute, probs in engine.answerer.probabilities(output, modalities, named).items():
         confidence = probs[:, probs[0].argmax()].nan_to_num(0)
         for word, added in zip(adds, (confidence[0] - confidence[1:]).tolist(), strict=True):
             word[attribute] = added
     return adds
+
+
+def _without(word: str, prepared: Prepared) -> Prepared:
+    """Return a product whose text, title and description lack the word."""
+    title, description = (without(word, normalise(part)) or None for part in prepared.wording)
+    return replace(prepared, text=without(word, prepared.text), wording=(title, description))
 
 
 def require_grid(classifier: Classifier) -> int:

@@ -3,7 +3,6 @@
 `enrich.classifiers.int8` computes in int8.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from schemas.tables import IMAGE_PROBLEMS
 
+from enrich.certificates import bound_share
 from enrich.classifiers.checkpoint import (
     add_to_card,
     derived_checkpoint,
@@ -25,11 +25,12 @@ from enrich.engine.unreadable import describe_failures
 from enrich.errors import ConfigError, ExportRefused
 from enrich.images.settings import ImageProblem
 from enrich.records import EnrichedProduct, Modalities, Prediction, Product
-from enrich.terminal import Table, escape, say, to_markdown, watch
-from enrich.training.calibration import bound_precision
+from enrich.terminal import Table, escape, say, to_markdown
 
 # int8 is for CPUs: on a GPU such a checkpoint computes with its weights as they are stored.
 _DEVICE = torch.device("cpu")
+# The chance that fewer answers stay than the lower bound says.
+_DELTA = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,25 +56,18 @@ class LabelAgreement:
 
         The smaller of `same` and `same_best` counts.
         """
-        return bound_precision(min(self.same, self.same_best), self.products)
+        return bound_share(min(self.same, self.same_best), self.products, _DELTA)
 
 
 @dataclass(frozen=True, slots=True)
 class Int8Comparison:
-    """Agreement by attribute and CPU time a product, on the same products.
+    """Agreement by attribute, on the same products.
 
     `with_image` counts products whose answers rest on their image, alone or with the text.
     """
 
     attributes: dict[str, LabelAgreement]
     with_image: int
-    cpu_ms_before: float
-    cpu_ms_after: float
-
-    @property
-    def speedup(self) -> float:
-        """The ratio of products a second; above 1 where int8 is faster."""
-        return self.cpu_ms_before / self.cpu_ms_after
 
 
 def compare_with_int8(
@@ -97,7 +91,7 @@ def compare_with_int8(
     spec = build_spec(used, manifest, image_root)
     in_int8 = replace(manifest, config=manifest.config.model_copy(update={"int8": True}))
     engines = [Engine(spec, variant, _DEVICE) for variant in (manifest, in_int8)]
-    (before, cpu_ms_before), (after, cpu_ms_after) = answer_in_turns(engines, products)
+    before, after = ([*engine.enrich(products)] for engine in engines)
     alike = select_read_alike(before, after)
     pairs = [
         pair for old, new in alike for pair in zip(old.predictions, new.predictions, strict=True)
@@ -108,35 +102,7 @@ def compare_with_int8(
             for a in spec.attributes
         },
         sum(old.modalities is not Modalities.TEXT for old, _ in alike),
-        cpu_ms_before,
-        cpu_ms_after,
     )
-
-
-def answer_in_turns(
-    engines: Sequence[Engine], products: Sequence[Product]
-) -> list[tuple[list[EnrichedProduct], float]]:
-    """Return the answers of each engine, and its CPU time a product in milliseconds.
-
-    The engines take turns of a window, as a job batches it. Each engine goes first every other
-    time, so that both pay alike for other work of the machine.
-    """
-    turn = engines[0].window_size
-    # Before time is taken: in its first pass a layer looks for its fastest way to compute.
-    for engine in engines:
-        list(engine.enrich(products[:turn]))
-    answers: list[list[EnrichedProduct]] = [[] for _ in engines]
-    seconds = [0.0 for _ in engines]
-    order = list(range(len(engines)))
-    turns = range(0, len(products), turn)
-    for start in watch(turns, "floating point and int8", len(turns)):
-        for which in order:
-            begin = time.process_time()
-            answers[which] += engines[which].enrich(products[start : start + turn])
-            seconds[which] += time.process_time() - begin
-        order.reverse()
-    cpu_ms = [1_000 * taken / len(products) for taken in seconds]
-    return list(zip(answers, cpu_ms, strict=True))
 
 
 def select_read_alike(
@@ -192,9 +158,6 @@ def format_report(comparison: Int8Comparison) -> str:
     return (
         f"{to_markdown(Table('The same products, before and in int8', columns, [rows]))}\n"
         f"{comparison.with_image:,} of the products were answered with their image.\n"
-        f"A product takes {comparison.cpu_ms_before:.1f} ms of a core before and "
-        f"{comparison.cpu_ms_after:.1f} in int8, reading and decoding included: "
-        f"{comparison.speedup:.2f} times as fast.\n"
     )
 
 
@@ -202,9 +165,6 @@ def summarise(comparison: Int8Comparison) -> dict[str, Any]:
     """Return the comparison as plain values."""
     return {
         "with_image": comparison.with_image,
-        "cpu_ms_before": round(comparison.cpu_ms_before, 2),
-        "cpu_ms_after": round(comparison.cpu_ms_after, 2),
-        "speedup": round(comparison.speedup, 2),
         "attributes": {
             attribute: {
                 "products": agreement.products,

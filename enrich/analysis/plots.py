@@ -39,23 +39,19 @@ LEAST_WIDTH = 6.2  # inches, for a title and a legend
 
 @contextmanager
 def new_figure(file: Path, title: str, width: float, height: float) -> Iterator[Figure]:
-    """Yield an empty figure, sizes in inches, and write it as PNG afterwards."""
-    with matplotlib.rc_context(_STYLE), plain_text():
+    """Yield an empty figure, sizes in inches, and write it as PNG afterwards.
+
+    Text is drawn unchanged, in matplotlib's own font and fonts of this machine.
+    """
+    available = set(font_manager.get_font_names())
+    fonts = ["DejaVu Sans", *(font for font in _FONTS if font in available)]
+    # A "$" in a label, a title or a folder's name would start a formula otherwise.
+    plain: dict[Any, Any] = {"font.family": fonts, "text.parse_math": False}
+    with matplotlib.rc_context(_STYLE | plain), warnings.catch_warnings():
+        # A letter that no font has is drawn as a box, which says so by itself.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = Figure((max(width, LEAST_WIDTH), height), dpi=150, layout="constrained")
         figure.suptitle(title, x=0.01, ha="left", fontsize=10)
         yield figure
         file.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(file, format="png")
-
-
-@contextmanager
-def plain_text() -> Iterator[None]:
-    """Draw text unchanged, in matplotlib's own font and fonts of this machine."""
-    available = set(font_manager.get_font_names())
-    fonts = ["DejaVu Sans", *(font for font in _FONTS if font in available)]
-    # A "$" in a label, a title or a folder's name would start a formula otherwise.
-    style: dict[Any, Any] = {"font.family": fonts, "text.parse_math": False}
-    with matplotlib.rc_context(style), warnings.catch_warnings():
-        # A letter that no font has is drawn as a box, which says so by itself.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield

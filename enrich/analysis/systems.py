@@ -7,9 +7,7 @@ from a picture or a text that a tower knows by heart. A recipe with other towers
 """
 
 import hashlib
-import json
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,10 +22,9 @@ from safetensors.torch import save_file
 from schemas.labels import LABEL_WORDS
 from torch import Tensor
 
-from enrich.analysis.bootstrap import AS_TRAINED, OWN_BIAS, WEIGHTED, Key, ScoredAnswers
+from enrich.analysis.bootstrap import Key, ScoredAnswers
 from enrich.analysis.words import LEXICON, Words
 from enrich.classifiers.checkpoint import round_as_stored
-from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.interface import Classifier, Vectors
 from enrich.classifiers.tokenizer import TextEncoder
 from enrich.engine.device import autocast
@@ -43,10 +40,8 @@ from enrich.training.config import SMALL, TrainingConfig
 from enrich.training.evaluation import apply_calibration, find_named, to_answers
 from enrich.training.fitting import (
     BIAS_FITTED_UNDER,
-    CALIBRATED_UNDER,
     calibrate_answers,
     calibrated_under,
-    fit_modality_bias,
     only_shown,
 )
 from enrich.training.labelled import (
@@ -182,7 +177,9 @@ def open_setting(
     for tower in (config.image_tower, config.text_tower):
         if tower is not None:
             digest.update((tower / "model.safetensors").read_bytes())
-    digest.update(repr([(name, len(source.rows)) for name, source in sources.items()]).encode())
+    for name, one in sources.items():
+        digest.update(name.encode() + one.batches.images.folder.name.encode())
+        digest.update(one.batches.products.digest() + one.rows.tobytes())
     runs = folder / f"runs-{digest.hexdigest()[:12]}"
     return Setting(config, texts, batches, rows, sources, runs)
 
@@ -198,9 +195,7 @@ def make_run(setting: Setting, name: str, seed: int) -> None:
     if file.exists():
         return
     say(f"{name}, seed {seed}")
-    started = time.process_time()
     file.parent.mkdir(parents=True, exist_ok=True)
-    facts: dict[str, Any] = {}
     scored: dict[Key, ScoredAnswers] = {}
     if name == LEXICON:
         shown = shown_in_training(setting.config)
@@ -208,22 +203,18 @@ def make_run(setting: Setting, name: str, seed: int) -> None:
         for title, source in setting.sources.items():
             for condition in source.conditions:
                 found = words.score(source.batches, source.rows, condition)
-                scored |= {(AS_TRAINED, title, condition.value, a): j for a, j in found.items()}
+                scored |= {(title, condition.value, a): one for a, one in found.items()}
     else:
         classifier = _train(setting, name, seed, workspace := file.with_suffix(".training"))
-        trained = time.process_time()
-        answers, facts = _answer(setting, classifier)
-        facts["training_seconds"] = trained - started
+        scored = _score(setting, _answer(setting, classifier))
         shutil.rmtree(workspace)
-        for variant, by_source in answers.items():
-            scored |= _score_variant(setting, variant, by_source)
     tensors = {
         "|".join((*key, part)): tensor
         for key, one in scored.items()
         for part, tensor in one._asdict().items()
     }
     with atomic_write(file) as partial:
-        save_file(tensors, partial, {"facts": json.dumps(facts)})
+        save_file(tensors, partial)
 
 
 def configure(setting: Setting, name: str, seed: int) -> TrainingConfig:
@@ -272,32 +263,14 @@ ByCondition = dict[Condition, dict[str, Answers]]
 BySource = dict[str, ByCondition]
 
 
-def _answer(setting: Setting, classifier: Classifier) -> tuple[dict[str, BySource], dict[str, Any]]:
-    """Return the answers of each variant by source, and what was fitted."""
+def _answer(setting: Setting, classifier: Classifier) -> BySource:
+    """Return the answers by source, at fitted weights where both modalities are read."""
     of_validation = Source(setting.batches, setting.rows.validation, tuple(Condition))
     sources = {VALIDATION: of_validation, **setting.sources}
     readings = {name: _read(classifier, source) for name, source in sources.items()}
-    variants = {AS_TRAINED: _to_answers(classifier, sources, readings, {})}
-    facts: dict[str, Any] = {}
-    config = classifier.config
-    if config.reads_image and config.reads_text:
-        shifts = _fit_shifts(setting, classifier, readings[VALIDATION])
-        facts["shifts"] = shifts
-        variants[WEIGHTED] = _to_answers(classifier, sources, readings, shifts)
-    if isinstance(classifier, CmaClip) and config.modality_wise:
-        shown = shown_in_training(setting.config)
-        for_penalty = only_shown(CALIBRATED_UNDER[Modalities.IMAGE_AND_TEXT], shown)
-        fit_modality_bias(
-            classifier,
-            setting.batches,
-            setting.rows.validation,
-            only_shown(BIAS_FITTED_UNDER, shown),
-            for_penalty,
-        )
-        weights = classifier.state_dict()
-        facts["biases"] = {a: weights[CmaClip.name_of_bias(a)].item() for a in config.attributes}
-        variants[OWN_BIAS] = _to_answers(classifier, sources, readings, {})
-    return variants, facts
+    reads_both = classifier.config.reads_image and classifier.config.reads_text
+    shifts = _fit_shifts(setting, classifier, readings[VALIDATION]) if reads_both else {}
+    return _to_answers(classifier, sources, readings, shifts)
 
 
 def _read(classifier: Classifier, source: Source) -> dict[Condition, _Readings]:
@@ -423,13 +396,13 @@ def _to_answers(
     return answers
 
 
-def _score_variant(setting: Setting, variant: str, answers: BySource) -> dict[Key, ScoredAnswers]:
-    """Calibrate a variant on the validation rows, and score its answers."""
+def _score(setting: Setting, answers: BySource) -> dict[Key, ScoredAnswers]:
+    """Calibrate a system on the validation rows, and score its answers."""
     under = calibrated_under(shown_in_training(setting.config))
     seen = torch.from_numpy(setting.batches.products.targets[setting.rows.train])
     calibration = calibrate_answers(answers[VALIDATION], under, seen)
     return {
-        (variant, source, condition.value, attribute): ScoredAnswers.of(
+        (source, condition.value, attribute): ScoredAnswers.of(
             apply_calibration(calibration, attribute, found)
         )
         for source in setting.sources
@@ -439,16 +412,14 @@ def _score_variant(setting: Setting, variant: str, answers: BySource) -> dict[Ke
     }
 
 
-def load_run(file: Path) -> tuple[dict[Key, ScoredAnswers], dict[str, Any]]:
-    """Return the scored answers of a run by key, and what was fitted or timed."""
+def load_run(file: Path) -> dict[Key, ScoredAnswers]:
+    """Return the scored answers of a run by key."""
     try:
         with safe_open(file, framework="pt") as opened:
-            facts = json.loads(opened.metadata()["facts"])
             parts: dict[Key, dict[str, Tensor]] = {}
             for name in opened.keys():  # noqa: SIM118
-                variant, source, condition, attribute, part = name.split("|")
-                key = (variant, source, condition, attribute)
-                parts.setdefault(key, {})[part] = opened.get_tensor(name)
+                source, condition, attribute, part = name.split("|")
+                parts.setdefault((source, condition, attribute), {})[part] = opened.get_tensor(name)
     except Exception as error:
         raise ConfigError(f"{file} cannot be read: {error}. Remove it to train anew.") from error
-    return {key: ScoredAnswers(**found) for key, found in parts.items()}, facts
+    return {key: ScoredAnswers(**found) for key, found in parts.items()}

@@ -132,8 +132,7 @@ def save_checkpoint(
 ) -> None:
     """Write a whole checkpoint folder atomically, with weights in half precision.
 
-    Files of the same names in an existing folder are replaced. `metrics.json` names the content
-    that its figures are of.
+    An existing folder is replaced. `metrics.json` names the content that its figures are of.
     """
     weights = {name: _as_stored(t).contiguous() for name, t in classifier.state_dict().items()}
     with atomic_write_folder(folder) as partial:

@@ -1,7 +1,6 @@
-"""The classifiers by name, and a table of them for people."""
+"""The classifiers by name."""
 
 import inspect
-from typing import TYPE_CHECKING
 
 from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.coca import Coca
@@ -11,9 +10,6 @@ from enrich.classifiers.joint import ClipTransformer, PerceiverIo
 from enrich.classifiers.one_modality import ImageOnly, TextOnly
 from enrich.classifiers.pooled import ClipMlp, ClipSum, ClipZeroShot, EmbraceNet
 from enrich.classifiers.stream import Mmbt, SingleStream
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 CLASSIFIERS: dict[ClassifierName, type[Classifier]] = {
     "cma_clip": CmaClip,
@@ -34,19 +30,6 @@ CLASSIFIERS: dict[ClassifierName, type[Classifier]] = {
 def build_classifier(config: ClassifierConfig, vocabulary: int) -> Classifier:
     """Return the classifier that the configuration names, with random weights."""
     return CLASSIFIERS[config.classifier](config, vocabulary)
-
-
-def list_classifiers() -> "Table":
-    """Return one row a classifier."""
-    # Not at the top: workers build classifiers and print no table.
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table("classifier", "what it does", "paper", "starts from", show_lines=True)
-    for name, classifier in CLASSIFIERS.items():
-        starts_from = "\n".join(classifier.starts_from)
-        table.add_row(name, escape(summarise(classifier)), classifier.paper, starts_from)
-    return table
 
 
 def summarise(classifier: type[Classifier]) -> str:

@@ -3,14 +3,16 @@
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from schemas.labels import ABSTENTIONS
 
-from enrich.lexicon import ProductText
 from enrich.records import Candidate, EncodedProduct, EnrichedProduct, Prediction
+
+if TYPE_CHECKING:
+    from enrich.engine.answerer import Answerer
 
 _CANDIDATE = pa.struct([("label", pa.string()), ("confidence", pa.float64())])
 _PREDICTION = pa.struct(
@@ -25,20 +27,6 @@ _PREDICTION = pa.struct(
         ("abstention", pa.string()),
     ]
 )
-
-
-class AnswersProducts(Protocol):
-    """An `Answerer`, or a fake that obeys the same contract."""
-
-    def answer(
-        self,
-        vectors: Sequence[bytes],
-        modalities: Sequence[str],
-        texts: Sequence[ProductText],
-        categories: Sequence[str | None] | None = None,
-    ) -> pa.RecordBatch:
-        """Return the columns of `answer_fields`, a row for each of the vectors, in order."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +173,7 @@ def _lists(lengths: np.ndarray, values: pa.Array) -> pa.ListArray:
 
 def answer_encoded(
     encoded: Sequence[EncodedProduct],
-    answerer: AnswersProducts,
+    answerer: "Answerer",
     attributes: Iterable[str],
     categories: Mapping[str, str] | None = None,
 ) -> pa.RecordBatch:
@@ -217,7 +205,7 @@ def answer_encoded(
 
 def to_table(
     encoded: Sequence[EncodedProduct],
-    answerer: AnswersProducts,
+    answerer: "Answerer",
     attributes: Iterable[str],
     model_version: str,
     categories: Mapping[str, str] | None = None,
@@ -242,7 +230,7 @@ def to_table(
 
 
 def to_enriched(
-    encoded: Sequence[EncodedProduct], answerer: AnswersProducts, attributes: Iterable[str]
+    encoded: Sequence[EncodedProduct], answerer: "Answerer", attributes: Iterable[str]
 ) -> list[EnrichedProduct]:
     """Return the answers as Python objects, for callers of a few products."""
     answers = answer_encoded(encoded, answerer, attributes).column("predictions").to_pylist()

@@ -145,7 +145,7 @@ class Engine:
             try:
                 data = self._store.read(product.image_path)
                 digest = hashlib.sha256(data).hexdigest()
-                pixels = self._decode(data)
+                pixels = self._decode(data, digest)
             except ImageProblem as problem:
                 status, error = problem.status, str(problem)
         elif not text:
@@ -153,9 +153,10 @@ class Engine:
         wording = (product.title, product.description)
         return Prepared(product.product_id, pixels, text, status, error, digest, wording)
 
-    def _decode(self, data: bytes) -> np.ndarray:
+    def _decode(self, data: bytes, digest: str) -> np.ndarray:
         limits, shape = self.spec.limits, self._config.image
-        return self._pixel_cache.get(data, lambda: decode_pixels(data, limits=limits, shape=shape))
+        make = functools.partial(decode_pixels, data, limits=limits, shape=shape)
+        return self._pixel_cache.get(digest, make)
 
     def build_inputs(self, batch: Sequence[Prepared]) -> ModelInputs:
         """Return the products as the classifier takes them, on the CPU."""

@@ -12,7 +12,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -110,7 +110,7 @@ class FakeEngine:
     def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
         """Yield one answer a product, in order."""
         for encoded in self.encode(products):
-            answerer = self._spec.build_answerer()
+            answerer: Any = self._spec.build_answerer()
             yield from to_enriched([encoded], answerer, self._spec.attributes)
 
     def _encode(self, product: Product) -> EncodedProduct:

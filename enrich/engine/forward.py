@@ -18,10 +18,6 @@ from enrich.records import Modalities
 
 log = logging.getLogger(__name__)
 
-# Passes of halved batches after which larger ones are tried again: what took the memory may have
-# been a neighbour that was loading. Doubled by every attempt that is in vain before as many
-# passes are over.
-_PASSES_BEFORE_MORE = 200
 # Errors that torch has no class of its own for: those of the GPU's libraries, which do not allocate
 # through torch or do not say why they end, and a CPU's. Some of them mean other things too: those
 # come again with one row, and are raised.
@@ -55,8 +51,6 @@ class Forward:
         self._classifier = classifier
         self._device = device
         self._most_rows: int | None = None
-        self._passes, self._passes_before_more = 0, _PASSES_BEFORE_MORE
-        self._tried_more = False
         # Memory that was freed on a stream is kept for it: few streams, however many threads come.
         self._idle_streams: list[torch.cuda.Stream] = []
         if device.type == "cuda":
@@ -91,7 +85,6 @@ class Forward:
             if vectors is not None:
                 packed.append(vectors)
                 done += len(part.has_text)
-                self._try_more()
         return torch.cat(packed)
 
     def _run_if_it_fits(
@@ -105,12 +98,8 @@ class Forward:
         # Not in the handler: until that ends, the error holds on to the tensors of the attempt.
         half = len(inputs.has_text) // 2
         self._most_rows = min(half, self._most_rows or half)
-        self._passes = 0
-        if self._tried_more:
-            self._passes_before_more *= 2
-            self._tried_more = False
         log.warning(
-            "out of memory on %s with %s products at once: for now %s",
+            "out of memory on %s with %s products at once: from now on %s",
             *(self._device, len(inputs.has_text), self._most_rows),
         )
         if self._device.type == "cuda":
@@ -121,13 +110,6 @@ class Forward:
         # Else it would open a context on the first GPU too.
         with torch.cuda.device(self._device):
             torch.cuda.empty_cache()
-
-    def _try_more(self) -> None:
-        self._passes += 1
-        if self._most_rows and self._passes >= self._passes_before_more:
-            if self._tried_more:
-                self._passes_before_more = _PASSES_BEFORE_MORE
-            self._most_rows, self._passes, self._tried_more = 2 * self._most_rows, 0, True
 
     def _run(self, inputs: ModelInputs, shown: tuple[Modalities, ...]) -> Float[Tensor, "B M N"]:
         with self._stream(), torch.inference_mode():

@@ -166,44 +166,32 @@ def even_slices(total: int, most: int, multiple: int) -> list[slice]:
 
 
 _MOST_PICTURES = 512
-_MOST_BYTES = 64_000_000
-_COMPARED_FIRST = 64
-
-Key = tuple[int, bytes]
 
 
 class _Picture:
-    """The bytes of a file, and its pixels once a thread has decoded them."""
+    """The pixels of a file, once a thread has decoded them."""
 
-    def __init__(self, data: bytes) -> None:
-        self.data = data
+    def __init__(self) -> None:
         self.pixels: np.ndarray | None = None
         self.lock = threading.Lock()
 
 
 class PixelCache:
-    """Cache of the pixels of the last files; safe to use from many threads.
-
-    It holds at most 512 files and 64 MB of their bytes; the pixels come on top.
-
-    The key of a file is its length and a few bytes of its middle, and its whole content is
-    compared. A digest of every file would cost more than the repetitions of most catalogs save.
-    """
+    """Cache of the pixels of the last 512 files; safe to use from many threads."""
 
     def __init__(self) -> None:
-        self._pictures: OrderedDict[Key, _Picture] = OrderedDict()
-        self._bytes = 0
+        self._pictures: OrderedDict[str, _Picture] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, data: bytes, make: Callable[[], np.ndarray]) -> np.ndarray:
+    def get(self, digest: str, make: Callable[[], np.ndarray]) -> np.ndarray:
         """Return the read-only pixels of a file.
 
         Args:
-            data: The file's bytes.
-            make: Decodes them where they are new. An error is not cached: the next call tries
+            digest: The SHA-256 of the file's bytes.
+            make: Decodes the file if it is new. An error is not cached: the next call tries
                 again.
         """
-        picture = self._look_up(data)
+        picture = self._look_up(digest)
         # Equal products stand side by side, so threads want one picture at once: to wait for the
         # first of them takes no longer than to make it too. Other pictures' threads go on.
         with picture.lock:
@@ -216,32 +204,16 @@ class PixelCache:
     @contextmanager
     def cleared(self) -> Iterator[None]:
         """Clear the cache when the context begins, and when it ends."""
-        self._forget()
+        self._pictures.clear()
         try:
             yield
         finally:
-            self._forget()
-
-    def _forget(self) -> None:
-        with self._lock:
             self._pictures.clear()
-            self._bytes = 0
 
-    def _look_up(self, data: bytes) -> _Picture:
-        key = _key(data)
+    def _look_up(self, digest: str) -> _Picture:
         with self._lock:
-            found = self._pictures.pop(key, None)
-            if found is None:
-                self._bytes += len(data)
-            # Another file of this key has as many bytes.
-            picture = found if found is not None and found.data == data else _Picture(data)
-            self._pictures[key] = picture
-            while self._bytes > _MOST_BYTES or len(self._pictures) > _MOST_PICTURES:
-                _, oldest = self._pictures.popitem(last=False)
-                self._bytes -= len(oldest.data)
+            picture = self._pictures.pop(digest, None) or _Picture()
+            self._pictures[digest] = picture
+            if len(self._pictures) > _MOST_PICTURES:
+                self._pictures.popitem(last=False)
         return picture
-
-
-def _key(data: bytes) -> Key:
-    middle = len(data) // 2
-    return len(data), data[middle : middle + _COMPARED_FIRST]

@@ -4,19 +4,17 @@ A driver makes one from a checkpoint's JSON; a worker builds the engine from it.
 """
 
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from schemas.labels import RESERVED
 
 from enrich.calibration import TARGET_PRECISIONS, Thresholds
 from enrich.classifiers.manifest import BUNDLED, Manifest, fetched_checkpoint, read_manifest
 from enrich.config import JobConfig
-from enrich.engine.columns import AnswersProducts
 from enrich.engine.settings import (
-    CategorySets,
     EngineSettings,
     OwnSettings,
     OwnWords,
@@ -27,7 +25,6 @@ from enrich.engine.settings import (
 from enrich.errors import CheckpointError, ConfigError, NoAnswer
 from enrich.images.locations import spell_out
 from enrich.lexicon import ProductText
-from enrich.records import EncodedProduct, EnrichedProduct, Product
 from enrich.unseen import SourceProfile, raise_thresholds, read_reference
 
 if TYPE_CHECKING:
@@ -35,71 +32,6 @@ if TYPE_CHECKING:
 
     from enrich.engine.answerer import Answerer
     from enrich.engine.engine import Engine
-
-
-class RunsProducts(Protocol):
-    """Interface of what a spec builds: the engine, or a fake of it."""
-
-    def encode(self, products: Iterable[Product]) -> Iterator[EncodedProduct]:
-        """Yield one encoding per product, in order, with prefetch."""
-        ...
-
-    def enrich(self, products: Iterable[Product]) -> Iterator[EnrichedProduct]:
-        """Yield one answer per product, in order."""
-        ...
-
-
-class BuildsEngine(Protocol):
-    """A small picklable recipe of an engine; equal ones share an engine in a worker."""
-
-    @property
-    def encoder_version(self) -> str:
-        """Digest of everything that vectors depend on beside the product, 12 hex digits."""
-        ...
-
-    @property
-    def model_version(self) -> str:
-        """The version that every answer carries."""
-        ...
-
-    @property
-    def attributes(self) -> dict[str, tuple[str, ...]]: ...
-
-    @property
-    def thresholds(self) -> Thresholds: ...
-
-    @property
-    def limits_digest(self) -> str:
-        """Digest of the image limits and the allowed roots and hosts, 12 hex digits."""
-        ...
-
-    def build(self, device: "torch.device") -> RunsProducts:
-        """Load the engine onto `device`."""
-        ...
-
-    def build_answerer(self) -> AnswersProducts:
-        """Load an answerer of the engine's vectors, on the CPU and without a tower."""
-        ...
-
-    def profile(
-        self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
-    ) -> SourceProfile | None:
-        """Return the profile of a source; None if it cannot be told."""
-        ...
-
-    @property
-    def reads_descriptions(self) -> bool:
-        """True where answers depend on words of descriptions, beside the vectors."""
-        ...
-
-    @property
-    def applies_to(self) -> CategorySets:
-        """The product categories of attributes that make no sense of others."""
-        ...
-
-    def in_source(self, rise: float) -> "BuildsEngine":
-        """Return the recipe whose thresholds are higher by so much, in log odds."""
-        ...
 
 
 class EngineSpec(EngineSettings):
@@ -284,11 +216,6 @@ def open_engine(manifest: Manifest, image_root: str, settings: JobConfig | None 
 
     used = (settings or JobConfig()).model_copy(update={"checkpoint": str(manifest.folder)})
     return Engine(build_spec(used, manifest, image_root), manifest, local_device())
-
-
-def default_spec(manifest: Manifest, image_root: str) -> EngineSpec:
-    """Return the recipe with default settings for a checkpoint on this machine."""
-    return build_spec(JobConfig(checkpoint=str(manifest.folder)), manifest, image_root)
 
 
 def _refuse_unknown_attributes(config: JobConfig, attributes: Container[str]) -> None:

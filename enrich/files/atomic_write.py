@@ -3,14 +3,12 @@
 Others see a file or folder whole or not at all, also after a kill.
 """
 
-import fcntl
 import re
 import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from glob import escape
+from contextlib import contextmanager
 from pathlib import Path
 
 from enrich.errors import ConfigError
@@ -83,20 +81,16 @@ def atomic_write(file: Path) -> Iterator[Path]:
     """Yield a temporary path beside `file`, which becomes `file` at the end.
 
     If the block raises, the temporary file is deleted and `file` stays as it was. Folders are
-    created. With several writers at a time the last one wins.
+    created. With several writers at a time the last one wins. A killed process leaves its
+    temporary file.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(file)
     partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}.partial")
-    with partial.open("xb") as mine:
-        # Not every file system can lock; there leftovers stay.
-        with suppress(OSError):
-            fcntl.flock(mine, fcntl.LOCK_EX)
-        try:
-            yield partial
-            partial.replace(file)
-        finally:
-            partial.unlink(missing_ok=True)
+    try:
+        yield partial
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_place(place: Place, content: bytes) -> None:
@@ -108,49 +102,19 @@ def write_place(place: Place, content: bytes) -> None:
         partial.write_bytes(content)
 
 
-def _remove_leftovers(file: Path) -> None:
-    """Delete temporary files of killed processes: nobody holds a lock on them."""
-    for left in file.parent.glob(f".{escape(file.name)}.*.partial"):
-        with suppress(OSError), left.open("rb") as opened:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            left.unlink()
-
-
 @contextmanager
 def atomic_write_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder, which becomes `folder` at the end.
+    """Yield an empty temporary folder, which replaces `folder` at the end.
 
-    An existing folder is replaced, and files that the new one lacks move into it. If the block
-    raises, the temporary folder is deleted.
+    If the block raises, the temporary folder is deleted, and `folder` stays as it was.
     """
     partial = folder.with_name(f".{folder.name}.partial")
-    before = folder.with_name(f".{folder.name}.before")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
-        _take_over(before, folder)
         if folder.exists():
-            folder.rename(before)
-        try:
-            partial.rename(folder)
-        finally:
-            _take_over(before, folder)
+            shutil.rmtree(folder)
+        partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _take_over(before: Path, folder: Path) -> None:
-    """Move into `folder` the files that only the folder before it has.
-
-    A killed process may have left that folder.
-    """
-    if not before.exists():
-        return
-    if not folder.exists():
-        before.rename(folder)
-        return
-    for other in before.iterdir():
-        if not (folder / other.name).exists():
-            other.rename(folder / other.name)
-    shutil.rmtree(before)

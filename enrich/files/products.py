@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,7 +21,6 @@ from enrich.files.tables import (
 )
 from enrich.images.locations import local_path
 from enrich.records import Product
-from enrich.text import REPLACED
 
 _COLUMNS = [field.name for field in dataclasses.fields(Product)]
 
@@ -141,15 +139,6 @@ def _is_list_of_texts(kind: pa.DataType) -> bool:
         return False
     texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)
     return any(is_kind(kind.value_type) for is_kind in texts)
-
-
-def count_replaced(products: pa.Table) -> tuple[int, int]:
-    """Return the number of rows that were not UTF-8, and of such product ids."""
-    found = {
-        name: pc.fill_null(pc.match_substring(products[name], REPLACED), False) for name in _COLUMNS
-    }
-    in_row = reduce(pc.or_, found.values())
-    return pc.sum(in_row, min_count=0).as_py(), pc.sum(found["product_id"], min_count=0).as_py()
 
 
 def read_catalog(table: Path, columns: ColumnNames | None = None) -> Catalog:

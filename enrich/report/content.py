@@ -32,14 +32,13 @@ class GivenFlags(NamedTuple):
     checkpoint: str | None = None
     image_root: str | None = None
 
-    def to_flags(self, *, with_images: bool = True) -> str:
-        """Return the flags as a shell takes them, each with a blank in front.
-
-        Without images for commands that open none.
-        """
-        flags = {"--config": self.config, "--checkpoint": self.checkpoint}
-        if with_images:
-            flags["--image-root"] = self.image_root
+    def to_flags(self) -> str:
+        """Return the flags as a shell takes them, each with a blank in front."""
+        flags = {
+            "--config": self.config,
+            "--checkpoint": self.checkpoint,
+            "--image-root": self.image_root,
+        }
         return "".join(f" {flag} {shlex.quote(one)}" for flag, one in flags.items() if one)
 
 

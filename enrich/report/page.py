@@ -6,11 +6,10 @@ Texts of others are escaped.
 
 import base64
 import hashlib
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -18,47 +17,26 @@ from schemas.labels import ABSTAINED, NOT_APPLICABLE
 from schemas.tables import Outcome, State
 
 from enrich.redaction import redact
-from enrich.report import charts, words
+from enrich.report import charts, formatting
 from enrich.report.content import BINS, NO_BASELINE, RunFacts, RunReport
 from enrich.report.finder import Finder
 
-MAX_PAGE_BYTES = 3_000_000
-# Number of labels of each attribute on a page that would be too large with more.
-_FEW_LABELS = 10
 
-
-class Extent(NamedTuple):
-    """Extent of a page: numbers of attributes and of frequent labels, and cards."""
-
-    attributes: int
-    labels: int = 30
-    cards: bool = True
-
-
-def render_page(
-    report: RunReport, thumbnails: Mapping[str, str], max_bytes: int = MAX_PAGE_BYTES
-) -> bytes:
-    """Return the page of a run, shortened if it would be too large.
-
-    The page leaves out, in this order, the last thumbnails, all cards, rare labels, and the last
-    attributes, and names what it leaves out.
+def render_page(report: RunReport, thumbnails: Mapping[str, str]) -> bytes:
+    """Return the page of a run.
 
     Args:
         report: the contents.
-        thumbnails: data: URIs of pictures by image path, the most wanted first.
-        max_bytes: the largest size allowed.
-
-    Raises:
-        ValueError: the shortest page is too large.
+        thumbnails: data: URIs of pictures by image path.
     """
-    page = b""
-    for extent in _shrink(len(report.attributes)):
-        page = _render_with_pictures(report, thumbnails, extent, max_bytes)
-        if len(page) <= max_bytes:
-            return page
-    raise ValueError(
-        f"The page of run {report.run.run_id} is too large: found {len(page):,} bytes at its "
-        f"shortest, expected at most {max_bytes:,}."
+    return render(
+        "page.html",
+        "page",
+        report=report,
+        # `Markup`, because these are our own texts: neither escaped nor shortened.
+        thumbnails={path: Markup(uri) for path, uri in thumbnails.items()},
+        headline=formatting.describe_run(report.run, report.reasons.get(Outcome.MISSING, 0)),
+        finder=Finder(report.gallery),
     )
 
 
@@ -73,42 +51,6 @@ def render_index(
         is_cut: older runs are left out.
     """
     return render("index.html", "page", runs=runs, pages=pages, is_cut=is_cut)
-
-
-def _shrink(attributes: int) -> Iterator[Extent]:
-    yield Extent(attributes)
-    yield Extent(attributes, cards=False)
-    while attributes:
-        yield Extent(attributes, labels=_FEW_LABELS, cards=False)
-        attributes //= 2
-
-
-def _render_with_pictures(
-    report: RunReport, thumbnails: Mapping[str, str], extent: Extent, max_bytes: int
-) -> bytes:
-    """Return the page with as many thumbnails as it may hold."""
-    kept = dict(thumbnails) if extent.cards else {}
-    cards = Counter(report.gallery.pictures)
-    page = _render_run(report, kept, extent)
-    while (excess := len(page) - max_bytes) > 0 and kept:
-        while kept and excess > 0:
-            path, picture = kept.popitem()
-            excess -= len(picture) * cards[path]
-        page = _render_run(report, kept, extent)
-    return page
-
-
-def _render_run(report: RunReport, thumbnails: Mapping[str, str], extent: Extent) -> bytes:
-    return render(
-        "page.html",
-        "page",
-        report=report,
-        extent=extent,
-        # `Markup`, because these are our own texts: neither escaped nor shortened.
-        thumbnails={path: Markup(uri) for path, uri in thumbnails.items()},
-        headline=words.describe_run(report.run, report.reasons.get(Outcome.MISSING, 0)),
-        finder=Finder(report.gallery),
-    )
 
 
 def render(template: str, script: str, **content: Any) -> bytes:
@@ -139,17 +81,17 @@ def _templates() -> Environment:
     environment = Environment(
         loader=PackageLoader("enrich.report"),
         autoescape=True,
-        finalize=words.make_printable,
+        finalize=formatting.make_printable,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "heading": words.as_heading,
-        "number": words.format_number,
-        "share": words.format_share,
-        "said": words.format_count,
-        "in_words": words.name_expectation,
+        "heading": formatting.as_heading,
+        "number": formatting.format_number,
+        "share": formatting.format_share,
+        "said": formatting.format_count,
+        "in_words": formatting.name_expectation,
         # Addresses in a product table may hold logins and signatures.
         "redacted": redact,
     }
@@ -157,20 +99,19 @@ def _templates() -> Environment:
         "ABSTAINED": ABSTAINED,
         "NOT_APPLICABLE": NOT_APPLICABLE,
         "BINS": BINS,
-        "CAUSES": words.CAUSES,
+        "CAUSES": formatting.CAUSES,
         "HISTOGRAM_PX": charts.HISTOGRAM_PX,
         "NO_BASELINE": NO_BASELINE,
         "Piece": charts.Piece,
-        "REASONS": words.REASONS,
-        "STATUSES": words.STATUSES,
+        "REASONS": formatting.REASONS,
+        "STATUSES": formatting.STATUSES,
         "State": State,
         "compare_labels": charts.compare_labels,
         "find_swatch": charts.find_swatch,
-        "format_beside": words.format_beside,
+        "format_beside": formatting.format_beside,
         "lay_out_histogram": charts.lay_out_histogram,
         "lay_out_strip": charts.lay_out_strip,
-        "name_correction": words.name_correction,
-        "name_reviews": words.name_reviews,
-        "name_state": words.name_state,
+        "name_reviews": formatting.name_reviews,
+        "name_state": formatting.name_state,
     }
     return environment

@@ -19,9 +19,9 @@ from markupsafe import Markup
 from enrich.images.store import ImageStore
 from enrich.records import Candidate, confidence_of
 from enrich.report.charts import find_swatch
+from enrich.report.formatting import make_printable
 from enrich.report.page import render
 from enrich.report.thumbnails import make_thumbnails
-from enrich.report.words import make_printable
 
 MAX_PAGE_BYTES = 5_000_000
 # Bytes of a picture, however many products a page has.

@@ -16,6 +16,8 @@ from enrich.images.settings import ImageProblem
 from enrich.images.store import ImageStore
 
 SIDE_PX = 220
+# A page has 90 thumbnails at most: in base64 these are 2.2 MB.
+MOST_BYTES = 18_000
 _QUALITY = 70
 _THREADS = 4
 # For a picture with too many bytes: first these qualities, then fewer pixels.
@@ -27,7 +29,7 @@ def make_thumbnails(
     store: ImageStore,
     image_paths: Iterable[str],
     side_px: int = SIDE_PX,
-    most_bytes: int | None = None,
+    most_bytes: int = MOST_BYTES,
 ) -> dict[str, str]:
     """Return the thumbnail of every path whose picture can be read."""
     paths = list(dict.fromkeys(image_paths))
@@ -37,7 +39,7 @@ def make_thumbnails(
 
 
 def make_thumbnail(
-    store: ImageStore, image_path: str, side_px: int = SIDE_PX, most_bytes: int | None = None
+    store: ImageStore, image_path: str, side_px: int = SIDE_PX, most_bytes: int = MOST_BYTES
 ) -> str | None:
     """Return the picture as a data: URI, None if it cannot be read.
 
@@ -45,7 +47,7 @@ def make_thumbnail(
         store: Where the picture is.
         image_path: Its path there.
         side_px: Neither side is longer.
-        most_bytes: The size in bytes, before it is written as a URI; None for any.
+        most_bytes: The size in bytes, before it is written as a URI.
     """
     try:
         picture = decode(store.read(image_path), limits=store.limits, target_px=side_px)
@@ -54,7 +56,7 @@ def make_thumbnail(
     for side, quality in _sizes(side_px):
         picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
         encoded = _encode(picture, quality)
-        if most_bytes is None or len(encoded) <= most_bytes:
+        if len(encoded) <= most_bytes:
             break
     return "data:image/webp;base64," + base64.b64encode(encoded).decode("ascii")
 

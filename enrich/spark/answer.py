@@ -21,7 +21,9 @@ from schemas.tables import (
     answer_columns,
 )
 
-from enrich.engine.spec import BuildsEngine
+from enrich.config import JobConfig, is_too_much
+from enrich.engine.spec import EngineSpec
+from enrich.errors import tell_apart
 from enrich.images.settings import NO_IMAGE_PATH
 from enrich.spark.corrections import classifier_label, find_entry, is_inapplicable
 from enrich.spark.diff import INPUT_FIELDS, Diff
@@ -37,7 +39,8 @@ _CARRIED = (
 _NAMES = [column.split()[0] for column in _CARRIED.split(", ")]
 _TEXTS = ("title", "description")
 # This Python worker's answerer, and its recipe.
-_LOADED: dict[str, tuple[BuildsEngine, Any]] = {}
+_answerer: Any = None
+_recipe: EngineSpec | None = None
 
 
 class AnswerCounts(NamedTuple):
@@ -62,7 +65,7 @@ class AnswerCounts(NamedTuple):
 def write_candidates(
     tables: Tables,
     header: RunHeader,
-    spec: BuildsEngine,
+    spec: EngineSpec,
     diff: Diff,
     encodings: DataFrame | None,
     *,
@@ -71,7 +74,6 @@ def write_candidates(
     """Write a run's candidates in one commit; candidates are never updated.
 
     Args:
-        tables: the output tables.
         header: the run.
         spec: the recipe of the answerer.
         diff: over saved rows.
@@ -173,6 +175,31 @@ def count_candidates(
     )
 
 
+def explain_unreadable(config: JobConfig, answered: AnswerCounts, tables: Tables) -> Iterator[str]:
+    """Yield the limits on unreadable contents and images that are exceeded (R7).
+
+    The shares leave out contents that an accepted run has published or quarantined. So a few images
+    that stay unreadable do not block every night, and a blocked night blocks the next one too.
+    """
+    of, where = answered.contents, tables.name("quarantine")
+    if is_too_much(answered.unreadable, of, config.max_quarantined_share):
+        share = answered.unreadable / of
+        found, most = tell_apart(share, config.max_quarantined_share, ".1%")
+        yield (
+            f"{found} of {of:,} new or changed contents could not be read, allowed are {most} "
+            f"(max_quarantined_share); the reasons are in {where}"
+        )
+    # Without images, answers would rest on texts alone.
+    if is_too_much(answered.failed_images, answered.with_image, config.max_failed_images_share):
+        share = answered.failed_images / answered.with_image
+        found, most = tell_apart(share, config.max_failed_images_share, ".1%")
+        yield (
+            f"of {answered.with_image:,} contents that name an image, {found} of the images could "
+            f"not be read, allowed are {most} (max_failed_images_share): check the image root, its "
+            "store and its permissions"
+        )
+
+
 def write_findings(
     tables: Tables,
     header: RunHeader,
@@ -186,7 +213,6 @@ def write_findings(
     Findings of accepted runs are not repeated. At most one commit.
 
     Args:
-        tables: the output tables.
         header: the run.
         diff: over saved rows.
         encodings: those that hold; None if no product needed an answer.
@@ -241,14 +267,14 @@ def write_findings(
         new.unpersist()
 
 
-def _answer_rows(encoded: DataFrame, spec: BuildsEngine) -> DataFrame:
+def _answer_rows(encoded: DataFrame, spec: EngineSpec) -> DataFrame:
     schema = f"{_CARRIED}, {answer_columns(spec.attributes)}"
     rows = encoded.select(*_NAMES, "vectors", *_TEXTS)
     return rows.mapInArrow(build_answer(spec), schema)
 
 
 def build_answer(
-    spec: BuildsEngine,
+    spec: EngineSpec,
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """Return the function that answers encodings on executors, for `mapInArrow`."""
 
@@ -269,14 +295,15 @@ def build_answer(
     return answer
 
 
-def _get_answerer(spec: BuildsEngine) -> Any:
+def _get_answerer(spec: EngineSpec) -> Any:
     """Return this Python worker's answerer. Runs on the executor."""
     from enrich.spark.worker import use_task_cores
 
-    if "it" not in _LOADED or _LOADED["it"][0] != spec:
+    global _answerer, _recipe
+    if _recipe != spec:
         use_task_cores()
-        _LOADED["it"] = spec, spec.build_answerer()
-    return _LOADED["it"][1]
+        _answerer, _recipe = spec.build_answerer(), spec
+    return _answerer
 
 
 def _revise(published: DataFrame, revised: DataFrame, attributes: tuple[str, ...]) -> DataFrame:

@@ -46,15 +46,15 @@ _ANSWERS, _CERTIFICATES = "audit_answers", "audit_certificates"
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Drawn answers: `rows` for the file, `drawn` and `left` are counts by attribute.
+    """Drawn answers: `rows` for the file, and two counts by attribute.
 
-    `left` are the answers that the draw could have taken and did not.
+    `not_drawn` are the answers that the draw could have taken and did not.
     """
 
     audit_id: str
     rows: pd.DataFrame
     drawn: Mapping[str, int]
-    left: Mapping[str, int]
+    not_drawn: Mapping[str, int]
 
 
 def find_source(tables: Tables, catalog: str, run_id: str | None = None) -> str:
@@ -81,7 +81,6 @@ def draw(tables: Tables, products: DataFrame, count: int) -> Draw:
     so that a picture is looked at once.
 
     Args:
-        tables: the output tables.
         products: the product table, as `enrich.spark.source` opens it.
         count: answers of each attribute.
 
@@ -147,7 +146,7 @@ def _select_drawable(tables: Tables, products: DataFrame, version: str) -> DataF
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class RecordedLabels:
     """Counts of recorded labels, and of answers of their draws without a label.
 
     `certificates` are rows of the view `certificates`: all that are about whole attributes and
@@ -159,14 +158,13 @@ class Intake:
     certificates: list[dict[str, Any]]
 
 
-def take_in(tables: Tables, labels: pd.DataFrame) -> Intake:
+def record_labels(tables: Tables, labels: pd.DataFrame) -> RecordedLabels:
     """Append people's labels to `audit_answers`, and proofs to `audit_certificates`.
 
-    Taken in again, the same labels change nothing. A label goes to the last draw of its product
+    Recorded again, the same labels change nothing. A label goes to the last draw of its product
     and attribute.
 
     Args:
-        tables: the output tables.
         labels: what `enrich.files.labels.read_labels` returns.
 
     Raises:
@@ -203,7 +201,7 @@ def take_in(tables: Tables, labels: pd.DataFrame) -> Intake:
     drawn = known[known["audit_id"].isin(of_file)]
     about = set(zip(drawn["model_version"], drawn["attribute"], strict=True))
     found = read_certificates(tables)
-    return Intake(
+    return RecordedLabels(
         len(new),
         int(drawn["label"].isna().sum()),
         [one for one in found if (one["model_version"], one["attribute"]) in about],
@@ -265,7 +263,11 @@ def make_certificates(answers: pd.DataFrame, made_at: datetime) -> Iterator[dict
             its first one was taken in; NULL where there is none.
         made_at: now.
     """
-    yield from _certify_part(answers, made_at, int(answers["drawn_from"].max()))
+    draws = answers.groupby("audit_id")["drawn_from"].agg(["max", "size"])
+    draws = draws.loc[answers.sort_values("drawn_at")["audit_id"].unique()]
+    # A draw chose from what the draws before it had left, and the catalog may have grown.
+    population = int((draws["max"] + draws["size"].cumsum() - draws["size"]).max())
+    yield from _certify_part(answers, made_at, population)
     for column, name in (("published_label", "label"), ("product_category", "category")):
         labelled = answers[answers["label"].notna()]
         counts = labelled[column].value_counts()

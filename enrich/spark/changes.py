@@ -120,7 +120,6 @@ def find_changes(
     Rows without a usable id are always compared.
 
     Args:
-        tables: the output tables.
         base: the run.
         feed: of the product table.
         products: rows of `Source.products`.

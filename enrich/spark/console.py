@@ -16,7 +16,7 @@ from enrich.logs import is_json
 from enrich.redaction import tame
 from enrich.spark.corrections import find_entry
 from enrich.spark.runs import RunSummary
-from enrich.spark.session import silence_java
+from enrich.spark.session import stop_java_log
 from enrich.spark.tables import Tables
 
 SHOWN_ROWS = 8
@@ -26,10 +26,10 @@ _WORDS = {"images_opened": "images opened", "images_compared": "images compared"
 def print_json_line(content: Mapping[str, Any], *, is_last: bool = True) -> None:
     """Print the line that ends a job's output, and silence Java's log first.
 
-    Otherwise Java's log of its shutdown might be the last line. Runs on the driver.
+    Otherwise Java's log of its shutdown might be the last line.
     """
     if is_last:
-        silence_java(SparkSession.active())
+        stop_java_log(SparkSession.active())
     typer.echo(json.dumps(content))
 
 
@@ -38,7 +38,7 @@ def show_run(
 ) -> None:
     """Print some of the run's rows, remarks, where the tables are, and the JSON line.
 
-    Runs on the driver. `is_last`: the job ends, and Java's log with it.
+    `is_last`: the job ends, and Java's log with it.
     """
     # Not among log lines in JSON: their readers cannot read a table.
     if not is_json():
@@ -50,7 +50,7 @@ def show_run(
         console.print(f"{summary.outcome}: {counted}", soft_wrap=True)
         for remark in remarks:
             console.print(remark, soft_wrap=True)
-        folder = tables.location().removeprefix("file:")
+        folder = tables.database_folder().removeprefix("file:")
         console.print(f"tables: {tables.database}.* in {folder}", soft_wrap=True)
         if summary.report:
             console.print(f"page: {summary.report}", soft_wrap=True)
@@ -68,7 +68,7 @@ def describe_counts(counts: Mapping[str, Any]) -> str:
 
 
 def _first_rows(tables: Tables, summary: RunSummary) -> Table:
-    """Return a table of the run's first rows. Runs on the driver; one action."""
+    """Return a table of the run's first rows. One action."""
     is_waiting = summary.outcome in (State.STAGED, State.BLOCKED)
     name = "candidates" if is_waiting else "product_attributes"
     rows = tables.read_run(name, summary.run_id)

@@ -26,8 +26,7 @@ AttributeLabels = Mapping[str, Sequence[str]]
 def select_corrections(table: DataFrame, attribute_labels: AttributeLabels) -> DataFrame:
     """Return product_id and corrections of all products that people corrected; lazy.
 
-    Runs on the driver. Corrections with attributes or labels that the checkpoint does not know are
-    left out.
+    Corrections with attributes or labels that the checkpoint does not know are left out.
     """
     entry = F.struct("attribute", "label", "corrected_by")
     return (
@@ -38,10 +37,7 @@ def select_corrections(table: DataFrame, attribute_labels: AttributeLabels) -> D
 
 
 def select_last(table: DataFrame) -> DataFrame:
-    """Return the last correction of each attribute of each product.
-
-    Runs on the driver; lazy.
-    """
+    """Return the last correction of each attribute of each product; lazy."""
     newest_first = [F.col("corrected_at").desc(), F.col("label").asc_nulls_last()]
     window = Window.partitionBy("product_id", "attribute").orderBy(*newest_first)
     placed = table.withColumn("place", F.row_number().over(window))
@@ -49,18 +45,14 @@ def select_last(table: DataFrame) -> DataFrame:
 
 
 def select_known(table: DataFrame, attribute_labels: AttributeLabels) -> DataFrame:
-    """Return the corrections that the checkpoint knows, in its spelling.
-
-    Runs on the driver; lazy.
-    """
+    """Return the corrections that the checkpoint knows, in its spelling; lazy."""
     return _with_spelling(table, attribute_labels).where("is_known").drop("is_known")
 
 
 def select_last_spelled(table: DataFrame, attribute_labels: AttributeLabels) -> DataFrame:
     """Return the last correction by product and attribute, spelled by the checkpoint.
 
-    Runs on the driver; lazy. If the checkpoint does not know a label, the label is NULL and
-    `is_known` is false.
+    Lazy. If the checkpoint does not know a label, the label is NULL and `is_known` is false.
     """
     return select_last(_with_spelling(table, attribute_labels))
 
@@ -69,7 +61,7 @@ def count_unknown(table: DataFrame, attribute_labels: AttributeLabels) -> int:
     """Count the corrections whose attribute or label the checkpoint does not know.
 
     Only the last correction of a product's attribute counts: the table also keeps mistakes that
-    people have corrected since. Runs on the driver; one action.
+    people have corrected since. One action.
     """
     return select_last_spelled(table, attribute_labels).where("NOT is_known").count()
 
@@ -79,12 +71,11 @@ def with_corrections(
 ) -> DataFrame:
     """Return the rows with people's labels in place of the classifier's.
 
-    Runs on the driver; lazy. Confidences stay the classifier's own.
+    Lazy. Confidences stay the classifier's own.
 
     Args:
         rows: Rows with product_id and a label column for each attribute.
         corrections: As `select_corrections` returns them.
-        attributes: The attributes.
     """
     joined = rows.join(corrections, "product_id", "left")
     labels = {
@@ -94,10 +85,7 @@ def with_corrections(
 
 
 def with_classifier_labels(rows: DataFrame, attributes: Sequence[str]) -> DataFrame:
-    """Return rows with the classifier's labels, without any correction.
-
-    Runs on the driver; lazy.
-    """
+    """Return rows with the classifier's labels, without any correction; lazy."""
     return rows.withColumns({a: classifier_label(find_entry("predictions", a)) for a in attributes})
 
 
@@ -177,10 +165,9 @@ def record_corrections(
 ) -> ImportCounts:
     """Append labels that differ from a product's last correction and are not older.
 
-    Runs on the driver; at most one Delta commit.
+    At most one Delta commit.
 
     Args:
-        tables: The output tables.
         labels: As `enrich.files.labels.read_labels` returns them, each with `by`. Labels without
             `at` count as given now.
         attribute_labels: The checkpoint's.
@@ -230,10 +217,7 @@ def record_corrections(
 
 
 def find_unpublished(tables: Tables, product_ids: Sequence[str]) -> list[str]:
-    """Return the products without a row in `product_attributes`, in order.
-
-    Runs on the driver; one action.
-    """
+    """Return the products without a row in `product_attributes`, in order; one action."""
     asked = tables.spark.createDataFrame([(one,) for one in product_ids], "product_id STRING")
     missing = asked.join(tables.read("product_attributes"), "product_id", "left_anti")
     return [row["product_id"] for row in missing.orderBy("product_id").collect()]
@@ -242,7 +226,7 @@ def find_unpublished(tables: Tables, product_ids: Sequence[str]) -> list[str]:
 def read_last_labels(tables: Tables, attribute_labels: AttributeLabels) -> DataFrame:
     """Return product_id and, for each attribute, the last label that people set.
 
-    Runs on the driver; lazy.
+    Lazy.
 
     Raises:
         ConfigError: the database has no corrections table.

@@ -25,7 +25,7 @@ from pyspark.sql import functions as F
 from schemas.tables import TO_ANSWER, Status
 
 from enrich.config import GpuExecutors, JobConfig
-from enrich.engine.spec import BuildsEngine
+from enrich.engine.spec import EngineSpec
 from enrich.errors import ConfigError, EnrichError, WorkersDied
 from enrich.spark.progress import Progress, Work
 from enrich.spark.rules import CRASH_HOLDS, holds
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 # Chunks in flight: executors encode one while the driver commits another and plans the next. Small
 # jobs of a commit wait behind all tasks in flight, so slots wait for one after every fourth chunk.
-_AT_ONCE = 4
+_CHUNKS_IN_FLIGHT = 4
 # The writer that commits what a search for a crash encodes.
 _SEARCH = "search"
 # A crash is looked for in so many parts at a time.
@@ -61,7 +61,7 @@ class Encoded(NamedTuple):
 
 @dataclass(slots=True)
 class Encoder:
-    """Encoding of one run. Runs on the driver.
+    """Encoding of one run.
 
     `since`: encodings of other runs that are older do not count (a full refresh), None: all count.
     `folder`: of the run, for what it writes down for itself.
@@ -69,7 +69,7 @@ class Encoder:
 
     tables: Tables
     run_id: str
-    spec: BuildsEngine
+    spec: EngineSpec
     config: JobConfig
     since: datetime | None
     version: int
@@ -77,7 +77,7 @@ class Encoder:
     _commits: Counter[str] = field(default_factory=Counter)
     _progress: Progress | None = None
     crashed: list[str] = field(default_factory=list)
-    tell: Callable[[Mapping[str, float] | None], None] = lambda figures: None
+    on_progress: Callable[[Mapping[str, float] | None], None] = lambda figures: None
 
     def encode(self, due: DataFrame) -> Encoded:
         """Encode the contents of due products that no encoding holds for.
@@ -97,7 +97,7 @@ class Encoder:
             wanted, asked = contents.agg(F.count("*"), F.count_if(is_missing)).collect()[0]
             missing = contents.where(is_missing).drop("is_held")
             if asked:
-                self._progress = Progress(self.tables.spark, asked, self.tell)
+                self._progress = Progress(self.tables.spark, asked, self.on_progress)
                 with self._progress:
                     self._encode_chunks(missing, asked)
         finally:
@@ -132,14 +132,16 @@ class Encoder:
             # Around all chunks: the setting is the session's, and one would end it for the other.
             self.tables.tag_commits(self.run_id),
             # After a failure the other chunks still end: what they encode is kept.
-            ThreadPoolExecutor(_AT_ONCE) as threads,
+            ThreadPoolExecutor(_CHUNKS_IN_FLIGHT) as threads,
         ):
             while chunks and not any(_has_failed(result) for _, result in running):
-                if len(running) == _AT_ONCE:
+                if len(running) == _CHUNKS_IN_FLIGHT:
                     done += self._finish(running, count, done)
                 chunk, number = take_chunk(chunks, self._enough()), number + 1
                 described = f"encode, chunk {number}: {chunk.contents} of {count} contents"
-                append = partial(self._encode_chunk, chunk, described, str(number % _AT_ONCE))
+                append = partial(
+                    self._encode_chunk, chunk, described, str(number % _CHUNKS_IN_FLIGHT)
+                )
                 running.append((chunk, threads.submit(in_spark_thread(self.tables.spark, append))))
             while running:
                 done += self._finish(running, count, done)
@@ -152,7 +154,7 @@ class Encoder:
 
     def _encode_chunk(self, chunk: "Chunk", described: str, writer: str) -> None:
         with name_jobs(self.tables.spark, f"run {self.run_id}: {described}"):
-            self._append(self._ask(chunk.rows, chunk.contents), writer)
+            self._append(self._encode_lazily(chunk.rows, chunk.contents), writer)
 
     def _finish(self, running: deque[tuple["Chunk", Future[None]]], count: int, done: int) -> int:
         """Wait for the oldest chunk, search it if a worker died; return its contents."""
@@ -194,7 +196,7 @@ class Encoder:
             if not (size := some.count()):
                 continue
             try:
-                self._append(self._ask(some, size), _SEARCH)
+                self._append(self._encode_lazily(some, size), _SEARCH)
             except (PySparkException, Py4JError) as other:
                 if not is_worker_death(other):
                     raise
@@ -213,7 +215,7 @@ class Encoder:
                 "encoded stays, the same command goes on from there."
             ) from error
 
-    def _ask(self, rows: DataFrame, count: int) -> DataFrame:
+    def _encode_lazily(self, rows: DataFrame, count: int) -> DataFrame:
         """Return the rows encoded; lazy. Nothing is shuffled behind the engine."""
         assert self._progress is not None
         return encode_rows(rows, count, self.spec, self.config, self._progress.works)
@@ -269,11 +271,11 @@ class Encoder:
 def encode_rows(
     contents: DataFrame,
     count: int,
-    spec: BuildsEngine,
+    spec: EngineSpec,
     config: JobConfig,
     works: Accumulator[dict[str, Work]],
 ) -> DataFrame:
-    """Return `count` contents encoded, by `content_hash`; lazy. Runs on the driver."""
+    """Return `count` contents encoded, by `content_hash`; lazy."""
     spark, wanted = contents.sparkSession, config.gpu_executors
     slots = slots_of(spark, wanted)
     if wanted is not None:
@@ -386,22 +388,15 @@ def _crashed_columns() -> list[Column]:
 
 
 def refuse_impossible_executors(wanted: GpuExecutors | None, conf: SparkConf) -> None:
-    """Raise ConfigError if this Spark cannot start the executors for encoding.
+    """Raise ConfigError if this cluster can never start the executors for encoding.
 
-    Spark itself says so as a stage begins, and on Kubernetes never: it asks for an executor again
-    and again, and the run waits.
+    Spark would ask for an executor again and again, and the run would wait. What else is missing
+    Spark says itself as the stage begins.
     """
     if wanted is None:
         return
     master = conf.get("spark.master", "") or ""
     is_kubernetes, is_yarn = master.startswith("k8s://"), master.startswith("yarn")
-    if not (is_kubernetes or is_yarn or master.startswith("spark://")):
-        raise ConfigError(
-            f"gpu_executors has no effect with --master {master}: stages have executors of their "
-            "own on YARN, Kubernetes and standalone clusters. Leave gpu_executors out."
-        )
-    if (conf.get("spark.dynamicAllocation.enabled") or "").lower() != "true":
-        raise ConfigError("gpu_executors needs spark.dynamicAllocation.enabled=true.")
     if is_kubernetes and not wanted.vendor:
         raise ConfigError("gpu_executors needs its 'vendor' on Kubernetes, such as nvidia.com.")
     if (is_kubernetes or is_yarn) and not wanted.discovery_script:

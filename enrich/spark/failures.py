@@ -47,28 +47,6 @@ _STORAGE = (
         "Give the job's user access to it",
     ),
 )
-# Sign of an unreadable file in a message of Spark's readers, our error, and what helps.
-_FILES: tuple[tuple[str, type[EnrichError], str], ...] = (
-    (
-        "FILE_NOT_EXIST",
-        NoAnswer,
-        "Somebody deleted it, or VACUUM did while it was read. Run this again; if the table has "
-        "lost it for good, restore the table",
-    ),
-    ("Codec was not found", ConfigError, "Write it with zstd or snappy"),
-    (
-        "ChecksumException",
-        ConfigError,
-        "It is damaged, or the .crc file beside it is of what was there before. Delete the latter",
-    ),
-    ("CSV header", ConfigError, "Write all files of the table with the same header"),
-    (
-        "PARQUET_COLUMN_DATA_TYPE_MISMATCH",
-        ConfigError,
-        "Write all files of the table with columns of the same types",
-    ),
-    ("", ConfigError, "It is damaged, or not of the format that its name says. Write it again"),
-)
 _UNREAD_FILE = re.compile(r"\[FAILED_READ_FILE\.\w+\] .*? file (\S.*?)\. ")
 _LOCAL_PATH = re.compile(r"(?:\bfile:/*|(?<![\w:/.]))(/[\w@%+=~.-]+(?:/[\w@%+=~.-]+)+)")
 # Names of exceptions at the beginning of a Java message.
@@ -77,21 +55,7 @@ _UNINFORMATIVE = re.compile(r"Job aborted|Exception thrown in awaitResult|\w+$")
 _JAVA_EXCEPTION = re.compile(r"[a-z]\w*(\.[\w$]+)+: ")
 # End of a Python traceback, which is all that Spark passes on of a worker's exception.
 _RAISED = re.compile(r"^enrich\.errors\.(?P<name>\w+): (?P<message>.+)$", re.MULTILINE)
-# Sign in a Java message, our error, and its whole message.
-_KNOWN_MESSAGES: tuple[tuple[str, type[EnrichError], str], ...] = (
-    (
-        "UnsatisfiedLinkError",
-        ConfigError,
-        "Java may not load a library from its folder for temporary files (/tmp mounted noexec?). "
-        "Give it another one that is there: JAVA_TOOL_OPTIONS=-Djava.io.tmpdir=FOLDER",
-    ),
-    (
-        "Another instance of Derby may have already booted the database",
-        MetastoreBusy,
-        "another process has opened the embedded metastore at the same moment, which admits one: "
-        "wait for that one to end and repeat, or set up a shared metastore (docs/metastore.md)",
-    ),
-)
+_DERBY_IS_BUSY = "Another instance of Derby may have already booted the database"
 # Parameter of an error with the name of the missing table or schema.
 _NOT_FOUND = {"TABLE_OR_VIEW_NOT_FOUND": "relationName", "SCHEMA_NOT_FOUND": "schemaName"}
 
@@ -100,7 +64,7 @@ def explain_failure(error: Exception) -> EnrichError | None:
     """Return the known error behind an exception of Spark or Python, or None.
 
     In this order: an error of ours that a worker raised; a failed disk or store; the metastore; a
-    server that does not answer; a file that Spark cannot read. Runs on the driver.
+    server that does not answer; a file that Spark cannot read.
     """
     messages = list(messages_of(error))
     return (
@@ -153,10 +117,7 @@ def _tidy(message: str) -> str:
 
 
 def explain_storage_failure(error: Exception) -> StorageFailed | None:
-    """Return the error of a disk or store that is full or not writable, or None.
-
-    Runs on the driver.
-    """
+    """Return the error of a disk or store that is full or not writable, or None."""
     lines = [line.strip() for text in messages_of(error) for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith(("at ", "... "))]
     for message in reversed(lines):
@@ -212,13 +173,16 @@ def _find_raised(messages: list[str]) -> EnrichError | None:
         kind = getattr(errors, raised["name"], None)
         if isinstance(kind, type) and issubclass(kind, (ConfigError, NoAnswer)):
             return kind(raised["message"])
-    for sign, kind, message in _KNOWN_MESSAGES:
-        if any(sign in one for one in messages):
-            return kind(message)
     return None
 
 
 def _find_metastore(error: Exception, messages: list[str]) -> EnrichError | None:
+    if any(_DERBY_IS_BUSY in one for one in messages):
+        return MetastoreBusy(
+            "another process has opened the embedded metastore at the same moment, which admits "
+            "one: wait for that one to end and repeat, or set up a shared metastore "
+            "(docs/metastore.md)"
+        )
     if any("HiveException" in one for one in messages):
         reason = _tidy(messages[-1])
         if lost := next(filter(is_no_answer, messages), None):
@@ -265,9 +229,10 @@ def _find_lost_server(error: Exception, messages: list[str]) -> NoAnswer | None:
 def _find_unread_file(error: Exception, messages: list[str]) -> EnrichError | None:
     if not any(map(_UNREAD_FILE.search, messages)):
         return None
-    kind, advice = next(
-        (kind, advice)
-        for pattern, kind, advice in _FILES
-        if any(pattern in message for message in messages)
-    )
-    return kind(f"a file cannot be read: {reason_of(error)}. {advice}")
+    unread = f"a file cannot be read: {reason_of(error)}."
+    if any("FILE_NOT_EXIST" in message for message in messages):
+        return NoAnswer(
+            f"{unread} Somebody deleted it, or VACUUM did while it was read. Run this again; if "
+            "the table has lost it for good, restore the table"
+        )
+    return ConfigError(f"{unread} Write it again")

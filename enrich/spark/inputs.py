@@ -1,4 +1,4 @@
-"""Inputs of a run: its request, settings, product table, engine and picture store."""
+"""Inputs of a run, and guards on its product table (R7)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,11 +7,12 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from schemas.tables import Outcome
 
 from enrich.calibration import UnseenSource
 from enrich.config import DEMO_CATALOG, ImageIdentity, JobConfig
-from enrich.engine.spec import BuildsEngine
-from enrich.errors import ConfigError
+from enrich.engine.spec import EngineSpec
+from enrich.errors import ConfigError, tell_apart
 from enrich.images.store import ImageStore
 from enrich.spark.changes import choose_base, digest_settings, find_changes
 from enrich.spark.corrections import select_corrections
@@ -56,7 +57,7 @@ class Inputs:
     spark: SparkSession
     config: JobConfig
     request: Request
-    spec: BuildsEngine
+    spec: EngineSpec
     store: ImageStore
     source: Source
 
@@ -190,3 +191,40 @@ def refuse_demo_among_products(inputs: Inputs, runs: Sequence[Run]) -> None:
             "would be published among them. Give --config or --catalog, or another --database for "
             "the demo."
         )
+
+
+def count_deletable(inputs: Inputs, diff: Diff, superseded: bool) -> int:
+    """Return the number of published rows that the run deletes.
+
+    It is 0 if any row's id is unreadable: that row may be one of the products that seem to be
+    missing. It is 0 too if a newer whole run was accepted, which has compared all products itself.
+    """
+    if superseded or diff.lost_ids or not inputs.config.deletes_missing:
+        return 0
+    return diff.count(Outcome.MISSING)
+
+
+def explain_truncation(inputs: Inputs, diff: Diff, superseded: bool) -> str | None:
+    """Return why the product table may be truncated, None where it looks whole."""
+    if inputs.request.limit is not None:
+        return None
+    missing = diff.count_surely_missing()
+    if not diff.read:
+        if not missing or (inputs.config.deletes_missing and inputs.config.max_deleted_share == 1):
+            return None
+        return (
+            f"The product table has 0 rows, and {missing:,} products are published. Nothing was "
+            "changed: check that the product table is whole. If the shop is empty indeed, "
+            "'missing_products: delete' with 'max_deleted_share: 1' deletes them."
+        )
+    allowed = inputs.config.max_deleted_share
+    if not inputs.config.deletes_missing or superseded or not missing:
+        return None
+    if (share := missing / (missing + diff.read)) <= allowed:
+        return None
+    found, most = tell_apart(share, allowed, ".1%")
+    return (
+        f"{missing:,} published products are no longer in the product table, which has "
+        f"{diff.read:,} rows: {found} would be deleted, allowed are {most} (max_deleted_share). "
+        "Nothing was published or deleted: check that the product table is whole."
+    )

@@ -26,9 +26,6 @@ _RESPECT_RETAIN = {
     "spark.databricks.delta.vacuum.retentionWindowIgnore.enabled": "false",
     "spark.databricks.delta.retentionDurationCheck.enabled": "false",
 }
-# Views read change data of commits that are younger than VACUUM's limit by this margin: VACUUM
-# compares the age of files, which are older than their commit.
-_MARGIN = timedelta(days=1)
 
 
 def maintain_tables(
@@ -37,7 +34,6 @@ def maintain_tables(
     """Compact every table, and delete rows and files that nothing refers to any more.
 
     Args:
-        tables: the output tables.
         retention_hours: time travel and change data reach back at least this far. Below a week, a
             running job may lose files that it reads.
         keep_candidates_days: candidates of finished runs are kept for this time.
@@ -59,8 +55,6 @@ def maintain_tables(
         "encodings_removed": _delete_encodings(tables, runs) if has_encodings else 0,
         "folders_removed": remove_old_folders(tables, LONGEST_RUN),
     }
-    _advance_changes_since(tables, retention_hours)
-    # Before files are deleted: a view that reads deleted files fails as a whole.
     tables.create_views()
     before, after = {}, {}
     for table in ddl.tables(tables.attributes):
@@ -158,13 +152,3 @@ def _delete_encodings(tables: Tables, runs: list[Run]) -> int:
         return int(done["num_deleted_rows"])
     finally:
         unneeded.unpersist()
-
-
-def _advance_changes_since(tables: Tables, retention_hours: int) -> None:
-    """Record the oldest version whose change data VACUUM will leave."""
-    cutoff = now() - timedelta(hours=retention_hours) + _MARGIN
-    young = tables.read_commits(since=cutoff, newest=100_000)
-    kept = min((commit.version for commit in young), default=None)
-    # If no version is young enough, the next one is: the commit that records this.
-    since = tables.version("product_attributes") + 1 if kept is None else kept
-    tables.set_changes_since(since)

@@ -1,16 +1,15 @@
 """Check that executors see the driver's files and packages, before a run writes.
 
 The driver writes a token beside the tables, and a task in each slot reads it. The same task checks
-packages, product files, image root and checkpoint. Executors that come later are not checked.
+packages, a product file, image root and checkpoint. Executors that come later are not checked.
 """
 
-import hashlib
 import logging
 import os
 import re
-import sys
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import metadata
 from itertools import islice
@@ -19,24 +18,20 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from py4j.protocol import Py4JJavaError
-from pyspark import cloudpickle
 from pyspark.errors import PySparkException
 from pyspark.sql import is_remote
 
 from enrich.errors import ConfigError
 from enrich.images.locations import local_path
-from enrich.spark.failures import messages_of, reason_of
+from enrich.spark.failures import messages_of
 from enrich.spark.inputs import Inputs
 from enrich.spark.session import database_folder, is_on_one_machine, run_on_executors
 
 log = logging.getLogger(__name__)
 
 _TABLES, _PACKAGES = "spark.sql.warehouse.dir", "spark.pyspark.python"
-_FOLDER, _REACHABLE, _ABSENT = "a folder", "a store that answers", "nothing"
-# Product files, and files of the image root, that are compared.
-_MOST_FILES = 20
-# Bytes at a file's start and end that are compared: a Parquet file's columns are at the end.
-_ENDS = 4096
+_FOLDER, _FILE, _ABSENT = "a folder", "a file", "nothing"
+_REACHABLE = "a store that answers"
 _SHARED = "Mount it on all machines, or give an address that all can read"
 _ACTIONS = {
     _TABLES: "Give the tables a place that all machines share",
@@ -80,19 +75,17 @@ def check_executors(inputs: Inputs, checkpoint: str) -> int:
     folder = f"{root}/preflight-{token}"
     expected_token = Observation(_TABLES, "token", local_path(root), token)
     question = partial(find_differences, expected_token, list(_probe_driver(inputs, checkpoint)))
-    # By value, so that executors that lack this package can report it.
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
     try:
         answers, executors = run_on_executors(spark, folder, token, question)
     except (PySparkException, Py4JJavaError) as error:
-        if not any(sign in one for one in messages_of(error) for sign in _NO_PYTHON):
+        lines = (line for one in messages_of(error) for line in one.splitlines())
+        reason = next((line for line in lines if any(sign in line for sign in _NO_PYTHON)), None)
+        if reason is None:
             raise
         raise ConfigError(
-            f"executors cannot start the job's Python ({_PACKAGES}): {reason_of(error)}. "
+            f"executors cannot start the job's Python ({_PACKAGES}): {reason.strip()}. "
             f"{_ACTIONS[_PACKAGES]}."
         ) from error
-    finally:
-        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
     if differences := [one for answer in answers for one in answer]:
         raise ConfigError(_explain(differences))
     log.info("%s of %s executors see what the driver sees", len(answers), executors)
@@ -140,27 +133,11 @@ def _probe_package(name: str) -> str:
         return _ABSENT
 
 
-def _probe_code(name: str) -> str:
-    import enrich
-
-    # In an archive there are no files, on each machine alike.
-    folder = Path(enrich.__file__).parent
-    code = hashlib.sha256()
-    for file in sorted(folder.rglob("*.py")):
-        code.update(f"{file.relative_to(folder)}\0".encode() + file.read_bytes())
-    return f"version {code.hexdigest()[:12]}"
-
-
-def _probe_file(name: str) -> str:
+def _probe_path(name: str) -> str:
     path = Path(name)
-    if path.is_dir() or not path.exists():
-        return _FOLDER if path.is_dir() else _ABSENT
-    with path.open("rb") as file:
-        ends = file.read(_ENDS)
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _ENDS))
-        digest = hashlib.sha256(ends + file.read()).hexdigest()[:12]
-    return f"{size:,} bytes, digest {digest}"
+    if path.is_dir():
+        return _FOLDER
+    return _FILE if path.exists() else _ABSENT
 
 
 def _probe_images(name: str) -> str:
@@ -186,8 +163,7 @@ def _probe_checkpoint(name: str) -> str:
 
 _PROBES = {
     "package": _probe_package,
-    "code": _probe_code,
-    "file": _probe_file,
+    "path": _probe_path,
     "images": _probe_images,
     "checkpoint": _probe_checkpoint,
 }
@@ -201,11 +177,9 @@ def _probe_driver(inputs: Inputs, checkpoint: str) -> Iterator[Observation]:
 
     for package in _needed_packages():
         yield observe(_PACKAGES, "package", package)
-    yield observe(_PACKAGES, "code", "enrich")
-    files = [local_path(unquote(file)) for file in inputs.source.products.inputFiles()]
-    for file in files[:: len(files) // _MOST_FILES + 1]:
-        if "://" not in file:
-            yield observe("catalog", "file", file)
+    for file in inputs.source.products.inputFiles()[:1]:
+        if "://" not in (path := local_path(unquote(file))):
+            yield observe("catalog", "path", path)
     if inputs.config.columns.image_path is not None:
         yield from _probe_image_root(local_path(inputs.store.root))
     yield observe("checkpoint", "checkpoint", checkpoint)
@@ -218,12 +192,11 @@ def _probe_image_root(root: str) -> Iterator[Observation]:
             yield Observation("image_root", "images", root, _REACHABLE)
         return
     root = os.path.abspath(root)  # noqa: PTH100  Path.absolute keeps dots
-    yield Observation("image_root", "file", root, _FOLDER)
-    if Path(root).is_dir():
-        with os.scandir(root) as inside:
-            files = [one.path for one in islice(inside, _MOST_FILES) if one.is_file()]
-        for file in files:
-            yield Observation("image_root", "file", file, probe("file", file))
+    yield Observation("image_root", "path", root, _FOLDER)
+    # Where a share is not mounted, there may be an empty folder.
+    with suppress(OSError), os.scandir(root) as inside:
+        for first in islice(inside, 1):
+            yield Observation("image_root", "path", first.path, probe("path", first.path))
 
 
 def _needed_packages() -> list[str]:

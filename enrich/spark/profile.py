@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from schemas.tables import TO_ANSWER
 
 from enrich.config import DEMO_FOLDER
-from enrich.engine.spec import BuildsEngine
+from enrich.engine.spec import EngineSpec
 from enrich.spark.answer import join_encodings
 from enrich.spark.diff import Diff
 from enrich.spark.runs import RunHeader
@@ -41,7 +41,7 @@ def read_profile(tables: Tables, source: str, encoder_version: str) -> SourcePro
 
 
 def profile_source(
-    tables: Tables, header: RunHeader, spec: BuildsEngine, diff: Diff, encodings: DataFrame
+    tables: Tables, header: RunHeader, spec: EngineSpec, diff: Diff, encodings: DataFrame
 ) -> SourceProfile | None:
     """Profile a source by a sample of its due products.
 
@@ -73,7 +73,7 @@ def profile_source(
     if header.is_whole:
         tables.append("source_profiles", tables.to_rows("source_profiles", [row]), header.run_id)
     if profile.is_unseen:
-        log.warning("%s", describe(profile))
+        log.warning("%s", describe_profile(profile))
     return profile
 
 
@@ -83,7 +83,7 @@ def _fields_of(profile: AttributeProfile) -> dict[str, float | None]:
     return {name: None if value is None else float(value) for name, value in found}
 
 
-def describe(profile: SourceProfile) -> str:
+def describe_profile(profile: SourceProfile) -> str:
     """Return what the profile says, as a few sentences."""
     by_name = profile.attributes.items()
     told = f"{profile.far_away:.0%} of the products look unlike those of training"

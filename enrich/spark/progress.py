@@ -64,17 +64,17 @@ def add_work(works: Accumulator[dict[str, Work]], *, loads: int = 0, contents: i
 
 @dataclass(slots=True)
 class Progress:
-    """The pace of a run's encoding; samples while it is entered. Runs on the driver.
+    """The pace of a run's encoding; samples while it is entered.
 
     Args:
         asked: contents that are to be encoded.
-        tell: given the figures every 15 seconds, and None at the end.
+        on_progress: given the figures every 15 seconds, and None at the end.
         committed: contents of chunks that have ended. A remote session counts only these.
     """
 
     spark: SparkSession
     asked: int
-    tell: Callable[[Mapping[str, float] | None], None] = lambda figures: None
+    on_progress: Callable[[Mapping[str, float] | None], None] = lambda figures: None
     works: Any = None
     committed: int = 0
     _begin: float = 0.0
@@ -108,7 +108,7 @@ class Progress:
         self._over.set()
         if self._thread is not None:
             self._thread.join()
-        self.tell(None)
+        self.on_progress(None)
 
     @property
     def engine_loads(self) -> dict[str, int]:
@@ -151,7 +151,7 @@ class Progress:
             now = time.monotonic()
             if now - told_at >= _FILE_S:
                 told_at = now
-                self.tell(self.figures | {"slots_busy": float(self._active)})
+                self.on_progress(self.figures | {"slots_busy": float(self._active)})
             if now - said_at >= _LINE_S:
                 said_at = now
                 figures = self.figures

@@ -109,7 +109,6 @@ def publish(tables: Tables, intent: Event, labels: AttributeLabels) -> Event:
     """Carry out an open intent to publish, and return the outcome event.
 
     Args:
-        tables: the output tables.
         intent: the run's last event, `publishing`.
         labels: the checkpoint's labels by attribute.
     """
@@ -138,7 +137,6 @@ def approve(
     A repetition changes nothing.
 
     Args:
-        tables: the output tables.
         name: the run's id, or a trigger with one waiting run.
         reason: why; needed for a blocked and for a rolled-back run.
         labels: the checkpoint's labels by attribute.
@@ -261,16 +259,14 @@ def roll_back(tables: Tables, run_id: str, reason: str) -> list[str]:
     version = run.published_version - 1
     append_exclusively(tables, [intent])
     log.info("restoring %s to version %s", tables.name("product_attributes"), version)
-    since = tables.changes_since()
     try:
         _restore(tables, run_id, version)
     except Exception:
         append_outcome(tables, intent, State.PUBLISHED, reason=event["reason"])
         raise
     undone = append_rollback_outcomes(tables, intent, runs, until=now())
-    # RESTORE also restores the table's properties, but not the files that maintenance has deleted.
-    tables.set_changes_since(since)
-    _recreate_views(tables, run.published_version)
+    # RESTORE removes the columns of attributes that were added since.
+    tables.create_views()
     return [run_id, *undone]
 
 
@@ -293,15 +289,6 @@ def _restore(tables: Tables, run_id: str, version: int) -> None:
             "deleted files of it. Roll back a later run, or correct the cause and run with "
             "--full-refresh."
         ) from error
-
-
-def _recreate_views(tables: Tables, version: int) -> None:
-    """Create the views anew if the RESTORE removed columns that they read."""
-    before = tables.read_version("product_attributes", version).columns
-    if not set(before) <= set(tables.read("product_attributes").columns):
-        # Delta cannot read changes of rows with columns that the table no longer has.
-        tables.set_changes_since(tables.version("product_attributes"))
-        tables.create_views()
 
 
 def select_held_back(tables: Tables, runs: Sequence[Run], checkpoint: str) -> DataFrame | None:

@@ -34,7 +34,13 @@ from enrich.images.store import ImageSample
 from enrich.logs import bind_run
 from enrich.metrics import write_running
 from enrich.redaction import describe_error
-from enrich.spark.answer import AnswerCounts, count_candidates, write_candidates, write_findings
+from enrich.spark.answer import (
+    AnswerCounts,
+    count_candidates,
+    explain_unreadable,
+    write_candidates,
+    write_findings,
+)
 from enrich.spark.corrections import count_unknown
 from enrich.spark.diff import (
     Diff,
@@ -44,9 +50,13 @@ from enrich.spark.diff import (
 )
 from enrich.spark.encode import Encoder, select_holding
 from enrich.spark.failures import explain_failure
-from enrich.spark.guards import count_deletable, explain_truncation, explain_unreadable
-from enrich.spark.inputs import Inputs, refuse_demo_among_products
-from enrich.spark.profile import describe, profile_source, read_profile
+from enrich.spark.inputs import (
+    Inputs,
+    count_deletable,
+    explain_truncation,
+    refuse_demo_among_products,
+)
+from enrich.spark.profile import describe_profile, profile_source, read_profile
 from enrich.spark.publish import publish
 from enrich.spark.rules import (
     Run,
@@ -279,7 +289,7 @@ class Refresh:
         version = self.tables.version("encodings")
         spec, config = self.inputs.spec, self.inputs.config
         encoder = Encoder(self.tables, self.summary.run_id, spec, config, since, version, folder)
-        encoder.tell = partial(write_running, config.metrics_dir, config.database)
+        encoder.on_progress = partial(write_running, config.metrics_dir, config.database)
         try:
             with self._timed("encode"):
                 encoded = encoder.encode(diff.rows)
@@ -401,7 +411,6 @@ class Refresh:
             self._append(State.STAGED)
             return
         with self._timed("publish"):
-            self.tables.apply_layout(self.inputs.config.table_layout)
             intent = self._append(State.PUBLISHING)
             event = publish(self.tables, intent, self.inputs.spec.attributes)
         counts = ("published", "deleted", "withheld")
@@ -463,7 +472,7 @@ class Refresh:
     def _add_notes(self, diff: Diff) -> None:
         notes = self.summary.validation["notes"]
         if self.profile is not None and self.profile.is_unseen:
-            notes.append(describe(self.profile))
+            notes.append(describe_profile(self.profile))
         corrections = self.tables.read("attribute_corrections")
         if unknown := count_unknown(corrections, self.inputs.spec.attributes):
             notes.append(

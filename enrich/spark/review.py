@@ -43,7 +43,7 @@ def read_answers(
 ) -> list[Answer]:
     """Return answers that nobody has corrected, a number for each attribute and label.
 
-    Runs on the driver; one action.
+    One action.
 
     Raises:
         ConfigError: The database has no such table.
@@ -129,7 +129,7 @@ def _answer(row: dict) -> Answer:
 def ask(answers: Sequence[Answer], products: DataFrame) -> list[Question]:
     """Return the answers as questions, with titles and pictures of the product table.
 
-    Runs on the driver; at most one action.
+    At most one action.
     """
     texts = read_texts(products, {one.product_id for one in answers}, LONGEST_TEXT)
     return [

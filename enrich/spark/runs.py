@@ -262,7 +262,6 @@ def append_rollback_outcomes(
     One commit, so that no run counts as accepted after its rows are gone.
 
     Args:
-        tables: the output tables.
         intent: the last event of the rolled-back run.
         runs: all runs.
         until: when the table was restored.

@@ -1,6 +1,6 @@
 """Spark session: opening, temporary settings, and calls that PySpark lacks.
 
-No other module calls Java. For a session of Spark Connect, which has no Java, `remote` answers.
+No other module calls Java. For a session of Spark Connect, which has no Java, `connect` answers.
 """
 
 import atexit
@@ -35,7 +35,7 @@ from enrich.config import HOME, GpuExecutors, home
 from enrich.errors import ConfigError, MetastoreBusy, NoAnswer, first_line
 from enrich.images.locations import local_path
 from enrich.logs import is_json
-from enrich.redaction import HIDDEN, LOGIN, NAMED, QUERY, refuse_secrets
+from enrich.redaction import refuse_secrets
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ _FOR_SMALL_TABLES = {
 
 
 def open_session(app_name: str) -> SparkSession:
-    """Return a session with tables by name. Runs on the driver.
+    """Return a session with tables by name.
 
     spark-submit has configured the session, or PySpark's own settings do, as in `catalog-enrich`.
     If SPARK_REMOTE is set, the session is one of Spark Connect.
@@ -82,8 +82,8 @@ def open_session(app_name: str) -> SparkSession:
     if not _is_submitted():
         _prepare_start()
     builder = builder.enableHiveSupport()
-    if is_json() or not _has_terminal():
-        builder = builder.config("spark.ui.showConsoleProgress", "false")
+    # Spark's progress bar would overwrite the JSON line. The job logs its own progress.
+    builder = builder.config("spark.ui.showConsoleProgress", "false")
     exit_on_interrupt()
     spark = _start(builder)
     # For jobs before the run has an id.
@@ -95,7 +95,7 @@ def open_session(app_name: str) -> SparkSession:
     address = _hadoop(spark).get(ADDRESS) or ""
     if address.startswith("jdbc:") and not address.startswith("jdbc:derby:"):
         refuse_secrets(address, ADDRESS)
-        with quiet_java(spark):
+        with java_log_off(spark):
             spark.catalog.databaseExists("default")
         return spark
     if embedded := _DERBY.match(address):
@@ -107,21 +107,9 @@ def open_session(app_name: str) -> SparkSession:
 
 def _remote() -> Any:
     """Return the module for remote sessions, which other runs need not load."""
-    from enrich.spark import remote
+    from enrich.spark import connect
 
-    return remote
-
-
-def _has_terminal() -> bool:
-    """Return whether a terminal shows Java's standard error.
-
-    Spark draws its progress bar there. In a file the bar would overwrite the job's JSON line.
-    spark-submit's Java is this process's parent; any other Java writes where this process does.
-    """
-    java = os.getppid() if _is_submitted() else "self"
-    with suppress(OSError):
-        return str(Path(f"/proc/{java}/fd/2").readlink()).startswith("/dev/pts/")
-    return False
+    return connect
 
 
 def _start(builder: SparkSession.Builder) -> SparkSession:
@@ -229,8 +217,8 @@ def _log_in_without_name() -> None:
 def exit_on_interrupt() -> None:
     """Make Ctrl-C end this process at once, with one line and exit code 130.
 
-    Runs on the driver. PySpark's own handler asks Java to cancel its jobs, and prints several
-    tracebacks if Java is interrupted too. The tables are whole, as after a kill.
+    PySpark's own handler asks Java to cancel its jobs, and prints several tracebacks if Java is
+    interrupted too. The tables are whole, as after a kill.
     """
 
     def end(*_: object) -> None:
@@ -248,7 +236,7 @@ def _open_metastore(spark: SparkSession) -> None:
 
 
 def refuse_unusable_metastore(folder: Path, warehouse: str | None) -> None:
-    """Refuse an embedded metastore that this process cannot use. Runs on the driver.
+    """Refuse an embedded metastore that this process cannot use.
 
     Derby's own error is pages of Java after a minute.
 
@@ -324,7 +312,7 @@ def _describe(pid: int) -> str:
 
 @contextmanager
 def session_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
-    """Set Spark's settings inside the context. Runs on the driver."""
+    """Set Spark's settings inside the context."""
     before = {name: spark.conf.get(name, None) for name in settings}
     for name, value in settings.items():
         spark.conf.set(name, value)
@@ -341,8 +329,8 @@ def session_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterat
 def tune_for_table_size(spark: SparkSession, *tables: DataFrame) -> None:
     """Interpret queries in one task if all tables are small, or restore the settings.
 
-    Runs on the driver. For few rows Spark spends most of its time on generating and compiling Java
-    for every query, and on the tasks of a shuffle. A table of unknown size is large.
+    For few rows Spark spends most of its time on generating and compiling Java for every query,
+    and on the tasks of a shuffle. A table of unknown size is large.
     """
     if is_remote():
         return  # the server's settings stand
@@ -411,7 +399,7 @@ def submitted_settings(spark: SparkSession) -> SparkConf:
 def size_in_bytes(table: DataFrame) -> int:
     """Return Spark's estimate of a table's size, without reading it.
 
-    For a persisted table that was read, it is the size in memory. Runs on the driver.
+    For a persisted table that was read, it is the size in memory.
     """
     if is_remote():
         return int(_remote().size_in_bytes(table))
@@ -467,8 +455,7 @@ def run_on_executors(
     """Return each executor's answer, and the number of executors. One Spark job.
 
     The driver writes the token to a file in `folder`. A task in each slot reads the file through
-    Hadoop's file system and passes its text to the question, "" if the file is missing. Executors
-    need only PySpark.
+    Hadoop's file system and passes its text to the question, "" if the file is missing.
     """
     store, path = open_folder(spark, folder)
     file = open_folder(spark, f"{folder}/token")[1]
@@ -533,14 +520,14 @@ def escape_pattern(path: str) -> str:
 
 
 def open_folder(spark: SparkSession, folder: str) -> tuple[Any, Any]:
-    """Return Hadoop's file system of a folder, and its path there. Runs on the driver."""
+    """Return Hadoop's file system of a folder, and its path there."""
     jvm: Any = spark.sparkContext._jvm
     path = jvm.org.apache.hadoop.fs.Path(folder)
     return path.getFileSystem(_hadoop(spark)), path
 
 
 def has_folder(spark: SparkSession, path: str) -> bool:
-    """Return whether a folder exists, in any store. Runs on the driver.
+    """Return whether a folder exists, in any store.
 
     A remote session sees folders with files only.
     """
@@ -552,7 +539,7 @@ def has_folder(spark: SparkSession, path: str) -> bool:
 
 
 def list_folder(spark: SparkSession, folder: str) -> list[str]:
-    """Return the names in a folder, none without one. Runs on the driver.
+    """Return the names in a folder, none without one.
 
     A remote session sees files only.
     """
@@ -579,60 +566,29 @@ def _hadoop(spark: SparkSession) -> Any:
 
 
 @contextmanager
-def quiet_java(spark: SparkSession) -> Iterator[None]:
+def java_log_off(spark: SparkSession) -> Iterator[None]:
     """Keep Java's own report of a failure, which takes pages, off the console."""
     if is_remote():
         yield
         return
     jvm: Any = spark.sparkContext._jvm
     level = jvm.org.apache.logging.log4j.LogManager.getRootLogger().getLevel().toString()
-    silence_java(spark)
+    stop_java_log(spark)
     try:
         yield
     finally:
         spark.sparkContext.setLogLevel(level)
 
 
-def silence_java(spark: SparkSession) -> None:
+def stop_java_log(spark: SparkSession) -> None:
     """End Java's log: its lines at shutdown would follow the job's last line."""
     if not is_remote():
         spark.sparkContext.setLogLevel("OFF")
 
 
-def hide_secrets(pattern: str) -> str:
-    """Return a Log4j pattern that hides the same secrets as `enrich.redaction`.
-
-    Java's messages may repeat a JDBC address with a password in it.
-    """
-    for secret, shown in (
-        (LOGIN, f"$1$2{HIDDEN}@"),
-        (QUERY, f"$1?{HIDDEN}"),
-        (NAMED, f"$1{HIDDEN}"),
-    ):
-        # In Java a group's name has no P before it.
-        pattern = f"%replace{{{pattern}}}{{(?i){secret.pattern.replace('(?P<', '(?<')}}}{{{shown}}}"
-    return pattern
-
-
-_JSON_LINE = (
-    """{"time":"%d{yyyy-MM-dd'T'HH:mm:ss.SSS'Z'}{UTC}","level":"%p{lowerCase=true}","""
-    f""""logger":"%enc{{%c}}{{JSON}}","message":"%enc{{{hide_secrets("%m")}}}{{JSON}}","""
-    f""""exception":"%enc{{{hide_secrets("%ex")}}}{{JSON}}"}}%n"""
-)
-
-
 def _log_java_as_json(spark: SparkSession) -> None:
     """Make this process's Java log JSON lines, as the job does, to standard error."""
     jvm: Any = spark.sparkContext._jvm
-    log4j: Any = jvm.org.apache.logging.log4j
-    context = log4j.LogManager.getContext(False)
-    layout = log4j.core.layout.PatternLayout.newBuilder().withPattern(_JSON_LINE)
-    layout = layout.withAlwaysWriteExceptions(False).build()
-    appender = log4j.core.appender.OutputStreamAppender.newBuilder().setLayout(layout)
-    appender = appender.setName("json").setTarget(jvm.java.lang.System.err).build()
-    appender.start()
-    root = context.getConfiguration().getRootLogger()
-    for name in list(root.getAppenders().keySet()):
-        root.removeAppender(name)
-    root.addAppender(appender, None, None)
-    context.updateLoggers()
+    jvm.java.lang.System.setProperty("enrich.log", "json")
+    settings = jvm.java.net.URI((_TEMPLATES / "log4j2.properties").as_uri())
+    jvm.org.apache.logging.log4j.core.config.Configurator.reconfigure(settings)

@@ -29,7 +29,7 @@ from enrich.errors import ConfigError, NoAnswer, SchemaMismatch, kind_of
 from enrich.images.locations import LONGEST_PATH, local_path, parse_location
 from enrich.images.store import ImageStore
 from enrich.spark.failures import messages_of, reason_of
-from enrich.spark.session import escape_pattern, has_folder, quiet_java, session_settings
+from enrich.spark.session import escape_pattern, has_folder, java_log_off, session_settings
 from enrich.text import LONGEST_READ, REPLACED
 
 # Formats of files, by the ending of a file's or folder's name.
@@ -57,8 +57,6 @@ _LENIENT_SCHEMA = {
 _PARTITIONS_ARE_TEXT = {"spark.sql.sources.partitionColumnTypeInference.enabled": "false"}
 # Surplus fields of a CSV row that are parsed.
 _MOST_SURPLUS = 8
-# Spark keeps the declared type of a text column there.
-_DECLARED = "__CHAR_VARCHAR_TYPE_STRING"
 # In characters. Without a limit, thousands of descriptions of megabytes would be one Arrow batch,
 # too large for memory.
 _LONGEST = {"title": LONGEST_READ, "description": LONGEST_READ, "image_path": LONGEST_PATH + 1}
@@ -154,12 +152,9 @@ class Feed:
 def open_source(
     spark: SparkSession, location: str, columns: ColumnNames, version: str | None = None
 ) -> Source:
-    """Open a Delta, Parquet, CSV or JSON path, or a table by name. Runs on the driver.
+    """Open a Delta, Parquet, CSV or JSON path, or a table by name.
 
     Args:
-        spark: The session.
-        location: The path or the name.
-        columns: The names of its columns.
         version: The version of an earlier `Source`. Delta tables are opened at that version, files
             as they are.
 
@@ -171,7 +166,7 @@ def open_source(
     is_name = "/" not in location and not Path(location).exists()
     earlier = int(version) if version and version.isdecimal() else None
     try:
-        with quiet_java(spark):
+        with java_log_off(spark):
             if is_name:
                 return _open_table(spark, location, columns, earlier)
             return _open_path(spark, location, columns, earlier)
@@ -188,8 +183,8 @@ def open_source(
 def refuse_replaced(source: Source) -> None:
     """Raise NoAnswer if the table's files were replaced since the source was opened.
 
-    Runs on the driver. Spark reads a replaced file up to the old file's size, without an error.
-    Delta tables are pinned to their version.
+    Spark reads a replaced file up to the old file's size, without an error. Delta tables are pinned
+    to their version.
     """
     if not source.version.startswith(_FILES_PREFIX):
         return
@@ -504,9 +499,6 @@ def _read_column(role: str, field: StructField | None) -> Column:
         column = F.when(F.size(given) > 1, F.to_json(given)).otherwise(F.get(given, F.lit(0)))
     # A single byte that is not UTF-8 would stop Arrow, and with it the whole run.
     text = F.make_valid_utf8(column.cast("string"))
-    if field is not None and field.metadata.get(_DECLARED, "").startswith("char"):
-        # CHAR pads values with blanks.
-        text = F.rtrim(text)
     if role == "product_id":
         # A blank id is missing, like an empty field of a CSV file.
         return F.when(text.rlike(r"(?U)\S"), text)

@@ -48,7 +48,6 @@ log = logging.getLogger(__name__)
 # Deletion vectors off: every reader of Delta tables can then read these.
 _DELETION_VECTORS = "delta.enableDeletionVectors"
 _TABLE_PROPERTIES = {_DELETION_VECTORS: "false"}
-_CLUSTERED = "product_id"
 # Old versions and their changes may be read until maintenance deletes their files. By default,
 # Delta refuses to read versions that are older than a week.
 _PUBLISHED_PROPERTIES = {
@@ -60,8 +59,6 @@ _PUBLISHED_PROPERTIES = {
         "product_id,product_category,status,content_hash,model_version,run_id,run_date,enriched_at"
     ),
 }
-# A property of product_attributes: the oldest version whose change data is kept.
-_CHANGES_SINCE = "enrich.changesSince"
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _IDEMPOTENCY_CHECK = "spark.databricks.delta.commit.idempotencyCheck.enabled"
 _TIME_TRAVEL_LIMIT = (
@@ -165,7 +162,7 @@ class Transaction(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Tables of one database, for one checkpoint's attributes. Runs on the driver.
+    """Tables of one database, for one checkpoint's attributes.
 
     `database`: also with its catalog, `main.enriched`.
     `encodings_database`: of the tables that several databases share; None: `database`.
@@ -259,11 +256,7 @@ class Tables:
         # The published table last: while it lacks a column, the next run adds missing columns.
         for table in ("candidates", "product_attributes") if new_columns else ():
             self._add_columns(table, self._list_missing_columns(table))
-        if (
-            missing
-            or new_columns
-            or not views(self.database, self.attributes, 0).keys() <= existing
-        ):
+        if missing or new_columns or not views(self.database, self.attributes).keys() <= existing:
             self.create_views()
 
     def _list_tables(self, database: str) -> set[str]:
@@ -282,13 +275,15 @@ class Tables:
         if table in ddl.PARTITIONED:
             by = f"PARTITIONED BY ({ddl.PARTITIONED[table]})"
         if table == "product_attributes":
-            properties |= _PUBLISHED_PROPERTIES | _deletion_vector_property(layout)
-            by = f"CLUSTER BY ({_CLUSTERED})" if layout.cluster_by == _CLUSTERED else ""
+            properties |= _PUBLISHED_PROPERTIES
+            if layout.deletion_vectors == "always":
+                properties[_DELETION_VECTORS] = "true"
+            by = "CLUSTER BY (product_id)"
         listed = ", ".join(
             f"{quote_literal(k)} = {quote_literal(v)}" for k, v in properties.items()
         )
         create = f"CREATE TABLE IF NOT EXISTS {quote(self.name(table))}"
-        location = self.location(table)
+        location = self.database_folder(table)
         folder = f"{location}/{table}"
         if location:
             self._remove_abandoned(folder)
@@ -297,21 +292,6 @@ class Tables:
             self.spark.sql(f"{create} USING DELTA LOCATION {quote_literal(folder)}")
             return
         self.spark.sql(f"{create} ({columns}) USING DELTA {by} TBLPROPERTIES ({listed})")
-
-    @retried_on_conflict
-    def apply_layout(self, layout: TableLayout) -> None:
-        """Give product_attributes a layout, for files that are written from now on.
-
-        A clustering by other columns is the user's own, and stays.
-        """
-        found, table = self.describe("product_attributes"), quote(self.name("product_attributes"))
-        ((name, wanted),) = _deletion_vector_property(layout).items()
-        if found["properties"].get(name, "false") != wanted:
-            self.spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('{name}' = '{wanted}')")
-        is_wanted, columns = layout.cluster_by == _CLUSTERED, found["clusteringColumns"] or []
-        if [*columns] == ([] if is_wanted else [_CLUSTERED]):
-            by = f"({_CLUSTERED})" if is_wanted else "NONE"
-            self.spark.sql(f"ALTER TABLE {table} CLUSTER BY {by}")
 
     def _has_commits(self, table_folder: str) -> bool:
         names = list_folder(self.spark, f"{table_folder}/_delta_log")
@@ -367,19 +347,8 @@ class Tables:
     def create_views(self) -> None:
         """Create or replace the views, over all attributes that were ever published."""
         attributes = published_attributes(self.spark, self.database)
-        for view, query in views(self.database, attributes, self.changes_since()).items():
+        for view, query in views(self.database, attributes).items():
             self.spark.sql(f"CREATE OR REPLACE VIEW {quote(self.name(view))} {query}")
-
-    def changes_since(self) -> int:
-        """Return the oldest version of product_attributes whose change data is kept."""
-        return int(self.describe("product_attributes")["properties"].get(_CHANGES_SINCE, 0))
-
-    @retried_on_conflict
-    def set_changes_since(self, version: int) -> None:
-        """Record the oldest version with change data, unless a later one is recorded."""
-        if version > self.changes_since():
-            table, value = quote(self.name("product_attributes")), f"'{int(version)}'"
-            self.spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('{_CHANGES_SINCE}' = {value})")
 
     def append(
         self, table: str, rows: DataFrame, run_id: str, transaction: Transaction | None = None
@@ -471,7 +440,7 @@ class Tables:
         own = [one for one in commits if (one.run_id, one.operation) == (run_id, operation)]
         return own[-1] if own else None
 
-    def location(self, table: str = "product_attributes") -> str:
+    def database_folder(self, table: str = "product_attributes") -> str:
         """Return the folder of a table's database, with its scheme; "" if it has none."""
         return database_folder(self.spark.catalog.getDatabase(self._database_of(table)))
 
@@ -482,11 +451,6 @@ class Tables:
         """
         metadata = json.dumps({"run_id": run_id})
         return session_settings(self.spark, {_USER_METADATA: metadata, _IDEMPOTENCY_CHECK: "true"})
-
-
-def _deletion_vector_property(layout: TableLayout) -> dict[str, str]:
-    """Return the table property that switches deletion vectors on or off."""
-    return {_DELETION_VECTORS: "true" if layout.deletion_vectors == "always" else "false"}
 
 
 def schema_of(table: str, attributes: Sequence[str]) -> StructType:
@@ -517,13 +481,12 @@ def temporary_folder(tables: Tables, parent: str | None = None) -> Iterator[str]
     A killed run leaves its folder; beside the tables maintenance removes that folder after a week.
 
     Args:
-        tables: the output tables.
         parent: another place for the folder.
 
     Raises:
         ConfigError: the database has no folder of its own.
     """
-    parent = parent or tables.location()
+    parent = parent or tables.database_folder()
     if not parent:
         raise ConfigError(
             f"Database {tables.database} has no folder of its own: found no place for what a run "
@@ -540,7 +503,7 @@ def temporary_folder(tables: Tables, parent: str | None = None) -> Iterator[str]
 
 def remove_old_folders(tables: Tables, age: timedelta) -> int:
     """Remove temporary folders of killed runs; return their number."""
-    parent, cutoff = f"{tables.location()}/{_TEMPORARY}", f"{now() - age:{_FOLDER_TIME}}"
+    parent, cutoff = f"{tables.database_folder()}/{_TEMPORARY}", f"{now() - age:{_FOLDER_TIME}}"
     old = [name for name in list_folder(tables.spark, parent) if name < cutoff]
     return sum(remove_folder(tables.spark, f"{parent}/{name}") for name in old)
 

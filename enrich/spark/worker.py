@@ -10,16 +10,19 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pyspark import Accumulator, TaskContext
 from schemas.tables import Modalities, Status
 
-from enrich.engine.spec import BuildsEngine, RunsProducts
+from enrich.engine.spec import EngineSpec
 from enrich.errors import ConfigError
 from enrich.records import EncodedProduct, Product
 from enrich.spark.progress import Work, add_work
+
+if TYPE_CHECKING:
+    from enrich.engine.engine import Engine
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +33,10 @@ FIELDS = ("title", "description", "image_path")
 MapsFrames = Callable[[Iterable[pd.DataFrame]], Iterable[pd.DataFrame]]
 # This Python worker's engine on each device, and its recipe. Workers are reused between tasks and
 # stages, so this outlives both.
-_LOADED: dict[str, tuple[BuildsEngine, RunsProducts]] = {}
+_LOADED: dict[str, tuple[EngineSpec, "Engine"]] = {}
 
 
-def build_encode(spec: BuildsEngine, works: Accumulator[dict[str, Work]]) -> MapsFrames:
+def build_encode(spec: EngineSpec, works: Accumulator[dict[str, Work]]) -> MapsFrames:
     """Return the function that encodes contents on executors, for `mapInPandas`.
 
     Paths are shipped, never image bytes. A picture that is not the one of the diff makes its
@@ -94,9 +97,7 @@ def _refuse_replaced(encoded: EncodedProduct, image_digest: str | None) -> Encod
     return replace(encoded, status=Status.IMAGE_UNREADABLE, error=REPLACED)
 
 
-def get_engine(
-    spec: BuildsEngine, works: Accumulator[dict[str, Work]] | None = None
-) -> RunsProducts:
+def get_engine(spec: EngineSpec, works: Accumulator[dict[str, Work]] | None = None) -> "Engine":
     """Return this Python worker's engine, loaded and counted at its first use.
 
     Runs on the executor.
@@ -114,7 +115,7 @@ def get_engine(
     return _LOADED[str(device)][1]
 
 
-def _build_engine(spec: BuildsEngine, device: Any) -> RunsProducts:
+def _build_engine(spec: EngineSpec, device: Any) -> "Engine":
     """Load a task's engine onto its device.
 
     Raises:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -40,9 +41,15 @@ def measure_labels(
     best: Int[Tensor, " N"],
     given: Bool[Tensor, " N"],
     targets: Int[Tensor, " N"],
+    groups: Int[Tensor, " N"],
     labels: Sequence[str],
 ) -> dict[str, LabelTruth]:
-    """Return the truth of each label that a row has or was given."""
+    """Return the truth of each label that a row has or was given.
+
+    One row of each group of near-identical products counts.
+    """
+    first = np.unique(groups.numpy(), return_index=True)[1]
+    best, given, targets = best[first], given[first], targets[first]
     counts = [
         torch.bincount(of, minlength=len(labels)).tolist()
         for of in (targets, best[given], best[given & (best == targets)])

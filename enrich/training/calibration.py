@@ -19,7 +19,6 @@ from scipy import special, stats
 from torch import Tensor
 
 from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities, EvidenceThresholds
-from enrich.certificates import bound_share
 from enrich.classifiers.calibrated import at_temperatures, log_temperatures
 from enrich.lexicon import Evidence, weigh
 
@@ -85,6 +84,7 @@ def find_floors(
     is_right: np.ndarray,
     best: np.ndarray,
     least: np.ndarray,
+    groups: np.ndarray,
     labels: int,
     precision: float,
 ) -> tuple[float | None, ...]:
@@ -99,12 +99,14 @@ def find_floors(
         is_right: (N,), whether the answer is the label.
         best: (N,), the place of the answer's label.
         least: (N,), the threshold of each row; inf is never.
+        groups: (N,), number of each row's group; one row of a group counts for a label.
         labels: how many labels there are.
         precision: the share of right answers that is wanted, in (0, 1).
     """
     floors: list[float | None] = []
     for label in range(labels):
         mine = np.flatnonzero((best == label) & (confidence >= least))
+        mine = mine[np.unique(groups[mine], return_index=True)[1]]
         order = mine[np.argsort(-confidence[mine], kind="stable")]
         counts = np.arange(1, len(order) + 1)
         right = is_right[order].cumsum()
@@ -123,14 +125,6 @@ def find_floors(
 def log_odds(confidence: np.ndarray | float) -> np.ndarray:
     """Return the log odds of confidences in [0, 1], finite also for 0 and 1."""
     return np.asarray(special.logit(np.clip(confidence, 1e-6, 1 - 1e-6)))
-
-
-def bound_precision(right: int, answered: int, delta: float = _DELTA) -> float:
-    """Return the lower bound of a share (Clopper and Pearson 1934), in [0, 1].
-
-    The share is below it with a probability of `delta` at most.
-    """
-    return bound_share(right, answered, delta)
 
 
 # Kinds of evidence that share a threshold. The titles of a source may all be silent, or may all
@@ -207,7 +201,9 @@ def _fit_thresholds(
         least = np.array([np.inf if (t := found[kind]) is None else t for kind in Evidence])
         thresholds[name] = found
         labels = conditions[0].logits.shape[1]
-        floors[name] = find_floors(confidence, is_right, best, least[evidence], labels, precision)
+        floors[name] = find_floors(
+            confidence, is_right, best, least[evidence], groups, labels, precision
+        )
     return {"thresholds": thresholds, "floors": floors}
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from schemas.labels import ATTRIBUTE_LABELS
+from schemas.labels import ATTRIBUTE_LABELS, RESERVED
 
 from enrich.classifiers.config import NAME_PATTERN, Architecture, AttributeName, SmallTowers
 from enrich.text import fold_label
@@ -29,6 +29,11 @@ def _check_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
     names = [fold_label(label) for label in labels]
     if not all(names) or len(set(names)) < len(names) or len(names) == 1:
         raise ValueError("expected two or more labels, without blank or repeated ones")
+    if taken := [label for label in labels if label.casefold() in RESERVED]:
+        raise ValueError(
+            f"found {' and '.join(taken)}, which stands for products that the labels do not fit, "
+            "expected other labels. Leave it out: such products count as unlabelled"
+        )
     return labels
 
 
@@ -225,6 +230,16 @@ class TrainingConfig(Architecture):
             raise ValueError(
                 "augmentation does not fit a phase's views: found views above 1, which are varied "
                 "as by catalog, expected 1"
+            )
+        if unknown := set(self.conventions) - {*self.attributes, *ATTRIBUTE_LABELS}:
+            raise ValueError(
+                f"conventions names an unknown attribute: found {', '.join(sorted(unknown))}, "
+                f"expected some of {', '.join(self.attributes)}."
+            )
+        if self.lora and not any(max(one.image_rate, one.text_rate) for one in self.phases):
+            raise ValueError(
+                "lora has no effect: found frozen towers in every phase, expected a "
+                "tower_learning_rate above 0. Or leave lora out."
             )
         # Contrast compares the towers' own embeddings, and all of a CLIP's towers is pre-trained.
         is_clip = isinstance(self.towers, str) and self.towers != SMALL

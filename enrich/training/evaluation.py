@@ -50,9 +50,16 @@ def encode(
 
 
 def answer(
-    classifier: Classifier, batches: Batches, rows: np.ndarray, condition: Condition
+    classifier: Classifier,
+    batches: Batches,
+    rows: np.ndarray,
+    condition: Condition,
+    attributes: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Answers]:
-    """Return the classifier's answers by attribute, to readable and labelled rows."""
+    """Return the classifier's answers by attribute, to readable and labelled rows.
+
+    `attributes` has the answers in the order of the targets; None takes those that have heads.
+    """
     rows = batches.readable(rows)
     outputs: list[ModelOutput] = []
     modalities: list[Modalities] = []
@@ -61,12 +68,12 @@ def answer(
         modalities += map(Modalities.of, inputs.has_image.tolist(), inputs.has_text.tolist())
         outputs.append(output)
         embeds.append(join_embeds(output.vectors))
-    attributes = classifier.config.attributes
+    attributes = classifier.config.attributes if attributes is None else attributes
     logits, weights = {}, {}
     for attribute, labels in attributes.items():
         scores = [out.logits[attribute].float().cpu() for out in outputs]
         logits[attribute] = torch.cat([torch.empty(0, len(labels)), *scores])
-        shares = [out.image_weight[attribute] for out in outputs if out.image_weight]
+        shares = [o.image_weight[attribute] for o in outputs if attribute in o.image_weight]
         if shares:
             weights[attribute] = torch.cat(shares).float().cpu()
     embedded = torch.cat(embeds) if embeds else torch.empty(0, 0)
@@ -136,7 +143,9 @@ def evaluate(
                 confidence, best = calibrated.probs.max(1)
                 given = confidence >= calibrated.thresholds[DEFAULT_TARGET_PRECISION]
                 labels = classifier.config.attributes[attribute]
-                truths[attribute] = measure_labels(best, given, answers.targets, labels)
+                truths[attribute] = measure_labels(
+                    best, given, answers.targets, answers.groups, labels
+                )
     return figures, truths
 
 
@@ -163,21 +172,21 @@ def measure_answers(answers: CalibratedAnswers) -> Figures:
 
 def selection_score(
     classifier: Classifier, batches: Batches, rows: np.ndarray, conditions: Sequence[Condition]
-) -> tuple[float, dict[str, float]]:
-    """Return the score of an epoch, and the accuracies that it is the mean of.
+) -> float:
+    """Return the score of an epoch, the mean accuracy over conditions and attributes.
 
-    Accuracies are named "<condition>/<attribute>". A classifier that reads only the text, or only
-    the picture, does badly under one of the conditions.
+    A classifier that reads only the text, or only the picture, does badly under one of the
+    conditions.
     """
-    accuracies = {
-        f"{condition}/{attribute}": (found.logits.argmax(1) == found.targets).float().mean().item()
+    accuracies = [
+        (found.logits.argmax(1) == found.targets).float().mean().item()
         for condition in conditions
-        for attribute, found in answer(classifier, batches, rows, condition).items()
+        for found in answer(classifier, batches, rows, condition).values()
         if len(found)
-    }
+    ]
     if not accuracies:
         raise ConfigError(
             "products to validate cannot be read: found 0 readable ones with a label, expected 1 "
             "or more"
         )
-    return sum(accuracies.values()) / len(accuracies), accuracies
+    return sum(accuracies) / len(accuracies)

@@ -158,8 +158,11 @@ def cache_texts(
         folder / f"texts-{digest.hexdigest()[:12]}-{name}.npy" for name in ("pooled", "embeds")
     ]
     if not all(map(Path.exists, files)):
-        with alone(folder), atomic_write(files[0]) as pooled, atomic_write(files[1]) as embeds:
-            _compute_texts(classifier, ids, mask, pooled, embeds)
+        with alone(folder):
+            # Another training may have written them in the meantime.
+            if not all(map(Path.exists, files)):
+                with atomic_write(files[0]) as pooled, atomic_write(files[1]) as embeds:
+                    _compute_texts(classifier, ids, mask, pooled, embeds)
     pooled_at, features = (np.load(file, mmap_mode="r") for file in files)
     at = {text: row for row, text in enumerate(every)}
     return CachedTexts(at, ids, mask, torch.from_numpy(np.array(pooled_at)), features)

@@ -52,6 +52,15 @@ class LabelledProducts:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def digest(self) -> bytes:
+        """Return a digest of all columns."""
+        digest = hashlib.sha256()
+        for column in (self.texts, self.titles, self.image_roots, self.image_paths):
+            digest.update(repr(column).encode())
+        for numbers in (self.catalog, self.targets, self.groups, self.split):
+            digest.update(np.ascontiguousarray(numbers).tobytes())
+        return digest.digest()
+
     def take(self, rows: np.ndarray) -> "LabelledProducts":
         """Return some rows, their groups numbered from 0 without a gap."""
         return LabelledProducts(
@@ -219,25 +228,15 @@ def refuse_same_names(what: str, names: Sequence[str], known_by: str) -> None:
         )
 
 
-def find_unlisted(
-    read: Sequence[LabelledRows], attributes: dict[str, tuple[str, ...]]
-) -> dict[str, list[str]]:
-    """Return by attribute the labels in the data that it does not list, one a row."""
-    unlisted = {}
-    for attribute, labels in attributes.items():
-        found = [label for rows in read for label in rows.labels.get(attribute, ()) if label]
-        meant = read_as(labels)
-        unknown = {label for label in set(found) if meant(label) is None}
-        unlisted[attribute] = [label for label in found if label in unknown]
-    return unlisted
-
-
 def tell_unlisted(
     read: Sequence[LabelledRows], attributes: dict[str, tuple[str, ...]], of: str
 ) -> None:
     """Log how many products of the catalogs `of` have a label that is not listed."""
-    for attribute, unlisted in find_unlisted(read, attributes).items():
-        if unlisted:
+    for attribute, labels in attributes.items():
+        found = [label for rows in read for label in rows.labels.get(attribute, ()) if label]
+        meant = read_as(labels)
+        unknown = {label for label in set(found) if meant(label) is None}
+        if unlisted := [label for label in found if label in unknown]:
             say(
                 f"{attribute}: {len(unlisted):,} products of {of} have a label that is not listed "
                 f"and count as unlabelled, such as {name_some(unlisted)}"

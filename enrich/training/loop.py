@@ -43,7 +43,6 @@ _WITHOUT_EFFECT = {
     "conventions",
 }
 _STATE = "training_state.pt"
-_STEPS_A_POINT = 20
 
 
 @dataclass(slots=True)
@@ -98,12 +97,9 @@ def name_inputs(
         for tensor in tower.state_dict().values():
             # As bytes, because numpy knows no bfloat16.
             digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy())
-    products, images = batches.products, batches.images
     # The folder's name changes with any of the files.
-    digest.update(images.folder.name.encode())
-    for column in (products.texts, products.image_roots, products.image_paths):
-        digest.update(repr(column).encode())
-    for numbers in (products.targets, products.groups, products.split, images.has_image, rows):
+    digest.update(batches.products.digest() + batches.images.folder.name.encode())
+    for numbers in (batches.images.has_image, rows):
         digest.update(np.ascontiguousarray(numbers).tobytes())
     return digest.hexdigest()
 
@@ -141,7 +137,6 @@ class Trainer:
             recompute_activations(classifier)
         self.progressed = Progressed()
         self.best = _copy(classifier)
-        self.curves: Any = None  # of TensorBoard, in the first process
         classifier.to(local_device()).to(memory_format=torch.channels_last)
         self.average = _average(classifier, config.ema) if config.ema > 0 else None
 
@@ -153,20 +148,9 @@ class Trainer:
                 has the state of another training.
         """
         stepper_state = self.resume()
-        if rank() == 0:
-            load_extra("tensorboard", "train")
-            from torch.utils.tensorboard import SummaryWriter
-
-            # A resumed run hides the curves of later steps.
-            next_step = self.progressed.total_steps + 1
-            self.curves = SummaryWriter(self.folder / "tensorboard", purge_step=next_step)
-        try:
-            for number, phase in list(enumerate(self.config.phases))[self.progressed.phase :]:
-                self.train_phase(number, phase, stepper_state)
-                stepper_state = None
-        finally:
-            if self.curves is not None:
-                self.curves.close()
+        for number, phase in list(enumerate(self.config.phases))[self.progressed.phase :]:
+            self.train_phase(number, phase, stepper_state)
+            stepper_state = None
         self.classifier.load_state_dict(self.best)
         merge_adapters(self.adapters)
 
@@ -234,8 +218,6 @@ class Trainer:
                 done.end_step(loss)
                 if self.average is not None:
                     self.average.update(self.classifier, step=done.total_steps)
-                if done.total_steps % _STEPS_A_POINT == 0:
-                    self._plot({f"loss/{phase.loss}": loss} | stepper.learning_rates())
                 seen = (done.step - first_step) * self.config.batch_size
                 speed = seen / max(time.monotonic() - started, 1e-9)
                 progress.count(f": loss {done.loss / done.step:.4f}, {speed:,.0f} products/s")
@@ -263,21 +245,15 @@ class Trainer:
         score = 0.0
         if rank() == 0:
             evaluated.refresh()
-            score, accuracies = selection_score(
+            score = selection_score(
                 evaluated, self.batches, self.validation_rows, self.selected_under
             )
-            self._plot({"validation/score": score} | accuracies)
         score = from_first(score)
         if score > self.progressed.best_score:
             self.progressed.best_score = score
             self.best = _copy(evaluated)
             return f"validation {score:.4f} (best)"
         return f"validation {score:.4f}"
-
-    def _plot(self, figures: dict[str, float]) -> None:
-        if self.curves is not None:
-            for name, value in figures.items():
-                self.curves.add_scalar(name, value, self.progressed.total_steps)
 
     def _save_state(self, stepper: Stepper) -> None:
         if rank() > 0:

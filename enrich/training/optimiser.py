@@ -322,14 +322,6 @@ class Stepper:
             )
         return total.item()
 
-    def learning_rates(self) -> dict[str, float]:
-        """Return the learning rates of new modules, and of the upper layers of each tower."""
-        highest: dict[str, float] = {}
-        for group in self._optimiser.param_groups:
-            name = f"learning_rate/{group['name']}"
-            highest[name] = max(group["lr"], highest.get(name, 0.0))
-        return highest
-
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a resumed phase needs."""
         return {"optimiser": self._optimiser.state_dict(), "scaler": self._scaler.state_dict()}

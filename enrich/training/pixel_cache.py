@@ -44,13 +44,11 @@ class CachedImages:
         pixels: uint8 (N, 3, S, S).
         has_image: (N,), False for pictures that could not be read.
         folder: folder of the cache, named after the files and the size.
-        pictures: digest of the files, the same at another size and in a moved catalog.
     """
 
     pixels: np.ndarray
     has_image: np.ndarray
     folder: Path
-    pictures: str
 
 
 def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> CachedImages:
@@ -65,13 +63,12 @@ def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> C
     stores = {image_root: ImageStore(image_root) for image_root in set(products.image_roots)}
     stamps = [_stamp(stores[image_root], path) for image_root, path in files]
     folder = root / f"images-{_digest((shape, files, stamps))[:12]}"
-    pictures = _digest((products.image_paths, stamps))
     with nullcontext() if _is_decoded(folder) else alone(folder):
         if not _is_decoded(folder):
             shutil.rmtree(folder, ignore_errors=True)
             _decode_into(folder, products, shape)
         pixels, has_image = np.load(folder / _PIXELS, mmap_mode="r"), np.load(folder / _HAS_IMAGE)
-    return CachedImages(pixels, has_image, folder, pictures)
+    return CachedImages(pixels, has_image, folder)
 
 
 @contextmanager

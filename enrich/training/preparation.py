@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from schemas.labels import LABEL_WORDS
+from schemas.labels import LABEL_WORDS, RESERVED
 from tokenizers import Tokenizer
 
 from enrich.classifiers.interface import Classifier
@@ -277,7 +277,8 @@ def _labels_to_train_on(read: Sequence[LabelledRows], attribute: str) -> tuple[s
         label
         for rows in read
         for label, split in zip(rows.labels.get(attribute, ()), splits_of(rows), strict=False)
-        if split == TRAIN and label is not None
+        # Labels for products that the others do not fit are no classes to learn.
+        if split == TRAIN and label is not None and label.casefold() not in RESERVED
     )
     # Of labels that differ in capitals alone the commonest spelling stays.
     spelled = {label.casefold(): label for label, _ in reversed(found.most_common())}

@@ -80,7 +80,7 @@ _LABELS = """
 ## Labels
 What each label is worth: the share of right ones among those given at a target precision of 90 %,
 and the share of the products with the label that were given it, with 95 % intervals (Clopper and
-Pearson). Products are as they are.
+Pearson). Products are as they are; of near-identical ones one counts.
 """
 _KNOWN = (
     " {tests:,} products to test share\n"

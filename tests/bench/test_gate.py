@@ -23,7 +23,8 @@ from bench.gate_runs import (
 )
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.cli import run_command
-from enrich.engine.spec import default_spec
+from enrich.config import JobConfig
+from enrich.engine.spec import build_spec
 from enrich.records import Product
 from expectations.settings import ValidationSettings
 
@@ -82,7 +83,7 @@ def test_benchmark_fails_by_one_fault_that_is_not_found_and_by_false_alarms() ->
 def test_faults_are_in_the_pixels_that_the_classifier_sees(tmp_path: Path) -> None:
     Image.new("RGB", (80, 80), "red").save(tmp_path / "red.png")
     manifest = read_manifest(BUNDLED)
-    spec = default_spec(manifest, str(tmp_path))
+    spec = build_spec(JobConfig(), manifest, str(tmp_path))
     product = Product("1", "a shirt", image_path="red.png")
     prepared = {
         case: build_engine(spec, manifest, case, torch.device("cpu")).prepare(product)

@@ -82,7 +82,6 @@ def test_last_line_has_the_ratios_and_the_raw_figures(run: Run, tmp_path: Path) 
     same = {"vs_predict_batch_udf": 1.28, "vs_ray_data": 1.164, "vs_daft": None}
     assert line["same_arithmetic"] == same
     assert line["runs"][0]["figures"]["job"]["products_per_second"] == 64.0
-    assert (tmp_path / "products-per-second.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 import torch
 
-from bench.contest import CHECKOUT
 from bench.peers import naive_udf
 from bench.peers.model import Model, read_size_px
 from bench.peers.stages import SAME_ARITHMETIC, build_stages, build_stages_with_start_up
 from bench.ratios import CAREFUL_PEERS
 from bench.setup import Setup
 from bench.shop import write_shop
+from bench.turns import CHECKOUT
 from enrich.classifiers.interface import ModelInputs, ModelOutput
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.records import Modalities

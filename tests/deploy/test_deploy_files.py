@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shlex
 import subprocess
 import tomllib
 from pathlib import Path
@@ -14,7 +13,7 @@ import typer
 import yaml
 from job_script import load_job
 
-from jobs import catalog_enrich, set_up
+from jobs import catalog_enrich
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -92,7 +91,6 @@ def test_the_files_name_the_versions_of_the_project() -> None:
     assert f"great-expectations=={lock['great-expectations']}" in bundle
     package = re.search(r"package_name: (\S+)", bundle)
     assert package and package[1] == PROJECT["name"] and "catalog-enrich" in PROJECT["scripts"]
-    assert set_up.DELTA in (DEPLOY / "image" / "fetch_jars.sh").read_text()
 
 
 def test_paths_in_the_image_are_where_its_steps_put_them() -> None:
@@ -191,9 +189,3 @@ def test_the_page_shows_the_files_as_they_are() -> None:
         assert starts, f"{name} has no such lines: {told[0]}"
     folders = {path.name for path in DEPLOY.iterdir()}
     assert folders <= set(re.findall(r"`deploy/(\w+)/`", page))
-
-
-def test_commands_in_the_page_are_those_of_scripts_that_are_there() -> None:
-    page = (ROOT / "docs" / "cluster.md").read_text()
-    for command in re.findall(r"^(?:[A-Z]+=\S+ )*(deploy/\S+\.sh.*)$", page, re.MULTILINE):
-        assert os.access(ROOT / shlex.split(command)[0], os.X_OK), command

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from enrich.errors import ConfigError
 from enrich.metrics import recorded, write_metrics
 from schemas.tables import State
 
@@ -40,8 +39,8 @@ PUBLISHED = Summary(
 
 
 def read(folder: Path) -> dict[str, dict[tuple[str, ...], float]]:
-    """Returns the file of database `shop` as a scraper sees it: name, further labels, value."""
-    text = (folder / "catalog_enrichment_shop.prom").read_text()
+    """Returns the files of database `shop` as a scraper sees them: name, further labels, value."""
+    text = "".join(file.read_text() for file in folder.glob("catalog_enrichment_shop*.prom"))
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for family in text_string_to_metric_families(text):
         assert family.documentation and family.type == "gauge"
@@ -74,7 +73,8 @@ def test_a_published_run_is_there_with_all_its_figures(tmp_path: Path) -> None:
     assert found["last_run_stage_duration_seconds"] == {("survey",): 11.71, ("inference",): 14.2}
     assert found["last_run_products_per_second"] == {(): 20.9}
     assert found["last_run_validation_failures"] == {(): 0}
-    assert [file.name for file in (tmp_path / "new").iterdir()] == ["catalog_enrichment_shop.prom"]
+    names = sorted(file.name for file in (tmp_path / "new").iterdir())
+    assert names == ["catalog_enrichment_shop.prom", "catalog_enrichment_shop_success.prom"]
 
 
 def test_a_blocked_run_keeps_the_time_of_the_last_success(tmp_path: Path) -> None:
@@ -90,11 +90,6 @@ def test_a_blocked_run_keeps_the_time_of_the_last_success(tmp_path: Path) -> Non
     assert found["last_success_timestamp_seconds"] == {(): ENDED.timestamp()}
     assert found["last_run_end_timestamp_seconds"][()] > ENDED.timestamp()
     assert "last_run_products_per_second" not in found
-
-
-def test_a_catalog_that_was_never_refreshed_is_as_stale_as_can_be(tmp_path: Path) -> None:
-    write(tmp_path, Summary(outcome="blocked"))
-    assert read(tmp_path)["last_success_timestamp_seconds"] == {(): 0.0}
 
 
 def test_nothing_to_do_is_a_success(tmp_path: Path) -> None:
@@ -128,58 +123,11 @@ def test_what_has_nothing_new_to_say_leaves_the_figures_of_the_last_run(tmp_path
     assert read(tmp_path) == before
 
 
-@pytest.mark.parametrize("said", ["blocked", "published", "nothing_to_do", "discarded", "failed"])
-def test_a_mistyped_decision_neither_silences_nor_raises_an_alert(
-    tmp_path: Path, said: str
-) -> None:
-    write(tmp_path, dataclasses.replace(PUBLISHED, outcome=said))
-    before = read(tmp_path)
-
-    with pytest.raises(ConfigError), recorded(tmp_path, "shop", decides=True):
-        raise ConfigError("no such run")
-    assert read(tmp_path) == before
-
-
-@pytest.mark.parametrize(("before", "decides"), [("blocked", False), ("staged", True)])
-def test_a_refresh_that_fails_and_a_nightly_publish_that_does_are_said_to_fail(
-    tmp_path: Path, before: str, decides: bool
-) -> None:
-    write(tmp_path, Summary(outcome=before))
-    with pytest.raises(ConfigError), recorded(tmp_path, "shop", decides=decides):
-        raise ConfigError("no such product table")
-    assert read(tmp_path)["last_run_outcome"][("failed",)] == 1
-
-
-def test_a_decision_that_was_made_before_is_no_news(tmp_path: Path) -> None:
-    write(tmp_path, PUBLISHED)
-    write(tmp_path, Summary(outcome="blocked"), STARTED + timedelta(days=1))
-    before = read(tmp_path)
-    with recorded(tmp_path, "shop", decides=True) as recording:
-        recording.summary, recording.is_news = PUBLISHED, False
-    assert read(tmp_path) == before
-
-
-def test_a_decision_of_now_is_told(tmp_path: Path) -> None:
-    write(tmp_path, Summary(outcome="blocked"))
-    with recorded(tmp_path, "shop", decides=True) as recording:
-        recording.summary = PUBLISHED
-    assert read(tmp_path)["last_run_outcome"][("published",)] == 1
-
-
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     with recorded(None, "shop") as recording:
         recording.summary = PUBLISHED
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    "found", ["{{{", "# TYPE catalog_enrichment_last_success_timestamp_seconds gauge\n"]
-)
-def test_a_damaged_file_is_replaced(tmp_path: Path, found: str) -> None:
-    (tmp_path / "catalog_enrichment_shop.prom").write_text(found)
-    write(tmp_path, Summary(outcome="blocked"))
-    assert read(tmp_path)["last_run_outcome"][("blocked",)] == 1
 
 
 @pytest.mark.parametrize("obstacle", ["folder is a file", "file is a folder"])

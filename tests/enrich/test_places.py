@@ -113,7 +113,7 @@ def test_metrics_in_a_store_remember_the_last_success(bucket: str) -> None:
     folder, began = parse_place(f"{bucket}/metrics"), datetime(2026, 12, 1, tzinfo=UTC)
     for outcome in ("published", "blocked"):
         write_metrics(folder, "shop", {"outcome": outcome}, began, began)
-    text = (folder / "catalog_enrichment_shop.prom").read_text()
+    text = (folder / "catalog_enrichment_shop_success.prom").read_text()
     (success,) = re.findall(r"^\S+last_success_timestamp_seconds\S+ (.*)$", text, re.MULTILINE)
     assert float(success) == began.timestamp()
 

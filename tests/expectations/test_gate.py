@@ -67,17 +67,13 @@ def find(verdict: Verdict, expectation: str, attribute: str | None = None) -> di
     return found
 
 
-def test_sound_rows_pass_and_their_pages_name_no_product(
-    spark: SparkSession, baseline: LabelBaseline, tmp_path: Path
-) -> None:
-    rows = to_spark(spark, make_answers(300).rows).withColumn("title", F.lit(SECRET_TITLE))
+def test_sound_rows_pass(spark: SparkSession, baseline: LabelBaseline) -> None:
+    rows = to_spark(spark, make_answers(300).rows).withColumn("title", F.lit("a shirt"))
     verdict = check(
         rows,
         baseline,
         rows,
         expected_rows=300,
-        run_id="../../nightly",
-        docs_dir=tmp_path / "docs",
         expectations=[{"type": "expect_column_values_to_be_unique", "column": "title"}],
     )
     unique = find(verdict, "expect_column_values_to_be_unique")
@@ -91,13 +87,6 @@ def test_sound_rows_pass_and_their_pages_name_no_product(
     # A Spark DOUBLE column takes no int.
     figures = [one[name] for one in others for name in ("observed", "threshold", "allowance")]
     assert {type(one) for one in figures} <= {float, type(None)}
-    assert verdict.docs_path is not None
-    assert Path(verdict.docs_path).is_relative_to(tmp_path / "docs")
-    pages = [page.read_text() for page in tmp_path.rglob("*.html")]
-    assert len(pages) > 2
-    for page in pages:
-        assert "unreleased product" not in page
-        assert "product-1" not in page
 
 
 def test_every_broken_row_is_counted_and_leads_to_its_product(
@@ -401,7 +390,7 @@ def test_markup_around_nothing_is_not_a_text(spark: SparkSession) -> None:
     assert shown == {text for text in texts if build_text(None, text)}
 
 
-def test_pages_say_what_is_expected_and_markup_stays_text(
+def test_pages_say_what_is_expected_name_no_product_and_markup_stays_text(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     name = "</script><b>$bold & co"
@@ -409,12 +398,19 @@ def test_pages_say_what_is_expected_and_markup_stays_text(
     answers.rows.loc[:99, "product_category"] = OTHER
     spoilt = relabel(answers, "style", name, 0.5)
     labels = {**LABELS, "style": ("casual", "formal", name)}
-    gate = Gate(ValidationSettings(), labels, build_baseline(answers), tmp_path)
-    verdict = gate.check_candidates("run-1", to_spark(spark, spoilt.rows), None, 300)
+    unique = {"type": "expect_column_values_to_be_unique", "column": "title"}
+    settings = ValidationSettings.model_validate({"expectations": [unique]})
+    rows = to_spark(spark, spoilt.rows).withColumn("title", F.lit(SECRET_TITLE))
+    gate = Gate(settings, labels, build_baseline(answers), tmp_path / "docs")
+    verdict = gate.check_candidates("../../nightly", rows, None, 300)
     assert not verdict.passed
     assert find(verdict, "expect_label_shares_near_baseline", "style")["detail"].count(name) == 1
     assert verdict.docs_path is not None
-    (page,) = tmp_path.glob("run-1/candidates/validations/**/*.html")
+    assert Path(verdict.docs_path).is_relative_to(tmp_path / "docs")
+    pages = [page.read_text() for page in tmp_path.rglob("*.html")]
+    assert len(pages) > 2
+    assert not any("unreleased product" in page or "product-1" in page for page in pages)
+    (page,) = tmp_path.glob("docs/*/candidates/validations/**/*.html")
     text = page.read_text()
     assert "at most 20% of the products would need another label to show the baseline" in text
     assert "in category \u2039/script\u203a\u2039b\u203a\uff04bold \uff06 co, " in text

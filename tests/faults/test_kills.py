@@ -17,7 +17,6 @@ from fault_drill import Drill
 from pyspark.sql import SparkSession
 from shop import Shop, products
 
-from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.spark.diff import hash_content
 from enrich.spark.tables import Tables
 
@@ -121,9 +120,3 @@ def test_a_process_that_is_killed_with_all_its_workers_is_repeated(
     drill.counts["kill_points"] += 1
     drill.counts["kills"] += 1
     drill.counts["kills_survived"] += 1
-
-
-def test_killing_is_noticed(shop: Shop) -> None:
-    with pytest.raises(Killed), killed_at(1, before=True):
-        shop.refresh(spec=FakeEngineSpec())
-    assert len(shop.table("run_events")) == 0

@@ -93,10 +93,6 @@ def test_no_picture_is_opened_of_what_a_run_has_encoded(
     code, _, err = run(*given, *tables, "--output", tmp_path / "changed")
     assert code == 0 and opened == ["5.png"]
     assert f"{SQUARES - 4} encodings of the database, 1 pictures opened" in err
-    colors = ("--name", "color", "--labels", squares / "colors.csv", "--catalog", shop.file)
-    opened.clear()
-    run(*colors, *tables, "--output", tmp_path / "colors")
-    assert len(opened) == SQUARES, "a head reads pictures without texts, which nothing has stored"
 
 
 def test_a_new_label_of_a_known_attribute_is_answered(

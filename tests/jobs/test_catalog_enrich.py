@@ -206,17 +206,6 @@ def write_shop(folder: Path) -> Path:
 
 
 @pytest.mark.long
-def test_a_wheel_classifies_for_a_user_without_name_and_home(
-    nameless: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
-    shop = write_shop(tmp_path)
-    output = tmp_path / "answers.parquet"
-    ended = nameless("classify", "--catalog", shop, "--output", output)
-    assert ended.returncode == 0, ended.stderr
-    assert json.loads(ended.stdout.splitlines()[-1])["answered"] == 25
-
-
-@pytest.mark.long
 @pytest.mark.spark
 def test_a_wheel_enriches_for_a_user_without_name_and_home(
     nameless: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path

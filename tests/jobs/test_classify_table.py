@@ -221,14 +221,3 @@ def test_images_are_read_by_url_and_from_lists_as_the_settings_say(
     assert found["product_id"].tolist() == ["1", "2", "3"]
     assert found["status"].tolist() == ["ok", "image_forbidden", "image_missing"]
     assert "image_hosts" in found["error"][1]
-
-
-def test_bytes_that_are_no_utf8_are_told(tmp_path: Path, run: Run) -> None:
-    catalog = tmp_path / "products.csv"
-    rows = ("\u00c41,red shirt,,", "2,wei\u00dfes Hemd,,", "3,blue shirt,,")
-    catalog.write_text("\n".join(["product_id,title,description,image_path", *rows]), "cp1252")
-
-    code, _, err = run("--catalog", catalog, "--output", tmp_path / "out.parquet")
-
-    assert code == 0
-    assert f"2 rows of {catalog} hold U+FFFD" in err and "1 of them in product_id" in err

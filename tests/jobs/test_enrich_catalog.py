@@ -128,14 +128,6 @@ def test_a_doctored_baseline_blocks_the_demo_which_makes_sense_without_it(
 COLOUR = {"catalog": "shop", "database": "untouched", "baseline": "colour.json"}
 GONE = COLOUR | {"baseline": "nowhere.json"}
 METRICS = {"metrics_dir": "metrics"}
-OF_A_REFRESH = [
-    ("--no-publish",),
-    ("--dry-run",),
-    ("--full-refresh",),
-    ("--limit", "10"),
-    ("--run-id", "b"),
-    ("--run-date", "2026-01-01"),
-]
 
 
 @pytest.mark.parametrize(
@@ -158,8 +150,8 @@ OF_A_REFRESH = [
         (METRICS, ("--publish-run", "a", "--drop-run", "b"), "exclude each other"),
         (METRICS, ("--drop-run", "a"), "Why is the run discarded?"),
         (METRICS, ("--reason", "because"), "--reason goes with --publish-run"),
-        *((METRICS, ("--publish-run", "a", *flag), flag[0]) for flag in OF_A_REFRESH),
-        *((METRICS, ("--drop-run", "a", "--reason", "x", *flag), flag[0]) for flag in OF_A_REFRESH),
+        (METRICS, ("--publish-run", "a", "--no-publish"), "--no-publish"),
+        (METRICS, ("--drop-run", "a", "--reason", "x", "--limit", "10"), "--limit"),
     ],
 )
 def test_wrong_input_exits_2_with_one_message_and_leaves_tables_alone(

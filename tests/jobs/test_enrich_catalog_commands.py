@@ -12,14 +12,12 @@ from typing import Any
 import pytest
 from job_script import load_job, run_job
 from object_store import served_bucket
-from prepared_shop import Start, staged
 from shop import Shop, products
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError
 from enrich.files.atomic_write import write_place
-from enrich.metrics import Recording
 from enrich.places import names_in, parse_place
 
 pytestmark = [pytest.mark.spark, pytest.mark.long]
@@ -107,19 +105,6 @@ def test_commands_for_a_bad_day_say_what_they_did(
     assert ledger[published["run_id"]] == "pink"
 
 
-def test_a_decision_is_told_again_when_it_is_repeated(
-    job_of_the_fake: ModuleType,
-    open_shop: Callable[[Start], Shop],
-    write_settings: Callable[..., Path],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    run_id = open_shop(staged).summary.run_id
-    config = write_settings()
-    for _ in range(2):
-        assert run_job(job_of_the_fake, "--config", config, "--publish-run", run_id) == 0
-        assert last_line(capsys)["outcome"] == "published"
-
-
 @pytest.mark.parametrize("is_discard", [True, False])
 def test_a_run_is_discarded_whatever_the_baseline_is_of(
     job: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_discard: bool
@@ -131,7 +116,7 @@ def test_a_run_is_discarded_whatever_the_baseline_is_of(
     settings = job.Settings(catalog="shop", baseline=tmp_path / "of_another.json")
     decision = job.Decision("of-last-week", is_discard, "another checkpoint")
     with pytest.raises(NotImplementedError if is_discard else ConfigError):
-        job.decide_run(settings, None, Recording(), decision)
+        job.decide_run(settings, None, decision)
 
 
 def test_demo_goes_to_no_tables_of_another_product_table(

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import ModuleType
 
 import pandas as pd
 import pytest
@@ -24,16 +23,14 @@ def flags(tmp_path: Path) -> list[object]:
 
 
 def test_a_checkpoint_that_answers_as_before_is_written_and_is_not_exported_again(
-    run: Run, job: ModuleType, flags: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, flags: list[object], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(job, "LEAST_SPEEDUP", 100)
-    code, out, err = run(*flags)
+    code, out, _ = run(*flags)
     assert code == 0
     assert read_manifest(tmp_path / "exported").config.int8
     told = json.loads(out.splitlines()[-1])
     assert told["name"] == "cma-clip-small-int8"
     assert told["attributes"]["color"]["products"] == 300
-    assert "hardly faster" in err
 
     again = ["--checkpoint", tmp_path / "exported", *flags[2:-1], tmp_path / "again"]
     code, _, err = run(*again)

@@ -9,7 +9,6 @@ import pytest
 from colored_shop import write_colored_shop
 from job_script import Run
 
-from enrich.classifiers.registry import CLASSIFIERS
 from enrich.training.config import TrainingConfig
 
 
@@ -38,13 +37,6 @@ def flags(tmp_path: Path) -> list[object]:
         "phases: [{loss: multitask, epochs: 1, learning_rate: 1.0e-3}]\n"
     )
     return ["--config", file, "--catalog", tmp_path, "--output", tmp_path / "made"]
-
-
-def test_the_list_needs_nothing_else_and_names_every_classifier(run: Run) -> None:
-    code, out, _ = run("--classifier", "unheard of", "--list-classifiers")
-    assert code == 0
-    assert all(name in out for name in CLASSIFIERS)
-    assert "arXiv 2112.03562" in out and "Hugging Face CLIP" in out
 
 
 @pytest.mark.parametrize("missing", ["--catalog", "--output"])

@@ -14,7 +14,14 @@ from enrich.certificates import Stage, lower_bound
 from enrich.config import ColumnNames
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError
-from enrich.spark.audit import Draw, Intake, draw, read_certificates, take_in
+from enrich.spark.audit import (
+    Draw,
+    RecordedLabels,
+    draw,
+    make_certificates,
+    read_certificates,
+    record_labels,
+)
 from enrich.spark.refresh import Refresh
 from enrich.spark.source import open_source
 from expectations.checks import Verdict
@@ -67,8 +74,8 @@ def label(shop: Shop, drawn: Draw, wrong: int = 0, blank: int = 0) -> pd.DataFra
     return rows
 
 
-def colors(taken: Intake) -> dict[str, object]:
-    (found,) = (one for one in taken.certificates if one["attribute"] == "color")
+def colors(recorded: RecordedLabels) -> dict[str, object]:
+    (found,) = (one for one in recorded.certificates if one["attribute"] == "color")
     return found
 
 
@@ -95,22 +102,22 @@ def test_an_audit_goes_from_a_blind_draw_to_a_certificate_that_a_new_model_ends(
     drawn = shop.table("audit_answers").query("attribute == 'color'")
     assert (drawn["product_id"].map(now) != drawn["published_label"]).any()
     given = label(shop, first, wrong=4, blank=10)
-    taken = take_in(shop.tables, given)
-    population = first.drawn["color"] + first.left["color"]
-    found = colors(taken)
-    assert (taken.new, taken.unlabelled) == (110, 10)
+    recorded = record_labels(shop.tables, given)
+    population = first.drawn["color"] + first.not_drawn["color"]
+    found = colors(recorded)
+    assert (recorded.new, recorded.unlabelled) == (110, 10)
     assert (found["drawn"], found["labels"], found["right_labels"]) == (60, 50, 46)
     assert found["bound"] == lower_bound([Stage(60, 50, 46)], population)
     assert found["stands"]
 
     versions = shop.version("audit_answers"), shop.version("audit_certificates")
-    assert take_in(shop.tables, given).new == 0
+    assert record_labels(shop.tables, given).new == 0
     assert (shop.version("audit_answers"), shop.version("audit_certificates")) == versions
 
     second = draw_of(shop, 60)
     again = second.rows.merge(first.rows, on=["product_id", "attribute"])
     assert again.empty
-    found = colors(take_in(shop.tables, label(shop, second)))
+    found = colors(record_labels(shop.tables, label(shop, second)))
     assert found["bound"] == lower_bound([Stage(60, 50, 46), Stage(60, 60, 60)], population)
     parts = shop.table("certificates").query("attribute == 'color'")
     by_label = parts[parts["label"].notna()]
@@ -136,7 +143,7 @@ def test_labels_of_products_that_no_draw_has_are_refused(audited: Shop) -> None:
     rows = pd.DataFrame([["p0", "color", "red", None, pd.NaT]])
     rows.columns = ["product_id", "attribute", "label", "by", "at"]
     with pytest.raises(ConfigError, match="p0 color"):
-        take_in(audited.tables, rows)
+        record_labels(audited.tables, rows)
 
 
 def test_a_published_run_that_the_gate_had_stopped_for_a_shift_ends_certificates(
@@ -160,3 +167,23 @@ def test_a_published_run_that_the_gate_had_stopped_for_a_shift_ends_certificates
     found = {one["attribute"]: one for one in read_certificates(shop.tables)}
     assert not found["color"]["stands"] and "18% more blue" in found["color"]["ended_because"]
     assert found["pattern"]["stands"]
+
+
+def test_what_was_drawn_before_a_catalog_grew_belongs_to_its_population() -> None:
+    days = pd.to_datetime(["2026-05-01", "2026-06-01"], utc=True)
+    answers = pd.DataFrame(
+        {
+            "audit_id": ["audit-2"] * 40 + ["audit-1"] * 60,
+            "attribute": "color",
+            "model_version": "one",
+            "drawn_at": [days[1]] * 40 + [days[0]] * 60,
+            "drawn_from": [90] * 40 + [100] * 60,
+            "label": "red",
+            "published_label": "red",
+            "product_category": None,
+            "counted_at": [days[1]] * 40 + [days[0]] * 60,
+            "labelled_at": days[1],
+        }
+    )
+    made, *_ = make_certificates(answers, days[1].to_pydatetime())
+    assert made["bound"] == lower_bound([Stage(60, 60, 60), Stage(40, 40, 40)], 150)

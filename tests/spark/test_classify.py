@@ -2,13 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 from pyspark.sql import SparkSession
 
 import enrich
-from enrich.spark.classify import classify
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,17 +30,14 @@ def test_examples_run_as_they_stand(
     page = (ROOT / "docs" / "python.md").read_text()
     examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(examples) == 2
+    names: dict[str, Any] = {"spark": spark}
     for example in examples:
         # Spark's workers do not start in the working folder.
-        exec(example.replace('"shop/', f'"{shop}/'), {"spark": spark})
+        exec(example.replace('"shop/', f'"{shop}/'), names)
     shown = capsys.readouterr().out
     assert "color red" in shown and "pattern" in shown
-
-
-def test_a_column_says_what_was_read_of_each_product(spark: SparkSession, shop: Path) -> None:
-    products = spark.read.csv(str(shop / "products.csv"), header=True)
-    said = classify("title", "description", "image_path", image_root=str(shop / "images"))
-    rows = products.select("product_id", said.alias("said")).orderBy("product_id").collect()
+    said = names["products"].select("product_id", names["said"].alias("said"))
+    rows = said.orderBy("product_id").collect()
     first, second = (row["said"] for row in rows)
     assert (first["status"], first["modalities"]) == ("ok", "image+text")
     assert first["predictions"][0]["label"] == "red" and first["color_confidence"] > 0.5

@@ -1,7 +1,9 @@
 """Databases with a catalog's name, and several databases with the same encodings."""
 
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from shop import Shop, products
@@ -48,3 +50,16 @@ def test_a_second_label_set_opens_no_picture_that_another_database_has_read(
         row["tableName"] for row in trial.spark.sql(f"SHOW TABLES IN {trial.database}").collect()
     }
     assert "candidates" in own and not {"encodings", "images"} & own
+
+
+def test_a_copied_lakehouse_goes_on_without_touching_the_original(
+    published_shop: Shop, tmp_path: Path
+) -> None:
+    shop, place = published_shop, tmp_path / "copied"
+    shutil.copytree(shop.tables.location().removeprefix("file:"), place)
+    shop.spark.sql(f"CREATE DATABASE copied LOCATION '{place}'")
+    copy = Shop(shop.spark, shop.folder, "copied")
+    assert copy.refresh().outcome == "nothing_to_do"
+    assert copy.refresh(full_refresh=True).counts["encoded"] == 6
+    shop.spark.sql("DROP DATABASE copied CASCADE")
+    assert len(shop.table("encodings")) == 6 and shop.version("product_attributes") == 1

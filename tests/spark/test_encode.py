@@ -87,8 +87,10 @@ def test_chunks_that_are_done_are_not_encoded_again_after_a_failure(
 def test_rows_that_are_lost_on_the_way_fail_the_run(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask = encode.Encoder._ask
-    monkeypatch.setattr(encode.Encoder, "_ask", lambda self, *rest: ask(self, *rest).limit(3))
+    whole = encode.Encoder._encode_lazily
+    monkeypatch.setattr(
+        encode.Encoder, "_encode_lazily", lambda self, *rest: whole(self, *rest).limit(3)
+    )
     with pytest.raises(EnrichError, match="6 contents were to be encoded: found 3 rows"):
         shop.refresh()
     assert len(shop.table("product_attributes")) == 0

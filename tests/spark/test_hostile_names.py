@@ -15,8 +15,13 @@ FLAGS = {
 }
 
 
-@pytest.mark.parametrize("job", FLAGS)
-@pytest.mark.parametrize("name", [DROP, "a.b.c", "a`b", "", "../up", "a b", "ä"])
+@pytest.mark.parametrize(
+    ("job", "name"),
+    [
+        *((job, DROP) for job in FLAGS),
+        *(("rollback", name) for name in ("a.b.c", "a`b", "", "../up", "a b", "ä")),
+    ],
+)
 def test_every_job_refuses_a_database_that_is_no_plain_name(
     job: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -88,7 +88,7 @@ def contents(diff: Diff) -> dict[str, str]:
 
 
 def test_of_many_images_the_changed_ones_alone_are_read(shop: Shop, bucket: Bucket) -> None:
-    count, changed = 5_000, 50
+    count, changed = 1_200, 50
     for number in range(count):
         bucket.put(number, b"image %d" % number)
     write_products(shop, count)

@@ -10,7 +10,7 @@ from pyspark import cloudpickle
 from enrich.config import DEMO_FOLDER
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.lexicon import ProductText
-from enrich.spark.plan import plan_refresh
+from enrich.spark.dry_run import plan_refresh
 from enrich.unseen import AttributeProfile, SourceProfile
 from tests.support.shop import Shop, products
 
@@ -40,9 +40,9 @@ class StrangeSpec(FakeEngineSpec):
 
 
 @pytest.fixture
-def strange(bare_shop: Shop) -> Shop:
-    bare_shop.write(products(12))
-    return bare_shop
+def strange(shop: Shop) -> Shop:
+    shop.write(products(12))
+    return shop
 
 
 def test_an_unseen_source_is_answered_less_from_its_first_run_on(strange: Shop) -> None:
@@ -109,7 +109,7 @@ def test_a_plan_looks_at_a_sample_of_an_unknown_source_and_writes_nothing(strang
     # Its thresholds are already those of an unseen source.
     assert plan.model_version == "fake-1-risen"
     assert plan.answered_share == {"color": 0.0, "pattern": 0.0}
-    assert not strange.spark.catalog.databaseExists(strange.database)
+    assert strange.version("run_events") == strange.version("source_profiles") == 0
 
     strange.refresh(spec=StrangeSpec())
     strange.write(products(14))

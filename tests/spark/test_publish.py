@@ -146,6 +146,19 @@ def test_a_rollback_undoes_later_runs_which_return_without_encoding(published_sh
     assert shop.version("product_attributes") == version
 
 
+def test_a_rollback_to_rows_whose_files_maintenance_has_deleted_is_refused(
+    published_shop: Shop,
+) -> None:
+    shop = published_shop
+    shop.write(products(mark=" anew"))
+    run_id = shop.refresh().run_id
+    shop.maintain(retention_hours=0)
+    with pytest.raises(ConfigError, match="is gone: maintenance has deleted files of it") as error:
+        shop.roll_back(run_id)
+    assert "\n" not in str(error.value)
+    assert shop.state(run_id) == "published" and len(shop.table("product_attributes")) == 6
+
+
 def test_a_released_run_is_published_again(open_shop: Callable[[Start], Shop]) -> None:
     shop = open_shop(rolled_back)
     run = shop.summary

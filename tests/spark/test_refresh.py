@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,8 @@ from shop import DAY, Shop, products
 
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import TooManyFailures, ValidationFailed
+from enrich.spark import tables
+from enrich.spark.dry_run import plan_refresh
 
 DELETES = {"missing_products": "delete"}
 
@@ -166,6 +169,39 @@ def test_rows_with_lost_ids_keep_missing_products(shop: Shop) -> None:
     summary = shop.refresh(config=DELETES)
     assert summary.counts["deleted"] == 0
     assert any("kept" in note for note in summary.validation["notes"])
+
+
+def test_notes_count_corrections_that_mean_nothing_and_rows_that_are_not_utf8(shop: Shop) -> None:
+    shop.write_csv("p0,caf\u00e9,,", "p1,shirt,,", encoding="latin-1")
+    shop.correct("p0", "color", "no such color")
+    shop.correct("p1", "size", "xl")
+    corrections, rows = shop.refresh().validation["notes"]
+    assert corrections.startswith("2 corrections name an attribute or a label")
+    assert rows.startswith("1 rows of the product table hold U+FFFD")
+
+
+def test_a_dry_run_says_why_products_are_due_and_how_long_a_run_takes(
+    published_shop: Shop,
+) -> None:
+    shop = published_shop
+    table = products(8)
+    table.loc[0, "title"], table.loc[7, "product_id"] = "another", None
+    shop.write(table)
+    plan = plan_refresh(shop.prepare())
+    assert plan.reasons == {"due": {"new": 1, "changed": 1}, "quarantined": {"null_id": 1}}
+    assert plan.expected_from is not None and plan.expected_seconds is not None
+    assert plan.expected_from["run_id"] == shop.summary.run_id
+    assert plan.expected_seconds > plan.seconds["diff"]
+
+
+def test_temporary_tables_lie_where_the_setting_says(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = list[str]()
+    monkeypatch.setattr(tables, "remove_folder", lambda _, folder: left.append(folder))
+    shop.refresh(config={"temporary_folder": str(tmp_path)})
+    (folder,) = left
+    assert folder.startswith(f"{tmp_path}/") and any(Path(folder).iterdir())
 
 
 def test_a_limited_run_deletes_nothing_and_publishes_the_first_rows(published_shop: Shop) -> None:

@@ -15,26 +15,23 @@ BARE = GpuExecutors(cores=4, memory="4g", memory_overhead="8g")
 WHOLE = BARE.model_copy(update={"vendor": "nvidia.com", "discovery_script": "/gpus.sh"})
 
 
-def _conf(master: str, *, dynamic: bool = True) -> SparkConf:
-    found = SparkConf(loadDefaults=False, _jvm=None).setMaster(master)
-    return found.set("spark.dynamicAllocation.enabled", "true" if dynamic else "false")
+def _conf(master: str) -> SparkConf:
+    return SparkConf(loadDefaults=False, _jvm=None).setMaster(master)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "master", "dynamic", "told"),
+    ("wanted", "master", "told"),
     [
-        (WHOLE, "local[4]", True, r"--master local\[4\]"),
-        (WHOLE, "spark://host:7077", False, "dynamicAllocation"),
-        (BARE.model_copy(update={"discovery_script": "/g.sh"}), "k8s://https://c", True, "vendor"),
-        (BARE.model_copy(update={"vendor": "v"}), "k8s://https://c", True, "discover_gpus.sh"),
-        (BARE, "yarn", True, "discover_gpus.sh"),
+        (BARE.model_copy(update={"discovery_script": "/g.sh"}), "k8s://https://c", "vendor"),
+        (BARE.model_copy(update={"vendor": "v"}), "k8s://https://c", "discover_gpus.sh"),
+        (BARE, "yarn", "discover_gpus.sh"),
     ],
 )
 def test_executors_that_spark_would_not_start_are_a_wrong_setting(
-    wanted: GpuExecutors, master: str, dynamic: bool, told: str
+    wanted: GpuExecutors, master: str, told: str
 ) -> None:
     with pytest.raises(ConfigError, match=told):
-        refuse_impossible_executors(wanted, _conf(master, dynamic=dynamic))
+        refuse_impossible_executors(wanted, _conf(master))
 
 
 @pytest.mark.parametrize(
@@ -50,9 +47,6 @@ def test_executors_that_spark_starts_are_not_refused(
     wanted: GpuExecutors | None, master: str
 ) -> None:
     refuse_impossible_executors(wanted, _conf(master))
-    refuse_impossible_executors(
-        wanted, _conf(master).set("spark.dynamicAllocation.enabled", "True")
-    )
 
 
 @pytest.mark.parametrize(

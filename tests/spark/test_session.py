@@ -2,18 +2,15 @@
 
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from own_lakehouse import Lakehouse, in_venv
+from own_lakehouse import Lakehouse
 from pyspark.sql import SparkSession
 
 from enrich.errors import ConfigError, MetastoreBusy
@@ -22,7 +19,6 @@ from enrich.spark import session
 from enrich.spark.session import (
     escape_pattern,
     has_folder,
-    hide_secrets,
     open_session,
     refuse_unusable_metastore,
     session_settings,
@@ -133,48 +129,6 @@ def test_a_session_that_is_opened_ends_so(spark: SparkSession) -> None:
     assert "exit_on_interrupt" in getattr(handler, "__qualname__", "")
 
 
-A_JOB = """
-import time
-from enrich.spark.console import print_json_line
-from enrich.spark.session import open_session
-open_session("a_job").sparkContext.parallelize([2], 1).foreach(time.sleep)
-print_json_line({"outcome": "published"})
-"""
-
-
-@pytest.mark.spark
-def test_the_progress_bar_is_drawn_on_a_terminal_and_over_no_line_of_a_log(tmp_path: Path) -> None:
-    job = tmp_path / "a_job.py"
-    job.write_text(A_JOB)
-    wanted = "spark.ui.showConsoleProgress=true"
-    command = Lakehouse(tmp_path).command("spark-submit", "--conf", wanted, job)
-
-    log = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=in_venv(), check=True
-    ).stdout
-    screen = errors_on_a_terminal(command)
-
-    # Not by splitlines, to which the bar's carriage return ends a line.
-    last = log.removesuffix(b"\n").rpartition(b"\n")[2]
-    assert json.loads(last) == {"outcome": "published"}
-    assert b"[Stage 0:" not in log
-    assert b"[Stage 0:" in screen
-
-
-def errors_on_a_terminal(command: Sequence[str]) -> bytes:
-    """Returns what a terminal shows of a command's standard error."""
-    screen, terminal = pty.openpty()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=terminal, env=in_venv()):
-        os.close(terminal)
-        shown = b""
-        # Linux says so when nobody holds the other end any more.
-        with suppress(OSError):
-            while part := os.read(screen, 1 << 16):
-                shown += part
-    os.close(screen)
-    return shown
-
-
 # Settings and folders
 
 
@@ -241,37 +195,52 @@ def write(spark: SparkSession, pattern: str, message: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def for_people(spark: SparkSession) -> str:
-    """The pattern of lines for people, as Java reads it."""
+def patterns(spark: SparkSession) -> dict[str, str]:
+    """The patterns of both kinds of lines, as Java reads them."""
     java: Any = spark.sparkContext._jvm.java
     settings = java.util.Properties()
     settings.load(java.io.FileInputStream(str(TEMPLATES / "log4j2.properties")))
-    return settings.getProperty("appender.console.layout.pattern")
+    found = {}
+    for kind in ("console", "json"):
+        found[kind] = settings.getProperty(f"appender.{kind}.layout.pattern")
+        for name in ("login", "query", "named"):
+            hidden = settings.getProperty(f"property.{name}")
+            found[kind] = found[kind].replace(f"${{{name}}}", hidden)
+    return found
 
 
 @pytest.mark.spark
 @pytest.mark.parametrize("message", SAID)
-def test_java_hides_what_the_job_hides(spark: SparkSession, for_people: str, message: str) -> None:
-    assert write(spark, hide_secrets("%m"), message) == redact(message)
-    in_json = json.loads(write(spark, session._JSON_LINE, message))
+def test_java_hides_what_the_job_hides(
+    spark: SparkSession, patterns: dict[str, str], message: str
+) -> None:
+    in_json = json.loads(write(spark, patterns["json"], message))
     assert (in_json["level"], in_json["logger"]) == ("warn", "org.Hive")
     assert (in_json["message"], in_json["exception"]) == (redact(message), "")
-    line = write(spark, for_people, message)
+    line = write(spark, patterns["console"], message)
     assert re.fullmatch(r"\d\d:\d\d:\d\d WARN Hive: (.*)\n", line)[1] == redact(message)
 
 
-A_JOB_IN_JSON = """
+A_JOB = """
+import time
 from enrich.logs import LogFormat, start_logging
+from enrich.spark.console import print_json_line
 from enrich.spark.session import open_session
 start_logging(LogFormat.JSON)
-java = open_session("a_job").sparkContext._jvm
+spark = open_session("a_job")
+spark.sparkContext.parallelize([2], 1).foreach(time.sleep)
+java = spark.sparkContext._jvm
 java.org.apache.logging.log4j.LogManager.getLogger("org.Hive").warn('a "quoted" password=hunter2')
+print_json_line({"outcome": "published"})
 """
 
 
 @pytest.mark.spark
-def test_java_logs_json_lines_where_the_job_does(tmp_path: Path) -> None:
-    (tmp_path / "a_job.py").write_text(A_JOB_IN_JSON)
-    ended = Lakehouse(tmp_path).submit(tmp_path / "a_job.py")
+def test_a_log_in_json_lines_is_so_in_java_too_and_has_no_progress_bar(tmp_path: Path) -> None:
+    job = tmp_path / "a_job.py"
+    job.write_text(A_JOB)
+    ended = Lakehouse(tmp_path).submit("--conf", "spark.ui.showConsoleProgress=true", job)
+    assert json.loads(ended.output.splitlines()[-1]) == {"outcome": "published"}
+    assert "[Stage 0:" not in ended.output + ended.errors
     (line,) = [json.loads(one) for one in ended.errors.splitlines() if "Hive" in one]
     assert line["message"] == 'a "quoted" password=***' and line["logger"] == "org.Hive"

@@ -10,8 +10,6 @@ COUNTED = (
     "rows_tried",
     "rows_in",
     "rows_out",
-    "interleavings",
-    "interleavings_equal",
 )
 
 

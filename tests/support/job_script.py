@@ -2,9 +2,8 @@
 
 import importlib.util
 import logging
-import runpy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -29,20 +28,10 @@ def load_job(name: str) -> ModuleType:
 
 def run_job(job: ModuleType, *flags: object) -> int:
     """Returns the exit code of a job's command line."""
-    return _exit_code(lambda: run_command(job.main), job.__name__, flags)
-
-
-def run_script(name: str, *flags: object) -> int:
-    """Returns the exit code of `jobs/<name>.py`, which explains failures in its own way."""
-    script = str(_JOBS / f"{name}.py")
-    return _exit_code(lambda: runpy.run_path(script, run_name="__main__"), name, flags)
-
-
-def _exit_code(start: Callable[[], object], name: str, flags: Sequence[object]) -> int:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [f"{name}.py", *map(str, flags)])
+        patch.setattr(sys, "argv", [f"{job.__name__}.py", *map(str, flags)])
         # A job sets up logging for a process of its own.
         patch.setattr(logging.getLogger(), "handlers", [])
         with pytest.raises(SystemExit) as end:
-            start()
+            run_command(job.main)
     return int(end.value.code or 0)

@@ -11,7 +11,6 @@ from pyspark.sql import DataFrame, SparkSession
 
 from enrich.config import JobConfig
 from enrich.engine.fake_engine import FakeEngineSpec
-from enrich.engine.spec import BuildsEngine
 from enrich.images.store import ImageSample, ImageStore
 from enrich.spark import publish
 from enrich.spark.inputs import Inputs, Request
@@ -91,7 +90,7 @@ class Shop:
         *,
         failures: Sequence[str] = (),
         input_failures: Sequence[str] = (),
-        spec: BuildsEngine | None = None,
+        spec: FakeEngineSpec | None = None,
         config: dict[str, Any] | None = None,
         **request: Any,
     ) -> RunSummary:
@@ -107,7 +106,7 @@ class Shop:
 
     def prepare(
         self,
-        spec: BuildsEngine | None = None,
+        spec: FakeEngineSpec | None = None,
         config: dict[str, Any] | None = None,
         **request: Any,
     ) -> Inputs:
@@ -125,7 +124,7 @@ class Shop:
         )
 
     def approve(
-        self, name: str, reason: str | None = None, spec: BuildsEngine | None = None
+        self, name: str, reason: str | None = None, spec: FakeEngineSpec | None = None
     ) -> dict[str, Any]:
         """Publish a waiting run, or release a rolled-back one; return its last event."""
         spec = spec or FakeEngineSpec()
@@ -167,7 +166,7 @@ class Shop:
         """The tables, for the attributes of the fake engine."""
         return self.tables_for(FakeEngineSpec())
 
-    def tables_for(self, spec: BuildsEngine) -> Tables:
+    def tables_for(self, spec: FakeEngineSpec) -> Tables:
         """Return the tables for the attributes of a recipe."""
         return Tables(self.spark, self.database, tuple(spec.attributes))
 

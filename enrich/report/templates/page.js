@@ -11,7 +11,6 @@
     bar.hidden = !fact;
     bar.querySelector("b").textContent = name;
     bar.querySelector("span").textContent = shown;
-    for (const folded of document.querySelectorAll("details.wrong[open]")) folded.open = false;
   };
   document.addEventListener("click", (event) => {
     const review = document.getElementById("review");

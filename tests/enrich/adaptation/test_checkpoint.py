@@ -73,17 +73,6 @@ def test_every_attribute_that_stays_as_it_was_is_left_with_a_reason() -> None:
     }
 
 
-def test_figures_before_and_after_stand_where_they_are_said_to() -> None:
-    effect = replace(BETTER, after=FIGURES | {"accuracy": 0.75})
-    ((before, after),) = to_table({"color": effect}).blocks
-    assert (before[2:4], after[2:4]) == (["before", "0.500"], ["after", "0.750"])
-
-
-def test_an_attribute_that_is_not_answered_any_more_is_told() -> None:
-    for given, verdict in ((0.5, "adapted"), (0.0, "adapted: nothing answered at 90 %")):
-        assert to_table({"color": replace(BETTER, given=given)}).blocks[0][1][0] == verdict
-
-
 def test_whose_word_counts_for_more_is_said() -> None:
     told = format_report(
         {"color": replace(BETTER, bias_shift=-5.0), "style": replace(EFFECT, bias_shift=1.0)}

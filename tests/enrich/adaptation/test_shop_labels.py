@@ -54,6 +54,20 @@ def test_a_new_attribute_applies_to_the_categories_of_its_labels(tmp_path: Path)
     assert read_shop_labels(file, catalog, known, only="fit").applies_to == {}
 
 
+def test_a_shop_s_own_names_mean_the_checkpoint_s_labels(tmp_path: Path, shop: Path) -> None:
+    catalog, file = read_catalog(shop / "products.parquet"), tmp_path / "own.csv"
+    known = {"color": ("red", "blue", "grey", "turquoise")}
+    own = {"color": {"grey": "Gray", "turquoise": "blue", "red": None}}
+    file.write_text("product_id,color\nwhole,gray\nno words,turquoise\nno picture,red\n")
+    read = read_shop_labels(file, catalog, known, own=own)
+    assert read.labels == known
+    assert read.targets["color"].tolist() == [2, 3, 0]
+    file.write_text("product_id,color\nwhole,gray\nno words,Blue\n")
+    with pytest.raises(ConfigError, match=r"found 'blue' .* give to blue and turquoise"):
+        read_shop_labels(file, catalog, known, own=own)
+    assert read_shop_labels(file, catalog, known | {"color": ("red", "blue", "Gray")}).labels
+
+
 CHAIN = [("a", "1"), ("b", "1"), ("b", "2"), ("c", "2"), ("c", None)]
 STAND_IN = [(f"shirt {number}", "no-image.jpg") for number in range(9)]
 
@@ -95,7 +109,7 @@ def test_products_that_are_not_in_the_catalog_are_counted(tmp_path: Path, shop: 
     [
         ("product_id,colour\nwhole,red\n", SchemaMismatch, "a column for each of color, pattern"),
         ("sku,color\nwhole,red\n", SchemaMismatch, "found a column 'sku'"),
-        ("product_id,color\nwhole,mauve\n", ConfigError, "found mauve (1), expected at least"),
+        ("product_id,color\nwhole,mauve\n", ConfigError, "(1), expected at least 20 of color"),
         ("product_id,color\nwhole,red\nwhole,blue\n", ConfigError, "product 'whole' twice"),
         ("product_id,color\ngone,red\n", ConfigError, "found 1 products such as"),
     ],

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from enrich.analysis.bootstrap import (
     ACCURACY,
-    AS_TRAINED,
     FOUND,
     KEPT,
     LEAST_GROUPS,
@@ -39,7 +38,7 @@ def _scored(
 def _measures(
     fixed: tuple[str, ...] = (), draws: int = 500, **runs: list[ScoredAnswers]
 ) -> Measures:
-    key = (AS_TRAINED, COLUMN.source, COLUMN.condition.value, COLUMN.attribute)
+    key = COLUMN.key
     found = {name: [{key: one} for one in scored] for name, scored in runs.items()}
     return Measures(found, fixed, draws)
 

@@ -14,7 +14,7 @@ from labelled import load_labelled
 from tokenizers import Tokenizer
 from torch import nn
 
-from enrich.analysis import report as report_module
+from enrich.adaptation.widening import write_widened
 from enrich.analysis.compare import (
     LabelledSource,
     LoadedCheckpoint,
@@ -24,12 +24,11 @@ from enrich.analysis.compare import (
     score_checkpoint,
 )
 from enrich.analysis.parameters import count_flops, count_parameters
-from enrich.analysis.report import measure_speeds
 from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.interface import TEXT, Classifier, ModelInputs, ModelOutput, Tokens, Vectors
+from enrich.classifiers.interface import TEXT, Classifier, ModelInputs, ModelOutput, Vectors
 from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier
-from enrich.classifiers.towers import Encoded, build_transformer
+from enrich.classifiers.towers import build_transformer
 from enrich.errors import CheckpointError, ConfigError
 from enrich.training.batches import Condition
 from enrich.training.evaluation import evaluate
@@ -163,14 +162,14 @@ def test_answers_are_judged_as_training_measures_them(
     checkpoints: list[LoadedCheckpoint], source_folder: Path, tmp_path: Path
 ) -> None:
     first, (source,) = checkpoints[0], build_sources([], [source_folder], None)
-    scored = score_checkpoint(first, [source], tmp_path)
-    batches = first.batches(source.load(first.attributes), tmp_path)
+    scored = score_checkpoint(first, [*first.answers], [source], tmp_path)
+    batches = first.batches(source.load(first.answers), tmp_path)
     # Else its layers would be computed one by one here, which is less exact in half precision.
     batches.cache_features(first.classifier)
     rows = np.arange(len(batches.products))
     wanted, _ = evaluate(first.classifier, batches, rows, first.manifest.calibration)
-    assert len(scored) == len(Condition) * len(first.attributes)
-    for (_, title, condition, attribute), found in scored.items():
+    assert len(scored) == len(Condition) * len(first.answers)
+    for (title, condition, attribute), found in scored.items():
         assert title == "colored, all products"
         figures = wanted[condition][attribute]
         assert len(found.right) == figures["rows"]
@@ -189,7 +188,9 @@ def test_a_source_without_readable_labelled_products_is_refused(
     labels = pd.DataFrame({"product_id": ["1", "2"], "group_id": ["1", "2"]})
     labels.assign(color=["red", None]).to_parquet(folder / "labels.parquet")
     with pytest.raises(ConfigError, match=r"unread cannot be evaluated"):
-        score_checkpoint(checkpoints[0], build_sources([], [folder], None), tmp_path / "cache")
+        score_checkpoint(
+            checkpoints[0], ["color"], build_sources([], [folder], None), tmp_path / "cache"
+        )
 
 
 def test_attributes_are_compared_if_their_labels_are_the_same_in_any_order(
@@ -201,6 +202,32 @@ def test_attributes_are_compared_if_their_labels_are_the_same_in_any_order(
     config = other.manifest.config.model_copy(update={"attributes": labels})
     other = replace(other, manifest=replace(other.manifest, config=config))
     assert find_shared([first, other]) == ["pattern", "style"]
+    only = {"color": labels["color"]}
+    config = other.manifest.config.model_copy(update={"attributes": only})
+    other = replace(other, manifest=replace(other.manifest, config=config))
+    with pytest.raises(ConfigError, match=r"0 attributes with the same labels.*green, red, white"):
+        find_shared([first, other])
+
+
+def test_labels_and_attributes_added_after_training_are_measured_too(
+    two_checkpoints: Mapping[str, Path], source_folder: Path, tmp_path: Path
+) -> None:
+    manifest = read_manifest(two_checkpoints["tiny"])
+    sets = {"color": (*manifest.config.answers["color"], "mauve"), "finish": ("solid", "striped")}
+    shares = {a: [1 / len(labels)] * len(labels) for a, labels in sets.items()}
+    write_widened(manifest, manifest.config.answers | sets, "wide", tmp_path / "wide", shares)
+    (wide,) = load_checkpoints([str(tmp_path / "wide")], CPU)
+    labels = pd.read_parquet(source_folder / "labels.parquet")
+    shop = shutil.copytree(source_folder, tmp_path / "shop")
+    labels.assign(finish=labels["pattern"]).to_parquet(shop / "labels.parquet")
+    sources = build_sources([], [shop], None)
+    scored = score_checkpoint(wide, ["color", "finish"], sources, tmp_path / "cache")
+    assert {key[2] for key in scored} == {"color", "finish"}
+    before = score_checkpoint(
+        *(load_checkpoints([str(two_checkpoints["tiny"])], CPU)), ["color"], sources, tmp_path / "c"
+    )
+    for key, found in before.items():
+        assert scored[key].right.equal(found.right)
 
 
 WIDTH, LABELS = 32, 4
@@ -257,71 +284,6 @@ def test_flops_count_every_multiplication_with_its_addition_twice(
     counted = count_flops(Counted(small_config, vocabulary=40).eval())
     assert counted == convolution + projections + attention + head
     assert torch.backends.mha.get_fastpath_enabled(), "inference is left as fast as it was"
-
-
-class Slow(Classifier):
-    """Takes as long as it is told, on a clock that only it moves."""
-
-    def __init__(self, clock: list[float], seconds: list[float], turns: list["Slow"]) -> None:
-        torch.nn.Module.__init__(self)
-        self.clock, self.seconds, self.turns = clock, seconds, turns
-
-    def __deepcopy__(self, memo: dict[int, object]) -> "Slow":
-        return self
-
-    def towers(self, inputs: ModelInputs) -> Tokens:
-        self.turns.append(self)
-        self.clock[0] += self.seconds[len([turn for turn in self.turns if turn is self]) - 1]
-        nothing = Encoded(torch.zeros(4, 1, 1), torch.ones(4, 1).bool(), torch.zeros(4).long())
-        return Tokens(nothing, nothing, inputs.token_mask)
-
-    def join(self, tokens: Tokens, has_image: torch.Tensor, has_text: torch.Tensor) -> Vectors:
-        return Vectors({TEXT: torch.zeros(4, 1)}, has_image, has_text)
-
-
-def test_speed_is_the_median_of_turns_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, turns = [0.0], []
-    monkeypatch.setattr(report_module.time, "perf_counter", lambda: clock[0])
-    present = torch.ones(4, dtype=torch.bool)
-    inputs = ModelInputs(torch.ones(4, 2).long(), torch.ones(4, 2).bool(), present, present)
-    slow = Slow(clock, [90.0, 50.0, 4.0, 2.0, 6.0, 1.0, 2.0, 5.0], turns)
-    fast = Slow(clock, [70.0] + [0.5] * 7, turns)
-    assert measure_speeds([(slow, inputs), (fast, inputs)], CPU) == [1.0, 8.0]
-    assert turns == [slow, fast] * 8
-
-
-def _inputs(config: ClassifierConfig) -> ModelInputs:
-    present = torch.ones(2, dtype=torch.bool)
-    ids = torch.ones(2, config.text_length, dtype=torch.long)
-    size_px = config.image.size_px
-    pixels = torch.zeros(2, 3, size_px, size_px, dtype=torch.uint8)
-    return ModelInputs(ids, ids.bool(), present, present, pixel_values=pixels)
-
-
-def _dtypes(classifier: Classifier) -> dict[str, torch.dtype]:
-    return {name: weights.dtype for name, weights in classifier.state_dict().items()}
-
-
-# The second keeps what it has read of its prompts.
-@pytest.mark.parametrize("name", ["cma_clip", "clip_zero_shot"])
-def test_speed_is_measured_of_a_fused_copy(
-    small_config: ClassifierConfig,
-    tokenizer: Tokenizer,
-    name: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    config = small_config.model_copy(update={"classifier": name})
-    classifier = build_classifier(config, tokenizer.get_vocab_size()).eval()
-    inputs, before = _inputs(config), _dtypes(classifier)
-    # As it comes from being evaluated.
-    with torch.inference_mode():
-        classifier(inputs)
-    fused: list[nn.Module] = []
-    tower = type(classifier.image_tower)
-    monkeypatch.setattr(tower, "fuse", lambda tower: fused.append(tower))
-    assert measure_speeds([(classifier, inputs)], CPU)[0] > 0
-    assert len(fused) == 1 and fused[0] is not classifier.image_tower
-    assert _dtypes(classifier) == before
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)

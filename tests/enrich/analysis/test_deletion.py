@@ -49,7 +49,7 @@ def test_a_map_that_marks_what_matters_costs_more_confidence_than_random_patches
     pixels = np.full((rows, 3, 64, 64), 255, np.uint8)
     # All ink is in the first patch, and the answer is the share of ink.
     pixels[:, :, :32, :32] = 0
-    images = CachedImages(pixels, np.ones(rows, bool), folder, "squares")
+    images = CachedImages(pixels, np.ones(rows, bool), folder)
     words = LabelWords(engine.classifier.config.attributes, Lexicon({}))
     batches = Batches(labelled_products([""] * rows), images, engine.encode_texts, words)
 

@@ -4,10 +4,8 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import torch
 
 from enrich.analysis import int8
 from enrich.analysis.int8 import (
@@ -20,10 +18,8 @@ from enrich.analysis.int8 import (
 )
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.int8 import Int8Linear
-from enrich.classifiers.interface import ModelInputs, ModelOutput
 from enrich.classifiers.manifest import Manifest, read_manifest
-from enrich.engine.forward import Forward
-from enrich.engine.spec import default_spec, open_engine
+from enrich.engine.spec import open_engine
 from enrich.errors import ConfigError, ExportRefused
 from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
 
@@ -70,52 +66,6 @@ def test_the_comparison_is_of_answers_in_floating_point_and_in_int8(
         assert one.products == 36
         assert 0 < one.mean_move <= one.largest_move < 0.05
     assert comparison.with_image == 15
-    assert comparison.speedup > 0
-
-
-@pytest.mark.usefixtures("own_threads")
-def test_batches_are_as_large_as_those_of_a_job(
-    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch.set_num_threads(4)
-    compute, computed = Forward.__call__, []
-
-    def note(forward: Forward, inputs: ModelInputs) -> ModelOutput:
-        computed.append(len(inputs.has_text))
-        return compute(forward, inputs)
-
-    monkeypatch.setattr(Forward, "__call__", note)
-    compare_with_int8(manifest, "", [Product(str(n), f"red {n}") for n in range(1_024)])
-    assert set(computed) == {default_spec(manifest, "").batch_size}
-
-
-def test_engines_take_turns_and_each_has_its_own_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    turns: list[str] = []
-    clock = SimpleNamespace(seconds=0.0, process_time=lambda: clock.seconds)
-    monkeypatch.setattr(int8, "time", clock)
-
-    class Named:
-        window_size = 3
-
-        def __init__(self, name: str, ms_a_product: float) -> None:
-            self.name, self.ms_a_product = name, ms_a_product
-
-        def enrich(self, products: list[int]) -> list[str]:
-            turns.append(self.name)
-            clock.seconds += self.ms_a_product * len(products) / 1_000
-            return [f"{self.name}{product}" for product in products]
-
-    given = list(range(2 * Named.window_size + 1))
-    engines = [Named("b", ms_a_product=4.0), Named("a", ms_a_product=2.0)]
-    (before, ms_before), (after, ms_after) = int8.answer_in_turns(engines, given)
-    warming, timed = turns[:2], turns[2:]
-    assert warming == ["b", "a"]
-    assert timed == ["b", "a", "a", "b", "b", "a"]
-    assert before == [f"b{product}" for product in given]
-    assert after == [f"a{product}" for product in given]
-    assert (ms_before, ms_after) == (pytest.approx(4.0), pytest.approx(2.0))
 
 
 def test_an_abstention_changes_the_answer_and_not_the_best_label() -> None:
@@ -168,14 +118,14 @@ def test_other_labels_are_refused_and_so_are_other_answers(
     same: int, same_best: int, is_refused: bool
 ) -> None:
     agreement = LabelAgreement(1_000, same, same_best, 0.01, 0.1)
-    comparison = Int8Comparison({"color": agreement}, 900, 2, 1)
+    comparison = Int8Comparison({"color": agreement}, 900)
     if is_refused:
         with pytest.raises(ExportRefused, match="found color unchanged"):
             refuse_other_answers(comparison, 0.98)
     else:
         refuse_other_answers(comparison, 0.98)
     # A few products that all stay are too few to tell.
-    few = Int8Comparison({"color": LabelAgreement(20, 20, 20, 0, 0)}, 20, 2, 1)
+    few = Int8Comparison({"color": LabelAgreement(20, 20, 20, 0, 0)}, 20)
     with pytest.raises(ExportRefused, match="larger --sample"):
         refuse_other_answers(few, 0.98)
 

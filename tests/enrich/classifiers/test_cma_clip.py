@@ -14,7 +14,6 @@ from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.hugging_face_towers import ImageHalf, TextHalf
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.registry import build_classifier
-from enrich.classifiers.towers import padding_in
 from enrich.training.pretrained import load_parts
 
 ROWS, LENGTH, END = 4, 7, 2
@@ -271,26 +270,3 @@ def test_a_clip_of_another_size_is_refused(
     config = clip_config.model_copy(update={"text_length": text_length, "image": image})
     with pytest.raises(ValueError, match="does not fit"):
         build_classifier(config, tokenizer.get_vocab_size())
-
-
-def test_where_nothing_is_padding_nothing_is_masked() -> None:
-    full = torch.ones(3, 5, dtype=torch.bool)
-    assert padding_in(full) is None
-    part = full.clone()
-    part[1, 3:] = False
-    padding = padding_in(part)
-    assert padding is not None and torch.equal(padding, ~part)
-
-
-def test_a_row_is_answered_alike_beside_rows_with_padding_and_without() -> None:
-    torch.manual_seed(0)
-    attention = SequenceWiseAttention(width=16, layers=2, heads=2, dropout=0.0).eval()
-    embeds, mask = torch.randn(2, 6, 16), torch.ones(2, 6, dtype=torch.bool)
-    mask[1, 4:] = False
-    read_at = torch.zeros(2, 1, dtype=torch.long)
-    with torch.inference_mode():
-        beside = attention(embeds, mask, read_at)
-        alone = attention(embeds[:1], mask[:1], read_at[:1])
-        shorter = attention(embeds[1:, :4], mask[1:, :4], read_at[1:])
-    torch.testing.assert_close(alone, beside[:1], rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(shorter, beside[1:], rtol=1e-5, atol=1e-5)

@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from enrich.classifiers.config import SmallTowers
 from enrich.classifiers.efficientnet import (
     CHANNELS,
     EfficientNetLite0,
@@ -18,7 +17,6 @@ from enrich.classifiers.efficientnet import (
     upper_parameters,
 )
 from enrich.classifiers.manifest import BUNDLED
-from enrich.classifiers.small_towers import EfficientNetTower
 from enrich.engine.device import cast_weights, choose_dtype
 
 
@@ -160,12 +158,3 @@ def test_depthwise_kernels_are_not_trained(backbone: EfficientNetLite0) -> None:
     names = {name for name, p in backbone.named_parameters() if id(p) in trained}
     assert names
     assert not [name for name in names if "conv_dw" in name or name.startswith("blocks.0")]
-
-
-def test_the_tower_gives_the_same_features_by_way_of_its_lower_stages() -> None:
-    torch.manual_seed(0)
-    tower = EfficientNetTower(SmallTowers(width=32), 64).eval()
-    pixels = torch.randn(3, 3, 64, 64)
-    with torch.no_grad():
-        at_once, in_halves = tower.features(pixels), tower.upper(tower.lower(pixels))
-    torch.testing.assert_close(at_once, in_halves, rtol=1e-3, atol=1e-4)

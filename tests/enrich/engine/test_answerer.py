@@ -1,14 +1,12 @@
 """Stored vectors are answered as the checkpoint's calibration says."""
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -20,12 +18,12 @@ from enrich.calibration import (
 )
 from enrich.classifiers.checkpoint import save_checkpoint
 from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.manifest import BUNDLED, read_manifest
+from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.registry import build_classifier
 from enrich.config import JobConfig
 from enrich.engine.answerer import Answerer
 from enrich.engine.columns import answer_fields
-from enrich.engine.spec import build_spec, default_spec
+from enrich.engine.spec import build_spec
 from enrich.errors import ConfigError
 from enrich.lexicon import Evidence
 from enrich.records import Modalities
@@ -224,21 +222,3 @@ def test_an_attribute_is_answered_where_it_applies(make: Make) -> None:
 def test_no_rows_have_the_same_columns(make: Make) -> None:
     answers = make().answer([], [], [])
     assert answers.num_rows == 0 and list(answers.schema) == answer_fields(["color"])
-
-
-@pytest.mark.usefixtures("own_threads")
-def test_a_core_answers_20_000_rows_a_second() -> None:
-    answerer = default_spec(read_manifest(BUNDLED), ".").build_answerer()
-    shapes = read_manifest(BUNDLED).config.vectors or {}
-    width = sum(shape[0] for shape in shapes.values())
-    rng = np.random.default_rng(0)
-    vectors = [row.tobytes() for row in rng.normal(size=(4_000, width)).astype("<f2")]
-    title = "Casual Navy Cotton Shirt with Floral Collar, Slim Fit"
-    texts = [(f"{title} {n}", None) for n in range(4_000)]
-    torch.set_num_threads(1)
-    seconds = []
-    for _ in range(5):
-        begin = time.process_time()
-        answerer.answer(vectors, ["image+text"] * len(vectors), texts)
-        seconds.append(time.process_time() - begin)
-    assert len(vectors) / min(seconds) >= 20_000

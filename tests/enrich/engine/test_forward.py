@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import Mock
@@ -127,67 +126,6 @@ def test_a_lane_that_runs_out_of_memory_late_does_not_undo_what_another_has_lear
     forward = Forward(crowded, CPU)
     forward(inputs)
     assert max(crowded.asked) == 5
-
-
-def test_memory_that_a_neighbour_gives_back_is_used_again(
-    crowd: Crowd, inputs: ModelInputs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("enrich.engine.forward._PASSES_BEFORE_MORE", 3)
-    crowded = crowd(fits=11)
-    forward = Forward(crowded, CPU)
-    forward(inputs)
-    assert crowded.asked == [21, 10, 10, 1]
-    crowded.fits = ROWS
-    forward(inputs)
-    assert crowded.asked[-2:] == [20, 1]
-
-
-def test_memory_that_was_short_for_a_moment_is_soon_used_again_however_short_it_was(
-    crowd: Crowd, inputs: ModelInputs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("enrich.engine.forward._PASSES_BEFORE_MORE", 12)
-    crowded = crowd(fits=2)
-    forward = Forward(crowded, CPU)
-    forward(inputs)
-    assert crowded.asked == [21, 10, 5, *[2] * 10, 1]
-    crowded.fits = ROWS
-    crowded.asked.clear()
-    while ROWS not in crowded.asked:
-        forward(inputs)
-    assert len(crowded.asked) < 5 * 12, "four doublings from 2 to 32, of 12 passes each"
-
-
-def test_shortages_that_are_hours_apart_cost_no_more_each_time(
-    crowd: Crowd, inputs: ModelInputs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("enrich.engine.forward._PASSES_BEFORE_MORE", 3)
-    crowded = crowd(fits=ROWS)
-    forward = Forward(crowded, CPU)
-    passes = []
-    for _ in range(6):
-        crowded.fits = 6
-        forward(inputs)
-        crowded.fits = ROWS
-        crowded.asked.clear()
-        while crowded.asked[-1:] != [ROWS]:
-            forward(inputs)
-        passes.append(len(crowded.asked))
-        for _ in range(20):
-            forward(inputs)
-    assert max(passes) <= 2 * passes[0], passes
-
-
-def test_memory_that_stays_away_is_asked_for_ever_more_seldom(
-    crowd: Crowd, inputs: ModelInputs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("enrich.engine.forward._PASSES_BEFORE_MORE", 1)
-    crowded = crowd(fits=11)
-    forward = Forward(crowded, CPU)
-    for _ in range(30):
-        forward(inputs)
-    in_vain = [at for at, rows in enumerate(crowded.asked) if rows > crowded.fits]
-    gaps = [later - earlier for earlier, later in itertools.pairwise(in_vain)]
-    assert len(gaps) > 3 and gaps == sorted(gaps) and gaps[-1] > 4 * gaps[0]
 
 
 @pytest.mark.parametrize(

@@ -98,20 +98,3 @@ def test_no_optimisation_changes_an_answer(
         for attribute, confidence in before["confidences"].items():
             changes.append(abs(now["confidences"][attribute] - confidence))
     assert max(changes) <= TOLERANCE
-
-
-def test_both_precisions_give_the_same_labels_but_for_ties_that_no_threshold_lets_through(
-    golden: dict[str, Any],
-) -> None:
-    one, other = ([row["labels"] for row in golden[name]] for name in DTYPES)
-    differing = [
-        (row, attribute)
-        for row, labels in enumerate(one)
-        for attribute, label in labels.items()
-        if label != other[row][attribute]
-    ]
-    assert len(differing) <= 8
-    for name in DTYPES:
-        for row, attribute in differing:
-            # No label is answered below that.
-            assert golden[name][row]["confidences"][attribute] < 0.5

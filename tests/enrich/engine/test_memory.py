@@ -30,52 +30,46 @@ def share_given_back(before):
     heap.bound()
     return (before - psutil.Process().memory_info().rss) / (size * count)
 
+def start(allowed, allowed_anew, lanes=1):
+    global heap
+    device._MOST_GROWTH_BYTES, device._LEAST_GROWTH_BYTES = int(allowed), int(allowed_anew)
+    heap = device.Heap(lanes)
+
 device.keep_freed_memory()
-device._MOST_GROWTH_BYTES, device._LEAST_GROWTH_BYTES = int({allowed}), int({allowed_anew})
-heap = device.Heap({lanes})
 """
 
 
-def _run(then: str, allowed: float, allowed_anew: float, lanes: int = 1) -> list[float]:
-    code = _HOLES.format(allowed=allowed, allowed_anew=allowed_anew, lanes=lanes) + then
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+def _run(then: str) -> list[float]:
+    code = [sys.executable, "-c", _HOLES + then]
+    done = subprocess.run(code, capture_output=True, text=True, check=True)
     return [float(share) for share in done.stdout.split()]
-
-
-def _share_given_back(allowed: float, lanes: int = 1) -> float:
-    return _run("print(share_given_back(leave_holes([])))", allowed, allowed, lanes)[0]
 
 
 def test_holes_in_the_heap_are_given_back_once_a_process_has_grown_by_more_than_is_allowed() -> (
     None
 ):
-    assert _share_given_back(allowed=100e6) > 0.9
+    little, of_four, much = _run("""
+for allowed, lanes in ((400e6, 1), (100e6, 4), (100e6, 1)):
+    start(allowed, allowed, lanes)
+    print(share_given_back(leave_holes([])))
+""")
+    assert little < 0.1, "a pass uses again what the one before freed"
+    assert of_four < 0.1, "each batch that computes at a time may leave as much"
+    assert much > 0.9
 
 
-def test_what_a_pass_frees_is_kept_for_the_next_one_until_then() -> None:
-    assert _share_given_back(allowed=400e6) < 0.1
-
-
-def test_each_batch_that_computes_at_a_time_may_leave_as_much() -> None:
-    assert _share_given_back(allowed=100e6, lanes=4) < 0.1
-
-
-# Half of the blocks are in use when the holes of the others are given back.
-_IN_USE = """
-kept = [None] * (count // 2)
-print(share_given_back(leave_holes(kept)))
-"""
-
-
-def test_what_is_in_use_when_holes_are_given_back_does_not_raise_what_is_allowed_for_good() -> None:
-    then = "for block in kept: libc.free(block)\nprint(share_given_back(leave_holes([])))\n"
-    first, second = _run(_IN_USE + then, allowed=150e6, allowed_anew=10e6)
-    assert first > 0.4
-    assert second > 0.9
-
-
-def test_holes_are_kept_again_where_more_is_in_use_than_is_allowed() -> None:
-    then = "print(share_given_back(leave_holes([])))\n"
-    first, second = _run(_IN_USE + then, allowed=100e6, allowed_anew=400e6)
-    assert first > 0.4
-    assert second < 0.1
+def test_what_is_in_use_when_holes_are_given_back_raises_what_is_allowed_until_it_is_freed() -> (
+    None
+):
+    # Half of the blocks are in use when the holes of the others are given back.
+    first, freed, again, in_use = _run("""
+for allowed, allowed_anew, is_freed in ((150e6, 10e6, True), (100e6, 400e6, False)):
+    start(allowed, allowed_anew)
+    kept = [None] * (count // 2)
+    print(share_given_back(leave_holes(kept)))
+    for block in kept if is_freed else ():
+        libc.free(block)
+    print(share_given_back(leave_holes([])))
+""")
+    assert first > 0.4 and freed > 0.9
+    assert again > 0.4 and in_use < 0.1

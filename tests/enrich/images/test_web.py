@@ -297,8 +297,7 @@ def once(host: ImageHost, first: Callable[[BaseHTTPRequestHandler], None]) -> st
     return url
 
 
-@pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize("form", ["seconds", "date"])
+@pytest.mark.parametrize(("status", "form"), [(429, "seconds"), (503, "date")])
 def test_a_pause_that_a_host_asks_for_is_kept(host: ImageHost, status: int, form: str) -> None:
     pause = "1" if form == "seconds" else in_http(datetime.now(UTC) + timedelta(seconds=2))
     host.sends("/busy.jpg", status=status, Retry_After=pause)

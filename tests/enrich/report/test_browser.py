@@ -115,31 +115,22 @@ def test_a_click_shows_the_products_behind_a_label_or_a_bar(
     assert tab.run("location.hash") == "", "a link was followed"
 
 
-def test_pictures_of_the_page_are_painted(measure: Callable[..., Any], full_page: bytes) -> None:
-    found = measure(full_page.replace(b' loading="lazy"', b""), "desktop")
-    assert found["painted"] == found["pictures"] == 24
-
-
 def test_empty_run_fits_a_phone(measure: Callable[..., Any], empty_report: RunReport) -> None:
     found = measure(render_page(empty_report, {}))
     assert found["scroll_width"] == found["width"]
 
 
-@pytest.mark.parametrize("screen", WIDTHS_PX)
-@pytest.mark.parametrize("part", ["products", "attribute-1"])
-def test_screenshot_shows_charts_and_pictures(
-    tab: Tab, measure: Callable[..., Any], full_page: bytes, tmp_path: Path, screen: str, part: str
+def test_screenshots_show_charts_and_pictures(
+    tab: Tab, measure: Callable[..., Any], full_page: bytes, tmp_path: Path
 ) -> None:
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path)).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    measure(full_page, screen)
-    tab.run(f"document.getElementById('{part}').scrollIntoView({{behavior: 'instant'}})")
-    tab.screenshot(folder / f"report_{screen}_{part}.png")
-    with Image.open(folder / f"report_{screen}_{part}.png") as picture:
-        seen = picture.convert("RGB")
-    assert seen.size == (WIDTHS_PX[screen], HEIGHT_PX)
-    colors = {color for _, color in seen.getcolors(1_000_000) or []}
-    if part == "products":
-        assert any(red > 180 and green < 50 and blue < 50 for red, green, blue in colors)
-    else:
-        assert {(31, 122, 114), (176, 132, 32), (224, 165, 140)} <= colors, "no bars of the charts"
+    measure(full_page, "desktop")
+    seen = set[tuple[int, int, int]]()
+    for part in ("products", "attribute-1"):
+        tab.run(f"document.getElementById('{part}').scrollIntoView({{behavior: 'instant'}})")
+        tab.screenshot(folder / f"report_{part}.png")
+        with Image.open(folder / f"report_{part}.png") as picture:
+            seen |= {color for _, color in picture.convert("RGB").getcolors(1_000_000) or []}
+    assert any(red > 180 and green < 50 and blue < 50 for red, green, blue in seen), "no picture"
+    assert {(31, 122, 114), (176, 132, 32), (224, 165, 140)} <= seen, "no bars of the charts"

@@ -13,7 +13,7 @@ from enrich.report.charts import (
     lay_out_histogram,
     lay_out_strip,
 )
-from enrich.report.words import (
+from enrich.report.formatting import (
     LONGEST_TEXT,
     format_beside,
     format_number,

@@ -5,12 +5,13 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from enrich.images.settings import ImageLimits
 from enrich.images.store import ImageStore
-from enrich.report.thumbnails import SIDE_PX, make_thumbnail, make_thumbnails
+from enrich.report.thumbnails import MOST_BYTES, SIDE_PX, make_thumbnail, make_thumbnails
 
 WriteJpeg = Callable[..., Path]
 
@@ -71,3 +72,13 @@ def test_every_kind_of_pixels_becomes_a_thumbnail(tmp_path: Path, mode: str) -> 
 
     assert uri
     assert decoded(uri).size == (40, 30)
+
+
+def test_a_picture_of_noise_has_no_more_bytes_than_allowed(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (500, 500, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+
+    uri = make_thumbnail(ImageStore(str(tmp_path)), "a.png")
+
+    assert uri
+    assert len(base64.b64decode(uri.split(",")[1])) <= MOST_BYTES

@@ -54,7 +54,7 @@ def make(
 
     def make(folder: str, *phases: Phase, **settings: Any) -> Trainer:
         (tmp_path / folder).mkdir(exist_ok=True)
-        images = CachedImages(pixels, np.ones(COUNT, dtype=bool), tmp_path / folder, "squares")
+        images = CachedImages(pixels, np.ones(COUNT, dtype=bool), tmp_path / folder)
         batches = Batches(products, images, TextEncoder(tokenizer, 16), words)
         config = TrainingConfig(name="tiny", batch_size=8, phases=phases, **settings)
         torch.manual_seed(7)

@@ -28,7 +28,7 @@ def batches(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> B
     kinds = ALL % 3
     pixels = np.random.default_rng(0).integers(0, 256, (COUNT, 3, 16, 16), dtype=np.uint8)
     texts = ["" if kind == 2 else f"red shirt {row}" for row, kind in enumerate(kinds)]
-    images = CachedImages(pixels, kinds != 1, tmp_path_factory.mktemp("cache"), "noise")
+    images = CachedImages(pixels, kinds != 1, tmp_path_factory.mktemp("cache"))
     return Batches(labelled_products(texts), images, TextEncoder(tokenizer, 16), WORDS)
 
 

@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import binom
 
 from enrich.calibration import shift_threshold
-from enrich.training.calibration import bound_precision, find_floors, pick_threshold
+from enrich.certificates import bound_share
+from enrich.training.calibration import find_floors, pick_threshold
 
 World = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -87,11 +88,15 @@ def test_a_label_that_is_often_wrong_has_a_floor_and_others_have_none() -> None:
     confidence = np.concatenate([np.linspace(1, 0.6, 300), np.linspace(1, 0.6, 300), np.ones(5)])
     is_right = np.full(605, True)
     is_right[420:600:2] = False  # the second label's answers below 0.84
-    floors = find_floors(confidence, is_right, best, np.full(605, 0.5), 3, 0.9)
+    rows = np.arange(605)
+    floors = find_floors(confidence, is_right, best, np.full(605, 0.5), rows, 3, 0.9)
     assert floors[0] == 0 == floors[2]
     assert floors[1] is not None and 0.75 < floors[1] < 0.86
     never, half = np.full(100, False), np.zeros(100)
-    assert find_floors(np.linspace(1, 0.6, 100), never, half.astype(int), half, 1, 0.9) == (None,)
+    sure, first = np.linspace(1, 0.6, 100), half.astype(int)
+    assert find_floors(sure, never, first, half, np.arange(100), 1, 0.9) == (None,)
+    # Ten groups of near-identical products are too few to tell.
+    assert find_floors(sure, never, first, half, np.arange(100) // 10, 1, 0.9) == (0.0,)
 
 
 def test_a_shift_moves_a_threshold_in_log_odds() -> None:
@@ -107,5 +112,5 @@ def test_a_share_is_above_its_lower_bound_in_nine_of_ten_samples(
     precision: float, rows: int
 ) -> None:
     hits = np.arange(rows + 1)
-    holds = np.array([bound_precision(int(one), rows) <= precision for one in hits])
+    holds = np.array([bound_share(int(one), rows, 0.1) <= precision for one in hits])
     assert 0.9 <= binom.pmf(hits, rows, precision) @ holds < 0.95

@@ -38,7 +38,7 @@ def loaded(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     products = labelled_products(texts, targets=np.array(targets), groups=groups)
     pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 64, 64), dtype=np.uint8)
     has_image = np.array([True, True, True, True, False, False])
-    images = CachedImages(pixels, has_image, tmp_path_factory.mktemp("cache"), "noise")
+    images = CachedImages(pixels, has_image, tmp_path_factory.mktemp("cache"))
     words = LabelWords(classifier.config.attributes, Lexicon({}))
     return classifier, Batches(products, images, encoder, words)
 

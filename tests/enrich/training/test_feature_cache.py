@@ -41,7 +41,7 @@ def test_features_are_computed_anew_for_pictures_that_came_later(
 ) -> None:
     images = cache("red.jpg", "blue.jpg")
     blank, none = np.zeros_like(images.pixels), np.array([False, False])
-    missing = CachedImages(blank, none, images.folder, images.pictures)
+    missing = CachedImages(blank, none, images.folder)
     assert not np.array_equal(_features(small, missing), _features(small, images))
 
 

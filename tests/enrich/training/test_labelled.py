@@ -19,10 +19,10 @@ from enrich.training.labelled import (
     LabelledProducts,
     count_known_tests,
     divide,
-    find_unlisted,
     join_catalogs,
     name_catalog,
     read_catalogs,
+    tell_unlisted,
 )
 
 ATTRIBUTES = {"color": ("red", "blue"), "fit": ("slim", "wide")}
@@ -84,11 +84,14 @@ def test_labels_are_read_as_they_are_listed(
     listed: tuple[str, ...],
     targets: list[int | None],
     unlisted: list[str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     read = read_catalogs([write_folder(tmp_path, len(colors), color=colors)])
     found = join_catalogs(read, {"color": listed}).targets[:, 0]
     assert found.tolist() == [UNLABELLED if one is None else one for one in targets]
-    assert find_unlisted(read, {"color": listed}) == {"color": unlisted}
+    tell_unlisted(read, {"color": listed}, "the shop")
+    said = capsys.readouterr().err
+    assert f"{len(unlisted)} products of the shop" in said if unlisted else not said
 
 
 def test_catalogs_keep_their_own_attributes_images_and_groups(tmp_path: Path) -> None:
@@ -149,12 +152,6 @@ def test_a_product_without_a_group_is_in_that_of_those_which_look_like_it(
 ) -> None:
     folder = write_folder(tmp_path, 6, changed, group_id=group_id)
     assert read_catalogs([folder])[0].groups == groups
-
-
-def test_a_picture_that_stands_in_for_many_makes_no_group(tmp_path: Path) -> None:
-    lines = "".join(f"Shirt {n},none.jpg,red\n" for n in range(60))
-    catalog = write_table(tmp_path, f"title,picture,color\n{lines}", image_path="picture")
-    assert load_labelled([catalog], ATTRIBUTES).groups.max() == 59
 
 
 def test_tests_known_from_training_are_counted_across_groups(tmp_path: Path) -> None:

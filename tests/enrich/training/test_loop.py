@@ -1,27 +1,19 @@
 """Phases, epochs, the best weights, and runs that are killed and go on."""
 
-import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from cases import is_full
 from labelled import labelled_products
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from enrich.classifiers.interface import Classifier
-from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.tokenizer import TextEncoder
-from enrich.engine.spec import open_engine
 from enrich.errors import ConfigError
-from enrich.records import Product, Status
 from enrich.settings_files import load_yaml
 from enrich.training.batches import Batches
 from enrich.training.config import Phase, TrainingConfig
@@ -29,7 +21,6 @@ from enrich.training.labelled import TEST, LabelledProducts
 from enrich.training.loop import Trainer, name_inputs
 from enrich.training.pixel_cache import CachedImages
 from enrich.training.pretrained import load_efficientnet_weights
-from enrich.training.run import train_checkpoint
 from enrich.training.start import train_tokenizer
 
 HEADS = Phase(loss="multitask", epochs=3, learning_rate=3e-3)
@@ -53,51 +44,9 @@ def _train(trainer: Trainer) -> dict[str, Tensor]:
     return _weights(trainer.classifier)
 
 
-def test_same_seed_gives_the_same_weights_and_another_seed_others(make: Make) -> None:
-    first = _train(make("a", WARM_UP, HEADS))
-    assert _same(first, _train(make("b", WARM_UP, HEADS)))
-    assert not _same(first, _train(make("c", WARM_UP, HEADS, seed=1)))
-
-
 def _last_state(trainer: Trainer) -> dict[str, Any]:
     """Return the state after the last epoch, not only the best one that is kept."""
     return torch.load(trainer.folder / "training_state.pt", weights_only=True)
-
-
-def test_a_killed_run_goes_on_to_what_the_unbroken_one_reaches(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    phases = (WARM_UP, HEADS, WHOLE)
-    whole_epoch, epochs, kill_at = Trainer.train_epoch, [], None
-
-    def count_and_kill(trainer: Trainer, number: int, *given: Any) -> float:
-        if len(epochs) == kill_at:
-            raise KeyboardInterrupt
-        epochs.append((number, given[1]))
-        return whole_epoch(trainer, number, *given)
-
-    # The best epoch lies before two of the kills: a resumed run must remember it.
-    scores = {(1, 0): 0.5, (1, 1): 0.9, (1, 2): 0.4, (2, 0): 0.3, (2, 1): 0.2}
-    monkeypatch.setattr("enrich.training.loop.selection_score", lambda *_: (scores[epochs[-1]], {}))
-    monkeypatch.setattr(Trainer, "train_epoch", count_and_kill)
-    unbroken = make("unbroken", *phases)
-    unbroken.train()
-    every_epoch, wanted = list(epochs), _last_state(unbroken)
-    assert every_epoch == [(0, 0), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
-    # Within a frozen phase; in full, between two phases and within an unfrozen one too.
-    for kill_at in (1, 3, 5) if is_full() else (3,):
-        epochs.clear()
-        with pytest.raises(KeyboardInterrupt):
-            make(f"killed after {kill_at}", *phases).train()
-        epochs.clear()
-        killed_at, kill_at = kill_at, None
-        resumed = make(f"killed after {killed_at}", *phases)
-        resumed.train()
-        assert epochs == every_epoch[killed_at:]
-        found = _last_state(resumed)
-        assert _same(found["classifier"], wanted["classifier"])
-        assert _same(found["best"], wanted["best"])
-        assert found["progressed"] == wanted["progressed"]
 
 
 @pytest.mark.filterwarnings("ignore:.*non-meta parameter")
@@ -151,9 +100,9 @@ def _scored(monkeypatch: pytest.MonkeyPatch, *scores: float) -> list[dict[str, T
     """Give each epoch its score; returns the list of the weights that were scored."""
     left, scored = iter(scores), []
 
-    def score(classifier: Classifier, *given: Any) -> tuple[float, dict[str, float]]:
+    def score(classifier: Classifier, *given: Any) -> float:
         scored.append(_weights(classifier))
-        return next(left), {}
+        return next(left)
 
     monkeypatch.setattr("enrich.training.loop.selection_score", score)
     return scored
@@ -201,22 +150,6 @@ def test_without_phases_the_classifier_stays_as_it_is(make: Make) -> None:
     assert _same(_train(trainer), before)
 
 
-def test_curves_tell_loss_and_accuracies_once_for_each_step(make: Make) -> None:
-    long = HEADS.model_copy(update={"epochs": 10})
-    trainer = make("a", long)
-    trainer.train()
-    # As if killed after the state was written: the curves of that time are drawn once.
-    state = _last_state(trainer)
-    state["progressed"] |= {"phase": 0, "epoch": 5, "total_steps": 20}
-    torch.save(state, trainer.folder / "training_state.pt")
-    make("a", long).train()
-    board = EventAccumulator(str(trainer.folder / "tensorboard")).Reload()
-    for name in ("validation/score", "as is/color", "text removed/style"):
-        assert [point.step for point in board.Scalars(name)] == [*range(4, 41, 4)]
-    assert [point.step for point in board.Scalars("loss/multitask")] == [20, 40]
-    assert board.Scalars("learning_rate/new")[0].value > 0
-
-
 def test_training_learns_what_is_plain_to_see(make: Make) -> None:
     trainer = make("a", Phase(loss="multitask", epochs=8, learning_rate=1e-2))
     trainer.train()
@@ -229,43 +162,6 @@ def test_published_weights_fill_the_whole_backbone(make: Make) -> None:
     load_efficientnet_weights(backbone)
     kept = {name for name, t in _weights(backbone).items() if t.equal(before[name])}
     assert kept <= {name for name in before if name.endswith("num_batches_tracked")}
-
-
-def _train_on_clip(towers: Path, catalog: Path, folder: Path, **given: Any) -> Any:
-    phases = (phase.model_copy(update={"epochs": 1}) for phase in (HEADS, WHOLE))
-    config = TrainingConfig(
-        name="clip-tiny",
-        towers=str(towers),
-        text_length=16,
-        joint_layers=1,
-        joint_heads=2,
-        batch_size=8,
-        phases=tuple(phases),
-    )
-    return train_checkpoint(config, [catalog], folder / "made", **given)
-
-
-def test_the_engine_runs_a_checkpoint_trained_on_a_hugging_face_clip(
-    tmp_path: Path, catalog: Path, clip_folder: Path
-) -> None:
-    shop = tmp_path / "shop"
-    shutil.copytree(catalog, shop)
-    metrics = _train_on_clip(clip_folder, catalog, tmp_path, unseen_sources=[shop])
-    assert set(metrics) == {"labels", "products", "test_groups_catalog", "unseen_source_shop"}
-    assert sum(metrics["products"].values()) == 40
-    assert "# clip-tiny" in (tmp_path / "made" / "MODEL_CARD.md").read_text()
-
-    manifest = read_manifest(tmp_path / "made")
-    kept = json.loads((tmp_path / "made" / "metrics.json").read_text())
-    assert kept == {"content": manifest.digests.model} | metrics
-    assert manifest.config.towers.kind == "hugging_face"
-    assert (manifest.config.image.size_px, manifest.config.image.fit) == (64, "crop")
-    engine = open_engine(manifest, str(catalog))
-    rows = pd.read_parquet(catalog / "products.parquet").head(6)
-    answers = list(engine.enrich(Product(*row) for row in rows.to_numpy()))
-    assert [answer.product_id for answer in answers] == rows.product_id.tolist()
-    assert {answer.status for answer in answers} == {Status.OK}
-    assert {len(answer.predictions) for answer in answers} == {3}
 
 
 def test_a_contrastive_phase_over_a_frozen_clip_is_refused(tmp_path: Path) -> None:
@@ -284,7 +180,7 @@ PRODUCTS = labelled_products(
     ["a", "b"], "shop", image_paths=["a.jpg", None], targets=np.zeros((2, 3), dtype=np.int64)
 )
 PIXELS = np.zeros((2, 3, 8, 8), dtype=np.uint8)
-IMAGES = CachedImages(PIXELS, np.array([True, False]), Path("cache/images-1"), "pictures")
+IMAGES = CachedImages(PIXELS, np.array([True, False]), Path("cache/images-1"))
 Name = Callable[..., str]
 
 

@@ -13,14 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
-from enrich.classifiers.checkpoint import load_classifier
-from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.tokenizer import TextEncoder
 from enrich.errors import ConfigError
 from enrich.training import open_clip as our_open_clip
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.open_clip import CONFIG, WEIGHTS, open_open_clip
-from enrich.training.run import train_checkpoint
 from enrich.training.start import start_classifier
 
 MSCOCO = "laion/mscoco_finetuned_CoCa-ViT-B-32-laion2B-s13B-b90k"
@@ -86,17 +83,6 @@ def test_a_classifier_starts_on_all_of_the_published_weights(
     assert tokenizer.get_vocab_size() == 300
     image = classifier.config.image
     assert (image.size_px, image.fit, image.mean, image.std) == (64, "crop", MEAN, STD)
-
-
-@pytest.mark.parametrize("classifier", ["coca", "cma_clip"])
-def test_a_trained_checkpoint_needs_the_published_folder_no_more(
-    folder: Path, catalog: Path, tmp_path: Path, classifier: str
-) -> None:
-    config = _config(folder, classifier=classifier, joint_layers=1, joint_heads=2)
-    train_checkpoint(config, [catalog], tmp_path / "made")
-    shutil.rmtree(folder)
-    loaded, _ = load_classifier(read_manifest(tmp_path / "made"), torch.device("cpu"))
-    assert loaded.config.towers.kind == "open_clip"
 
 
 @pytest.mark.parametrize("missing", ["open_clip_config.json", WEIGHTS])
@@ -289,23 +275,4 @@ def test_another_tokenizer_than_open_clip_s_must_lie_beside_the_weights(
     open_open_clip(str(folder))
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ConfigError, match="tokenizer of 'bert-base-uncased'"):
-        open_open_clip(str(folder))
-
-
-@pytest.mark.parametrize(
-    ("half", "setting"),
-    [
-        ("text_cfg", {"hf_model_name": "roberta-base"}),
-        ("vision_cfg", {"timm_model_name": "hf-hub:somebody/their-vit"}),
-    ],
-)
-def test_a_part_that_a_checkpoint_would_fetch_when_it_loads_is_refused(
-    coca_folder: Path, tmp_path: Path, half: str, setting: dict[str, Any]
-) -> None:
-    folder = _save(open_clip.CLIP(**CLIP), CLIP, coca_folder, tmp_path / "clip")
-    settings = json.loads((folder / CONFIG).read_text())
-    settings["model_cfg"][half] |= setting
-    (folder / CONFIG).write_text(json.dumps(settings))
-    (name,) = setting.values()
-    with pytest.raises(ConfigError, match=f"{name} would be fetched"):
         open_open_clip(str(folder))

@@ -6,7 +6,6 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -21,7 +20,7 @@ from enrich.images.store import ImageStore
 from enrich.records import Status
 from enrich.training import pixel_cache
 from enrich.training.labelled import LabelledProducts
-from enrich.training.pixel_cache import CachedImages, cache_pixels
+from enrich.training.pixel_cache import CachedImages
 
 SHAPE = ImageShape(size_px=64, fit="pad", mean=(0, 0, 0), std=(1, 1, 1))
 PRODUCTS = labelled_products(["a", "b"], "shop", image_paths=["red.jpg", "blue.jpg"])
@@ -97,24 +96,7 @@ def test_a_product_without_a_picture_does_not_depend_on_other_files(
 ) -> None:
     first = cache("red.jpg", None)
     (tmp_path / "half-towers").mkdir()
-    assert cache("red.jpg", None).pictures == first.pictures
-
-
-def test_the_digest_of_pictures_changes_with_files_and_not_with_sizes(
-    tmp_path: Path, write_jpeg: Callable[..., Path]
-) -> None:
-    def identify(size_px: int, root: Path) -> str:
-        products = replace(PRODUCTS, image_roots=[str(root)] * 2)
-        shape = SHAPE.model_copy(update={"size_px": size_px})
-        return cache_pixels(products, shape, tmp_path / "cache").pictures
-
-    shop, moved = tmp_path / "shop", tmp_path / "moved"
-    write_jpeg(shop / "red.jpg", (220, 20, 20))
-    first = identify(64, shop)
-    shutil.copytree(shop, moved)
-    assert identify(32, shop) == identify(64, moved) == first
-    write_jpeg(shop / "blue.jpg", (20, 20, 220))
-    assert identify(64, shop) != first
+    assert cache("red.jpg", None).folder == first.folder
 
 
 def test_a_cache_without_its_list_of_pictures_is_incomplete(

@@ -70,6 +70,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_training(
         ({"attributes": {"color": ["red"]}}, "found"),
         ({"attributes": {"color": ["red", " "]}}, "found"),
         ({"attributes": {"color": "from_date"}}, "found 'from_date'"),
+        ({"attributes": {"color": ["red", "blue", "other"]}}, "found other, which stands for"),
         # Several settings together: not all of them are repeated.
         ({"drop_text": 0.6, "drop_image": 0.6}, "found 1.2 together, expected at most 1"),
     ],

@@ -26,7 +26,7 @@ from transformers import (
 
 from enrich.classifiers.config import ClassifierConfig, PairTowers, SmallTowers
 from enrich.classifiers.interface import Classifier, ModelInputs
-from enrich.classifiers.registry import CLASSIFIERS, build_classifier
+from enrich.classifiers.registry import build_classifier
 from enrich.classifiers.tokenizer import TextEncoder
 from enrich.errors import ConfigError
 from enrich.images.settings import ImageShape
@@ -176,8 +176,8 @@ def test_only_the_models_themselves_are_pretrained_in_a_pair(
     assert not any("pooler" in name for name, _ in classifier.named_parameters())
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
-def test_every_classifier_starts_from_a_pair_s_weights(
+@pytest.mark.parametrize("name", ["cma_clip", "image_only", "text_only"])
+def test_a_classifier_starts_from_a_pair_s_weights(
     pair: PublishedPair, published: PublishedTowers, tmp_path: Path, name: str
 ) -> None:
     config = TrainingConfig(

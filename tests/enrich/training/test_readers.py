@@ -6,17 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from labelled import load_labelled, write_folder, write_table
+from labelled import write_folder, write_table
 
 from enrich.classifiers.manifest import read_manifest
 from enrich.errors import ConfigError
 from enrich.settings_files import load_yaml
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.labelled import (
-    TEST,
-    TRAIN,
     UNLABELLED,
-    VALIDATION,
     join_catalogs,
     read_catalogs,
 )
@@ -74,6 +71,12 @@ def test_labels_of_the_data_that_look_the_same_are_one(tmp_path: Path) -> None:
     colors = ["Gr\u00fcn", "Gru\u0308n", "dark  blue", "dark blue"] * 15 + ["Dark Blue"] * 20
     read = read_catalogs([write_folder(tmp_path, 80, color=colors)])
     assert with_labels_of(read, {"color": ()}) == {"color": ("Gr\u00fcn", "dark blue")}
+
+
+def test_reserved_labels_of_the_data_are_not_learnt(tmp_path: Path) -> None:
+    colors = ["red", "blue", "not_applicable", "Other"] * 5
+    read = read_catalogs([write_folder(tmp_path, 20, color=colors)])
+    assert with_labels_of(read, {"color": ()}) == {"color": ("blue", "red")}
 
 
 def test_a_label_that_only_the_test_split_has_is_none(tmp_path: Path) -> None:
@@ -156,14 +159,6 @@ def test_labels_may_have_a_row_each(folder: Path) -> None:
         read_labelled(folder)
 
 
-def test_without_a_column_of_groups_products_that_look_alike_are_one(folder: Path) -> None:
-    products = pd.read_parquet(folder / "products.parquet")
-    products.assign(image_path=["a", "a", None, "c"]).to_parquet(folder / "products.parquet")
-    labels = pd.read_parquet(folder / "labels.parquet").drop(columns="group_id")
-    labels.to_parquet(folder / "labels.parquet")
-    assert read_labelled(folder).groups == ["a", "a", "c"]
-
-
 def test_a_labelled_product_that_is_there_twice_is_refused(folder: Path) -> None:
     products = pd.read_parquet(folder / "products.parquet")
     pd.concat([products, products[1:2]]).to_parquet(folder / "products.parquet")
@@ -212,15 +207,6 @@ def test_a_parquet_table_with_numbers_and_nulls_is_read_as_text(tmp_path: Path) 
     assert rows.image_paths == [None, None]
 
 
-def test_rows_without_a_group_are_one_where_their_text_is(tmp_path: Path) -> None:
-    lines = ["a,1.jpg,,,x", "a,2.jpg,,,", "a,3.jpg,,,x ", ",4.jpg,,, ", ",5.jpg,,, "]
-    csv = "\n".join(["name,picture,base_colour,usage,line", *lines])
-    groups = read_labelled(write_table(tmp_path, csv, **SHOP)).groups
-    assert groups[0] == groups[1] == groups[2] and len(set(groups)) == 3
-    groups = read_labelled(write_table(tmp_path, csv, **SHOP, group_id="line")).groups
-    assert groups[:3] == ["x"] * 3 and len(set(groups)) == 3
-
-
 @pytest.mark.parametrize(
     ("described", "message"),
     [
@@ -238,14 +224,6 @@ def test_a_description_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         read_labelled(write_table(tmp_path, CSV, **(SHOP | described)))
-
-
-def test_a_published_test_split_stays_and_validation_comes_out_of_training(foods: Path) -> None:
-    rows = read_labelled(foods)
-    assert rows.split == [Split.TRAIN] * 60 + [Split.TEST] * 10
-    products = load_labelled([foods], FOODS)
-    assert (products.split[60:] == TEST).all() and TEST not in products.split[:60]
-    assert 0 < (products.split == VALIDATION).sum() < (products.split == TRAIN).sum()
 
 
 def test_groups_are_numbered_by_their_first_products_and_blanks_name_none() -> None:

@@ -237,17 +237,6 @@ def test_products_to_test_that_training_knows_stand_in_the_card(
         assert "20 products to test share a group" in said
 
 
-FIGURES = {
-    "rows": 3819,
-    "accuracy": 0.91937,
-    "macro_f1": 0.8715,
-    "recall_at_90_precision": 0.9194,
-    "precision_at_90_threshold": None,
-    "ece": 0.0168,
-    "ece_before_calibration": 0.04,
-}
-
-
 @pytest.fixture
 def write(small_config: ClassifierConfig) -> Callable[..., str]:
     def write(figures: dict[str, Any], catalogs: list[str], of: str = "test_groups_myntra") -> str:
@@ -264,38 +253,9 @@ def write(small_config: ClassifierConfig) -> Callable[..., str]:
     return write
 
 
-def test_tables_are_rounded_and_name_each_condition_once(write: Callable[..., str]) -> None:
-    by_attribute = {"color": FIGURES, "pattern": {"rows": 0}, "style": FIGURES}
-    figures = {"as is": by_attribute, "text removed": by_attribute}
-    card = write(figures, ["myntra"]).splitlines()
-    start = card.index("### test groups myntra") + 2
-    assert card[start].startswith("| condition | attribute | rows | accuracy | macro-F1 | R@90P |")
-    rows = [line.strip("| ").split(" | ")[:5] for line in card[start + 2 : start + 6]]
-    color, style = ["color", "3,819", "0.919", "0.872"], ["style", "3,819", "0.919", "0.872"]
-    assert rows == [
-        ["as is", *color],
-        [*style, "0.919"],
-        ["text removed", *color],
-        [*style, "0.919"],
-    ]
-    assert len({line.count("|") for line in card[start : start + 6]}) == 1
-    assert "0.040 | 0.017 |" in card[start + 2]
-
-
 def test_a_card_names_catalogs_as_they_are_and_credits_known_ones(
     write: Callable[..., str],
 ) -> None:
     assert r"Trained on: shop_a, a\|b\*c\*." in write({}, ["shop_a", "a|b*c*"])
     assert "Amazon Berkeley Objects" in write({}, ["abo"])
     assert "Berkeley" not in write({}, ["another"])
-
-
-@pytest.mark.parametrize(
-    ("of", "is_told"), [("test_groups_unseen_source", False), ("unseen_source_other", True)]
-)
-def test_figures_of_an_unseen_source_are_announced_where_there_are_any(
-    write: Callable[..., str], of: str, is_told: bool
-) -> None:
-    card = write({"as is": {"color": FIGURES}}, ["myntra"], of)
-    assert ("figures of an unseen source" in " ".join(card.split())) is is_told
-    assert ("### unseen source other" in card) is is_told

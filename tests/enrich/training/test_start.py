@@ -188,6 +188,8 @@ def test_upper_stages_of_other_towers_are_refused(
     [
         ({"attributes": {}}, "attributes"),
         ({"text_length": 2}, "text_length"),
+        ({"conventions": ["stile"]}, "unknown attribute: found stile"),
+        ({"lora": {"rank": 2}, "phases": [LABELS.model_dump()]}, "lora has no effect"),
         ({"towers": "some/clip", "image_tower": BUNDLED}, "image_tower does not fit"),
         (
             {"image_size_px": 144, "phases": [{**LABELS.model_dump(), "upper_stages_only": True}]},

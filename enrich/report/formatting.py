@@ -1,18 +1,15 @@
 """Sentences of the pages, and safe display of other people's texts."""
 
-import csv
-import io
 import shlex
 import unicodedata
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from markupsafe import Markup, escape
-from schemas.quoting import quote_literal
 from schemas.tables import Outcome, Reason, State, Status
 
 from enrich.errors import tell_apart
-from enrich.report.content import Card, RunFacts
+from enrich.report.content import RunFacts
 
 LONGEST_TEXT = 400
 
@@ -150,31 +147,6 @@ def _describe_rolled_back(run: RunFacts, headline: Headline) -> Headline:
 def _name_command(name: str, run: RunFacts) -> str:
     of_run = f"--database {run.database} --run-id {run.run_id}"
     return f"catalog-enrich {name}{run.given.to_flags()} {of_run}"
-
-
-def name_correction(card: Card, run: RunFacts) -> tuple[Markup, ...]:
-    """Return the shell command and the SQL that give a card's product another label.
-
-    A person replaces LABEL and NAME. Empty for a product without an answer, or with an id that
-    cannot be shown unchanged.
-    """
-    product_id = card.product_id
-    if not card.answers or not product_id or make_printable(product_id) != product_id:
-        return ()
-    attribute = card.about or card.answers[0].attribute
-    line = io.StringIO()
-    rows = ("product_id", "attribute", "label"), (product_id, attribute, "")
-    csv.writer(line, lineterminator="\n").writerows(rows)
-    header, empty = line.getvalue().splitlines()
-    lines = f"{shlex.quote(header)} {shlex.quote(f'{empty}LABEL')}"
-    values = ", ".join(map(quote_literal, (product_id, attribute, "LABEL", "NAME")))
-    flags = run.given.to_flags(with_images=False)
-    return _to_paste(
-        f"printf '%s\\n' {lines} > wrong.csv && catalog-enrich corrections import "
-        f"--file wrong.csv --by NAME{flags} --database {run.database}",
-        f"INSERT INTO {run.database}.attribute_corrections VALUES "
-        f"({values}, current_timestamp(), NULL)",
-    )
 
 
 def name_reviews(run: RunFacts) -> tuple[Markup, ...]:

@@ -8,19 +8,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench import contender, contest
-from bench.contender import measure as measure_stage
-from bench.contest import Figures, measure
+from bench import runner, turns
 from bench.ratios import compare, find_worst
+from bench.runner import measure as measure_stage
 from bench.setup import Setup
 from bench.stage import Stage
+from bench.turns import Figures, measure
 
 SETUP = Setup(products_file=Path("none"), checkpoint=Path("none"), cores=1, products=1)
 
 
 def test_start_up_is_taken_off_time_and_products(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(contender.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(runner.time, "perf_counter", lambda: now)
 
     def start(products: int, seconds: float) -> int:
         nonlocal now
@@ -43,7 +43,7 @@ def test_stage_that_start_up_hides_is_named_and_left_out(monkeypatch: pytest.Mon
         time=lambda stage: took | {"seconds": seconds[stage]},
         close=lambda: None,
     )
-    monkeypatch.setattr(contest, "Contender", lambda *_: peer)
+    monkeypatch.setattr(turns, "Runner", lambda *_: peer)
     said: list[str] = []
     figures = measure(["peer"], SETUP, 3, said.append)
     assert list(figures) == ["seen"]

@@ -18,9 +18,13 @@ from enrich.redaction import tame
 from enrich.spark.console import open_console, print_json_line
 from enrich.spark.diff import sample_images
 from enrich.spark.encode import encode_rows, is_worker_death, select_contents, select_holding
-from enrich.spark.guards import count_deletable, explain_truncation
-from enrich.spark.inputs import Inputs, refuse_demo_among_products
-from enrich.spark.profile import describe, read_profile
+from enrich.spark.inputs import (
+    Inputs,
+    count_deletable,
+    explain_truncation,
+    refuse_demo_among_products,
+)
+from enrich.spark.profile import describe_profile, read_profile
 from enrich.spark.progress import WorkByWorker
 from enrich.spark.refresh import count_diff
 from enrich.spark.rules import is_superseded
@@ -216,7 +220,7 @@ def _describe_run(similar: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def show_plan(plan: Plan) -> None:
-    """Print a plan, and the JSON line. Runs on the driver."""
+    """Print a plan, and the JSON line."""
     if not is_json():
         console = open_console()
         console.print("a run would find:", soft_wrap=True)
@@ -237,7 +241,7 @@ def show_plan(plan: Plan) -> None:
             shares = ", ".join(f"{share:.0%} a {a}" for a, share in plan.answered_share.items())
             console.print(f"of a sample, {shares} would be given", soft_wrap=True)
         if plan.source_profile is not None:
-            console.print(describe(plan.source_profile), soft_wrap=True)
+            console.print(describe_profile(plan.source_profile), soft_wrap=True)
         expected = plan.expected_seconds
         known = "unknown, as no earlier run tells" if expected is None else f"{expected:,.0f} s"
         source = "" if plan.expected_from is None else f", by run {plan.expected_from['run_id']}"

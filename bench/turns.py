@@ -36,14 +36,14 @@ class Figures:
     start_up_seconds: float = 0.0
 
 
-class Contender:
+class Runner:
     """A process that runs the stages of one module of this package when it is told to.
 
     Where a package that the module needs is not installed, `missing` names it and there are none.
     """
 
     def __init__(self, module: str, setup: Setup) -> None:
-        command = [sys.executable, "-m", "bench.contender", module, setup.model_dump_json()]
+        command = [sys.executable, "-m", "bench.runner", module, setup.model_dump_json()]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self._process = subprocess.Popen(command, cwd=CHECKOUT, text=True, **pipes)  # type: ignore[call-overload]
         greeting = self._hear()
@@ -75,19 +75,19 @@ def measure(
     """Returns the figures of every stage of these modules, by its name.
 
     Two kinds have no figures, and `tell` is given a line on each: a module whose package is not
-    installed, and a stage of whose time nothing is left when start-up is subtracted. One contender
+    installed, and a stage of whose time nothing is left when start-up is subtracted. One runner
     runs at a time: all of them, with their models, took more than 16 GB.
     """
     runs_of: dict[str, list[dict[str, Any]]] = {}
     present = list(modules)
     for _ in range(repetitions):
         for module in list(present):
-            with contextlib.closing(Contender(module, setup)) as contender:
-                if contender.missing:
-                    tell(f"NOT MEASURED: {module}, because {contender.missing} is not installed")
+            with contextlib.closing(Runner(module, setup)) as runner:
+                if runner.missing:
+                    tell(f"NOT MEASURED: {module}, because {runner.missing} is not installed")
                     present.remove(module)
-                for stage in contender.stages:
-                    runs_of.setdefault(stage, []).append(contender.time(stage))
+                for stage in runner.stages:
+                    runs_of.setdefault(stage, []).append(runner.time(stage))
     for stage in [stage for stage, runs in runs_of.items() if _median(runs, "seconds") <= 0]:
         tell(
             f"NOT MEASURED: {stage}, because {setup.products} products are too few beside start-up"

@@ -1,4 +1,4 @@
-"""One contender in a process of its own: `python -m bench.contender MODULE SETUP`.
+"""One runner in a process of its own: `python -m bench.runner MODULE SETUP`.
 
 Answers on standard output, a line of JSON each: first its stages, or the package that it misses;
 then, for each stage's name on standard input, what that took. Whatever libraries print goes to
