@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from schemas.tables import Outcome
 
 from enrich.calibration import UnseenSource
-from enrich.config import DEMO_CATALOG, DEMO_FOLDER, ImageIdentity, JobConfig
+from enrich.config import DEMO_CATALOG, ImageIdentity, JobConfig
 from enrich.engine.spec import EngineSpec
 from enrich.errors import ConfigError, tell_apart
 from enrich.images.store import ImageStore
@@ -182,7 +183,8 @@ def refuse_demo_among_products(inputs: Inputs, runs: Sequence[Run]) -> None:
     if inputs.config.catalog != DEMO_CATALOG:
         return
     # By name, because the demo's folder may have moved with its checkout.
-    others = [run.source for run in runs if run.answered and not run.source.endswith(DEMO_FOLDER)]
+    demo = Path(inputs.source.name).name
+    others = [run.source for run in runs if run.answered and not run.source.endswith(demo)]
     if others:
         raise ConfigError(
             f"Database '{inputs.config.database}' holds products of {others[0]}, and the demo "

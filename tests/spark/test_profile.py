@@ -18,6 +18,8 @@ from tests.support.shop import Shop, products
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 FAR_AWAY = 0.5
+# Not the demo, which keeps to its own tables.
+OWN = {"catalog": "shop"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +62,13 @@ def test_an_unseen_source_is_answered_less_from_its_first_run_on(strange: Shop) 
 
 
 def test_a_catalog_whose_path_names_the_day_stays_one_source(strange: Shop) -> None:
-    strange.refresh(spec=StrangeSpec())
+    strange.refresh(spec=StrangeSpec(), config=OWN)
     strange.file = strange.folder / "tomorrow.parquet"
     strange.write(products(12))
 
-    planned = plan_refresh(strange.prepare(StrangeSpec()))
+    planned = plan_refresh(strange.prepare(StrangeSpec(), OWN))
     assert planned.counts["due"] == 0
-    assert strange.refresh(spec=StrangeSpec()).outcome == "nothing_to_do"
+    assert strange.refresh(spec=StrangeSpec(), config=OWN).outcome == "nothing_to_do"
     assert len(strange.table("source_profiles")) == 1
 
 
@@ -77,7 +79,7 @@ def test_a_shop_that_follows_the_demo_is_a_source_of_its_own(strange: Shop) -> N
     strange.refresh(spec=StrangeSpec())
     strange.file = own
 
-    strange.refresh(spec=StrangeSpec())
+    strange.refresh(spec=StrangeSpec(), config=OWN)
     assert len(strange.table("source_profiles")) == 2
 
 
