@@ -5,7 +5,7 @@ EnrichError                 exit 1
     ├── TableContended          exit 1  others committed to a table again and again
     ├── StorageFailed           exit 1  a disk is full, or may not be written
     ├── NoAnswer                exit 1  a store or database is out of reach, an input was replaced
-    ├── WorkersDied             exit 1  too many products took their Python worker with them
+    ├── WorkersDied             exit 1  too many products crash their Python worker
     ├── ConfigError             exit 2  a setting or flag is wrong
     │   ├── SchemaMismatch      exit 2  the product table lacks a column or has a wrong type
     │   └── CheckpointError     exit 2  the checkpoint is missing, damaged or of another kind
@@ -127,7 +127,7 @@ class NoAnswer(EnrichError):
 
 
 class WorkersDied(EnrichError):
-    """More than `max_crashing_products` products took their Python worker with them."""
+    """More than `max_crashing_products` products crash their Python worker."""
 
 
 class ConfigError(EnrichError):

@@ -174,17 +174,17 @@ class Gate:
         for attribute in self._never_answered:
             yield f"{attribute} has no label anywhere: no labelled products have proved a threshold"
         if baseline is None:
-            yield "labels are compared with nothing: this catalog has no baseline"
+            yield "label shares are not compared: this catalog has no baseline"
             return
         if rows < MIN_COMPARED:
             yield (
-                f"labels are compared with nothing: found {rows} different products, a baseline "
+                f"label shares are not compared: found {rows} different products, a baseline "
                 f"is compared with {MIN_COMPARED} or more"
             )
             return
         for attribute in self._labels:
             if attribute not in baseline.products.attributes:
-                yield f"{attribute} is compared with nothing: the baseline does not have it"
+                yield f"shares of {attribute} are not compared: the baseline does not have it"
         if others := counts.sizes.get(OTHER):
             yield (
                 f"{others:,} of {rows:,} different products are of categories that the baseline "

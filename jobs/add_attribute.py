@@ -98,7 +98,7 @@ def choose_encodings(database: str | None, *, is_asked_for: bool) -> FindsEncodi
         except ConfigError as error:
             if is_asked_for:
                 raise
-            log.warning("pictures are opened: %s", error)
+            log.warning("stored encodings are not used, and pictures are opened instead: %s", error)
             return {}
 
     return find

@@ -156,7 +156,7 @@ def _profile_sample(
     except PySparkException as error:
         if not is_worker_death(error):
             raise
-        log.warning("the sample tells nothing: one of its contents killed its Python worker")
+        log.warning("no sample was encoded: one of its products crashes its Python worker")
         return None, None
     finally:
         contents.unpersist()

@@ -188,7 +188,9 @@ class Encoder:
             self._append(rows.select("content_hash", *_crashed_columns()), _SEARCH)
             return
         parts = min(_PARTS, count)
-        log.warning("a Python worker died over %s contents: trying %s parts", count, parts)
+        log.warning(
+            "a Python worker died among %s contents: encoding them again in %s parts", count, parts
+        )
         # Another depth deals the same rows differently.
         dealt = F.pmod(F.xxhash64("content_hash", F.lit(depth)), F.lit(parts))
         for part in range(parts):
@@ -205,14 +207,17 @@ class Encoder:
     def _note_death(self, rows: DataFrame, error: Exception, *, is_found: bool) -> None:
         if is_found:
             self.crashed += [row["product_id"] for row in rows.select("product_id").collect()]
-            log.warning("product %r took its Python worker with it", self.crashed[-1])
+            log.warning(
+                "product %r crashes its Python worker: quarantined as worker_crashed",
+                self.crashed[-1],
+            )
         most = self.config.max_crashing_products
         if len(self.crashed) > most or not most:
             raise WorkersDied(
-                f"{len(self.crashed) or 'Some'} products took their Python worker with them, "
-                f"allowed are {most} (max_crashing_products). So many are more likely a sign of "
-                "too little memory or a broken driver: look into the executors' logs. What is "
-                "encoded stays, the same command goes on from there."
+                f"Products crash their Python worker: found {len(self.crashed) or 'at least 1'}, "
+                f"expected at most {most} (max_crashing_products). So many are more likely a sign "
+                "of too little memory or of a broken driver. Look into the executors' logs, and "
+                "repeat the command: what is encoded is not encoded again."
             ) from error
 
     def _encode_lazily(self, rows: DataFrame, count: int) -> DataFrame:
@@ -245,9 +250,8 @@ class Encoder:
         ).collect()[0]
         if not asked == row["written"] == row["distinct"]:
             raise EnrichError(
-                f"{asked} contents were to be encoded: found {row['written']} rows of "
-                f"{row['distinct']} contents in {self.tables.name('encodings')}. Repeat the "
-                "command."
+                f"{self.tables.name('encodings')} is not complete: found {row['written']} rows of "
+                f"{row['distinct']} contents, expected {asked} of each. Repeat the command."
             )
         if row["replaced"]:
             self._forget_looks(due, own)

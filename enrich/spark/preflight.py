@@ -65,7 +65,7 @@ def check_executors(inputs: Inputs, checkpoint: str) -> int:
     if is_on_one_machine(spark):
         return 0
     if is_remote():
-        log.warning("executors of a Spark Connect server are not compared with this machine")
+        log.warning("the executors of a Spark Connect server are not checked")
         return 0
     database, token = inputs.config.database, uuid.uuid4().hex
     root = str(spark.conf.get(_TABLES))

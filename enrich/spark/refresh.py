@@ -1,4 +1,9 @@
-"""Refresh: from the product table to product_attributes; see `Refresh.run`."""
+"""Refresh: from the product table to product_attributes; see `Refresh.run`.
+
+Elsewhere: `encode.py` finds products that crash a worker; `publish.py` approves, discards and rolls
+back; `runs.py` completes runs that were killed. The rules R1 to R13 are in
+docs/adr/0001-encode-once.md.
+"""
 
 import logging
 import time
@@ -215,7 +220,9 @@ class Refresh:
             self._header, self.summary.diff = replace(self.header, diff=kind), kind
             self.summary.counts = count_diff(diff)
         if superseded := diff.count(Outcome.SUPERSEDED):
-            log.warning("%s products stay as a newer run has published them", f"{superseded:,}")
+            log.warning(
+                "products published by a newer run, which stay as they are: %s", f"{superseded:,}"
+            )
         return diff
 
     @contextmanager
@@ -404,7 +411,8 @@ class Refresh:
     def _publish(self, diff: Diff, answered: AnswerCounts) -> None:
         """Publish the candidates, or leave them for a person."""
         if not (answered.answered or self._count_deletable(diff)):
-            log.warning("nothing to do: %s products could not be read", f"{diff.count(*DUE):,}")
+            unread = f"{diff.count(*DUE):,}"
+            log.warning("nothing to publish: due products that cannot be read: %s", unread)
             self._append(State.NOTHING_TO_DO)
             return
         if not self.inputs.request.publish:
@@ -421,7 +429,9 @@ class Refresh:
         self.summary.table_versions["product_attributes"] = event["published_version"]
         self.summary.outcome = State.PUBLISHED
         if withheld:
-            log.warning("%s answers are withheld", f"{withheld:,}")
+            log.warning(
+                "answers withheld because of a newer run or a rollback: %s", f"{withheld:,}"
+            )
 
     def _is_superseded(self) -> bool:
         return is_superseded(run_from_header(self.header).attempt, self._runs)
@@ -460,12 +470,12 @@ class Refresh:
         self._checks += [{**lineage, **check} for check in checks]
 
     def _explain(self, failures: Sequence[str]) -> str:
-        then = "Put it right and run again."
+        then = "Correct the product table, or the limit that is named here, and run again."
         if self.summary.counts.get("answered"):
             then = (
-                f"The candidates wait in {self.tables.name('candidates')} under run_id "
-                f"'{self.summary.run_id}': after a look, --publish-run or --drop-run decides, with "
-                "a --reason."
+                f"The answers wait in {self.tables.name('candidates')}. Look at them, then publish "
+                f"them by --publish-run {self.summary.run_id} or discard them by --drop-run "
+                f"{self.summary.run_id}, with a --reason."
             )
         return f"Nothing was published: {'; '.join(failures)}. {then}"
 
@@ -476,8 +486,8 @@ class Refresh:
         corrections = self.tables.read("attribute_corrections")
         if unknown := count_unknown(corrections, self.inputs.spec.attributes):
             notes.append(
-                f"{unknown} corrections name an attribute or a label that the checkpoint does not "
-                f"have: {self.tables.name('attribute_corrections')}"
+                f"{self.tables.name('attribute_corrections')} has corrections that are not used: "
+                f"found {unknown} of attributes or labels that the checkpoint does not have"
             )
         kept = diff.count(Outcome.MISSING)
         if kept and diff.lost_ids and self.inputs.config.deletes_missing:

@@ -168,7 +168,8 @@ def next_event(event: Event, state: State, **changes: Any) -> Event:
     """
     if state not in NEXT_STATES.get(event["state"], ()):
         raise ConfigError(
-            f"Run '{event['run_id']}' is {event['state']}, and cannot be {state} from there."
+            f"Run '{event['run_id']}' cannot become {state}: it is {event['state']}. Look at the "
+            "view enrichment_runs."
         )
     return {**event, "number": event["number"] + 1, "state": state, "at": now(), **changes}
 
@@ -225,7 +226,7 @@ def complete_intents(tables: Tables, runs: Sequence[Run]) -> list[Run]:
         operation = "MERGE" if run.state == State.PUBLISHING else "RESTORE"
         commit = tables.find_commit(run.run_id, operation, since=run.at, newest=100)
         if commit is not None:
-            log.warning("run %s ended before it wrote the outcome of its commit", run.run_id)
+            log.warning("run %s was killed after its commit: its last event is added", run.run_id)
         if commit is not None and run.state == State.ROLLING_BACK:
             append_rollback_outcomes(tables, event, read_runs(tables), until=commit.made_at)
         elif commit is not None:
@@ -326,7 +327,9 @@ def warn_of_concurrent_runs(tables: Tables, runs: Sequence[Run]) -> None:
         recent = encoded.where(F.col("encoded_at") > F.lit(since)).select("run_id").distinct()
         fresh |= {row["run_id"] for row in recent.collect()}
     for run_id in sorted(fresh):
-        log.warning("run %s is at work on the same tables: both pay for what they encode", run_id)
+        log.warning(
+            "run %s is at work on the same tables: both may encode the same products", run_id
+        )
 
 
 def summarise(event: Event) -> RunSummary:

@@ -121,8 +121,8 @@ def _start(builder: SparkSession.Builder) -> SparkSession:
         if error.getCondition() != "JAVA_GATEWAY_EXITED":
             raise
         raise ConfigError(
-            "Spark has not started, for the reason above: expected Java 17 or 21 (JAVA_HOME), and "
-            "the network where Delta's jars are not there yet."
+            "Spark has not started, for the reason logged above: expected Java 17 or 21 "
+            "(JAVA_HOME), and the network where Delta's jars are not there yet."
         ) from None
     except Py4JJavaError as error:
         if not _STOPPED.search(first_line(error)):

@@ -205,7 +205,7 @@ def test_too_few_labels_block_without_a_baseline(spark: SparkSession) -> None:
     (failure,) = verdict.failures
     assert failure.startswith("color: 200 of 200 products (100.0%) have no label; allowed 90.0% ")
     assert verdict.baseline == NO_BASELINE
-    assert verdict.notes == ("labels are compared with nothing: this catalog has no baseline",)
+    assert verdict.notes == ("label shares are not compared: this catalog has no baseline",)
     found = find(verdict, "expect_abstained_share_below", "color")
     assert found["threshold"] == pytest.approx(0.9)
     assert 0 < found["allowance"] < 0.1
@@ -315,7 +315,7 @@ def test_wrong_expectation_is_refused_before_a_run(spark: SparkSession) -> None:
 def test_what_was_not_compared_is_noted(spark: SparkSession, baseline: LabelBaseline) -> None:
     few = to_spark(spark, make_answers(12).rows)
     (note,) = check(few, baseline, expected_rows=12).notes
-    assert note.startswith("labels are compared with nothing: found 12 different products")
+    assert note.startswith("label shares are not compared: found 12 different products")
     hats = to_spark(spark, make_answers(20, category="hats").rows)
     shoes = build_baseline(
         join(make_answers(500, category="shoes"), make_answers(9, category=OTHER))
@@ -331,7 +331,7 @@ def test_what_was_not_compared_is_noted(spark: SparkSession, baseline: LabelBase
     products = baseline.products.model_copy(update={"attributes": only_style})
     lacking = baseline.model_copy(update={"products": products})
     assert check(to_spark(spark, make_answers(20).rows), lacking, expected_rows=20).notes == (
-        "color is compared with nothing: the baseline does not have it",
+        "shares of color are not compared: the baseline does not have it",
     )
 
 
