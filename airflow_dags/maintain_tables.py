@@ -5,7 +5,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, CronTriggerTimetable, Param
 
 from catalog_tasks.every_dag import EVERY_DAG
-from catalog_tasks.settings import DATABASE
+from catalog_tasks.settings import CONFIG, DATABASE
 from catalog_tasks.spark_job import SparkJob
 
 with DAG(
@@ -22,6 +22,10 @@ with DAG(
     SparkJob(
         task_id="maintain",
         job="maintain_tables.py",
-        flags={"--database": DATABASE, "--retention-hours": "{{ params.retention_hours }}"},
+        flags={
+            "--config": CONFIG,
+            "--database": DATABASE,
+            "--retention-hours": "{{ params.retention_hours }}",
+        },
         execution_timeout=timedelta(hours=6),
     )

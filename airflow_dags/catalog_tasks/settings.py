@@ -17,7 +17,8 @@ SPARK_SUBMIT = "{{ var.value.get('catalog_spark_submit', '') }}"
 PLATFORM = "{{ var.value.get('catalog_platform', '') | trim }}"
 # Folder of the summary files of jobs that run on a platform.
 SUMMARIES = "{{ var.value.get('catalog_summaries', '') | trim }}"
-DATABASE = "{{ var.value.get('catalog_database', 'enriched') | trim }}"
+# Empty: the settings' database.
+DATABASE = "{{ var.value.get('catalog_database', '') | trim }}"
 # Empty: the job's own default.
 CONFIG = "{{ var.value.get('catalog_config', '') | trim }}"
 

@@ -123,8 +123,9 @@ class AttributeFacts:
     `labels`, `before` and `baseline` count products by label. `answered` and `abstained` count
     products by bin of confidence. `image_weights` counts products with image and text by bin of the
     modality-wise attention on the image. `thresholds` is by modalities and by what the title names:
-    the confidence from which on the classifier answers, in [0, 1], or infinity. `truth` is by
-    label, for labels in the checkpoint's tests.
+    the confidence from which on the classifier answers, in [0, 1], or infinity. `floors` is by
+    label, for labels that need a higher one at least sometimes. `truth` is by label, for labels in
+    the checkpoint's tests.
     """
 
     name: str
@@ -135,6 +136,7 @@ class AttributeFacts:
     abstained: tuple[int, ...]
     image_weights: tuple[int, ...]
     thresholds: Mapping[str, float]
+    floors: Mapping[str, float] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
     truth: Mapping[str, Truth] = field(default_factory=dict)
 

@@ -256,6 +256,7 @@ def _describe_attributes(
         expected = content.ExpectedLabels("", {})
     thresholds = _find_thresholds(sources, event["model_version"], profile)
     truth = _read_truth(sources.manifest) if thresholds else {}
+    labels = published_labels(sources.settings, sources.manifest) if thresholds else {}
     met = facts["modalities", None]
     return tuple(
         content.AttributeFacts(
@@ -267,6 +268,7 @@ def _describe_attributes(
             abstained=_by_bin(facts["abstained", a]),
             image_weights=_by_bin(facts["weight", a]),
             thresholds=_name_thresholds(thresholds.get(a, {}), met),
+            floors=_find_floors(thresholds.get(a, {}), met, labels.get(a, ())),
             changes=tuple(starmap(_as_change, _sorted(facts["change", a], _CHANGES_SHOWN).items())),
             truth=truth.get(a, {}),
         )
@@ -318,6 +320,20 @@ def _name_thresholds(
         for evidence, least in found.by_evidence.items()
         if evidence is Evidence.SILENT or modalities is not Modalities.IMAGE
     }
+
+
+def _find_floors(
+    by_modalities: Mapping[Modalities, Least], met: Mapping[str, int], labels: Sequence[str]
+) -> dict[str, float]:
+    """Return the confidences that some labels need, where the attribute's own may be lower."""
+    found = [least for modalities, least in by_modalities.items() if modalities in met]
+    # Kinds of NULL come after the labels.
+    floors = {
+        label: max((least.by_label[place] for least in found), default=0.0)
+        for place, label in enumerate(labels)
+    }
+    lowest = min((min(least.by_evidence.values()) for least in found), default=0.0)
+    return {label: floor for label, floor in floors.items() if floor > lowest}
 
 
 def _as_change(key: str, products: int) -> content.Change:

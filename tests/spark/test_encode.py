@@ -91,7 +91,7 @@ def test_rows_that_are_lost_on_the_way_fail_the_run(
     monkeypatch.setattr(
         encode.Encoder, "_encode_lazily", lambda self, *rest: whole(self, *rest).limit(3)
     )
-    with pytest.raises(EnrichError, match="found 3 rows of [0-9]+ contents, expected 6"):
+    with pytest.raises(EnrichError, match=r"found 3 rows of \d+ contents, expected 6"):
         shop.refresh()
     assert len(shop.table("product_attributes")) == 0
 

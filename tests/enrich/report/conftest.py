@@ -118,6 +118,7 @@ def _make_attribute(text: Text) -> AttributeFacts:
         abstained=(5,) * 18 + (0, 0),
         image_weights=tuple(range(BINS)),
         thresholds={"image+text": 0.88, "image": math.inf, text("text"): 0.29},
+        floors={text("red"): 0.93, "teal": math.inf},
         changes=(Change(text("red"), ABSTAINED, 12),),
         truth={text("red"): Truth(0.97, 0.94, 0.99)},
     )
