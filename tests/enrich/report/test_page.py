@@ -203,6 +203,7 @@ def test_page_shows_what_the_run_did(make_report: MakeReport) -> None:
         "The classifier was sure enough of the color of 1,100 of 1,190 products (92%)",
         "image: never answered",
         "image+text: answered from 0.88",
+        "Some labels need more: red 0.93, teal never.",
         "this run: 67% baseline: 60% published before: 50% 67%800",
         "not sure enough this run: 7.6%",
         "12 of 900 products that were published before have another label in this run",
