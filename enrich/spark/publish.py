@@ -197,7 +197,7 @@ def approve(
 
 
 def _withdraw(tables: Tables, intent: Event, decided: Event) -> None:
-    """Return to the decision before an intent whose MERGE failed, to be repeated."""
+    """Return to the decision before an intent whose MERGE failed, for a repetition."""
     with suppress(Exception):
         run_id = intent["run_id"]
         # Without an answer of the history the next command completes the intent.

@@ -222,7 +222,7 @@ def is_superseded(attempt: Attempt, runs: Sequence[Run]) -> bool:
 
 
 def list_latest_runs(runs: Sequence[Run], answers: int) -> list[str]:
-    """Return the newest accepted runs with `answers` answers together, or all runs."""
+    """Return the newest accepted runs that have `answers` answers together, or all."""
     listed, found = [], 0
     for run in sorted(runs, key=lambda run: run.attempt, reverse=True):
         if found < answers and run.is_accepted and run.answered:
