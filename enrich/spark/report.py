@@ -325,7 +325,7 @@ def _name_thresholds(
 def _find_floors(
     by_modalities: Mapping[Modalities, Least], met: Mapping[str, int], labels: Sequence[str]
 ) -> dict[str, float]:
-    """Return the confidences that some labels need, where the attribute's own may be lower."""
+    """Return the confidences of labels that need more than the attribute's lowest one."""
     found = [least for modalities, least in by_modalities.items() if modalities in met]
     # Kinds of NULL come after the labels.
     floors = {
