@@ -14,7 +14,7 @@ from functools import partial
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 from py4j.protocol import Py4JJavaError
@@ -23,9 +23,10 @@ from pyspark.sql import is_remote
 
 from enrich.errors import ConfigError
 from enrich.images.locations import local_path
-from enrich.spark.failures import messages_of
-from enrich.spark.inputs import Inputs
 from enrich.spark.session import database_folder, is_on_one_machine, run_on_executors
+
+if TYPE_CHECKING:
+    from enrich.spark.inputs import Inputs
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Observation(NamedTuple):
     seen: str
 
 
-def check_executors(inputs: Inputs, checkpoint: str) -> int:
+def check_executors(inputs: "Inputs", checkpoint: str) -> int:
     """Compare probes of executors and driver by one Spark job; count the executors.
 
     On a single machine and in a remote session nothing is checked, and the number is 0.
@@ -61,6 +62,9 @@ def check_executors(inputs: Inputs, checkpoint: str) -> int:
     Raises:
         ConfigError: an executor sees something else; each setting that differs is named.
     """
+    # Not above: executors import this module, and need no package of Delta.
+    from enrich.spark.failures import messages_of
+
     spark = inputs.spark
     if is_on_one_machine(spark):
         return 0
@@ -169,7 +173,7 @@ _PROBES = {
 }
 
 
-def _probe_driver(inputs: Inputs, checkpoint: str) -> Iterator[Observation]:
+def _probe_driver(inputs: "Inputs", checkpoint: str) -> Iterator[Observation]:
     """Yield the driver's observations of all that executors need."""
 
     def observe(setting: str, kind: str, name: str) -> Observation:
