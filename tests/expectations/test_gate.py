@@ -140,7 +140,7 @@ def test_moved_labels_lead_to_their_products_in_a_view_too(
     try:
         table = spark.createDataFrame(rows, StructType.fromDDL(LABEL_QUALITY))
         table.write.mode("overwrite").saveAsTable("gate_checks.label_quality")
-        view = views("gate_checks", LABELS, 0)["failed_check_products"]
+        view = views("gate_checks", LABELS)["failed_check_products"]
         spark.sql(f"CREATE OR REPLACE VIEW gate_checks.failed {view}")
         asked = "SELECT * FROM gate_checks.failed WHERE expectation LIKE '%shares%'"
         listed = {(row["attribute"], row["product_id"]) for row in spark.sql(asked).collect()}
