@@ -121,7 +121,7 @@ def test_stage_looks_for_itself_whether_somebody_writes_the_products(
 def test_the_gate_without_a_result_of_stage_says_what_to_clear(dags: dict[str, Any]) -> None:
     gate = dags["refresh_catalog"].get_task("gate").python_callable
     # As where a person has marked stage as success.
-    with pytest.raises(AirflowFailException, match="clear stage"):
+    with pytest.raises(AirflowFailException, match="Clear stage"):
         gate(None)
 
 
