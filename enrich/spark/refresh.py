@@ -229,8 +229,8 @@ class Refresh:
     def _recording_images(self, diff: Diff) -> Iterator[None]:
         """Append the pictures' states to `images` when the block ends, published or not.
 
-        Not earlier: the compared rows were read from `images`. After a commit to it Spark computes
-        persisted rows again, and would inspect every picture again.
+        Not earlier: a commit to `images`, from which the diff was read, makes Spark compute the
+        persisted diff again, and so inspect every picture again.
         """
         stopped = None
         try:
@@ -370,8 +370,9 @@ class Refresh:
                 recent.unpersist()
         self._add_notes(diff)
         if failures:
-            kind = TooManyFailures if self.summary.validation["outcome"] != "failed" else None
-            raise (kind or ValidationFailed)(self._explain(failures))
+            by_gate = self.summary.validation["outcome"] == "failed"
+            kind = ValidationFailed if by_gate else TooManyFailures
+            raise kind(self._explain(failures))
 
     def _run_gate(
         self, rows: DataFrame, expected: int, *, is_window: bool = False
