@@ -56,7 +56,7 @@ def test_a_copied_lakehouse_goes_on_without_touching_the_original(
     published_shop: Shop, tmp_path: Path
 ) -> None:
     shop, place = published_shop, tmp_path / "copied"
-    shutil.copytree(shop.tables.location().removeprefix("file:"), place)
+    shutil.copytree(shop.tables.database_folder().removeprefix("file:"), place)
     shop.spark.sql(f"CREATE DATABASE copied LOCATION '{place}'")
     copy = Shop(shop.spark, shop.folder, "copied")
     assert copy.refresh().outcome == "nothing_to_do"
