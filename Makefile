@@ -43,8 +43,10 @@ test: test-environment ## Set up with what the tests need, then run all but the 
 SLOW_FAULTS = $(addprefix --ignore tests/,cluster deploy/test_image.py faults/test_shared_metastore.py \
 	faults/test_silent_store.py)
 
-# No process is left alone with a long file at the end.
-LONG_FIRST = --no-loadscope-reorder tests/faults tests/unit tests/jobs tests/spark tests
+# No process is left alone with a long file at the end. Without the folder `tests` itself, in which
+# pytest would look for all of them in its own order.
+LONG_FIRST = --no-loadscope-reorder $(addprefix tests/,spark faults jobs unit deploy demo enrich \
+	expectations) $(wildcard tests/test_*.py)
 
 test-all: test-environment ## Run every test but the slow faults and the DAGs', and hold them against docs/promises.md.
 	@rm -rf build/tests && mkdir -p build/tests

@@ -62,3 +62,14 @@ def test_labels_that_the_last_step_does_not_know_end_make_train_before_the_first
     assert not any("--check" in line for line in trainings)
     for flag in ("--catalog shop", "--catalog abo", "--unseen-source other", "cma-clip-small"):
         assert flag in check and flag in trainings[-1]
+
+
+def test_all_tests_are_run_by_some_target() -> None:
+    made = subprocess.run(
+        ["make", "-n", "test-all", "test-bench", "test-airflow", "test-faults"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    files = {file.relative_to(ROOT) for file in ROOT.glob("tests/**/test_*.py")}
+    asked = {Path(word) for word in made.stdout.split() if word.startswith("tests/")}
+    assert files
+    assert not [file for file in files if not asked & {file, *file.parents}]
