@@ -1,5 +1,6 @@
 """What tests of several packages share: one Spark session, and the real sample where it is."""
 
+import gc
 import logging
 import os
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from own_metastore import derby
-from prepared_shop import PreparedShop, Start, empty, published
+from prepared_shop import PreparedShop, Start, empty, forget_tables, published
 from pyspark.sql import SparkSession
 from shop import Shop, products
 
@@ -56,6 +57,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         .enableHiveSupport()
         .getOrCreate()
     )
+    # What is there for good is not looked at when garbage is collected.
+    gc.freeze()
     yield session
     session.stop()
 
@@ -97,8 +100,7 @@ def bare_shop(
     # What is kept of tables that are gone would be looked at when anything else is forgotten.
     spark.catalog.clearCache()
     spark.sql(f"DROP DATABASE IF EXISTS {database} CASCADE")
-    # For an hour Delta keeps what it knows of each table: of hundreds of shops a gigabyte.
-    spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+    forget_tables(spark)
 
 
 @pytest.fixture(autouse=True)

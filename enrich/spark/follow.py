@@ -4,6 +4,7 @@ The stream of the change feed is only a signal that something was committed. The
 every night's, so a killed process leaves nothing behind but an unfinished run.
 """
 
+import gc
 import logging
 import tempfile
 from collections.abc import Callable
@@ -61,6 +62,8 @@ def follow(run: Callable[[], Source], how: Follow) -> None:
             # Kept, because Java would hand it back as a text in an error of its own.
             stopped.append(error)
             raise
+        # Python frees DataFrames in cycles late, and Java keeps a plan of megabytes for each.
+        gc.collect()
 
     with tempfile.TemporaryDirectory(prefix="follow-") as folder:
         writer = source.feed.open_stream().writeStream.foreachBatch(on_changes)
