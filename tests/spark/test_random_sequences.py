@@ -19,7 +19,7 @@ from memory_tables import Content, Killed, Product, Recipe, Refused, Request
 from protocol_model import Model
 from pyspark import cloudpickle
 from pyspark.sql import DataFrame, SparkSession
-from random_commands import PICTURES, RECIPES, TEXTS, Command, Draw
+from random_commands import DAY, PICTURES, RECIPES, TEXTS, Command, Draw
 from shop import Shop
 
 from enrich.engine.fake_engine import FakeEngine, FakeEngineSpec
@@ -412,3 +412,12 @@ def test_delta_tables_do_what_the_model_does(beside: Beside) -> None:
             beside.step(log[-1])
     except AssertionError as error:
         raise AssertionError("\n".join([str(error), *map(str, log)])) from error
+
+
+@pytest.mark.parametrize("beside", [0], indirect=True)
+def test_pictures_that_stay_out_of_reach_make_no_night_a_publication(beside: Beside) -> None:
+    beside.step(beside.draw.draw_products(is_first=True))
+    for is_down in (True, True, False):
+        beside.step(Command("refresh", {"request": Request(DAY, store_is_down=is_down)}))
+    states = [beside.model.last(run.run_id).run.state for run in beside.model.runs]
+    assert states == ["published", "nothing_to_do", "published"]

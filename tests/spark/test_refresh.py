@@ -394,24 +394,6 @@ def test_identity_by_content_notices_a_picture_of_the_same_size_and_time(shop: S
     assert (summary.counts["images_compared"], summary.counts["images_opened"]) == (6, 1)
 
 
-def test_a_picture_that_stays_out_of_reach_makes_no_night_a_publication(
-    shop_of_pictures: Shop,
-) -> None:
-    shop = shop_of_pictures
-    file = shop.folder / "images" / "3.jpg"
-    kept = file.read_bytes()
-    file.unlink()
-    file.mkdir()  # a file system answers a read of a folder with an error
-    assert shop.refresh(spec=reading(shop)).counts["published"] == 1
-    assert set(shop.table("product_attributes")["status"]) == {"ok", "image_unreadable"}
-    again = shop.refresh(spec=reading(shop))
-    assert (again.outcome, again.counts["due"]) == ("nothing_to_do", 0)
-    file.rmdir()
-    file.write_bytes(kept)
-    assert shop.refresh(spec=reading(shop)).counts["published"] == 1
-    assert set(shop.table("product_attributes")["status"]) == {"ok"}
-
-
 def test_rows_without_an_id_do_not_fill_a_limited_run(shop: Shop) -> None:
     shop.write(products().assign(product_id=["p0", None, "p2", " ", "p4", "p5"]))
     summary = shop.refresh(limit=3)
