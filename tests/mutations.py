@@ -81,8 +81,8 @@ MUTATIONS = (
     ),
     Mutation(
         "enrich/spark/refresh.py",
-        "        if failures:\n            kind",
-        "        if False:\n            kind",
+        "        if failures:\n            by_gate",
+        "        if False:\n            by_gate",
         _REFRESH + "a_blocked_run_publishes_nothing_and_the_next_encodes_nothing_again",
     ),
     Mutation(
