@@ -1,4 +1,4 @@
-"""What a runner is told: which products, which checkpoint, how many cores."""
+"""Setup of a runner: products, checkpoint and number of cores."""
 
 from pathlib import Path
 

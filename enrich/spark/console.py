@@ -43,8 +43,7 @@ def show_run(
     # Not among log lines in JSON: their readers cannot read a table.
     if not is_json():
         console = open_console()
-        decided = (State.DISCARDED, State.NOTHING_TO_DO)
-        if summary.counts.get("answered") and summary.outcome not in decided:
+        if summary.counts.get("answered") and summary.outcome != State.DISCARDED:
             console.print(_first_rows(tables, summary))
         counted = describe_counts(summary.counts)
         console.print(f"{summary.outcome}: {counted}", soft_wrap=True)

@@ -53,7 +53,7 @@ def choose_identity(config: JobConfig, store: ImageStore, *, is_whole: bool) -> 
     has_inventory = config.image_inventory is not None
     if has_inventory and config.image_identity not in (None, ImageIdentity.LISTING):
         raise ConfigError(
-            f"image_identity and image_inventory do not go together: found "
+            "image_identity and image_inventory do not go together: found "
             f"{config.image_identity} and an inventory, which is a listing. Leave one of them out."
         )
     wants = has_inventory or config.image_identity is ImageIdentity.LISTING

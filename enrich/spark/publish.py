@@ -7,6 +7,7 @@ or releases a rolled-back run. Each is an intent event, a commit and an outcome 
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import NamedTuple
 
 from pyspark.sql import DataFrame
@@ -198,11 +199,17 @@ def approve(
 
 def _withdraw(tables: Tables, intent: Event, decided: Event) -> None:
     """Return to the decision before an intent whose MERGE failed, for a repetition."""
-    with suppress(Exception):
-        run_id = intent["run_id"]
-        # Without an answer of the history the next command completes the intent.
-        if tables.find_commit(run_id, "MERGE", since=intent["at"], newest=100) is None:
+    # Else the next command completes the intent from the table's history.
+    if not may_have_merged(tables, intent["run_id"], since=intent["at"]):
+        with suppress(Exception):
             append_outcome(tables, intent, decided["state"], error=decided["error"])
+
+
+def may_have_merged(tables: Tables, run_id: str, since: datetime | None = None) -> bool:
+    """Return whether a run's MERGE was committed; True if the history cannot be read."""
+    with suppress(Exception):
+        return tables.find_commit(run_id, "MERGE", since=since, newest=100) is not None
+    return True
 
 
 _WAITING = (State.STAGED, State.BLOCKED, State.APPROVED)

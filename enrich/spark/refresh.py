@@ -8,7 +8,7 @@ docs/adr/0001-encode-once.md.
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
@@ -62,7 +62,7 @@ from enrich.spark.inputs import (
     refuse_demo_among_products,
 )
 from enrich.spark.profile import describe_profile, profile_source, read_profile
-from enrich.spark.publish import publish
+from enrich.spark.publish import may_have_merged, publish
 from enrich.spark.rules import (
     Run,
     find_full_refresh_start,
@@ -518,7 +518,8 @@ class Refresh:
             raise
         except Exception as error:
             self.summary.error = describe_error(explain_failure(error) or error)
-            if self.summary.outcome == State.PUBLISHING and self._may_have_published():
+            is_publishing = self.summary.outcome == State.PUBLISHING
+            if is_publishing and may_have_merged(self.tables, self.summary.run_id):
                 # The next run completes the intent from the table's history.
                 self.summary.outcome = State.FAILED
             else:
@@ -530,12 +531,6 @@ class Refresh:
                 self.tables.append("label_quality", rows, self.summary.run_id)
             if self.summary.outcome != State.FAILED:
                 supersede_waiting(self.tables, self.header, self._runs)
-
-    def _may_have_published(self) -> bool:
-        """Return whether the MERGE was committed; True if the history cannot be read."""
-        with suppress(Exception):
-            return self.tables.find_commit(self.summary.run_id, "MERGE") is not None
-        return True
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

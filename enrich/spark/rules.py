@@ -142,7 +142,7 @@ def holds(status: Any, *, has_same_limits: Any, is_own: Any, is_recent: Any) -> 
     """
 
     def lasts(lifetime: Lifetime) -> Any:
-        return _is_one_of(status, [one for one, lasts in LIFETIMES.items() if lasts is lifetime])
+        return _is_one_of(status, [one for one, its in LIFETIMES.items() if its is lifetime])
 
     return (
         lasts(Lifetime.FOR_EVER)
