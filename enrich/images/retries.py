@@ -49,10 +49,11 @@ class CircuitBreaker:
                 answer: it is raised at once and does not count against the store.
         """
         self._is_failure = is_failure
+        self._attempts, self._timeout_s = attempts, timeout_s
+        # Only for later attempts: it takes as long as reading a small file.
         self._retrying = Retrying(
             retry=retry_if_exception(is_failure),
             wait=wait_random_exponential(multiplier=0.25, max=_LONGEST_BACKOFF_S),
-            stop=stop_after_attempt(attempts) | stop_before_delay(timeout_s),
             reraise=True,
         )
         self._lock = threading.Lock()
@@ -69,10 +70,33 @@ class CircuitBreaker:
         """
         while (left_s := self._seconds_to_sleep()) > 0:
             time.sleep(left_s)
+        begin = time.monotonic()
         try:
-            answer = self._retrying.copy()(question)
+            answer = question()
         except Exception as error:
-            self._count(failed=self._is_failure(error))
+            if self._is_failure(error):
+                return self._ask_again(question, error, time.monotonic() - begin)
+            self._count(failed=False)
+            raise
+        self._count(failed=False)
+        return answer
+
+    def _ask_again(
+        self, question: Callable[[], Answer], error: Exception, spent_s: float
+    ) -> Answer:
+        """Return the answer of a later attempt; `error` is the first attempt's."""
+        errors = [error]
+
+        def attempt() -> Answer:
+            if errors:
+                raise errors.pop()
+            return question()
+
+        stop = stop_after_attempt(self._attempts) | stop_before_delay(self._timeout_s - spent_s)
+        try:
+            answer: Answer = self._retrying.copy(stop=stop)(attempt)
+        except Exception as last:
+            self._count(failed=self._is_failure(last))
             raise
         self._count(failed=False)
         return answer

@@ -94,7 +94,7 @@ class ImageStore:
                 hosts, or names a file of too many bytes; or the store did not answer within
                 `attempts` and `timeout_s`.
         """
-        return self.try_each(image_path, self._read)
+        return self.try_each(image_path, lambda image: self.read_at(self.resolve(image)))
 
     def stat(self, image_path: str | None) -> ImageStat:
         """Return the size, etag and modification time of one file by one request.
@@ -102,7 +102,14 @@ class ImageStore:
         Raises:
             ImageProblem: as `read`, but not for the size.
         """
-        location = self._resolve(image_path)
+        return self.stat_at(self.resolve(image_path))
+
+    def stat_at(self, location: Location) -> ImageStat:
+        """Return the size, etag and modification time of a resolved file by one request.
+
+        Raises:
+            ImageProblem: as `read`, but not for the size.
+        """
         if location.scheme == "file":
             return self._ask(location, lambda: stat_local(location.path))
         if is_url(f"{location.scheme}://"):
@@ -163,7 +170,7 @@ class ImageStore:
         if not isinstance(image_path, str) or len(self._lists.images_of(image_path)) > 1:
             return None
         try:
-            location = self.try_each(image_path, self._resolve)
+            location = self.try_each(image_path, self.resolve)
         except ImageProblem:
             return None
         return location.path.lstrip("/") if location.is_under(self._root) else None
@@ -171,13 +178,18 @@ class ImageStore:
     def find_local(self, image_path: str | None) -> str | None:
         """Return the path on this machine that `read` would open first, if it is local."""
         try:
-            location = self.try_each(image_path, self._resolve)
+            location = self.try_each(image_path, self.resolve)
         except ImageProblem:
             return None
         return location.path if location.scheme == "file" else None
 
-    def _read(self, image_path: str | None) -> bytes:
-        location, limit = self._resolve(image_path), self.limits.max_bytes
+    def read_at(self, location: Location) -> bytes:
+        """Return the bytes of a resolved file.
+
+        Raises:
+            ImageProblem: as `read`.
+        """
+        limit = self.limits.max_bytes
         if location.scheme == "file":
             return self._ask(location, lambda: read_local(location.path, limit, self._allowed))
         if is_url(f"{location.scheme}://"):
@@ -202,7 +214,12 @@ class ImageStore:
             status = Status.IMAGE_MISSING if is_gone(error) else self._reading.failed_status
             raise ImageProblem(status, describe_error(error)) from error
 
-    def _resolve(self, image_path: str | None) -> Location:
+    def resolve(self, image_path: str | None) -> Location:
+        """Return where one image lies; no store is asked, but local links are followed.
+
+        Raises:
+            ImageProblem: The path is missing, or outside the allowed roots and hosts.
+        """
         # A column of a wrong type reaches an engine that runs without Spark as numbers or NaN.
         if not isinstance(image_path, str) or not image_path.strip():
             raise ImageProblem(Status.IMAGE_MISSING, NO_IMAGE_PATH)

@@ -7,11 +7,12 @@ digest, however the digest was found.
 
 import hashlib
 import math
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from itertools import repeat
+from itertools import islice, repeat
 from typing import Any, NamedTuple, cast
 
 import pandas as pd
@@ -48,8 +49,10 @@ _SAMPLE_TASKS = 4
 _TIME_RESOLUTION = timedelta(seconds=2)
 _IMAGE_STATE = (
     "content_hash STRING, image_digest STRING, size BIGINT, etag STRING, modified_us BIGINT, "
-    "was_read BOOLEAN"
+    "was_read BOOLEAN, is_out_of_reach BOOLEAN"
 )
+# So many pictures are timed. If one takes so many seconds, the next ones are asked in threads.
+_TIMED, _WORTH_A_THREAD_S, _IN_THREADS = 10, 0.001, 2_000
 # For a picture that no listing covers.
 _ASK_STORE: Any = ...
 # Outcomes whose texts no later step reads.
@@ -63,6 +66,7 @@ class Diff:
     `rows`: product_id, product_category, priority, title, description, image_path, content_hash,
     image_digest (a status where the picture could not be read), size, etag, modified_at, was_read,
     outcome, and replaces: run_id of the published row, NULL where there is none.
+    `out_of_reach`: rows whose picture's store did not answer, or denied it.
     `lost_ids`: rows whose id is unreadable; each may be of a product that seems to be missing.
     `not_compared`: rows of the product table that are unchanged, and not among `rows`.
     """
@@ -70,6 +74,7 @@ class Diff:
     rows: DataFrame
     counts: Mapping[Outcome, int]
     images_compared: int
+    out_of_reach: int
     undecodable: int
     lost_ids: int
     not_compared: int = 0
@@ -194,6 +199,7 @@ def persist_and_count(rows: DataFrame, products: int | None = None) -> Diff:
     by_outcome = rows.groupBy("outcome").agg(
         F.count("*").alias("rows"),
         F.count_if("was_read").alias("read"),
+        F.count_if("is_out_of_reach").alias("out_of_reach"),
         F.count_if("has_replaced_bytes").alias("undecodable"),
     )
     found = by_outcome.collect()
@@ -204,7 +210,8 @@ def persist_and_count(rows: DataFrame, products: int | None = None) -> Diff:
     compared = sum(counts.values()) - counts[Outcome.MISSING]
     not_compared = 0 if products is None else products - compared
     counts[Outcome.UNCHANGED] += not_compared
-    return Diff(rows, counts, read, sum(undecodable.values()), lost, not_compared)
+    out_of_reach = sum(row["out_of_reach"] for row in found)
+    return Diff(rows, counts, read, out_of_reach, sum(undecodable.values()), lost, not_compared)
 
 
 def save_diff(diff: Diff, folder: str) -> Diff:
@@ -212,8 +219,8 @@ def save_diff(diff: Diff, folder: str) -> Diff:
 
     After this, neither a lost executor nor a replaced picture gives a product another content.
     """
-    kept = diff.select(*DUE, *BROKEN, Outcome.QUARANTINED, Outcome.MISSING)
-    kept.write.format("delta").save(folder)
+    needed = F.col("outcome").isin(*DUE, *BROKEN, Outcome.QUARANTINED, Outcome.MISSING)
+    diff.rows.where(needed | F.col("was_read")).write.format("delta").save(folder)
     written = diff.rows.sparkSession.read.format("delta").load(folder)
     return replace(diff, rows=written)
 
@@ -264,7 +271,10 @@ def repartition_by_size(products: DataFrame) -> DataFrame:
     if wanted <= 1:
         return products
     tasks = min(len(products.inputFiles()), count_partitions(products))
-    return products if tasks >= min(wanted, cores) else products.repartition(min(wanted, 4 * cores))
+    if tasks >= min(wanted, cores):
+        return products
+    # Whole rounds: of five tasks on two cores, the last would have one to itself.
+    return products.repartition(cores * min(4, math.ceil(wanted / cores)))
 
 
 def select_findings(quarantine: DataFrame, limits: str, refused: list[str]) -> DataFrame:
@@ -313,6 +323,20 @@ def read_texts(
     return {row["product_id"]: {n: row[n] for n in ("title", "image_path")} for row in found}
 
 
+class ImageState(NamedTuple):
+    """State of a picture; without `size` the next run reads its bytes again.
+
+    A picture out of reach has the digest of its last bytes, else its status.
+    """
+
+    digest: str
+    size: int | None = None
+    etag: str | None = None
+    modified_us: int | None = None
+    was_read: bool = False
+    is_out_of_reach: bool = False
+
+
 def build_inspect(
     store: ImageStore, identity: ImageIdentity, threads: int
 ) -> Callable[..., Column]:
@@ -328,7 +352,7 @@ def build_inspect(
             for titles, descriptions, paths, *seen in batches:
                 listed = map(_read_listed, *seen[4:]) if seen[4:] else repeat(_ASK_STORE)
                 rows = zip(paths, *seen[:4], listed, strict=False)
-                found = pool.map(lambda row: inspect_image(store, identity, *row), rows)
+                found = inspect_all(pool, lambda row: inspect_image(store, identity, *row), rows)
                 products = zip(titles, descriptions, paths, found, strict=True)
                 yield pd.DataFrame(
                     (
@@ -341,6 +365,22 @@ def build_inspect(
     udf: Any = pandas_udf(inspect, _IMAGE_STATE)  # type: ignore[call-overload]
     # Marked, because Spark may plan a deterministic UDF once for each field of its struct.
     return cast(Callable[..., Column], udf.asNondeterministic())
+
+
+def inspect_all(
+    pool: ThreadPoolExecutor, inspect: Callable[[Any], ImageState], rows: Iterator[Any]
+) -> Iterator[ImageState]:
+    """Yield the states in order, in threads where pictures take long to answer.
+
+    A local disk answers faster than threads take turns: in one thread three times as fast.
+    """
+    while True:
+        begin, group = time.perf_counter(), [inspect(row) for row in islice(rows, _TIMED)]
+        yield from group
+        if len(group) < _TIMED:
+            return
+        if time.perf_counter() - begin > _TIMED * _WORTH_A_THREAD_S:
+            yield from pool.map(inspect, islice(rows, _IN_THREADS))
 
 
 def hash_content(title: Any, description: Any, image_digest: str, path: Any = None) -> str:
@@ -357,16 +397,6 @@ def hash_content(title: Any, description: Any, image_digest: str, path: Any = No
     return digest.hexdigest()[:32]
 
 
-class ImageState(NamedTuple):
-    """State of a picture; without `size` the next run reads its bytes again."""
-
-    digest: str
-    size: int | None = None
-    etag: str | None = None
-    modified_us: int | None = None
-    was_read: bool = False
-
-
 def inspect_image(
     store: ImageStore,
     identity: ImageIdentity,
@@ -380,7 +410,8 @@ def inspect_image(
     """Return the state of a product's picture; read the bytes where it has changed.
 
     If there are several pictures, the first readable one counts. The digest of an unreadable
-    picture is its status. Runs on the executor.
+    picture is its status. But a store that does not answer says nothing about a picture: its last
+    bytes count, so that a published answer stays. Runs on the executor.
 
     Args:
         store: of the pictures.
@@ -396,16 +427,17 @@ def inspect_image(
     seen = (size, _text(etag), modified_us)
 
     def inspect(image: str | None) -> ImageState:
+        location = store.resolve(image)
         if identity is ImageIdentity.CONTENT:
-            return ImageState(hashlib.sha256(store.read(image)).hexdigest(), was_read=True)
+            return ImageState(hashlib.sha256(store.read_at(location)).hexdigest(), was_read=True)
         # Before the bytes: a file that is written meanwhile then differs in the next run.
-        found = store.stat(image) if listed is _ASK_STORE else listed
+        found = store.stat_at(location) if listed is _ASK_STORE else listed
         if found is None:
             raise ImageProblem(Status.IMAGE_MISSING, "not in the listing")
         stat = (found.size, found.etag, found.modified_us)
         if seen == stat and isinstance(digest, str):
             return ImageState(digest, *stat)
-        read = hashlib.sha256(store.read(image)).hexdigest()
+        read = hashlib.sha256(store.read_at(location)).hexdigest()
         return (
             ImageState(read, *stat, True)
             if _has_reliable_stat(found)
@@ -415,7 +447,10 @@ def inspect_image(
     try:
         return store.try_each(_text(path), inspect)
     except ImageProblem as problem:
-        return ImageState(str(problem.status))
+        if problem.status is not Status.IMAGE_UNREADABLE:
+            return ImageState(str(problem.status))
+        last = digest if isinstance(digest, str) else str(problem.status)
+        return ImageState(last, is_out_of_reach=True)
 
 
 def _has_reliable_stat(found: ImageStat) -> bool:
@@ -494,7 +529,7 @@ def _build_comparison(
     ]
     was_found = F.col("is_quarantined").isNotNull()
     # A picture that is still out of reach would be answered as it was.
-    is_unread = F.col("image_digest").eqNullSafe(Status.IMAGE_UNREADABLE)
+    is_unread = _is_true("is_out_of_reach")
     return Comparison(
         is_listed=_is_true("is_listed"),
         is_malformed=F.lit(False),
@@ -523,6 +558,7 @@ def _without_id(products: DataFrame) -> DataFrame:
             **nothing,
             "content_hash": F.substring(F.sha2(F.concat_ws("\0", *INPUT_FIELDS), 256), 1, 32),
             "was_read": F.lit(False),
+            "is_out_of_reach": F.lit(False),
             "replaces": F.lit(None),
             "outcome": outcome,
         }
@@ -538,8 +574,10 @@ def _select(rows: DataFrame) -> DataFrame:
         *(F.when(keeps_texts, F.col(field)).alias(field) for field in INPUT_FIELDS),
         *(F.col(name).cast(kind).alias(name) for name, kind in types.items()),
         F.col("modified_at").cast("timestamp").alias("modified_at"),
-        _is_true("was_read").alias("was_read"),
-        _is_true("has_replaced_bytes").alias("has_replaced_bytes"),
+        *(
+            _is_true(name).alias(name)
+            for name in ("was_read", "is_out_of_reach", "has_replaced_bytes")
+        ),
         "outcome",
     )
 

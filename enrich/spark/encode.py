@@ -90,6 +90,8 @@ class Encoder:
             EnrichError: rows were lost or doubled on the way.
         """
         held = select_holding(self.read(), self.spec.limits_digest, self.run_id)
+        # Before `distinct`, which shuffles its rows: few changes need few of the encodings.
+        held = held.join(due.select("content_hash"), "content_hash", "left_semi")
         held = held.select("content_hash", F.lit(True).alias("is_held")).distinct()
         contents = select_contents(due).join(held, "content_hash", "left").persist()
         try:

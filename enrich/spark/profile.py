@@ -5,9 +5,13 @@ whose path may name the day, so it is one source. Delete the rows of the table, 
 looks again.
 """
 
+import json
 import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from schemas.tables import TO_ANSWER
@@ -34,10 +38,7 @@ def read_profile(tables: Tables, source: str, encoder_version: str) -> SourcePro
     rows = found.orderBy(F.desc("looked_at")).limit(1).collect()
     if not rows:
         return None
-    attributes = {
-        name: AttributeProfile(**one.asDict()) for name, one in rows[0]["attributes"].items()
-    }
-    return SourceProfile(rows[0]["products"], rows[0]["far_away"], attributes)
+    return _from_dict(rows[0].asDict(recursive=True))
 
 
 def profile_source(
@@ -54,11 +55,12 @@ def profile_source(
     asked = join_encodings(due, encodings, with_descriptions=spec.reads_descriptions)
     # By content, which has nothing to do with what a product is.
     sample = asked.where("vectors IS NOT NULL").orderBy("content_hash").limit(SAMPLE)
-    columns = sample.select("vectors", "modalities", "title", "description").toArrow()
-    vectors, modalities, *texts = (columns.column(at).to_pylist() for at in range(4))
-    profile = spec.profile(vectors, modalities, [*zip(*texts, strict=True)]) if vectors else None
-    if profile is None:
+    columns = sample.select("vectors", "modalities", "title", "description").coalesce(1)
+    # A worker has torch at hand; the driver would import it for seconds.
+    found = columns.mapInArrow(_build_profile(spec), "profile STRING").collect()
+    if not found:
         return None
+    profile = _from_dict(json.loads(found[0]["profile"]))
     row: dict[str, Any] = {
         "source": header.source,
         "encoder_version": header.encoder_version,
@@ -75,6 +77,32 @@ def profile_source(
     if profile.is_unseen:
         log.warning("%s", describe_profile(profile))
     return profile
+
+
+def _build_profile(
+    spec: EngineSpec,
+) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """Return the function that profiles a sample on an executor, for `mapInArrow`."""
+
+    def profile(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        from enrich.spark.worker import use_task_cores
+
+        sample = [row for batch in batches for row in batch.to_pylist()]
+        if not sample:
+            return
+        use_task_cores()
+        texts = [(row["title"], row["description"]) for row in sample]
+        vectors, modalities = ([row[name] for row in sample] for name in ("vectors", "modalities"))
+        found = spec.profile(vectors, modalities, texts)
+        if found is not None:
+            yield pa.RecordBatch.from_pydict({"profile": [json.dumps(asdict(found))]})
+
+    return profile
+
+
+def _from_dict(found: Mapping[str, Any]) -> SourceProfile:
+    attributes = {name: AttributeProfile(**one) for name, one in found["attributes"].items()}
+    return SourceProfile(found["products"], found["far_away"], attributes)
 
 
 def _fields_of(profile: AttributeProfile) -> dict[str, float | None]:

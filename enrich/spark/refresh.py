@@ -6,9 +6,10 @@ docs/adr/0001-encode-once.md.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
@@ -116,6 +117,9 @@ class Gate(Protocol):
     def max_unusable_id_share(self) -> float:
         """Share of rows without a usable id that `check_input` tolerates, in [0, 1]."""
 
+    def prepare(self) -> None:
+        """Do what takes seconds and needs no rows."""
+
     def check_input(self, run_id: str, products: DataFrame, images: ImageSample) -> Verdict:
         """Check the products before any content is encoded."""
 
@@ -123,7 +127,7 @@ class Gate(Protocol):
         self,
         run_id: str,
         candidates: DataFrame,
-        published: DataFrame,
+        published: DataFrame | None,
         expected_rows: int,
         *,
         is_unseen: bool,
@@ -146,6 +150,7 @@ class Refresh:
     _header: RunHeader | None = None
     _runs: list[Run] = field(default_factory=list)
     _events: int = 0
+    _saved: Diff | None = None
     _checks: list[dict[str, Any]] = field(default_factory=list)
 
     def run(self) -> RunSummary:
@@ -190,6 +195,8 @@ class Refresh:
         inputs, request, spec = self.inputs, self.inputs.request, self.inputs.spec
         with self._timed("tables"):
             runs = read_runs(self.tables)
+            if not runs:
+                self._prepare_gate()
             refuse_demo_among_products(inputs, runs)
             self.tables.create_missing(inputs.config.table_layout)
             published = self.tables.read("product_attributes")
@@ -204,6 +211,16 @@ class Refresh:
         self.summary.encoder_version = header.encoder_version
         self._summarise_profile()
         bind_run(self.summary.run_id)
+
+    def _prepare_gate(self) -> None:
+        """Let the gate import what it needs while Java creates tables: seconds of a first run."""
+
+        def prepare() -> None:
+            # The check itself raises what is wrong.
+            with suppress(Exception):
+                self.gate.prepare()
+
+        threading.Thread(target=prepare, daemon=True).start()
 
     def _compare(self) -> Diff:
         """Diff the product table and the published rows."""
@@ -238,10 +255,14 @@ class Refresh:
         except NothingPublished as error:
             stopped = error
         is_by_content = self.inputs.config.image_identity is ImageIdentity.CONTENT
-        if diff.images_compared and not is_by_content:
-            with self._timed("diff"):
-                append_image_states(self.tables, diff.rows, self.summary.run_id)
-        diff.rows.unpersist()
+        with self._timed("diff"):
+            if self._saved is not None:
+                # Else Spark would plan the persisted diff again after the commit.
+                diff.rows.unpersist()
+            if diff.images_compared and not is_by_content:
+                rows = (self._saved or diff).rows
+                append_image_states(self.tables, rows, self.summary.run_id)
+            diff.rows.unpersist()
         if stopped is not None:
             raise stopped
 
@@ -283,7 +304,8 @@ class Refresh:
 
     def _save_diff(self, diff: Diff, folder: str) -> Diff:
         with self._timed("diff"):
-            return save_diff(diff, f"{folder}/diff")
+            self._saved = save_diff(diff, f"{folder}/diff")
+        return self._saved
 
     def _encode(self, diff: Diff, folder: str) -> DataFrame | None:
         """Encode contents without a holding encoding; return all that hold; lazy."""
@@ -363,10 +385,12 @@ class Refresh:
             if diff.count(Outcome.RETRIED, Outcome.REVISED):
                 expected = validated.count()
             if expected:
-                failures += self._run_gate(validated, expected)
+                # Only rows with the content of the published ones are compared with these.
+                published = self._read_published() if diff.count(Outcome.REANSWERED) else None
+                failures += self._run_gate(validated, expected, published)
             if 0 < expected < self.inputs.request.window:
                 recent = self._add_recent_answers(validated, expected)
-                failures += self._run_gate(recent, recent.count(), is_window=True)
+                failures += self._run_gate(recent, recent.count(), None, is_window=True)
                 recent.unpersist()
         self._add_notes(diff)
         if failures:
@@ -374,19 +398,27 @@ class Refresh:
             kind = ValidationFailed if by_gate else TooManyFailures
             raise kind(self._explain(failures))
 
+    def _read_published(self) -> DataFrame:
+        # An answer without the picture may well differ from today's.
+        seen = F.col("status") != Status.IMAGE_UNREADABLE
+        return self.tables.read("product_attributes").where(seen)
+
     def _run_gate(
-        self, rows: DataFrame, expected: int, *, is_window: bool = False
+        self,
+        rows: DataFrame,
+        expected: int,
+        published: DataFrame | None,
+        *,
+        is_window: bool = False,
     ) -> Sequence[str]:
         """Return the failures that the gate finds in answers."""
         from enrich.spark.audit import read_audited_labels
 
-        # An answer without the picture may well differ from today's.
-        seen = F.col("status") != Status.IMAGE_UNREADABLE
         model_version = self.header.model_version
         verdict = self.gate.check_candidates(
             self.summary.run_id,
             rows,
-            self.tables.read("product_attributes").where(seen),
+            published,
             expected,
             is_unseen=self.profile is not None and self.profile.is_unseen,
             audited=() if is_window else read_audited_labels(self.tables, model_version),
@@ -500,6 +532,11 @@ class Refresh:
             notes.append(
                 f"{held:,} products are held back: a rolled-back run had published their content. "
                 "They follow when content or checkpoint changes, or --publish-run releases the run"
+            )
+        if diff.out_of_reach:
+            notes.append(
+                f"{diff.out_of_reach:,} pictures are out of reach. What is published of their "
+                "products stays; new products are answered by their texts"
             )
         if diff.undecodable:
             notes.append(

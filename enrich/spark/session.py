@@ -6,6 +6,7 @@ No other module calls Java. For a session of Spark Connect, which has no Java, `
 import atexit
 import fcntl
 import logging
+import math
 import os
 import pwd
 import re
@@ -51,12 +52,14 @@ _DESCRIPTION, _GROUP = "spark.job.description", "spark.jobGroup.id"
 # The variable that asks for a session of Spark Connect.
 REMOTE = "SPARK_REMOTE"
 _SMALL_BYTES = 16 << 20
+# Of a product table: some thousand products.
+_BYTES_PER_TASK = 1 << 20
+_PARTITIONS = "spark.sql.shuffle.partitions"
 _FOR_SMALL_TABLES = {
     # Adaptive execution runs a job for each shuffle and then plans again.
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.sql.shuffle.partitions": "1",
     "spark.databricks.delta.snapshotPartitions": "1",
 }
 
@@ -327,16 +330,18 @@ def session_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterat
 
 
 def tune_for_table_size(spark: SparkSession, *tables: DataFrame) -> None:
-    """Interpret queries in one task if all tables are small, or restore the settings.
+    """Interpret queries in few tasks if all tables are small, or restore the settings.
 
     For few rows Spark spends most of its time on generating and compiling Java for every query,
     and on the tasks of a shuffle. A table of unknown size is large.
     """
     if is_remote():
         return  # the server's settings stand
-    is_small = all(size_in_bytes(table) <= _SMALL_BYTES for table in tables)
+    largest = max(map(size_in_bytes, tables), default=0)
+    is_small = largest <= _SMALL_BYTES
+    tasks = min(cores_of(spark), math.ceil(largest / _BYTES_PER_TASK))
     set_up = submitted_settings(spark)
-    for name, value in _FOR_SMALL_TABLES.items():
+    for name, value in {**_FOR_SMALL_TABLES, _PARTITIONS: str(max(1, tasks))}.items():
         if is_small:
             spark.conf.set(name, value)
         elif set_up.contains(name):

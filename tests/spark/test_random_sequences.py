@@ -24,6 +24,7 @@ from shop import Shop
 
 from enrich.engine.fake_engine import FakeEngine, FakeEngineSpec
 from enrich.errors import ConfigError, NothingPublished, TableContended
+from enrich.images.locations import Location
 from enrich.images.settings import ImageProblem
 from enrich.images.store import ImageSample, ImageStore
 from enrich.records import EncodedProduct, Modalities
@@ -63,12 +64,15 @@ class ToldStore(ImageStore):
 
     is_down = False
 
-    def read(self, image_path: str | None) -> bytes:
+    def resolve(self, image_path: str | None) -> Location:
         if not image_path:
             raise ImageProblem(Status.IMAGE_MISSING, "no path")
+        return Location("file", "", image_path)
+
+    def read_at(self, location: Location) -> bytes:
         if self.is_down:
             raise ImageProblem(Status.IMAGE_UNREADABLE, "no answer")
-        return image_path.encode()
+        return location.path.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,9 @@ class ToldGate:
     """A gate that blocks where it is told to."""
 
     max_unusable_id_share = 1.0
+
+    def prepare(self) -> None:
+        pass
 
     def __init__(self, blocks: str) -> None:
         self._blocks = blocks

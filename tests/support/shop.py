@@ -35,6 +35,9 @@ class FakeGate:
     failures: Sequence[str] = ()
     max_unusable_id_share: float = 1.0
 
+    def prepare(self) -> None:
+        pass
+
     def check_input(self, run_id: str, products: DataFrame, images: ImageSample) -> Verdict:
         return Verdict(failures=tuple(self.input_failures))
 

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from image_host import ImageHost, image_host, reach_this_machine
 
 from enrich.config import ImageIdentity
 from enrich.images.store import ImageStore
-from enrich.spark.diff import ImageState, inspect_image
+from enrich.spark.diff import ImageState, inspect_all, inspect_image
 
 OLD = "Sun, 29 Nov 2026 12:00:00 GMT"
 NEVER = (None, None, None, None)
@@ -95,3 +97,29 @@ def test_a_local_picture_that_was_just_written_is_read_again(tmp_path: Path) -> 
     assert inspect_image(store, ImageIdentity.STAT, "a.jpg", *NEVER).size is None
     os.utime(file, (1e9, 1e9))
     assert inspect_image(store, ImageIdentity.STAT, "a.jpg", *NEVER).size == 3
+
+
+def test_a_host_that_does_not_answer_leaves_the_last_bytes(host: ImageHost) -> None:
+    url = host.sends("/a.jpg", b"red", ETag="1")
+    first = look(host, url)
+    host.answers["/a.jpg"] = lambda request: request.send_error(500)
+    second = look(host, url, first)
+    assert (second.digest, second.is_out_of_reach) == (digest(b"red"), True)
+    assert look(host, url) == ImageState("image_unreadable", is_out_of_reach=True)
+
+
+def test_a_picture_that_is_gone_is_missing_however_it_looked(host: ImageHost) -> None:
+    first = look(host, host.sends("/a.jpg", b"red", ETag="1"))
+    host.answers["/a.jpg"] = lambda request: request.send_error(404)
+    assert look(host, host.url("/a.jpg"), first) == ImageState("image_missing")
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_states_keep_their_order_however_long_they_take(is_slow: bool) -> None:
+    def inspect(row: int) -> ImageState:
+        time.sleep(0.002 if is_slow and row < 30 else 0)
+        return ImageState(str(row))
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(inspect_all(pool, inspect, iter(range(2_500))))
+    assert [one.digest for one in found] == [*map(str, range(2_500))]
