@@ -40,23 +40,25 @@ test: test-environment ## Set up with what the tests need, then run all but the 
 	@$(PYTEST) $(NOT_HERE) -m "not long"
 
 # These wait for stores, servers and clusters: make test-faults runs them.
-SLOW_FAULTS = $(addprefix --ignore tests/,cluster deploy/test_image.py faults/test_shared_metastore.py \
-	faults/test_silent_store.py)
+SLOW_FAULTS = $(addprefix --ignore tests/,cluster deploy/test_image.py spark/test_connect.py \
+	faults/test_shared_metastore.py faults/test_silent_store.py)
 
-# No process is left alone with a long file at the end. Without the folder `tests` itself, in which
-# pytest would look for all of them in its own order.
-LONG_FIRST = --no-loadscope-reorder $(addprefix tests/,spark faults jobs unit deploy demo enrich \
-	expectations) $(wildcard tests/test_*.py)
+# What takes minutes fails before what takes most of an hour begins.
+WITHOUT_SPARK = $(addprefix tests/,unit deploy demo enrich) $(wildcard tests/test_*.py)
+# No process is left alone with a long file at the end.
+WITH_SPARK = --no-loadscope-reorder $(addprefix tests/,spark faults jobs expectations)
 
 test-all: test-environment ## Run every test but the slow faults and the DAGs', and hold them against docs/promises.md.
 	@rm -rf build/tests && mkdir -p build/tests
-	@$(PYTEST) $(NOT_HERE) $(SLOW_FAULTS) $(LONG_FIRST) --junitxml build/tests/all.xml --durations 25
+	@$(PYTEST) $(SLOW_FAULTS) $(WITHOUT_SPARK) --junitxml build/tests/without_spark.xml --durations 10
+	@$(PYTEST) $(SLOW_FAULTS) $(WITH_SPARK) --junitxml build/tests/with_spark.xml --durations 25
 	@$(IN_VENV) python tests/promises.py build/tests/*.xml
 
 test-faults: test-environment ## Kill runs and executors, spoil rows, images and storage: all cases; the last line counts.
 	@rm -f build/faults.json
-	@ALL_CASES=1 SEQUENCES=300 COMMANDS=20 EXECUTORS_LOST=20 $(IN_VENV) pytest tests/faults tests/cluster tests/deploy/test_image.py \
-		tests/spark/test_random_sequences.py tests/spark/test_interleavings.py; code=$$?; cat build/faults.json; exit $$code
+	@ALL_CASES=1 SEQUENCES=300 COMMANDS=20 EXECUTORS_LOST=20 FEED_SEQUENCES=10 $(IN_VENV) pytest tests/faults tests/cluster \
+		tests/deploy/test_image.py $(addprefix tests/spark/,test_random_sequences.py test_interleavings.py \
+		test_changes.py test_connect.py); code=$$?; cat build/faults.json; exit $$code
 
 test-mutations: test-environment ## Break each promise of the refresh once, and expect its test to fail.
 	@$(IN_VENV) python tests/mutations.py

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from own_metastore import derby
-from pyspark.sql import SparkSession
+from own_process import open_local
 from shop import Shop, products
 
 from enrich.engine.fake_engine import FakeEngineSpec
@@ -24,19 +23,11 @@ PRODUCTS = 1_500
 KILL_AFTER_S = 2.5
 # Confidences differ at each try, as where a GPU adds in no fixed order.
 ENGINE = FakeEngineSpec(seconds_per_product=0.005, confidence_noise=True)
-
-
-def open_session(folder: Path) -> SparkSession:
-    settings = {
-        "spark.master": "local-cluster[2,1,1024]",
-        "spark.executor.memory": "512m",
-        "spark.sql.warehouse.dir": str(folder / "warehouse"),
-        "spark.sql.shuffle.partitions": "2",
-        "spark.databricks.delta.snapshotPartitions": "1",
-        "spark.ui.enabled": "false",
-        **derby(f";databaseName={folder / 'metastore'}"),
-    }
-    return SparkSession.builder.config(map=settings).enableHiveSupport().getOrCreate()
+SETTINGS = {
+    "spark.master": "local-cluster[2,1,1024]",
+    "spark.executor.memory": "512m",
+    "spark.sql.shuffle.partitions": "2",
+}
 
 
 def kill_an_executor(killed: list[int]) -> None:
@@ -52,8 +43,7 @@ def kill_an_executor(killed: list[int]) -> None:
 
 
 def main(folder: Path, times: int) -> None:
-    spark = open_session(folder)
-    shop, killed = Shop(spark, folder, "shop"), list[int]()
+    shop, killed = Shop(open_local(folder, SETTINGS), folder, "shop"), list[int]()
     append = Tables.append
 
     def append_beside_a_kill(self: Tables, table: str, *rest: Any) -> None:

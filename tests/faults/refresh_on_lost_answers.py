@@ -10,8 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from own_metastore import derby
-from pyspark.sql import SparkSession
+from own_process import open_local
 from shop import Shop, products
 
 
@@ -20,14 +19,8 @@ def main(folder: Path, classes: Path) -> None:
         "spark.master": "local[1]",
         "spark.driver.extraClassPath": str(classes),
         "spark.delta.logStore.file.impl": "LosesAnswers",
-        "spark.sql.warehouse.dir": str(folder / "warehouse"),
-        "spark.sql.shuffle.partitions": "1",
-        "spark.databricks.delta.snapshotPartitions": "1",
-        "spark.ui.enabled": "false",
-        **derby(f";databaseName={folder / 'metastore'}"),
     }
-    spark = SparkSession.builder.config(map=settings).enableHiveSupport().getOrCreate()
-    shop = Shop(spark, folder, "shop")
+    shop = Shop(open_local(folder, settings), folder, "shop")
     shop.write(products())
     shop.refresh()
     shop.write(products(mark=" anew"))

@@ -143,7 +143,7 @@ WRITERS: dict[str, Callable[[list[MutatedRow], Path], None]] = {
 
 @pytest.mark.spark
 @pytest.mark.long
-@pytest.mark.parametrize("suffix", list(WRITERS))
+@pytest.mark.parametrize("suffix", list(WRITERS)[: None if is_full() else 1])
 def test_a_refresh_of_mutated_rows_accounts_for_every_one_and_changes_nothing_when_repeated(
     shop: Shop,
     drill: Drill,

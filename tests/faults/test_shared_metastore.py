@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 from typing import IO
@@ -57,11 +57,6 @@ class Metastore:
         """Returns the lines of the server's answer to its superuser."""
         return self.server("psql", "-d", database, "-Atqc", statement).splitlines()
 
-    def beside(self, name: str) -> "Metastore":
-        """Returns the same with a new, empty database."""
-        self.ask(f"CREATE DATABASE {name} OWNER enrich", "postgres")
-        return replace(self, address=self.address.replace("/metastore", f"/{name}"))
-
     @contextlib.contextmanager
     def down(self) -> Iterator[None]:
         """Stops the server at once, as a crash does, and starts it again."""
@@ -83,17 +78,13 @@ class Metastore:
         return [program, *settings, *map(str, flags)]
 
     def start(
-        self,
-        *command: str,
-        user: str = "enrich",
-        password: str | None = None,
-        stdout: int | IO[str] = subprocess.PIPE,
+        self, *command: str, stdout: int | IO[str] = subprocess.PIPE
     ) -> subprocess.Popen[str]:
         """Starts a command with the metastore's address and password in its environment."""
         environment = in_venv(
             METASTORE_ADDRESS=self.address,
-            METASTORE_USER=user,
-            METASTORE_PASSWORD=password or self.password,
+            METASTORE_USER="enrich",
+            METASTORE_PASSWORD=self.password,
         )
         return subprocess.Popen(
             command,
@@ -105,11 +96,9 @@ class Metastore:
             stderr=subprocess.STDOUT,
         )
 
-    def run(
-        self, *command: str, user: str = "enrich", password: str | None = None
-    ) -> tuple[int, str]:
+    def run(self, *command: str) -> tuple[int, str]:
         """Returns a command's exit code and output; one that takes too long is killed."""
-        with self.start(*command, user=user, password=password) as started:
+        with self.start(*command) as started:
             try:
                 output = started.communicate(timeout=PATIENCE_S)[0]
             finally:
@@ -164,14 +153,13 @@ def metastore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Metastore]:
 
         run("initdb", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
         (data / "db" / "pg_hba.conf").write_text(
-            "local all all trust\nhost all enrich,guest 127.0.0.1/32 scram-sha-256\n"
+            "local all all trust\nhost all enrich 127.0.0.1/32 scram-sha-256\n"
         )
         # Before it is started: a start that fails may leave a server, too.
         stack.callback(run, "pg_ctl", "-m", "immediate", "stop")
         run("pg_ctl", "-w", "start")
         metastore = Metastore(home, f"127.0.0.1:{port}/metastore", password, run)
-        for role in ("enrich", "guest"):
-            metastore.ask(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'", "postgres")
+        metastore.ask(f"CREATE ROLE enrich LOGIN PASSWORD '{password}'", "postgres")
         metastore.ask("CREATE DATABASE metastore OWNER enrich", "postgres")
         code, output = metastore.run(*metastore.command("spark-sql", *CREATION))
         assert code == 0 and "default" in output.splitlines(), output
@@ -312,37 +300,12 @@ def test_run_that_has_lost_its_metastore_says_so_and_goes_on_when_it_is_repeated
     assert json.loads(output.splitlines()[-1])["outcome"] == "published"
 
 
-def test_wrong_password_ends_with_one_line_that_repeats_no_password(metastore: Metastore) -> None:
-    job = metastore.command(
-        "spark-submit", ROOT / "jobs" / "rollback.py", "--run-id", "x", "--reason", "y"
-    )
-    code, output = metastore.run(*job, password="wrong-" + metastore.password)
-
-    assert code == 2
-    assert 'opened: FATAL: password authentication failed for user "enrich"' in output
-    assert metastore.password not in output
-    assert "\tat " not in output
-
-
 def test_an_address_with_a_password_is_refused_without_repeating_it(metastore: Metastore) -> None:
     address = f"spark.hadoop.{ADDRESS}=jdbc:postgresql://{metastore.address}?password=hush"
     job = metastore.command("spark-submit", "--conf", address, ROOT / "jobs" / "rollback.py")
     code, output = metastore.run(*job, "--run-id", "x", "--reason", "y")
     assert code == 2
     assert "ConnectionURL holds a password" in output and "hush" not in output
-
-
-@pytest.mark.long
-def test_database_that_nobody_has_prepared_is_no_metastore(metastore: Metastore) -> None:
-    empty = metastore.beside("empty")
-    rollback = ROOT / "jobs" / "rollback.py"
-    job = empty.command("spark-submit", rollback, "--run-id", "x", "--reason", "y")
-    code, output = empty.run(*job)
-
-    assert code == 2
-    assert len(errors := list_errors(output)) == 1, output
-    assert "is not initialized" in errors[0] and "docs/metastore.md" in errors[0]
-    assert "\tat " not in output
 
 
 def list_errors(output: str) -> list[str]:

@@ -88,14 +88,6 @@ def test_stat_of_an_object_is_asked_for_without_its_bytes(store: FaultyStore) ->
     assert missing.value.status is Status.IMAGE_MISSING
 
 
-def test_stat_of_an_object_that_was_replaced_by_one_as_long_differs(store: FaultyStore) -> None:
-    shop = ImageStore(ROOT)
-    store.put("images/replaced.jpg", DATA)
-    before = shop.stat("replaced.jpg")
-    store.put("images/replaced.jpg", DATA[::-1])
-    assert shop.stat("replaced.jpg") != before
-
-
 def test_an_object_that_is_not_there_is_missing_and_asked_for_once(store: FaultyStore) -> None:
     found = problem("nowhere.jpg")
     assert found.status is Status.IMAGE_MISSING

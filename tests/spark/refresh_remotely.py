@@ -1,4 +1,4 @@
-"""Refresh a shop through Spark Connect: publish, do nothing, publish a change, take it back.
+"""Refresh a shop through Spark Connect: publish, publish a change, take it back.
 
     SPARK_REMOTE='local[2]' python tests/spark/refresh_remotely.py FOLDER DATABASE
 
@@ -23,9 +23,6 @@ def main(folder: Path, database: str) -> None:
     shop = Shop(spark, folder, database)
     shop.write(products(40))
     told = {"first": shop.refresh(config={"products_per_chunk": 15}).counts}
-    commits = len(shop.tables.read_commits())
-    told["again"] = shop.refresh().counts
-    told["commits_of_doing_nothing"] = len(shop.tables.read_commits()) - commits
     before = shop.table("product_attributes").set_index("product_id")["color"].to_dict()
     changed = products(40)
     changed.loc[3, "title"] = "another shirt"

@@ -7,6 +7,7 @@ from shutil import rmtree
 from typing import Any
 
 import pytest
+from cases import only_in_full
 from pyspark.sql import DataFrame
 from shop import FakeGate, Shop
 
@@ -122,6 +123,7 @@ def test_changes_of_every_kind_are_found(feed: FeedShop) -> None:
     assert second.counts["unchanged"] == 195
 
 
+@only_in_full
 def test_random_changes_are_found(feed: FeedShop, seed: int) -> None:
     """After each night's changes a run of changes has the outcomes of a run of all products."""
     draw = Random(seed)

@@ -14,6 +14,7 @@ NOTHING = dict.fromkeys(COUNTS, 0) | {"abstained": {}}
 
 
 def test_counts_are_told_in_one_line_without_those_that_are_zero() -> None:
+    assert describe_counts(NOTHING) == "no products"
     counts = NOTHING | {
         "read": 1200,
         "answered": 1100,
@@ -37,7 +38,3 @@ def test_whoever_reads_json_lines_is_shown_no_table(
     console.show_run(cast(Tables, None), RunSummary(outcome="published"))
 
     assert len(told) == 1 and capsys.readouterr().out == ""
-
-
-def test_a_run_without_products_is_told_as_such() -> None:
-    assert describe_counts(NOTHING) == "no products"

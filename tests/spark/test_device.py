@@ -28,14 +28,14 @@ def assign(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0 and starts)
 
 
-def test_task_runs_on_the_gpu_that_spark_assigned(monkeypatch: pytest.MonkeyPatch) -> None:
-    assign(monkeypatch, ["1"], gpus=2)
-    assert device.choose_device() == torch.device("cuda", 1)
-
-
-def test_without_an_assignment_a_visible_gpu_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    assign(monkeypatch, None, gpus=1)
-    assert device.choose_device() == torch.device("cuda", 0)
+@pytest.mark.parametrize(
+    ("assigned", "gpus", "chosen"), [(["1"], 2, "cuda:1"), (None, 1, "cuda:0"), (None, 0, "cpu")]
+)
+def test_a_task_runs_on_the_gpu_that_spark_assigned_or_that_is_visible(
+    monkeypatch: pytest.MonkeyPatch, assigned: list[str] | None, gpus: int, chosen: str
+) -> None:
+    assign(monkeypatch, assigned, gpus)
+    assert device.choose_device() == torch.device(chosen)
 
 
 def test_without_an_assignment_workers_share_all_visible_gpus(
@@ -48,11 +48,6 @@ def test_without_an_assignment_workers_share_all_visible_gpus(
         # Its engine is there.
         assign(monkeypatch, None, gpus=2, partition=first_task + 1)
         assert device.choose_device() == torch.device("cuda", gpu)
-
-
-def test_without_a_gpu_the_cpu_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    assign(monkeypatch, None, gpus=0)
-    assert device.choose_device() == torch.device("cpu")
 
 
 def test_an_assigned_gpu_that_is_not_there_names_the_setting(

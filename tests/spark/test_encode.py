@@ -97,13 +97,13 @@ def test_rows_that_are_lost_on_the_way_fail_the_run(
 
 
 def test_urgent_contents_come_in_the_first_chunks(shop: Shop) -> None:
-    numbers = range(4_000)
+    numbers = range(1_000)
     rows = shop.spark.createDataFrame(
         [(f"{n:032x}", f"p{n}", float(n % 10)) for n in numbers],
         "content_hash STRING, product_id STRING, priority DOUBLE",
     )
     sizes, means, seen = [], [], set[str]()
-    chunks = cut_into_chunks(rows, len(numbers), 200, f"{shop.folder}/contents")
+    chunks = cut_into_chunks(rows, len(numbers), 50, f"{shop.folder}/contents")
     # Spark would draw other bounds when it computes ranges once more.
     shop.spark.catalog.clearCache()
     for chunk in chunks:
@@ -114,7 +114,7 @@ def test_urgent_contents_come_in_the_first_chunks(shop: Shop) -> None:
         seen |= {row["product_id"] for row in found}
     assert sum(sizes) == len(seen) == len(numbers)
     assert means == sorted(means, reverse=True)
-    assert len(sizes) >= 15 and max(sizes) <= 400
+    assert len(sizes) >= 15 and max(sizes) <= 100
 
 
 def test_chunks_are_joined_until_they_have_enough(shop: Shop) -> None:

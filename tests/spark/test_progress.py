@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from shop import Shop
 
 from enrich.spark import progress
-from enrich.spark.progress import Progress, Work, WorkByWorker, describe_progress
+from enrich.spark.progress import Progress, Work, WorkByWorker
 from enrich.spark.session import name_jobs
 
 pytestmark = pytest.mark.spark
@@ -120,15 +120,3 @@ def test_work_adds_up_and_memory_does_not() -> None:
     two = {"a:1": Work(0, 5, 900), "b:2": Work(1, 1, 1)}
     added = WorkByWorker().addInPlace(one, two)
     assert added == {"a:1": Work(1, 15, 900), "b:2": Work(1, 1, 1)}
-
-
-@pytest.mark.parametrize(
-    ("done", "seconds", "said"),
-    [
-        (0, 30, "encoded 0 of 1,000 contents in 30 s, 2 tasks are at work"),
-        (250, 30, "encoded 250 of 1,000 contents, 8 a second, about 90 s left, 2 tasks at work"),
-        (10, 600, "encoded 10 of 1,000 contents, 0 a second, about 16.5 h left, 2 tasks at work"),
-    ],
-)
-def test_the_end_is_estimated_by_the_mean_pace(done: int, seconds: float, said: str) -> None:
-    assert describe_progress(done, 1_000, seconds, 2) == said.replace("90 s", "2 min")

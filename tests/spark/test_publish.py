@@ -56,12 +56,18 @@ def test_a_new_attempt_of_a_trigger_supersedes_the_waiting_one(
     assert shop.approve("nightly")["run_id"] == second.run_id
 
 
-def test_a_run_that_nobody_knows_is_refused(published_shop: Shop) -> None:
-    shop = published_shop
+def test_what_is_unknown_of_another_checkpoint_or_unpublished_is_refused(
+    open_shop: Callable[[Start], Shop],
+) -> None:
+    shop = open_shop(staged)
     with pytest.raises(ConfigError, match="No run 'x'"):
         shop.approve("x")
     with pytest.raises(ConfigError, match="no run 'x'"):
         shop.roll_back("x")
+    with pytest.raises(ConfigError, match="was made by fake-1"):
+        shop.approve(shop.summary.run_id, spec=BETTER)
+    with pytest.raises(ConfigError, match="published nothing"):
+        shop.roll_back(shop.summary.run_id)
 
 
 def test_a_discarded_run_is_not_published_and_its_encodings_serve_the_next(
@@ -77,12 +83,6 @@ def test_a_discarded_run_is_not_published_and_its_encodings_serve_the_next(
     assert (summary.counts["encoded"], summary.counts["published"]) == (0, 6)
     with pytest.raises(ConfigError, match="no candidates that wait"):
         shop.discard(summary.run_id)
-
-
-def test_another_checkpoint_does_not_approve(open_shop: Callable[[Start], Shop]) -> None:
-    shop = open_shop(staged)
-    with pytest.raises(ConfigError, match="was made by fake-1"):
-        shop.approve(shop.summary.run_id, spec=BETTER)
 
 
 def test_an_older_run_updates_only_rows_that_it_saw_once_a_newer_one_is_accepted(
@@ -124,6 +124,12 @@ def test_a_rollback_restores_and_holds_back_until_content_changes(
     shop.write(changed)
     again = shop.refresh(spec=BETTER)
     assert (again.counts["published"], again.counts["withheld"]) == (1, 5)
+    # A correction reaches what is held back.
+    shop.correct("p2", "color", "green")
+    corrected = shop.refresh(spec=BETTER)
+    assert (corrected.counts["published"], corrected.counts["withheld"]) == (1, 4)
+    row = shop.sql("SELECT * FROM shop.product_attributes WHERE product_id = 'p2'").iloc[0]
+    assert (row["color"], row["model_version"]) == ("green", "fake-1")
 
 
 def test_a_rollback_undoes_later_runs_which_return_without_encoding(published_shop: Shop) -> None:
@@ -168,25 +174,6 @@ def test_a_released_run_is_published_again(open_shop: Callable[[Start], Shop]) -
     event = shop.approve(run.run_id, "was right", spec=BETTER)
     assert (event["state"], event["published"]) == ("published", 6)
     assert shop.refresh(spec=BETTER).outcome == "nothing_to_do"
-
-
-def test_a_correction_reaches_a_product_that_is_held_back(
-    open_shop: Callable[[Start], Shop],
-) -> None:
-    shop = open_shop(rolled_back)
-    shop.correct("p2", "color", "green")
-    summary = shop.refresh(spec=BETTER)
-    assert (summary.counts["published"], summary.counts["withheld"]) == (1, 5)
-    row = shop.sql("SELECT * FROM shop.product_attributes WHERE product_id = 'p2'").iloc[0]
-    assert (row["color"], row["model_version"]) == ("green", "fake-1")
-
-
-def test_a_run_that_published_nothing_is_not_rolled_back(
-    open_shop: Callable[[Start], Shop],
-) -> None:
-    shop = open_shop(staged)
-    with pytest.raises(ConfigError, match="published nothing"):
-        shop.roll_back(shop.summary.run_id)
 
 
 def test_an_intent_whose_merge_was_committed_is_completed(

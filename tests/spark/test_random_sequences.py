@@ -20,13 +20,13 @@ from protocol_model import Model
 from pyspark import cloudpickle
 from pyspark.sql import DataFrame, SparkSession
 from random_commands import DAY, PICTURES, RECIPES, TEXTS, Command, Draw
-from shop import Shop
+from shop import FakeGate, Shop
 
 from enrich.engine.fake_engine import FakeEngine, FakeEngineSpec
 from enrich.errors import ConfigError, NothingPublished, TableContended
 from enrich.images.locations import Location
 from enrich.images.settings import ImageProblem
-from enrich.images.store import ImageSample, ImageStore
+from enrich.images.store import ImageStore
 from enrich.records import EncodedProduct, Modalities
 from enrich.records import Product as EngineProduct
 from enrich.spark import maintenance, publish, runs
@@ -34,10 +34,10 @@ from enrich.spark.diff import hash_content
 from enrich.spark.refresh import Refresh
 from enrich.spark.tables import Tables, now
 from expectations.checks import Verdict
-from schemas.labels import AuditedLabel
 from schemas.tables import Status
 
-SEQUENCES = int(os.environ.get("SEQUENCES", "3"))
+# In CI two that together draw each kind of command.
+SEEDS = range(int(os.environ["SEQUENCES"])) if "SEQUENCES" in os.environ else (32, 94)
 COMMANDS = int(os.environ.get("COMMANDS", "12"))
 
 # Spark's workers cannot import what only pytest has on its path.
@@ -95,32 +95,16 @@ class ToldEngine(FakeEngine):
         return EncodedProduct(product.product_id, status, modalities, vectors, None, None)
 
 
-class ToldGate:
-    """A gate that blocks where it is told to."""
-
-    max_unusable_id_share = 1.0
-
-    def prepare(self) -> None:
-        pass
-
-    def __init__(self, blocks: str) -> None:
-        self._blocks = blocks
-
-    def check_input(self, run_id: str, products: DataFrame, images: ImageSample) -> Verdict:
-        return Verdict(failures=("no",) if self._blocks == "input" else ())
+class ToldGate(FakeGate):
+    """A gate that counts, and keeps no check, which would be a commit of its own."""
 
     def check_candidates(
-        self,
-        run_id: str,
-        candidates: DataFrame,
-        published: DataFrame,
-        expected_rows: int,
-        *,
-        is_unseen: bool,
-        audited: Sequence[AuditedLabel],
+        self, run_id: str, candidates: DataFrame, *others: Any, **named: Any
     ) -> Verdict:
-        assert candidates.count() == expected_rows
-        return Verdict(failures=("no",) if self._blocks == "candidates" else ())
+        verdict = super().check_candidates(run_id, candidates, *others, **named)
+        (check,) = verdict.quality
+        assert candidates.count() == check["observed"]
+        return Verdict(failures=verdict.failures)
 
 
 def make_spec(recipe: Recipe, *, is_down: bool = False) -> ToldSpec:
@@ -261,7 +245,9 @@ class Beside:
         )
         store = ToldStore("/")
         store.is_down = request.store_is_down
-        run = Refresh(replace(inputs, store=store), ToldGate(request.blocks))
+        failures = {request.blocks: ("no",)}
+        gate = ToldGate(failures.get("input", ()), failures.get("candidates", ()))
+        run = Refresh(replace(inputs, store=store), gate)
         try:
             run.run()
         finally:
@@ -395,7 +381,7 @@ def commits(monkeypatch: pytest.MonkeyPatch) -> Commits:
     return Commits(monkeypatch)
 
 
-@pytest.fixture(params=range(SEQUENCES))
+@pytest.fixture(params=SEEDS)
 def beside(
     request: pytest.FixtureRequest,
     spark: SparkSession,

@@ -29,13 +29,21 @@ def adds_up(counts: dict) -> bool:
     return counts["read"] == sum(counts[name] for name in parts)
 
 
-def test_first_run_publishes_every_product_and_the_next_adds_no_version(shop: Shop) -> None:
-    first = shop.refresh()
+def test_first_run_publishes_every_product_and_the_next_adds_no_version(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = list[str]()
+    monkeypatch.setattr(tables, "remove_folder", lambda _, folder: left.append(folder))
+    first = shop.refresh(config={"temporary_folder": str(tmp_path)})
+    (folder,) = left
+    assert folder.startswith(f"{tmp_path}/") and any(Path(folder).iterdir())
     assert first.outcome == "published"
     assert (first.counts["encoded"], first.counts["published"]) == (6, 6)
     rows = shop.table("product_attributes")
     assert sorted(rows["product_id"]) == [f"p{n}" for n in range(6)]
     assert set(rows["run_id"]) == {first.run_id}
+    checks = shop.table("label_quality")[["run_id", "expectation"]]
+    assert checks.to_numpy().tolist() == [[first.run_id, "expect_all_rows"]]
     version, events = shop.version("product_attributes"), shop.version("run_events")
     second = shop.refresh()
     assert second.outcome == "nothing_to_do"
@@ -49,33 +57,17 @@ def test_only_changed_products_are_encoded_again(published_shop: Shop) -> None:
     shop = published_shop
     changed = products()
     changed.loc[:1, "title"] = ["red dress", "blue dress"]
-    shop.write(pd.concat([changed, table_of(("p6", "a new one", None, None))]))
+    new = [(product_id, "one content of two", None, None) for product_id in ("p6", "p7")]
+    shop.write(pd.concat([changed, table_of(*new)]))
     summary = shop.refresh()
-    assert (summary.counts["due"], summary.counts["encoded"]) == (3, 3)
+    assert (summary.counts["due"], summary.counts["encoded"]) == (4, 3)
     reasons = shop.sql(
         f"SELECT product_id, reason FROM shop.candidates WHERE run_id = '{summary.run_id}'"
     )
     found = dict(reasons.itertuples(index=False))
-    assert found == {"p0": "changed", "p1": "changed", "p6": "new"}
-    assert summary.counts["published"] == 3
+    assert found == {"p0": "changed", "p1": "changed", "p6": "new", "p7": "new"}
+    assert summary.counts["published"] == 4
     assert adds_up(summary.counts)
-
-
-def test_a_content_that_comes_back_is_not_encoded_again(published_shop: Shop) -> None:
-    shop, before = published_shop, published_shop.summary.run_id
-    shop.write(products(mark=" x"))
-    shop.refresh()
-    shop.write(products())
-    summary = shop.refresh()
-    assert (summary.counts["encoded"], summary.counts["reused"]) == (0, 6)
-    assert summary.counts["published"] == 6
-    assert before not in set(shop.table("product_attributes")["run_id"])
-
-
-def test_products_of_one_content_are_encoded_once(shop: Shop) -> None:
-    shop.write(table_of(*((f"size {n}", "one dress", None, None) for n in range(5))))
-    summary = shop.refresh()
-    assert (summary.counts["encoded"], summary.counts["published"]) == (1, 5)
 
 
 def test_rows_without_a_usable_id_or_any_text_are_quarantined_once(shop: Shop) -> None:
@@ -114,7 +106,6 @@ def test_too_many_unreadable_products_block_this_night_and_the_next(shop: Shop) 
     # The pictures are read once.
     assert shop.summary.counts["images_opened"] == 0
     assert shop.refresh(spec=spec, config={"max_quarantined_share": 0.5}).outcome == "published"
-    assert shop.refresh(spec=spec).outcome == "nothing_to_do"
 
 
 def publish_twenty(shop: Shop) -> None:
@@ -156,10 +147,15 @@ def test_an_empty_product_table_blocks(published_shop: Shop) -> None:
 
 
 def test_malformed_csv_rows_are_quarantined_and_the_others_published(shop: Shop) -> None:
-    shop.write_csv("a,shirt,,", "b,Red, large shirt,,,x")
+    shop.write_csv("a,shirt,,", "b,Red, large shirt,,,x", "c,caf\u00e9,,", encoding="latin-1")
+    shop.correct("a", "size", "xl")
+    shop.correct("c", "color", "no such color")
     summary = shop.refresh()
-    assert summary.counts["published"] == 1
+    assert summary.counts["published"] == 2
     assert set(shop.table("quarantine")["reason"]) == {"malformed"}
+    corrections, rows = summary.validation["notes"]
+    assert "found 2 of attributes or labels" in corrections
+    assert rows.startswith("1 rows of the product table hold U+FFFD")
 
 
 def test_rows_with_lost_ids_keep_missing_products(shop: Shop) -> None:
@@ -169,15 +165,6 @@ def test_rows_with_lost_ids_keep_missing_products(shop: Shop) -> None:
     summary = shop.refresh(config=DELETES)
     assert summary.counts["deleted"] == 0
     assert any("kept" in note for note in summary.validation["notes"])
-
-
-def test_notes_count_corrections_that_mean_nothing_and_rows_that_are_not_utf8(shop: Shop) -> None:
-    shop.write_csv("p0,caf\u00e9,,", "p1,shirt,,", encoding="latin-1")
-    shop.correct("p0", "color", "no such color")
-    shop.correct("p1", "size", "xl")
-    corrections, rows = shop.refresh().validation["notes"]
-    assert "found 2 of attributes or labels" in corrections
-    assert rows.startswith("1 rows of the product table hold U+FFFD")
 
 
 def test_a_dry_run_says_why_products_are_due_and_how_long_a_run_takes(
@@ -194,21 +181,15 @@ def test_a_dry_run_says_why_products_are_due_and_how_long_a_run_takes(
     assert plan.expected_seconds > plan.seconds["diff"]
 
 
-def test_temporary_tables_lie_where_the_setting_says(
-    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    left = list[str]()
-    monkeypatch.setattr(tables, "remove_folder", lambda _, folder: left.append(folder))
-    shop.refresh(config={"temporary_folder": str(tmp_path)})
-    (folder,) = left
-    assert folder.startswith(f"{tmp_path}/") and any(Path(folder).iterdir())
-
-
 def test_a_limited_run_deletes_nothing_and_publishes_the_first_rows(published_shop: Shop) -> None:
     shop = published_shop
-    shop.write(products(9, mark=" new"))
+    table = products(9, mark=" new")
+    # Rows without an id do not count.
+    table.loc[:1, "product_id"] = [None, " "]
+    shop.write(table)
     summary = shop.refresh(limit=2, config=DELETES)
     assert (summary.counts["read"], summary.counts["published"]) == (2, 2)
+    assert summary.counts["quarantined"] == 0
     assert len(shop.table("product_attributes")) == 6
 
 
@@ -238,12 +219,6 @@ def test_a_target_precision_and_a_fitted_checkpoint_reanswer_without_encoding(
         assert set(shop.table("product_attributes")["model_version"]) == {version}
 
 
-def test_another_encoder_encodes_everything_again(published_shop: Shop) -> None:
-    shop = published_shop
-    spec = FakeEngineSpec(model_version="fake-2", encoder_version="222222222222")
-    assert shop.refresh(spec=spec).counts["encoded"] == 6
-
-
 def test_a_blocked_run_publishes_nothing_and_the_next_encodes_nothing_again(
     open_shop: Callable[[Start], Shop],
 ) -> None:
@@ -259,13 +234,6 @@ def test_an_input_that_fails_its_check_is_not_encoded(shop: Shop) -> None:
     with pytest.raises(ValidationFailed, match="no images"):
         shop.refresh(input_failures=["no images"])
     assert len(shop.table("encodings")) == 0
-
-
-def test_checks_are_kept_for_the_run(published_shop: Shop) -> None:
-    run_id = published_shop.summary.run_id
-    quality = published_shop.table("label_quality")
-    assert list(quality["run_id"]) == [run_id]
-    assert list(quality["expectation"]) == ["expect_all_rows"]
 
 
 def test_a_correction_and_a_category_revise_rows_without_encodings(published_shop: Shop) -> None:
@@ -364,7 +332,6 @@ def test_of_a_list_the_first_picture_that_can_be_read_counts(shop: Shop) -> None
     statuses = shop.table("product_attributes").set_index("product_id")["status"].sort_index()
     missing, forbidden = ["image_missing"] * 2, ["image_forbidden"] * 2
     assert statuses.tolist() == ["ok", "ok", *missing, *forbidden]
-    assert shop.refresh(spec=pictures).outcome == "nothing_to_do"
     lists[0] = ["gone.jpg", "images/2.jpg", "images/0.jpg"]
     lists[1] = ["gone.jpg", "images/1.jpg"]
     shop.write(products().assign(image_path=lists))
@@ -383,21 +350,16 @@ def test_another_target_precision_opens_no_picture(shop_of_pictures: Shop) -> No
     assert summary.counts["published"] == 6
 
 
-def test_identity_by_content_notices_a_picture_of_the_same_size_and_time(shop: Shop) -> None:
-    pictures, by_content = with_pictures(shop), {"image_identity": "content"}
-    shop.refresh(spec=pictures, config=by_content)
+def test_identity_by_content_notices_a_picture_of_the_same_size_and_time(
+    shop_of_pictures: Shop,
+) -> None:
+    shop = shop_of_pictures
     file = shop.folder / "images" / "2.jpg"
     stat = file.stat()
     file.write_bytes(b"pictureX2")
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    summary = shop.refresh(spec=pictures, config=by_content)
+    summary = shop.refresh(spec=reading(shop), config={"image_identity": "content"})
     assert (summary.counts["images_compared"], summary.counts["images_opened"]) == (6, 1)
-
-
-def test_rows_without_an_id_do_not_fill_a_limited_run(shop: Shop) -> None:
-    shop.write(products().assign(product_id=["p0", None, "p2", " ", "p4", "p5"]))
-    summary = shop.refresh(limit=3)
-    assert (summary.counts["read"], summary.counts["quarantined"]) == (3, 0)
 
 
 def test_a_picture_that_is_written_over_unnoticed_is_asked_for_again(
@@ -409,7 +371,8 @@ def test_a_picture_that_is_written_over_unnoticed_is_asked_for_again(
     file.write_bytes(b"picture X")
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     spec = reading(shop, model_version="fake-2", encoder_version="222222222222")
-    shop.refresh(spec=spec)
+    # Another encoder encodes everything again.
+    assert shop.refresh(spec=spec).counts["encoded"] == 6
     encodings = shop.sql("SELECT * FROM shop.encodings WHERE status = 'image_unreadable'")
     assert len(encodings) == 1
     summary = shop.refresh(spec=spec)

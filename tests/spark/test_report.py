@@ -219,17 +219,21 @@ def test_page_shows_each_candidate_beside_the_row_that_it_replaces(published_sho
 
 def test_pages_and_the_list_follow_what_people_decide(published_shop: Shop, tmp_path: Path) -> None:
     shop = published_shop
-    sources = sources_of(shop, tmp_path)
     first = shop.summary.run_id
-    write_page(sources, shop.summary)
-    spec = FakeEngineSpec("fake-2")
+    write_page(sources_of(shop, tmp_path), shop.summary)
+    more = {**ATTRIBUTES, "style": ("casual", "formal")}
+    spec, sources = FakeEngineSpec("fake-2", more), sources_of(shop, tmp_path, more)
     with pytest.raises(ValidationFailed):
         shop.refresh(failures=["color: too blue"], spec=spec, run_date=date(2026, 11, 25))
     write_page(sources, shop.summary)
     second = shop.summary.run_id
     page, index = tmp_path / f"{second}.html", tmp_path / "index.html"
 
-    blocked = collect(shop, second)
+    blocked = collect(shop, second, attributes=more)
+    # Nothing of another attribute stands there before.
+    style = next(attribute for attribute in blocked.attributes if attribute.name == "style")
+    assert (sum(style.labels.values()), style.before, style.changes) == (6, {}, ())
+    assert (blocked.reasons, blocked.before.answered_again) == ({"reanswered": 6}, 6)
     assert blocked.run.error and "color: too blue" in blocked.run.error
     assert f"--run-id {second} --reason" in page.read_text()
     listed = index.read_text()
@@ -238,7 +242,7 @@ def test_pages_and_the_list_follow_what_people_decide(published_shop: Shop, tmp_
 
     shop.approve(second, "a new <season>", spec)
     write_page(sources, summary_of(shop, second))
-    approved = collect(shop, second)
+    approved = collect(shop, second, attributes=more)
     assert approved.before == replace(blocked.before, version=published_version(shop, second) - 1)
     assert (approved.attributes, approved.gallery) == (blocked.attributes, blocked.gallery)
     words = page.read_text()
@@ -257,23 +261,8 @@ def test_pages_and_the_list_follow_what_people_decide(published_shop: Shop, tmp_
     assert index.read_text().count(">Rolled back<") == 3
     pages = {file.name for file in tmp_path.glob("*.html")} - {"index.html"}
     assert pages == {f"{first}.html", f"{second}.html"}
-    rolled_back = collect(shop, second)
+    rolled_back = collect(shop, second, attributes=more)
     assert (rolled_back.before, rolled_back.gallery) == (approved.before, approved.gallery)
-
-
-def test_a_run_that_answers_another_attribute_has_nothing_of_it_before(
-    published_shop: Shop,
-) -> None:
-    shop = published_shop
-    more = {**ATTRIBUTES, "style": ("casual", "formal")}
-    run_id = shop.refresh(spec=FakeEngineSpec("fake-2", more)).run_id
-
-    report = collect(shop, run_id, attributes=more)
-
-    style = next(attribute for attribute in report.attributes if attribute.name == "style")
-    assert (sum(style.labels.values()), style.before, style.changes) == (6, {}, ())
-    assert report.reasons == {"reanswered": 6}
-    assert report.before.answered_again == 6
 
 
 def test_page_without_product_table_or_candidates_shows_what_is_left(

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -44,6 +45,7 @@ def history(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> It
     """Twelve products; on the second day one has a new title, and a person corrects another."""
     shop = Shop(spark, tmp_path_factory.mktemp("two_days"), "two_days")
     table = products(12).assign(department=["shirts"] * 8 + ["bags"] * 4)
+    table.loc[1, "image_path"] = "p1.jpg"
     shop.write(table)
     shop.refresh(config=CATEGORIES, trigger="first")
     table.loc[0, "title"] = "a red shirt"
@@ -208,22 +210,20 @@ def test_the_page_asks_what_people_set_and_what_waits_to_be_published(published_
 
 
 def test_the_page_names_vanished_products_and_those_without_a_picture(
-    shop: Shop, tmp_path: Path
+    history: Shop, tmp_path: Path
 ) -> None:
-    shop.write(products().assign(image_path=["p0.jpg", *[None] * 5]))
-    shop.refresh(trigger="first")
     catalog = products(4).rename(columns={"product_id": "sku"})
     catalog.loc[1, "title"] = 'two lines,\n"in quotes"'
     catalog.to_csv(tmp_path / "products.csv", index=False)
 
     of_file = f"'{tmp_path}/products.csv'"
-    shop.sql(statement("CREATE OR REPLACE TEMP").replace("'shop/products.csv'", of_file))
-    vanished = shop.sql(statement("SELECT product_id, run_date"))
-    shop.spark.catalog.dropTempView("products_now")
-    unseen = shop.sql(statement("SELECT product_id, published.status")).set_index("product_id")
+    history.sql(statement("CREATE OR REPLACE TEMP").replace("'shop/products.csv'", of_file))
+    vanished = history.sql(statement("SELECT product_id, run_date"))
+    history.spark.catalog.dropTempView("products_now")
+    unseen = history.sql(statement("SELECT product_id, published.status")).set_index("product_id")
 
-    assert set(vanished["product_id"]) == {"p4", "p5"}
-    assert set(unseen.index) == {f"p{number}" for number in range(1, 6)}
+    assert set(vanished["product_id"]) == {f"p{number}" for number in range(4, 12)}
+    assert set(unseen.index) == {f"p{number}" for number in range(12)} - {"p1"}
     assert unseen["error"].str.len().gt(0).all()
 
 
@@ -258,40 +258,28 @@ def test_every_table_reads_the_same_from_delta_rs_and_duckdb(history: Shop) -> N
         )
 
 
-def test_every_column_of_every_table_says_what_it_is(history: Shop) -> None:
-    for table in ddl.tables(("color",)):
+def test_every_column_of_every_table_and_view_says_what_it_is(history: Shop) -> None:
+    for table in (*ddl.tables(("color",)), *views("any", ("color",))):
         described = history.sql(f"DESCRIBE shop.{table}")
         columns = described[~described["col_name"].str.startswith("#")]
         assert columns["comment"].str.len().gt(0).all(), table
 
 
-def test_every_column_of_every_view_says_what_it_is(history: Shop) -> None:
-    for view in views("any", ("color",)):
-        described = history.sql(f"DESCRIBE shop.{view}").set_index("col_name")
-        assert described["comment"].str.len().gt(0).all(), described
-
-
-def test_maintenance_leaves_change_data_as_long_as_it_was_told(history: Shop) -> None:
-    location = history.sql("DESCRIBE DETAIL shop.product_attributes").loc[0, "location"]
-    changes = [*Path(location.removeprefix("file:")).glob("_change_data/*.parquet")]
-    assert changes
-    nine_days_ago = time.time() - 9 * 86_400
-    for file in changes:
-        os.utime(file, (nine_days_ago, nine_days_ago))
-
-    done = history.maintain(retention_hours=720)
-
-    assert all(file.exists() for file in changes)
-    assert done["files_before"]["run_events"] > done["files_after"]["run_events"] == 1
-
-
-def test_runs_go_on_after_vacuum_has_removed_old_change_data(history: Shop) -> None:
+def test_maintenance_leaves_change_data_as_long_as_it_was_told_and_runs_go_on(
+    history: Shop,
+) -> None:
     rows = history.table("product_attributes").sort_values("product_id", ignore_index=True)
     folder = Path(history.tables.database_folder().removeprefix("file:"))
-    changes = [*folder.glob("*/_change_data/*.parquet")]
-    done = history.maintain(retention_hours=0, keep_candidates_days=0)
+    old = [*folder.glob("*/_change_data/*.parquet")]
+    young = [Path(shutil.copy(file, file.with_name(f"young-{file.name}"))) for file in old]
+    for files, days in ((old, 40), (young, 9)):
+        for file in files:
+            os.utime(file, (time.time() - days * 86_400,) * 2)
+    done = history.maintain(retention_hours=720, keep_candidates_days=0)
 
-    assert changes and not any(file.exists() for file in changes)
+    assert old and not any(file.exists() for file in old)
+    assert all(file.exists() for file in young)
+    assert done["files_before"]["run_events"] > done["files_after"]["run_events"] == 1
     assert done["runs_removed"] == 2
     assert history.table("candidates").empty
     left = history.table("product_attributes").sort_values("product_id", ignore_index=True)
