@@ -268,6 +268,9 @@ def find_base(own: Run, runs: Sequence[Run], full_since: datetime, *, deletes: b
         return None
     if int(base.source_version) > int(own.source_version):
         return None
+    # Its versions began anew: somebody has dropped product_attributes since.
+    if (own.compared_version or 0) < (base.published_version or base.compared_version or 0):
+        return None
     same = [run for run in whole if run.diff == DiffKind.FULL and _has_same_inputs(run, own)]
     if not any(run.started_at > full_since for run in same):
         return None
