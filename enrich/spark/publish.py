@@ -243,8 +243,8 @@ def roll_back(tables: Tables, run_id: str, reason: str) -> list[str]:
         The runs that are rolled back: this one, and those that came to their end after it.
 
     Raises:
-        ConfigError: there is no such run, it has published nothing, or files of that version are
-            gone.
+        ConfigError: there is no such run, it has published nothing, or its candidates or files of
+            that version are gone.
         TableContended: another process committed meanwhile.
     """
     runs = complete_intents(tables, read_runs(tables))
@@ -257,6 +257,13 @@ def roll_back(tables: Tables, run_id: str, reason: str) -> list[str]:
     has_published = run.state == State.PUBLISHED and (event["published"] or event["deleted"])
     if not has_published or run.published_version is None:
         raise ConfigError(f"Run '{run_id}' is {run.state}: it has published nothing to roll back.")
+    # Without them nothing would be held back, and the next run would publish the same rows again.
+    if event["published"] and tables.read_run("candidates", run_id).isEmpty():
+        raise ConfigError(
+            f"Run '{run_id}' cannot be rolled back: found 0 candidates of it, expected "
+            f"{event['published']:,} or more. Maintenance has deleted them. Roll back a later run, "
+            "or correct the cause and run with --full-refresh."
+        )
     if busy := [one.run_id for one in runs if one.has_open_intent]:
         raise TableContended(
             f"Run {busy[0]} is changing {tables.name('product_attributes')} at this moment. Repeat "
