@@ -200,15 +200,17 @@ def approve(
 def _withdraw(tables: Tables, intent: Event, decided: Event) -> None:
     """Return to the decision before an intent whose MERGE failed, for a repetition."""
     # Else the next command completes the intent from the table's history.
-    if not may_have_merged(tables, intent["run_id"], since=intent["at"]):
+    if not may_have_committed(tables, intent["run_id"], "MERGE", since=intent["at"]):
         with suppress(Exception):
             append_outcome(tables, intent, decided["state"], error=decided["error"])
 
 
-def may_have_merged(tables: Tables, run_id: str, since: datetime | None = None) -> bool:
-    """Return whether a run's MERGE was committed; True if the history cannot be read."""
+def may_have_committed(
+    tables: Tables, run_id: str, operation: str, since: datetime | None = None
+) -> bool:
+    """Return whether a run's act was committed; True if the history cannot be read."""
     with suppress(Exception):
-        return tables.find_commit(run_id, "MERGE", since=since, newest=100) is not None
+        return tables.find_commit(run_id, operation, since=since, newest=100) is not None
     return True
 
 
@@ -276,9 +278,12 @@ def roll_back(tables: Tables, run_id: str, reason: str) -> list[str]:
     try:
         _restore(tables, run_id, version)
     except Exception:
-        append_outcome(tables, intent, State.PUBLISHED, reason=event["reason"])
+        # Else the next command completes the intent from the table's history.
+        if not may_have_committed(tables, run_id, "RESTORE", since=intent["at"]):
+            append_outcome(tables, intent, State.PUBLISHED, reason=event["reason"])
         raise
-    undone = append_rollback_outcomes(tables, intent, runs, until=now())
+    # Read again: others may have published or ended meanwhile.
+    undone = append_rollback_outcomes(tables, intent, read_runs(tables), until=now())
     # RESTORE removes the columns of attributes that were added since.
     tables.create_views()
     return [run_id, *undone]
