@@ -34,6 +34,9 @@ CONFIDENCE_EDGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.9
 # Fewer different products are not compared: five party dresses are not a sample of a catalog.
 MIN_COMPARED = 20
 
+# Fewer new products say nothing about a lost store: four without photos are a quiet night.
+MIN_NEW = 20
+
 # Columns that `mark_rows` adds. An attribute's name never begins with an underscore.
 GROUP, BEST, PUBLISHED = "_group", "_best", "_published"
 

@@ -24,7 +24,15 @@ from expectations.checks import (
     say_limit,
     say_shares,
 )
-from expectations.counts import MIN_COMPARED, OTHER, UNKNOWN, AnswerCounts, count_answers, mark_rows
+from expectations.counts import (
+    MIN_COMPARED,
+    MIN_NEW,
+    OTHER,
+    UNKNOWN,
+    AnswerCounts,
+    count_answers,
+    mark_rows,
+)
 from expectations.settings import ValidationSettings
 
 # A character that the classifier reads: neither a space of any script nor a control character.
@@ -219,7 +227,7 @@ def _check_images(images: ImageSample, settings: ValidationSettings) -> list[Che
     shares = (
         (
             *("expect_images_to_be_readable", "max_unread_image_share", unread),
-            *(images.tried - images.read, images.tried),
+            *(images.tried - images.read, images.tried if images.tried >= MIN_NEW else 0),
         ),
         (
             *("expect_images_to_differ", "max_same_image_share", "are one and the same picture"),

@@ -23,7 +23,7 @@ from expectations import custom
 from expectations.baseline import Expected, LabelBaseline, expect_like
 from expectations.chance import bound_share
 from expectations.checks import GateError
-from expectations.counts import MIN_COMPARED, OTHER, UNKNOWN, AnswerCounts
+from expectations.counts import MIN_COMPARED, MIN_NEW, OTHER, UNKNOWN, AnswerCounts
 from expectations.settings import ExpectationSetting, ValidationSettings
 
 # Makes an expectation that chance may fail, from the probability `alpha` that it does.
@@ -89,7 +89,7 @@ def build_input_suite(settings: ValidationSettings, rows: int, new: int) -> list
     shares: list[tuple[Callable[..., gxe.Expectation], str, int]] = [
         (custom.ExpectProductIdsPresent, "max_unusable_id_share", rows),
         (custom.ExpectProductIdsUnique, "max_unusable_id_share", rows),
-        (of_new, "max_empty_text_share", new),
+        (of_new, "max_empty_text_share", new if new >= MIN_NEW else 0),
     ]
     alpha = settings.false_alarm_rate / len(shares)
     return [

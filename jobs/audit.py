@@ -19,7 +19,7 @@ from enrich.errors import ConfigError
 from enrich.files.atomic_write import atomic_write, prepare_target, refuse_existing, require_suffix
 from enrich.files.labels import read_labels
 from enrich.files.tables import guard, write_csv
-from enrich.spark.audit import DEFAULT_COUNT, draw, find_source, record_labels
+from enrich.spark.audit import DEFAULT_COUNT, draw, find_source, record_draw, record_labels
 from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
@@ -71,6 +71,8 @@ def draw_answers(output: Path, settings: JobConfig, count: int) -> None:
     drawn = draw(tables, source.products, count)
     with atomic_write(output) as partial:
         write_csv(drawn.rows.map(guard, na_action="ignore"), partial)
+        # Not earlier: what is recorded is not drawn again.
+        record_draw(tables, drawn)
     for attribute, number in drawn.drawn.items():
         typer.echo(f"{attribute}: {number:,} answers drawn, {drawn.not_drawn[attribute]:,} left")
     print_json_line({"audit_id": drawn.audit_id, "drawn": dict(drawn.drawn), "output": str(output)})
@@ -85,7 +87,8 @@ def certify_labels(file: Path, settings: JobConfig) -> None:
     recorded = record_labels(tables, given)
     typer.echo(
         f"{file}: {recorded.new:,} new labels; {recorded.unlabelled:,} answers of the draw have no "
-        "label and do not count"
+        f"label: {recorded.skipped:,} before a labelled answer, which count as wrong, and "
+        f"{recorded.unlabelled - recorded.skipped:,} after the last one, which do not count"
     )
     for one in recorded.certificates:
         ended = "" if one["stands"] else f" (ended: {one['ended_because']})"
@@ -93,7 +96,12 @@ def certify_labels(file: Path, settings: JobConfig) -> None:
     shown = ("attribute", "bound", "observed", "labels", "target", "more_labels", "stands")
     certificates = [{name: one[name] for name in shown} for one in recorded.certificates]
     print_json_line(
-        {"new": recorded.new, "unlabelled": recorded.unlabelled, "certificates": certificates}
+        {
+            "new": recorded.new,
+            "unlabelled": recorded.unlabelled,
+            "skipped": recorded.skipped,
+            "certificates": certificates,
+        }
     )
 
 

@@ -26,7 +26,7 @@ from enrich.report.review import (
     choose_answers,
     render_review,
 )
-from enrich.spark.audit import DEFAULT_COUNT, draw, find_source
+from enrich.spark.audit import DEFAULT_COUNT, Draw, draw, find_source, record_draw
 from enrich.spark.failures import explain_failure
 from enrich.spark.review import Wanted, ask, read_answers
 from enrich.spark.session import open_session
@@ -80,11 +80,14 @@ def main(
     location = find_source(open_tables(spark, settings.database), settings.catalog, run_id)
     source = open_source(spark, location, settings.columns)
     store = open_image_store(source, settings)
+    drawn = None
     if rows is not None:
         questions = [Question(*row) for row in rows]
     elif wanted is None:
         tables = open_tables(spark, settings.database)
-        questions = draw_questions(tables, source, attributes, n or DEFAULT_COUNT)
+        drawn = draw_known(tables, source, attributes, n or DEFAULT_COUNT)
+        shown = drawn.rows[["product_id", "attribute", "title", "image_path"]]
+        questions = [Question(*row) for row in shown.itertuples(index=False)]
     else:
         tables = Tables(spark, settings.database, tuple(attributes))
         questions = choose_questions(tables, manifest, settings, source, wanted)
@@ -100,6 +103,9 @@ def main(
     page = render_review(review, store)
     with atomic_write(output) as partial:
         partial.write_bytes(page)
+        # Not earlier: what is recorded is not drawn again.
+        if drawn is not None:
+            record_draw(open_tables(spark, settings.database), drawn)
     typer.echo(f"{output}: {len(questions):,} questions, {len(page) / 1e6:.1f} MB")
 
 
@@ -137,10 +143,8 @@ def choose_questions(
     return ask(chosen, source.products)
 
 
-def draw_questions(
-    tables: Tables, source: Source, attributes: Container[str], count: int
-) -> list[Question]:
-    """Draw published answers for an audit, and return them as blind questions."""
+def draw_known(tables: Tables, source: Source, attributes: Container[str], count: int) -> Draw:
+    """Draw published answers for an audit, of the checkpoint's attributes."""
     tables.create_missing(has_encodings=False)
     known = tuple(one for one in tables.attributes if one in attributes)
     if others := [one for one in tables.attributes if one not in known]:
@@ -148,8 +152,7 @@ def draw_questions(
     drawn = draw(Tables(tables.spark, tables.database, known), source.products, count)
     for attribute, number in drawn.drawn.items():
         typer.echo(f"{attribute}: {number:,} answers drawn, {drawn.not_drawn[attribute]:,} left")
-    shown = drawn.rows[["product_id", "attribute", "title", "image_path"]]
-    return [Question(*row) for row in shown.itertuples(index=False)]
+    return drawn
 
 
 if __name__ == "__main__":

@@ -218,12 +218,13 @@ class Gallery:
 class Before:
     """Published table before the run; `version` is None for today's table.
 
+    Its products are counted only by a run that compared all of them, else `products` is None.
     `answered_again` of the run's products had been published, and `changed` of those have another
     label in the run.
     """
 
     version: int | None
-    products: int
+    products: int | None
     answered_again: int
     changed: int
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 import pandas as pd
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from schemas.labels import AuditedLabel
 from schemas.quoting import quote_part
@@ -48,11 +48,13 @@ _ANSWERS, _CERTIFICATES = "audit_answers", "audit_certificates"
 class Draw:
     """Drawn answers: `rows` for the file, and two counts by attribute.
 
-    `not_drawn` are the answers that the draw could have taken and did not.
+    `not_drawn` are the answers that the draw could have taken and did not. `stored` are rows of
+    `audit_answers`, for `record_draw`.
     """
 
     audit_id: str
     rows: pd.DataFrame
+    stored: list[dict[str, Any]]
     drawn: Mapping[str, int]
     not_drawn: Mapping[str, int]
 
@@ -74,7 +76,9 @@ def find_source(tables: Tables, catalog: str, run_id: str | None = None) -> str:
 
 
 def draw(tables: Tables, products: DataFrame, count: int) -> Draw:
-    """Draw published answers at random, and append them to `audit_answers`.
+    """Draw published answers at random.
+
+    Write `Draw.rows` to a file and then call `record_draw`: what is recorded is not drawn again.
 
     Drawn are answers of the newest published model_version, whose product is in the product table,
     has no correction, and was not drawn before. All attributes are drawn in one order of products,
@@ -98,23 +102,32 @@ def draw(tables: Tables, products: DataFrame, count: int) -> Draw:
             "before. Label the answers that were drawn."
         )
     # By a hash, an order that has nothing to do with what products are, and that stays on a retry.
-    order = F.xxhash64(F.lit(audit_id), F.col("product_id"))
+    order = _draw_order(F.lit(audit_id))
     place = F.row_number().over(Window.partitionBy("attribute").orderBy(order, "product_id"))
     drawn = answers.withColumn("order", order).withColumn("place", place)
     rows = [row.asDict() for row in drawn.where(F.col("place") <= count).collect()]
     rows.sort(key=lambda row: (row["order"], row["product_id"], row["attribute"]))
     common = {"audit_id": audit_id, "source": newest["source"], "drawn_at": now()}
     stored = [row | common | {"drawn_from": found[row["attribute"]]} for row in rows]
-    tables.append(_ANSWERS, tables.to_rows(_ANSWERS, stored), audit_id)
     texts = read_texts(products, {row["product_id"] for row in rows})
     shown = [{name: row[name] for name in KEY} | texts[row["product_id"]] for row in rows]
     counts = {a: min(count, number) for a, number in sorted(found.items())}
     return Draw(
         audit_id,
         pd.DataFrame(shown, columns=[*KEY, *SHOWN]).assign(label=""),
+        stored,
         counts,
         {a: found[a] - number for a, number in counts.items()},
     )
+
+
+def record_draw(tables: Tables, drawn: Draw) -> None:
+    """Append a draw to `audit_answers`."""
+    tables.append(_ANSWERS, tables.to_rows(_ANSWERS, drawn.stored), drawn.audit_id)
+
+
+def _draw_order(audit_id: Column) -> Column:
+    return F.xxhash64(audit_id, F.col("product_id"))
 
 
 def _read_newest(tables: Tables) -> dict[str, Any]:
@@ -149,12 +162,13 @@ def _select_drawable(tables: Tables, products: DataFrame, version: str) -> DataF
 class RecordedLabels:
     """Counts of recorded labels, and of answers of their draws without a label.
 
-    `certificates` are rows of the view `certificates`: all that are about whole attributes and
-    were labelled by the file.
+    Of the `unlabelled` ones `skipped` lie before a labelled one. `certificates` are rows of the
+    view `certificates`: all that are about whole attributes and were labelled by the file.
     """
 
     new: int
     unlabelled: int
+    skipped: int
     certificates: list[dict[str, Any]]
 
 
@@ -204,6 +218,7 @@ def record_labels(tables: Tables, labels: pd.DataFrame) -> RecordedLabels:
     return RecordedLabels(
         len(new),
         int(drawn["label"].isna().sum()),
+        int(_mark_skipped(drawn)["is_skipped"].sum()),
         [one for one in found if (one["model_version"], one["attribute"]) in about],
     )
 
@@ -240,7 +255,7 @@ def read_audited_labels(tables: Tables, model_version: str) -> list[AuditedLabel
 
 def _read_answers(tables: Tables) -> pd.DataFrame:
     """Return the drawn answers with their last label and the time of the first one."""
-    answers = tables.read(_ANSWERS)
+    answers = tables.read(_ANSWERS).withColumn("order", _draw_order(F.col("audit_id")))
     columns = answers.columns
     rows = [[in_utc(value) for value in row] for row in answers.collect()]
     table = pd.DataFrame(rows, columns=columns)
@@ -257,12 +272,14 @@ def make_certificates(answers: pd.DataFrame, made_at: datetime) -> Iterator[dict
     """Yield rows of `audit_certificates` for one attribute and model_version.
 
     One is about all answers; others are about a label or a category that has FEWEST_LABELS.
+    Skipped answers count as wrong: people skip what is hard to tell.
 
     Args:
-        answers: rows of `audit_answers`, one an answer, with its last label, and `counted_at`, when
-            its first one was taken in; NULL where there is none.
+        answers: rows of `audit_answers`, one an answer, with its `order` in the draw, its last
+            label, and `counted_at`, when its first one was taken in; NULL where there is none.
         made_at: now.
     """
+    answers = _mark_skipped(answers)
     draws = answers.groupby("audit_id")["drawn_from"].agg(["max", "size"])
     draws = draws.loc[answers.sort_values("drawn_at")["audit_id"].unique()]
     # A draw chose from what the draws before it had left, and the catalog may have grown.
@@ -277,6 +294,21 @@ def make_certificates(answers: pd.DataFrame, made_at: datetime) -> Iterator[dict
                 yield row | {name: part, "statement": words}
 
 
+def _mark_skipped(answers: pd.DataFrame) -> pd.DataFrame:
+    """Return answers with `is_skipped`: without a label, before a labelled one of their draw.
+
+    A skipped answer is counted when the first label after it was taken in.
+    """
+    # Backwards: the earliest time at which any later answer of the draw had a label.
+    last_first = answers.sort_values(["order", "product_id"], ascending=False)
+    draws = last_first.groupby(["audit_id", "attribute"], sort=False)["counted_at"]
+    passed = draws.cummin().groupby([last_first["audit_id"], last_first["attribute"]]).ffill()
+    passed = passed.reindex(answers.index)
+    is_skipped = answers["label"].isna() & passed.notna()
+    counted_at = answers["counted_at"].mask(is_skipped, passed)
+    return answers.assign(is_skipped=is_skipped, counted_at=counted_at)
+
+
 def _certify_part(
     answers: pd.DataFrame, made_at: datetime, population: int | None
 ) -> Iterator[dict[str, Any]]:
@@ -287,6 +319,9 @@ def _certify_part(
     stages = list(split_stages(answers))
     made = certify(stages, target_of(version), population)
     first, last = labelled["labelled_at"].min(), labelled["labelled_at"].max()
+    statement = state(made, name_answers(attribute), first, last)
+    if skipped := int(answers["is_skipped"].sum()):
+        statement += f"; of these, {skipped:,} were skipped and count as wrong"
     yield {
         "audit_id": labelled.sort_values("drawn_at")["audit_id"].iloc[-1],
         "attribute": attribute,
@@ -296,7 +331,7 @@ def _certify_part(
         "labelled_from": first,
         "labelled_to": last,
         "made_at": made_at,
-        "statement": state(made, name_answers(attribute), first, last),
+        "statement": statement,
         **_as_columns(made),
     }
 

@@ -48,6 +48,7 @@ _STORAGE = (
     ),
 )
 _UNREAD_FILE = re.compile(r"\[FAILED_READ_FILE\.\w+\] .*? file (\S.*?)\. ")
+_LOST_TABLE = re.compile(r"\[DELTA_TABLE_NOT_FOUND\] Delta table ([^\s/]+\.[^\s/]+) doesn't exist")
 _LOCAL_PATH = re.compile(r"(?:\bfile:/*|(?<![\w:/.]))(/[\w@%+=~.-]+(?:/[\w@%+=~.-]+)+)")
 # Names of exceptions at the beginning of a Java message.
 _CLASSES = re.compile(r"^(?:[\w.$]+(?:Exception|Error): )+")
@@ -63,13 +64,14 @@ _NOT_FOUND = {"TABLE_OR_VIEW_NOT_FOUND": "relationName", "SCHEMA_NOT_FOUND": "sc
 def explain_failure(error: Exception) -> EnrichError | None:
     """Return the known error behind an exception of Spark or Python, or None.
 
-    In this order: an error of ours that a worker raised; a failed disk or store; the metastore; a
-    server that does not answer; a file that Spark cannot read.
+    In this order: an error of ours that a worker raised; a failed disk or store; a table whose
+    folder was deleted; the metastore; a server that does not answer; a file that Spark cannot read.
     """
     messages = list(messages_of(error))
     return (
         _find_raised(messages)
         or explain_storage_failure(error)
+        or _find_lost_folder(messages)
         or _find_metastore(error, messages)
         or _find_lost_server(error, messages)
         or _find_unread_file(error, messages)
@@ -174,6 +176,20 @@ def _find_raised(messages: list[str]) -> EnrichError | None:
         if isinstance(kind, type) and issubclass(kind, (ConfigError, NoAnswer)):
             return kind(raised["message"])
     return None
+
+
+def _find_lost_folder(messages: list[str]) -> ConfigError | None:
+    """Return the error of a table that only the metastore knows, or None."""
+    lost = next(filter(None, map(_LOST_TABLE.search, messages)), None)
+    if lost is None:
+        return None
+    name = lost[1].replace("`", "")
+    database = name.rpartition(".")[0]
+    return ConfigError(
+        f"Table {name} has no files: found it in the metastore only, expected its folder too. "
+        f"Somebody has deleted the folder. If nothing else is in the database, run DROP DATABASE "
+        f"{database} CASCADE in spark-sql, and repeat the command."
+    )
 
 
 def _find_metastore(error: Exception, messages: list[str]) -> EnrichError | None:

@@ -11,16 +11,17 @@ from pyspark.sql import Column, Window
 from pyspark.sql import functions as F
 from schemas import tables as ddl
 from schemas.quoting import quote, quote_literal
-from schemas.tables import State
 
-from enrich.spark.rules import LONGEST_RUN, Run, checkpoint_of, is_superseded
+from enrich.spark.rules import (
+    KEEP_UNUSED_ENCODINGS,
+    LONGEST_RUN,
+    Run,
+    list_unneeded_candidates,
+)
 from enrich.spark.runs import complete_intents, read_runs
 from enrich.spark.session import session_settings
 from enrich.spark.tables import Tables, now, remove_old_folders, retried_on_conflict
 
-# Candidates of failed runs are kept for this time after the run's last event.
-_KEEP_FAILED = timedelta(days=7)
-_KEEP_UNUSED_ENCODINGS = timedelta(days=90)
 # Without these Delta 4.4 ignores RETAIN n HOURS, unless n is 0, and uses a table property.
 _RESPECT_RETAIN = {
     "spark.databricks.delta.vacuum.retentionWindowIgnore.enabled": "false",
@@ -36,7 +37,8 @@ def maintain_tables(
     Args:
         retention_hours: time travel and change data reach back at least this far. Below a week, a
             running job may lose files that it reads.
-        keep_candidates_days: candidates of finished runs are kept for this time.
+        keep_candidates_days: candidates of finished runs are kept for this time, and those of
+            published runs as long as time travel reaches back too.
 
     Returns:
         Counts: `runs_removed` (runs whose candidates were deleted), `encodings_removed`,
@@ -50,8 +52,14 @@ def maintain_tables(
     # Another database may hold them, and then maintains them.
     has_encodings = tables.exists("encodings")
     runs = complete_intents(tables, read_runs(tables))
+    unneeded = list_unneeded_candidates(
+        runs,
+        now(),
+        keep=timedelta(days=keep_candidates_days),
+        retention=timedelta(hours=retention_hours),
+    )
     done: dict[str, Any] = {
-        "runs_removed": _delete_candidates(tables, runs, timedelta(days=keep_candidates_days)),
+        "runs_removed": _delete_candidates(tables, unneeded),
         "encodings_removed": _delete_encodings(tables, runs) if has_encodings else 0,
         "folders_removed": remove_old_folders(tables, LONGEST_RUN),
     }
@@ -76,38 +84,15 @@ def _compact(tables: Tables, table: str, retention_hours: int) -> None:
 
 
 @retried_on_conflict
-def _delete_candidates(tables: Tables, runs: list[Run], keep: timedelta) -> int:
-    """Delete candidates that are not needed any more; return the number of runs."""
-    in_use = {checkpoint_of(run.model_version) for run in runs if now() - run.at < keep}
-    existing = {
-        row["run_id"] for row in tables.read("candidates").select("run_id").distinct().collect()
-    }
-    old = sorted(
-        run.run_id
-        for run in runs
-        if run.run_id in existing and _may_delete_candidates(run, runs, in_use, keep)
-    )
+def _delete_candidates(tables: Tables, unneeded: list[str]) -> int:
+    """Delete the candidates of runs; return the number of runs that had any."""
+    candidates = tables.read("candidates").select("run_id").distinct()
+    old = {row["run_id"] for row in candidates.collect()}.intersection(unneeded)
     if old:
-        listed = ", ".join(map(quote_literal, old))
+        listed = ", ".join(map(quote_literal, sorted(old)))
         name = quote(tables.name("candidates"))
         tables.spark.sql(f"DELETE FROM {name} WHERE run_id IN ({listed})")
     return len(old)
-
-
-def _may_delete_candidates(run: Run, runs: list[Run], in_use: set[str], keep: timedelta) -> bool:
-    """Return whether a run's candidates are not needed any more."""
-    age = now() - run.at
-    if run.is_waiting:
-        # Nobody has decided, and a newer run has answered all products since.
-        return age > keep and is_superseded(run.attempt, runs)
-    if run.has_open_intent or run.state == State.RELEASED:
-        return False
-    if run.state == State.ROLLED_BACK:
-        # Candidates say what is held back, while a checkpoint with the same answers is in use.
-        return age > keep and checkpoint_of(run.model_version) not in in_use
-    if run.state in (State.DISCARDED, State.FAILED, State.SUPERSEDED, State.STARTED):
-        return age > _KEEP_FAILED
-    return age > keep
 
 
 @retried_on_conflict
@@ -120,14 +105,14 @@ def _delete_encodings(tables: Tables, runs: list[Run]) -> int:
     - that are not the latest of their key.
     Young encodings that runs of other databases have written are kept.
     """
-    recent = [run.run_id for run in runs if now() - run.at < _KEEP_UNUSED_ENCODINGS]
+    recent = [run.run_id for run in runs if now() - run.at < KEEP_UNUSED_ENCODINGS]
     if not recent:
         return 0
     events = tables.read("run_events").where(F.col("run_id").isin(recent))
     versions = [row[0] for row in events.select("encoder_version").distinct().collect()]
     is_own = F.col("run_id").isin([run.run_id for run in runs])
     is_used = F.col("encoder_version").isin(versions) | ~is_own
-    is_young = F.col("encoded_at") > F.lit(now() - _KEEP_UNUSED_ENCODINGS)
+    is_young = F.col("encoded_at") > F.lit(now() - KEEP_UNUSED_ENCODINGS)
     published = tables.read("product_attributes").select("content_hash").distinct()
     keys = tables.read("encodings").select(
         "run_id", "content_hash", "encoder_version", "encoded_at"

@@ -200,15 +200,17 @@ def approve(
 def _withdraw(tables: Tables, intent: Event, decided: Event) -> None:
     """Return to the decision before an intent whose MERGE failed, for a repetition."""
     # Else the next command completes the intent from the table's history.
-    if not may_have_merged(tables, intent["run_id"], since=intent["at"]):
+    if not may_have_committed(tables, intent["run_id"], "MERGE", since=intent["at"]):
         with suppress(Exception):
             append_outcome(tables, intent, decided["state"], error=decided["error"])
 
 
-def may_have_merged(tables: Tables, run_id: str, since: datetime | None = None) -> bool:
-    """Return whether a run's MERGE was committed; True if the history cannot be read."""
+def may_have_committed(
+    tables: Tables, run_id: str, operation: str, since: datetime | None = None
+) -> bool:
+    """Return whether a run's act was committed; True if the history cannot be read."""
     with suppress(Exception):
-        return tables.find_commit(run_id, "MERGE", since=since, newest=100) is not None
+        return tables.find_commit(run_id, operation, since=since, newest=100) is not None
     return True
 
 
@@ -243,8 +245,8 @@ def roll_back(tables: Tables, run_id: str, reason: str) -> list[str]:
         The runs that are rolled back: this one, and those that came to their end after it.
 
     Raises:
-        ConfigError: there is no such run, it has published nothing, or files of that version are
-            gone.
+        ConfigError: there is no such run, it has published nothing, or its candidates or files of
+            that version are gone.
         TableContended: another process committed meanwhile.
     """
     runs = complete_intents(tables, read_runs(tables))
@@ -257,6 +259,13 @@ def roll_back(tables: Tables, run_id: str, reason: str) -> list[str]:
     has_published = run.state == State.PUBLISHED and (event["published"] or event["deleted"])
     if not has_published or run.published_version is None:
         raise ConfigError(f"Run '{run_id}' is {run.state}: it has published nothing to roll back.")
+    # Without them nothing would be held back, and the next run would publish the same rows again.
+    if event["published"] and tables.read_run("candidates", run_id).isEmpty():
+        raise ConfigError(
+            f"Run '{run_id}' cannot be rolled back: found 0 candidates of it, expected "
+            f"{event['published']:,} or more. Maintenance has deleted them. Roll back a later run, "
+            "or correct the cause and run with --full-refresh."
+        )
     if busy := [one.run_id for one in runs if one.has_open_intent]:
         raise TableContended(
             f"Run {busy[0]} is changing {tables.name('product_attributes')} at this moment. Repeat "
@@ -269,9 +278,12 @@ def roll_back(tables: Tables, run_id: str, reason: str) -> list[str]:
     try:
         _restore(tables, run_id, version)
     except Exception:
-        append_outcome(tables, intent, State.PUBLISHED, reason=event["reason"])
+        # Else the next command completes the intent from the table's history.
+        if not may_have_committed(tables, run_id, "RESTORE", since=intent["at"]):
+            append_outcome(tables, intent, State.PUBLISHED, reason=event["reason"])
         raise
-    undone = append_rollback_outcomes(tables, intent, runs, until=now())
+    # Read again: others may have published or ended meanwhile.
+    undone = append_rollback_outcomes(tables, intent, read_runs(tables), until=now())
     # RESTORE removes the columns of attributes that were added since.
     tables.create_views()
     return [run_id, *undone]

@@ -63,7 +63,7 @@ from enrich.spark.inputs import (
     refuse_demo_among_products,
 )
 from enrich.spark.profile import describe_profile, profile_source, read_profile
-from enrich.spark.publish import may_have_merged, publish
+from enrich.spark.publish import may_have_committed, publish
 from enrich.spark.rules import (
     Run,
     find_full_refresh_start,
@@ -167,11 +167,13 @@ class Refresh:
             with self._recording_images(compared):
                 self._refuse_truncated(compared)
                 self._check_input(compared)
-                if self._has_nothing_to_do(compared):
-                    self._end_without_work(compared)
-                    return self.summary
-                self._append(State.STARTED)
+                is_idle = self._has_nothing_to_do(compared)
+                if not is_idle:
+                    self._append(State.STARTED)
                 diff = self._save_diff(compared, folder)
+            if is_idle:
+                self._end_without_work(diff)
+                return self.summary
             encodings = self._encode(diff, folder)
             answered = self._answer(diff, encodings)
             self._quarantine(diff, encodings if answered.unanswered else None)
@@ -303,6 +305,9 @@ class Refresh:
         self._append(State.NOTHING_TO_DO)
 
     def _save_diff(self, diff: Diff, folder: str) -> Diff:
+        """Write the diff down, if any of its rows is read again."""
+        if self._has_nothing_to_do(diff) and not diff.count(*BROKEN):
+            return diff
         with self._timed("diff"):
             self._saved = save_diff(diff, f"{folder}/diff")
         return self._saved
@@ -556,7 +561,7 @@ class Refresh:
         except Exception as error:
             self.summary.error = describe_error(explain_failure(error) or error)
             is_publishing = self.summary.outcome == State.PUBLISHING
-            if is_publishing and may_have_merged(self.tables, self.summary.run_id):
+            if is_publishing and may_have_committed(self.tables, self.summary.run_id, "MERGE"):
                 # The next run completes the intent from the table's history.
                 self.summary.outcome = State.FAILED
             else:

@@ -18,7 +18,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from schemas.labels import ABSTAINED, NOT_APPLICABLE
 from schemas.quoting import quote_part
-from schemas.tables import COUNTS, CheckOutcome, Modalities, Status
+from schemas.tables import COUNTS, CheckOutcome, DiffKind, Modalities, Status
 
 from enrich.calibration import Least, Thresholds
 from enrich.certificates import exact_interval
@@ -127,7 +127,9 @@ def _write_page(sources: ReportSources, summary: RunSummary, folder: Place) -> N
 def _read_events(tables: Tables, run_id: str) -> dict[str, Event]:
     """Return the last event of a run, and those of the newest runs. One action."""
     events = tables.read("run_events").groupBy("run_id")
-    last = events.agg(F.max_by(F.struct("*"), "number").alias("last")).select("last.*")
+    # Two outcomes may share a number: see `runs.read_runs`.
+    latest = F.max_by(F.struct("*"), F.struct("number", "at"))
+    last = events.agg(latest.alias("last")).select("last.*")
     order = (F.col("run_id") == run_id, *map(F.col, _RUN_ORDER))
     newest = last.orderBy(*(column.desc() for column in order)).limit(RUNS_LISTED + 1)
     found = [row.asDict(recursive=True) for row in newest.collect()]
@@ -162,11 +164,14 @@ def collect_report(
     published = event["published_version"]
     version = None if published is None else published - 1
     before = _read_before(tables, version)
+    # The whole table is counted only by a page of a run that has compared the whole table.
+    is_full = event["diff"] == DiffKind.FULL
     quarantine = tables.read_run("quarantine", run_id)
     with _bounded_memory(tables, event["answered"] or 0):
         rows = _select_rows(sources, run_id, before).persist(StorageLevel.DISK_ONLY)
         try:
-            facts = _count_facts(rows, before, quarantine, tables.attributes)
+            counted = before if is_full else None
+            facts = _count_facts(rows, counted, quarantine, tables.attributes)
             gallery = _choose_gallery(rows, quarantine, facts)
         finally:
             rows.unpersist()
@@ -180,7 +185,10 @@ def collect_report(
             sources, event, facts, content.name_baseline(checks), profile
         ),
         before=content.Before(
-            version, facts["published", None][""], again.total(), again["changed"]
+            version,
+            facts["published", None][""] if is_full else None,
+            again.total(),
+            again["changed"],
         ),
         gallery=gallery if products is None else _with_texts(gallery, products),
         reasons=_sorted(facts["reason", None]),
@@ -407,7 +415,7 @@ def _answer(prediction: Column) -> Column:
 
 
 def _count_facts(
-    rows: DataFrame, before: DataFrame, quarantine: DataFrame, attributes: Sequence[str]
+    rows: DataFrame, before: DataFrame | None, quarantine: DataFrame, attributes: Sequence[str]
 ) -> Facts:
     """Count the facts that rows state, in one pass over them. One action.
 
@@ -421,9 +429,10 @@ def _count_facts(
         table.select(F.explode(F.array_compact(F.array(*of_row))).alias("fact")).select("fact.*")
         for table, of_row in (
             (values, _facts_of_answer()),
-            (before, published),
             (quarantine, [_fact("quarantined", key=F.col("reason"))]),
+            (before, published),
         )
+        if table is not None
     ]
     counted = reduce(DataFrame.unionAll, stated).groupBy("kind", "attribute", "key").count()
     facts: Facts = defaultdict(Counter)

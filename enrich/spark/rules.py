@@ -22,6 +22,10 @@ CRASH_HOLDS = timedelta(days=7)
 INTENT_TIMEOUT = timedelta(minutes=15)
 # A run that began earlier is not at work any more.
 LONGEST_RUN = timedelta(days=7)
+# Candidates of failed runs are kept for this time after the run's last event.
+_KEEP_FAILED = timedelta(days=7)
+# A checkpoint that no run has used for this time is out of use, and so are its encodings.
+KEEP_UNUSED_ENCODINGS = timedelta(days=90)
 
 # A run that was killed before its MERGE leaves its intent open: it is still `publishing`.
 _HAS_NOT_ENDED = (State.STARTED, State.PUBLISHING, State.FAILED)
@@ -231,6 +235,37 @@ def list_latest_runs(runs: Sequence[Run], answers: int) -> list[str]:
     return listed
 
 
+def list_unneeded_candidates(
+    runs: Sequence[Run], now: datetime, *, keep: timedelta, retention: timedelta
+) -> list[str]:
+    """Return the runs whose candidates are not needed any more (R11).
+
+    Args:
+        runs: all runs.
+        now: the time.
+        keep: candidates are kept for this time after a run's last event.
+        retention: a published run may be rolled back for this time.
+    """
+    recent = [run for run in runs if now - run.at < KEEP_UNUSED_ENCODINGS]
+    in_use = {checkpoint_of(run.model_version) for run in recent}
+
+    def time_to_keep(run: Run) -> timedelta:
+        if run.has_open_intent or run.state == State.RELEASED:
+            return timedelta.max
+        if run.is_waiting:
+            # A person may decide, until a newer run has answered all products.
+            return keep if is_superseded(run.attempt, runs) else timedelta.max
+        if run.state == State.ROLLED_BACK:
+            # Candidates say what is held back, while a checkpoint with the same answers is in use.
+            return timedelta.max if checkpoint_of(run.model_version) in in_use else keep
+        if run.state == State.PUBLISHED:
+            return max(keep, retention)
+        is_failed = run.state in (State.DISCARDED, State.FAILED, State.SUPERSEDED, State.STARTED)
+        return _KEEP_FAILED if is_failed else keep
+
+    return [run.run_id for run in runs if now - run.at > time_to_keep(run)]
+
+
 def find_full_refresh_start(
     trigger: str | None, run_date: date, runs: Sequence[Run]
 ) -> datetime | None:
@@ -267,6 +302,9 @@ def find_base(own: Run, runs: Sequence[Run], full_since: datetime, *, deletes: b
     if base is None or not _has_same_inputs(base, own):
         return None
     if int(base.source_version) > int(own.source_version):
+        return None
+    # Its versions began anew: somebody has dropped product_attributes since.
+    if (own.compared_version or 0) < (base.published_version or base.compared_version or 0):
         return None
     same = [run for run in whole if run.diff == DiffKind.FULL and _has_same_inputs(run, own)]
     if not any(run.started_at > full_since for run in same):

@@ -232,12 +232,16 @@ def complete_intents(tables: Tables, runs: Sequence[Run]) -> list[Run]:
         elif commit is not None:
             _append_publication_outcome(tables, event, commit)
         elif now() - run.at > INTENT_TIMEOUT:
-            before = read_event(tables, run.run_id, run.number - 1)["state"]
-            state = State.FAILED if before == State.STARTED else State(before)
-            error = event["error"] or "the process ended before it published"
+            before = read_event(tables, run.run_id, run.number - 1)
+            is_started = before["state"] == State.STARTED
+            state = State.FAILED if is_started else State(before["state"])
+            changes = {"error": event["error"] or "the process ended before it published"}
+            if run.state == State.ROLLING_BACK:
+                # Nothing happened to the run: it is as good as before.
+                changes = {name: before[name] for name in ("error", "reason")}
             # Exclusively: a process that is alive after all may have written its outcome.
             with suppress(TableContended):
-                append_exclusively(tables, [next_event(event, state, error=error)])
+                append_exclusively(tables, [next_event(event, state, **changes)])
     return read_runs(tables)
 
 
@@ -271,13 +275,23 @@ def append_rollback_outcomes(
         The other runs.
     """
     run_id, reason = intent["run_id"], intent["reason"]
-    undone = [run for run in runs if _is_undone(run, intent, until)]
+    undone = [run.run_id for run in runs if _is_undone(run, intent, until)]
+    why = f"with run {run_id}: {reason}"
     events = [_make_rollback_event(intent, caused_by=None, reason=reason)]
-    for run in undone:
-        event, why = read_event(tables, run.run_id), f"with run {run_id}: {reason}"
+    for event in _read_last_events(tables, undone):
         events.append(_make_rollback_event(event, caused_by=run_id, reason=why))
     tables.append("run_events", tables.to_rows("run_events", events), run_id)
-    return [run.run_id for run in undone]
+    return undone
+
+
+def _read_last_events(tables: Tables, run_ids: Sequence[str]) -> list[Event]:
+    """Return the last event of each run, with all columns. One action."""
+    if not run_ids:
+        return []
+    events = tables.read("run_events").where(F.col("run_id").isin(*run_ids)).groupBy("run_id")
+    latest = F.max_by(F.struct("*"), F.struct("number", "at"))
+    last = events.agg(latest.alias("last")).select("last.*")
+    return [_to_event(row) for row in last.collect()]
 
 
 def _is_undone(run: Run, intent: Event, until: datetime) -> bool:

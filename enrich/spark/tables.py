@@ -68,6 +68,8 @@ _TEMPORARY = "_temporary_runs"
 _FOLDER_TIME = "%Y%m%dT%H%M%S"
 # Delta makes a table's folder and its first commit within moments.
 ABANDONED_AFTER_S = 5
+# The store's clock, which tells when a commit was made, may be so much behind.
+_CLOCK_SKEW = timedelta(minutes=5)
 _ATTEMPTS = 8
 _LONGEST_WAIT_S = 30
 # Delta's errors about conflicts have no class of their own in common.
@@ -428,17 +430,19 @@ class Tables:
     def find_commit(
         self, run_id: str, operation: str, since: datetime | None = None, newest: int = 10
     ) -> Commit | None:
-        """Return a run's newest commit to product_attributes by an operation, or None.
+        """Return a run's newest commit to product_attributes, None if by another operation.
+
+        So a MERGE that the run's RESTORE has undone is not found.
 
         Args:
             run_id: the run.
             operation: Delta's name of it, such as MERGE or RESTORE.
-            since: older commits do not count.
+            since: by this process's clock; much older commits do not count.
             newest: the number of versions that are searched.
         """
-        commits = self.read_commits(since, newest)
-        own = [one for one in commits if (one.run_id, one.operation) == (run_id, operation)]
-        return own[-1] if own else None
+        since = None if since is None else since - _CLOCK_SKEW
+        own = [one for one in self.read_commits(since, newest) if one.run_id == run_id]
+        return own[-1] if own and own[-1].operation == operation else None
 
     def database_folder(self, table: str = "product_attributes") -> str:
         """Return the folder of a table's database, with its scheme; "" if it has none."""
@@ -478,7 +482,8 @@ def published_attributes(spark: SparkSession, database: str) -> tuple[str, ...]:
 def temporary_folder(tables: Tables, parent: str | None = None) -> Iterator[str]:
     """Give the name of a folder beside the tables, and remove the folder in the end.
 
-    A killed run leaves its folder; beside the tables maintenance removes that folder after a week.
+    A folder that stays, such as that of a killed run, is removed by maintenance after a week if it
+    is beside the tables.
 
     Args:
         parent: another place for the folder.
@@ -498,7 +503,11 @@ def temporary_folder(tables: Tables, parent: str | None = None) -> Iterator[str]
     try:
         yield folder
     finally:
-        remove_folder(tables.spark, folder)
+        # A run that has published is not to fail by what is left over.
+        try:
+            remove_folder(tables.spark, folder)
+        except Exception as error:
+            log.warning("the temporary folder %s stays: %s", folder, first_line(error))
 
 
 def remove_old_folders(tables: Tables, age: timedelta) -> int:

@@ -355,12 +355,11 @@ def test_product_table_is_checked_before_inference(spark: SparkSession) -> None:
         {
             "expect_product_ids_present": 1 / 7,
             "expect_product_ids_unique": 2 / 6,
-            "expect_text_present": 4 / 6,
             "expect_images_to_be_readable": 0.4,
             "expect_images_to_differ": 1.0,
         }
     )
-    # Of seven rows chance explains the others.
+    # Of seven rows chance explains the others, and six texts are too few.
     unread, alike = verdict.failures
     assert unread.startswith(
         "40 of 100 images of a sample could not be read (the first: no access) (40.0%); allowed "

@@ -8,8 +8,10 @@ import yaml
 from drawn_answers import LABELS, join, make_answers, relabel
 
 from bench.gate_runs import Answers, Reason, build_baseline, count_answers, find_reasons
+from enrich.images.store import ImageSample
 from expectations.baseline import LabelBaseline
 from expectations.checks import GateError
+from expectations.gate import _check_images
 from expectations.settings import ValidationSettings
 from expectations.suite import build_candidates_suite, build_further, build_input_suite
 
@@ -116,6 +118,15 @@ def test_empty_product_table_has_nothing_to_check() -> None:
     assert build_input_suite(SETTINGS, 0, 0) == []
     only_ids = [one.expectation_type for one in build_input_suite(SETTINGS, 10, 0)]
     assert only_ids == ["expect_product_ids_present", "expect_product_ids_unique"]
+
+
+@pytest.mark.parametrize(("tried", "outcomes"), [(4, []), (19, []), (20, ["fail"])])
+def test_a_quiet_night_is_not_blocked_by_a_few_products_without_photos(
+    tried: int, outcomes: list[str]
+) -> None:
+    checks = _check_images(ImageSample(tried, 0, "no such file"), SETTINGS)
+    assert [str(one.outcome) for one in checks] == outcomes
+    assert len(build_input_suite(SETTINGS, 100, tried)) == 2 + len(outcomes)
 
 
 def settings_with(*modules: str, **expectation: object) -> ValidationSettings:

@@ -17,9 +17,11 @@ from enrich.errors import ConfigError
 from enrich.spark.audit import (
     Draw,
     RecordedLabels,
+    _mark_skipped,
     draw,
     make_certificates,
     read_certificates,
+    record_draw,
     record_labels,
 )
 from enrich.spark.refresh import Refresh
@@ -58,7 +60,9 @@ def audited(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> It
 
 def draw_of(shop: Shop, count: int) -> Draw:
     source = open_source(shop.spark, str(shop.file), ColumnNames())
-    return draw(shop.tables, source.products, count)
+    drawn = draw(shop.tables, source.products, count)
+    record_draw(shop.tables, drawn)
+    return drawn
 
 
 def label(shop: Shop, drawn: Draw, wrong: int = 0, blank: int = 0) -> pd.DataFrame:
@@ -176,6 +180,8 @@ def test_what_was_drawn_before_a_catalog_grew_belongs_to_its_population() -> Non
     answers = pd.DataFrame(
         {
             "audit_id": ["audit-2"] * 40 + ["audit-1"] * 60,
+            "product_id": [f"p{number}" for number in range(100)],
+            "order": range(100),
             "attribute": "color",
             "model_version": "one",
             "drawn_at": [days[1]] * 40 + [days[0]] * 60,
@@ -189,3 +195,38 @@ def test_what_was_drawn_before_a_catalog_grew_belongs_to_its_population() -> Non
     )
     made, *_ = make_certificates(answers, days[1].to_pydatetime())
     assert made["bound"] == lower_bound([Stage(60, 60, 60), Stage(40, 40, 40)], 150)
+
+
+def test_skipped_answers_count_as_wrong_and_those_after_the_last_label_do_not() -> None:
+    days = pd.to_datetime(["2026-05-01", "2026-05-02", "2026-05-03"], utc=True)
+    # On the first day the first 60 of 100, of which ten were skipped; on the second one 20 more.
+    counted = [None if n % 6 == 0 else days[0] for n in range(60)] + [days[1]] * 20 + [None] * 20
+    answers = pd.DataFrame(
+        {
+            "audit_id": "audit-1",
+            "product_id": [f"p{number}" for number in range(100)],
+            "order": range(100),
+            "attribute": "color",
+            "model_version": "one",
+            "drawn_at": days[0],
+            "drawn_from": 500,
+            "label": [None if at is None else "red" for at in counted],
+            "published_label": "red",
+            "product_category": None,
+            "counted_at": pd.to_datetime(counted, utc=True),
+            "labelled_at": days[0],
+        }
+    )
+    shuffled = answers.sample(frac=1, random_state=0)
+    marked = _mark_skipped(shuffled)
+    assert sorted(marked.loc[marked["is_skipped"], "order"]) == list(range(0, 60, 6))
+    made, *_ = make_certificates(shuffled, days[2].to_pydatetime())
+    assert (made["labels"], made["right_labels"]) == (80, 70)
+    # They are counted when they are skipped, so the first look counts 60.
+    assert made["bound"] == lower_bound([Stage(100, 80, 70)], 500)
+    assert made["statement"].endswith("; of these, 10 were skipped and count as wrong")
+    filled = answers.assign(label="red", counted_at=days[0])
+    made, *_ = make_certificates(filled, days[2].to_pydatetime())
+    assert (made["labels"], made["right_labels"]) == (100, 100)
+    assert "skipped" not in made["statement"]
+    assert _mark_skipped(answers.iloc[:0]).empty

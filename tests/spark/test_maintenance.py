@@ -1,32 +1,28 @@
 """Maintenance: what goes, and what a later command still needs."""
 
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from shop import Shop, products
 
 from enrich.engine.fake_engine import FakeEngineSpec
-from enrich.spark import maintenance
+from enrich.errors import ConfigError
+from enrich.spark import maintenance, runs, tables
 
-AGED = {
-    "run_events": ("at", "started_at"),
-    "encodings": ("encoded_at",),
-    "candidates": ("enriched_at",),
-}
+Patch = Callable[..., None]
 
 
-def age(shop: Shop, days: int, where: str = "true") -> None:
-    """Let rows be as old as if they had been written so many days earlier."""
-    for table, moments in AGED.items():
-        for moment in moments:
-            shop.spark.sql(
-                f"UPDATE {shop.database}.{table} SET {moment} = {moment} - INTERVAL {days} DAYS "
-                f"WHERE {where}"
-            )
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Patch:
+    """Let maintenance and events happen so many days later."""
 
+    def patch(days: int) -> None:
+        for module in (maintenance, runs):
+            monkeypatch.setattr(module, "now", lambda: tables.now() + timedelta(days))
 
-def runs_with_candidates(shop: Shop) -> set[str]:
-    return set(shop.sql("SELECT DISTINCT run_id FROM shop.candidates")["run_id"])
+    return patch
 
 
 @pytest.fixture(autouse=True)
@@ -35,45 +31,27 @@ def no_compaction(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "_compact", lambda *_: None)
 
 
-def test_candidates_of_waiting_and_young_runs_stay_and_old_ones_go(published_shop: Shop) -> None:
-    shop = published_shop
-    shop.write(products(mark=" b"))
-    superseded = shop.refresh(publish=False).run_id
-    shop.write(products(mark=" c"))
-    shop.refresh()
-    shop.write(products(mark=" d"))
-    waiting = shop.refresh(publish=False).run_id
-    age(shop, 40)
-    shop.write(products(mark=" e"))
-    limited = shop.refresh(limit=2).run_id
-    assert superseded in runs_with_candidates(shop)
-    done = shop.maintain()
-    assert runs_with_candidates(shop) == {waiting, limited}
-    assert done["runs_removed"] == 3
-
-
-def test_candidates_that_say_what_is_held_back_stay_while_their_checkpoint_is_in_use(
-    shop: Shop,
+def test_a_run_whose_candidates_are_gone_is_not_rolled_back(
+    published_shop: Shop, later: Patch
 ) -> None:
-    shop.refresh(spec=FakeEngineSpec(model_version="a-p90"))
-    wrong = shop.refresh(spec=FakeEngineSpec(model_version="b-p90")).run_id
-    shop.roll_back(wrong)
-    age(shop, 40)
-    shop.refresh(spec=FakeEngineSpec(model_version="b-p90"))
-    shop.maintain()
-    assert wrong in runs_with_candidates(shop)
-    age(shop, 40)
-    shop.refresh(spec=FakeEngineSpec(model_version="a-p90"))
-    shop.maintain()
-    assert wrong not in runs_with_candidates(shop)
+    shop = published_shop
+    run_id = shop.summary.run_id
+    later(40)
+    assert shop.maintain(keep_candidates_days=50)["runs_removed"] == 0
+    assert shop.maintain()["runs_removed"] == 1
+    with pytest.raises(ConfigError, match="found 0 candidates of it, expected 6 or more"):
+        shop.roll_back(run_id)
+    assert shop.state(run_id) == "published"
 
 
-def test_encodings_that_nobody_reads_go_and_published_contents_stay(published_shop: Shop) -> None:
+def test_encodings_that_nobody_reads_go_and_published_contents_stay(
+    published_shop: Shop, later: Patch
+) -> None:
     shop = published_shop
     shop.write(products(mark=" new"))
     shop.refresh()
-    age(shop, 100)
-    # A run of today says that the encoder is in use.
+    later(100)
+    # A run of that day says that the encoder is in use.
     shop.refresh()
     assert shop.maintain()["encodings_removed"] == 6
     assert len(shop.table("encodings")) == 6

@@ -19,7 +19,8 @@ from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ValidationFailed
 from enrich.images.store import ImageStore
 from enrich.report.content import Change, ExpectedLabels, GivenFlags, RunReport
-from enrich.spark.report import ReportSources, collect_report, write_page
+from enrich.spark import runs
+from enrich.spark.report import ReportSources, _read_events, collect_report, write_page
 from enrich.spark.runs import RunSummary, read_event, summarise
 from enrich.spark.source import open_source
 from schemas.labels import ABSTAINED, NOT_APPLICABLE
@@ -294,3 +295,20 @@ def test_a_page_that_cannot_be_written_fails_no_run(
     write_page(sources_of(shop, tmp_path), replace(summary, run_id="gone"))
     assert "the page of run gone could not be written" in caplog.text
     assert summary.report is None
+
+
+def test_a_page_of_changes_does_not_count_the_published_table(published_shop: Shop) -> None:
+    shop = published_shop
+    shop.write(products(mark=" new"))
+    event = read_event(shop.tables, shop.refresh().run_id)
+    of_all, of_changes = (
+        collect_report(sources_of(shop), event | {"diff": diff}, None)
+        for diff in ("full", "changes")
+    )
+    assert (of_all.before.products, of_changes.before.products) == (6, None)
+    assert of_changes.before.answered_again == of_all.before.answered_again == 6
+    for one in of_changes.attributes:
+        assert one.before == {} and one.labels
+    # Of two outcomes with one number the later one counts.
+    runs.append_event(shop.tables, event | {"reason": "later", "at": runs.now()})
+    assert _read_events(shop.tables, event["run_id"])[event["run_id"]]["reason"] == "later"

@@ -182,7 +182,8 @@ class Model(MemoryTables):
             return
         counts = self.last(run_id).counts
         has_published = run.state == State.PUBLISHED and counts["published"] + counts["deleted"]
-        if not has_published or any(other.has_open_intent for other in runs):
+        is_gone = counts["published"] and run_id not in self.candidates
+        if not has_published or is_gone or any(other.has_open_intent for other in runs):
             raise Refused
         assert run.published_version is not None
         intent = follow(self.last(run_id), State.ROLLING_BACK, reason="no good")
@@ -196,12 +197,9 @@ class Model(MemoryTables):
         """Delete what nobody needs, as after so many more days."""
         runs, now = self._begin(None), self.clock + timedelta(days=days_later)
         self.latest = max(self.latest, now)
-        young = {run.run_id for run in runs if now - run.at < timedelta(days=30)}
-        in_use = {checkpoint_of(self.recipes[run_id].model) for run_id in young}
-        for run in runs:
-            is_old = is_superseded(run.attempt, runs)
-            if _is_settled(run, now - run.at, in_use, is_old=is_old):
-                self.candidates.pop(run.run_id, None)
+        month = timedelta(days=30)
+        for run_id in rules.list_unneeded_candidates(runs, now, keep=month, retention=month):
+            self.candidates.pop(run_id, None)
         recent = [run.run_id for run in runs if now - run.at < timedelta(days=90)]
         encoders = {self.recipes[run_id].encoder for run_id in recent}
         latest = {(one.encoder, one.content): one for one in self.encodings}
@@ -519,18 +517,6 @@ class Model(MemoryTables):
         for other in runs:
             if run.trigger and other.trigger == run.trigger and other.is_waiting:
                 self.write_events([follow(self.last(other.run_id), State.SUPERSEDED)])
-
-
-def _is_settled(run: Run, age: timedelta, in_use: set[str], *, is_old: bool) -> bool:
-    """Tell whether maintenance deletes a run's candidates (R11)."""
-    if run.is_waiting:
-        return is_old and age > timedelta(days=30)
-    if run.has_open_intent or run.state == State.RELEASED:
-        return False
-    if run.state == State.ROLLED_BACK:
-        return age > timedelta(days=30) and checkpoint_of(run.model_version) not in in_use
-    is_useless = run.state in (State.DISCARDED, State.FAILED, State.SUPERSEDED, State.STARTED)
-    return age > timedelta(days=7 if is_useless else 30)
 
 
 def _count(diff: Diff, *outcomes: Outcome) -> int:

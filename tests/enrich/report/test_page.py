@@ -413,3 +413,13 @@ def test_list_of_runs_links_the_pages_that_there_are(make_report: MakeReport) ->
     assert text.index("a new season") < text.index("another")
     assert "2 runs of shop" in text
     assert "Older runs are in enrichment_runs." in text
+
+
+def test_a_run_that_compared_changes_says_nothing_about_the_whole_table(
+    make_report: MakeReport,
+) -> None:
+    report = make_report()
+    assert "Published before" in read_text(report)
+    text = read_text(replace(report, before=replace(report.before, products=None)))
+    assert "Published before" not in text
+    assert "12 of 900 products that were published before have another label" in text
