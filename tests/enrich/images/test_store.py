@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from obstore.exceptions import GenericError, PermissionDeniedError, UnauthenticatedError
+from pyarrow import fs
 
 from enrich.errors import ConfigError
 from enrich.images.clients import is_failure, open_object_store
@@ -403,6 +404,37 @@ def test_a_location_names_the_bucket_of_its_store(
     scheme, authority, _ = parse_location(location)
     store = open_object_store(scheme, authority, ImageReading())
     assert config.items() <= store.config.items()
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_without_proc_the_opened_file_counts_too(
+    root: Path, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
+) -> None:
+    def readlink(path: Path) -> Path:
+        if is_replaced:
+            (root / "other").write_bytes(b"other")
+            (root / "other").replace(root / "a b.jpg")
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "readlink", readlink)
+    store = ImageStore(str(root), reading=ImageReading(attempts=1))
+    if not is_replaced:
+        assert store.read("a b.jpg") == (root / "a b.jpg").read_bytes()
+        return
+    with pytest.raises(ImageProblem) as problem:
+        store.read("a b.jpg")
+    assert problem.value.status is Status.IMAGE_UNREADABLE
+
+
+def test_a_region_that_aws_does_not_tell_is_the_environment_s(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: str) -> str:
+        raise OSError("no route")
+
+    monkeypatch.setattr(fs, "resolve_s3_region", refuse)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert open_object_store("s3", "shop", ImageReading()).config["region"] == "eu-west-1"
 
 
 def test_stat_tells_the_size_and_the_time_of_a_file_on_a_disk(root: Path) -> None:
