@@ -146,7 +146,7 @@ class SparkJob(BaseOperator):
         self.started = platform, job_id
         try:
             ended = wait_for_end(platform, job_id, self.poll_s)
-        except AirflowException:
+        except Exception:
             with suppress(Exception):
                 platform.cancel(job_id)
             raise

@@ -8,8 +8,8 @@ import yaml
 from drawn_answers import LABELS, join, make_answers, relabel
 
 from bench.gate_runs import Answers, Reason, build_baseline, count_answers, find_reasons
+from enrich.errors import ConfigError
 from expectations.baseline import LabelBaseline
-from expectations.checks import GateError
 from expectations.settings import ValidationSettings
 from expectations.suite import build_candidates_suite, build_further, build_input_suite
 
@@ -145,13 +145,13 @@ def settings_with(*modules: str, **expectation: object) -> ValidationSettings:
 def test_wrong_expectation_is_refused_in_great_expectations_words(
     wrong: dict[str, object], words: str
 ) -> None:
-    with pytest.raises(GateError) as refused:
+    with pytest.raises(ConfigError) as refused:
         build_further(settings_with(**wrong))
     assert words in str(refused.value)
 
 
 def test_module_that_cannot_be_imported_is_named() -> None:
-    with pytest.raises(GateError, match="'no_such_module' cannot be imported"):
+    with pytest.raises(ConfigError, match="'no_such_module' cannot be imported"):
         build_further(settings_with("no_such_module", type="expect_table_row_count_to_equal"))
 
 

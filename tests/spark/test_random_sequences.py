@@ -99,12 +99,11 @@ class ToldGate:
     def __init__(self, blocks: str) -> None:
         self._blocks = blocks
 
-    def check_input(self, run_id: str, products: DataFrame, images: ImageSample) -> Verdict:
+    def check_input(self, products: DataFrame, images: ImageSample) -> Verdict:
         return Verdict(failures=("no",) if self._blocks == "input" else ())
 
     def check_candidates(
         self,
-        run_id: str,
         candidates: DataFrame,
         published: DataFrame,
         expected_rows: int,

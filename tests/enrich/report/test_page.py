@@ -385,6 +385,15 @@ def test_commands_are_whole_however_long_a_path_is(make_report: MakeReport) -> N
     assert "\u202e" not in page.decode() and "<shop>" not in page.decode()
 
 
+def test_a_decision_without_a_file_of_settings_names_the_product_table(
+    make_report: MakeReport,
+) -> None:
+    report = with_run(make_report(outcome="blocked"), given=GivenFlags(), source="/our shop")
+    text = Page(render_page(report, {})).text
+    for decides in ("approve", "discard"):
+        assert f"{decides} --catalog '/our shop' --database shop --run-id" in text
+
+
 def test_page_says_how_to_review_its_run(make_report: MakeReport) -> None:
     page = Page(render_page(make_report(), {}))
     commands = [shlex.split(one) for one in re.findall(r"catalog-enrich review.*html", page.text)]
