@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, task
-from airflow.sdk.exceptions import AirflowException, AirflowSensorTimeout
+from airflow.sdk.exceptions import AirflowSensorTimeout
 
 from catalog_tasks.alerts import keep_error
-from catalog_tasks.assets import PRODUCT_TABLE
-from catalog_tasks.every_dag import EVERY_DAG
 from catalog_tasks.product_table import is_written, why_not_written
-from catalog_tasks.refresh import add_refresh
-from catalog_tasks.settings import PRODUCTS
+from catalog_tasks.refresh import EVERY_DAG, PRODUCT_TABLE, PRODUCTS, add_refresh
 
 
 def keep_sensor_error(context: dict[str, Any]) -> None:
@@ -25,17 +22,6 @@ def keep_sensor_error(context: dict[str, Any]) -> None:
         (products,) = context["ti"].task.op_args
         found = why_not_written(Path(products))
     keep_error(context, found)
-
-
-def refuse_unfinished_products(context: dict[str, Any]) -> None:
-    """Fail a try of `stage` while another process writes the product table.
-
-    The next try may find the table complete. Since the sensor's success, `stage` may have waited
-    for hours, or have been cleared.
-    """
-    table = Path(context["ti"].task.flags["--catalog"])
-    if table.is_absolute() and (found := why_not_written(table)):
-        raise AirflowException(f"nothing was read, which may pass: {found}")
 
 
 with DAG(
@@ -62,4 +48,4 @@ with DAG(
         table = Path(products)
         return not table.is_absolute() or is_written(table)
 
-    wait_for_products(PRODUCTS) >> add_refresh(before_stage=refuse_unfinished_products)
+    wait_for_products(PRODUCTS) >> add_refresh()

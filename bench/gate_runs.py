@@ -205,11 +205,9 @@ def check_by_gate(
 ) -> set[Reason]:
     """Return the checks that block a run when Spark counts and Great Expectations evaluates."""
     labels = {a: tuple(baseline.products.attributes[a].labels) for a in answers.attributes}
-    gate = Gate(settings, labels, baseline, None)
+    gate = Gate(settings, labels, baseline)
     before = None if answers.before is None else to_spark(spark, answers.before)
-    verdict = gate.check_candidates(
-        "benchmark", to_spark(spark, answers.rows), before, len(answers.rows)
-    )
+    verdict = gate.check_candidates(to_spark(spark, answers.rows), before, len(answers.rows))
     return {
         Reason(one["expectation"], one["attribute"], one["category"])
         for one in verdict.quality

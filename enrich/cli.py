@@ -1,7 +1,6 @@
 """Options and error handling that all commands share."""
 
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -9,12 +8,12 @@ from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature, getfile, signature, unwrap
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from enrich.config import DATABASE_PATTERN, DEMO_CATALOG, JobConfig, home, is_checkout
+from enrich.config import DEMO_CATALOG, JobConfig, check_database, home, is_checkout
 from enrich.errors import ConfigError, EnrichError
 from enrich.logs import report_crash, report_error, start_logging
 from enrich.places import Place, parse_flag
@@ -25,12 +24,10 @@ _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 
 def _check_database(name: str | None) -> str | None:
-    if name is not None and not re.fullmatch(DATABASE_PATTERN, name):
-        raise ConfigError(
-            f"{name!r} cannot be the name of a database: expected letters, digits and underscores, "
-            "with a catalog's name and a dot before them or without."
-        )
-    return name
+    try:
+        return None if name is None else check_database(name)
+    except ValueError as error:
+        raise ConfigError(f"--database: {error}, found {name!r}") from error
 
 
 def _check_place(place: str | None) -> str | None:
@@ -68,15 +65,6 @@ SummaryOption = Annotated[
         parser=parse_flag,
     ),
 ]
-
-
-class _JobSettings(JobConfig):
-    """The main job's settings, of which another job needs no validation."""
-
-    validation: Any = None
-
-
-Settings = TypeVar("Settings", bound=JobConfig)
 
 
 @dataclass(frozen=True)
@@ -117,13 +105,22 @@ class Given:
         ),
     ] = None
 
-    def read(self) -> JobConfig:
-        """Return the main job's settings for another job.
+    def read(self, **others: object) -> JobConfig:
+        """Return the settings, `others` as if they were common options too.
+
+        Those of the default file write beside the local tables, and their baseline is the demo's.
 
         Raises:
             ConfigError: The file cannot be read, or holds an unknown key or a wrong value.
         """
-        return self.read_as(_JobSettings)
+        flags = {name: one for name, one in vars(self).items() if name != "config"} | others
+        named = {"report_dir": "reports", "metrics_dir": "metrics"}
+        stated: dict[str, Any] = {key: home() / "lakehouse" / one for key, one in named.items()}
+        if self.catalog not in (None, DEMO_CATALOG):
+            stated["baseline"] = None
+        file = self.config or DEFAULT_CONFIG
+        settings = load_yaml(file, JobConfig, flags, None if self.config else stated)
+        return settings.starting_from(file.parent)
 
     def read_with_catalog(self) -> JobConfig:
         """Return the settings for a job that does not work on the demo.
@@ -136,20 +133,6 @@ class Given:
                 "no product table is named. Give --catalog, or --config with a catalog."
             )
         return self.read()
-
-    def read_as(self, kind: type[Settings], **others: object) -> Settings:
-        """Return settings of a kind, `others` as if they were common options too.
-
-        Those of the default file write beside the local tables, and their baseline is the demo's.
-        """
-        flags = {name: one for name, one in vars(self).items() if name != "config"} | others
-        named = {"data_docs": "data_docs", "report_dir": "reports", "metrics_dir": "metrics"}
-        stated: dict[str, Any] = {key: home() / "lakehouse" / one for key, one in named.items()}
-        if self.catalog not in (None, DEMO_CATALOG):
-            stated["baseline"] = None
-        file = self.config or DEFAULT_CONFIG
-        settings = load_yaml(file, kind, flags, None if self.config else stated)
-        return settings.starting_from(file.parent)
 
     def repeat(self, *names: str) -> dict[str, str]:
         """Return those of the options that were given, for a command in another folder."""

@@ -10,7 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from expectations.settings import ValidationSettings
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 from schemas.labels import LANGUAGES, read_language
 
 from enrich.calibration import DEFAULT_TARGET_PRECISION, UnseenSource
@@ -27,8 +28,7 @@ DEMO_FOLDER = "demo_catalog"
 HOME = "CATALOG_ENRICH_HOME"
 
 _PLAIN_NAME = "[A-Za-z_][A-Za-z0-9_]{0,99}"
-# Of a database, with or without its catalog.
-DATABASE_PATTERN = rf"^({_PLAIN_NAME}\.)?{_PLAIN_NAME}$"
+_DATABASE = rf"({_PLAIN_NAME}\.)?{_PLAIN_NAME}"
 
 # Shares of fewer rows say little: one bad product of three is no broken catalog.
 MIN_ROWS_TO_ENFORCE = 200
@@ -39,6 +39,19 @@ Share = Annotated[float, Field(ge=0, le=1)]
 # An empty one, of a variable that was not set, would be the working directory.
 Location = Annotated[str, Field(min_length=1)]
 ColumnName = Annotated[str, Field(min_length=1)]
+
+
+def check_database(name: str) -> str:
+    """Return the name of a database; raise ValueError for another text, such as a path."""
+    if not re.fullmatch(_DATABASE, name):
+        raise ValueError(
+            "expected a database's name of letters, digits and underscores, with a catalog's name "
+            f"and a dot before it or without. {HOME}, or Spark's warehouse, is the tables' folder"
+        )
+    return name
+
+
+DatabaseName = Annotated[str, AfterValidator(check_database)]
 
 
 def home() -> Path:
@@ -172,11 +185,11 @@ class JobConfig(YamlSettings):
     """Folder or address where relative image paths start; by default [the product table's
     folder](input.md#images). Flag `--image-root`.
     """
-    database: str = Field(default="enriched", pattern=DATABASE_PATTERN)
+    database: DatabaseName = "enriched"
     """Database of the output tables, with or without a catalog (`main.enriched`). Flag
     `--database`.
     """
-    encodings_database: str | None = Field(default=None, pattern=DATABASE_PATTERN)
+    encodings_database: DatabaseName | None = None
     """[Another database](tables.md#several-databases) whose `encodings` and `images` are shared, so
     that a trial or a second label set opens no picture again.
     """
@@ -274,10 +287,6 @@ class JobConfig(YamlSettings):
     table_layout: TableLayout = TableLayout()
     baseline: PlaceField | None = None
     """[Baseline file](validation.md#make-a-baseline): the labels that this catalog should have."""
-    data_docs: PlaceField | None = None
-    """Folder for Great Expectations' pages, 1.6 MB a run. Delete old pages yourself. The pages load
-    their styles from the Internet; without a connection, open `.../validations/**/*.html`.
-    """
     report_dir: PlaceField | None = None
     """Folder for [each run's page](operations.md#the-page-of-a-run), `<run_id>.html`, and the list
     of runs, `index.html`.
@@ -288,6 +297,8 @@ class JobConfig(YamlSettings):
     """
     log_format: LogFormat = LogFormat.TEXT
     """`text` for people, or `json`, one object a line. Flag `--log-format`."""
+    validation: ValidationSettings = ValidationSettings()
+    """[Limits](#validation) beyond which a run is blocked."""
 
     @field_validator(
         *("catalog", "image_root", "image_inventory", "checkpoint", "allowed_image_roots"),
@@ -339,7 +350,7 @@ class JobConfig(YamlSettings):
 
     def starting_from(self, folder: Place) -> Self:
         """Return these settings with the baseline and output for people below `folder`."""
-        names = ("baseline", "data_docs", "report_dir", "metrics_dir")
+        names = ("baseline", "report_dir", "metrics_dir")
         places = {name: place for name in names if (place := getattr(self, name))}
         given = {name: start_in(folder, place) for name, place in places.items()}
         return self.model_copy(update=given)

@@ -8,7 +8,6 @@ import errno
 import mimetypes
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,7 +34,6 @@ SCHEMES = {"s3": "s3", "s3a": "s3", "gs": "gs", "az": "az", "abfss": "abfss"}
 
 _TIMES = ImageReading(attempts=3, timeout_s=60)
 _RETRIES = 3
-_UPLOADS = 8
 _NOT_FOUND = (FileNotFoundError, NotFoundError, InvalidPathError)
 _DENIED = (PermissionError, PermissionDeniedError, UnauthenticatedError)
 
@@ -208,14 +206,3 @@ def remove_place(folder: Place) -> bool:
         return False
     shutil.rmtree(path)
     return True
-
-
-def upload(folder: Path, place: ObjectUri) -> None:
-    """Write all files of a local folder below a place. Raises OSError."""
-    files = [file for file in folder.rglob("*") if file.is_file()]
-
-    def write(file: Path) -> None:
-        (place / file.relative_to(folder).as_posix()).write_bytes(file.read_bytes())
-
-    with ThreadPoolExecutor(_UPLOADS) as pool:
-        list(pool.map(write, files))

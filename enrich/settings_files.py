@@ -27,7 +27,7 @@ Settings = TypeVar("Settings", bound=BaseModel)
 class Readable(Protocol):
     """A file: a path, or one in an object store."""
 
-    def read_text(self) -> str: ...
+    def read_text(self, encoding: str | None = None) -> str: ...
 
 
 class YamlSettings(BaseModel):
@@ -68,7 +68,7 @@ def load_yaml(
         NoAnswer: its store is out of reach.
     """
     try:
-        content = _read_yaml(file.read_text())
+        content = _read_yaml(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict | None):
             raise ConfigError(f"{file} holds no settings: expected lines like 'key: value'")
         given = {key: value for key, value in (flags or {}).items() if value is not None}

@@ -1,4 +1,4 @@
 """Checks of products and answers before publication, by Great Expectations.
 
-`gate.Gate` is what a refresh calls. Needs Spark, and neither torch nor the package `enrich`.
+`gate.Gate` is what a refresh calls. Needs Spark, and no torch.
 """

@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
+from enrich.errors import ConfigError
+from enrich.settings_files import Readable, describe_invalid
 from pydantic import ValidationError
 from schemas.labels import ABSTAINED, NOT_APPLICABLE
 
-from expectations.checks import GateError
 from expectations.counts import CatalogCounts, GroupCounts, OtherCategories
 
 # A list of numbers as `json.dumps` lays it out: each of them on a line of its own.
@@ -25,16 +25,6 @@ _UNTIL_THEN = "Leave `baseline` out of the settings until one of this checkpoint
 
 # Takes the counts of some products; returns their rows by name: by label, say.
 CountsNames = Callable[[GroupCounts], Mapping[str, int]]
-
-
-class Readable(Protocol):
-    """A file on a disk or in an object store."""
-
-    def read_text(self, encoding: str | None = None) -> str: ...
-
-
-class BaselineError(GateError):
-    """A baseline cannot be read, is inconsistent, or belongs to another checkpoint."""
 
 
 class LabelBaseline(CatalogCounts):
@@ -126,21 +116,21 @@ def load_baseline(file: Readable) -> LabelBaseline:
     """Read a baseline's file.
 
     Raises:
-        BaselineError: the file is missing, is not JSON, or is not a baseline.
+        ConfigError: the file is missing, is not JSON, or is not a baseline.
     """
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BaselineError(
+        raise ConfigError(
             f"baseline {file} cannot be read ({error}). Correct the path, or build the file with "
-            "jobs/build_label_baseline.py"
+            "`catalog-enrich baseline`"
         ) from error
     try:
         return LabelBaseline.model_validate_json(text)
     except ValidationError as error:
-        raise BaselineError(
-            f"baseline {file} is not valid: {_findings(error)}. Correct it, or build it anew with "
-            "jobs/build_label_baseline.py"
+        raise ConfigError(
+            f"baseline {file} is not valid: {describe_invalid(error, LabelBaseline)}. Correct it, "
+            "or build it anew with `catalog-enrich baseline`"
         ) from error
 
 
@@ -185,26 +175,19 @@ def refuse_unknown_labels(
     A baseline may know less than the checkpoint: an attribute that it lacks is not compared.
 
     Raises:
-        BaselineError: it names an attribute or a label unknown to the checkpoint.
+        ConfigError: it names an attribute or a label unknown to the checkpoint.
     """
     for group in (baseline.products, *baseline.categories.values()):
         for attribute, counted in group.attributes.items():
             if attribute not in attribute_labels:
-                raise BaselineError(
+                raise ConfigError(
                     f"baseline {baseline.catalog!r} names an unknown attribute: found "
                     f"{attribute!r}, expected one of {', '.join(attribute_labels)}. {_UNTIL_THEN}"
                 )
             labels = attribute_labels[attribute]
             if unknown := sorted(set(counted.labels) - set(labels) - {ABSTAINED, NOT_APPLICABLE}):
-                raise BaselineError(
+                raise ConfigError(
                     f"baseline {baseline.catalog!r} names unknown labels of {attribute}: found "
                     f"{', '.join(map(repr, unknown))}, expected some of {', '.join(labels)}. "
                     f"{_UNTIL_THEN}"
                 )
-
-
-def _findings(error: ValidationError) -> str:
-    return "; ".join(
-        f"{'.'.join(map(str, finding['loc'])) or 'file'}: {finding['msg']}"
-        for finding in error.errors(include_url=False)
-    )

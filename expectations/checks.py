@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from schemas.tables import CheckOutcome, Suite
 
@@ -11,36 +11,6 @@ NO_BASELINE = "none"
 
 # Ids kept of the products that a failed check is about.
 MAX_PRODUCTS = 1_000
-
-# A double has no more.
-_MOST_DIGITS = 17
-
-
-class GateError(ValueError):
-    """A setting or a baseline with which the gate cannot work."""
-
-
-class ImageSample(Protocol):
-    """A sample of the images of new products, read before inference.
-
-    Attributes:
-        tried: images that were opened.
-        read: of these, images that could be read.
-        problem: why the first one could not be read; None if all could.
-        paths: different paths among the images that could be read.
-        alike: of these paths, those that show one and the same picture.
-    """
-
-    @property
-    def tried(self) -> int: ...
-    @property
-    def read(self) -> int: ...
-    @property
-    def problem(self) -> str | None: ...
-    @property
-    def paths(self) -> int: ...
-    @property
-    def alike(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +53,12 @@ class Verdict:
         notes: sentences that a person should read and that block nothing.
         baseline: name of the catalog whose baseline was used, or NO_BASELINE.
         quality: rows of `label_quality`, without the columns that say of which run they are.
-        docs_path: index of Great Expectations' pages; None where none were written.
     """
 
     failures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     baseline: str = NO_BASELINE
     quality: tuple[dict[str, Any], ...] = ()
-    docs_path: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -98,9 +66,7 @@ class Verdict:
         return not self.failures
 
 
-def reach_verdict(
-    checks: Iterable[Check], notes: Iterable[str], baseline: str, docs_path: str | None
-) -> Verdict:
+def reach_verdict(checks: Iterable[Check], notes: Iterable[str], baseline: str) -> Verdict:
     """Return the verdict that follows from a run's checks.
 
     Where a check of all products fails, those of its categories are in `quality` alone.
@@ -111,7 +77,6 @@ def reach_verdict(
         notes=(*notes, *_sentences(checks, CheckOutcome.WARN)),
         baseline=baseline,
         quality=tuple(asdict(one) | {"products": list(one.products)} for one in checks),
-        docs_path=docs_path,
     )
 
 
@@ -123,16 +88,6 @@ def _sentences(checks: Iterable[Check], outcome: CheckOutcome) -> tuple[str, ...
         for one in ended
         if one.category is None or (one.expectation, one.attribute) not in of_all
     )
-
-
-def say_shares(observed: float, limit: float) -> tuple[str, str]:
-    """Return both shares in percent, with enough digits to tell them apart.
-
-    "10.0%, allowed 10.0%" would say that nothing is wrong.
-    """
-    pairs = ((f"{observed:.{n}%}", f"{limit:.{n}%}") for n in range(1, _MOST_DIGITS))
-    alike = (f"{observed:.1%}", f"{limit:.1%}")
-    return next((pair for pair in pairs if pair[0] != pair[1]), alike)
 
 
 def say_limit(setting: str, threshold: float, allowance: float) -> str:

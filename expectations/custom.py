@@ -127,8 +127,8 @@ class ExpectBaselineOfSameModel(CountsOnly, gxe.ExpectColumnValuesToBeInSet):
     what: ClassVar[str] = "are of another model_version than the baseline"
     says_values: ClassVar[bool] = True
     advice: ClassVar[str] = (
-        "Look at the candidates, then build a baseline of them (jobs/build_label_baseline.py "
-        "--run-id), or set validation.baseline_of_other_model to warn"
+        "Look at the candidates, then build a baseline of them (`catalog-enrich baseline "
+        "--run-id`), or set validation.baseline_of_other_model to warn"
     )
 
 

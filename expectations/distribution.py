@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from enrich.errors import tell_apart
 from schemas.labels import ABSTAINED
 
 from expectations.chance import (
@@ -18,7 +19,7 @@ from expectations.chance import (
     largest_shift,
     total_variation,
 )
-from expectations.checks import say_limit, say_shares
+from expectations.checks import say_limit
 from expectations.counts import CONFIDENCE_EDGES, GroupCounts, MovedCounts
 
 # Bins of confidences by their upper edge, in order.
@@ -142,7 +143,7 @@ def judge_moved(counts: MovedCounts, model: str, limit: Limit) -> Finding:
     """
     observed = counts.moved / counts.compared
     most = bound_share(limit.most, counts.compared, limit.alpha)
-    found, _ = say_shares(observed, most)
+    found, _ = tell_apart(observed, most, ".1%")
     allowance = most - limit.most
     return Finding(
         observed,
@@ -178,13 +179,13 @@ class _Shift:
     def _name(self, at: int) -> str:
         name = "without a label" if self.names[at] == ABSTAINED else self.names[at]
         more = "more" if self.shifts[at] >= 0 else "less"
-        found, expected = say_shares(self.shares[at], self.expected[at])
+        found, expected = tell_apart(self.shares[at], self.expected[at], ".1%")
         return f"{abs(self.shifts[at]):.1%} {more} {name} ({found}, expected {expected})"
 
     def finding(self, detail: str, grown: tuple[str, ...] | None = None) -> Finding:
         """Return the finding; `{found}` in the sentence becomes the observed share."""
         limit, most = self.limit, self.limit.most + self.allowance
-        found, _ = say_shares(self.observed, most)
+        found, _ = tell_apart(self.observed, most, ".1%")
         if grown is None:
             # Others grew too, but hardly.
             by = zip(self.names, self.shifts, strict=True)

@@ -1,18 +1,14 @@
-"""Evaluation of a suite by Great Expectations on a batch of rows, and its pages."""
+"""Evaluation of a suite by Great Expectations on a batch of rows."""
 
-import logging
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlparse
 
 import great_expectations as gx
 import great_expectations.expectations as gxe
+from enrich.errors import tell_apart
 from great_expectations.core import ExpectationValidationResult
 from great_expectations.core.batch_definition import BatchDefinition
-from great_expectations.core.run_identifier import RunIdentifier
 from great_expectations.data_context import EphemeralDataContext
 from great_expectations.data_context.types.base import (
     DataContextConfig,
@@ -22,11 +18,9 @@ from great_expectations.data_context.types.base import (
 from pyspark.sql import DataFrame
 from schemas.tables import CheckOutcome, Suite, select_typed_attributes
 
-from expectations.checks import MAX_PRODUCTS, Check, say_limit, say_shares
+from expectations.checks import MAX_PRODUCTS, Check, say_limit
 
-DOCS_SITE = "label_quality"
-
-# Values are left out: pages name no product, and Great Expectations 1.24 does not escape them.
+# Values are fetched for failed expectations alone.
 _COUNTS = {"result_format": "BASIC", "exclude_unexpected_values": True}
 _PRODUCTS = {
     "result_format": "SUMMARY",
@@ -38,17 +32,9 @@ _NAMED_VALUES = 10
 # Fields of Great Expectations' own expectations that limit what is observed, in words.
 _LIMITS = {"value": "", "min_value": "at least ", "max_value": "at most "}
 
-log = logging.getLogger("enrich")
 
-
-def evaluate(
-    name: Suite,
-    expectations: Sequence[gxe.Expectation],
-    rows: DataFrame,
-    run_name: str,
-    docs_dir: Path | None,
-) -> tuple[list[Check], str | None]:
-    """Evaluate expectations on rows; return the checks in order, and the pages' index.
+def evaluate(name: Suite, expectations: Sequence[gxe.Expectation], rows: DataFrame) -> list[Check]:
+    """Evaluate expectations on rows; return the checks in order.
 
     Expectations that had nothing to look at give no check.
 
@@ -56,10 +42,8 @@ def evaluate(
         name: of the suite.
         expectations: at least one.
         rows: the batch, cached by the caller.
-        run_name: how the pages call this validation.
-        docs_dir: local folder for the pages; None writes none.
     """
-    context = _open_context(docs_dir)
+    context = _open_context()
     source = context.data_sources.add_spark("run", persist=False)
     batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("rows")
     numbered = [
@@ -68,11 +52,7 @@ def evaluate(
     ]
     suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=numbered))
     validation = gx.ValidationDefinition(name=name, data=batch, suite=suite)
-    outcome = validation.run(
-        batch_parameters={"dataframe": rows},
-        result_format=_COUNTS,
-        run_id=RunIdentifier(run_name=run_name, run_time=datetime.now(UTC)),
-    )
+    outcome = validation.run(batch_parameters={"dataframe": rows}, result_format=_COUNTS)
     results = {_place(one): one for one in outcome.results}
     failed = [numbered[at] for at, one in results.items() if _is_about_rows(one)]
     details = _look_closer(name, failed, batch, rows) if failed else {}
@@ -81,7 +61,7 @@ def evaluate(
         _read(name, attributes, one, results[at], details.get(at))
         for at, one in enumerate(numbered)
     ]
-    return [one for one in checks if one is not None], _write_pages(context) if docs_dir else None
+    return [one for one in checks if one is not None]
 
 
 def _place(result: ExpectationValidationResult) -> int:
@@ -184,7 +164,7 @@ def _say(
         told = " and ".join(f"{word}{limit:,}" for word, limit in limits if limit is not None)
         return f"{value} {what}, expected {told}"
     rows, broken = found["element_count"], found["unexpected_count"] or 0
-    share, _ = say_shares(observed or 0.0, (threshold or 0.0) + (allowance or 0.0))
+    share, _ = tell_apart(observed or 0.0, (threshold or 0.0) + (allowance or 0.0), ".1%")
     detail = f"{broken:,} of {rows:,} products ({share}) {what or f'break {call}'}"
     if getattr(expectation, "says_values", False) and values:
         named = list(dict.fromkeys(map(str, values)))[:_NAMED_VALUES]
@@ -215,39 +195,13 @@ def _evaluation_error(result: ExpectationValidationResult) -> str | None:
     return None
 
 
-def _open_context(docs_dir: Path | None) -> EphemeralDataContext:
-    """Return a context that keeps everything in memory but the pages.
-
-    It becomes the process's current Great Expectations context.
-    """
-    site = {
-        "class_name": "SiteBuilder",
-        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-        "show_how_to_buttons": False,
-        "store_backend": {
-            "class_name": "TupleFilesystemStoreBackend",
-            "base_directory": str(docs_dir.resolve()) if docs_dir else None,
-        },
-    }
+def _open_context() -> EphemeralDataContext:
+    """Return a context in memory; it becomes Great Expectations' current one of this process."""
     return gx.get_context(
         mode="ephemeral",
         project_config=DataContextConfig(
             store_backend_defaults=InMemoryStoreBackendDefaults(),
-            data_docs_sites={DOCS_SITE: site} if docs_dir else {},
             analytics_enabled=False,
             progress_bars=ProgressBarsConfig(globally=False),
         ),
     )
-
-
-def _write_pages(context: EphemeralDataContext) -> str | None:
-    """Write the pages and return their index, None if that is impossible."""
-    try:
-        index = Path(unquote(urlparse(context.build_data_docs()[DOCS_SITE]).path))
-        # Films that advertise Great Expectations: most of a site's bytes, and shown on no page.
-        for film in index.parent.glob("static/images/*.gif"):
-            film.unlink()
-        return str(index) if index.exists() else None
-    except OSError as error:
-        log.warning("Great Expectations' pages are missing: %s", error)
-        return None

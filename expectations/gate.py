@@ -3,11 +3,11 @@
 Decides nothing about publication: it reports, and the refresh acts on `Verdict.failures`.
 """
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+from enrich.errors import tell_apart
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from schemas.labels import AuditedLabel
@@ -18,11 +18,9 @@ from expectations.chance import bound_share
 from expectations.checks import (
     NO_BASELINE,
     Check,
-    ImageSample,
     Verdict,
     reach_verdict,
     say_limit,
-    say_shares,
 )
 from expectations.counts import (
     MIN_COMPARED,
@@ -34,6 +32,9 @@ from expectations.counts import (
     mark_rows,
 )
 from expectations.settings import ValidationSettings
+
+if TYPE_CHECKING:
+    from enrich.images.store import ImageSample
 
 # A character that the classifier reads: neither a space of any script nor a control character.
 _SHOWS = r"(?U)[^\s\p{C}]"
@@ -55,8 +56,6 @@ class Gate:
         baseline: what the catalog is expected to look like; it fits the labels
             (`baseline.refuse_unknown_labels`). None leaves out the comparisons with it.
         never_answered: attributes of which no answer can be given, because no threshold is proved.
-        docs_dir: local folder for Great Expectations' pages, a folder per run in it; None writes
-            none.
     """
 
     def __init__(
@@ -64,13 +63,11 @@ class Gate:
         settings: ValidationSettings,
         attribute_labels: Mapping[str, Sequence[str]],
         baseline: LabelBaseline | None,
-        docs_dir: Path | None,
         never_answered: Collection[str] = (),
     ) -> None:
         self._settings = settings
         self._labels = attribute_labels
         self._baseline = baseline
-        self._docs_dir = docs_dir
         self._never_answered = never_answered
 
     @property
@@ -85,25 +82,24 @@ class Gate:
         a thread while Spark works.
 
         Raises:
-            GateError: an expectation of the settings cannot be used.
+            ConfigError: an expectation of the settings cannot be used.
         """
         from expectations import evaluation, suite  # noqa: F401
 
         suite.build_further(self._settings)
 
-    def check_input(self, run_id: str, products: DataFrame, images: ImageSample) -> Verdict:
+    def check_input(self, products: DataFrame, images: "ImageSample") -> Verdict:
         """Check a product table before hours of inference.
 
         Runs on the driver.
 
         Args:
-            run_id: names the folder of the pages.
             products: product_id of every row, NULL where it cannot be used; title and description;
                 is_new, whether the row will be encoded for the first time.
             images: a sample of the new products' images, which the caller tried to read.
 
         Raises:
-            GateError: an expectation of the settings cannot be used.
+            ConfigError: an expectation of the settings cannot be used.
         """
         self.prepare()
         from expectations.suite import build_input_suite
@@ -112,14 +108,13 @@ class Gate:
         with _cached(products.select("product_id", "is_new", shown.alias("text"))) as rows:
             sizes = rows.agg(F.count("*"), F.count_if("is_new")).collect()[0]
             suite = build_input_suite(self._settings, *sizes)
-            checks, docs_path = self._evaluate("input", suite, rows, run_id)
-        checks += _check_images(images, self._settings)
+            checks = _evaluate("input", suite, rows)
+        checks += check_images(images, self._settings)
         notes = () if images.tried else ("0 images were tried before inference",)
-        return reach_verdict(checks, notes, NO_BASELINE, docs_path)
+        return reach_verdict(checks, notes, NO_BASELINE)
 
     def check_candidates(
         self,
-        run_id: str,
         candidates: DataFrame,
         published: DataFrame | None,
         expected_rows: int,
@@ -132,7 +127,6 @@ class Gate:
         Runs on the driver.
 
         Args:
-            run_id: names the folder of the pages.
             candidates: the run's answers: the columns of `candidates`, one row a product.
             published: `product_attributes` as it is; None where there is none.
             expected_rows: how many answers the run has by its own count.
@@ -140,7 +134,7 @@ class Gate:
             audited: labels of the same model_version that people have judged in audits.
 
         Raises:
-            GateError: an expectation of the settings cannot be used.
+            ConfigError: an expectation of the settings cannot be used.
         """
         self.prepare()
         from expectations.suite import build_candidates_suite
@@ -160,21 +154,10 @@ class Gate:
                 is_unseen=is_unseen,
                 never_answered=self._never_answered,
             )
-            checks, docs_path = self._evaluate("candidates", suite, rows, run_id)
+            checks = _evaluate("candidates", suite, rows)
         checks += _check_audits(audited, self._settings)
         name = baseline.catalog if baseline else NO_BASELINE
-        return reach_verdict(checks, self._list_gaps(counts), name, docs_path)
-
-    def _evaluate(
-        self, name: Suite, suite: list, rows: DataFrame, run_id: str
-    ) -> tuple[list[Check], str | None]:
-        from expectations.evaluation import evaluate
-
-        if not suite:
-            return [], None
-        safe_run_id = re.sub(r"[^\w-]", "_", run_id)
-        folder = self._docs_dir / safe_run_id / name if self._docs_dir else None
-        return evaluate(name, suite, rows, safe_run_id, folder)
+        return reach_verdict(checks, self._list_gaps(counts), name)
 
     def _list_gaps(self, counts: AnswerCounts) -> Iterator[str]:
         """Yield a sentence for all that is not checked, or compared with a whole catalog."""
@@ -210,6 +193,12 @@ def shows_text(text: Column) -> Column:
     return F.regexp_replace(text, _MARKUP, "").rlike(_SHOWS)
 
 
+def _evaluate(name: Suite, suite: list, rows: DataFrame) -> list[Check]:
+    from expectations.evaluation import evaluate
+
+    return evaluate(name, suite, rows) if suite else []
+
+
 @contextmanager
 def _cached(rows: DataFrame) -> Iterator[DataFrame]:
     cached = rows.persist()
@@ -219,7 +208,7 @@ def _cached(rows: DataFrame) -> Iterator[DataFrame]:
         cached.unpersist()
 
 
-def _check_images(images: ImageSample, settings: ValidationSettings) -> list[Check]:
+def check_images(images: "ImageSample", settings: ValidationSettings) -> list[Check]:
     """Return the checks of a sample of images, which lies in no table."""
     unread = "could not be read"
     if images.problem is not None:
@@ -240,7 +229,7 @@ def _check_images(images: ImageSample, settings: ValidationSettings) -> list[Che
             continue
         observed, threshold = broken / of, getattr(settings, setting)
         most = bound_share(threshold, of, settings.false_alarm_rate / len(shares))
-        found, _ = say_shares(observed, most)
+        found, _ = tell_apart(observed, most, ".1%")
         limit = say_limit(setting, threshold, most - threshold)
         checks.append(
             Check(
@@ -280,6 +269,6 @@ def _check_audits(audited: Sequence[AuditedLabel], settings: ValidationSettings)
                 f"{one.attribute} {one.label}: {wrong} of {one.labels} audited answers are wrong "
                 f"({observed:.1%}), allowed {threshold:.1%} (target precision) and "
                 f"{most - threshold:.1%} by chance. Fit the checkpoint to the audit's labels by "
-                "jobs/adapt_checkpoint.py, or map the label to null in the settings (labels)"
+                "`catalog-enrich adapt`, or map the label to null in the settings (labels)"
             ),
         )

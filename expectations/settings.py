@@ -5,7 +5,8 @@ Imports neither Great Expectations nor Spark, which cost seconds.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from enrich.settings_files import YamlSettings
+from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -23,15 +24,13 @@ class ExpectationSetting(BaseModel):
         return dict(self.model_extra or {})
 
 
-class ValidationSettings(BaseModel):
+class ValidationSettings(YamlSettings):
     """Deviations of a run that block it.
 
     Products of a refresh are not a random sample of a catalog, so each limit is how much may really
     differ. Runs that are too small to tell that from chance get an allowance, see
     docs/validation.md.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_unusable_id_share: Share = Field(
         default=0.05,
@@ -114,11 +113,3 @@ class ValidationSettings(BaseModel):
         default=(),
         description="Python modules that define your expectations.",
     )
-
-    # As all settings of the job, whose package this one does not know.
-    @field_validator("*", mode="before")
-    @classmethod
-    def _refuse_truth_value(cls, value: Any) -> Any:
-        if isinstance(value, bool):
-            raise ValueError("found a truth value (YAML reads yes, no, on and off as one)")
-        return value

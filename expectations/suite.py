@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 import great_expectations.expectations as gxe
+from enrich.errors import ConfigError
 from great_expectations.exceptions import ExpectationNotFoundError
 from great_expectations.expectations.registry import (
     get_expectation_impl,
@@ -22,43 +23,21 @@ from schemas.labels import NOT_APPLICABLE
 from expectations import custom
 from expectations.baseline import Expected, LabelBaseline, expect_like
 from expectations.chance import bound_share
-from expectations.checks import GateError
 from expectations.counts import MIN_COMPARED, MIN_NEW, OTHER, UNKNOWN, AnswerCounts
 from expectations.settings import ExpectationSetting, ValidationSettings
 
 # Makes an expectation that chance may fail, from the probability `alpha` that it does.
 MakeExpectation = Callable[..., gxe.Expectation]
 
-# What is compared with a baseline: the expectation, its setting, and a sentence for the pages.
-_Comparison = tuple[type[custom.BaselineExpectation], str, str]
+# What is compared with a baseline: the expectation and its setting.
+_Comparison = tuple[type[custom.BaselineExpectation], str]
 
-_MODALITIES: _Comparison = (
-    custom.ExpectModalitiesNearBaseline,
-    "max_modality_shift",
-    "at most {} of the products rest on other modalities than by the baseline",
-)
+_MODALITIES: _Comparison = (custom.ExpectModalitiesNearBaseline, "max_modality_shift")
 _OF_ATTRIBUTE: tuple[_Comparison, ...] = (
-    (
-        custom.ExpectLabelSharesNearBaseline,
-        "max_label_shift",
-        "no label, NULL included, is more or less frequent than in the baseline by more than {} "
-        "of the products",
-    ),
-    (
-        custom.ExpectLabelMixNearBaseline,
-        "max_total_label_shift",
-        "at most {} of the products would need another label to show the baseline's shares",
-    ),
-    (
-        custom.ExpectConfidencesNearBaseline,
-        "max_confidence_shift",
-        "below any confidence lie as many products as in the baseline, give or take {}",
-    ),
+    (custom.ExpectLabelSharesNearBaseline, "max_label_shift"),
+    (custom.ExpectLabelMixNearBaseline, "max_total_label_shift"),
+    (custom.ExpectConfidencesNearBaseline, "max_confidence_shift"),
 )
-
-# Great Expectations 1.24 writes descriptions into its pages unescaped, where a category such as
-# "</script>" would run, and reads "$" as a placeholder.
-_MARKUP = str.maketrans("<>$&", "\u2039\u203a\uff04\uff06")
 
 # So many different products with one and the same confidence are not chance.
 _MIN_ROWS_TO_VARY = 20
@@ -153,13 +132,13 @@ def build_further(settings: ValidationSettings) -> list[gxe.Expectation]:
     """Return the expectations that the settings add.
 
     Raises:
-        GateError: an expectation or a module of the settings cannot be used.
+        ConfigError: an expectation or a module of the settings cannot be used.
     """
     for module in settings.expectation_modules:
         try:
             import_module(module)
         except Exception as error:
-            raise GateError(
+            raise ConfigError(
                 f"validation.expectation_modules: {module!r} cannot be imported ({error}). Put its "
                 "folder on PYTHONPATH, or correct the name"
             ) from error
@@ -175,14 +154,14 @@ def _build_one(place: int, wanted: ExpectationSetting) -> gxe.Expectation:
         close = get_close_matches(wanted.type, known, 3) or [
             "a type of Great Expectations' gallery"
         ]
-        raise GateError(
+        raise ConfigError(
             f"{name} has an unknown type: found {wanted.type!r}, expected {' or '.join(close)}. "
             "Correct it, or name the module that defines it in validation.expectation_modules"
         ) from error
     try:
         return kind(**wanted.arguments)
     except ValueError as error:
-        raise GateError(f"{name}, {wanted.type}, is not valid: {error}") from error
+        raise ConfigError(f"{name}, {wanted.type}, is not valid: {error}") from error
 
 
 def _row_expectations(
@@ -250,7 +229,6 @@ def _agreements(counts: AnswerCounts, settings: ValidationSettings) -> Iterator[
             continue
         setting = "max_moved_same_model" if key.same_model else "max_moved_other_model"
         most = (1.0 if is_whole else settings.category_slack) * getattr(settings, setting)
-        model = "the same" if key.same_model else "another"
         yield partial(
             custom.ExpectLabelsToAgreeWithPublished,
             column=key.attribute,
@@ -258,11 +236,6 @@ def _agreements(counts: AnswerCounts, settings: ValidationSettings) -> Iterator[
             same_model=key.same_model,
             max_moved=min(most, 1.0),
             setting=setting,
-            description=_describe(
-                f"at most {most:.0%} of unchanged products have another best label than the "
-                f"published one of {model} model_version",
-                key.category,
-            ),
         )
 
 
@@ -272,7 +245,7 @@ def _comparisons(
     expected = scope.expected
     compared: list[tuple[str | None, _Comparison]] = [(None, _MODALITIES)]
     compared += [(a, one) for a in expected.attributes for one in _OF_ATTRIBUTE]
-    for attribute, (kind, setting, description) in compared:
+    for attribute, (kind, setting) in compared:
         if not (shares := expected.shares(partial(kind.count, attribute=str(attribute)))):
             continue
         most = min(scope.slack * getattr(settings, setting), 1.0)
@@ -286,7 +259,6 @@ def _comparisons(
             max_shift=most,
             setting=setting,
             severity=severity,
-            description=_describe(description.format(f"{most:.0%}"), scope.category),
         )
 
 
@@ -303,8 +275,3 @@ def _allow_share(
     allowance = bound_share(most, rows, alpha) - most
     meta |= {"setting": setting, "threshold": most, "allowance": allowance}
     return kind(mostly=max(1 - most - allowance - _ROUNDING, 0.0), meta=meta)
-
-
-def _describe(text: str, category: str | None) -> str:
-    where = "" if category is None else f"in category {category}, "
-    return f"{where}{text}".translate(_MARKUP)

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from enrich.cli import Given, common_options, run_command
 from enrich.errors import ConfigError
-from enrich.files.atomic_write import prepare_target
+from enrich.files.atomic_write import atomic_write, prepare_target
 from enrich.spark.corrections import with_classifier_labels
 from enrich.spark.failures import explain_failure
 from enrich.spark.runs import find_run, read_runs
@@ -73,7 +73,8 @@ def main(
         categories=counted.categories,
         other_categories=others,
     )
-    save_baseline(baseline, output)
+    with atomic_write(output) as partial:
+        save_baseline(baseline, partial)
     typer.echo(f"{output}: {counted.products.rows:,} different products of {model_version}")
 
 
@@ -104,7 +105,7 @@ def read_model_version(rows: DataFrame, source: str) -> str:
     if len(versions) != 1:
         raise ConfigError(
             f"{source} holds {', '.join(versions) or 'no rows'}; expected rows of one "
-            "model_version. jobs/enrich_catalog.py --full-refresh --no-publish answers all "
+            "model_version. `catalog-enrich enrich --full-refresh --no-publish` answers all "
             "products with one."
         )
     return str(versions[0])

@@ -19,22 +19,16 @@ from enrich.config import DEMO_CATALOG, JobConfig
 from enrich.engine.spec import build_spec, published_labels
 from enrich.errors import ConfigError, kind_of
 from enrich.files.products import open_source, read_products
+from enrich.files.tables import format_of
 from enrich.images.locations import local_path
 from enrich.images.settings import ImageProblem
 from enrich.places import Place, names_in
-from expectations.baseline import BaselineError, load_baseline, refuse_unknown_labels
-from expectations.settings import ValidationSettings
+from expectations.baseline import load_baseline, refuse_unknown_labels
 
 # Images of the first products that are read.
 _IMAGES = 20
 # In bytes. Reading a larger table would take too long for a check.
 _LARGEST = 200_000_000
-
-
-class Settings(JobConfig):
-    """Configuration file of the main job."""
-
-    validation: ValidationSettings = ValidationSettings()
 
 
 @common_options("catalog", "image_root", "database", "checkpoint")
@@ -50,14 +44,14 @@ def main(
 
         _report("cluster", check_cluster(given))
         return
-    settings = given.read_as(Settings)
+    settings = given.read()
     _report("settings", f"{given.config or DEFAULT_CONFIG} fits")
     manifest = fetch_manifest(settings.checkpoint)
     spec = build_spec(settings, manifest, settings.image_root or ".")
     counts = ", ".join(f"{len(labels)} of {name}" for name, labels in spec.attributes.items())
     _report("checkpoint", f"{spec.model_version}: {counts}")
     _check_baseline(settings, published_labels(settings, manifest))
-    for folder in (settings.report_dir, settings.metrics_dir, settings.data_docs):
+    for folder in (settings.report_dir, settings.metrics_dir):
         if folder is not None:
             _report("folder", _check_folder(folder))
     if settings.catalog == DEMO_CATALOG or _is_for_spark(settings.catalog):
@@ -90,21 +84,19 @@ def _check_folder(folder: Place) -> str:
     return f"{folder} can be listed"
 
 
-def _check_baseline(settings: Settings, labels: dict[str, tuple[str, ...]]) -> None:
+def _check_baseline(settings: JobConfig, labels: dict[str, tuple[str, ...]]) -> None:
     if settings.baseline is None:
         _report("baseline", "none is named")
         return
-    try:
-        refuse_unknown_labels(load_baseline(settings.baseline), labels)
-    except BaselineError as error:
-        raise ConfigError(str(error)) from error
+    refuse_unknown_labels(load_baseline(settings.baseline), labels)
     _report("baseline", f"{settings.baseline} fits")
 
 
 def _is_for_spark(catalog: str) -> bool:
     """Return whether a catalog is a URI or a table's name."""
     place = local_path(catalog)
-    return "://" in place or ("/" not in place and not Path(place).exists())
+    is_name = "/" not in place and not Path(place).exists() and format_of(Path(place)) is None
+    return "://" in place or is_name
 
 
 def _size(table: Path) -> int:

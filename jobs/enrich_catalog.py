@@ -12,11 +12,9 @@ anything else.
 import dataclasses
 import logging
 import re
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,7 +37,7 @@ from enrich.logs import LogFormat, report_error, start_logging
 from enrich.metrics import Recording, recorded, write_metrics
 from enrich.outcome import Outcome as Written
 from enrich.outcome import written_outcome
-from enrich.places import ObjectUri, Place, names_in, upload
+from enrich.places import names_in
 from enrich.spark.console import show_run
 from enrich.spark.encode import refuse_impossible_executors
 from enrich.spark.failures import explain_failure
@@ -52,30 +50,20 @@ from enrich.spark.session import open_session, submitted_settings, tune_for_tabl
 from enrich.spark.source import Source, open_image_store, open_source
 from enrich.spark.tables import Tables, published_attributes
 from expectations.baseline import (
-    BaselineError,
     LabelBaseline,
     carry_over,
     load_baseline,
     refuse_unknown_labels,
 )
-from expectations.checks import GateError
 from expectations.gate import Gate
-from expectations.settings import ValidationSettings
 
 if TYPE_CHECKING:
     from enrich.spark.dry_run import Plan
 
 # Airflow's run ids fit; quotes and slashes do not.
-_TRIGGER = re.compile(r"[A-Za-z0-9._:+-]{1,100}")
+_TRIGGER = re.compile(r"[A-Za-z0-9._:+~-]{1,250}")
 
 log = logging.getLogger("enrich")
-
-
-class Settings(JobConfig):
-    """Configuration file of the job: settings of the refresh and of validation."""
-
-    validation: ValidationSettings = ValidationSettings()
-    """[Limits](#validation) beyond which a run is blocked."""
 
 
 Reason = Annotated[
@@ -163,7 +151,7 @@ def main(
         check_settings(**vars(given), cluster=cluster)
         return
     with written_outcome(summary, explain_failure) as outcome:
-        settings = given.read_as(Settings, log_format=log_format)
+        settings = given.read(log_format=log_format)
         start_logging(settings.log_format)
         decision = choose_decision(publish_run, drop_run, reason, of_a_refresh)
         scores = list[str]()
@@ -276,7 +264,7 @@ def check_trigger(trigger: str | None) -> str | None:
     """Return the trigger of a run; refuse one that is not safe in SQL and file names."""
     if trigger is not None and not _TRIGGER.fullmatch(trigger):
         raise ConfigError(
-            f"--run-id {trigger!r} is not usable: expected up to 100 letters, digits or ._:+-"
+            f"--run-id {trigger!r} is not usable: expected up to 250 letters, digits or ._:+~-"
         )
     return trigger
 
@@ -294,7 +282,7 @@ def choose_run_date(given: datetime | None) -> date:
 
 
 def refresh_catalog(
-    settings: Settings,
+    settings: JobConfig,
     given: Given,
     request: Request,
     recording: Recording,
@@ -313,17 +301,14 @@ def refresh_catalog(
         refuse_without_feed(inputs.source)
     check_executors(inputs, locate_checkpoint(settings))
     exit_code = 0
-    with kept_pages(settings.data_docs, recording.summary) as docs:
-        never = list_never_answered(inputs.spec.thresholds)
-        gate = Gate(settings.validation, inputs.spec.attributes, baseline, docs, never)
-        refresh = Refresh(inputs, gate, recording.summary)
-        try:
-            refresh.run()
-        except NothingPublished as error:
-            report_error(error)
-            exit_code = error.exit_code
-        except GateError as error:
-            raise ConfigError(str(error)) from error
+    never = list_never_answered(inputs.spec.thresholds)
+    gate = Gate(settings.validation, inputs.spec.attributes, baseline, never)
+    refresh = Refresh(inputs, gate, recording.summary)
+    try:
+        refresh.run()
+    except NothingPublished as error:
+        report_error(error)
+        exit_code = error.exit_code
     record_end(
         *(inputs.tables, refresh.summary, manifest, settings, given, baseline),
         lambda: (inputs.source, inputs.store),
@@ -340,7 +325,7 @@ def refuse_to_follow(flags: Mapping[str, object]) -> None:
         )
 
 
-def follow_catalog(settings: Settings, given: Given, outcome: Written, how: Follow) -> Ended:
+def follow_catalog(settings: JobConfig, given: Given, outcome: Written, how: Follow) -> Ended:
     """Run a refresh, and another one after commits to its table; return the last one.
 
     Each run writes its page, its metrics and its JSON line.
@@ -367,7 +352,7 @@ def follow_catalog(settings: Settings, given: Given, outcome: Written, how: Foll
     return ended[0]
 
 
-def plan(settings: Settings, request: Request) -> "Plan":
+def plan(settings: JobConfig, request: Request) -> "Plan":
     """Return the plan of a refresh."""
     from enrich.spark.dry_run import plan_refresh
 
@@ -377,32 +362,8 @@ def plan(settings: Settings, request: Request) -> "Plan":
     return plan_refresh(open_inputs(settings, request, manifest))
 
 
-@contextmanager
-def kept_pages(place: Place | None, summary: RunSummary) -> Iterator[Path | None]:
-    """Give a local folder for Great Expectations' pages, and upload it if needed.
-
-    An upload that fails is logged, and the run does not fail.
-    """
-    if not isinstance(place, ObjectUri):
-        yield None if place is None else Path(str(place))
-        return
-    with tempfile.TemporaryDirectory(prefix="pages-") as name:
-        folder = Path(name).resolve()
-        try:
-            yield folder
-        finally:
-            try:
-                upload(folder, place)
-                if summary.data_docs:
-                    index = Path(summary.data_docs).relative_to(folder)
-                    summary.data_docs = str(place / index.as_posix())
-            except OSError as error:
-                summary.data_docs = None
-                log.warning("checks have no pages in %s: %s", place, error.strerror)
-
-
 def open_inputs(
-    settings: Settings, request: Request, manifest: Manifest, spark: SparkSession | None = None
+    settings: JobConfig, request: Request, manifest: Manifest, spark: SparkSession | None = None
 ) -> Inputs:
     """Open everything that a refresh depends on, a session too where there is none."""
     spark = spark or open_session("enrich_catalog")
@@ -417,7 +378,7 @@ def open_inputs(
 
 def check_cluster(given: Given) -> str:
     """Check that executors see what the driver sees, and return the result."""
-    settings = given.read_as(Settings)
+    settings = given.read()
     request = Request(run_date=choose_run_date(None))
     inputs = open_inputs(settings, request, fetch_manifest(settings.checkpoint))
     asked = check_executors(inputs, locate_checkpoint(settings))
@@ -426,13 +387,13 @@ def check_cluster(given: Given) -> str:
     return f"{asked} executors see what the driver sees"
 
 
-def open_both(spark: SparkSession, location: str, settings: Settings) -> tuple[Source, ImageStore]:
+def open_both(spark: SparkSession, location: str, settings: JobConfig) -> tuple[Source, ImageStore]:
     """Return the product table at a location, and the store of its images."""
     source = open_source(spark, location, settings.columns)
     return source, open_image_store(source, settings)
 
 
-def decide_run(settings: Settings, given: Given, decision: Decision) -> Ended:
+def decide_run(settings: JobConfig, given: Given, decision: Decision) -> Ended:
     """Publish or discard the candidates of an earlier run, and write its page anew."""
     manifest = fetch_manifest(settings.checkpoint)
     # A run may be discarded because the checkpoint, and so the baseline, has been replaced.
@@ -465,7 +426,7 @@ def decide_run(settings: Settings, given: Given, decision: Decision) -> Ended:
     return Ended(tables, summary, 0)
 
 
-def rewrite_page(tables: Tables, run_id: str, settings: Settings, given: Given) -> None:
+def rewrite_page(tables: Tables, run_id: str, settings: JobConfig, given: Given) -> None:
     """Write the page of an earlier run anew, if it has one."""
     folder = settings.report_dir
     if folder is None or f"{run_id}.html" not in names_in(folder):
@@ -479,15 +440,12 @@ def rewrite_page(tables: Tables, run_id: str, settings: Settings, given: Given) 
     record_end(tables, summarise(event), manifest, settings, given, baseline, open_again)
 
 
-def load_label_baseline(settings: Settings, manifest: Manifest) -> LabelBaseline | None:
+def load_label_baseline(settings: JobConfig, manifest: Manifest) -> LabelBaseline | None:
     """Return the baseline that the settings name, or None."""
     if settings.baseline is None:
         return None
-    try:
-        baseline = load_baseline(settings.baseline)
-        refuse_unknown_labels(baseline, published_labels(settings, manifest))
-    except BaselineError as error:
-        raise ConfigError(str(error)) from error
+    baseline = load_baseline(settings.baseline)
+    refuse_unknown_labels(baseline, published_labels(settings, manifest))
     checkpoint = f"{manifest.config.name}-{manifest.digests.model}"
     return carry_over(baseline, checkpoint, list_changes(manifest))
 
@@ -519,7 +477,7 @@ def record_end(
     tables: Tables,
     summary: RunSummary,
     manifest: Manifest,
-    settings: Settings,
+    settings: JobConfig,
     given: Given,
     baseline: LabelBaseline | None,
     open_source: Callable[[], tuple[Source, ImageStore]],

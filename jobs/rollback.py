@@ -19,7 +19,7 @@ from enrich.spark.failures import explain_failure
 from enrich.spark.publish import roll_back
 from enrich.spark.session import open_session
 from enrich.spark.tables import open_tables
-from jobs.enrich_catalog import Settings, rewrite_page
+from jobs.enrich_catalog import rewrite_page
 
 log = logging.getLogger("enrich")
 
@@ -31,7 +31,7 @@ def main(
     reason: Annotated[str, typer.Option(help="Why, kept in run_events.", callback=check_words)],
 ) -> None:
     """Roll back what a run published, and what later runs published after it."""
-    settings = given.read_as(Settings)
+    settings = given.read()
     tables = open_tables(open_session("rollback"), settings.database)
     rolled_back = roll_back(tables, run_id, reason)
     for one in rolled_back:

@@ -37,6 +37,10 @@ def main(extras: "list[str]") -> None:
         stop(f"{sorted(unknown)[0]!r} is not one of the extras in pyproject.toml")
     if set("#$") & set(str(ROOT)):
         stop(f"the path {ROOT} has a # or $, which Spark or make misread; move the checkout")
+    try:
+        Path(f"{VENV}.lock").touch()
+    except OSError as error:
+        stop(f"{ROOT} cannot be written to ({error.strerror}); copy the checkout elsewhere")
     with Path(f"{VENV}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = json.loads(STAMP.read_text()) if STAMP.exists() else {}

@@ -124,6 +124,15 @@ def test_a_set_up_does_its_work_once_and_keeps_what_others_brought(steps: list[s
     ]
 
 
+def test_a_checkout_that_cannot_be_written_to_ends_the_set_up(
+    steps: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(set_up, "VENV", tmp_path / "file" / ".venv")
+    with pytest.raises(SystemExit, match="cannot be written to"):
+        set_up.main([])
+
+
 def test_a_set_up_that_failed_is_not_believed(
     steps: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,11 @@ COMMANDS = {"enrich_catalog.py": "enrich", "maintain_tables.py": "maintain"}
 REQUEST_S = 30
 # The job runs on while a platform does not answer for this time.
 SILENCE_S = 600
+# Time for a job to begin, a setting of each platform.
+START_S = 1800
+_NOT_BEGUN = ("NEW", "PENDING")
+# Between tries to read a summary.
+_READ_AGAIN_S = (5, 30, 120)
 
 
 class JobState(NamedTuple):
@@ -44,6 +49,10 @@ class JobState(NamedTuple):
 
 class Platform(Protocol):
     """Platform that runs jobs. Errors are OSError and HTTPException."""
+
+    @property
+    def start_s(self) -> float:
+        """Seconds within which a job has to begin."""
 
     def start(self, job: str, words: Sequence[str], name: str) -> str:
         """Start a job with arguments; return its id. `name` fits Kubernetes' names."""
@@ -67,6 +76,7 @@ class Kubernetes:
     api: str = "https://kubernetes.default.svc"
     token: str = ""
     jobs: str = _PACKAGES
+    start_s: float = START_S
 
     def start(self, job: str, words: Sequence[str], name: str) -> str:
         """Create a SparkApplication."""
@@ -103,6 +113,7 @@ class Databricks:
     host: str
     job: int
     token: str = ""
+    start_s: float = START_S
 
     def start(self, job: str, words: Sequence[str], name: str) -> str:
         """Run the job with other arguments."""
@@ -134,6 +145,7 @@ class Emr:
     command: str
     connection: str = "aws_default"
     token: str = ""
+    start_s: float = START_S
 
     def start(self, job: str, words: Sequence[str], name: str) -> str:
         """Add a step."""
@@ -144,7 +156,10 @@ class Emr:
 
     def poll(self, job_id: str) -> JobState:
         """Read the step's state."""
-        found = self._client().describe_step(ClusterId=self.cluster, StepId=job_id)
+        try:
+            found = self._client().describe_step(ClusterId=self.cluster, StepId=job_id)
+        except Exception as error:  # botocore's errors have no base of Python's own
+            raise OSError(f"EMR does not tell the step's state: {error}") from error
         state = found["Step"]["Status"]["State"]
         return JobState(state in ("COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED"), state)
 
@@ -205,6 +220,8 @@ def ask(
         raise AirflowFailException(
             f"{method} {url} is refused with {error.code}: {said}"
         ) from error
+    except ValueError as error:
+        raise OSError(f"{method} {url} is answered with another text than JSON") from error
 
 
 def wait_for_end(
@@ -213,9 +230,11 @@ def wait_for_end(
     """Wait until a job is over, and return its state.
 
     Raises:
-        AirflowException: the platform has not answered for ten minutes.
+        AirflowException: the platform has not answered for ten minutes, or not begun the job within
+            its `start_s`.
     """
-    answered_at, before = time.monotonic(), ""
+    begun_at = answered_at = time.monotonic()
+    before = ""
     while True:
         try:
             state = platform.poll(job_id)
@@ -233,20 +252,49 @@ def wait_for_end(
                 before = state.state
             if state.is_over:
                 return state
+            waited_s = answered_at - begun_at
+            if state.state in _NOT_BEGUN and waited_s > platform.start_s:
+                raise AirflowException(
+                    f"the platform has not begun {job_id} for {waited_s:,.0f} s: its state is "
+                    f"{state.state}. Look at its resources, or raise start_s in {VARIABLE}"
+                )
         sleep(poll_s)
 
 
-def read_outcome(address: str) -> dict[str, Any] | None:
+def read_outcome(
+    address: str, sleep: Callable[[float], None] = time.sleep
+) -> dict[str, Any] | None:
     """Return the content of a job's `--summary`, None if it is missing or incomplete.
 
     For an object store, Airflow needs the provider of that store.
-    """
-    from airflow.sdk import ObjectStoragePath
 
+    Raises:
+        AirflowFailException: it cannot be read. The job may have ended well: it is not repeated.
+    """
+    text = ""
+    for wait_s in (*_READ_AGAIN_S, None):
+        try:
+            text = _read_text(address)
+            break
+        except FileNotFoundError:
+            break
+        except Exception as error:  # of the store's own client
+            log.warning("%s cannot be read: %s", address, error)
+            if wait_s is None:
+                raise AirflowFailException(
+                    f"the job has ended, and its summary {address} cannot be read: {error}. Look "
+                    "at it and at run_events before you clear this task"
+                ) from error
+            sleep(wait_s)
     try:
-        found = json.loads(ObjectStoragePath(address).read_text())
-    except (OSError, ValueError) as error:
-        log.warning("%s cannot be read: %s", address, error)
+        found = json.loads(text)
+    except ValueError:
         return None
     is_whole = isinstance(found, dict) and found.get("exit_code") is not None
     return found if is_whole else None
+
+
+def _read_text(address: str) -> str:
+    from airflow.sdk import ObjectStoragePath
+
+    return ObjectStoragePath(address).read_text()

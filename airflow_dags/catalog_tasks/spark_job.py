@@ -20,7 +20,22 @@ from airflow.sdk import BaseOperator, Variable
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from catalog_tasks.platforms import Platform, open_platform, read_outcome, wait_for_end
-from catalog_tasks.settings import CHECKOUT, PLATFORM, SPARK_SUBMIT, SUMMARIES
+
+_THIS_CHECKOUT = Path(__file__).resolve().parents[2]
+
+# Settings of a deployment, as templates that are filled in when a task starts. Each is an Airflow
+# Variable, or the environment variable AIRFLOW_VAR_<NAME>. They are not read while a DAG file is
+# parsed: Airflow parses every half minute, and would query its database each time. Blanks and line
+# ends around a value, which Airflow's form allows, are removed.
+
+# The checkout that holds the jobs and their environment `.venv`.
+CHECKOUT = f"{{{{ var.value.get('catalog_checkout', {str(_THIS_CHECKOUT)!r}) | trim }}}}"
+# More arguments for spark-submit itself, as in a shell: --master yarn --conf "spark.x=a b".
+SPARK_SUBMIT = "{{ var.value.get('catalog_spark_submit', '') }}"
+# Platform that runs the job, as JSON; empty: spark-submit on this machine.
+PLATFORM = "{{ var.value.get('catalog_platform', '') | trim }}"
+# Folder of the summary files of jobs that run on a platform.
+SUMMARIES = "{{ var.value.get('catalog_summaries', '') | trim }}"
 
 # One Spark application at a time: there is one GPU cluster, the tables have one writer, and the
 # embedded metastore of a laptop lets in one process.
@@ -146,7 +161,7 @@ class SparkJob(BaseOperator):
         self.started = platform, job_id
         try:
             ended = wait_for_end(platform, job_id, self.poll_s)
-        except AirflowException:
+        except Exception:
             with suppress(Exception):
                 platform.cancel(job_id)
             raise

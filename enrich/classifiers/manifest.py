@@ -91,7 +91,7 @@ def read_manifest(folder: Path) -> Manifest:
     if missing := [name for name in needed if not (folder / name).is_file()]:
         raise CheckpointError(
             f"{folder} is not a checkpoint: it lacks {', '.join(missing)}, expected a folder that "
-            "jobs/train_classifier.py wrote"
+            "`catalog-enrich train` wrote"
         )
     weights = folder / _WEIGHTS
     try:

@@ -80,11 +80,22 @@ def read_local(path: str, limit: int, roots: Collection[Location]) -> bytes:
             raise ImageProblem(Status.IMAGE_MISSING, "not a regular file")
         # The opened file counts, not the path that was resolved before: a folder on the way may
         # have become a link in between.
-        opened = Location("file", "", str(Path(f"/proc/self/fd/{file.fileno()}").readlink()))
+        opened = Location("file", "", _path_of(file.fileno(), path))
         if not any(opened.is_under(root) for root in roots):
             raise ImageProblem(Status.IMAGE_FORBIDDEN, "outside the allowed image roots")
         _refuse_large(status.st_size, limit)
         return file.read(status.st_size)
+
+
+def _path_of(opened: int, path: str) -> str:
+    """Return the real path of an opened file."""
+    try:
+        return str(Path(f"/proc/self/fd/{opened}").readlink())
+    except FileNotFoundError:  # not Linux
+        real = Path(path).resolve(strict=True)
+        if not os.path.samestat(real.stat(), os.fstat(opened)):
+            raise OSError("another file is at this path since it was opened") from None
+        return str(real)
 
 
 def stat_local(path: str) -> ImageStat:
@@ -183,8 +194,7 @@ def open_object_store(scheme: str, authority: str, reading: ImageReading, retrie
         )
     endpoint = s3_endpoint()
     if endpoint is None:
-        # AWS refuses requests to another region than the bucket's.
-        config = {"region": fs.resolve_s3_region(authority)}
+        config = {"region": _region_of(authority)}
     else:
         config = {"endpoint": endpoint}
         options["allow_http"] = endpoint.startswith("http:")
@@ -195,6 +205,22 @@ def open_object_store(scheme: str, authority: str, reading: ImageReading, retrie
         retry_config=again,
         credential_provider=_profile_credentials(),
     )
+
+
+def _region_of(bucket: str) -> str:
+    """Return a bucket's region: AWS refuses requests to another one.
+
+    Where AWS does not tell it, as in a closed network, it is the environment's.
+
+    Raises:
+        OSError: nor does the environment name a region.
+    """
+    try:
+        return fs.resolve_s3_region(bucket)
+    except OSError:
+        if named := os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
+            return named
+        raise
 
 
 def _profile() -> str | None:

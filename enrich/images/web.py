@@ -161,14 +161,15 @@ class Host:
         Args:
             method: GET or HEAD.
             target: path and query.
-            limit_s: seconds for pause, request and answer. The wait for a slot is not of the host.
+            limit_s: seconds for request and answer, after the wait for a slot and the host's pause.
             silence_s: seconds for which the host may say nothing.
         """
         self._slots.acquire()
         wire: _Wire | None = None
         try:
+            # Not of the request's time: a pause is mostly longer.
+            time.sleep(max(0.0, self._pause_ends - time.monotonic()))
             deadline = time.monotonic() + limit_s
-            self._wait(limit_s)
             wire = self._find_idle() or self._connect(deadline)
             connection = HTTPConnection(self._name, self._port)
             connection.auto_open, connection.sock = 0, wire.use(deadline, silence_s)
@@ -199,13 +200,6 @@ class Host:
         # 501: the host does not know the method.
         is_busy = status in _BUSY or (status >= 500 and status != 501)
         raise OSError(said) if is_busy else PermissionError(said)
-
-    def _wait(self, limit_s: float) -> None:
-        """Wait until the pause that the host asked for is over; raise OSError if too long."""
-        pause_s = self._pause_ends - time.monotonic()
-        if pause_s > limit_s:
-            raise OSError(f"the host asked for a pause, of which {pause_s:.0f} s are left")
-        time.sleep(max(0.0, pause_s))
 
     def _find_idle(self) -> _Wire | None:
         while self._idle:
@@ -270,11 +264,12 @@ def parse_date(text: str | None) -> datetime | None:
 
 def _parse_pause(text: str) -> float:
     """Return the seconds of a Retry-After, which are a number or end at a date."""
-    if text.isdecimal():
-        return min(float(text), LONGEST_PAUSE_S)
-    ends = parse_date(text)
-    left_s = (ends - datetime.now(UTC)).total_seconds() if ends else 0.0
-    return min(max(left_s, 0.0), LONGEST_PAUSE_S)
+    try:
+        left_s = float(text)
+    except ValueError:
+        ends = parse_date(text)
+        left_s = (ends - datetime.now(UTC)).total_seconds() if ends else 0.0
+    return min(max(0.0, left_s), LONGEST_PAUSE_S)
 
 
 MOST_REDIRECTS = 5
@@ -377,6 +372,8 @@ def _ask(
 
 def _follow(location: Location, target: str, hosts: Collection[str]) -> Location:
     try:
+        # http.client reads headers as Latin-1, and hosts write them in UTF-8.
+        target = target.encode("latin-1").decode("utf-8", "replace")
         url = urljoin(f"{location.scheme}://{location.authority}{location.path}", target)
         found = parse_url(url, hosts)
     except (ConfigError, ValueError) as error:

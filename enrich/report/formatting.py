@@ -146,13 +146,18 @@ def _describe_rolled_back(run: RunFacts, headline: Headline) -> Headline:
 
 def _name_command(name: str, run: RunFacts) -> str:
     of_run = f"--database {run.database} --run-id {run.run_id}"
-    return f"catalog-enrich {name}{run.given.to_flags()} {of_run}"
+    return f"catalog-enrich {name}{_name_flags(run)} {of_run}"
+
+
+def _name_flags(run: RunFacts) -> str:
+    # Without a file of settings, the catalog would be the demo, and its baseline the demo's.
+    catalog = "" if run.given.config else f" --catalog {shlex.quote(run.source)}"
+    return f"{run.given.to_flags()}{catalog}"
 
 
 def name_reviews(run: RunFacts) -> tuple[Markup, ...]:
     """Return the shell commands that write review pages of a run's answers."""
-    catalog = "" if run.given.config else f" --catalog {shlex.quote(run.source)}"
-    given = f"{run.given.to_flags()}{catalog}"
+    given = _name_flags(run)
     return _to_paste(
         *(
             f"catalog-enrich review --what {what} --run-id {run.run_id}{given} "

@@ -135,7 +135,7 @@ def _read_newest(tables: Tables) -> dict[str, Any]:
     if not published:
         raise ConfigError(
             f"{tables.name('product_attributes')} has no answers: found 0 published runs. "
-            "Run jobs/enrich_catalog.py first."
+            "Run `catalog-enrich enrich` first."
         )
     return read_event(tables, max(published, key=lambda run: run.attempt).run_id)
 
@@ -191,7 +191,7 @@ def record_labels(tables: Tables, labels: pd.DataFrame) -> RecordedLabels:
         named = name_some(strange["product_id"] + " " + strange["attribute"])
         raise ConfigError(
             f"{tables.name(_ANSWERS)} has no draw of some products: found {named} "
-            f"({len(strange)} rows), expected products that jobs/audit.py --output has drawn. "
+            f"({len(strange)} rows), expected products that `catalog-enrich audit` has drawn. "
             "Remove their rows."
         )
     of_file = given["audit_id"].unique()

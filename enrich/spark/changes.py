@@ -52,7 +52,7 @@ _IGNORED_SETTINGS = {
     ),
     *("max_quarantined_share", "max_failed_images_share", "max_crashing_products"),
     *("max_deleted_share", "full_diff_days", "follow_window", "temporary_folder"),
-    *("data_docs", "report_dir", "metrics_dir", "log_format"),
+    *("report_dir", "metrics_dir", "log_format"),
 }
 _PUBLISHED = (
     *("product_id", "content_hash", "model_version", "product_category", "corrections", "status"),

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from expectations.checks import Verdict
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
-from schemas.labels import AuditedLabel
 from schemas.tables import (
     BROKEN,
     DUE,
@@ -36,7 +36,6 @@ from enrich.errors import (
     TooManyFailures,
     ValidationFailed,
 )
-from enrich.images.store import ImageSample
 from enrich.logs import bind_run
 from enrich.metrics import write_running
 from enrich.redaction import describe_error
@@ -87,56 +86,13 @@ from enrich.spark.source import refuse_replaced
 from enrich.spark.tables import Tables, temporary_folder
 from enrich.unseen import SourceProfile
 
+if TYPE_CHECKING:
+    from expectations.gate import Gate
+
 log = logging.getLogger(__name__)
 
 # Above this share of rows without a usable id the input is checked although nothing is due.
 _SUSPICIOUS_ID_SHARE = 0.02
-
-
-class Verdict(Protocol):
-    """Decision on a run: sentences that block it, notes, and rows of `label_quality`."""
-
-    @property
-    def passed(self) -> bool: ...
-    @property
-    def failures(self) -> tuple[str, ...]: ...
-    @property
-    def notes(self) -> tuple[str, ...]: ...
-    @property
-    def baseline(self) -> str: ...
-    @property
-    def quality(self) -> tuple[dict[str, Any], ...]: ...
-    @property
-    def docs_path(self) -> str | None: ...
-
-
-class Gate(Protocol):
-    """Checks of a run, given from outside: this package needs no Great Expectations."""
-
-    @property
-    def max_unusable_id_share(self) -> float:
-        """Share of rows without a usable id that `check_input` tolerates, in [0, 1]."""
-
-    def prepare(self) -> None:
-        """Do what takes seconds and needs no rows."""
-
-    def check_input(self, run_id: str, products: DataFrame, images: ImageSample) -> Verdict:
-        """Check the products before any content is encoded."""
-
-    def check_candidates(
-        self,
-        run_id: str,
-        candidates: DataFrame,
-        published: DataFrame | None,
-        expected_rows: int,
-        *,
-        is_unseen: bool,
-        audited: Sequence[AuditedLabel],
-    ) -> Verdict:
-        """Check the candidates before any is published.
-
-        Unseen sources are answered less. `audited` is what people said of published answers.
-        """
 
 
 @dataclass(slots=True)
@@ -144,7 +100,7 @@ class Refresh:
     """One refresh, on the driver. `summary` is complete when `run` ends or raises."""
 
     inputs: Inputs
-    gate: Gate
+    gate: "Gate"
     summary: RunSummary = field(default_factory=RunSummary)
     profile: SourceProfile | None = None
     _header: RunHeader | None = None
@@ -285,7 +241,7 @@ class Refresh:
                 # Few among all rows, broken rows would be a large share of the compared ones.
                 products = products.where(~F.col("outcome").isin(*BROKEN))
             images = sample_images(self.inputs.store, products.where("is_new"))
-            verdict = self.gate.check_input(self.summary.run_id, products, images)
+            verdict = self.gate.check_input(products, images)
             self._record_verdict(verdict)
         if not verdict.passed:
             raise ValidationFailed(self._explain(verdict.failures))
@@ -421,7 +377,6 @@ class Refresh:
 
         model_version = self.header.model_version
         verdict = self.gate.check_candidates(
-            self.summary.run_id,
             rows,
             published,
             expected,
@@ -488,7 +443,6 @@ class Refresh:
     def _record_verdict(self, verdict: Verdict, *, only_failed: bool = False) -> None:
         """Keep a verdict for the summary and label_quality."""
         before = self.summary.validation
-        self.summary.data_docs = verdict.docs_path
         self.summary.validation = {
             # If there are two verdicts on candidates, both count.
             "outcome": "passed" if verdict.passed and not before.get("failures") else "failed",

@@ -71,7 +71,6 @@ class RunSummary:
     validation: dict[str, Any] = field(default_factory=lambda: {"outcome": "not_run", "notes": []})
     table_versions: dict[str, int] = field(default_factory=dict)
     report: str | None = None
-    data_docs: str | None = None
     engine_loads: dict[str, int] = field(default_factory=dict)
     encoding: dict[str, float] = field(default_factory=dict)
     error: str | None = None

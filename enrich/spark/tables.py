@@ -221,7 +221,7 @@ class Tables:
         if not self.exists(table):
             raise ConfigError(
                 f"Table {self.name(table)} is missing. Name the database that "
-                "jobs/enrich_catalog.py wrote."
+                "`catalog-enrich enrich` wrote."
             )
 
     @retried_on_conflict

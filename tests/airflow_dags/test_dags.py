@@ -19,7 +19,6 @@ from airflow.cli.cli_parser import get_parser
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import Variable
 from airflow.sdk.exceptions import (
-    AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
     ParamValidationError,
@@ -98,42 +97,11 @@ def test_only_products_at_an_absolute_local_path_are_waited_for(
     assert is_there("shop.products") and is_there("s3a://shop/products") and is_there("")
 
 
-def test_stage_looks_for_itself_whether_somebody_writes_the_products(
-    dags: dict[str, Any], tmp_path: Path
-) -> None:
-    def start(stage: Any, products: object) -> None:
-        # As Airflow has filled it in.
-        filled_in = SimpleNamespace(flags={"--catalog": str(products)})
-        stage._pre_execute_hook({"ti": SimpleNamespace(task=filled_in)})
-
-    stage, table = dags["refresh_catalog"].get_task("stage"), tmp_path / "products.csv"
-    table.touch()
-    with pytest.raises(AirflowException, match=f"{table} was written to 0 s ago") as stopped:
-        start(stage, table)
-    assert not isinstance(stopped.value, AirflowFailException)
-    os.utime(table, (0, 0))
-    for products in (table, "shop.products", "s3a://shop/products", ""):
-        start(stage, products)
-    # As its description says, this one reads at once.
-    assert dags["reenrich_catalog"].get_task("stage")._pre_execute_hook is None
-
-
 def test_the_gate_without_a_result_of_stage_says_what_to_clear(dags: dict[str, Any]) -> None:
     gate = dags["refresh_catalog"].get_task("gate").python_callable
     # As where a person has marked stage as success.
     with pytest.raises(AirflowFailException, match="Clear stage"):
         gate(None)
-
-
-@pytest.mark.parametrize(("report", "told"), [(None, "Look at it; "), ("x", "it (report: x); ")])
-def test_the_gate_names_a_report_where_there_is_one(
-    dags: dict[str, Any], report: str | None, told: str
-) -> None:
-    gate = dags["refresh_catalog"].get_task("gate").python_callable
-    blocked = {"run_id": "r1", "outcome": "blocked", "error": "too blue", "counts": {"answered": 1}}
-    with pytest.raises(AirflowFailException) as stopped:
-        gate({**blocked, "report": report})
-    assert told in str(stopped.value)
 
 
 @pytest.mark.parametrize(

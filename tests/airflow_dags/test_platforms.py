@@ -33,6 +33,9 @@ class Backend:
         self.said: dict[str, Any] | None = {**SUMMARY, "exit_code": 0}
         self.status = 200
         self.looks = 0
+        # How often it fails to tell the state of a job that has begun.
+        self.is_busy = 0
+        self.state = "RUNNING"
 
     def answer(self, method: str, path: str, body: Any, token: str) -> Any:
         assert token == "Bearer hush"
@@ -43,11 +46,14 @@ class Backend:
         if path.endswith("/run-now"):
             self.start(body["python_params"][1:], body["python_params"][0])
             return {"run_id": 77}
+        if self.is_busy:
+            self.is_busy -= 1
+            return None
         self.looks += 1
-        is_over = self.looks > 2
+        is_over = self.state == "RUNNING" and self.looks > 2
         return {
-            "status": {"applicationState": {"state": "COMPLETED" if is_over else "RUNNING"}},
-            "state": {"life_cycle_state": "TERMINATED" if is_over else "RUNNING"},
+            "status": {"applicationState": {"state": "COMPLETED" if is_over else self.state}},
+            "state": {"life_cycle_state": "TERMINATED" if is_over else self.state},
         }
 
     def start(self, words: list[str], job: str) -> None:
@@ -72,7 +78,8 @@ def address(backend: Backend) -> Iterator[str]:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length) or b"null")
             token = self.headers["Authorization"]
-            said = json.dumps(backend.answer(self.command, self.path, body, token)).encode()
+            answer = backend.answer(self.command, self.path, body, token)
+            said = b"<html>busy" if answer is None else json.dumps(answer).encode()
             self.send_response(backend.status)
             self.send_header("Content-Length", str(len(said)))
             self.end_headers()
@@ -121,9 +128,12 @@ def emr_of(backend: Backend) -> ModuleType:
         return {"StepIds": ["s-1"]}
 
     def describe_step(**_: Any) -> Any:
+        if backend.is_busy:
+            backend.is_busy -= 1
+            raise RuntimeError("ThrottlingException")
         backend.looks += 1
-        state = "COMPLETED" if backend.looks > 2 else "RUNNING"
-        return {"Step": {"Status": {"State": state}}}
+        is_over = backend.state == "RUNNING" and backend.looks > 2
+        return {"Step": {"Status": {"State": "COMPLETED" if is_over else backend.state}}}
 
     def cancel_steps(**given: Any) -> None:
         backend.asked.append(("cancel", "", given))
@@ -191,6 +201,55 @@ def test_an_exit_code_that_is_accepted_is_a_result(
 ) -> None:
     backend.said = {**SUMMARY, "exit_code": 3}
     assert run(job_of(platform, tmp_path, accepted=(0, 3))) == SUMMARY
+
+
+def test_a_platform_that_is_too_busy_to_tell_the_state_is_asked_again(
+    platform: str, backend: Backend, tmp_path: Path
+) -> None:
+    backend.is_busy = 2
+    assert run(job_of(platform, tmp_path)) == SUMMARY
+
+
+def test_a_job_that_never_begins_is_cancelled(
+    platform: str, backend: Backend, tmp_path: Path
+) -> None:
+    backend.state = "PENDING"
+    given = json.dumps({**json.loads(platform), "start_s": 0})
+    with pytest.raises(AirflowException, match="has not begun"):
+        run(job_of(given, tmp_path))
+    assert re.search("DELETE|cancel", str(backend.asked[-1]))
+
+
+def test_a_job_that_fails_in_a_way_unknown_here_is_cancelled(
+    platform: str, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("unknown")
+
+    monkeypatch.setattr("catalog_tasks.spark_job.wait_for_end", fail)
+    with pytest.raises(RuntimeError):
+        run(job_of(platform, tmp_path))
+    assert re.search("DELETE|cancel", str(backend.asked[-1]))
+
+
+def test_a_summary_that_cannot_be_read_is_no_reason_to_repeat_the_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = [OSError("busy"), RuntimeError("denied"), json.dumps({"exit_code": 0})]
+
+    def read(_: str) -> str:
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
+
+    monkeypatch.setattr(platforms, "_read_text", read)
+    waited: list[float] = []
+    assert platforms.read_outcome("s3://x/a.json", waited.append) == {"exit_code": 0}
+    assert len(waited) == 2
+    answers[:] = [RuntimeError("denied")]
+    with pytest.raises(AirflowFailException, match=r"s3://x/a\.json cannot be read: denied"):
+        platforms.read_outcome("s3://x/a.json", waited.append)
 
 
 def test_a_try_does_not_read_what_an_earlier_one_wrote(

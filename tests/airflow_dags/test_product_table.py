@@ -1,6 +1,5 @@
 """Wait until a product table at a local path is written to its end."""
 
-import logging
 import os
 import time
 from collections.abc import Callable
@@ -77,32 +76,6 @@ def test_a_file_dated_in_the_future_is_quiet_a_minute_after_it_came(
     assert not is_written(shop)
     monkeypatch.setattr(time, "time", lambda: came + 90)
     assert is_written(shop)
-
-
-def test_what_is_waited_for_is_logged_at_each_look(
-    shop: Path, write: Write, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    caplog.set_level(logging.INFO)
-    monkeypatch.setattr(time, "time", lambda: 10)
-    is_written(shop)
-    shop.mkdir()
-    is_written(shop)
-    write("products/part-0.parquet")
-    is_written(shop)
-    write("products/_temporary/0/part-1.parquet")
-    is_written(shop)
-    assert [line.removeprefix("waiting for products: ") for line in caplog.messages] == [
-        f"{shop} is not there",
-        f"{shop} holds no files but images",
-        f"{shop} was written to 10 s ago",
-        f"{shop} is being replaced, or its writer was killed: it holds {shop}/products/_temporary",
-    ]
-    caplog.clear()
-    (shop / "products" / "_temporary").rename(shop / "products" / "_committed")
-    os.utime(shop / "products" / "_committed" / "0" / "part-1.parquet", (0, 0))
-    monkeypatch.setattr(time, "time", lambda: 61)
-    assert is_written(shop)
-    assert not caplog.messages
 
 
 @pytest.mark.parametrize("folder", [".", "products"])

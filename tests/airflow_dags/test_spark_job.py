@@ -122,13 +122,6 @@ def test_an_accepted_exit_code_is_a_result(fake_checkout: Callable[[str], Path])
     assert run(job) == SUMMARY
 
 
-def test_a_progress_bar_on_the_last_line_is_none_of_the_result(
-    fake_checkout: Callable[[str], Path],
-) -> None:
-    bar = r"\r[Stage 447:>   (0 + 2) / 2]\r\r                         \r"
-    assert run(spark_job(fake_checkout(f"printf '{bar}'; {PRINT.rpartition('; ')[2]}"))) == SUMMARY
-
-
 @pytest.mark.parametrize("line", ["Done.", "[1]", ""])
 def test_a_job_without_its_json_line_has_failed(
     fake_checkout: Callable[[str], Path], line: str
@@ -231,13 +224,3 @@ def test_a_task_whose_process_is_killed_leaves_no_spark_behind(
     finally:
         with suppress(psutil.NoSuchProcess):
             os.killpg(spark_submit.pid, signal.SIGKILL)
-
-
-def test_without_the_program_that_ties_it_to_the_task_a_job_runs_all_the_same(
-    fake_checkout: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "bin").mkdir()
-    for name in ("bash", "echo"):
-        (tmp_path / "bin" / name).symlink_to(f"/bin/{name}")
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    assert run(spark_job(fake_checkout(PRINT))) == SUMMARY

@@ -7,14 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from bench import engine_stages
 from bench.engine_stages import open_stages, prepare_batches
 from bench.setup import Setup
 from demo.catalog import write_demo_catalog
-from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import BUNDLED
 from enrich.engine import engine as engine_module
-from enrich.engine.spec import EngineSpec
 
 PRODUCTS = 9
 
@@ -62,18 +59,3 @@ def test_batches_are_even_and_no_larger_than_the_set_up_says(setup: Setup) -> No
     engine = setup.spec().build(torch.device("cpu"))
     batches = prepare_batches(engine, setup.measured_products())
     assert sorted(len(one.has_text) for one in batches) == [3, 3, 3]
-
-
-def test_on_a_gpu_the_ready_batches_are_run_as_often_as_it_takes_to_be_all_products(
-    setup: Setup, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine_stages, "_MOST_READY", 4)
-    monkeypatch.setattr(engine_stages, "local_device", lambda: torch.device("cuda"))
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    # A pretended one: all of it computes on the CPU.
-    build = EngineSpec.build
-    monkeypatch.setattr(EngineSpec, "build", lambda spec, device: build(spec, torch.device("cpu")))
-    monkeypatch.setattr(ModelInputs, "to", lambda inputs, device: inputs)
-    with open_stages(setup) as stages:
-        assert stages["forward"].run() == 12
-        assert stages["forward"].warm() == 4, "not all shapes are warm"

@@ -66,12 +66,6 @@ def test_faults_are_found_and_a_part_of_them_is_of_as_many_answers() -> None:
         assert measure_detection(case, 1_500, baseline, 2, SETTINGS) == 1, name
 
 
-def test_an_attribute_of_one_label_has_no_label_faults() -> None:
-    rows = make_answers(500, color_shares={"red": 1.0}).rows
-    cases = inject_faults({Case.SOUND: rows, Case.IMAGES_MISSING: rows}, 500)
-    assert not [name for name in cases if name.startswith("color")]
-
-
 def test_benchmark_fails_by_one_fault_that_is_not_found_and_by_false_alarms() -> None:
     found = {"images_missing": {40: 0.1, 500: 1.0}}
     assert gate.is_good(0.0, found)
@@ -112,13 +106,3 @@ def test_a_small_benchmark_ends_with_one_json_object(
     told = {row[1].strip(): [cell.strip() for cell in row[2:4]] for row in rows}
     assert told["sound"] == ["no", "yes"]
     assert told["answers_of_others"] == ["yes", "yes"]
-
-
-def test_answering_anew_wants_all_that_it_needs(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["gate", "--answer", str(tmp_path)])
-    with pytest.raises(SystemExit) as ended:
-        run_command(gate.main)
-    assert ended.value.code == 2
-    assert "--answer lacks --category-column" in " ".join(capsys.readouterr().err.split())

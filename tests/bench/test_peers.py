@@ -1,6 +1,5 @@
 """Peers are held against us for their speed: they have to do the same work."""
 
-import contextlib
 import importlib.util
 import json
 import re
@@ -13,7 +12,6 @@ import pandas as pd
 import pytest
 import torch
 
-from bench.peers import naive_udf
 from bench.peers.model import Model, read_size_px
 from bench.peers.stages import SAME_ARITHMETIC, build_stages, build_stages_with_start_up
 from bench.ratios import CAREFUL_PEERS
@@ -145,21 +143,6 @@ def test_every_careful_peer_has_both_stages(setup: Setup) -> None:
         asked.clear()
         assert [one.run() for one in stages.values()] == [_PRODUCTS, _PRODUCTS]
         assert asked == [(_PRODUCTS, False), (_PRODUCTS, True)]
-
-
-@pytest.mark.parametrize("products", [_PRODUCTS, 400])
-def test_what_a_run_of_spark_takes_is_not_held_against_the_few_rows_that_go_one_by_one(
-    setup: Setup, monkeypatch: pytest.MonkeyPatch, products: int
-) -> None:
-    setup = setup.model_copy(update={"products": products, "cores": 16})
-
-    def classify(count: int, _: bool) -> pd.DataFrame:
-        return pd.DataFrame({"product_id": range(min(count, products))})
-
-    monkeypatch.setattr(naive_udf, "open_peer", lambda _: contextlib.nullcontext(classify))
-    with naive_udf.open_stages(setup) as stages:
-        stage = stages["naive_udf"]
-        assert 0 < stage.start_up() < stage.run() <= max(_PRODUCTS, 400 // 5)
 
 
 def test_no_peer_takes_anything_from_the_engine() -> None:

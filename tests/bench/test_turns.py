@@ -68,12 +68,6 @@ def test_a_stage_after_a_large_one_has_a_peak_of_its_own() -> None:
     assert peaks[1] - peaks[2] > 700
 
 
-def test_module_that_misses_a_package_is_named_and_left_out() -> None:
-    said: list[str] = []
-    assert measure(["no_such_peer"], SETUP, 1, said.append) == {}
-    assert said == ["NOT MEASURED: no_such_peer, because no_such_peer is not installed"]
-
-
 def speeds(**stages: float) -> dict[str, Figures]:
     return {stage: Figures(speed, None, 1) for stage, speed in stages.items()}
 

@@ -2,26 +2,20 @@
 
 from bisect import bisect_right
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import cache
 
 import numpy as np
 import pytest
 
 from enrich.certificates import (
-    CONFIDENCE,
     Stage,
-    certify,
     labels_to_prove,
     lower_bound,
-    name_answers,
-    state,
 )
 
 # In 1,000 audits a bound that holds in 95 % of them holds in more than this, but for one time in
 # a thousand.
 FEWEST_THAT_HOLD = 0.928
-NOVEMBER = datetime(2026, 11, 3, tzinfo=UTC)
 
 
 @cache
@@ -101,17 +95,3 @@ def test_so_many_more_labels_prove_the_target() -> None:
     assert lower_bound([*before, Stage(fewer, fewer, round(fewer * 113 / 120))]) < 0.9
     assert labels_to_prove([Stage(120, 60, 59)], target=0.9) == 60
     assert labels_to_prove([Stage(120, 120, 107)], target=0.9) is None
-
-
-def test_statement_says_what_is_proved_and_what_is_missing() -> None:
-    def said(right: int) -> str:
-        made = certify([Stage(120, 120, right)], target=0.9)
-        return state(made, name_answers("color"), NOVEMBER, NOVEMBER)
-
-    proved, nearly, never = map(said, (116, 113, 100))
-    bound = int(100 * bound_of((120, 120, 116)))
-    assert f"{bound} % of the colors" in proved and "120 labels of November 2026" in proved
-    assert "more" not in proved
-    assert "88 %" in nearly and "more would prove 90 %" in nearly
-    assert "100 of the 120" in never and "would prove" not in never
-    assert f"{CONFIDENCE:.0%}".strip("%") in proved

@@ -92,7 +92,7 @@ def test_default_settings_write_beside_the_local_tables(
     monkeypatch.setenv("CATALOG_ENRICH_HOME", str(tmp_path / "home"))
     settings = Given().read()
     assert settings.report_dir == tmp_path / "home" / "lakehouse" / "reports"
-    assert settings.data_docs and settings.metrics_dir
+    assert settings.metrics_dir
     assert settings.baseline and settings.baseline.exists()
     assert Given(own).read().report_dir == tmp_path / "pages"
     assert Given(own).read().metrics_dir is None

@@ -94,18 +94,6 @@ def test_a_file_that_is_no_settings_is_a_config_error(
     assert "\n" not in str(error.value)
 
 
-def test_what_is_merged_into_a_mapping_is_no_key_that_comes_twice(tmp_path: Path) -> None:
-    file = tmp_path / "job.yaml"
-    file.write_text(
-        "columns: &own {title: name}\n"
-        "validation: {categories: &mine {<<: *own, title: other}}\n"
-        "more: {<<: *mine}\n"
-    )
-    with pytest.raises(ConfigError) as error:
-        load_yaml(file, JobConfig)
-    assert "twice" not in str(error.value) and "unknown key 'more'" in str(error.value)
-
-
 def test_a_file_that_is_not_there_is_a_config_error(file: Path) -> None:
     for path in (file, file.parent):
         with pytest.raises(ConfigError, match=f"no configuration in {path}"):
@@ -180,30 +168,7 @@ def test_problems_are_described_in_one_line() -> None:
     assert "\n" not in text and text.count("; ") == 2
 
 
-def test_a_value_of_any_size_is_described_in_a_line_that_can_be_read(file: Path) -> None:
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
-    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 5)]
-    file.write_text("\n".join([*lines, f"catalog: *a4\ndatabase: [{'x' * 10_000}]\n"]))
-    with pytest.raises(ConfigError, match=r"catalog: .*found \[\[.*database: .*x") as error:
-        load_yaml(file, JobConfig)
-    assert len(str(error.value)) < 10_000
-
-
 def test_of_a_long_address_no_part_of_its_password_is_shown(file: Path) -> None:
     file.write_text(f"catalog: [https://feed:{'eyJ' * 1_000}@shop/products.csv]\n")
     with pytest.raises(ConfigError, match=r"found \['https://\*\*\*@shop/products\.csv'\]"):
         load_yaml(file, JobConfig)
-
-
-@pytest.mark.parametrize(
-    ("given", "problem"),
-    [
-        ({"allowed_image_roots": "s3://x/y"}, "allowed_image_roots: expected a list, as [a, b]"),
-        ({"image_limits": None}, "image_limits: expected lines 'key: value' below it, found None"),
-        ({"lexicon": ["a"]}, "lexicon: expected lines 'key: value' below it, found ['a']"),
-    ],
-)
-def test_what_is_wanted_is_said_in_words_of_yaml(given: dict[str, object], problem: str) -> None:
-    with pytest.raises(ValidationError) as error:
-        JobConfig.model_validate(given)
-    assert problem in describe_invalid(error.value, JobConfig)

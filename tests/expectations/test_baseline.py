@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from enrich.errors import ConfigError
 from expectations.baseline import (
-    BaselineError,
     Expected,
     LabelBaseline,
     carry_over,
@@ -73,7 +73,7 @@ def test_saved_baseline_loads_unchanged_and_reads_well(tmp_path: Path) -> None:
     ("content", "finding"),
     [
         ("{not json", "Invalid JSON"),
-        (baseline_dict(colour={}), "colour: Extra inputs"),
+        (baseline_dict(colour={}), "unknown key 'colour'"),
         (baseline_dict(products=group_dict() | {"rows": 0}), "products.rows: "),
         (baseline_dict(products=group_dict(red=5)), "labels of color count 5 rows, expected 10"),
         (baseline_dict(products=group_dict(red=-5, blue=15)), "color.labels.red: "),
@@ -91,14 +91,14 @@ def test_saved_baseline_loads_unchanged_and_reads_well(tmp_path: Path) -> None:
 def test_invalid_baseline_is_refused_with_what_was_found(
     tmp_path: Path, content: object, finding: str
 ) -> None:
-    with pytest.raises(BaselineError) as refused:
+    with pytest.raises(ConfigError) as refused:
         load_baseline(written(tmp_path, content))
     assert finding in str(refused.value)
     assert "demo.json" in str(refused.value)
 
 
 def test_missing_file_names_the_path_and_the_job_that_builds_it(tmp_path: Path) -> None:
-    with pytest.raises(BaselineError, match=r"nowhere\.json.*build_label_baseline"):
+    with pytest.raises(ConfigError, match=r"nowhere\.json.*catalog-enrich baseline"):
         load_baseline(tmp_path / "nowhere.json")
 
 
@@ -115,7 +115,7 @@ def test_what_the_checkpoint_cannot_answer_is_refused(
 ) -> None:
     refuse_unknown_labels(LabelBaseline.model_validate(baseline_dict()), LABELS)
     baseline = load_baseline(written(tmp_path, baseline_dict(**changes)))
-    with pytest.raises(BaselineError, match=finding):
+    with pytest.raises(ConfigError, match=finding):
         refuse_unknown_labels(baseline, LABELS)
 
 

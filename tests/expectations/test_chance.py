@@ -1,8 +1,5 @@
 """Statistical bounds: figures against hand-computed ones, bounds against simulated runs."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -49,14 +46,6 @@ def test_larger_runs_and_baselines_leave_less_to_chance(statistic: Statistic) ->
     ]
     assert bounds == sorted(bounds, reverse=True)
     assert bounds[-1] > 0
-
-
-def test_the_bound_of_a_run_is_the_same_in_another_process() -> None:
-    asked = "chance.bound_shift(chance.total_variation, np.array([0.4, 0.6]), 3_000, 60, 1e-3)"
-    code = f"import numpy as np; from expectations import chance; print({asked})"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
-    shares = np.array([0.4, 0.6])
-    assert float(said.stdout) == chance.bound_shift(chance.total_variation, shares, 3_000, 60, 1e-3)
 
 
 def test_a_single_label_leaves_nothing_to_chance() -> None:

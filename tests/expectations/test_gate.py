@@ -1,10 +1,7 @@
-"""The gate from rows to verdict: Spark counts, Great Expectations evaluates and writes pages."""
+"""The gate from rows to verdict: Spark counts, Great Expectations evaluates."""
 
-import resource
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import date
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,9 +12,10 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from bench.gate_runs import build_baseline, check_by_gate, find_reasons, to_spark
+from enrich.errors import ConfigError
 from enrich.text import build_text
 from expectations.baseline import LabelBaseline
-from expectations.checks import NO_BASELINE, GateError, Verdict
+from expectations.checks import NO_BASELINE, Verdict
 from expectations.counts import OTHER, AnswerCounts
 from expectations.custom import AnswersExpectation
 from expectations.distribution import Finding
@@ -28,8 +26,6 @@ from schemas.tables import LABEL_QUALITY, CheckOutcome
 from schemas.views import views
 
 pytestmark = pytest.mark.spark
-
-SECRET_TITLE = "<b>unreleased product</b>"
 
 
 class Sample(NamedTuple):
@@ -48,14 +44,12 @@ def check(
     published: DataFrame | None = None,
     *,
     expected_rows: int,
-    run_id: str = "20261130-1",
-    docs_dir: Path | None = None,
     never_answered: Sequence[str] = (),
     **settings: object,
 ) -> Verdict:
     allowed = ValidationSettings.model_validate(settings)
-    gate = Gate(allowed, LABELS, baseline, docs_dir, never_answered)
-    return gate.check_candidates(run_id, rows, published, expected_rows)
+    gate = Gate(allowed, LABELS, baseline, never_answered)
+    return gate.check_candidates(rows, published, expected_rows)
 
 
 def find(verdict: Verdict, expectation: str, attribute: str | None = None) -> dict[str, Any]:
@@ -226,8 +220,8 @@ def test_an_attribute_without_a_proved_threshold_is_noted_and_blocks_nothing(
 def test_a_label_that_audits_found_wrong_is_a_warning(spark: SparkSession) -> None:
     rows = to_spark(spark, make_answers(100).rows)
     audited = [AuditedLabel("color", "red", 40, 20, 0.9), AuditedLabel("color", "blue", 9, 8, 0.9)]
-    gate = Gate(ValidationSettings(), LABELS, None, None)
-    verdict = gate.check_candidates("run-1", rows, None, 100, audited=audited)
+    gate = Gate(ValidationSettings(), LABELS, None)
+    verdict = gate.check_candidates(rows, None, 100, audited=audited)
     assert verdict.passed
     about = [one for one in verdict.notes if "audited answers are wrong" in one]
     assert len(about) == 1 and about[0].startswith("color red: 20 of 40 ")
@@ -308,8 +302,8 @@ def test_a_rule_of_ones_own_gates_and_leads_to_products(spark: SparkSession) -> 
 def test_wrong_expectation_is_refused_before_a_run(spark: SparkSession) -> None:
     settings = ValidationSettings.model_validate({"expectations": [{"type": "expect_nothing"}]})
     products = spark.createDataFrame([], "product_id STRING, title STRING, is_new BOOLEAN")
-    with pytest.raises(GateError, match="has an unknown type: found 'expect_nothing'"):
-        Gate(settings, LABELS, None, None).check_input("r", products, Sample(0, 0))
+    with pytest.raises(ConfigError, match="has an unknown type: found 'expect_nothing'"):
+        Gate(settings, LABELS, None).check_input(products, Sample(0, 0))
 
 
 def test_what_was_not_compared_is_noted(spark: SparkSession, baseline: LabelBaseline) -> None:
@@ -348,8 +342,8 @@ def test_product_table_is_checked_before_inference(spark: SparkSession) -> None:
     products = spark.createDataFrame(
         rows, "product_id STRING, title STRING, description STRING, is_new BOOLEAN"
     )
-    gate = Gate(ValidationSettings(), LABELS, None, None)
-    verdict = gate.check_input("r", products, Sample(100, 60, "no access", 60, 60))
+    gate = Gate(ValidationSettings(), LABELS, None)
+    verdict = gate.check_input(products, Sample(100, 60, "no access", 60, 60))
     observed = {one["expectation"]: one["observed"] for one in verdict.quality}
     assert observed == pytest.approx(
         {
@@ -369,7 +363,7 @@ def test_product_table_is_checked_before_inference(spark: SparkSession) -> None:
     assert {one["suite"] for one in verdict.quality} == {"input"}
     many = products.withColumn("copy", F.explode(F.sequence(F.lit(1), F.lit(40))))
     many = many.withColumn("product_id", F.concat("product_id", F.lit("-"), "copy"))
-    verdict = gate.check_input("r", many, Sample(0, 0))
+    verdict = gate.check_input(many, Sample(0, 0))
     assert verdict.notes == ("0 images were tried before inference",)
     assert [one.split(" products ")[1].split(";")[0] for one in verdict.failures] == [
         "(14.3%) have no usable product_id",
@@ -387,55 +381,3 @@ def test_markup_around_nothing_is_not_a_text(spark: SparkSession) -> None:
     rows = spark.createDataFrame([(text,) for text in texts], "text STRING")
     shown = {row["text"] for row in rows.where(shows_text(F.col("text"))).collect()}
     assert shown == {text for text in texts if build_text(None, text)}
-
-
-def test_pages_say_what_is_expected_name_no_product_and_markup_stays_text(
-    spark: SparkSession, tmp_path: Path
-) -> None:
-    name = "</script><b>$bold & co"
-    answers = make_answers(300, category=name)
-    answers.rows.loc[:99, "product_category"] = OTHER
-    spoilt = relabel(answers, "style", name, 0.5)
-    labels = {**LABELS, "style": ("casual", "formal", name)}
-    unique = {"type": "expect_column_values_to_be_unique", "column": "title"}
-    settings = ValidationSettings.model_validate({"expectations": [unique]})
-    rows = to_spark(spark, spoilt.rows).withColumn("title", F.lit(SECRET_TITLE))
-    gate = Gate(settings, labels, build_baseline(answers), tmp_path / "docs")
-    verdict = gate.check_candidates("../../nightly", rows, None, 300)
-    assert not verdict.passed
-    assert find(verdict, "expect_label_shares_near_baseline", "style")["detail"].count(name) == 1
-    assert verdict.docs_path is not None
-    assert Path(verdict.docs_path).is_relative_to(tmp_path / "docs")
-    pages = [page.read_text() for page in tmp_path.rglob("*.html")]
-    assert len(pages) > 2
-    assert not any("unreleased product" in page or "product-1" in page for page in pages)
-    (page,) = tmp_path.glob("docs/*/candidates/validations/**/*.html")
-    text = page.read_text()
-    assert "at most 20% of the products would need another label to show the baseline" in text
-    assert "in category \u2039/script\u203a\u2039b\u203a\uff04bold \uff06 co, " in text
-    assert "<b>$bold" not in text and "</script><b>" not in text
-    # Every night adds as much.
-    written = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
-    assert 100_000 < written < 2_000_000
-
-
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """Let files be made, and none grow, as on a full disk; pytest's own output neither."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
-def test_pages_that_cannot_be_written_stop_no_run(
-    spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    rows = to_spark(spark, make_answers(20).rows).localCheckpoint()
-    (tmp_path / "docs").write_text("a file")
-    with full_disk():
-        verdict = check(rows, expected_rows=20, docs_dir=tmp_path / "docs")
-    assert (verdict.passed, verdict.docs_path) == (True, None)
-    assert "pages are missing" in caplog.text

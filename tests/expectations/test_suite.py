@@ -8,10 +8,10 @@ import yaml
 from drawn_answers import LABELS, join, make_answers, relabel
 
 from bench.gate_runs import Answers, Reason, build_baseline, count_answers, find_reasons
+from enrich.errors import ConfigError
 from enrich.images.store import ImageSample
 from expectations.baseline import LabelBaseline
-from expectations.checks import GateError
-from expectations.gate import _check_images
+from expectations.gate import check_images
 from expectations.settings import ValidationSettings
 from expectations.suite import build_candidates_suite, build_further, build_input_suite
 
@@ -124,7 +124,7 @@ def test_empty_product_table_has_nothing_to_check() -> None:
 def test_a_quiet_night_is_not_blocked_by_a_few_products_without_photos(
     tried: int, outcomes: list[str]
 ) -> None:
-    checks = _check_images(ImageSample(tried, 0, "no such file"), SETTINGS)
+    checks = check_images(ImageSample(tried, 0, "no such file"), SETTINGS)
     assert [str(one.outcome) for one in checks] == outcomes
     assert len(build_input_suite(SETTINGS, 100, tried)) == 2 + len(outcomes)
 
@@ -156,13 +156,13 @@ def settings_with(*modules: str, **expectation: object) -> ValidationSettings:
 def test_wrong_expectation_is_refused_in_great_expectations_words(
     wrong: dict[str, object], words: str
 ) -> None:
-    with pytest.raises(GateError) as refused:
+    with pytest.raises(ConfigError) as refused:
         build_further(settings_with(**wrong))
     assert words in str(refused.value)
 
 
 def test_module_that_cannot_be_imported_is_named() -> None:
-    with pytest.raises(GateError, match="'no_such_module' cannot be imported"):
+    with pytest.raises(ConfigError, match="'no_such_module' cannot be imported"):
         build_further(settings_with("no_such_module", type="expect_table_row_count_to_equal"))
 
 

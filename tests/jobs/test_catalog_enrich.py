@@ -10,13 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import typer
 
 from demo.catalog import write_demo_catalog
-from enrich.errors import NothingPublished
 from enrich.spark.runs import RunSummary
 from jobs import catalog_enrich, enrich_catalog
-from jobs.catalog_enrich import COMMANDS, GROUPS, load_command
+from jobs.catalog_enrich import COMMANDS, GROUPS
 
 ROOT = Path(__file__).parents[2]
 # Of no use where there is no checkout.
@@ -67,15 +65,6 @@ def test_every_job_of_users_is_a_command() -> None:
     assert {path.split()[0] for path in COMMANDS if " " in path} == GROUPS.keys()
 
 
-@pytest.mark.parametrize("path", COMMANDS)
-def test_every_command_lists_its_flags(path: str, call: Call) -> None:
-    code, out, err = call(*path.split(), "--help")
-    assert (code, err) == (0, "")
-    flags = [flag for one in load_command(COMMANDS[path][0]).params for flag in one.opts]
-    assert f"catalog-enrich {path}" in out
-    assert all(flag in out for flag in flags)
-
-
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -91,17 +80,6 @@ def test_what_is_wrong_is_one_line_and_exit_code_2(words: list[str], told: str, 
     assert (code, out) == (2, "")
     (line,) = err.splitlines()
     assert line.startswith("error: ") and told in line
-
-
-@pytest.mark.parametrize("end", [typer.Exit(3), NothingPublished("too many")])
-def test_a_command_ends_with_the_exit_code_of_its_job(
-    end: Exception, call: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise end
-
-    monkeypatch.setattr(enrich_catalog, "refresh_catalog", fail)
-    assert call("enrich")[0] == 3
 
 
 @pytest.mark.parametrize(
@@ -132,20 +110,6 @@ def test_approve_and_discard_decide_about_a_run(
     assert seen == [("shop", enrich_catalog.Decision(*decision))]
     assert shown == [[]], "only a refresh of the demo is scored"
     assert json.loads((tmp_path / "end.json").read_text())["counts"] == {"published": 7}
-
-
-@pytest.mark.parametrize(
-    ("typed", "completed"),
-    [("catalog-enrich app", "approve"), ("catalog-enrich corrections import --fi", "--file")],
-)
-def test_a_shell_completes_commands_and_their_flags(typed: str, completed: str) -> None:
-    shown = run_fresh(
-        "import sys; from jobs.catalog_enrich import main; sys.argv = ['catalog-enrich']; main()",
-        _CATALOG_ENRICH_COMPLETE="complete_bash",
-        COMP_WORDS=typed,
-        COMP_CWORD=str(len(typed.split()) - 1),
-    )
-    assert shown.split() == [completed]
 
 
 def test_without_spark_a_command_that_needs_it_says_what_to_install() -> None:

@@ -38,6 +38,11 @@ def test_a_table_that_spark_alone_can_read_is_not_looked_at(run: Run, shop: Path
     assert code == 0 and "shop.products is not looked at" in out and "images" not in out
 
 
+def test_a_file_with_a_typing_error_is_not_taken_for_a_table(run: Run, shop: Path) -> None:
+    code, _, err = run("--config", write(shop), "--catalog", "prodcuts.csv")
+    assert code == 2 and "no product table is at prodcuts.csv" in err
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

@@ -15,6 +15,7 @@ from object_store import served_bucket
 from shop import Shop, products
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
+from enrich.config import JobConfig
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError
 from enrich.files.atomic_write import write_place
@@ -113,7 +114,7 @@ def test_a_run_is_discarded_whatever_the_baseline_is_of(
         raise NotImplementedError
 
     monkeypatch.setattr(job, "open_session", reached)
-    settings = job.Settings(catalog="shop", baseline=tmp_path / "of_another.json")
+    settings = JobConfig(catalog="shop", baseline=tmp_path / "of_another.json")
     decision = job.Decision("of-last-week", is_discard, "another checkpoint")
     with pytest.raises(NotImplementedError if is_discard else ConfigError):
         job.decide_run(settings, None, decision)
@@ -168,7 +169,7 @@ def test_what_a_run_leaves_for_people_and_schedulers_may_lie_in_an_object_store(
 ) -> None:
     with served_bucket() as bucket:
         conf = parse_place(f"{bucket}/conf")
-        folders = {"report_dir": "pages", "data_docs": "docs", "metrics_dir": "metrics"}
+        folders = {"report_dir": "pages", "metrics_dir": "metrics"}
         settings = {"catalog": str(shop.file), "database": shop.database, **folders}
         write_place(conf / "shop.yaml", json.dumps(settings).encode())
         flags = ("--config", conf / "shop.yaml", "--summary", conf / "outcome.json")
@@ -180,8 +181,6 @@ def test_what_a_run_leaves_for_people_and_schedulers_may_lie_in_an_object_store(
         assert said["report"] == f"{bucket}/conf/pages/{said['run_id']}.html"
         assert said["run_id"] in parse_place(said["report"]).read_text()
         assert said["run_id"] in (conf / "pages" / "index.html").read_text()
-        assert said["data_docs"].startswith(f"{bucket}/conf/docs/")
-        assert "Data Docs" in parse_place(said["data_docs"]).read_text()
         assert f"catalog_enrichment_{shop.database}.prom" in names_in(conf / "metrics")
 
         assert run_job(job_of_the_fake, *flags, "--publish-run", "gone") == 2

@@ -43,16 +43,3 @@ def test_one_that_would_answer_otherwise_is_not(
     code, _, err = run(*flags, "--sample", 20)
     assert code == 3 and "int8 may change answers" in err
     assert [path.name for path in tmp_path.iterdir()] == ["products.csv"]
-
-
-def test_a_folder_that_is_there_is_kept(run: Run, flags: list[object], tmp_path: Path) -> None:
-    (tmp_path / "exported").mkdir()
-    code, _, err = run(*flags)
-    assert code == 2 and "exists already" in err
-
-
-def test_an_agreement_that_no_sample_shows_is_refused_before_products_are_answered(
-    run: Run, flags: list[object]
-) -> None:
-    code, _, err = run(*flags, "--min-agreement", 1)
-    assert code == 2 and "give --min-agreement < 1" in err

@@ -142,21 +142,6 @@ def test_exporting_from_a_database_without_corrections_says_what_is_missing(
     assert "gone.attribute_corrections is missing" in " ".join(capsys.readouterr().err.split())
 
 
-def test_an_export_that_fails_leaves_the_one_before(
-    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out.csv"
-    out.write_text("last week's")
-
-    def full(_: object, path: Path, **__: object) -> None:
-        path.write_text("product_id,co")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
-    assert export("--output", out, "--database", database) == 1
-    assert out.read_text() == "last week's"
-
-
 def test_a_shop_s_own_names_are_exported_as_the_checkpoint_s_labels() -> None:
     labels = pd.DataFrame({"product_id": [*"12345"], "color": ["gray", "blue", "red", *RESERVED]})
     attributes = {"color": ("grey", "blue", "turquoise", "red", "multi")}

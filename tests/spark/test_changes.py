@@ -199,11 +199,9 @@ def test_what_is_committed_is_published_until_a_batch_is_faulty(feed: FeedShop) 
     done, judged = list[RunSummary](), list[int]()
 
     class CountingGate(FakeGate):
-        def check_candidates(
-            self, run_id: str, candidates: DataFrame, *others: Any, **named: Any
-        ) -> Verdict:
+        def check_candidates(self, candidates: DataFrame, *others: Any, **named: Any) -> Verdict:
             judged.append(candidates.select("product_id").distinct().count())
-            return super().check_candidates(run_id, candidates, *others, **named)
+            return super().check_candidates(candidates, *others, **named)
 
     def run() -> Source:
         inputs = feed.prepare(config=CONFIG, window=50)

@@ -98,10 +98,8 @@ class ToldEngine(FakeEngine):
 class ToldGate(FakeGate):
     """A gate that counts, and keeps no check, which would be a commit of its own."""
 
-    def check_candidates(
-        self, run_id: str, candidates: DataFrame, *others: Any, **named: Any
-    ) -> Verdict:
-        verdict = super().check_candidates(run_id, candidates, *others, **named)
+    def check_candidates(self, candidates: DataFrame, *others: Any, **named: Any) -> Verdict:
+        verdict = super().check_candidates(candidates, *others, **named)
         (check,) = verdict.quality
         assert candidates.count() == check["observed"]
         return Verdict(failures=verdict.failures)

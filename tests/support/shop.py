@@ -38,12 +38,11 @@ class FakeGate:
     def prepare(self) -> None:
         pass
 
-    def check_input(self, run_id: str, products: DataFrame, images: ImageSample) -> Verdict:
+    def check_input(self, products: DataFrame, images: ImageSample) -> Verdict:
         return Verdict(failures=tuple(self.input_failures))
 
     def check_candidates(
         self,
-        run_id: str,
         candidates: DataFrame,
         published: DataFrame,
         expected_rows: int,

@@ -271,7 +271,8 @@
 
   document.addEventListener("click", (event) => {
     const clicked = event.target.closest("button");
-    if (!clicked) return;
+    // The second click of two would label what nobody has seen.
+    if (!clicked || event.detail > 1) return;
     clicked.blur();
     if (clicked.id === "save") save();
     else if (clicked.dataset.do) run(clicked.dataset.do);

@@ -1,9 +1,7 @@
 """The forward pass fits its batches into memory; weights that are cast once change no answer."""
 
-import contextlib
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import Mock
 
@@ -108,26 +106,6 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_all_rows_are_answ
     assert max(crowded.asked) == 5, "it tries what does not fit again"
 
 
-def test_a_lane_that_runs_out_of_memory_late_does_not_undo_what_another_has_learnt(
-    crowd: Crowd, inputs: ModelInputs
-) -> None:
-    class Overtaken(Crowded):
-        is_first = True
-
-        def towers(self, inputs: ModelInputs) -> Tokens:
-            if self.is_first:
-                self.is_first = False
-                forward(inputs)  # another lane, from its start to its end
-                self.asked.clear()
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            return super().towers(inputs)
-
-    crowded = crowd(fits=6, kind=Overtaken)
-    forward = Forward(crowded, CPU)
-    forward(inputs)
-    assert max(crowded.asked) == 5
-
-
 @pytest.mark.parametrize(
     "said",
     [
@@ -212,24 +190,6 @@ def test_rows_read_from_each_modality_alone_are_those_that_lack_the_other(
         torch.testing.assert_close(apart[rows, place], wanted[rows], rtol=1e-2, atol=1e-3)
 
 
-def test_layers_are_not_fused_in_float32_and_those_of_others_stay_as_they_are(
-    exact: None,
-    small_config: ClassifierConfig,
-    tokenizer: Tokenizer,
-    inputs: ModelInputs,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    other, classifier = (_build(small_config, tokenizer) for _ in range(2))
-    forward = Forward(classifier, CPU)
-    fused = Mock(wraps=torch._transformer_encoder_layer_fwd)
-    monkeypatch.setattr(torch, "_transformer_encoder_layer_fwd", fused)
-    forward(inputs)
-    assert not fused.called
-    with torch.inference_mode():
-        other(inputs)
-    assert fused.called
-
-
 def test_a_frozen_norm_keeps_its_precision(
     bfloat16: None, small_config: ClassifierConfig, tokenizer: Tokenizer
 ) -> None:
@@ -245,41 +205,3 @@ def test_no_thread_is_handed_weights_that_another_has_cast(
     Forward(classifier, CPU)
     # autocast keeps casts of what wants gradients, and of nothing else.
     assert not any(weights.requires_grad for weights in classifier.parameters())
-
-
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Pretends a GPU; returns what is asked of it, in order."""
-    asked: list[str] = []
-
-    @contextlib.contextmanager
-    def note(name: str, of: object) -> Iterator[None]:
-        asked.append(f"{name} {of}")
-        yield
-        asked.append(f"end {name}")
-
-    cuda = "enrich.engine.forward.torch.cuda."
-    monkeypatch.setattr(cuda + "synchronize", lambda device: asked.append("synchronize"))
-    monkeypatch.setattr(cuda + "empty_cache", lambda: asked.append("empty_cache"))
-    monkeypatch.setattr(cuda + "device", functools.partial(note, "device"))
-    monkeypatch.setattr(cuda + "stream", lambda stream: contextlib.nullcontext())
-    monkeypatch.setattr(cuda + "Stream", lambda device: asked.append("Stream") or object())
-    return asked
-
-
-def test_threads_that_follow_each_other_share_streams(crowd: Crowd, gpu: list[str]) -> None:
-    forward = Forward(crowd(fits=99), torch.device("cuda"))
-
-    for _ in range(20):
-        with forward._stream(), forward._stream():
-            pass
-
-    assert gpu.count("Stream") == 2
-
-
-def test_memory_of_the_weights_as_they_were_loaded_is_given_back(
-    crowd: Crowd, gpu: list[str]
-) -> None:
-    Forward(crowd(fits=99), torch.device("cuda", 1))
-    # On its own GPU: on the first one it would open a context.
-    assert gpu == ["synchronize", "device cuda:1", "empty_cache", "end device"]

@@ -56,20 +56,3 @@ for allowed, lanes in ((400e6, 1), (100e6, 4), (100e6, 1)):
     assert little < 0.1, "a pass uses again what the one before freed"
     assert of_four < 0.1, "each batch that computes at a time may leave as much"
     assert much > 0.9
-
-
-def test_what_is_in_use_when_holes_are_given_back_raises_what_is_allowed_until_it_is_freed() -> (
-    None
-):
-    # Half of the blocks are in use when the holes of the others are given back.
-    first, freed, again, in_use = _run("""
-for allowed, allowed_anew, is_freed in ((150e6, 10e6, True), (100e6, 400e6, False)):
-    start(allowed, allowed_anew)
-    kept = [None] * (count // 2)
-    print(share_given_back(leave_holes(kept)))
-    for block in kept if is_freed else ():
-        libc.free(block)
-    print(share_given_back(leave_holes([])))
-""")
-    assert first > 0.4 and freed > 0.9
-    assert again > 0.4 and in_use < 0.1

@@ -115,11 +115,6 @@ def test_a_tiff_of_a_head_alone_is_corrupt(data: bytes) -> None:
     assert problem(data).status is Status.IMAGE_CORRUPT
 
 
-def test_what_is_no_image_is_called_so() -> None:
-    assert str(problem(b"<html>")).startswith("a web page or SVG (6 bytes), expected JPEG, ")
-    assert str(problem(b"")) == "an empty file"
-
-
 def test_a_picture_of_several_jpegs_is_read_as_its_first() -> None:
     encoded = io.BytesIO()
     first, second = Image.new("RGB", (64, 48), "red"), Image.new("RGB", (32, 32), "blue")

@@ -57,27 +57,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_a_store_that_is_down_is_asked_only_now_and_then(clock: Clock) -> None:
-    asking, store = breaker(), Store(1_000)
-
-    for _ in range(100):
-        with pytest.raises((Passing, StoreDown)):
-            asking.ask(store)
-    assert store.asked == 10 + 3
-    assert clock.now == 1 + 2 + 4
-
-    for trial in range(1, 20):
-        clock.now += 30
-        for _ in range(50):
-            with pytest.raises((Passing, StoreDown)):
-                asking.ask(store)
-        assert store.asked == 10 + 3 + trial
-
-    store.failures = 0
-    clock.now += 30
-    assert [asking.ask(store) for _ in range(3)] == ["answer"] * 3
-
-
 def test_pauses_of_a_store_that_is_down_double_up_to_half_a_minute(clock: Clock) -> None:
     asking, asked_at = breaker(), []
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from enrich.images.settings import ImageLimits
@@ -61,17 +60,6 @@ def test_picture_that_cannot_be_read_is_left_out(tmp_path: Path, write_jpeg: Wri
     store = ImageStore(str(tmp_path / "shop"), limits=ImageLimits(max_pixels=100_000))
     unreadable = ["../outside.jpg", "gone.jpg", "broken.jpg", "page.svg", "large.jpg"]
     assert list(make_thumbnails(store, ["good.jpg", *unreadable, "good.jpg"])) == ["good.jpg"]
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "P", "L", "I;16", "CMYK"])
-def test_every_kind_of_pixels_becomes_a_thumbnail(tmp_path: Path, mode: str) -> None:
-    suffix = "tiff" if mode == "CMYK" else "png"
-    Image.new(mode, (40, 30)).save(tmp_path / f"a.{suffix}")
-
-    uri = make_thumbnail(ImageStore(str(tmp_path)), f"a.{suffix}")
-
-    assert uri
-    assert decoded(uri).size == (40, 30)
 
 
 def test_a_picture_of_noise_has_no_more_bytes_than_allowed(tmp_path: Path) -> None:
