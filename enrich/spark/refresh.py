@@ -123,13 +123,11 @@ class Refresh:
             with self._recording_images(compared):
                 self._refuse_truncated(compared)
                 self._check_input(compared)
-                is_idle = self._has_nothing_to_do(compared)
-                if not is_idle:
-                    self._append(State.STARTED)
                 diff = self._save_diff(compared, folder)
-            if is_idle:
+            if self._has_nothing_to_do(diff):
                 self._end_without_work(diff)
                 return self.summary
+            self._append(State.STARTED)
             encodings = self._encode(diff, folder)
             answered = self._answer(diff, encodings)
             self._quarantine(diff, encodings if answered.unanswered else None)
@@ -204,7 +202,7 @@ class Refresh:
     def _recording_images(self, diff: Diff) -> Iterator[None]:
         """Append the pictures' states to `images` when the block ends, published or not.
 
-        Not earlier: a commit to `images`, from which the diff was read, makes Spark compute the
+        Not earlier: a commit to `images`, from which the diff was read, makes Spark compute a
         persisted diff again, and so inspect every picture again.
         """
         stopped = None
@@ -214,13 +212,10 @@ class Refresh:
             stopped = error
         is_by_content = self.inputs.config.image_identity is ImageIdentity.CONTENT
         with self._timed("diff"):
-            if self._saved is not None:
-                # Else Spark would plan the persisted diff again after the commit.
-                diff.rows.unpersist()
+            rows = (self._saved or diff).rows
             if diff.images_compared and not is_by_content:
-                rows = (self._saved or diff).rows
                 append_image_states(self.tables, rows, self.summary.run_id)
-            diff.rows.unpersist()
+            rows.unpersist()
         if stopped is not None:
             raise stopped
 
@@ -266,6 +261,7 @@ class Refresh:
             return diff
         with self._timed("diff"):
             self._saved = save_diff(diff, f"{folder}/diff")
+            diff.rows.unpersist()
         return self._saved
 
     def _encode(self, diff: Diff, folder: str) -> DataFrame | None:
