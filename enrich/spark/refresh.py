@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -70,14 +70,12 @@ from enrich.spark.rules import (
     list_latest_runs,
 )
 from enrich.spark.runs import (
-    RunHeader,
     RunSummary,
     append_event,
     complete_intents,
     make_event,
     make_run_id,
     read_runs,
-    run_from_header,
     supersede_waiting,
     warn_of_concurrent_runs,
 )
@@ -143,7 +141,7 @@ class Refresh:
     gate: Gate
     summary: RunSummary = field(default_factory=RunSummary)
     profile: SourceProfile | None = None
-    _header: RunHeader | None = None
+    _header: Run | None = None
     _runs: list[Run] = field(default_factory=list)
     _events: int = 0
     _checks: list[dict[str, Any]] = field(default_factory=list)
@@ -182,7 +180,7 @@ class Refresh:
         return self.inputs.tables
 
     @property
-    def header(self) -> RunHeader:
+    def header(self) -> Run:
         """Columns that all events of the run share."""
         assert self._header is not None
         return self._header
@@ -210,7 +208,7 @@ class Refresh:
     def _compare(self) -> Diff:
         """Diff the product table and the published rows."""
         with self._timed("diff"):
-            own = run_from_header(self.header)
+            own = self.header
             base = self.inputs.choose_base(own, self._runs)
             diff = self.inputs.diff(self._runs, own.attempt, base)
             if diff.not_compared and self._has_too_many_broken_rows(diff):
@@ -219,7 +217,7 @@ class Refresh:
                 diff = self.inputs.diff(self._runs, own.attempt)
             refuse_replaced(self.inputs.source)
             kind = DiffKind.CHANGES if diff.not_compared else DiffKind.FULL
-            self._header, self.summary.diff = replace(self.header, diff=kind), kind
+            self._header, self.summary.diff = self.header._replace(diff=kind), kind
             self.summary.counts = count_diff(diff)
         if superseded := diff.count(Outcome.SUPERSEDED):
             log.warning(
@@ -343,7 +341,7 @@ class Refresh:
             self.profile = profile_source(self.tables, self.header, spec, diff, encodings)
         self.inputs = self.inputs.with_profile(self.profile)
         version = self.inputs.spec.model_version
-        self._header = replace(self.header, model_version=version)
+        self._header = self.header._replace(model_version=version)
         self.summary.model_version = version
         self._summarise_profile()
 
@@ -440,7 +438,7 @@ class Refresh:
             )
 
     def _is_superseded(self) -> bool:
-        return is_superseded(run_from_header(self.header).attempt, self._runs)
+        return is_superseded(self.header.attempt, self._runs)
 
     def _count_deletable(self, diff: Diff) -> int:
         return count_deletable(self.inputs, diff, self._is_superseded())
