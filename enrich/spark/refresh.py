@@ -46,6 +46,7 @@ from enrich.spark.answer import (
     write_candidates,
     write_findings,
 )
+from enrich.spark.console import describe_counts
 from enrich.spark.corrections import count_unknown
 from enrich.spark.diff import (
     Diff,
@@ -278,7 +279,7 @@ class Refresh:
         self._quarantine(diff, None)
         self._add_notes(diff)
         level = logging.INFO if diff.read else logging.WARNING
-        log.log(level, "nothing to do: %s", explain_nothing_to_do(diff))
+        log.log(level, "nothing to do: %s", describe_counts(self.summary.counts))
         self._append(State.NOTHING_TO_DO)
 
     def _save_diff(self, diff: Diff, folder: str) -> Diff:
@@ -572,25 +573,3 @@ def count_diff(diff: Diff) -> dict[str, Any]:
         "images_compared": diff.images_compared,
         "abstained": {},
     }
-
-
-def explain_nothing_to_do(diff: Diff) -> str:
-    """Return why a run has nothing to do, for people."""
-    if not diff.read:
-        return "the product table has 0 rows"
-    parts = [
-        (Outcome.UNCHANGED, "are published as they are now"),
-        (Outcome.SUPERSEDED, "were published by a newer run"),
-        (Outcome.HELD_BACK, "are held back by a rollback"),
-        (Outcome.QUARANTINED, "could not be read before and have not changed"),
-    ]
-    reasons = [
-        f"{number:,} products {text}" for outcome, text in parts if (number := diff.count(outcome))
-    ]
-    if broken := diff.count(*BROKEN):
-        reasons.append(f"{broken:,} rows are broken")
-    if missing := diff.count(Outcome.MISSING):
-        reasons.append(
-            f"{missing:,} published products are no longer in the product table and stay"
-        )
-    return "; ".join(reasons)
