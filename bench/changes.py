@@ -23,7 +23,7 @@ from enrich.config import JobConfig
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.spark.inputs import Inputs, Request
-from enrich.spark.runs import RunSummary, append_event, make_event, read_runs, run_from_header
+from enrich.spark.runs import RunSummary, append_event, make_event, read_runs
 from enrich.spark.session import name_jobs, tune_for_table_size
 from enrich.spark.source import open_source
 from enrich.spark.tables import schema_of
@@ -43,7 +43,7 @@ def measure(folder: Path, products: int, changed_share: float) -> dict[str, Any]
     tables.create_missing()
     tune_for_table_size(spark, inputs.source.products, tables.read("product_attributes"))
     header = inputs.make_header("20261101-00000000")
-    diff = inputs.diff([], run_from_header(header).attempt)
+    diff = inputs.diff([], header.attempt)
     wanted = schema_of("product_attributes", tables.attributes)
     known = {
         "product_id": F.col("product_id"),
@@ -70,7 +70,7 @@ def measure(folder: Path, products: int, changed_share: float) -> dict[str, Any]
     for name, run in (("changes", "a"), ("full", "b"), ("changes", "c")):
         begin, spent = time.perf_counter(), cpu_seconds()
         with name_jobs(spark, f"run 20261102-0000000{run}: diff", group="diff"):
-            own = run_from_header(inputs.make_header("zzz"))
+            own = inputs.make_header("zzz")
             runs = read_runs(tables)
             base = inputs.choose_base(own, runs) if name == "changes" else None
             diff = inputs.diff(runs, own.attempt, base)

@@ -295,9 +295,10 @@ def make_certificates(answers: pd.DataFrame, made_at: datetime) -> Iterator[dict
 
 
 def _mark_skipped(answers: pd.DataFrame) -> pd.DataFrame:
-    """Return answers with `is_skipped`: without a label, before a labelled one of their draw.
+    """Return answers with `is_skipped`, a column.
 
-    A skipped answer is counted when the first label after it was taken in.
+    A skipped answer has no label, and a later answer of its draw has one. It is counted when the
+    first label after it was taken in.
     """
     # Backwards: the earliest time at which any later answer of the draw had a label.
     last_first = answers.sort_values(["order", "product_id"], ascending=False)

@@ -2,19 +2,17 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
-from pyspark.sql import Column, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import SparkSession
 from rich.console import Console
 from rich.table import Table
 from schemas.tables import COUNTS, State
 
 from enrich.logs import is_json
 from enrich.redaction import tame
-from enrich.spark.corrections import find_entry
 from enrich.spark.runs import RunSummary
 from enrich.spark.session import stop_java_log
 from enrich.spark.tables import Tables
@@ -72,31 +70,14 @@ def _first_rows(tables: Tables, summary: RunSummary) -> Table:
     name = "candidates" if is_waiting else "product_attributes"
     rows = tables.read_run(name, summary.run_id)
     columns = ["product_id", *(c for a in tables.attributes for c in (a, f"{a}_confidence"))]
-    # Candidates hold the classifier's answers, without corrections.
-    own = (
-        [_classifier_label_if_corrected(a) for a in tables.attributes]
-        if "corrections" in rows.columns
-        else []
-    )
     shown = Table(*columns, title=f"the first of {tables.name(name)}")
-    for row in rows.select(*columns, *own).orderBy("product_id").limit(SHOWN_ROWS).collect():
-        shown.add_row(*_cells(row.asDict(), columns))
+    for row in rows.select(*columns).orderBy("product_id").limit(SHOWN_ROWS).collect():
+        shown.add_row(*map(_as_cell, row))
     return shown
 
 
-def _classifier_label_if_corrected(attribute: str) -> Column:
-    """Return the classifier's best label where a person has set one, else NULL."""
-    best = find_entry("predictions", attribute)["label"]
-    is_corrected = find_entry("corrections", attribute).isNotNull()
-    return F.when(is_corrected, best).alias(f"{attribute}_confidence of")
-
-
-def _cells(row: Mapping[str, Any], columns: Sequence[str]) -> Iterator[str]:
-    """Yield a row's cells; a confidence names its label if another label is shown."""
-    for column in columns:
-        shown = f"{row[column]:.2f}" if isinstance(row[column], float) else row[column] or "-"
-        own = row.get(f"{column} of")
-        yield tame(f"{own} {shown}" if own else shown)
+def _as_cell(value: Any) -> str:
+    return tame(f"{value:.2f}" if isinstance(value, float) else value or "-")
 
 
 def open_console() -> Console:

@@ -28,7 +28,7 @@ from enrich.spark.profile import describe_profile, read_profile
 from enrich.spark.progress import WorkByWorker
 from enrich.spark.refresh import count_diff
 from enrich.spark.rules import is_superseded
-from enrich.spark.runs import read_runs, run_from_header
+from enrich.spark.runs import read_runs
 from enrich.spark.session import open_accumulator, tune_for_table_size
 from enrich.spark.source import refuse_replaced
 from enrich.unseen import SourceProfile
@@ -84,7 +84,7 @@ def plan_refresh(inputs: Inputs) -> Plan:
     runs = read_runs(tables)
     refuse_demo_among_products(inputs, runs)
     # "~" sorts after all run ids: the plan is newer than all runs of the same day.
-    own = run_from_header(inputs.make_header("~"))
+    own = inputs.make_header("~")
     diff = inputs.diff(runs, own.attempt, inputs.choose_base(own, runs))
     try:
         is_new = F.col("outcome").isin(Outcome.NEW, Outcome.CHANGED)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from schemas.tables import Outcome
+from schemas.tables import Outcome, State
 
 from enrich.calibration import UnseenSource
 from enrich.config import DEMO_CATALOG, ImageIdentity, JobConfig
@@ -28,7 +28,6 @@ from enrich.spark.diff import (
 from enrich.spark.listing import choose_identity, open_listing, with_image_keys
 from enrich.spark.publish import select_held_back
 from enrich.spark.rules import Attempt, Run, checkpoint_of
-from enrich.spark.runs import RunHeader
 from enrich.spark.source import Source
 from enrich.spark.tables import Tables, now
 from enrich.unseen import SourceProfile
@@ -81,12 +80,15 @@ class Inputs:
         by_id = F.asc_nulls_last("product_id")
         return products if limit is None else products.orderBy(by_id).limit(limit)
 
-    def make_header(self, run_id: str) -> RunHeader:
+    def make_header(self, run_id: str) -> Run:
         """Return the columns that all events of a run that begins now share."""
         request, source, spec = self.request, self.source, self.spec
         has_base = source.feed is not None and self.tables.exists("product_attributes")
-        return RunHeader(
+        return Run(
             run_id=run_id,
+            number=0,
+            state=State.STARTED,
+            at=now(),
             trigger=request.trigger,
             run_date=request.run_date,
             started_at=now(),
@@ -97,6 +99,8 @@ class Inputs:
             encoder_version=spec.encoder_version,
             model_version=spec.model_version,
             settings=digest_settings(self.config, self.store, source.feed),
+            caused_by=None,
+            published_version=None,
             compared_version=self.tables.version("product_attributes") if has_base else None,
         )
 

@@ -15,7 +15,6 @@ from schemas.quoting import quote, quote_literal
 from enrich.spark.rules import (
     KEEP_UNUSED_ENCODINGS,
     LONGEST_RUN,
-    Run,
     list_unneeded_candidates,
 )
 from enrich.spark.runs import complete_intents, read_runs
@@ -60,7 +59,7 @@ def maintain_tables(
     )
     done: dict[str, Any] = {
         "runs_removed": _delete_candidates(tables, unneeded),
-        "encodings_removed": _delete_encodings(tables, runs) if has_encodings else 0,
+        "encodings_removed": _delete_encodings(tables) if has_encodings else 0,
         "folders_removed": remove_old_folders(tables, LONGEST_RUN),
     }
     tables.create_views()
@@ -96,7 +95,7 @@ def _delete_candidates(tables: Tables, unneeded: list[str]) -> int:
 
 
 @retried_on_conflict
-def _delete_encodings(tables: Tables, runs: list[Run]) -> int:
+def _delete_encodings(tables: Tables) -> int:
     """Delete encodings that no run will read again; return their number.
 
     These are encodings
@@ -105,14 +104,14 @@ def _delete_encodings(tables: Tables, runs: list[Run]) -> int:
     - that are not the latest of their key.
     Young encodings that runs of other databases have written are kept.
     """
-    recent = [run.run_id for run in runs if now() - run.at < KEEP_UNUSED_ENCODINGS]
-    if not recent:
+    cutoff, events = F.lit(now() - KEEP_UNUSED_ENCODINGS), tables.read("run_events")
+    recent = events.where(F.col("at") > cutoff).select("encoder_version").distinct()
+    versions = [row["encoder_version"] for row in recent.collect()]
+    if not versions:
         return 0
-    events = tables.read("run_events").where(F.col("run_id").isin(recent))
-    versions = [row[0] for row in events.select("encoder_version").distinct().collect()]
-    is_own = F.col("run_id").isin([run.run_id for run in runs])
-    is_used = F.col("encoder_version").isin(versions) | ~is_own
-    is_young = F.col("encoded_at") > F.lit(now() - KEEP_UNUSED_ENCODINGS)
+    is_used = F.col("encoder_version").isin(versions) | F.col("_is_own").isNull()
+    is_young = F.col("encoded_at") > cutoff
+    own = events.select("run_id", F.lit(True).alias("_is_own")).distinct()
     published = tables.read("product_attributes").select("content_hash").distinct()
     keys = tables.read("encodings").select(
         "run_id", "content_hash", "encoder_version", "encoded_at"
@@ -123,6 +122,7 @@ def _delete_encodings(tables: Tables, runs: list[Run]) -> int:
     # Recent encodings may be of a live run, and are always kept.
     is_settled = F.col("encoded_at") < F.lit(now() - LONGEST_RUN)
     placed = keys.withColumn("_place", F.row_number().over(latest))
+    placed = placed.join(own, "run_id", "left")
     placed = placed.join(published.withColumn("_is_published", F.lit(True)), "content_hash", "left")
     is_needed: Column = is_used & (F.col("_place") == 1) & (is_young | F.col("_is_published"))
     unneeded = placed.where(is_settled & ~F.coalesce(is_needed, F.lit(False)))

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,7 @@ from enrich.spark.answer import (
     write_candidates,
     write_findings,
 )
+from enrich.spark.console import describe_counts
 from enrich.spark.corrections import count_unknown
 from enrich.spark.diff import (
     Diff,
@@ -70,14 +71,12 @@ from enrich.spark.rules import (
     list_latest_runs,
 )
 from enrich.spark.runs import (
-    RunHeader,
     RunSummary,
     append_event,
     complete_intents,
     make_event,
     make_run_id,
     read_runs,
-    run_from_header,
     supersede_waiting,
     warn_of_concurrent_runs,
 )
@@ -103,7 +102,7 @@ class Refresh:
     gate: "Gate"
     summary: RunSummary = field(default_factory=RunSummary)
     profile: SourceProfile | None = None
-    _header: RunHeader | None = None
+    _header: Run | None = None
     _runs: list[Run] = field(default_factory=list)
     _events: int = 0
     _saved: Diff | None = None
@@ -141,7 +140,7 @@ class Refresh:
         return self.inputs.tables
 
     @property
-    def header(self) -> RunHeader:
+    def header(self) -> Run:
         """Columns that all events of the run share."""
         assert self._header is not None
         return self._header
@@ -181,7 +180,7 @@ class Refresh:
     def _compare(self) -> Diff:
         """Diff the product table and the published rows."""
         with self._timed("diff"):
-            own = run_from_header(self.header)
+            own = self.header
             base = self.inputs.choose_base(own, self._runs)
             diff = self.inputs.diff(self._runs, own.attempt, base)
             if diff.not_compared and self._has_too_many_broken_rows(diff):
@@ -190,7 +189,7 @@ class Refresh:
                 diff = self.inputs.diff(self._runs, own.attempt)
             refuse_replaced(self.inputs.source)
             kind = DiffKind.CHANGES if diff.not_compared else DiffKind.FULL
-            self._header, self.summary.diff = replace(self.header, diff=kind), kind
+            self._header, self.summary.diff = self.header._replace(diff=kind), kind
             self.summary.counts = count_diff(diff)
         if superseded := diff.count(Outcome.SUPERSEDED):
             log.warning(
@@ -252,7 +251,7 @@ class Refresh:
         self._quarantine(diff, None)
         self._add_notes(diff)
         level = logging.INFO if diff.read else logging.WARNING
-        log.log(level, "nothing to do: %s", explain_nothing_to_do(diff))
+        log.log(level, "nothing to do: %s", describe_counts(self.summary.counts))
         self._append(State.NOTHING_TO_DO)
 
     def _save_diff(self, diff: Diff, folder: str) -> Diff:
@@ -317,7 +316,7 @@ class Refresh:
             self.profile = profile_source(self.tables, self.header, spec, diff, encodings)
         self.inputs = self.inputs.with_profile(self.profile)
         version = self.inputs.spec.model_version
-        self._header = replace(self.header, model_version=version)
+        self._header = self.header._replace(model_version=version)
         self.summary.model_version = version
         self._summarise_profile()
 
@@ -423,7 +422,7 @@ class Refresh:
             )
 
     def _is_superseded(self) -> bool:
-        return is_superseded(run_from_header(self.header).attempt, self._runs)
+        return is_superseded(self.header.attempt, self._runs)
 
     def _count_deletable(self, diff: Diff) -> int:
         return count_deletable(self.inputs, diff, self._is_superseded())
@@ -561,25 +560,3 @@ def count_diff(diff: Diff) -> dict[str, Any]:
         "images_compared": diff.images_compared,
         "abstained": {},
     }
-
-
-def explain_nothing_to_do(diff: Diff) -> str:
-    """Return why a run has nothing to do, for people."""
-    if not diff.read:
-        return "the product table has 0 rows"
-    parts = [
-        (Outcome.UNCHANGED, "are published as they are now"),
-        (Outcome.SUPERSEDED, "were published by a newer run"),
-        (Outcome.HELD_BACK, "are held back by a rollback"),
-        (Outcome.QUARANTINED, "could not be read before and have not changed"),
-    ]
-    reasons = [
-        f"{number:,} products {text}" for outcome, text in parts if (number := diff.count(outcome))
-    ]
-    if broken := diff.count(*BROKEN):
-        reasons.append(f"{broken:,} rows are broken")
-    if missing := diff.count(Outcome.MISSING):
-        reasons.append(
-            f"{missing:,} published products are no longer in the product table and stay"
-        )
-    return "; ".join(reasons)

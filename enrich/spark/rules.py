@@ -8,7 +8,6 @@ values.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from enum import Enum, auto
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -38,24 +37,16 @@ _KEEPS_ROWS = (
 )
 
 
-class Lifetime(Enum):
-    """Time for which an encoding or a finding holds (R3)."""
-
-    FOR_EVER = auto()
-    SAME_LIMITS = auto()
-    A_WEEK = auto()
-    ONE_RUN = auto()
-
-
-LIFETIMES: Mapping[Status, Lifetime] = {
-    Status.OK: Lifetime.FOR_EVER,
-    Status.TEXT_EMPTY: Lifetime.FOR_EVER,
-    Status.IMAGE_MISSING: Lifetime.FOR_EVER,
-    Status.IMAGE_CORRUPT: Lifetime.FOR_EVER,
-    Status.IMAGE_TOO_LARGE: Lifetime.SAME_LIMITS,
-    Status.IMAGE_FORBIDDEN: Lifetime.SAME_LIMITS,
-    Status.WORKER_CRASHED: Lifetime.A_WEEK,
-    Status.IMAGE_UNREADABLE: Lifetime.ONE_RUN,
+# Time for which an encoding or a finding holds (R3).
+LIFETIMES: Mapping[Status, str] = {
+    Status.OK: "for ever",
+    Status.TEXT_EMPTY: "for ever",
+    Status.IMAGE_MISSING: "for ever",
+    Status.IMAGE_CORRUPT: "for ever",
+    Status.IMAGE_TOO_LARGE: "same limits",
+    Status.IMAGE_FORBIDDEN: "same limits",
+    Status.WORKER_CRASHED: "a week",
+    Status.IMAGE_UNREADABLE: "one run",
 }
 
 
@@ -145,14 +136,14 @@ def holds(status: Any, *, has_same_limits: Any, is_own: Any, is_recent: Any) -> 
         is_recent: it is younger than `CRASH_HOLDS`.
     """
 
-    def lasts(lifetime: Lifetime) -> Any:
-        return _is_one_of(status, [one for one, its in LIFETIMES.items() if its is lifetime])
+    def lasts(lifetime: str) -> Any:
+        return _is_one_of(status, [one for one, its in LIFETIMES.items() if its == lifetime])
 
     return (
-        lasts(Lifetime.FOR_EVER)
-        | (lasts(Lifetime.SAME_LIMITS) & has_same_limits)
-        | (lasts(Lifetime.A_WEEK) & is_recent)
-        | (lasts(Lifetime.ONE_RUN) & is_own)
+        lasts("for ever")
+        | (lasts("same limits") & has_same_limits)
+        | (lasts("a week") & is_recent)
+        | (lasts("one run") & is_own)
     )
 
 
@@ -171,7 +162,10 @@ def may_update(new: Attempt, old: Attempt, replaces: Any, *, is_superseded: bool
 
 
 class Run(NamedTuple):
-    """Last event of a run, with the fields that rules use."""
+    """Last event of a run, with the fields that rules use.
+
+    A run that has just begun has the columns that all of its events share.
+    """
 
     run_id: str
     number: int
@@ -188,6 +182,7 @@ class Run(NamedTuple):
     source: str = ""
     answered: int | None = None
     source_version: str = ""
+    encoder_version: str = ""
     settings: str = ""
     compared_version: int | None = None
     diff: str = DiffKind.FULL

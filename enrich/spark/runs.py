@@ -8,7 +8,7 @@ import logging
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from typing import Any
 
@@ -26,30 +26,8 @@ log = logging.getLogger(__name__)
 Event = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class RunHeader:
-    """Columns that all events of one run share."""
-
-    run_id: str
-    trigger: str | None
-    run_date: date
-    started_at: datetime
-    is_whole: bool
-    full_refresh: bool
-    source: str
-    source_version: str
-    encoder_version: str
-    model_version: str
-    settings: str
-    compared_version: int | None
-    diff: DiffKind = DiffKind.FULL
-
-
-def run_from_header(header: RunHeader) -> Run:
-    """Return a run that has just begun, for the rules."""
-    shared = {name: getattr(header, name) for name in Run._fields if hasattr(header, name)}
-    own: dict[str, Any] = {"number": 0, "state": State.STARTED, "at": now()}
-    return Run(**shared, **own, caused_by=None, published_version=None)
+# A run that has just begun.
+RunHeader = Run
 
 
 @dataclass(slots=True)
@@ -139,11 +117,11 @@ def find_run(tables: Tables, name: str, runs: Sequence[Run]) -> Run:
     )
 
 
-def make_event(header: RunHeader, state: State, summary: RunSummary, number: int) -> Event:
+def make_event(header: Run, state: State, summary: RunSummary, number: int) -> Event:
     """Return an event of a live run, with the summary so far."""
     counts = {name: summary.counts.get(name) for name in COUNTS}
     return {
-        **asdict(header),
+        **header._asdict(),
         **counts,
         "number": number,
         "state": state,
@@ -309,7 +287,7 @@ def _make_rollback_event(event: Event, **changes: Any) -> Event:
     return next_event(event, State.ROLLED_BACK, **counts, **changes)
 
 
-def supersede_waiting(tables: Tables, header: RunHeader, runs: Sequence[Run]) -> None:
+def supersede_waiting(tables: Tables, header: Run, runs: Sequence[Run]) -> None:
     """Mark waiting runs of the same trigger as superseded by this run (R10)."""
     if not header.trigger:
         return

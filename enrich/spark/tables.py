@@ -430,7 +430,7 @@ class Tables:
     def find_commit(
         self, run_id: str, operation: str, since: datetime | None = None, newest: int = 10
     ) -> Commit | None:
-        """Return a run's newest commit to product_attributes, None if by another operation.
+        """Return a run's newest commit to product_attributes, if it is of an operation.
 
         So a MERGE that the run's RESTORE has undone is not found.
 

@@ -54,9 +54,11 @@ def shop(spark: SparkSession) -> Iterator[SparkSession]:
     write("candidates", [*rows("red", 3, "m2"), *unanswered])
     facts = dict.fromkeys(("source", "source_version", "encoder_version", "settings"), "")
     header = RunHeader(
-        **facts, run_id="run-1", trigger="nightly", run_date=DAY, started_at=now(), is_whole=True,
-        full_refresh=False, model_version="m2", compared_version=None,
-    )  # fmt: skip
+        *("run-1", 0, State.STARTED, now(), "nightly", DAY, now(), True, False, "m2"),
+        caused_by=None,
+        published_version=None,
+        **facts,
+    )
     event = make_event(header, State.STAGED, RunSummary(), 1)
     spark.sql(f"CREATE TABLE counted.run_events ({tables(())['run_events']}) USING delta")
     counted = Tables(spark, "counted", ())

@@ -18,7 +18,7 @@ from enrich.spark.follow import follow
 from enrich.spark.inputs import Inputs
 from enrich.spark.refresh import Refresh
 from enrich.spark.rules import Run
-from enrich.spark.runs import RunSummary, read_runs, run_from_header
+from enrich.spark.runs import RunSummary, read_runs
 from enrich.spark.source import Source
 from expectations.checks import Verdict
 from schemas.tables import Outcome, State
@@ -59,7 +59,7 @@ class FeedShop(Shop):
         """
         inputs = self.prepare(spec, CONFIG | config)
         runs = read_runs(self.tables)
-        own = run_from_header(inputs.make_header("zzz"))
+        own = inputs.make_header("zzz")
         base = inputs.choose_base(own, runs)
         ways = [inputs.diff(runs, own.attempt, one) for one in (base, None)]
         found = [
@@ -165,7 +165,7 @@ def change(feed: FeedShop, draw: Random, published: list[str]) -> None:
 def test_all_products_are_compared_where_the_feed_does_not_tell(feed: FeedShop) -> None:
     def choose(**config: Any) -> tuple[Inputs, Run, list[Run], Run | None]:
         inputs = feed.prepare(config=CONFIG | config)
-        own, runs = run_from_header(inputs.make_header("zzz")), read_runs(feed.tables)
+        own, runs = inputs.make_header("zzz"), read_runs(feed.tables)
         return inputs, own, runs, inputs.choose_base(own, runs)
 
     def is_compared_since(**config: Any) -> bool:
