@@ -294,10 +294,6 @@ def test_a_file_without_permission_or_on_a_broken_disk_is_unreadable_and_not_mis
             ImageStore(str(root), reading=ImageReading(attempts=2)).read("a b.jpg")
         assert problem.value.status is Status.IMAGE_UNREADABLE
         assert len(tries) == attempts
-    configured = ImageReading(attempts=1, failed_status=Status.IMAGE_MISSING)
-    with pytest.raises(ImageProblem) as problem:
-        ImageStore(str(root), reading=configured).read("a b.jpg")
-    assert problem.value.status is Status.IMAGE_MISSING
 
 
 @pytest.mark.parametrize(
