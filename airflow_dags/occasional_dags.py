@@ -1,4 +1,4 @@
-"""DAGs beside the nightly refresh: maintenance, a full refresh, publication after a review."""
+"""Maintenance, a full refresh, and publication of a blocked run."""
 
 from datetime import timedelta
 

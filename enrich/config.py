@@ -42,7 +42,7 @@ ColumnName = Annotated[str, Field(min_length=1)]
 
 
 def check_database(name: str) -> str:
-    """Return the name of a database; raise ValueError for another text, such as a path."""
+    """Return a database's name; raise ValueError for a path or another text."""
     if not re.fullmatch(_DATABASE, name):
         raise ValueError(
             "expected a database's name of letters, digits and underscores, with a catalog's name "

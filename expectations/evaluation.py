@@ -196,7 +196,10 @@ def _evaluation_error(result: ExpectationValidationResult) -> str | None:
 
 
 def _open_context() -> EphemeralDataContext:
-    """Return a context in memory; it becomes Great Expectations' current one of this process."""
+    """Return a context in memory.
+
+    It becomes Great Expectations' current one of this process.
+    """
     return gx.get_context(
         mode="ephemeral",
         project_config=DataContextConfig(

@@ -14,7 +14,6 @@ from schemas.labels import AuditedLabel
 from schemas.tables import CheckOutcome, Suite
 
 from expectations.baseline import LabelBaseline
-from expectations.chance import bound_share
 from expectations.checks import (
     NO_BASELINE,
     Check,
@@ -31,6 +30,7 @@ from expectations.counts import (
     count_answers,
     mark_rows,
 )
+from expectations.distribution import bound_share
 from expectations.settings import ValidationSettings
 
 if TYPE_CHECKING:

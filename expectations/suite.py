@@ -22,8 +22,8 @@ from schemas.labels import NOT_APPLICABLE
 
 from expectations import custom
 from expectations.baseline import Expected, LabelBaseline, expect_like
-from expectations.chance import bound_share
 from expectations.counts import MIN_COMPARED, MIN_NEW, OTHER, UNKNOWN, AnswerCounts
+from expectations.distribution import bound_share
 from expectations.settings import ExpectationSetting, ValidationSettings
 
 # Makes an expectation that chance may fail, from the probability `alpha` that it does.

@@ -11,6 +11,7 @@ import typer
 from job_script import load_job
 
 from enrich import metrics
+from enrich.config import JobConfig
 from enrich.settings_files import load_yaml
 from enrich.spark.dry_run import Plan
 from enrich.spark.runs import RunSummary
@@ -136,7 +137,7 @@ def test_every_expectation_is_documented() -> None:
     "file", sorted((ROOT / "jobs" / "conf").glob("*.yaml")), ids=lambda f: f.name
 )
 def test_configurations_that_come_along_are_valid(file: Path) -> None:
-    load_yaml(file, TrainingConfig if file.name.startswith("training_") else JOB.Settings, {})
+    load_yaml(file, TrainingConfig if file.name.startswith("training_") else JobConfig, {})
 
 
 def test_a_whole_clip_learns_against_the_shortcut_as_the_bundled_checkpoint_does() -> None:

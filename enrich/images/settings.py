@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from schemas.tables import Status
 
 from enrich.settings_files import YamlSettings
@@ -24,7 +24,7 @@ class ImageLimits(YamlSettings):
 
 
 class ImageReading(YamlSettings):
-    """Retries of a store that fails, and the status of an image that is not read.
+    """Retries of a store that fails.
 
     A store fails if it does not answer, or sends an error of its own or half a file. "Not
     found" and "denied" are answers and are not retried.
@@ -38,10 +38,6 @@ class ImageReading(YamlSettings):
     """Seconds that a request may take. After as many seconds no new request for the image
     starts.
     """
-    failed_status: Literal[Status.IMAGE_UNREADABLE, Status.IMAGE_MISSING] = Status.IMAGE_UNREADABLE
-    """Status of an image that its store fails to deliver: `image_unreadable`, which the next run
-    requests again, or `image_missing`.
-    """
 
 
 # Of a product's images so many are tried.
@@ -51,29 +47,18 @@ MOST_IMAGES = 10
 class ImageLists(YamlSettings):
     """Reading of an image path that names several images."""
 
-    choice: int = 1
-    """Which of [several images](input.md#images) to try first: 1, 2, ..., or -1 for the last. The
-    others follow in order.
-    """
     separator: str | None = Field(default=None, min_length=1)
-    """Text between several images. Without a separator only JSON lists are split."""
-
-    @field_validator("choice")
-    @classmethod
-    def _counts_from_one(cls, choice: int) -> int:
-        if choice == 0:
-            raise ValueError("found 0, expected 1 for the first, 2, ..., or -1 for the last")
-        return choice
+    """Text between [several images](input.md#images). Without a separator only JSON lists are
+    split.
+    """
 
     def images_of(self, image_path: str) -> list[str]:
-        """Return the images of a path, the one to try first in front; at least one."""
+        """Return the images of a path, at least one."""
         found = _parse(image_path)
         if found is None and self.separator is not None:
             found = image_path.split(self.separator)
         named = [one.strip() for one in found or [] if isinstance(one, str)]
-        begin = self.choice - 1 if self.choice > 0 else self.choice
-        ordered = [one for one in (*named[begin:][:1], *named) if one]
-        return list(dict.fromkeys(ordered))[:MOST_IMAGES] or [image_path]
+        return list(dict.fromkeys(filter(None, named)))[:MOST_IMAGES] or [image_path]
 
 
 Triple = tuple[FiniteFloat, FiniteFloat, FiniteFloat]

@@ -211,7 +211,7 @@ class ImageStore:
             # This machine's, at this moment: another run may have it.
             raise ImageProblem(Status.IMAGE_UNREADABLE, describe_error(error)) from error
         except (StoreDown, *CLIENT_ERRORS) as error:
-            status = Status.IMAGE_MISSING if is_gone(error) else self._reading.failed_status
+            status = Status.IMAGE_MISSING if is_gone(error) else Status.IMAGE_UNREADABLE
             raise ImageProblem(status, describe_error(error)) from error
 
     def resolve(self, image_path: str | None) -> Location:

@@ -239,7 +239,7 @@ def read_certificates(tables: Tables) -> list[dict[str, Any]]:
 
 def read_audited_labels(tables: Tables, model_version: str) -> list[AuditedLabel]:
     """Return the counts of judged answers of each published label of a model_version."""
-    if not tables.exists(_ANSWERS) or tables.read(_ANSWERS).isEmpty():
+    if not tables.exists(_ANSWERS):
         return []
     answers = _read_answers(tables).query("model_version == @model_version and label.notna()")
     is_right = answers["label"] == answers["published_label"]

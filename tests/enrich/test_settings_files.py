@@ -42,14 +42,8 @@ def test_every_wrong_value_is_named_with_what_was_found(file: Path) -> None:
     ("line", "found"),
     [
         ("max_deleted_share: yes", True),
-        ("max_quarantined_share: on", True),
-        ("max_failed_images_share: true", True),
-        ("target_precision: yes", True),
-        ("batch_size: yes", True),
         ("max_crashing_products: no", False),
         ("image_limits: {max_bytes: yes}", True),
-        ("image_reading: {timeout_s: on}", True),
-        ("gpu_executors: {cores: 4, gpus: yes, memory: 8g, memory_overhead: 8g}", True),
         ("columns: {title: off}", False),
     ],
 )
@@ -64,22 +58,11 @@ def test_a_truth_value_of_yaml_is_no_number(file: Path, line: str, found: bool) 
     [
         (b"batch_size: [5\n", "is not valid YAML"),
         (b"- batch_size\n", "expected lines like"),
-        (b"just words\n", "expected lines like"),
-        (b"no\n", "expected lines like"),
-        (b"0\n", "expected lines like"),
-        (b"[]\n", "expected lines like"),
         (b"report_dir: pages: x\n", r"not allowed here \(line 1, column 18\)"),
-        (b"catalog: a\n--- b\n", "a single document in the stream, but found another"),
-        (b"catalog: \x00\n", "unacceptable character"),
         (b"catalog: \xff\xfe\n", "is not valid YAML"),
         (b"catalog: 2026-13-45\n", "is not valid YAML"),
         (b"[" * 5_000, "is not valid YAML"),
         (b"catalog: a\ncatalog: b\n", "catalog comes twice"),
-        (
-            b"lexicon: {color: {navy: blue}}\nbatch_size: 2\nlexicon: {color: {rot: red}}\n",
-            "lexicon comes twice",
-        ),
-        (b"lexicon: {a: {x: y}, a: {}}\n", "a comes twice"),
         (b"catalog: !!python/object/apply:os.getcwd []\n", "is not valid YAML"),
     ],
 )

@@ -109,16 +109,8 @@ def test_markup_around_nothing_is_the_empty_string(nothing: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *(
-            "I <3 you",
-            "size < 5 > 3",
-            "a<b and c>d",
-            "<NIKE> shirt <Limited Edition>",
-            "<- left ->",
-        ),
-        *("AT&T", "R&D", "H&M; Zara", "black&copper", "cut&notched", "fit & flare", "Q&A &", "&;"),
-        *("<p", "a <b", "<a small print", "x<y>z", "<size = 5>"),
-        *("Tee <Style No. 5> red", "Tee <Script: bold> red"),
+        *("I <3 you", "a<b and c>d", "<NIKE> shirt <Limited Edition>", "<- left ->"),
+        *("AT&T", "black&copper", "&;", "<p", "<size = 5>", "Tee <Style No. 5> red"),
     ],
 )
 def test_signs_that_are_no_markup_stay(text: str) -> None:
@@ -127,34 +119,7 @@ def test_signs_that_are_no_markup_stay(text: str) -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    [
-        *(
-            "<",
-            "<p",
-            "<p ",
-            "<p a=",
-            "</",
-            "<p>",
-            "<!--",
-            "<!-",
-            "--",
-            "<style",
-            "<style>",
-            "</style",
-        ),
-        *(
-            "<style a=",
-            "<a" + " " * 99,
-            "&",
-            "&#",
-            "&a",
-            "&amp;",
-            "&lt;",
-            "&amp;lt;p ",
-            "<a =",
-            "<p b",
-        ),
-    ],
+    ["<", "<p a=", "</", "<!--", "<style>", "<a" + " " * 99, "&#", "&amp;lt;p "],
 )
 def test_marks_by_the_thousand_are_looked_at_once(
     piece: str, monkeypatch: pytest.MonkeyPatch

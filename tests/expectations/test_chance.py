@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from expectations import chance
-from expectations.chance import Statistic
+from expectations import distribution as chance
+from expectations.distribution import Statistic
 
 SHARES = np.array([0.4, 0.3, 0.15, 0.1, 0.04, 0.01])
 STATISTICS = (chance.largest_shift, chance.total_variation, chance.kolmogorov_distance)

@@ -144,12 +144,9 @@ def test_labels_by_chance_are_refused_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--name", "tone"), "give either"),
         (("--name", "tone", "--labels", "a.csv"), "Give --catalog, or --config"),
-        (("--name", "tone", "--values", "a,b", "--catalog", "a.csv"), "give either"),
         (("--name", "tone", "--values", "a,b", "--labels", "a.csv"), "give either"),
         (("--name", "tone", "--values", "warm"), "too few labels"),
-        (("--name", "tone", "--values", "a,b", "--database", "shop"), "give either"),
         (("--name", "run_id", "--values", "a,b"), "expected another name"),
         (("--name", "tone", "--values", "warm,other"), "reserved"),
     ],

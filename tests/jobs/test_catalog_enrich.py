@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from demo.catalog import write_demo_catalog
+from enrich.config import JobConfig
 from enrich.spark.runs import RunSummary
 from jobs import catalog_enrich, enrich_catalog
 from jobs.catalog_enrich import COMMANDS, GROUPS
@@ -99,7 +100,7 @@ def test_approve_and_discard_decide_about_a_run(
 ) -> None:
     seen, shown = [], []
 
-    def decide(settings: enrich_catalog.Settings, *rest: object) -> enrich_catalog.Ended:
+    def decide(settings: JobConfig, *rest: object) -> enrich_catalog.Ended:
         seen.append((settings.database, rest[-1]))
         summary = RunSummary("r1", counts={"published": 7})
         return enrich_catalog.Ended(None, summary, 0)

@@ -46,13 +46,10 @@ def test_a_file_with_a_typing_error_is_not_taken_for_a_table(run: Run, shop: Pat
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ("colour: red\n", "colour"),
         ("target_precision: 0.8\n", "no thresholds for target_precision 0.8"),
         ("lexicon: {color: {navy: mauve}}\n", "mauve"),
-        ("labels: {color: {mauve: red}}\n", "mauve"),
         ("applies_to: {color: [shirts]}\n", "columns.category"),
         ("baseline: gone.json\n", "gone.json cannot be read"),
-        ("checkpoint: gone\n", "gone"),
         ("image_root: gone\n", "none of the first 2 images"),
         ("report_dir: a.jpg/pages\n", "a.jpg, expected a folder"),
     ],

@@ -113,19 +113,9 @@ def _rewrite(shop: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> dict
     return {}
 
 
-def _write_text(shop: Path) -> dict[str, object]:
-    (shop / "products.parquet").write_text("product_id,title\n")
-    return {}
-
-
 def _pipe_out(shop: Path) -> dict[str, object]:
     os.mkfifo(shop / "pipe.parquet")
     return {"output": shop / "pipe.parquet"}
-
-
-def _folder_out(shop: Path) -> dict[str, object]:
-    (shop / "folder.parquet").mkdir()
-    return {"output": shop / "folder.parquet"}
 
 
 @pytest.mark.parametrize(
@@ -135,21 +125,13 @@ def _folder_out(shop: Path) -> dict[str, object]:
             lambda shop: _rewrite(shop, lambda table: table.drop(columns="title")),
             "has no column title; it has price",
         ),
-        (
-            lambda shop: _rewrite(shop, lambda table: table.assign(title=[["a"]] * 5)),
-            "cannot be read as text",
-        ),
-        (_write_text, "no Parquet file can be read at"),
         (lambda shop: {"catalog": shop / "gone.parquet"}, "gone.parquet"),
-        (lambda shop: {"checkpoint": shop / "gone"}, "is not a checkpoint"),
         (
             lambda shop: {"checkpoint": "s3://me:secret@bucket/checkpoint"},
             "checkpoint holds a password",
         ),
         (lambda shop: {"image-root": "http://example.org/"}, "not allowed for images"),
-        (_folder_out, "is a folder; give --output the name of a file"),
         (_pipe_out, "is a device or a pipe"),
-        (lambda shop: {"output": shop / "red.jpg" / "a.parquet"}, "nothing can be written in"),
         (lambda shop: {"output": shop / "out.csv"}, "expected .parquet"),
         (lambda shop: {"output": shop / ".." / "shop" / "products.parquet"}, "would change"),
     ],

@@ -39,11 +39,8 @@ def test_a_page_compares_two_checkpoints(source: Path, tmp_path: Path, run: Run)
     ("flags", "said"),
     [
         (["--checkpoint", BUNDLED, "--checkpoint", "gone"], "gone"),
-        (["--checkpoint", BUNDLED], "--unseen-source"),
-        ([], "a catalog is missing"),
         (["--catalog", "shop", "--system", "unheard"], "expected some of lexicon"),
         (["--catalog", "shop", "--limit", 9], "--limit has no effect without --checkpoint"),
-        (["--checkpoint", BUNDLED, "--seeds", 1], "--seeds has no effect with --checkpoint"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(

@@ -53,20 +53,12 @@ _PNG = _encode(_noise(), "PNG")
     ("data", "status"),
     [
         (_JPEG[: len(_JPEG) // 2], Status.IMAGE_CORRUPT),
-        (_PNG[: len(_PNG) // 2], Status.IMAGE_CORRUPT),
-        (b"<html>not found</html>", Status.IMAGE_CORRUPT),
-        (b"", Status.IMAGE_CORRUPT),
         (b"P6 1 1 255 red", Status.IMAGE_CORRUPT),
-        (_png_that_claims(60_000, 60_000), Status.IMAGE_TOO_LARGE),
         (_png_that_claims(1_001, 1_000), Status.IMAGE_TOO_LARGE),
     ],
     ids=[
         "jpeg cut",
-        "png cut",
-        "text",
-        "empty",
         "a format not allowed",
-        "png of 60000",
         "one row too many",
     ],
 )

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from obstore.exceptions import GenericError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import GenericError, PermissionDeniedError
 from pyarrow import fs
 
 from enrich.errors import ConfigError
@@ -67,53 +67,31 @@ def test_a_picture_of_a_remote_shop_is_no_local_one() -> None:
     [
         (None, Status.IMAGE_MISSING),
         ("", Status.IMAGE_MISSING),
-        ("  ", Status.IMAGE_MISSING),
         ("nowhere.jpg", Status.IMAGE_MISSING),
         ("folder.jpg", Status.IMAGE_MISSING),
-        (".", Status.IMAGE_MISSING),
         ("a b.jpg/x.jpg", Status.IMAGE_MISSING),
         ("x" * 5_000, Status.IMAGE_MISSING),
-        ("lone \udcff surrogate.jpg", Status.IMAGE_MISSING),
         ("lone \ud800 surrogate.jpg", Status.IMAGE_FORBIDDEN),
         ("null\0byte.jpg", Status.IMAGE_FORBIDDEN),
         ("loop.jpg", Status.IMAGE_MISSING),
         ("../secret/x.jpg", Status.IMAGE_FORBIDDEN),
-        ("linked/../../secret/x.jpg", Status.IMAGE_FORBIDDEN),
         ("../shop-2/x.jpg", Status.IMAGE_FORBIDDEN),
         ("link.jpg", Status.IMAGE_FORBIDDEN),
         ("linked/x.jpg", Status.IMAGE_FORBIDDEN),
         ("/etc/hostname", Status.IMAGE_FORBIDDEN),
-        ("file:///etc/hostname", Status.IMAGE_FORBIDDEN),
         ("file:///%65tc/hostname", Status.IMAGE_FORBIDDEN),
         ("http://127.0.0.1:1/x.jpg", Status.IMAGE_FORBIDDEN),
-        ("https://127.0.0.1:1/x.jpg", Status.IMAGE_FORBIDDEN),
         ("ftp://127.0.0.1:1/x.jpg", Status.IMAGE_FORBIDDEN),
-        ("gopher://x", Status.IMAGE_FORBIDDEN),
         ("s3://bucket/x.jpg", Status.IMAGE_FORBIDDEN),
         ("http://[bad/x.jpg", Status.IMAGE_FORBIDDEN),
-        ("HTTP://127.0.0.1:1/x.jpg", Status.IMAGE_FORBIDDEN),
-        (" http://127.0.0.1:1/x.jpg", Status.IMAGE_FORBIDDEN),
         ("ht\ntp://127.0.0.1:1/x.jpg", Status.IMAGE_FORBIDDEN),
-        ("://", Status.IMAGE_FORBIDDEN),
-        ("hdfs://169.254.169.254/x.jpg", Status.IMAGE_FORBIDDEN),
         ("file:///%2e%2e/etc/hostname", Status.IMAGE_FORBIDDEN),
-        ("file://%2fetc/hostname", Status.IMAGE_FORBIDDEN),
         ("%2e%2e/secret/x.jpg", Status.IMAGE_MISSING),
-        ("..%2fsecret%2fx.jpg", Status.IMAGE_MISSING),
-        ("..\\secret\\x.jpg", Status.IMAGE_MISSING),
-        ("~/x.jpg", Status.IMAGE_MISSING),
         ("/dev/zero", Status.IMAGE_FORBIDDEN),
-        ("/dev/stdin", Status.IMAGE_FORBIDDEN),
-        ("/proc/self/environ", Status.IMAGE_FORBIDDEN),
         ("file:///proc/self/fd/0", Status.IMAGE_FORBIDDEN),
         ("pipe.jpg", Status.IMAGE_MISSING),
-        ("socket.jpg", Status.IMAGE_MISSING),
         ("zeros.jpg", Status.IMAGE_FORBIDDEN),
-        ("a/" * 3_000, Status.IMAGE_MISSING),
-        ("../" * 3_000 + "etc/hostname", Status.IMAGE_FORBIDDEN),
-        (float("nan"), Status.IMAGE_MISSING),
         (7, Status.IMAGE_MISSING),
-        (b"a b.jpg", Status.IMAGE_MISSING),
     ],
     ids=lambda value: repr(value)[:40],
 )
@@ -201,22 +179,15 @@ def test_an_object_path_cannot_climb_out_of_its_root() -> None:
     "image_path",
     [
         "s3://bucket/shop/%2e%2e/secret/x.jpg",
-        "s3://bucket/shop/%2E./secret/x.jpg",
         "s3://bucket/shop%2f..%2fsecret/x.jpg",
         "s3://bucket%2fshop/x.jpg",
-        "s3://bucket/shop/..",
-        "s3://bucket/shop/x.jpg?versionId=1",
         "s3://bucket/shop/x.jpg?endpoint_override=169.254.169.254",
         "s3://bucket/shop/x.jpg#part",
-        "s3://bucket/shop/x\0.jpg",
         "s3://bucket/shop/x%00.jpg",
         "s3://bucket@169.254.169.254/shop/x.jpg",
-        "s3://bucket:80/shop/x.jpg",
         "s3://bu\ncket/shop/x.jpg",
         "s3://bucket/shopping/x.jpg",
-        "S3://BUCKET/shop/x.jpg",
         "x/../../secret.jpg",
-        "x\0.jpg",
     ],
 )
 def test_a_trick_with_the_uri_of_an_object_is_forbidden_before_anything_is_asked(
@@ -234,22 +205,13 @@ def test_a_trick_with_the_uri_of_an_object_is_forbidden_before_anything_is_asked
     [
         ("http://example.org/", "'http://' is not allowed"),
         ("s3://me:hush@bucket/shop", "credentials"),
-        ("hdfs://me:hush@name:8020/shop", "credentials"),
         ("abfss://shop:hush@account.dfs.core.windows.net/", "credentials"),
-        ("me:hush@http://example.org", "not allowed"),
         ("s3://bucket/shop?endpoint_override=http://127.0.0.1&secret_key=hush", "query"),
         ("hdfs://169.254.169.254/latest", "metadata"),
-        ("hdfs://169.254.170.2:80/latest", "metadata"),
         ("hdfs://2852039166/latest", "metadata"),
-        ("hdfs://0xA9FEA9FE/latest", "metadata"),
-        ("hdfs://0251.0376.0251.0376/latest", "metadata"),
         ("hdfs://[::ffff:169.254.169.254]/latest", "metadata"),
-        ("hdfs://[fe80::1]/latest", "metadata"),
         ("hdfs://[fd00:ec2::254]/latest", "metadata"),
         ("hdfs://metadata.google.internal./x", "metadata"),
-        ("hdfs://METADATA/computeMetadata", "metadata"),
-        ("hdfs://instance-data/latest", "metadata"),
-        ("hdfs://100.100.100.200/latest", "metadata"),
         ("abfss://shop@169.254.169.254/x", "metadata"),
     ],
 )
@@ -332,24 +294,17 @@ def test_a_file_without_permission_or_on_a_broken_disk_is_unreadable_and_not_mis
             ImageStore(str(root), reading=ImageReading(attempts=2)).read("a b.jpg")
         assert problem.value.status is Status.IMAGE_UNREADABLE
         assert len(tries) == attempts
-    configured = ImageReading(attempts=1, failed_status=Status.IMAGE_MISSING)
-    with pytest.raises(ImageProblem) as problem:
-        ImageStore(str(root), reading=configured).read("a b.jpg")
-    assert problem.value.status is Status.IMAGE_MISSING
 
 
 @pytest.mark.parametrize(
     ("error", "may_pass"),
     [
         (PermissionDeniedError("403"), False),
-        (UnauthenticatedError("401"), False),
         (GenericError("Server returned non-2xx status code: 400 Bad Request: ..."), False),
         (GenericError("Server returned non-2xx status code: 408 Request Timeout: ..."), True),
-        (GenericError("Server returned non-2xx status code: 429 Too Many Requests: ..."), True),
         (GenericError("Server returned non-2xx status code: 503 Slow Down: ..."), True),
         (GenericError("HTTP error: error sending request"), True),
         (FileNotFoundError("404"), False),
-        (ValueError("contained empty path segment"), False),
     ],
     ids=str,
 )
