@@ -134,7 +134,8 @@ def write_widened(
                 corrections[attribute] = correction
         elif more := len(wider) - len(answers[attribute]):
             floors = (None if shares is None else 0.0,) * more
-            attributes[attribute] = _widen_floors(attributes[attribute], floors)
+            known = len(answers[attribute])
+            attributes[attribute] = _widen_floors(attributes[attribute], known, floors)
             if attribute in corrections:
                 corrections[attribute] = _widen_correction(corrections[attribute], more)
     wide = calibration.model_copy(update={"attributes": attributes, "corrections": corrections})
@@ -251,14 +252,19 @@ def _start(labels: Sequence[str], shares: Sequence[float] | None) -> ScoreCorrec
     return ScoreCorrection(bias=tuple(math.log(share) for share in shares))
 
 
-def _widen_floors(calibrated: CalibratedSets, more: tuple[float | None, ...]) -> CalibratedSets:
-    """Return the calibration with the floors of new labels, None for never."""
-    return {
-        modalities: one.model_copy(
-            update={"floors": {name: (*floors, *more) for name, floors in one.floors.items()}}
-        )
-        for modalities, one in calibrated.items()
-    }
+def _widen_floors(
+    calibrated: CalibratedSets, known: int, more: tuple[float | None, ...]
+) -> CalibratedSets:
+    """Return the calibration with the floors of new labels, None for never.
+
+    The `known` labels of an attribute without floors get floors of 0.
+    """
+    wide = {}
+    for modalities, one in calibrated.items():
+        before = dict.fromkeys(one.thresholds, (0.0,) * known) | one.floors
+        floors = {name: (*own, *more) for name, own in before.items()}
+        wide[modalities] = one.model_copy(update={"floors": floors})
+    return wide
 
 
 def _widen_correction(correction: ScoreCorrection, more: int) -> ScoreCorrection:
