@@ -120,7 +120,9 @@ def name_groups(
     """Name the group of each row; given names stay.
 
     Rows without a given name that share a text or a picture are one group. Its name is the least of
-    the names given to them, else of their own names, whatever the order of the rows.
+    the names given to them, else of their own names, whatever the order of the rows. Products that
+    are added or removed may change that name, and with it the split of the group: only given names
+    keep splits stable.
     """
     named = [(name or "").strip() for name in given]
     if all(named):
