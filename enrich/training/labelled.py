@@ -37,6 +37,7 @@ class LabelledProducts:
         catalog: number of each row's catalog.
         targets: (N, attributes), index of the label, or UNLABELLED.
         groups: number of each row's group of near-identical products.
+        half: 0 or 1, the half of each row's group, see `half_of`.
         split: TRAIN, VALIDATION or TEST.
     """
 
@@ -47,6 +48,7 @@ class LabelledProducts:
     catalog: np.ndarray
     targets: np.ndarray
     groups: np.ndarray
+    half: np.ndarray
     split: np.ndarray
 
     def __len__(self) -> int:
@@ -57,7 +59,7 @@ class LabelledProducts:
         digest = hashlib.sha256()
         for column in (self.texts, self.titles, self.image_roots, self.image_paths):
             digest.update(repr(column).encode())
-        for numbers in (self.catalog, self.targets, self.groups, self.split):
+        for numbers in (self.catalog, self.targets, self.groups, self.half, self.split):
             digest.update(np.ascontiguousarray(numbers).tobytes())
         return digest.digest()
 
@@ -71,6 +73,7 @@ class LabelledProducts:
             catalog=self.catalog[rows],
             targets=self.targets[rows],
             groups=np.unique(self.groups[rows], return_inverse=True)[1],
+            half=self.half[rows],
             split=self.split[rows],
         )
 
@@ -152,6 +155,7 @@ def join_catalogs(
         groups=pd.factorize(
             pd.Series([(c, g) for c, rows in enumerate(read) for g in rows.groups])
         )[0],
+        half=np.array([half_of(group) for rows in read for group in rows.groups], dtype=np.int64),
         split=np.concatenate([splits_of(rows) for rows in read]),
     )
 
@@ -186,9 +190,9 @@ def count_known_tests(products: LabelledProducts) -> int:
     return int((is_known & (products.split == TEST)).sum())
 
 
-def half_of(groups: np.ndarray) -> np.ndarray:
-    """Return the half of each row's group, 0 or 1, the same in every run."""
-    return np.random.default_rng(0).integers(0, 2, groups.max() + 1)[groups]
+def half_of(group_id: str) -> int:
+    """Return the half of a group, 0 or 1, whatever else is in the table."""
+    return _hash(group_id)[1] % 2
 
 
 def _split_of(group_id: str) -> int:
@@ -196,8 +200,13 @@ def _split_of(group_id: str) -> int:
 
     It depends on the group's hash alone, so a group keeps its split whatever else is in the table.
     """
-    bucket = int(hashlib.sha256(group_id.encode()).hexdigest()[:8], 16) % 10
-    return {0: TEST, 1: VALIDATION}.get(bucket, TRAIN)
+    return {0: TEST, 1: VALIDATION}.get(_hash(group_id)[0] % 10, TRAIN)
+
+
+def _hash(group_id: str) -> tuple[int, int]:
+    """Return two independent numbers of a group, for its split and for its half."""
+    digits = hashlib.sha256(group_id.encode()).hexdigest()
+    return int(digits[:8], 16), int(digits[8:16], 16)
 
 
 def _targets(rows: LabelledRows, attributes: dict[str, tuple[str, ...]]) -> np.ndarray:

@@ -195,7 +195,7 @@ class Trainer:
             return cross_fit_views(
                 self.classifier,
                 images,
-                self.batches.products.groups,
+                self.batches.products.half,
                 self.train_rows,
                 self.validation_rows,
                 self.config.half_towers,

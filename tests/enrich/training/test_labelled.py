@@ -47,6 +47,7 @@ def test_a_group_falls_into_the_same_split_whatever_else_is_read(tmp_path: Path)
     few = load_labelled([write_folder(tmp_path / "few", 50)], ATTRIBUTES)
     many = load_labelled([write_folder(tmp_path / "other", 80), tmp_path / "few"], ATTRIBUTES)
     assert many.split[80:].tolist() == few.split.tolist()
+    assert many.half[80:].tolist() == few.half.tolist() and set(few.half) == {0, 1}
     # As earlier versions had it: else a checkpoint of theirs is tested on what it was trained on.
     assert np.flatnonzero(few.split[:40] == TEST).tolist() == [5, 8, 20, 26, 34, 37]
     assert np.flatnonzero(few.split[:40] == VALIDATION).tolist() == [11, 17, 31]
