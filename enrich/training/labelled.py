@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from enrich.errors import ConfigError, name_some
-from enrich.lexicon import choose_title
+from enrich.lexicon import ProductText, choose_title
 from enrich.terminal import say
 from enrich.text import build_text, fold_label, read_as
 from enrich.training.readers import (
@@ -33,7 +33,8 @@ class LabelledProducts:
     """Products with labels, one row each, all columns of the same length N.
 
     Attributes:
-        titles: texts in which label words are looked for.
+        wordings: title, or a description without one, and description, of which labels are looked
+            for in the first, see `LabelFinder`.
         catalog: number of each row's catalog.
         targets: (N, attributes), index of the label, or UNLABELLED.
         groups: number of each row's group of near-identical products.
@@ -42,7 +43,7 @@ class LabelledProducts:
     """
 
     texts: list[str]
-    titles: list[str | None]
+    wordings: list[ProductText]
     image_paths: list[str | None]
     image_roots: list[str]
     catalog: np.ndarray
@@ -57,7 +58,7 @@ class LabelledProducts:
     def digest(self) -> bytes:
         """Return a digest of all columns."""
         digest = hashlib.sha256()
-        for column in (self.texts, self.titles, self.image_roots, self.image_paths):
+        for column in (self.texts, self.wordings, self.image_roots, self.image_paths):
             digest.update(repr(column).encode())
         for numbers in (self.catalog, self.targets, self.groups, self.half, self.split):
             digest.update(np.ascontiguousarray(numbers).tobytes())
@@ -67,7 +68,7 @@ class LabelledProducts:
         """Return some rows, their groups numbered from 0 without a gap."""
         return LabelledProducts(
             texts=[self.texts[row] for row in rows],
-            titles=[self.titles[row] for row in rows],
+            wordings=[self.wordings[row] for row in rows],
             image_paths=[self.image_paths[row] for row in rows],
             image_roots=[self.image_roots[row] for row in rows],
             catalog=self.catalog[rows],
@@ -142,8 +143,8 @@ def join_catalogs(
             for rows in read
             for title, description in zip(rows.titles, rows.descriptions, strict=True)
         ],
-        titles=[
-            choose_title(*both)
+        wordings=[
+            (choose_title(*both), both[1])
             for rows in read
             for both in zip(rows.titles, rows.descriptions, strict=True)
         ],

@@ -29,7 +29,9 @@ def labelled_products(texts: list[str], image_root: str = "", **named: Any) -> L
         "half": np.arange(rows) % 2,
         "split": np.full(rows, TRAIN),
     }
-    return LabelledProducts(texts=texts, **{"titles": texts} | unnamed | named)
+    return LabelledProducts(
+        texts=texts, **{"wordings": [(text, None) for text in texts]} | unnamed | named
+    )
 
 
 def load_labelled(
