@@ -320,14 +320,18 @@ def pick_thresholds(
     highest, best = answers.probs.max(1)
     confidence, is_right = highest.numpy(), (best == reading.targets).numpy()
     evidence = weigh(reading.named.numpy(), best.numpy())
-    picked = {}
+    picked, labels = {}, answers.probs.shape[1]
     for name, own in before.items():
         if all(one is None for one in own.values()):
             own = dict.fromkeys(Evidence, 0.5)
         # Of a kind that was never answered nothing is answered here.
         each = [own[kind] for kind in Evidence]
         least = np.array([np.inf if one is None else float(log_odds(one)) for one in each])
-        score = log_odds(confidence) - least[evidence]
+        # Nor is an answer below the floor of its label.
+        at = {m: one.at_precision(float(name), labels) for m, one in calibrated.items()}
+        rows = zip(reading.modalities, best.tolist(), strict=True)
+        floor = np.array([at[modalities].by_label[label] for modalities, label in rows])
+        score = np.where(confidence < floor, -np.inf, log_odds(confidence) - least[evidence])
         shift = pick_threshold(score, is_right, reading.groups.numpy(), float(name), confidence)
         picked[name] = {
             kind: None if shift is None or least is None else shift_threshold(least, shift)
