@@ -99,8 +99,9 @@ def divide(
             whoever shares a group with one that stays.
 
     Raises:
-        ConfigError: not one product has one of the values.
+        ConfigError: not one product has a value.
     """
+    _require_values(read, leave_out)
     kept, left_out = [], []
     for rows in read:
         is_out = np.zeros(len(rows), bool)
@@ -110,12 +111,19 @@ def divide(
         kept.append(rows.where(~is_out))
         staying = set(kept[-1].groups)
         left_out.append(rows.where(is_out & [group not in staying for group in rows.groups]))
-    if leave_out and not any(map(len, left_out)):
-        raise ConfigError(
-            f"leave_out fits no product: found 0 with {dict(leave_out)}, expected 1 or more. Name "
-            "a column of products.parquet and its values."
-        )
     return kept, left_out
+
+
+def _require_values(read: Sequence[LabelledRows], leave_out: Mapping[str, Collection[str]]) -> None:
+    """Raise ConfigError unless each of the values is a product's."""
+    for column, values in leave_out.items():
+        known = {value for rows in read for value in rows.labels.get(column, ())}
+        if absent := [value for value in values if fold_label(value) not in known]:
+            raise ConfigError(
+                f"leave_out fits no product: found 0 products with {column}: {', '.join(absent)}, "
+                f"expected 1 or more of each. Name a column of products.parquet and its values, "
+                f"such as {name_some(one for one in known if one) or 'none'}."
+            )
 
 
 def _fold_labels(rows: LabelledRows) -> LabelledRows:

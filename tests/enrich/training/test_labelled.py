@@ -227,5 +227,7 @@ def test_kinds_left_out_take_their_groups_with_them_and_must_be_there(tmp_path: 
     # The shoe of group a is nearly a shirt that stays.
     assert left_out.titles == ["shirt 1"]
     assert [len(one) for one in divide(read, {})[0]] == [4]
-    with pytest.raises(ConfigError, match="leave_out fits no product"):
-        divide(read, {"kind": ("hat",)})
+    with pytest.raises(ConfigError, match="found 0 products with kind: hat, expected"):
+        divide(read, {"kind": ("shoe", "hat")})
+    with pytest.raises(ConfigError, match="found 0 products with kin: shoe, expected"):
+        divide(read, {"kind": ("shoe",), "kin": ("shoe",)})
