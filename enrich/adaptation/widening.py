@@ -35,6 +35,7 @@ from enrich.classifiers.config import ClassifierConfig, HuggingFaceTowers, OpenC
 from enrich.classifiers.interface import IMAGE, TEXT
 from enrich.classifiers.manifest import Manifest, read_manifest, read_metrics
 from enrich.classifiers.pooled import SCALE, embed_prompts
+from enrich.classifiers.registry import CLASSIFIERS
 from enrich.engine.settings import CategorySets
 from enrich.errors import ConfigError
 from enrich.lexicon import Evidence
@@ -183,10 +184,12 @@ def _describe_guessed(attributes: Sequence[str], labels: LabelSets, is_by_pictur
 def _has_aligned_towers(config: ClassifierConfig) -> bool:
     """Return True if pictures and texts are stored as embeddings of one space.
 
-    So they are in both halves of a CLIP or SigLIP. The small towers and pairs are taught by labels.
+    So they are in both halves of a CLIP or SigLIP. The small towers and pairs are taught by labels,
+    and classifiers of a single stream store what they have mixed.
     """
     is_one_model = isinstance(config.towers, HuggingFaceTowers | OpenClipTowers)
-    return is_one_model and {IMAGE, TEXT} <= set(config.vectors or ())
+    has_own_embeds = CLASSIFIERS[config.classifier].contrasts_towers
+    return is_one_model and has_own_embeds and {IMAGE, TEXT} <= set(config.vectors or ())
 
 
 def _weigh_pictures(manifest: Manifest, attribute: str, labels: Sequence[str]) -> Matrix:

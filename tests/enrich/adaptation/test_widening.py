@@ -54,6 +54,19 @@ def test_aligned_towers_guess_the_names_most_similar_to_the_picture(
     assert both.corrections["fabric"] == named.calibration.corrections["fabric"]
 
 
+def test_a_picture_is_not_compared_with_names_where_the_towers_are_mixed(
+    make_checkpoint: Callable[[ClassifierConfig], Path],
+    clip_config: ClassifierConfig,
+    tmp_path: Path,
+) -> None:
+    config = clip_config.model_copy(update={"classifier": "single_stream"})
+    manifest = read_manifest(make_checkpoint(config))
+    sets = manifest.config.answers | {"fabric": _FABRICS}
+    write_widened(manifest, sets, "named", tmp_path / "named")
+    correction = read_manifest(tmp_path / "named").calibration.corrections["fabric"]
+    assert correction.embeds_weight is None
+
+
 def test_a_name_that_is_added_to_a_fitted_attribute_is_never_answered(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
