@@ -19,6 +19,7 @@ from enrich.classifiers.manifest import Manifest, fetch_manifest
 from enrich.cli import Given, common_options, run_command
 from enrich.errors import ConfigError
 from enrich.files.atomic_write import prepare_target, refuse_existing
+from enrich.files.labels import read_labels
 from enrich.files.products import Source, open_source, read_catalog
 
 
@@ -70,9 +71,8 @@ def suggest_products(
     answers = manifest.config.answers
     known = set[str]()
     if corrections:
-        own = source.settings.labels
-        labelled = read_shop_labels(corrections, catalog, answers, own=own)
-        known = {product.product_id for product in labelled.products}
+        labels = manifest.config.attributes
+        known = set(read_labels(corrections, labels, open_to=labels)["product_id"])
     written = write_suggestions(catalog, answers, count, known, output)
     typer.echo(json.dumps({"suggested": written, "output": str(output)}))
 

@@ -156,7 +156,8 @@ def adapt_attribute(
     fit without it. Otherwise a correction would be taken for any classifier that is too sure, which
     a temperature mends with far fewer numbers. If nothing is surely better, but the labels refute
     the thresholds, temperatures and thresholds alone are fitted. Then less is answered until more
-    labels prove more.
+    labels prove more. If the labels confirm the thresholds, all stays, and the attribute counts as
+    fitted to this source.
     """
     base = calibration.attributes[attribute]
     earlier = calibration.corrections.get(attribute)
@@ -175,6 +176,10 @@ def adapt_attribute(
     corrected = with_correction(scoring, fold_of, base, is_added=readings.is_added)
     trial = calibrate_held_out(corrected, fold_of, base)
     effect = (trial if is_better(trial, best) else best).compare(as_it_is)
-    if effect.is_better or as_it_is.keeps_promise():
+    if effect.is_better:
+        return effect
+    if as_it_is.is_confirmed():
+        return replace(as_it_is.compare(as_it_is), is_confirmed=True)
+    if as_it_is.keeps_promise():
         return effect
     return replace(recalibrated.compare(as_it_is), is_needed=True)

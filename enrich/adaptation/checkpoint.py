@@ -50,8 +50,8 @@ def fit_checkpoint(
 ) -> Adaptation:
     """Write a checkpoint that is fitted to labels, some of which may be new to it.
 
-    Label sets become wider only where the fitted attribute is better. Progress and a table go to
-    the terminal.
+    Label sets become wider only where the fitted attribute has new answers. Progress and a table
+    go to the terminal.
 
     Args:
         manifest: checkpoint to start from.
@@ -78,7 +78,7 @@ def fit_checkpoint(
     better = {
         attribute: labels
         for attribute, labels in labelled.labels.items()
-        if attribute in adapted.effects and adapted.effects[attribute].is_better
+        if attribute in adapted.effects and _has_changed(adapted.effects[attribute])
     }
     applies_to = {a: found for a, found in labelled.applies_to.items() if a in better}
     for attribute, categories in applies_to.items():
@@ -111,7 +111,13 @@ def _fit(engine: Engine, labelled: ShopLabels, find_encodings: FindsEncodings | 
         raise AdaptationRefused("these labels do not help fitting: nothing is written")
     print_markdown(format_report(adapted.effects))
     for attribute, effect in adapted.effects.items():
-        if effect.is_better:
+        if effect.is_confirmed:
+            typer.echo(
+                f"{attribute}: these labels confirm the thresholds, which stay as they are, also "
+                "where the shop looks unlike those of training",
+                err=True,
+            )
+        elif effect.is_better:
             typer.echo(
                 f"{attribute}: at 90 % precision about {effect.given:.0%} of such products get "
                 "a label, by thresholds that all these labels prove",
@@ -156,8 +162,9 @@ def summarise(effects: dict[str, Effect]) -> dict[str, Any]:
     """Return the effects as plain values, without what was fitted."""
     return {
         attribute: {
-            "adapted": effect.is_better,
+            "adapted": _has_changed(effect),
             "thresholds_alone": effect.is_needed,
+            "thresholds_confirmed": effect.is_confirmed,
             "gain_nats": round(effect.gain.mean, 4),
             # Labels of a single text tell nothing of the error.
             "gain_error_nats": (
@@ -174,7 +181,14 @@ def summarise(effects: dict[str, Effect]) -> dict[str, Any]:
     }
 
 
+def _has_changed(effect: Effect) -> bool:
+    """Return True for a fit that is worth it and changes answers."""
+    return effect.is_better and not effect.is_confirmed
+
+
 def _verdict(effect: Effect) -> str:
+    if effect.is_confirmed:
+        return "thresholds confirmed"
     if effect.is_better:
         what = "thresholds adapted" if effect.is_needed else "adapted"
         return what + ("" if effect.given else ": nothing answered at 90 %")
@@ -194,14 +208,20 @@ def _cells(figures: Figures) -> list[str]:
 
 
 def with_effects(calibration: Calibration, effects: dict[str, Effect]) -> Calibration:
-    """Return the calibration with all fits that make an attribute better."""
-    better = {attribute: one for attribute, one in effects.items() if one.is_better}
+    """Return the calibration with all fits that are worth it.
+
+    An attribute whose thresholds are confirmed keeps its calibration, and counts as fitted.
+    """
+    fitted = [attribute for attribute, one in effects.items() if one.is_better]
+    better = {
+        attribute: effects[attribute] for attribute in fitted if _has_changed(effects[attribute])
+    }
     corrections = {a: one.correction for a, one in better.items() if one.correction is not None}
     return calibration.model_copy(
         update={
             "attributes": calibration.attributes | {a: e.calibrated for a, e in better.items()},
             "corrections": calibration.corrections | corrections,
-            "fitted": tuple(sorted({*calibration.fitted, *better})),
+            "fitted": tuple(sorted({*calibration.fitted, *fitted})),
         }
     )
 

@@ -97,6 +97,14 @@ def read_shop_labels(
             f"{file} is not filled in: found 0 labels, expected labels of "
             f"{only or ', '.join(attributes)}"
         )
+    by_id, ids = catalog.products, pd.Index(given["product_id"].unique())
+    is_known = ids.isin(list(by_id))
+    if not is_known.any():
+        raise ConfigError(
+            f"{file} is of another catalog than {catalog.table}: found {len(ids)} products such "
+            f"as {name_some(ids)}, expected ids such as {name_some(by_id)}"
+        )
+    given = given[given["product_id"].isin(ids[is_known])]
     wider = choose_labels(given, known, guessed)
     pairs = [*zip(given["attribute"], given["label"], strict=True)]
     is_used = [label in wider[attribute] for attribute, label in pairs]
@@ -119,21 +127,10 @@ def read_shop_labels(
         for attribute in attributes
         if attribute in labels
     }
-    by_id = catalog.products
-    is_known = labels.index.isin(list(by_id))
-    if not is_known.any():
-        raise ConfigError(
-            f"{file} is of another catalog than {catalog.table}: found {len(labels)} products such "
-            f"as {name_some(labels.index)}, expected ids such as {name_some(by_id)}"
-        )
-    products = [by_id[product_id] for product_id in labels.index[is_known]]
+    products = [by_id[product_id] for product_id in labels.index]
     return ShopLabels(
         products=products,
-        targets={
-            attribute: column[is_known]
-            for attribute, column in targets.items()
-            if (column != UNLABELLED).any()
-        },
+        targets=targets,
         groups=group_near_identical(
             [build_text(product.title, product.description) for product in products],
             [product.image_path for product in products],

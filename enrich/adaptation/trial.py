@@ -89,6 +89,7 @@ class Effect:
         given: share of products that get a label at 90 %, by thresholds that all labels prove. In
             `after` each fold has thresholds that fewer labels prove.
         is_needed: True if labels refute the old thresholds, and thresholds alone change.
+        is_confirmed: True if labels confirm the old thresholds, and nothing changes.
     """
 
     before: Figures
@@ -100,6 +101,7 @@ class Effect:
     calibrated: CalibratedSets
     given: float
     is_needed: bool = False
+    is_confirmed: bool = False
 
     @property
     def worse_from(self) -> list[Modalities]:
@@ -116,8 +118,8 @@ class Effect:
 
     @property
     def drawback(self) -> str | None:
-        """Reason to leave the attribute as it was; None for a gain that is worth it."""
-        if self.is_needed:
+        """Reason to leave the attribute as it was; None for a fit that is worth it."""
+        if self.is_needed or self.is_confirmed:
             return None
         if self.worse_from:
             return f"worse from {' and '.join(READ_FROM[one] for one in self.worse_from)}"
@@ -129,7 +131,7 @@ class Effect:
 
     @property
     def is_better(self) -> bool:
-        """True for a gain that is worth it, where nothing else got worse."""
+        """True for a fit that is worth it: a gain where nothing else got worse, or thresholds."""
         return self.drawback is None
 
 
@@ -160,17 +162,29 @@ class Trial:
     def keeps_promise(self) -> bool:
         """Return True unless the labels refute the thresholds of 90 % precision.
 
-        They do not where the lower 80 % bound of the precision (Clopper and Pearson 1934) reaches
-        90 %, and where fewer than 30 products get a label. Of near-identical ones one counts.
+        They do not where they confirm them, and where fewer than 30 products get a label.
         """
+        return len(self._find_right()) < _FEWEST_GIVEN or self.is_confirmed()
+
+    def is_confirmed(self) -> bool:
+        """Return True if the labels confirm the thresholds of 90 % precision.
+
+        They do where 30 products or more get a label, and the lower 80 % bound of the precision
+        (Clopper and Pearson 1934) reaches 90 %. Of near-identical ones one counts.
+        """
+        right = self._find_right()
+        return len(right) >= _FEWEST_GIVEN and (
+            bound_share(int(right.sum()), len(right), _RISK) >= DEFAULT_TARGET_PRECISION
+        )
+
+    def _find_right(self) -> np.ndarray:
+        """Return whether each given label is right, of near-identical products one."""
         confidence, best = self.fully.probs.max(1)
         given = confidence >= self.fully.thresholds[DEFAULT_TARGET_PRECISION]
         groups = self.fully.of.groups[given]
         _, first = np.unique(groups.numpy(), return_index=True)
-        right = (best == self.fully.of.targets)[given].numpy()[first]
-        return len(right) < _FEWEST_GIVEN or (
-            bound_share(int(right.sum()), len(right), _RISK) >= DEFAULT_TARGET_PRECISION
-        )
+        right: np.ndarray = (best == self.fully.of.targets)[given].numpy()[first]
+        return right
 
     def compare(self, before: "Trial") -> Effect:
         """Return the effect of this trial in the place of another."""
@@ -306,14 +320,18 @@ def pick_thresholds(
     highest, best = answers.probs.max(1)
     confidence, is_right = highest.numpy(), (best == reading.targets).numpy()
     evidence = weigh(reading.named.numpy(), best.numpy())
-    picked = {}
+    picked, labels = {}, answers.probs.shape[1]
     for name, own in before.items():
         if all(one is None for one in own.values()):
             own = dict.fromkeys(Evidence, 0.5)
         # Of a kind that was never answered nothing is answered here.
         each = [own[kind] for kind in Evidence]
         least = np.array([np.inf if one is None else float(log_odds(one)) for one in each])
-        score = log_odds(confidence) - least[evidence]
+        # Nor is an answer below the floor of its label.
+        at = {m: one.at_precision(float(name), labels) for m, one in calibrated.items()}
+        rows = zip(reading.modalities, best.tolist(), strict=True)
+        floor = np.array([at[modalities].by_label[label] for modalities, label in rows])
+        score = np.where(confidence < floor, -np.inf, log_odds(confidence) - least[evidence])
         shift = pick_threshold(score, is_right, reading.groups.numpy(), float(name), confidence)
         picked[name] = {
             kind: None if shift is None or least is None else shift_threshold(least, shift)

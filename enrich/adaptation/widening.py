@@ -35,6 +35,7 @@ from enrich.classifiers.config import ClassifierConfig, HuggingFaceTowers, OpenC
 from enrich.classifiers.interface import IMAGE, TEXT
 from enrich.classifiers.manifest import Manifest, read_manifest, read_metrics
 from enrich.classifiers.pooled import SCALE, embed_prompts
+from enrich.classifiers.registry import CLASSIFIERS
 from enrich.engine.settings import CategorySets
 from enrich.errors import ConfigError
 from enrich.lexicon import Evidence
@@ -134,7 +135,8 @@ def write_widened(
                 corrections[attribute] = correction
         elif more := len(wider) - len(answers[attribute]):
             floors = (None if shares is None else 0.0,) * more
-            attributes[attribute] = _widen_floors(attributes[attribute], floors)
+            known = len(answers[attribute])
+            attributes[attribute] = _widen_floors(attributes[attribute], known, floors)
             if attribute in corrections:
                 corrections[attribute] = _widen_correction(corrections[attribute], more)
     wide = calibration.model_copy(update={"attributes": attributes, "corrections": corrections})
@@ -182,10 +184,12 @@ def _describe_guessed(attributes: Sequence[str], labels: LabelSets, is_by_pictur
 def _has_aligned_towers(config: ClassifierConfig) -> bool:
     """Return True if pictures and texts are stored as embeddings of one space.
 
-    So they are in both halves of a CLIP or SigLIP. The small towers and pairs are taught by labels.
+    So they are in both halves of a CLIP or SigLIP. The small towers and pairs are taught by labels,
+    and classifiers of a single stream store what they have mixed.
     """
     is_one_model = isinstance(config.towers, HuggingFaceTowers | OpenClipTowers)
-    return is_one_model and {IMAGE, TEXT} <= set(config.vectors or ())
+    has_own_embeds = CLASSIFIERS[config.classifier].contrasts_towers
+    return is_one_model and has_own_embeds and {IMAGE, TEXT} <= set(config.vectors or ())
 
 
 def _weigh_pictures(manifest: Manifest, attribute: str, labels: Sequence[str]) -> Matrix:
@@ -251,14 +255,19 @@ def _start(labels: Sequence[str], shares: Sequence[float] | None) -> ScoreCorrec
     return ScoreCorrection(bias=tuple(math.log(share) for share in shares))
 
 
-def _widen_floors(calibrated: CalibratedSets, more: tuple[float | None, ...]) -> CalibratedSets:
-    """Return the calibration with the floors of new labels, None for never."""
-    return {
-        modalities: one.model_copy(
-            update={"floors": {name: (*floors, *more) for name, floors in one.floors.items()}}
-        )
-        for modalities, one in calibrated.items()
-    }
+def _widen_floors(
+    calibrated: CalibratedSets, known: int, more: tuple[float | None, ...]
+) -> CalibratedSets:
+    """Return the calibration with the floors of new labels, None for never.
+
+    The `known` labels of an attribute without floors get floors of 0.
+    """
+    wide = {}
+    for modalities, one in calibrated.items():
+        before = dict.fromkeys(one.thresholds, (0.0,) * known) | one.floors
+        floors = {name: (*own, *more) for name, own in before.items()}
+        wide[modalities] = one.model_copy(update={"floors": floors})
+    return wide
 
 
 def _widen_correction(correction: ScoreCorrection, more: int) -> ScoreCorrection:

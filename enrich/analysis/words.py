@@ -92,7 +92,7 @@ class Words:
             of_title, of_rest = self.added[attribute]
             logits[attribute] = self.priors[attribute] + of_title * title + of_rest * rest
             named[attribute] = (title + rest).bool()
-        _, has_image, has_text = batches.under(rows, condition)
+        _, has_image, has_text, _ = batches.under(rows, condition)
         modalities = [*map(Modalities.of, has_image.tolist(), has_text.tolist())]
         nothing = torch.zeros(len(rows), 0)
         return to_answers(batches, rows, modalities, logits, {}, nothing, named)
@@ -116,7 +116,7 @@ def _find(
     condition: Condition,
 ) -> dict[str, _Found]:
     titles = find_named(attributes, batches, rows, condition)
-    texts, _, has_text = batches.under(rows, condition)
+    texts, _, has_text, _ = batches.under(rows, condition)
     shown = [text if seen else None for text, seen in zip(texts, has_text, strict=True)]
     whole = LabelFinder(attributes, batches.label_words.lexicon).find([(t, None) for t in shown])
     found = {}

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.tokenizer import TextEncoder
 from enrich.images.settings import ImageShape
+from enrich.lexicon import ProductText
 from enrich.terminal import rank
 from enrich.training.augmentation import LabelWords, mask, relabel, reword, swap, vary
 from enrich.training.config import LossName, TrainingConfig
@@ -81,6 +83,18 @@ class Drawn:
     inputs: ModelInputs
     own_text: np.ndarray
     targets: np.ndarray
+
+
+class Shown(NamedTuple):
+    """Texts of rows, who has a picture and a text, and where label words are looked for."""
+
+    texts: list[str]
+    has_image: np.ndarray
+    has_text: np.ndarray
+    wordings: list[ProductText]
+
+
+_SILENT: ProductText = (None, None)
 
 
 class Batches:
@@ -156,47 +170,33 @@ class Batches:
         self, rows: np.ndarray, condition: Condition, size: int
     ) -> Iterator[ModelInputs]:
         """Yield the rows under a condition in batches of `size`, the same every time."""
-        texts, has_image, has_text = self.under(rows, condition)
+        shown = self.under(rows, condition)
         for start in range(0, len(rows), size):
             part = slice(start, start + size)
-            yield self._inputs(rows[part], texts[part], has_image[part], has_text[part], None)
+            yield self._inputs(rows[part], *(column[part] for column in shown[:3]), None)
 
-    def under(
-        self, rows: np.ndarray, condition: Condition
-    ) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """Return the rows' texts under a condition, who has a picture, and who has a text."""
-        texts = [self.products.texts[row] for row in rows]
+    def under(self, rows: np.ndarray, condition: Condition) -> Shown:
+        """Return what a condition leaves of the rows."""
         has_text, has_image = self._has_text[rows], self.images.has_image[rows]
-        if condition is Condition.WORDS_MASKED:
-            texts = [
-                mask(text, self.label_words, is_alone=not seen)
-                for text, seen in zip(texts, has_image, strict=True)
-            ]
-            has_text = np.array([bool(text) for text in texts])
-        elif condition is Condition.NO_TEXT:
+        sources = rows.copy()
+        if condition is Condition.NO_TEXT:
             has_text = has_text & ~has_image
         elif condition is Condition.NO_IMAGE:
             has_image = has_image & ~has_text
         elif condition is Condition.OTHER_TEXT:
             both, others, is_other = self._exchange(rows)
-            for row, other in zip(both, others, strict=True):
-                texts[row] = self.products.texts[rows[other]]
-            has_text[both] = is_other
-        return texts, has_image, has_text
-
-    def titles(self, rows: np.ndarray, condition: Condition) -> list[str | None]:
-        """Return by row the text in which label words are looked for."""
-        titles = [self.products.titles[row] for row in rows]
+            sources[both], has_text[both] = rows[others], is_other
+        texts = [self.products.texts[row] for row in sources]
+        told = zip(sources, has_text, strict=True)
+        wordings = [self.products.wordings[row] if seen else _SILENT for row, seen in told]
         if condition is Condition.WORDS_MASKED:
-            return [None] * len(rows)
-        if condition is Condition.NO_TEXT:
-            pictured = self.images.has_image[rows]
-            return [None if seen else own for own, seen in zip(titles, pictured, strict=True)]
-        if condition is Condition.OTHER_TEXT:
-            both, others, is_other = self._exchange(rows)
-            for row, other, is_there in zip(both, others, is_other, strict=True):
-                titles[row] = self.products.titles[rows[other]] if is_there else None
-        return titles
+            wordings = [_SILENT] * len(rows)
+            texts = [
+                mask(text, self.label_words, is_alone=not seen)
+                for text, seen in zip(texts, has_image, strict=True)
+            ]
+            has_text = np.array([bool(text) for text in texts])
+        return Shown(texts, has_image, has_text, wordings)
 
     def _exchange(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the places of exchanged texts, whose texts they get, and if there is one."""

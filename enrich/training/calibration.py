@@ -130,7 +130,8 @@ def log_odds(confidence: np.ndarray | float) -> np.ndarray:
 # Kinds of evidence that share a threshold. The titles of a source may all be silent, or may all
 # contradict, so the precision must hold for these alone. Titles that name labels come mixed.
 _TOGETHER = ((Evidence.SILENT,), (Evidence.CONTRADICTED,), (Evidence.NAMED, Evidence.SEVERAL))
-# Kinds of evidence with fewer answers have the threshold of all.
+# Kinds of evidence with fewer groups have the threshold of all. Contradicted answers are wrong more
+# often than all others, so they are never given then.
 _FEWEST = 60
 # Share of rows of a rare condition, such as texts of other products, that count for thresholds.
 _RARE = 0.1
@@ -189,15 +190,17 @@ def _fit_thresholds(
         return {}
     confidence, is_right, best, evidence, groups = map(np.concatenate, zip(*parts, strict=True))
     every, thresholds, floors = list(Evidence), {}, {}
+    all_silent = bool((evidence == every.index(Evidence.SILENT)).all())
     for name in calibrated.thresholds:
         precision = float(name)
         found: EvidenceThresholds = {}
         for kinds in _TOGETHER:
             mine = np.isin(evidence, [every.index(kind) for kind in kinds])
-            # With too few rows they share the threshold of all.
-            rows = mine if mine.sum() >= _FEWEST else np.full(len(mine), True)
+            is_told = len(np.unique(groups[mine])) >= _FEWEST
+            rows = mine if is_told else np.full(len(mine), True)
             threshold = pick_threshold(confidence[rows], is_right[rows], groups[rows], precision)
-            found |= dict.fromkeys(kinds, threshold)
+            is_never = Evidence.CONTRADICTED in kinds and not is_told and not all_silent
+            found |= dict.fromkeys(kinds, None if is_never else threshold)
         least = np.array([np.inf if (t := found[kind]) is None else t for kind in Evidence])
         thresholds[name] = found
         labels = conditions[0].logits.shape[1]

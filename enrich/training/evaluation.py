@@ -1,6 +1,6 @@
 """Answers of a classifier to labelled rows under a condition, and their figures."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -77,7 +77,8 @@ def answer(
         if shares:
             weights[attribute] = torch.cat(shares).float().cpu()
     embedded = torch.cat(embeds) if embeds else torch.empty(0, 0)
-    named = find_named(attributes, batches, rows, condition)
+    headless = attributes.keys() - classifier.config.attributes.keys()
+    named = find_named(attributes, batches, rows, condition, headless)
     return to_answers(batches, rows, modalities, logits, weights, embedded, named)
 
 
@@ -86,11 +87,15 @@ def find_named(
     batches: Batches,
     rows: np.ndarray,
     condition: Condition,
+    in_descriptions: Collection[str] = (),
 ) -> dict[str, Bool[Tensor, "N C"]]:
-    """Return by attribute which labels each row's title names under a condition."""
+    """Return by attribute which labels each row's text names under a condition.
+
+    Titles are looked at, for attributes `in_descriptions` also descriptions, as in the job.
+    """
     # Labels of one classifier, because `label_words` may have those of several.
-    finder = LabelFinder(attributes, batches.label_words.lexicon)
-    named = finder.find([(title, None) for title in batches.titles(rows, condition)])
+    finder = LabelFinder(attributes, batches.label_words.lexicon, in_descriptions)
+    named = finder.find(batches.under(rows, condition).wordings)
     return {attribute: torch.from_numpy(found.every) for attribute, found in named.items()}
 
 

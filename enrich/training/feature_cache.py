@@ -30,7 +30,6 @@ from enrich.files.atomic_write import atomic_write
 from enrich.terminal import watch
 from enrich.training.augmentation import vary
 from enrich.training.config import CacheKind
-from enrich.training.labelled import half_of
 from enrich.training.pixel_cache import CachedImages, alone, make_array
 from enrich.training.pretrained import load_image_tower
 
@@ -221,7 +220,7 @@ def frozen_digest(classifier: Classifier, kind: CacheKind) -> str:
 def cross_fit_views(
     classifier: Classifier,
     images: CachedImages,
-    groups: np.ndarray,
+    half: np.ndarray,
     train_rows: np.ndarray,
     validation_rows: np.ndarray,
     half_towers: Sequence[Path],
@@ -232,7 +231,7 @@ def cross_fit_views(
     Args:
         classifier: a classifier whose frozen image tower was trained on all `train_rows`.
         images: the decoded pictures.
-        groups: group of near-identical products of each row.
+        half: 0 or 1, the half of the groups that each row is in.
         train_rows: rows that get the features of the tower of the other half.
         validation_rows: rows that the linear maps are fitted to.
         half_towers: checkpoints of two towers, trained on half 0 and on half 1 of the groups.
@@ -243,7 +242,7 @@ def cross_fit_views(
     """
     towers = [_with_tower(classifier, checkpoint) for checkpoint in half_towers]
     digest = hashlib.sha256(frozen_digest(classifier, "image_features").encode())
-    for rows in (train_rows, validation_rows, half_of(groups)):
+    for rows in (train_rows, validation_rows, half):
         digest.update(np.ascontiguousarray(rows).tobytes())
     for tower in towers:
         digest.update(frozen_digest(tower, "image_features").encode())
@@ -255,7 +254,6 @@ def cross_fit_views(
         lower = cache_views(classifier, images, "image_lower", views)
         validation_rows = validation_rows[images.has_image[validation_rows]]
         maps = [fit_map(tower, classifier, lower, validation_rows) for tower in towers]
-        half = half_of(groups)[train_rows]
         others = np.setdiff1d(np.arange(len(images.pixels)), train_rows)
         for view, file in enumerate(files):
             with alone(images.folder), atomic_write(file) as partial:
@@ -265,7 +263,7 @@ def cross_fit_views(
                 for rows, features in _features(classifier, lower.views[view], others):
                     array[rows] = features.half().numpy()
                 for number, (tower, to_own) in enumerate(zip(towers, maps, strict=True)):
-                    foreign = train_rows[half != number]
+                    foreign = train_rows[half[train_rows] != number]
                     for rows, features in _features(tower, lower.views[view], foreign):
                         array[rows] = (_with_one(features) @ to_own).half().numpy()
                 array.flush()

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from enrich.errors import ConfigError, name_some
-from enrich.lexicon import choose_title
+from enrich.lexicon import ProductText, choose_title
 from enrich.terminal import say
 from enrich.text import build_text, fold_label, read_as
 from enrich.training.readers import (
@@ -33,20 +33,23 @@ class LabelledProducts:
     """Products with labels, one row each, all columns of the same length N.
 
     Attributes:
-        titles: texts in which label words are looked for.
+        wordings: title, or a description without one, and description, of which labels are looked
+            for in the first, see `LabelFinder`.
         catalog: number of each row's catalog.
         targets: (N, attributes), index of the label, or UNLABELLED.
         groups: number of each row's group of near-identical products.
+        half: 0 or 1, the half of each row's group, see `half_of`.
         split: TRAIN, VALIDATION or TEST.
     """
 
     texts: list[str]
-    titles: list[str | None]
+    wordings: list[ProductText]
     image_paths: list[str | None]
     image_roots: list[str]
     catalog: np.ndarray
     targets: np.ndarray
     groups: np.ndarray
+    half: np.ndarray
     split: np.ndarray
 
     def __len__(self) -> int:
@@ -55,9 +58,9 @@ class LabelledProducts:
     def digest(self) -> bytes:
         """Return a digest of all columns."""
         digest = hashlib.sha256()
-        for column in (self.texts, self.titles, self.image_roots, self.image_paths):
+        for column in (self.texts, self.wordings, self.image_roots, self.image_paths):
             digest.update(repr(column).encode())
-        for numbers in (self.catalog, self.targets, self.groups, self.split):
+        for numbers in (self.catalog, self.targets, self.groups, self.half, self.split):
             digest.update(np.ascontiguousarray(numbers).tobytes())
         return digest.digest()
 
@@ -65,12 +68,13 @@ class LabelledProducts:
         """Return some rows, their groups numbered from 0 without a gap."""
         return LabelledProducts(
             texts=[self.texts[row] for row in rows],
-            titles=[self.titles[row] for row in rows],
+            wordings=[self.wordings[row] for row in rows],
             image_paths=[self.image_paths[row] for row in rows],
             image_roots=[self.image_roots[row] for row in rows],
             catalog=self.catalog[rows],
             targets=self.targets[rows],
             groups=np.unique(self.groups[rows], return_inverse=True)[1],
+            half=self.half[rows],
             split=self.split[rows],
         )
 
@@ -95,8 +99,9 @@ def divide(
             whoever shares a group with one that stays.
 
     Raises:
-        ConfigError: not one product has one of the values.
+        ConfigError: not one product has a value.
     """
+    _require_values(read, leave_out)
     kept, left_out = [], []
     for rows in read:
         is_out = np.zeros(len(rows), bool)
@@ -106,12 +111,19 @@ def divide(
         kept.append(rows.where(~is_out))
         staying = set(kept[-1].groups)
         left_out.append(rows.where(is_out & [group not in staying for group in rows.groups]))
-    if leave_out and not any(map(len, left_out)):
-        raise ConfigError(
-            f"leave_out fits no product: found 0 with {dict(leave_out)}, expected 1 or more. Name "
-            "a column of products.parquet and its values."
-        )
     return kept, left_out
+
+
+def _require_values(read: Sequence[LabelledRows], leave_out: Mapping[str, Collection[str]]) -> None:
+    """Raise ConfigError unless each of the values is a product's."""
+    for column, values in leave_out.items():
+        known = {value for rows in read for value in rows.labels.get(column, ())}
+        if absent := [value for value in values if fold_label(value) not in known]:
+            raise ConfigError(
+                f"leave_out fits no product: found 0 products with {column}: {', '.join(absent)}, "
+                f"expected 1 or more of each. Name a column of products.parquet and its values, "
+                f"such as {name_some(one for one in known if one) or 'none'}."
+            )
 
 
 def _fold_labels(rows: LabelledRows) -> LabelledRows:
@@ -139,8 +151,8 @@ def join_catalogs(
             for rows in read
             for title, description in zip(rows.titles, rows.descriptions, strict=True)
         ],
-        titles=[
-            choose_title(*both)
+        wordings=[
+            (choose_title(*both), both[1])
             for rows in read
             for both in zip(rows.titles, rows.descriptions, strict=True)
         ],
@@ -152,6 +164,7 @@ def join_catalogs(
         groups=pd.factorize(
             pd.Series([(c, g) for c, rows in enumerate(read) for g in rows.groups])
         )[0],
+        half=np.array([half_of(group) for rows in read for group in rows.groups], dtype=np.int64),
         split=np.concatenate([splits_of(rows) for rows in read]),
     )
 
@@ -186,9 +199,9 @@ def count_known_tests(products: LabelledProducts) -> int:
     return int((is_known & (products.split == TEST)).sum())
 
 
-def half_of(groups: np.ndarray) -> np.ndarray:
-    """Return the half of each row's group, 0 or 1, the same in every run."""
-    return np.random.default_rng(0).integers(0, 2, groups.max() + 1)[groups]
+def half_of(group_id: str) -> int:
+    """Return the half of a group, 0 or 1, whatever else is in the table."""
+    return _hash(group_id)[1] % 2
 
 
 def _split_of(group_id: str) -> int:
@@ -196,8 +209,13 @@ def _split_of(group_id: str) -> int:
 
     It depends on the group's hash alone, so a group keeps its split whatever else is in the table.
     """
-    bucket = int(hashlib.sha256(group_id.encode()).hexdigest()[:8], 16) % 10
-    return {0: TEST, 1: VALIDATION}.get(bucket, TRAIN)
+    return {0: TEST, 1: VALIDATION}.get(_hash(group_id)[0] % 10, TRAIN)
+
+
+def _hash(group_id: str) -> tuple[int, int]:
+    """Return two independent numbers of a group, for its split and for its half."""
+    digits = hashlib.sha256(group_id.encode()).hexdigest()
+    return int(digits[:8], 16), int(digits[8:16], 16)
 
 
 def _targets(rows: LabelledRows, attributes: dict[str, tuple[str, ...]]) -> np.ndarray:

@@ -36,12 +36,9 @@ from enrich.training.optimiser import (
 
 # The best epoch has the highest mean accuracy under these conditions.
 SELECTED_UNDER = (Condition.AS_IS, Condition.NO_TEXT, Condition.WORDS_MASKED, Condition.OTHER_TEXT)
-# Settings without effect on the weights of training: places of files, whose content counts itself,
-# the pace of saving, and fits after training.
-_WITHOUT_EFFECT = {
-    *("cache", "save_every_s", "image_tower", "text_tower", "half_towers", "fit_modality_bias"),
-    "conventions",
-}
+# Settings without effect on the weights of training: where pictures are cached, the pace of saving,
+# and fits after training.
+_WITHOUT_EFFECT = {"cache", "save_every_s", "fit_modality_bias", "conventions"}
 _STATE = "training_state.pt"
 
 
@@ -74,31 +71,10 @@ class Progressed:
         self.phase, self.epoch = self.phase + 1, 0
 
 
-def name_inputs(
-    config: TrainingConfig, classifier: Classifier, batches: Batches, rows: np.ndarray
-) -> str:
-    """Return a digest of everything that the weights of a run depend on.
-
-    The classifier is that before training; its random weights follow from the settings.
-    """
-    digest = hashlib.sha256(config.model_dump_json(exclude=_WITHOUT_EFFECT).encode())
-    for half_tower in config.half_towers:
-        try:
-            digest.update(hashlib.sha256((half_tower / "model.safetensors").read_bytes()).digest())
-        except OSError as error:
-            raise ConfigError(
-                f"half_towers: {half_tower} has no model.safetensors, expected two checkpoints. "
-                "Train one with half=0 and one with half=1."
-            ) from error
-    # A hub or a folder may have another model under the same name by now.
-    digest.update(classifier.config.model_dump_json().encode())
-    digest.update(batches.encoder.tokenizer.to_str().encode())
-    for tower in classifier.pretrained():
-        for tensor in tower.state_dict().values():
-            # As bytes, because numpy knows no bfloat16.
-            digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy())
+def digest_products(batches: Batches, rows: np.ndarray) -> str:
+    """Return a digest of the products and pictures that the weights of a run depend on."""
     # The folder's name changes with any of the files.
-    digest.update(batches.products.digest() + batches.images.folder.name.encode())
+    digest = hashlib.sha256(batches.products.digest() + batches.images.folder.name.encode())
     for numbers in (batches.images.has_image, rows):
         digest.update(np.ascontiguousarray(numbers).tobytes())
     return digest.hexdigest()
@@ -124,7 +100,8 @@ class Trainer:
         self.folder = folder
         shown = shown_in_training(config)
         self.selected_under = [one for one in SELECTED_UNDER if one in shown]
-        self.inputs_digest = name_inputs(config, classifier, batches, train_rows)
+        self.settings = config.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
+        self.products_digest = digest_products(batches, train_rows)
         trains_towers = any(max(one.image_rate, one.text_rate) > 0 for one in config.phases)
         lora = config.lora if trains_towers else None
         self.adapters: list[Any] = []
@@ -195,7 +172,7 @@ class Trainer:
             return cross_fit_views(
                 self.classifier,
                 images,
-                self.batches.products.groups,
+                self.batches.products.half,
                 self.train_rows,
                 self.validation_rows,
                 self.config.half_towers,
@@ -260,7 +237,8 @@ class Trainer:
             return
         average = None if self.average is None else self.average.module.state_dict()
         state = {
-            "inputs": self.inputs_digest,
+            "settings": self.settings,
+            "products": self.products_digest,
             "progressed": asdict(self.progressed),
             "classifier": self.classifier.state_dict(),
             "average": average,
@@ -276,11 +254,15 @@ class Trainer:
         if not file.exists():
             return None
         state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
-        if state.get("inputs") != self.inputs_digest:
+        before = state.get("settings", {})
+        others = [name for name, value in self.settings.items() if before.get(name) != value]
+        if others or state["products"] != self.products_digest:
+            found = f"settings ({', '.join(others)})" if others else "products or readable pictures"
             raise ConfigError(
                 f"{self.folder} cannot be resumed: found the state of a training with other "
-                "settings, products or readable pictures, expected this training's. Remove it to "
-                "train anew, or give another --output."
+                f"{found}, expected this training's. Give the same, with as many processes "
+                "(accumulate counts the parts of all). Or remove it to train anew, or give another "
+                "--output."
             )
         self.classifier.load_state_dict(state["classifier"])
         if self.average is not None:

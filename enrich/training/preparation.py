@@ -31,7 +31,6 @@ from enrich.training.labelled import (
     LabelledProducts,
     count_known_tests,
     divide,
-    half_of,
     join_catalogs,
     name_catalog,
     read_catalogs,
@@ -187,7 +186,7 @@ def _tell_leaks(products: LabelledProducts) -> None:
 def _share_out(products: LabelledProducts, half: int | None, rows: np.ndarray) -> Rows:
     split = products.split[rows]
     train, validation, test = (rows[split == part] for part in (TRAIN, VALIDATION, TEST))
-    is_mine = np.full(len(train), True) if half is None else half_of(products.groups)[train] == half
+    is_mine = np.full(len(train), True) if half is None else products.half[train] == half
     return Rows(train[is_mine], validation, test)
 
 

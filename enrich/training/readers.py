@@ -120,7 +120,9 @@ def name_groups(
     """Name the group of each row; given names stay.
 
     Rows without a given name that share a text or a picture are one group. Its name is the least of
-    the names given to them, else of their own names, whatever the order of the rows.
+    the names given to them, else of their own names, whatever the order of the rows. Products that
+    are added or removed may change that name, and with it the split of the group: only given names
+    keep splits stable.
     """
     named = [(name or "").strip() for name in given]
     if all(named):
@@ -145,8 +147,8 @@ def read_catalog_folder(folder: Path) -> LabelledRows:
     """Read the labelled products of a catalog folder, this project's own layout.
 
         products.parquet    product_id, title, description, image_path
-        labels.parquet      product_id, one column an attribute (NULL is unlabelled), maybe
-                            group_id; or product_id, attribute, label
+        labels.parquet      product_id and one column an attribute (NULL is unlabelled), or
+                            product_id, attribute, label; maybe group_id
 
     Either table may be a folder, as Spark writes it. Rows without a group_id that share a text or a
     picture are one group. Rows without a product_id are left out. Further columns of
@@ -198,7 +200,22 @@ def _as_columns(labels: pd.DataFrame, file: Path) -> pd.DataFrame:
         raise ConfigError(
             f"{file} repeats a label: found an attribute of product {twice!r} twice, expected once"
         )
-    return labels.pivot(index="product_id", columns="attribute", values="label").reset_index()
+    columns = labels.pivot(index="product_id", columns="attribute", values="label")
+    if _GROUP in labels:
+        groups = labels.dropna(subset=_GROUP).drop_duplicates(["product_id", _GROUP])
+        _require_one_group_each(groups, file)
+        columns[_GROUP] = groups.set_index("product_id")[_GROUP]
+    return columns.reset_index()
+
+
+def _require_one_group_each(groups: pd.DataFrame, file: Path) -> None:
+    if (is_again := groups["product_id"].duplicated()).any():
+        twice = groups["product_id"][is_again].iloc[0]
+        found = groups.loc[groups["product_id"] == twice, _GROUP]
+        raise ConfigError(
+            f"{file} names several groups of a product: found {' and '.join(found)}, expected one "
+            f"{_GROUP} in all rows of {twice!r}"
+        )
 
 
 def _require_one_row_each(products: pd.DataFrame, file: Path) -> None:

@@ -192,6 +192,20 @@ def test_an_answer_that_the_title_names_needs_less_confidence() -> None:
     assert named_by_title is not None and silent is not None and named_by_title < silent - 0.2
 
 
+@pytest.mark.parametrize(("contradicted", "is_given"), [(40, False), (400, True)])
+def test_a_contradicted_answer_is_given_by_a_threshold_of_its_own_or_never(
+    contradicted: int, is_given: bool
+) -> None:
+    rows = torch.arange(2_000)
+    right = 8.0 * torch.eye(3)[rows % 3]
+    named = torch.eye(3, dtype=torch.bool)[rows % 3]
+    # These titles name another label than the answer, which is right.
+    named[:contradicted] = named[:contradicted].roll(1, 1)
+    found = fit([LabelledLogits(right, rows % 3, named=named)]).thresholds["0.90"]
+    assert (found[Evidence.CONTRADICTED] is not None) == is_given
+    assert found[Evidence.NAMED] is not None
+
+
 def _answered(labelled: LabelledLogits, fitted: CalibratedModalities) -> float:
     """Return the share of rows whose answers are given."""
     threshold = fitted.thresholds["0.90"][Evidence.SILENT]

@@ -105,7 +105,8 @@ def test_the_products_to_label_come_as_a_file_to_fill_in(
     table = pd.read_csv(file, dtype=str)
     assert len(set(table["product_id"])) == 12 and table["color"].isna().all()
 
-    table.assign(color="red").to_csv(tmp_path / "labelled.csv", index=False)
+    # So few products cannot be fitted to, but somebody has labelled them.
+    table.assign(color="petrol").to_csv(tmp_path / "labelled.csv", index=False)
     code, _, _ = run(*given, "--corrections", tmp_path / "labelled.csv", "--output", more)
     assert code == 0
     assert set(table["product_id"]).isdisjoint(pd.read_csv(more, dtype=str)["product_id"])

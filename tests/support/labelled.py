@@ -26,9 +26,12 @@ def labelled_products(texts: list[str], image_root: str = "", **named: Any) -> L
         "catalog": np.zeros(rows, dtype=np.int64),
         "targets": np.zeros((rows, 1), dtype=np.int64),
         "groups": np.arange(rows),
+        "half": np.arange(rows) % 2,
         "split": np.full(rows, TRAIN),
     }
-    return LabelledProducts(texts=texts, **{"titles": texts} | unnamed | named)
+    return LabelledProducts(
+        texts=texts, **{"wordings": [(text, None) for text in texts]} | unnamed | named
+    )
 
 
 def load_labelled(

@@ -9,6 +9,7 @@ from adaptations import make_answers
 from cases import is_full
 
 from enrich.adaptation.adapt import adapt_attribute, find_flaw
+from enrich.adaptation.checkpoint import summarise, to_table, with_effects
 from enrich.adaptation.readings import Readings
 from enrich.adaptation.scores import (
     Scoring,
@@ -348,9 +349,19 @@ def test_products_without_a_text_do_not_stop_those_with_one_from_being_answered(
     assert answered > 0.8
 
 
-def test_where_the_classifier_is_right_already_it_is_left_alone() -> None:
+def test_labels_that_confirm_the_thresholds_count_as_a_fit_that_changes_nothing() -> None:
     held = _calibration(thresholds={"0.90": 0.85, "0.95": 0.9})
     effect = _adapt(_readings(swapped=False), held)
+    assert effect.is_better and effect.is_confirmed
+    fitted = with_effects(held, {"color": effect})
+    assert fitted == held.model_copy(update={"fitted": ("color",)})
+    assert not summarise({"color": effect})["color"]["adapted"]
+    assert to_table({"color": effect}).blocks[0][1][0] == "thresholds confirmed"
+
+
+def test_without_an_answer_that_could_confirm_the_thresholds_all_stays() -> None:
+    readings = [one.where(one.product < 30) for one in _readings(swapped=False)]
+    effect = _adapt(readings, _calibration(thresholds={"0.90": 0.85, "0.95": 0.9}))
     assert not effect.is_better
 
 

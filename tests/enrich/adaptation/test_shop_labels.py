@@ -101,7 +101,13 @@ def test_products_that_are_not_in_the_catalog_are_counted(tmp_path: Path, shop: 
     read = _read(tmp_path, shop, "\n".join(lines))
     assert len(read.products) == 2 and read.unknown_ids == 1
     assert read.targets["color"].tolist() == [0, 1]
-    assert read.targets["pattern"].tolist() == [UNLABELLED, UNLABELLED]
+    assert "pattern" not in read.targets
+    # They make a new label neither common nor more likely.
+    lines = ["product_id,fit", *(f"{row},slim" for row in range(9)), "whole,wide", ""]
+    (tmp_path / "fits.csv").write_text("\n".join(lines))
+    catalog = read_catalog(shop / "products.parquet")
+    with pytest.raises(ConfigError, match=r"found wide \(1\), expected"):
+        read_shop_labels(tmp_path / "fits.csv", catalog, ATTRIBUTES, only="fit")
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,15 @@ def test_labels_that_are_often_wrong_raise_the_threshold() -> None:
     assert raised is not None and raised > 0.93
 
 
+def test_answers_below_the_floor_of_their_label_prove_nothing() -> None:
+    """The surest 100 answers are right, but of a label that a floor leaves out."""
+    margins = torch.cat([torch.linspace(6, 4, 100), -torch.linspace(3, 0.5, 100)])
+    targets = (torch.arange(200) > 150).long()
+    floored = OWN.model_copy(update={"floors": {"0.90": (None, 0.0), "0.95": (0.0, 0.0)}})
+    reading = read(margins, targets)
+    assert pick(reading) is not None and pick(reading, floored) is None
+
+
 def test_an_attribute_that_was_never_answered_is_answered_where_labels_prove_it() -> None:
     never = OWN.model_copy(
         update={"thresholds": dict.fromkeys(("0.90", "0.95"), dict.fromkeys(Evidence))}

@@ -5,15 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from adaptations import make_effect
 from torch.nn.functional import cosine_similarity
 
-from enrich.adaptation.widening import write_widened
+from enrich.adaptation.checkpoint import write_adapted
+from enrich.adaptation.trial import Gain
+from enrich.adaptation.widening import widened, write_widened
+from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Vectors
 from enrich.classifiers.manifest import list_changes, read_manifest
 from enrich.engine.spec import open_engine
-from enrich.records import EncodedProduct, Product
+from enrich.records import EncodedProduct, Modalities, Product
 
 _FABRICS = ("cotton", "denim", "silk", "wool", "leather")
 
@@ -48,6 +52,39 @@ def test_aligned_towers_guess_the_names_most_similar_to_the_picture(
     write_widened(named, sets, "both", tmp_path / "both", {"sleeve": (0.5, 0.5)})
     both = read_manifest(tmp_path / "both").calibration
     assert both.corrections["fabric"] == named.calibration.corrections["fabric"]
+
+
+def test_a_picture_is_not_compared_with_names_where_the_towers_are_mixed(
+    make_checkpoint: Callable[[ClassifierConfig], Path],
+    clip_config: ClassifierConfig,
+    tmp_path: Path,
+) -> None:
+    config = clip_config.model_copy(update={"classifier": "single_stream"})
+    manifest = read_manifest(make_checkpoint(config))
+    sets = manifest.config.answers | {"fabric": _FABRICS}
+    write_widened(manifest, sets, "named", tmp_path / "named")
+    correction = read_manifest(tmp_path / "named").calibration.corrections["fabric"]
+    assert correction.embeds_weight is None
+
+
+def test_a_name_that_is_added_to_a_fitted_attribute_is_never_answered(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    manifest = read_manifest(tiny_checkpoint)
+    proved = CalibratedModalities(temperature=1, thresholds={"0.90": 0.5, "0.95": 0.6}, rows=60)
+    figures = {"rows": 60, "accuracy": 0.9, "answered_at_90_threshold": 0.5}
+    figures["precision_at_90_threshold"] = 0.95
+    effect = make_effect(figures, Gain(0.2, 0.1, 100), dict.fromkeys(Modalities, proved))
+    with widened(manifest, manifest.config.answers | {"sleeve": ("long", "short")}) as wide:
+        write_adapted(wide, {"sleeve": effect}, "fitted", "a shop", tmp_path / "fitted")
+    fitted = read_manifest(tmp_path / "fitted")
+    sets = fitted.config.answers | {"sleeve": ("long", "short", "puffed")}
+    write_widened(fitted, sets, "named", tmp_path / "named")
+
+    for precision in TARGET_PRECISIONS:
+        found = read_manifest(tmp_path / "named").calibration.thresholds(precision, sets)
+        for one in found["sleeve"].values():
+            assert one.by_label == (0.0, 0.0, np.inf)
 
 
 def _read_image(encoded: EncodedProduct, config: ClassifierConfig) -> torch.Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -19,6 +19,7 @@ from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
 from enrich.classifiers.config import (
     ANSWERING_MODULES,
     ClassifierConfig,
+    ClassifierName,
     HuggingFaceTowers,
     OpenClipTowers,
     PairTowers,
@@ -45,6 +46,10 @@ READS_IMAGE = sorted(CLASSIFIERS.keys() - {"text_only"})
 READS_TEXT = sorted(CLASSIFIERS.keys() - {"image_only"})
 
 Build = Callable[..., Classifier]
+
+
+def test_every_name_has_its_classifier() -> None:
+    assert {*get_args(ClassifierName)} == {*CLASSIFIERS}
 
 
 # Other tests try our own towers and those of one library.

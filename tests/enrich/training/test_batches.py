@@ -128,19 +128,19 @@ def test_text_of_another_product_replaces_texts_beside_a_picture_only(batches: B
 def test_product_without_a_partner_of_another_group_loses_its_text(batches: Batches) -> None:
     inputs = _show(batches, Condition.OTHER_TEXT, BOTH[:1])
     assert not inputs.has_text.any() and inputs.has_image.all()
-    assert batches.titles(BOTH[:1], Condition.OTHER_TEXT) == [None]
+    assert batches.under(BOTH[:1], Condition.OTHER_TEXT).wordings == [(None, None)]
 
 
 def test_label_words_are_looked_for_in_the_titles_that_a_condition_leaves(batches: Batches) -> None:
-    own, rows = ["red shirt 0", "red shirt 1", ""], ALL[:3]
+    own, rows = ["red shirt 0", "red shirt 1", None], ALL[:3]
     for condition, titles in (
         (Condition.AS_IS, own),
         (Condition.NO_IMAGE, own),
         (Condition.NO_TEXT, [None, own[1], None]),
         (Condition.WORDS_MASKED, [None] * 3),
     ):
-        assert batches.titles(rows, condition) == titles
-    exchanged = batches.titles(ALL, Condition.OTHER_TEXT)
+        assert [title for title, _ in batches.under(rows, condition).wordings] == titles
+    exchanged = [title for title, _ in batches.under(ALL, Condition.OTHER_TEXT).wordings]
     beside = [f"red shirt {row}" for row in BOTH]
     assert sorted(exchanged[::3]) == sorted(beside)
     assert all(one != other for one, other in zip(exchanged[::3], beside, strict=True))

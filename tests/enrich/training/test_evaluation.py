@@ -1,6 +1,7 @@
 """Answer are taken and measured as the job would give them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from labelled import labelled_products
 
+from enrich.adaptation.widening import widened
 from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import load_classifier
 from enrich.classifiers.interface import Classifier
@@ -54,6 +56,22 @@ def test_unlabelled_rows_and_rows_without_anything_to_read_are_left_out(
     assert answers["pattern"].logits.shape == (3, 3)
     nothing = answer(*loaded, np.array([5]), Condition.AS_IS)
     assert [len(found.targets) for found in nothing.values()] == [0, 0, 0]
+
+
+def test_labels_of_an_added_attribute_are_looked_for_in_descriptions_too(
+    loaded: tuple[Classifier, Batches], tiny_checkpoint: Path
+) -> None:
+    manifest = read_manifest(tiny_checkpoint)
+    added = {"color": manifest.config.attributes["color"], "fabric": ("cotton", "denim")}
+    with widened(manifest, manifest.config.answers | added) as wide:
+        classifier, encoder = load_classifier(wide, torch.device("cpu"))
+    known = loaded[1]
+    wordings = [("A shirt", "of denim, not red"), ("a red shirt", None), *[("", None)] * 4]
+    products = replace(known.products, wordings=wordings)
+    batches = Batches(products, known.images, encoder, known.label_words)
+    found = answer(classifier, batches, np.arange(2), Condition.AS_IS, added)
+    assert found["fabric"].named.tolist() == [[False, True]]
+    assert not found["color"].named[0].any() and found["color"].named[1].any()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ from enrich.training import feature_cache
 from enrich.training.batches import Condition
 from enrich.training.config import Phase
 from enrich.training.feature_cache import CachedViews, cache_views, cross_fit_views
-from enrich.training.labelled import half_of
 from enrich.training.loop import Trainer
 from enrich.training.pixel_cache import CachedImages
 
@@ -78,18 +77,11 @@ def _shift_last_stage(classifier: Classifier) -> None:
 
 
 def _see(trainer: Trainer, *half_towers: Path) -> np.ndarray:
-    images, groups = trainer.batches.images, trainer.batches.products.groups
+    images, half = trainer.batches.images, trainer.batches.products.half
     rows = trainer.train_rows, trainer.validation_rows
-    seen = cross_fit_views(trainer.classifier, images, groups, *rows, half_towers, views=2)
+    seen = cross_fit_views(trainer.classifier, images, half, *rows, half_towers, views=2)
     assert len(seen.views) == 2 and not np.array_equal(*seen.views)
     return np.array(seen.views[0], dtype=np.float32)
-
-
-def test_products_of_one_group_are_in_one_half_and_always_in_the_same() -> None:
-    groups = np.arange(200) % 40
-    halves = half_of(groups)
-    assert (halves == np.tile(halves[:40], 5)).all() and set(halves) == {0, 1}
-    assert (half_of(groups) == halves).all()
 
 
 def test_each_half_has_features_of_the_other_half_s_tower(
@@ -105,7 +97,7 @@ def test_each_half_has_features_of_the_other_half_s_tower(
     apart = np.abs(_see(trainer, alike, shifted) - _see(trainer, alike, alike)).mean((1, 2))
 
     rows, held_back = trainer.train_rows, trainer.validation_rows
-    half = half_of(trainer.batches.products.groups)[rows]
+    half = trainer.batches.products.half[rows]
     assert (apart[held_back] == 0).all() and (apart[rows[half == 1]] == 0).all()
     assert (apart[rows[half == 0]] > 0).all()
 

@@ -47,6 +47,7 @@ def test_a_group_falls_into_the_same_split_whatever_else_is_read(tmp_path: Path)
     few = load_labelled([write_folder(tmp_path / "few", 50)], ATTRIBUTES)
     many = load_labelled([write_folder(tmp_path / "other", 80), tmp_path / "few"], ATTRIBUTES)
     assert many.split[80:].tolist() == few.split.tolist()
+    assert many.half[80:].tolist() == few.half.tolist() and set(few.half) == {0, 1}
     # As earlier versions had it: else a checkpoint of theirs is tested on what it was trained on.
     assert np.flatnonzero(few.split[:40] == TEST).tolist() == [5, 8, 20, 26, 34, 37]
     assert np.flatnonzero(few.split[:40] == VALIDATION).tolist() == [11, 17, 31]
@@ -226,5 +227,7 @@ def test_kinds_left_out_take_their_groups_with_them_and_must_be_there(tmp_path: 
     # The shoe of group a is nearly a shirt that stays.
     assert left_out.titles == ["shirt 1"]
     assert [len(one) for one in divide(read, {})[0]] == [4]
-    with pytest.raises(ConfigError, match="leave_out fits no product"):
-        divide(read, {"kind": ("hat",)})
+    with pytest.raises(ConfigError, match="found 0 products with kind: hat, expected"):
+        divide(read, {"kind": ("shoe", "hat")})
+    with pytest.raises(ConfigError, match="found 0 products with kin: shoe, expected"):
+        divide(read, {"kind": ("shoe",), "kin": ("shoe",)})

@@ -159,6 +159,19 @@ def test_labels_may_have_a_row_each(folder: Path) -> None:
         read_labelled(folder)
 
 
+def test_labels_of_a_row_each_keep_the_groups_of_their_products(folder: Path) -> None:
+    columns = ["product_id", "attribute", "label", "group_id"]
+    rows = [("a", "fit", "slim", "7"), ("a", "size", "40", None), ("c", "fit", "wide", None)]
+    labels = pd.DataFrame(rows, columns=columns)
+    labels.to_parquet(folder / "labels.parquet")
+    read = read_labelled(folder)
+    assert read.groups == ["7", "c"] and read.labels["size"] == ["40", None]
+
+    labels.assign(group_id=["7", "8", "9"]).to_parquet(folder / "labels.parquet")
+    with pytest.raises(ConfigError, match=r"found 7 and 8, expected one.*'a'"):
+        read_labelled(folder)
+
+
 def test_a_labelled_product_that_is_there_twice_is_refused(folder: Path) -> None:
     products = pd.read_parquet(folder / "products.parquet")
     pd.concat([products, products[1:2]]).to_parquet(folder / "products.parquet")
