@@ -24,7 +24,7 @@ from enrich.adaptation.widening import write_widened
 from enrich.classifiers.checkpoint import check_checkpoint_target
 from enrich.classifiers.manifest import Manifest, fetch_manifest
 from enrich.cli import Given, common_options, run_command
-from enrich.engine.settings import EngineSettings
+from enrich.engine.spec import EngineSpec
 from enrich.errors import ConfigError, load_extra
 from enrich.files.products import Source, open_source, read_catalog
 from enrich.records import EncodedProduct, Product
@@ -88,7 +88,7 @@ def choose_encodings(database: str | None, *, is_asked_for: bool) -> FindsEncodi
     if database is None:
         return None
 
-    def find(products: Sequence[Product], settings: EngineSettings) -> Mapping[str, EncodedProduct]:
+    def find(products: Sequence[Product], settings: EngineSpec) -> Mapping[str, EncodedProduct]:
         try:
             load_extra("pyspark", "spark")
             # Imported here because of pyspark.

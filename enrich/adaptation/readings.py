@@ -18,7 +18,7 @@ from enrich.classifiers.calibrated import join_embeds, to_layer
 from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.interface import IMAGE, TEXT, ModelOutput
 from enrich.engine.engine import Engine
-from enrich.engine.settings import EngineSettings
+from enrich.engine.spec import EngineSpec
 from enrich.engine.unreadable import describe_failures
 from enrich.images.settings import ImageProblem
 from enrich.lexicon import Named
@@ -60,7 +60,7 @@ class Readings:
 
 
 # Finds encodings that earlier runs stored, by product id.
-FindsEncodings = Callable[[Sequence[Product], EngineSettings], Mapping[str, EncodedProduct]]
+FindsEncodings = Callable[[Sequence[Product], EngineSpec], Mapping[str, EncodedProduct]]
 
 
 @dataclass(frozen=True, slots=True)

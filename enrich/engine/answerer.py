@@ -20,7 +20,8 @@ from enrich.classifiers.cma_clip import cls_of
 from enrich.classifiers.interface import ModelOutput, Vectors
 from enrich.classifiers.manifest import Manifest
 from enrich.engine.columns import AttributeAnswers, to_record_batch
-from enrich.engine.settings import EngineSettings, name_own_words, rename, rename_sets
+from enrich.engine.settings import name_own_words, rename, rename_sets
+from enrich.engine.spec import EngineSpec
 from enrich.lexicon import Evidence, LabelFinder, Named, ProductText, weigh
 from enrich.records import EnrichedProduct, Modalities
 from enrich.unseen import FEWEST, AttributeProfile, Reference, SourceProfile
@@ -37,7 +38,7 @@ _ORDER = {modalities: place for place, modalities in enumerate(Modalities)}
 class Answerer:
     """A checkpoint's heads, calibration and thresholds."""
 
-    def __init__(self, manifest: Manifest, spec: EngineSettings) -> None:
+    def __init__(self, manifest: Manifest, spec: EngineSpec) -> None:
         """Load the heads.
 
         Args:

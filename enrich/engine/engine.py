@@ -31,7 +31,7 @@ from enrich.engine.prefetch import (
     prefetch,
     submit_by_length,
 )
-from enrich.engine.settings import EngineSettings
+from enrich.engine.spec import EngineSpec
 from enrich.images.decoding import decode_pixels
 from enrich.images.settings import ImageProblem
 from enrich.records import EncodedProduct, EnrichedProduct, Product, Status
@@ -56,7 +56,7 @@ class Engine:
     `spec.read_threads`, or as many as there are cores where those are more.
     """
 
-    def __init__(self, spec: EngineSettings, manifest: Manifest, device: torch.device) -> None:
+    def __init__(self, spec: EngineSpec, manifest: Manifest, device: torch.device) -> None:
         self.spec = spec
         if device.type == "cpu":
             keep_freed_memory()

@@ -1,4 +1,4 @@
-"""Settings of an engine: of the checkpoint in one source, and the source's own.
+"""A source's own settings, on which its answers depend.
 
 A source's own labels are other names than the checkpoint's, several labels as one, or labels that
 are never used: `labels: {color: {grey: gray, turquoise: blue, multi: null}}`. Confidences stay
@@ -14,11 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from schemas.labels import RESERVED
 
-from enrich.calibration import Least, Thresholds, Transfer
+from enrich.calibration import Least, Thresholds
 from enrich.config import JobConfig
 from enrich.errors import ConfigError
-from enrich.images.settings import ImageLimits, ImageLists, ImageReading
-from enrich.images.store import ImageStore
 
 # By attribute and label of the checkpoint: the source's own label, or None for one never used.
 OwnLabels = Mapping[str, Mapping[str, str | None]]
@@ -49,57 +47,6 @@ class OwnSettings:
             return ""
         text = json.dumps([self.words, rise, *said], sort_keys=True)
         return f"-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """Settings of a checkpoint's engine in one source; no weights and no open file.
-
-    `own` are the source's own settings, `applies_to` the product categories of attributes that make
-    no sense of others. `rise` is by how much thresholds rise because the source looks unlike those
-    of training. `answers_version` is the model_version without any of these.
-
-    `target_precision` has chosen the thresholds below which an attribute is abstained on.
-    """
-
-    checkpoint: str
-    encoder_version: str
-    model_version: str
-    attributes: dict[str, tuple[str, ...]]
-    thresholds: Thresholds
-    own: OwnSettings
-    answers_version: str
-    transfer: Transfer
-    reads_descriptions: bool
-    applies_to: CategorySets
-    image_root: str
-    allowed_roots: tuple[str, ...]
-    image_hosts: tuple[str, ...]
-    image_lists: ImageLists
-    limits: ImageLimits
-    target_precision: float
-    batch_size: int
-    read_threads: int
-    reading: ImageReading
-    rise: float = 0.0
-
-    @property
-    def limits_digest(self) -> str:
-        """Digest of the image limits and the allowed roots and hosts, 12 hex digits."""
-        roots = sorted({self.image_root, *self.allowed_roots})
-        allowed = (self.limits, roots, sorted(set(self.image_hosts)))
-        return hashlib.sha256(repr(allowed).encode()).hexdigest()[:12]
-
-    def open_store(self) -> ImageStore:
-        """Return the store of the products' images."""
-        return ImageStore(
-            self.image_root,
-            self.allowed_roots,
-            self.limits,
-            self.reading,
-            self.image_hosts,
-            self.image_lists,
-        )
 
 
 @dataclass(frozen=True, slots=True)

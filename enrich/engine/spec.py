@@ -3,19 +3,20 @@
 A driver makes one from a checkpoint's JSON; a worker builds the engine from it.
 """
 
+import hashlib
 import os
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from schemas.labels import RESERVED
 
-from enrich.calibration import TARGET_PRECISIONS, Thresholds
+from enrich.calibration import TARGET_PRECISIONS, Thresholds, Transfer
 from enrich.classifiers.manifest import BUNDLED, Manifest, fetched_checkpoint, read_manifest
 from enrich.config import JobConfig
 from enrich.engine.settings import (
-    EngineSettings,
+    CategorySets,
     OwnSettings,
     OwnWords,
     rename,
@@ -24,6 +25,8 @@ from enrich.engine.settings import (
 )
 from enrich.errors import CheckpointError, ConfigError, NoAnswer
 from enrich.images.locations import spell_out
+from enrich.images.settings import ImageLimits, ImageLists, ImageReading
+from enrich.images.store import ImageStore
 from enrich.lexicon import ProductText
 from enrich.unseen import SourceProfile, raise_thresholds, read_reference
 
@@ -34,10 +37,55 @@ if TYPE_CHECKING:
     from enrich.engine.engine import Engine
 
 
-class EngineSpec(EngineSettings):
-    """The recipe that a driver sends to its workers, which build the engine."""
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """Recipe that a driver sends to its workers, which build the engine.
 
-    __slots__ = ()
+    `own` are the source's own settings, `applies_to` the product categories of attributes that make
+    no sense of others. `rise` is by how much thresholds rise because the source looks unlike those
+    of training. `answers_version` is the model_version without any of these.
+
+    `target_precision` has chosen the thresholds below which an attribute is abstained on.
+    """
+
+    checkpoint: str
+    encoder_version: str
+    model_version: str
+    attributes: dict[str, tuple[str, ...]]
+    thresholds: Thresholds
+    own: OwnSettings
+    answers_version: str
+    transfer: Transfer
+    reads_descriptions: bool
+    applies_to: CategorySets
+    image_root: str
+    allowed_roots: tuple[str, ...]
+    image_hosts: tuple[str, ...]
+    image_lists: ImageLists
+    limits: ImageLimits
+    target_precision: float
+    batch_size: int
+    read_threads: int
+    reading: ImageReading
+    rise: float = 0.0
+
+    @property
+    def limits_digest(self) -> str:
+        """Digest of the image limits and the allowed roots and hosts, 12 hex digits."""
+        roots = sorted({self.image_root, *self.allowed_roots})
+        allowed = (self.limits, roots, sorted(set(self.image_hosts)))
+        return hashlib.sha256(repr(allowed).encode()).hexdigest()[:12]
+
+    def open_store(self) -> ImageStore:
+        """Return the store of the products' images."""
+        return ImageStore(
+            self.image_root,
+            self.allowed_roots,
+            self.limits,
+            self.reading,
+            self.image_hosts,
+            self.image_lists,
+        )
 
     def build(self, device: "torch.device") -> "Engine":
         """Load the checkpoint onto `device`.

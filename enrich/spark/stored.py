@@ -14,7 +14,7 @@ import pyspark
 from schemas.tables import Modalities, Status
 
 from enrich.config import HOME, home
-from enrich.engine.settings import EngineSettings
+from enrich.engine.spec import EngineSpec
 from enrich.errors import ConfigError
 from enrich.files.tables import is_delta, read_delta
 from enrich.images.locations import local_path
@@ -38,9 +38,7 @@ class StoredEncodings:
 
     folder: Path
 
-    def find(
-        self, products: Sequence[Product], settings: EngineSettings
-    ) -> dict[str, EncodedProduct]:
+    def find(self, products: Sequence[Product], settings: EngineSpec) -> dict[str, EncodedProduct]:
         """Return the encodings that hold for products as they are now, by product id.
 
         Left out are products that nothing was read of, and products whose picture would have to be
@@ -76,7 +74,7 @@ class StoredEncodings:
         rows = self._read("images", _IMAGE_STATE, f"path IN ({_quote(paths)})")
         return {row["path"]: row for row in sorted(rows, key=lambda row: row["looked_at"])}
 
-    def _read_encodings(self, hashes: Iterable[str], settings: EngineSettings) -> dict[str, dict]:
+    def _read_encodings(self, hashes: Iterable[str], settings: EngineSpec) -> dict[str, dict]:
         """Return the encodings with vectors that hold (R3), by content."""
         rows = self._read(
             "encodings",

@@ -47,31 +47,6 @@ def test_real_products_end_to_end(lakehouse: Lakehouse, sample: Path, tmp_path: 
     assert len(answered) >= 300
     assert (answered["color"] == answered["color_true"]).mean() >= 0.80
 
-    products = pd.read_parquet(shop / "products.parquet")
-    images = [shop / path for path in products["image_path"]]
-    for image in images[10:14]:
-        image.chmod(0o644)
-    images[10].write_bytes(images[20].read_bytes())
-    images[11].unlink()
-    images[12].write_bytes(images[12].read_bytes()[:700])
-    images[13].write_text("this is no picture")
-    products.loc[:4, "title"] = products.loc[:4, "title"] + ", new"
-    gone = products.index[30]
-    products.loc[gone, ["title", "description", "image_path"]] = None
-    (shop / "products.parquet").unlink()
-    products.to_parquet(shop / "products.parquet")
-
-    second = lakehouse.submit(JOB, *flags)
-    assert second.code == 0, second.output
-    counts = second.summary["counts"]
-    assert (counts["due"], counts["answered"], counts["unchanged"]) == (10, 9, 490)
-    rows = lakehouse.table("real", "product_attributes").to_pandas().set_index("product_id")
-    damaged = rows.loc[products.loc[11:13, "product_id"]]
-    assert damaged["status"].tolist() == ["image_missing", "image_corrupt", "image_corrupt"]
-    assert set(damaged["modalities"]) == {"text"}
-    quarantine = lakehouse.table("real", "quarantine").to_pandas()
-    assert quarantine["product_id"].tolist() == [products.loc[gone, "product_id"]]
-
 
 def write_baseline(file: Path, attribute: str, **labels: int) -> None:
     """Write a baseline of products with one attribute."""

@@ -2,9 +2,6 @@
 
 from typing import Any
 
-import pytest
-
-from enrich.report.content import BINS
 from enrich.report.finder import Finder, bin_of
 from enrich.report.gallery import SECTIONS, SEPARATOR, fill_gallery
 
@@ -59,9 +56,8 @@ def test_an_example_stands_once_for_all_its_labels() -> None:
     ]
 
 
-@pytest.mark.parametrize(("share", "place"), [(0.0, 0), (0.05, 1), (0.999, BINS - 1), (1.0, 19)])
-def test_shares_fall_into_bins_of_equal_width(share: float, place: int) -> None:
-    assert bin_of(share) == str(place)
+def test_shares_fall_into_bins_of_equal_width() -> None:
+    assert [bin_of(share) for share in (0.0, 0.05, 0.999, 1.0)] == ["0", "1", "19", "19"]
 
 
 def test_a_fact_leads_to_the_cards_that_share_it() -> None:
