@@ -36,8 +36,7 @@ from enrich.spark.tables import Tables, now
 from expectations.checks import Verdict
 from schemas.tables import Status
 
-# In CI two that together draw each kind of command.
-SEEDS = range(int(os.environ["SEQUENCES"])) if "SEQUENCES" in os.environ else (32, 94)
+SEQUENCES = int(os.environ.get("SEQUENCES", "2"))
 COMMANDS = int(os.environ.get("COMMANDS", "12"))
 
 # Spark's workers cannot import what only pytest has on its path.
@@ -379,7 +378,7 @@ def commits(monkeypatch: pytest.MonkeyPatch) -> Commits:
     return Commits(monkeypatch)
 
 
-@pytest.fixture(params=SEEDS)
+@pytest.fixture(params=range(SEQUENCES))
 def beside(
     request: pytest.FixtureRequest,
     spark: SparkSession,
