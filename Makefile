@@ -172,7 +172,7 @@ compare: $(SMALL_TOWERS:%=$(COMPARISON)/%-tower) | comparison-environment ## Tra
 		$(addprefix --catalog ,$(CATALOGS)) $(addprefix --unseen-source ,$(UNSEEN_SOURCES))
 
 parameters: | comparison-environment ## Print parameters and FLOPs of every system at ViT-B/32 and BERT-base, without data or weights.
-	@$(IN_VENV) python jobs/count_parameters.py
+	@$(IN_VENV) python -m bench.parameters
 
 # It goes on from the first half's, so it takes fewer epochs.
 $(TOWER): | train-environment $(TRAINED)/half-0

@@ -35,8 +35,6 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "attributes add": ("add_attribute:main", "Add your own attribute with labelled products."),
     "train": ("train_classifier:main", "Train a classifier on labelled products."),
     "compare": ("compare:main", "Compare checkpoints, or train and compare all systems."),
-    "attention": ("check_attention:main", "Check the attention map by hiding what it marks."),
-    "parameters": ("count_parameters:main", "Print parameters and FLOPs of every system."),
     "export": ("export_checkpoint:main", "Write a checkpoint that computes in int8, for CPUs."),
 }
 GROUPS = {

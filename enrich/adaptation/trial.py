@@ -131,7 +131,7 @@ class Effect:
 
     @property
     def is_better(self) -> bool:
-        """True for a fit that is worth it: a gain where nothing else got worse, or thresholds."""
+        """True for a gain that makes nothing else worse, or for proved thresholds."""
         return self.drawback is None
 
 

@@ -86,7 +86,7 @@ class Drawn:
 
 
 class Shown(NamedTuple):
-    """Texts of rows, who has a picture and a text, and where label words are looked for."""
+    """Texts of rows, masks of pictures and texts, and `wordings` for label words."""
 
     texts: list[str]
     has_image: np.ndarray
@@ -170,10 +170,10 @@ class Batches:
         self, rows: np.ndarray, condition: Condition, size: int
     ) -> Iterator[ModelInputs]:
         """Yield the rows under a condition in batches of `size`, the same every time."""
-        shown = self.under(rows, condition)
+        texts, has_image, has_text, _ = self.under(rows, condition)
         for start in range(0, len(rows), size):
             part = slice(start, start + size)
-            yield self._inputs(rows[part], *(column[part] for column in shown[:3]), None)
+            yield self._inputs(rows[part], texts[part], has_image[part], has_text[part], None)
 
     def under(self, rows: np.ndarray, condition: Condition) -> Shown:
         """Return what a condition leaves of the rows."""

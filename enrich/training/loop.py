@@ -72,7 +72,7 @@ class Progressed:
 
 
 def digest_products(batches: Batches, rows: np.ndarray) -> str:
-    """Return a digest of the products and pictures that the weights of a run depend on."""
+    """Return a digest of the products and pictures of a run."""
     # The folder's name changes with any of the files.
     digest = hashlib.sha256(batches.products.digest() + batches.images.folder.name.encode())
     for numbers in (batches.images.has_image, rows):

@@ -1,5 +1,7 @@
 """Deletion test of the attention map that explains answers.
 
+    python -m bench.attention --catalog shop/ --output deletion.png
+
 Patches of a picture are painted white, the usual background of a catalog. Then the confidence of
 the original answer is computed again (the deletion metric of Petsiuk et al. 2018, arXiv
 1806.07421). If the map marks the evidence of an answer, marked patches cost more confidence than
@@ -7,21 +9,26 @@ random ones. Two orders without a map are baselines: from the centre outwards, a
 patch first.
 """
 
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
+import typer
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from enrich.analysis.bootstrap import draw_groups, interval
+from enrich.analysis.compare import LabelledSource, load_checkpoints
 from enrich.analysis.explain import joint_attention, require_grid
 from enrich.analysis.plots import new_figure
 from enrich.classifiers.interface import Classifier, ModelInputs
-from enrich.engine.device import autocast
-from enrich.terminal import Table, watch
+from enrich.classifiers.manifest import BUNDLED
+from enrich.cli import run_command
+from enrich.engine.device import autocast, local_device
+from enrich.terminal import Table, print_markdown, to_markdown, watch
 from enrich.training.batches import Batches, Condition
 
 _BATCH, _DRAWS, _WHITE = 64, 1000, 255
@@ -163,3 +170,29 @@ def draw_deletion(deletion: Deletion, title: str, file: Path) -> None:
             axes.grid(axis="y")
         panels[0].set_ylabel("confidence lost")
         panels[0].legend(loc="upper left")
+
+
+def main(
+    catalog: Annotated[Path, typer.Option(help="Labelled catalog; its test groups are read.")],
+    output: Annotated[Path, typer.Option(help="PNG file to write.")],
+    checkpoint: Annotated[str, typer.Option(help="Classifier checkpoint.")] = str(BUNDLED),
+    limit: Annotated[int, typer.Option(min=20, help="At most N products, evenly spread.")] = 600,
+) -> None:
+    """Check that the attention map marks what answers come from."""
+    (loaded,) = load_checkpoints([checkpoint], local_device())
+    products = LabelledSource(catalog, trained_on=True, limit=limit).load(loaded.answers)
+    with tempfile.TemporaryDirectory() as cache:
+        batches = loaded.batches(products, Path(cache))
+        rows = np.flatnonzero(batches.images.has_image)
+        deletions = [
+            measure_deletion(loaded.classifier, batches, rows, condition)
+            for condition in (Condition.NO_TEXT, Condition.AS_IS)
+        ]
+    title = f"What hiding patches costs: {loaded.name}, {len(rows)} pictures alone"
+    draw_deletion(deletions[0], title, output)
+    print_markdown(to_markdown(tabulate(deletions)))
+    typer.echo(f"figure: {output}")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -6,8 +6,8 @@ import torch
 from labelled import labelled_products
 from PIL import Image
 
-from enrich.analysis import deletion
-from enrich.analysis.deletion import (
+from bench import attention
+from bench.attention import (
     CENTRE,
     INK,
     MARKED,
@@ -57,9 +57,9 @@ def test_a_map_that_marks_what_matters_costs_more_confidence_than_random_patches
         ink = 1 - inputs.pixel_values.float().mean((1, 2, 3)) / 255
         return {"color": torch.stack([0.5 + ink, 0.5 - ink], dim=1)}
 
-    monkeypatch.setattr(deletion, "_probabilities", answer)
+    monkeypatch.setattr(attention, "_probabilities", answer)
     monkeypatch.setattr(
-        deletion, "patch_attention", lambda classifier, inputs: torch.eye(4)[[0] * rows]
+        attention, "patch_attention", lambda classifier, inputs: torch.eye(4)[[0] * rows]
     )
     found = measure_deletion(engine.classifier, batches, np.arange(rows), Condition.NO_TEXT)
     drops = found.drops["color"]
