@@ -27,8 +27,7 @@ from enrich.errors import tell_apart
 from enrich.images.settings import NO_IMAGE_PATH
 from enrich.spark.corrections import classifier_label, find_entry, is_inapplicable
 from enrich.spark.diff import INPUT_FIELDS, Diff
-from enrich.spark.rules import CRASH_HOLDS, holds
-from enrich.spark.runs import RunHeader
+from enrich.spark.rules import CRASH_HOLDS, Run, holds
 from enrich.spark.tables import Tables, Transaction, now, schema_of
 
 # Columns that a candidate takes from its product and the encoding.
@@ -64,7 +63,7 @@ class AnswerCounts(NamedTuple):
 
 def write_candidates(
     tables: Tables,
-    header: RunHeader,
+    header: Run,
     spec: EngineSpec,
     diff: Diff,
     encodings: DataFrame | None,
@@ -202,7 +201,7 @@ def explain_unreadable(config: JobConfig, answered: AnswerCounts, tables: Tables
 
 def write_findings(
     tables: Tables,
-    header: RunHeader,
+    header: Run,
     diff: Diff,
     encodings: DataFrame | None,
     limits: str,

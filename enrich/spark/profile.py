@@ -20,7 +20,7 @@ from enrich.config import DEMO_FOLDER
 from enrich.engine.spec import EngineSpec
 from enrich.spark.answer import join_encodings
 from enrich.spark.diff import Diff
-from enrich.spark.runs import RunHeader
+from enrich.spark.rules import Run
 from enrich.spark.tables import Tables, now
 from enrich.unseen import SAMPLE, AttributeProfile, SourceProfile
 
@@ -42,7 +42,7 @@ def read_profile(tables: Tables, source: str, encoder_version: str) -> SourcePro
 
 
 def profile_source(
-    tables: Tables, header: RunHeader, spec: EngineSpec, diff: Diff, encodings: DataFrame
+    tables: Tables, header: Run, spec: EngineSpec, diff: Diff, encodings: DataFrame
 ) -> SourceProfile | None:
     """Profile a source by a sample of its due products.
 

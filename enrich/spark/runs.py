@@ -26,10 +26,6 @@ log = logging.getLogger(__name__)
 Event = dict[str, Any]
 
 
-# A run that has just begun.
-RunHeader = Run
-
-
 @dataclass(slots=True)
 class RunSummary:
     """Summary of a run: source of its events and of the last line on standard output.

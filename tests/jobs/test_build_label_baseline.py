@@ -9,7 +9,8 @@ from job_script import Run
 from pyspark.sql import SparkSession
 from shop import DAY
 
-from enrich.spark.runs import RunHeader, RunSummary, make_event
+from enrich.spark import rules
+from enrich.spark.runs import RunSummary, make_event
 from enrich.spark.tables import Tables, now
 from expectations.baseline import load_baseline
 from expectations.counts import OTHER
@@ -53,7 +54,7 @@ def shop(spark: SparkSession) -> Iterator[SparkSession]:
     unanswered = [("gone", None, None, None, "h", "m2", "run-1", None, None, None, None)]
     write("candidates", [*rows("red", 3, "m2"), *unanswered])
     facts = dict.fromkeys(("source", "source_version", "encoder_version", "settings"), "")
-    header = RunHeader(
+    header = rules.Run(
         *("run-1", 0, State.STARTED, now(), "nightly", DAY, now(), True, False, "m2"),
         caused_by=None,
         published_version=None,
