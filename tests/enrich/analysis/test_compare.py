@@ -293,16 +293,3 @@ def test_operations_of_every_classifier_can_be_counted(
     config = small_config.model_copy(update={"classifier": name})
     classifier = build_classifier(config, tokenizer.get_vocab_size()).eval()
     assert count_flops(classifier) > 10_000
-
-
-def test_what_is_computed_once_a_batch_is_no_cost_of_a_product(
-    small_config: ClassifierConfig, tokenizer: Tokenizer
-) -> None:
-    def count(*labels: str) -> int:
-        changed = {"classifier": "clip_zero_shot", "attributes": {"color": labels}}
-        config = small_config.model_copy(update=changed)
-        return count_flops(build_classifier(config, tokenizer.get_vocab_size()).eval())
-
-    # A hundred cosines more, and no prompt.
-    few = count("red", "blue")
-    assert few < count(*(f"label {number}" for number in range(100))) < 1.05 * few
