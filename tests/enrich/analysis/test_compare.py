@@ -27,7 +27,7 @@ from enrich.analysis.parameters import count_flops, count_parameters
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import TEXT, Classifier, ModelInputs, ModelOutput, Vectors
 from enrich.classifiers.manifest import read_manifest
-from enrich.classifiers.registry import CLASSIFIERS, build_classifier
+from enrich.classifiers.registry import build_classifier
 from enrich.classifiers.towers import build_transformer
 from enrich.errors import CheckpointError, ConfigError
 from enrich.training.batches import Condition
@@ -286,8 +286,8 @@ def test_flops_count_every_multiplication_with_its_addition_twice(
     assert torch.backends.mha.get_fastpath_enabled(), "inference is left as fast as it was"
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
-def test_operations_of_every_classifier_can_be_counted(
+@pytest.mark.parametrize("name", ["cma_clip", "mmbt", "perceiver_io"])
+def test_operations_of_every_joint_layer_can_be_counted(
     small_config: ClassifierConfig, tokenizer: Tokenizer, name: str
 ) -> None:
     config = small_config.model_copy(update={"classifier": name})
