@@ -116,7 +116,7 @@ def _explain(setting: Setting, runs: Mapping[str, Sequence[Run]]) -> list[str]:
 
 def _explain_towers(setting: Setting) -> str:
     rows = f"{len(setting.rows.train):,} products"
-    if any(max(phase.image_rate, phase.text_rate) > 0 for phase in setting.config.phases):
+    if any(max(phase.tower_learning_rate, phase.text_rate) > 0 for phase in setting.config.phases):
         return f"- **Towers** are trained along, each system's own, on {rows}."
     half = "the other half" if setting.config.half is not None else "all of them"
     return (

@@ -48,8 +48,8 @@ class Phase(BaseModel):
     image tower are computed once and cached: an epoch on one core takes two minutes, not twenty.
     `upper_stages_only` freezes the lower half of the small image tower. `views` is the number of
     versions of each picture in the cache: one as it is, the others varied at random. Each batch
-    draws one of them. `image_learning_rate` and `text_learning_rate` are those of one tower, where
-    it differs; each layer of a tower has `layer_decay` times the rate of the layer above it.
+    draws one of them. `text_learning_rate` is that of the text tower, where it differs; each layer
+    of a tower has `layer_decay` times the rate of the layer above it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,17 +58,10 @@ class Phase(BaseModel):
     epochs: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
     tower_learning_rate: float = Field(default=0.0, ge=0)
-    image_learning_rate: float | None = Field(default=None, ge=0)
     text_learning_rate: float | None = Field(default=None, ge=0)
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     upper_stages_only: bool = False
     views: int = Field(default=1, gt=0)
-
-    @property
-    def image_rate(self) -> float:
-        """The learning rate of the image tower; 0 freezes it."""
-        own = self.image_learning_rate
-        return self.tower_learning_rate if own is None else own
 
     @property
     def text_rate(self) -> float:
@@ -79,7 +72,7 @@ class Phase(BaseModel):
     @property
     def cached(self) -> CacheKind | None:
         """The input of the classifier that can be cached, because its layers are frozen."""
-        if self.image_rate == 0:
+        if self.tower_learning_rate == 0:
             return "image_features"
         return "image_lower" if self.upper_stages_only else None
 
@@ -236,7 +229,9 @@ class TrainingConfig(Architecture):
                 f"conventions names an unknown attribute: found {', '.join(sorted(unknown))}, "
                 f"expected some of {', '.join(self.attributes)}."
             )
-        if self.lora and not any(max(one.image_rate, one.text_rate) for one in self.phases):
+        if self.lora and not any(
+            max(one.tower_learning_rate, one.text_rate) for one in self.phases
+        ):
             raise ValueError(
                 "lora has no effect: found frozen towers in every phase, expected a "
                 "tower_learning_rate above 0. Or leave lora out."
@@ -249,7 +244,7 @@ class TrainingConfig(Architecture):
                     f"upper_stages_only does not fit: found towers: {self.towers} and "
                     f"image_size_px: {self.image_size_px}, expected small and a multiple of 32"
                 )
-            is_frozen = max(phase.image_rate, phase.text_rate) == 0
+            is_frozen = max(phase.tower_learning_rate, phase.text_rate) == 0
             if is_clip and phase.loss == "contrastive" and is_frozen:
                 raise ValueError(
                     "a contrastive phase on a CLIP or CoCa cannot train: found a "

@@ -102,7 +102,9 @@ class Trainer:
         self.selected_under = [one for one in SELECTED_UNDER if one in shown]
         self.settings = config.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
         self.products_digest = digest_products(batches, train_rows)
-        trains_towers = any(max(one.image_rate, one.text_rate) > 0 for one in config.phases)
+        trains_towers = any(
+            max(one.tower_learning_rate, one.text_rate) > 0 for one in config.phases
+        )
         lora = config.lora if trains_towers else None
         self.adapters: list[Any] = []
         if lora is not None:

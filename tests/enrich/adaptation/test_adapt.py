@@ -92,15 +92,6 @@ def _correct_by(effect: Effect, reading: Answers) -> torch.Tensor:
     return reading.corrected(to_layer(effect.correction)).logits
 
 
-def test_a_shop_with_its_own_conventions_is_answered_better() -> None:
-    readings = _readings(swapped=True)
-    effect = _adapt(readings)
-    assert effect.is_better and effect.gain.mean > 5 * effect.gain.error
-    assert effect.after["accuracy"] > effect.before["accuracy"] + 0.1
-    answers = _correct_by(effect, readings[0]).argmax(1)
-    assert (answers == 0).sum() < 10 < (readings[0].logits.argmax(1) == 0).sum()
-
-
 def _mix(
     both: Answers, image_logits: torch.Tensor, trust: float = 1.5
 ) -> tuple[Answers, dict[float, tuple[torch.Tensor, torch.Tensor]]]:

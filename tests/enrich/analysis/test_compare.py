@@ -27,7 +27,7 @@ from enrich.analysis.parameters import count_flops, count_parameters
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import TEXT, Classifier, ModelInputs, ModelOutput, Vectors
 from enrich.classifiers.manifest import read_manifest
-from enrich.classifiers.registry import CLASSIFIERS, build_classifier
+from enrich.classifiers.registry import build_classifier
 from enrich.classifiers.towers import build_transformer
 from enrich.errors import CheckpointError, ConfigError
 from enrich.training.batches import Condition
@@ -286,23 +286,10 @@ def test_flops_count_every_multiplication_with_its_addition_twice(
     assert torch.backends.mha.get_fastpath_enabled(), "inference is left as fast as it was"
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
-def test_operations_of_every_classifier_can_be_counted(
+@pytest.mark.parametrize("name", ["cma_clip", "mmbt", "perceiver_io"])
+def test_operations_of_every_joint_layer_can_be_counted(
     small_config: ClassifierConfig, tokenizer: Tokenizer, name: str
 ) -> None:
     config = small_config.model_copy(update={"classifier": name})
     classifier = build_classifier(config, tokenizer.get_vocab_size()).eval()
     assert count_flops(classifier) > 10_000
-
-
-def test_what_is_computed_once_a_batch_is_no_cost_of_a_product(
-    small_config: ClassifierConfig, tokenizer: Tokenizer
-) -> None:
-    def count(*labels: str) -> int:
-        changed = {"classifier": "clip_zero_shot", "attributes": {"color": labels}}
-        config = small_config.model_copy(update=changed)
-        return count_flops(build_classifier(config, tokenizer.get_vocab_size()).eval())
-
-    # A hundred cosines more, and no prompt.
-    few = count("red", "blue")
-    assert few < count(*(f"label {number}" for number in range(100))) < 1.05 * few

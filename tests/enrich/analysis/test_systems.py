@@ -86,7 +86,7 @@ def test_a_weight_moves_scores_from_both_modalities_to_one() -> None:
 def test_towers_stay_frozen_but_for_text_layers_that_are_joint_layers(setting: Setting) -> None:
     for name, rate in (("cma_clip", 0), ("mmbt", 1e-3)):
         (phase,) = configure(setting, name, 0).phases
-        assert (phase.image_rate, phase.text_rate) == (0, rate)
+        assert (phase.tower_learning_rate, phase.text_rate) == (0, rate)
 
 
 def test_a_damaged_run_is_refused_by_name(tmp_path: Path) -> None:

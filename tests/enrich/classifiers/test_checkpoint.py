@@ -84,14 +84,6 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(
     assert {file.name for file in tmp_path.iterdir() if ".copy" in file.name} == set()
 
 
-def test_a_checkpoint_can_be_read_by_whom_its_writer_lets_read_files(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "another").touch()
-    mode = (tmp_path / "another").stat().st_mode
-    assert {(tiny_checkpoint / name).stat().st_mode for name in FILES} == {mode}
-
-
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
@@ -140,14 +132,6 @@ def test_a_calibration_of_other_attributes_is_refused(folder: Path) -> None:
     with pytest.raises(CheckpointError, match="of another checkpoint") as error:
         read_manifest(folder)
     assert f"{folder}/calibration.json" in str(error.value)
-
-
-def test_a_calibration_without_a_set_of_modalities_is_refused_before_inference(
-    folder: Path,
-) -> None:
-    _change(folder / "calibration.json", lambda c: c["attributes"]["color"].pop("text"))
-    with pytest.raises(CheckpointError, match="color is not calibrated for text"):
-        read_manifest(folder)
 
 
 @pytest.mark.parametrize("name", ["status", "error", "product_id", "replaces", "color_confidence"])
@@ -365,15 +349,6 @@ def test_a_store_that_is_out_of_reach_may_be_back_on_the_next_try(
         fetch_manifest(f"s3://shop/cma-clip?{store}")
 
 
-def test_a_google_store_that_is_down_is_given_up_before_its_client_would(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("CLOUD_STORAGE_EMULATOR_ENDPOINT", "http://127.0.0.1:1")
-    monkeypatch.setattr("enrich.classifiers.manifest._GOOGLE_RETRIES_S", 1)
-    with pytest.raises(NoAnswer, match="checkpoint gs://anonymous@models/shop cannot be read"):
-        fetch_manifest("gs://anonymous@models/shop")
-
-
 @pytest.mark.parametrize("location", ["file:///no/such/folder", "gopher://x/y", "http://[bad"])
 def test_a_uri_that_cannot_be_read_is_named(location: str) -> None:
     with pytest.raises(CheckpointError) as error:
@@ -419,14 +394,3 @@ def test_a_tower_whose_parts_are_elsewhere_is_refused_and_nobody_is_asked(
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("asked the network"))
     with pytest.raises(ValueError, match="from elsewhere"):
         build_encoder(vision)
-
-
-def test_a_message_of_our_own_is_not_called_damage(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def lacks(*_: object) -> None:
-        raise ConfigError("this classifier needs open_clip")
-
-    monkeypatch.setattr("enrich.classifiers.checkpoint.build_classifier", lacks)
-    with pytest.raises(ConfigError, match=r"^this classifier needs open_clip"):
-        _load(folder)

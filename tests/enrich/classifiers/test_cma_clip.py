@@ -185,22 +185,6 @@ def test_without_modality_wise_attention_present_modalities_count_alike(
         torch.testing.assert_close(logits, wanted.logits[attribute], rtol=1e-4, atol=1e-5)
 
 
-def test_without_sequence_wise_attention_the_pooled_embeddings_are_read(
-    config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
-) -> None:
-    ablated, parts = _ablated(config, tokenizer, sequence_wise=False)
-    assert "sequence_wise" not in parts and "modality_wise" in parts
-    output = answer(ablated, inputs)
-    for attribute in config.attributes:
-        attention, head = ablated.modality_wise[attribute], ablated.heads[attribute]
-        with torch.inference_mode():
-            mixed, weight = attention(
-                output.vectors.image, output.vectors.text, inputs.has_image, inputs.has_text
-            )
-            torch.testing.assert_close(output.logits[attribute], head(mixed))
-        assert output.image_weight[attribute].equal(weight)
-
-
 def test_without_both_attentions_only_towers_and_heads_are_left(
     config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
 ) -> None:

@@ -196,18 +196,6 @@ def test_stored_vectors_are_answered_without_the_encoder(
         assert_same(answering.eval().answer(stored), wanted)
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
-def test_storing_vectors_moves_answers_by_rounding_alone(
-    build: Build, inputs: ModelInputs, name: str
-) -> None:
-    classifier = build(name)
-    with torch.inference_mode():
-        rounded = classifier(inputs)
-    for attribute, logits in answer(classifier, inputs).logits.items():
-        change = (rounded.logits[attribute] - logits).abs().max()
-        assert 0 < change < 1e-2 * logits.std(), attribute
-
-
 @pytest.mark.parametrize("shown", [HAS_IMAGE, torch.zeros(ROWS, dtype=torch.bool)])
 def test_no_tower_looks_at_pictures_that_are_not_there(
     build: Build, inputs: ModelInputs, shown: torch.Tensor
@@ -325,19 +313,6 @@ def test_its_losses_reach_every_parameter(build: Build, inputs: ModelInputs, nam
         lacking -= CLASS_TOKENS
     assert not lacking
     assert all(p.grad is None or p.grad.isfinite().all() for p in classifier.parameters())
-
-
-@pytest.mark.parametrize("name", CLASSIFIERS)
-def test_what_is_pretrained_is_part_of_the_classifier_and_not_all_of_it(
-    build: Build, name: str
-) -> None:
-    classifier = build(name)
-    own = {id(p) for p in classifier.parameters()}
-    pretrained = {id(p) for part in classifier.pretrained() for p in part.parameters()}
-    assert pretrained <= own
-    assert (pretrained == own) == (
-        name == "clip_zero_shot" and classifier.config.towers.kind in {"hugging_face", "open_clip"}
-    )
 
 
 def test_the_documentation_names_every_classifier_and_where_it_is_from() -> None:

@@ -30,24 +30,6 @@ def test_each_attribute_has_a_query_of_its_own(
             assert {a for a, t in after.items() if not t.equal(before[a])} == {asked}
 
 
-def test_tokens_are_padded_with_the_channels_of_their_modality(
-    classifier: PerceiverIo, products: ModelInputs
-) -> None:
-    given = []
-    classifier.perceiver.register_forward_pre_hook(
-        lambda _, __, named: given.append(named["inputs"]), with_kwargs=True
-    )
-    with torch.inference_mode():
-        read = classifier.towers(products)
-        classifier(products)
-    length = read.text.embeds.shape[1]
-    tokens, channels = given[0].split([32, MODALITY_CHANNELS], dim=2)
-    assert tokens.equal(torch.cat([read.text.embeds, read.image.embeds], dim=1))
-    assert (channels[:, :length] == classifier.text_channels).all()
-    assert (channels[:, length:] == classifier.image_channels).all()
-    assert not torch.allclose(classifier.text_channels, classifier.image_channels)
-
-
 def test_the_latents_look_at_all_that_a_row_has_and_at_nothing_else(
     classifier: PerceiverIo, products: ModelInputs
 ) -> None:

@@ -9,12 +9,11 @@ import torch
 from model_outputs import answer
 from tokenizers import Tokenizer
 
-from enrich.classifiers.config import ClassifierConfig, PairTowers
+from enrich.classifiers.config import PairTowers
 from enrich.classifiers.hugging_face_towers import EncoderTextTower, build_encoder
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.small_towers import SmallTextTower
 from enrich.classifiers.stream import CELLS, Mmbt, Segment, SingleStream
-from enrich.classifiers.tokenizer import TextEncoder
 from enrich.training.pretrained import load_parts
 
 STREAMS = ("mmbt", "single_stream")
@@ -78,21 +77,6 @@ def test_a_published_encoder_is_the_whole_stream_and_starts_on_its_weights(
         assert classifier.text_tower.text.state_dict()[key].equal(tensor), key
     assert classifier.stream.joint is None
     assert classifier.pretrained() == [classifier.image_tower.vision, classifier.text_tower.text]
-
-
-@pytest.mark.parametrize("name", STREAMS)
-def test_its_marks_start_as_the_tokens_around_every_text(
-    name: str,
-    build: Callable[..., Classifier],
-    pair_json: dict[str, Any],
-    tokenizer: Tokenizer,
-    small_config: ClassifierConfig,
-) -> None:
-    classifier = build(name, towers=PairTowers(**pair_json))
-    classifier.read_tokenizer(TextEncoder(tokenizer, small_config.text_length))
-    start, end = (tokenizer.token_to_id(mark) for mark in ("<start>", "<end>"))
-    words = classifier.text_tower.text.get_input_embeddings().weight
-    assert classifier.stream.marks.equal(words[[start, end]])
 
 
 @pytest.mark.parametrize("name", STREAMS)

@@ -108,7 +108,7 @@ def test_recomputed_activations_give_the_same_gradients(build: Build, inputs: Mo
 def test_each_tower_and_each_layer_has_its_own_learning_rate(build: Build) -> None:
     classifier = build()
     phase = WHOLE.model_copy(
-        update={"image_learning_rate": 8e-4, "text_learning_rate": 0.0, "layer_decay": 0.5}
+        update={"tower_learning_rate": 8e-4, "text_learning_rate": 0.0, "layer_decay": 0.5}
     )
     optimiser = build_optimiser(classifier, phase, 0.05)
     rates = {p: g["peak_lr"] for g in optimiser.param_groups for p in g["params"]}

@@ -185,14 +185,6 @@ def test_an_optional_attribute_that_is_none_is_told(
     assert "optional_attributes that attributes lacks: colour\n" in capsys.readouterr().err
 
 
-def test_labels_of_an_unseen_source_that_are_not_listed_are_counted(checked: Checked) -> None:
-    said = checked("red", "blue", unseen=["Red", "crimson", "navy"])
-    assert "color: 14 products of the unseen source unseen.yaml have a label that is not" in said
-    assert "such as 'crimson', 'navy'" in said and "the catalogs" not in said
-    said = checked("a", "b", "c", color=["a", "b"])
-    assert "color: 8 products of the catalogs" in said and "such as 'c'" in said
-
-
 def test_tests_without_labels_are_refused_or_told(
     checked: Checked,
 ) -> None:

@@ -6,25 +6,22 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from labelled import write_table
 from safetensors.torch import load_file
 
 from enrich.calibration import Calibration
-from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError
 from enrich.settings_files import load_yaml
-from enrich.training.config import Phase, TrainingConfig
+from enrich.training.config import TrainingConfig
 from enrich.training.fitting import calibrate
 from enrich.training.optimiser import Stepper
-from enrich.training.run import format_model_card, train_checkpoint
+from enrich.training.run import train_checkpoint
 
 JOB = Path(__file__).parents[3] / "jobs" / "train_classifier.py"
 
@@ -209,43 +206,3 @@ def test_fit_modality_bias_off_leaves_bias_and_penalty_at_zero(
 
     assert any(fitted("as-always"))
     assert not any(fitted("without", fit_modality_bias=False))
-
-
-def test_products_to_test_that_training_knows_stand_in_the_card(
-    tmp_path: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
-    splits = ("train", "valid", "test")
-    lines = "".join(
-        f"{c} shirt {n // 2},{splits[n % 3]},{c},g{n // 2}\n" for n in range(60) for c in ("a", "b")
-    )
-    csv = f"title,part,color,alike\n{lines}"
-    catalog = write_table(tmp_path, csv, split="part", group_id="alike")
-    config = TrainingConfig.model_validate(settings | {"attributes": {"color": "from_data"}})
-    train_checkpoint(config, [catalog], tmp_path / "made")
-    for told in (capsys.readouterr().err, (tmp_path / "made" / "MODEL_CARD.md").read_text()):
-        said = " ".join(told.split())
-        assert "20 products to test share a group" in said
-
-
-@pytest.fixture
-def write(small_config: ClassifierConfig) -> Callable[..., str]:
-    def write(figures: dict[str, Any], catalogs: list[str], of: str = "test_groups_myntra") -> str:
-        products = {"train": 34_880, "validation": 4_246, "test": 4_217}
-        phase = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
-        return format_model_card(
-            small_config,
-            TrainingConfig(name="tiny", phases=(phase,)),
-            {"products": products, of: figures},
-            catalogs,
-            known_tests=0,
-        )
-
-    return write
-
-
-def test_a_card_names_catalogs_as_they_are_and_credits_known_ones(
-    write: Callable[..., str],
-) -> None:
-    assert r"Trained on: shop_a, a\|b\*c\*." in write({}, ["shop_a", "a|b*c*"])
-    assert "Amazon Berkeley Objects" in write({}, ["abo"])
-    assert "Berkeley" not in write({}, ["another"])

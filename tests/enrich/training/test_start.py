@@ -92,28 +92,6 @@ def test_a_checkpoint_s_image_tower_goes_where_there_is_one(
     assert all(own[key].equal(kept[key].to(own[key].dtype)) for key in shared)
 
 
-@pytest.mark.parametrize(
-    ("settings", "told"),
-    [
-        ({"classifier": "mmbt", "modality_wise": False}, "modality_wise"),
-        ({"classifier": "text_only", "prompt": "{label}"}, "clip_zero_shot alone reads it"),
-        ({"classifier": "mmbt", "matching": True}, None),
-        ({"classifier": "cma_clip", "modality_wise": False}, None),
-    ],
-)
-def test_a_switch_that_a_classifier_does_not_have_is_told(
-    tmp_path: Path,
-    cache: Path,
-    capsys: pytest.CaptureFixture[str],
-    settings: dict[str, Any],
-    told: str | None,
-) -> None:
-    start_classifier(_config(cache, **settings), ["a red shirt"] * 9, tmp_path)
-    said = capsys.readouterr().err
-    assert told is None or told in said
-    assert ("without effect" in said) is (told is not None)
-
-
 def test_a_tokenizer_is_kept_for_its_texts_and_vocabulary(tmp_path: Path, cache: Path) -> None:
     def tokens(text: str, vocabulary: int) -> list[str]:
         config = _config(cache, classifier="text_only", vocabulary=vocabulary)
@@ -158,7 +136,7 @@ def test_phases_that_cannot_train_a_classifier_are_left_out(
     assert _kept(_config(cache, classifier=name), small_config) == kept
 
 
-@pytest.mark.parametrize("name", sorted(CLASSIFIERS.keys() - {"clip_zero_shot"}))
+@pytest.mark.parametrize("name", ["cma_clip", "image_only"])
 def test_heads_that_no_phase_would_train_are_refused(
     cache: Path, small_config: ClassifierConfig, name: str
 ) -> None:
@@ -186,15 +164,9 @@ def test_upper_stages_of_other_towers_are_refused(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"attributes": {}}, "attributes"),
-        ({"text_length": 2}, "text_length"),
         ({"conventions": ["stile"]}, "unknown attribute: found stile"),
         ({"lora": {"rank": 2}, "phases": [LABELS.model_dump()]}, "lora has no effect"),
         ({"towers": "some/clip", "image_tower": BUNDLED}, "image_tower does not fit"),
-        (
-            {"image_size_px": 144, "phases": [{**LABELS.model_dump(), "upper_stages_only": True}]},
-            "image_size_px: 144, expected small and a multiple of 32",
-        ),
     ],
 )
 def test_settings_that_fit_nothing_are_refused_before_anything_is_read(
