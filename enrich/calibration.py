@@ -45,13 +45,18 @@ Thresholds = Mapping[str, Mapping[Modalities, Least]]
 
 
 def list_never_answered(thresholds: Thresholds) -> tuple[str, ...]:
-    """Return the attributes of which no answer can reach its threshold."""
+    """Return the attributes of which no answer reaches its threshold, though there is a picture.
+
+    At a high target precision words may still prove an answer where there is no picture.
+    """
+
+    def is_reachable(least: Least) -> bool:
+        return math.inf not in (min(least.by_evidence.values()), min(least.by_label))
+
     return tuple(
         attribute
         for attribute, sets in thresholds.items()
-        if all(
-            math.inf in (min(one.by_evidence.values()), min(one.by_label)) for one in sets.values()
-        )
+        if not any(is_reachable(sets[one]) for one in sets if one is not Modalities.TEXT)
     )
 
 

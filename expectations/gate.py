@@ -163,7 +163,10 @@ class Gate:
         """Yield a sentence for all that is not checked, or compared with a whole catalog."""
         baseline, rows = self._baseline, counts.rows
         for attribute in self._never_answered:
-            yield f"{attribute} has no label anywhere: no labelled products have proved a threshold"
+            yield (
+                f"{attribute} is not answered: no labelled products have proved a confidence that "
+                "reaches the target precision"
+            )
         if baseline is None:
             yield "label shares are not compared: this catalog has no baseline"
             return

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 from schemas.tables import Status
 
 from enrich.settings_files import YamlSettings
@@ -47,18 +47,29 @@ MOST_IMAGES = 10
 class ImageLists(YamlSettings):
     """Reading of an image path that names several images."""
 
-    separator: str | None = Field(default=None, min_length=1)
-    """Text between [several images](input.md#images). Without a separator only JSON lists are
-    split.
+    choice: int = 1
+    """Which of [several images](input.md#images) to try first: 1, 2, ..., or -1 for the last. The
+    others follow in order.
     """
+    separator: str | None = Field(default=None, min_length=1)
+    """Text between several images. Without a separator only JSON lists are split."""
+
+    @field_validator("choice")
+    @classmethod
+    def _counts_from_one(cls, choice: int) -> int:
+        if choice == 0:
+            raise ValueError("found 0, expected 1 for the first, 2, ..., or -1 for the last")
+        return choice
 
     def images_of(self, image_path: str) -> list[str]:
-        """Return the images of a path, at least one."""
+        """Return the images of a path, the one to try first in front; at least one."""
         found = _parse(image_path)
         if found is None and self.separator is not None:
             found = image_path.split(self.separator)
         named = [one.strip() for one in found or [] if isinstance(one, str)]
-        return list(dict.fromkeys(filter(None, named)))[:MOST_IMAGES] or [image_path]
+        begin = self.choice - 1 if self.choice > 0 else self.choice
+        ordered = [one for one in (*named[begin:][:1], *named) if one]
+        return list(dict.fromkeys(ordered))[:MOST_IMAGES] or [image_path]
 
 
 Triple = tuple[FiniteFloat, FiniteFloat, FiniteFloat]

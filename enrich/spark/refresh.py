@@ -46,7 +46,6 @@ from enrich.spark.answer import (
     write_candidates,
     write_findings,
 )
-from enrich.spark.console import describe_counts
 from enrich.spark.corrections import count_unknown
 from enrich.spark.diff import (
     Diff,
@@ -150,7 +149,8 @@ class Refresh:
         inputs, request, spec = self.inputs, self.inputs.request, self.inputs.spec
         with self._timed("tables"):
             runs = read_runs(self.tables)
-            if not runs:
+            # The version of a source with a profile may go on.
+            if not any(run.model_version.startswith(spec.model_version) for run in runs):
                 self._prepare_gate()
             refuse_demo_among_products(inputs, runs)
             self.tables.create_missing(inputs.config.table_layout)
@@ -168,7 +168,7 @@ class Refresh:
         bind_run(self.summary.run_id)
 
     def _prepare_gate(self) -> None:
-        """Let the gate import what it needs while Java creates tables: seconds of a first run."""
+        """Let the gate import what it needs while Java works: all will be answered anew."""
 
         def prepare() -> None:
             # The check itself raises what is wrong.
@@ -251,7 +251,7 @@ class Refresh:
         self._quarantine(diff, None)
         self._add_notes(diff)
         level = logging.INFO if diff.read else logging.WARNING
-        log.log(level, "nothing to do: %s", describe_counts(self.summary.counts))
+        log.log(level, "nothing to do: %s", explain_nothing_to_do(diff))
         self._append(State.NOTHING_TO_DO)
 
     def _save_diff(self, diff: Diff, folder: str) -> Diff:
@@ -560,3 +560,25 @@ def count_diff(diff: Diff) -> dict[str, Any]:
         "images_compared": diff.images_compared,
         "abstained": {},
     }
+
+
+def explain_nothing_to_do(diff: Diff) -> str:
+    """Return why a run has nothing to do, for people."""
+    if not diff.read:
+        return "the product table has 0 rows"
+    parts = [
+        (Outcome.UNCHANGED, "are published as they are now"),
+        (Outcome.SUPERSEDED, "were published by a newer run"),
+        (Outcome.HELD_BACK, "are held back by a rollback"),
+        (Outcome.QUARANTINED, "could not be read before and have not changed"),
+    ]
+    reasons = [
+        f"{number:,} products {text}" for outcome, text in parts if (number := diff.count(outcome))
+    ]
+    if broken := diff.count(*BROKEN):
+        reasons.append(f"{broken:,} rows are broken")
+    if missing := diff.count(Outcome.MISSING):
+        reasons.append(
+            f"{missing:,} published products are no longer in the product table and stay"
+        )
+    return "; ".join(reasons)

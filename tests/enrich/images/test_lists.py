@@ -1,4 +1,4 @@
-"""Of a product's images the first that can be read counts."""
+"""Of a product's images the first that can be read counts, from the place that is set."""
 
 import json
 from pathlib import Path
@@ -12,10 +12,24 @@ from enrich.records import Status
 THREE = ["a.jpg", "b, c.jpg", "d.jpg"]
 
 
+@pytest.mark.parametrize(
+    ("choice", "order"),
+    [
+        (1, [0, 1, 2]),
+        (2, [1, 0, 2]),
+        (3, [2, 0, 1]),
+        (4, [0, 1, 2]),
+        (-1, [2, 0, 1]),
+        (-2, [1, 0, 2]),
+    ],
+)
 @pytest.mark.parametrize("separator", [None, "|"])
-def test_images_are_tried_in_their_order(separator: str | None) -> None:
+def test_the_image_of_the_set_place_is_tried_first(
+    choice: int, order: list[int], separator: str | None
+) -> None:
+    lists = ImageLists(choice=choice, separator=separator)
     text = json.dumps(THREE) if separator is None else " | ".join(THREE)
-    assert ImageLists(separator=separator).images_of(text) == THREE
+    assert lists.images_of(text) == [THREE[place] for place in order]
 
 
 @pytest.mark.parametrize(
@@ -39,6 +53,12 @@ def test_only_a_list_of_texts_is_a_list(text: str, images: list[str]) -> None:
 def test_only_so_many_images_of_a_product_are_tried() -> None:
     many = [str(number) for number in range(100)]
     assert len(ImageLists().images_of(json.dumps(many))) == MOST_IMAGES
+    assert ImageLists(choice=-1).images_of(json.dumps(many))[:2] == ["99", "0"]
+
+
+def test_there_is_no_image_before_the_first() -> None:
+    with pytest.raises(ValueError, match="expected 1 for the first"):
+        ImageLists(choice=0)
 
 
 def test_the_first_image_that_can_be_read_is_read(tmp_path: Path) -> None:
@@ -46,6 +66,7 @@ def test_the_first_image_that_can_be_read_is_read(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(name.encode())
     paths = json.dumps(["a", "../x", "https://cdn.example.com/a", "b", "c"])
     assert ImageStore(str(tmp_path)).read(paths) == b"b"
+    assert ImageStore(str(tmp_path), lists=ImageLists(choice=-1)).read(paths) == b"c"
     assert ImageStore(str(tmp_path)).find_local(paths) == str(tmp_path.resolve() / "a")
 
 

@@ -92,6 +92,28 @@ def test_a_checkpoint_s_image_tower_goes_where_there_is_one(
     assert all(own[key].equal(kept[key].to(own[key].dtype)) for key in shared)
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"classifier": "mmbt", "modality_wise": False}, "modality_wise"),
+        ({"classifier": "text_only", "prompt": "{label}"}, "clip_zero_shot alone reads it"),
+        ({"classifier": "mmbt", "matching": True}, None),
+        ({"classifier": "cma_clip", "modality_wise": False}, None),
+    ],
+)
+def test_a_switch_that_a_classifier_does_not_have_is_told(
+    tmp_path: Path,
+    cache: Path,
+    capsys: pytest.CaptureFixture[str],
+    settings: dict[str, Any],
+    told: str | None,
+) -> None:
+    start_classifier(_config(cache, **settings), ["a red shirt"] * 9, tmp_path)
+    said = capsys.readouterr().err
+    assert told is None or told in said
+    assert ("without effect" in said) is (told is not None)
+
+
 def test_a_tokenizer_is_kept_for_its_texts_and_vocabulary(tmp_path: Path, cache: Path) -> None:
     def tokens(text: str, vocabulary: int) -> list[str]:
         config = _config(cache, classifier="text_only", vocabulary=vocabulary)
