@@ -35,7 +35,10 @@ def main(
         settings = given.read()
         tables = open_tables(open_session("maintain_tables"), settings.database)
         outcome.summary = maintain_tables(
-            tables, retention_hours=retention_hours, keep_candidates_days=keep_candidates_days
+            tables,
+            retention_hours=retention_hours,
+            keep_candidates_days=keep_candidates_days,
+            temporary_folder=settings.temporary_folder,
         )
         print_json_line(outcome.summary)
 

@@ -29,7 +29,11 @@ _RESPECT_RETAIN = {
 
 
 def maintain_tables(
-    tables: Tables, *, retention_hours: int, keep_candidates_days: int
+    tables: Tables,
+    *,
+    retention_hours: int,
+    keep_candidates_days: int,
+    temporary_folder: str | None = None,
 ) -> dict[str, Any]:
     """Compact every table, and delete rows and files that nothing refers to any more.
 
@@ -38,6 +42,7 @@ def maintain_tables(
             running job may lose files that it reads.
         keep_candidates_days: candidates of finished runs are kept for this time, and those of
             published runs as long as time travel reaches back too.
+        temporary_folder: the setting, where killed runs have left folders.
 
     Returns:
         Counts: `runs_removed` (runs whose candidates were deleted), `encodings_removed`,
@@ -60,7 +65,7 @@ def maintain_tables(
     done: dict[str, Any] = {
         "runs_removed": _delete_candidates(tables, unneeded),
         "encodings_removed": _delete_encodings(tables) if has_encodings else 0,
-        "folders_removed": remove_old_folders(tables, LONGEST_RUN),
+        "folders_removed": remove_old_folders(tables, LONGEST_RUN, temporary_folder),
     }
     tables.create_views()
     before, after = {}, {}

@@ -482,8 +482,7 @@ def published_attributes(spark: SparkSession, database: str) -> tuple[str, ...]:
 def temporary_folder(tables: Tables, parent: str | None = None) -> Iterator[str]:
     """Give the name of a folder beside the tables, and remove the folder in the end.
 
-    A folder that stays, such as that of a killed run, is removed by maintenance after a week if it
-    is beside the tables.
+    A folder that stays, such as that of a killed run, is removed by maintenance after a week.
 
     Args:
         parent: another place for the folder.
@@ -510,9 +509,13 @@ def temporary_folder(tables: Tables, parent: str | None = None) -> Iterator[str]
             log.warning("the temporary folder %s stays: %s", folder, first_line(error))
 
 
-def remove_old_folders(tables: Tables, age: timedelta) -> int:
-    """Remove temporary folders of killed runs; return their number."""
-    parent, cutoff = f"{tables.database_folder()}/{_TEMPORARY}", f"{now() - age:{_FOLDER_TIME}}"
+def remove_old_folders(tables: Tables, age: timedelta, parent: str | None = None) -> int:
+    """Remove temporary folders of killed runs; return their number.
+
+    `parent`: as for `temporary_folder`.
+    """
+    parent = f"{parent or tables.database_folder()}/{_TEMPORARY}"
+    cutoff = f"{now() - age:{_FOLDER_TIME}}"
     old = [name for name in list_folder(tables.spark, parent) if name < cutoff]
     return sum(remove_folder(tables.spark, f"{parent}/{name}") for name in old)
 

@@ -59,12 +59,15 @@ def test_encodings_that_nobody_reads_go_and_published_contents_stay(
     assert (summary.counts["encoded"], summary.counts["reused"]) == (0, 6)
 
 
-def test_folders_of_killed_runs_go_after_a_week(published_shop: Shop) -> None:
-    shop = published_shop
-    parent = Path(shop.tables.database_folder().removeprefix("file:")) / "_temporary_runs"
+@pytest.mark.parametrize("is_set", [False, True])
+def test_folders_of_killed_runs_go_after_a_week(
+    published_shop: Shop, tmp_path: Path, is_set: bool
+) -> None:
+    shop, place = published_shop, str(tmp_path) if is_set else None
+    parent = Path(place or shop.tables.database_folder().removeprefix("file:")) / "_temporary_runs"
     (parent / "20200101T000000-killed").mkdir(parents=True)
     (parent / "29990101T000000-alive").mkdir()
-    assert shop.maintain()["folders_removed"] == 1
+    assert shop.maintain(temporary_folder=place)["folders_removed"] == 1
     assert [folder.name for folder in parent.iterdir()] == ["29990101T000000-alive"]
 
 

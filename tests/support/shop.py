@@ -142,13 +142,17 @@ class Shop:
         return publish.roll_back(self.tables, run_id, reason)
 
     def maintain(
-        self, retention_hours: int = 168, keep_candidates_days: int = 30
+        self,
+        retention_hours: int = 168,
+        keep_candidates_days: int = 30,
+        temporary_folder: str | None = None,
     ) -> dict[str, Any]:
         """Run maintenance."""
         return maintain_tables(
             self.tables,
             retention_hours=retention_hours,
             keep_candidates_days=keep_candidates_days,
+            temporary_folder=temporary_folder,
         )
 
     def correct(self, product_id: str, attribute: str, label: str | None) -> None:

@@ -1,7 +1,6 @@
 """Acts on the published table that fail at a bad moment, without Spark."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from enrich.spark import publish, refresh, runs, tables
+from enrich.spark import publish, runs, tables
 from enrich.spark.failures import explain_failure
-from enrich.spark.refresh import Refresh
 from enrich.spark.rules import Run
 from enrich.spark.tables import Commit, Tables
-from schemas.tables import BROKEN, Outcome, State
+from schemas.tables import State
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 PUBLISHED = Run(
@@ -138,52 +136,6 @@ def test_a_rollback_undoes_what_ended_while_it_restored(monkeypatch: pytest.Monk
     for name, function in known.items():
         monkeypatch.setattr(publish, name, function)
     assert publish.roll_back(stub, "a", "wrong pictures") == ["a", "b"]
-
-
-@pytest.mark.parametrize(
-    ("outcomes", "steps"),
-    [
-        ([], ["images", "end"]),
-        # The quarantine is read from the disk: a commit to it makes Spark compare all again.
-        ([Outcome.NULL_ID], ["save", "images", "end"]),
-        ([Outcome.NEW], ["started", "save", "images"]),
-    ],
-)
-def test_broken_rows_of_a_quiet_night_are_written_down_before_they_are_quarantined(
-    monkeypatch: pytest.MonkeyPatch, outcomes: list[Outcome], steps: list[str]
-) -> None:
-    done: list[str] = []
-
-    def note(step: str) -> Callable[..., Any]:
-        return lambda *_, **__: done.append(step)
-
-    diff: Any = SimpleNamespace(
-        count=lambda *wanted: sum(one in wanted for one in outcomes),
-        images_compared=1,
-        rows=SimpleNamespace(unpersist=lambda: None),
-    )
-    config = SimpleNamespace(temporary_folder=None, image_identity=None)
-    inputs: Any = SimpleNamespace(spark=None, config=config, tables=None)
-    monkeypatch.setattr(refresh, "name_jobs", lambda *_, **__: nullcontext())
-    monkeypatch.setattr(refresh, "temporary_folder", lambda *_: nullcontext("folder"))
-    monkeypatch.setattr(refresh, "save_diff", note("save"))
-    monkeypatch.setattr(refresh, "append_image_states", note("images"))
-    patched: dict[str, Callable[..., Any]] = {
-        "_compare": lambda _: diff,
-        "_recording_end": lambda _: nullcontext(),
-        "_count_deletable": lambda *_: 0,
-        "_append": note("started"),
-        "_end_without_work": note("end"),
-        "_answer": lambda *_: SimpleNamespace(unanswered=0),
-    }
-    quiet = ("_open", "_refuse_truncated", "_check_input", "_encode", "_quarantine", "_publish")
-    for name in (*quiet, "_check_candidates"):
-        patched[name] = lambda *_: None
-    for name, function in patched.items():
-        monkeypatch.setattr(Refresh, name, function)
-    Refresh(inputs, None).run()  # type: ignore[arg-type]
-    assert done == steps
-    assert Outcome.NULL_ID in BROKEN
 
 
 def test_a_database_without_its_folder_is_explained() -> None:
