@@ -45,7 +45,7 @@ Thresholds = Mapping[str, Mapping[Modalities, Least]]
 
 
 def list_never_answered(thresholds: Thresholds) -> tuple[str, ...]:
-    """Return the attributes of which no answer reaches its threshold, though there is a picture.
+    """Return the attributes that are never answered where there is a picture.
 
     At a high target precision words may still prove an answer where there is no picture.
     """

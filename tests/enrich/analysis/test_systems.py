@@ -70,8 +70,9 @@ def test_the_lexicon_is_right_where_one_label_is_named(setting: Setting) -> None
     source = setting.sources["other"]
     rows = source.rows[source.batches.products.targets[source.rows, 0] >= 0]
     shown = scored["other", Condition.AS_IS.value, "color"]
-    colors, titles = setting.config.attributes["color"], source.batches.products.titles
-    named = torch.tensor([any(c in (titles[row] or "").split() for c in colors) for row in rows])
+    colors = setting.config.attributes["color"]
+    titles = [source.batches.products.wordings[row][0] or "" for row in rows]
+    named = torch.tensor([any(color in title.split() for color in colors) for title in titles])
     assert named.any() and shown.right[named].all()
     # Of all silent texts it says the same.
     assert len(shown.confidence[~named].unique()) == 1
