@@ -136,7 +136,7 @@ def test_a_session_that_is_opened_ends_so(spark: SparkSession) -> None:
 def test_settings_for_small_tables_go_again_where_one_is_large(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = "spark.sql.shuffle.partitions", "spark.sql.codegen.maxFields"
+    names = "spark.sql.autoBroadcastJoinThreshold", "spark.sql.codegen.maxFields"
     monkeypatch.setattr(session, "_FOR_SMALL_TABLES", dict(zip(names, "37", strict=True)))
     before = [spark.conf.get(name) for name in names]
     small, large = spark.range(1_000), spark.range(10_000_000)

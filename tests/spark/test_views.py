@@ -281,8 +281,8 @@ def test_maintenance_leaves_change_data_as_long_as_it_was_told_and_runs_go_on(
     assert old and not any(file.exists() for file in old)
     assert all(file.exists() for file in young)
     assert done["files_before"]["run_events"] > done["files_after"]["run_events"] == 1
-    assert done["runs_removed"] == 2
-    assert history.table("candidates").empty
+    # They say what a rollback holds back, as long as one can reach back.
+    assert done["runs_removed"] == 0
     left = history.table("product_attributes").sort_values("product_id", ignore_index=True)
     pd.testing.assert_frame_equal(left, rows)
     third = history.refresh(config=CATEGORIES, run_date=date(2026, 11, 26))
