@@ -70,36 +70,31 @@ class CircuitBreaker:
         """
         while (left_s := self._seconds_to_sleep()) > 0:
             time.sleep(left_s)
-        begin = time.monotonic()
         try:
-            answer = question()
+            answer = self._ask_in_attempts(question)
         except Exception as error:
-            if self._is_failure(error):
-                return self._ask_again(question, error, time.monotonic() - begin)
-            self._count(failed=False)
+            self._count(failed=self._is_failure(error))
             raise
         self._count(failed=False)
         return answer
 
-    def _ask_again(
-        self, question: Callable[[], Answer], error: Exception, spent_s: float
-    ) -> Answer:
-        """Return the answer of a later attempt; `error` is the first attempt's."""
-        errors = [error]
+    def _ask_in_attempts(self, question: Callable[[], Answer]) -> Answer:
+        begin = time.monotonic()
+        try:
+            return question()
+        except Exception as error:
+            if not self._is_failure(error):
+                raise
+            errors = [error]
 
         def attempt() -> Answer:
             if errors:
                 raise errors.pop()
             return question()
 
-        stop = stop_after_attempt(self._attempts) | stop_before_delay(self._timeout_s - spent_s)
-        try:
-            answer: Answer = self._retrying.copy(stop=stop)(attempt)
-        except Exception as last:
-            self._count(failed=self._is_failure(last))
-            raise
-        self._count(failed=False)
-        return answer
+        left_s = self._timeout_s - (time.monotonic() - begin)
+        stop = stop_after_attempt(self._attempts) | stop_before_delay(left_s)
+        return self._retrying.copy(stop=stop)(attempt)
 
     def _seconds_to_sleep(self) -> float:
         with self._lock:

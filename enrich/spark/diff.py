@@ -34,13 +34,11 @@ from enrich.images.store import (
 )
 from enrich.spark.listing import Listing
 from enrich.spark.rules import Attempt, Comparison, holds, is_newer, outcome_of
-from enrich.spark.session import cores_of, count_partitions, size_in_bytes
+from enrich.spark.session import cores_of, count_partitions, size_in_bytes, tasks_for
 from enrich.spark.tables import Tables
 from enrich.text import build_text
 
 INPUT_FIELDS = ("title", "description", "image_path")
-# A megabyte of a product table is some thousand products, whose images take seconds to inspect.
-_BYTES_PER_TASK = 1 << 20
 # Up to this size of a product table its rows are sorted whole to find repeated ids.
 _FEW_BYTES = 16 << 20
 # Tasks that try to read a sample of images: a few executors, not the whole cluster at once.
@@ -267,7 +265,7 @@ def repartition_by_size(products: DataFrame) -> DataFrame:
     inspect every image.
     """
     cores = cores_of(products.sparkSession)
-    wanted = math.ceil(size_in_bytes(products) / _BYTES_PER_TASK)
+    wanted = tasks_for(products)
     if wanted <= 1:
         return products
     tasks = min(len(products.inputFiles()), count_partitions(products))

@@ -4,7 +4,6 @@ A listing costs a request for each thousand objects, instead of a request for ea
 reads an image's bytes only where size, etag or time differ from the last run's.
 """
 
-import math
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
@@ -20,11 +19,10 @@ from enrich.config import ImageIdentity, JobConfig
 from enrich.errors import ConfigError
 from enrich.images.store import ImageStore
 from enrich.spark.failures import reason_of
-from enrich.spark.session import cores_of, size_in_bytes
+from enrich.spark.session import cores_of, tasks_for
 from enrich.spark.source import FORMATS
 
-# A megabyte of a product table names some thousand images, and a request lists a thousand.
-_BYTES_PER_TASK = 1 << 20
+# A task's images, a megabyte of a product table; a request lists as many.
 _ROWS_PER_TASK = 1_000
 # Images in the sample for each bound between two tasks' parts of a listing.
 _SAMPLED = 50
@@ -110,7 +108,7 @@ def _split_range(store: ImageStore, products: DataFrame) -> list[tuple[str | Non
     The bounds are keys of the products' images, so that parts have about equal sizes for any
     naming scheme. A store that cannot start at a key is listed in one part.
     """
-    wanted = math.ceil(size_in_bytes(products) / _BYTES_PER_TASK)
+    wanted = tasks_for(products)
     tasks = min(wanted, 4 * cores_of(products.sparkSession))
     if tasks <= 1 or not store.lists_from_anywhere:
         return [(None, None)]

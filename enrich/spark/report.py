@@ -47,7 +47,7 @@ from enrich.spark.corrections import (
 )
 from enrich.spark.diff import INPUT_FIELDS, read_texts
 from enrich.spark.profile import read_profile
-from enrich.spark.runs import Event, RunSummary
+from enrich.spark.runs import Event, RunSummary, select_last_events
 from enrich.spark.session import in_utc, name_jobs, session_settings
 from enrich.spark.source import Source, refuse_replaced
 from enrich.spark.tables import Tables, schema_of
@@ -126,10 +126,7 @@ def _write_page(sources: ReportSources, summary: RunSummary, folder: Place) -> N
 
 def _read_events(tables: Tables, run_id: str) -> dict[str, Event]:
     """Return the last event of a run, and those of the newest runs. One action."""
-    events = tables.read("run_events").groupBy("run_id")
-    # Two outcomes may share a number: see `runs.read_runs`.
-    latest = F.max_by(F.struct("*"), F.struct("number", "at"))
-    last = events.agg(latest.alias("last")).select("last.*")
+    last = select_last_events(tables.read("run_events"))
     order = (F.col("run_id") == run_id, *map(F.col, _RUN_ORDER))
     newest = last.orderBy(*(column.desc() for column in order)).limit(RUNS_LISTED + 1)
     found = [row.asDict(recursive=True) for row in newest.collect()]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from typing import Any
 
-from pyspark.sql import Row
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 from schemas.tables import COUNTS, DiffKind, State
 
@@ -65,13 +65,16 @@ def make_run_id(run_date: date) -> str:
 
 def read_runs(tables: Tables) -> list[Run]:
     """Return the last event of every run. One action."""
-    names = [name for name in Run._fields if name != "run_id"]
-    events = tables.read_or_empty("run_events").groupBy("run_id")
+    events = tables.read_or_empty("run_events").select(*Run._fields)
+    return [Run(**_to_event(row)) for row in select_last_events(events).collect()]
+
+
+def select_last_events(events: DataFrame) -> DataFrame:
+    """Return the last event of each run; lazy."""
     # Two outcomes may share a number: one of the process itself, one of the process that completed
     # the intent.
-    latest = F.max_by(F.struct(*names), F.struct("number", "at"))
-    last = events.agg(latest.alias("last")).select("run_id", "last.*")
-    return [Run(**_to_event(row)) for row in last.select(*Run._fields).collect()]
+    latest = F.max_by(F.struct("*"), F.struct("number", "at"))
+    return events.groupBy("run_id").agg(latest.alias("last")).select("last.*")
 
 
 def read_event(tables: Tables, run_id: str, number: int | None = None) -> Event:
@@ -261,10 +264,8 @@ def _read_last_events(tables: Tables, run_ids: Sequence[str]) -> list[Event]:
     """Return the last event of each run, with all columns. One action."""
     if not run_ids:
         return []
-    events = tables.read("run_events").where(F.col("run_id").isin(*run_ids)).groupBy("run_id")
-    latest = F.max_by(F.struct("*"), F.struct("number", "at"))
-    last = events.agg(latest.alias("last")).select("last.*")
-    return [_to_event(row) for row in last.collect()]
+    events = tables.read("run_events").where(F.col("run_id").isin(*run_ids))
+    return [_to_event(row) for row in select_last_events(events).collect()]
 
 
 def _is_undone(run: Run, intent: Event, until: datetime) -> bool:

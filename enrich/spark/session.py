@@ -51,9 +51,9 @@ _STOPPED = re.compile(r"stopped SparkContext|SparkContext (was|has been) shut ?d
 _DESCRIPTION, _GROUP = "spark.job.description", "spark.jobGroup.id"
 # The variable that asks for a session of Spark Connect.
 REMOTE = "SPARK_REMOTE"
-_SMALL_BYTES = 16 << 20
-# Of a product table: some thousand products.
+# A megabyte of a product table is some thousand products, whose images take seconds to inspect.
 _BYTES_PER_TASK = 1 << 20
+_TASKS_OF_SMALL_TABLES = 16
 _PARTITIONS = "spark.sql.shuffle.partitions"
 _FOR_SMALL_TABLES = {
     # Adaptive execution runs a job for each shuffle and then plans again.
@@ -337,11 +337,10 @@ def tune_for_table_size(spark: SparkSession, *tables: DataFrame) -> None:
     """
     if is_remote():
         return  # the server's settings stand
-    largest = max(map(size_in_bytes, tables), default=0)
-    is_small = largest <= _SMALL_BYTES
-    tasks = min(cores_of(spark), math.ceil(largest / _BYTES_PER_TASK))
+    tasks = max(map(tasks_for, tables), default=1)
+    is_small = tasks <= _TASKS_OF_SMALL_TABLES
     set_up = submitted_settings(spark)
-    for name, value in {**_FOR_SMALL_TABLES, _PARTITIONS: str(max(1, tasks))}.items():
+    for name, value in {**_FOR_SMALL_TABLES, _PARTITIONS: str(min(tasks, cores_of(spark)))}.items():
         if is_small:
             spark.conf.set(name, value)
         elif set_up.contains(name):
@@ -410,6 +409,11 @@ def size_in_bytes(table: DataFrame) -> int:
         return int(_remote().size_in_bytes(table))
     plan = table._jdf.queryExecution().withCachedData()
     return int(str(plan.stats().sizeInBytes()))
+
+
+def tasks_for(table: DataFrame) -> int:
+    """Return the number of tasks that a table's size is worth, 1 at least."""
+    return max(1, math.ceil(size_in_bytes(table) / _BYTES_PER_TASK))
 
 
 def count_partitions(table: DataFrame) -> int:

@@ -109,7 +109,7 @@ def rates(classifier: Classifier, phase: Phase) -> Iterator[tuple[str, nn.Parame
     for part in classifier.pretrained():
         group, rate = "pretrained", phase.tower_learning_rate
         if part is image:
-            group, rate = "image", phase.tower_learning_rate
+            group = "image"
         elif part is text:
             group, rate = "text", phase.text_rate
         layers = count_layers(part)
