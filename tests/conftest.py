@@ -4,12 +4,11 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from own_metastore import derby
-from prepared_shop import PreparedShop, Start, empty, forget_tables, published
+from prepared_shop import PreparedShop, empty, forget_tables, published
 from pyspark.sql import SparkSession
 from shop import Shop, products
 
@@ -27,7 +26,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+def spark(tmp_path_factory):
     """A small local session with Delta and a metastore of its own, never the user's."""
     # Workers start from PATH's python3 otherwise, which need not be this environment's.
     os.environ["PYSPARK_PYTHON"] = sys.executable
@@ -64,34 +63,32 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
 
 @pytest.fixture(scope="session")
-def prepared(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> PreparedShop:
+def prepared(spark, tmp_path_factory):
     """What the fixtures of shops put back before each test."""
     return PreparedShop(spark, tmp_path_factory.mktemp("prepared"))
 
 
 @pytest.fixture
-def open_shop(prepared: PreparedShop) -> Iterator[Callable[[Start], Shop]]:
+def open_shop(prepared):
     """Return a function that opens the shop as a start leaves it, which runs once."""
     yield prepared.open
     prepared.close()
 
 
 @pytest.fixture
-def shop(open_shop: Callable[[Start], Shop]) -> Shop:
+def shop(open_shop):
     """Six products, and tables without a row."""
     return open_shop(empty)
 
 
 @pytest.fixture
-def published_shop(open_shop: Callable[[Start], Shop]) -> Shop:
+def published_shop(open_shop):
     """Six published products."""
     return open_shop(published)
 
 
 @pytest.fixture
-def bare_shop(
-    spark: SparkSession, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[Shop]:
+def bare_shop(spark, tmp_path, request):
     """Six products, and no database yet."""
     database = f"db_{abs(hash(request.node.name))}"
     shop = Shop(spark, tmp_path, database)
@@ -104,7 +101,7 @@ def bare_shop(
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
+def _logging_as_before():
     """Undo what a command does to logging: its standard error ends with the test."""
     root, package = logging.getLogger(), logging.getLogger("enrich")
     handlers, level = root.handlers[:], package.level
@@ -115,7 +112,7 @@ def _logging_as_before() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def sample() -> Path:
+def sample():
     """The folder of 500 real products."""
     if not (SAMPLE / "products.parquet").exists():
         pytest.skip(f"REAL PRODUCTS ABSENT: {SAMPLE} is not there, so this claim is NOT tested")
@@ -123,7 +120,7 @@ def sample() -> Path:
 
 
 @pytest.fixture
-def own_threads() -> Iterator[None]:
+def own_threads():
     """Puts torch's number of threads back as it was."""
     import torch  # takes seconds, which the tests without it are spared
 

@@ -15,7 +15,5 @@ from enrich.errors import tell_apart
         (1190.2, 1190.4, ".3g", ("1190.2", "1190.4")),
     ],
 )
-def test_as_many_digits_are_written_as_tell_two_figures_apart(
-    observed: float, limit: float, form: str, written: tuple[str, str]
-) -> None:
+def test_as_many_digits_are_written_as_tell_two_figures_apart(observed, limit, form, written):
     assert tell_apart(observed, limit, form) == written

@@ -4,7 +4,6 @@ import dataclasses
 import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import typer
@@ -27,24 +26,24 @@ USER_JOBS = sorted(
 )
 
 
-def section(file: str, title: str) -> str:
+def section(file, title):
     """Returns what stands under a heading, up to the next one."""
     text = (ROOT / file).read_text()
     (_, after) = re.split(rf"^#+ {re.escape(title)}$", text, flags=re.MULTILINE)
     return re.split(r"^##", after, maxsplit=1, flags=re.MULTILINE)[0]
 
 
-def first_cells(text: str) -> list[list[str]]:
+def first_cells(text):
     """Returns the names in the first cell of each row of a table."""
     rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| `")]
     return [re.findall(r"`([^`]+)`", cell) for cell in rows]
 
 
-def columns_of(ddl: str) -> set[str]:
+def columns_of(ddl):
     return set(re.findall(r"^ *`?(\w+)`? [A-Z]", ddl, re.MULTILINE))
 
 
-def test_settings_are_told_as_their_fields_say() -> None:
+def test_settings_are_told_as_their_fields_say():
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec is not None and spec.loader is not None
     docs = importlib.util.module_from_spec(spec)
@@ -53,14 +52,14 @@ def test_settings_are_told_as_their_fields_say() -> None:
     assert docs.generate(page) == page, "run: make docs"
 
 
-def flags_of(job: ModuleType) -> set[str]:
+def flags_of(job):
     app = typer.Typer(add_completion=False)
     app.command()(job.main)
     return {flag for given in typer.main.get_command(app).params for flag in given.opts}
 
 
 @pytest.mark.parametrize("name", USER_JOBS)
-def test_every_flag_is_told_of_where_the_job_is(name: str) -> None:
+def test_every_flag_is_told_of_where_the_job_is(name):
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     sections = [part for page in pages for part in re.split(r"^##+ ", page.read_text(), flags=re.M)]
     of_job = [part for part in sections if f"{name}.py" in part]
@@ -68,7 +67,7 @@ def test_every_flag_is_told_of_where_the_job_is(name: str) -> None:
     assert flags_of(load_job(name)) - told == set()
 
 
-def test_every_flag_is_in_the_readme() -> None:
+def test_every_flag_is_in_the_readme():
     told = {
         found[0]
         for names in first_cells(section("README.md", "Flags of `jobs/enrich_catalog.py`"))
@@ -78,7 +77,7 @@ def test_every_flag_is_in_the_readme() -> None:
     assert told == flags_of(JOB)
 
 
-def test_every_key_of_the_last_lines_is_documented() -> None:
+def test_every_key_of_the_last_lines_is_documented():
     told = {
         name
         for names in first_cells(section("docs/settings.md", "The JSON line"))
@@ -91,7 +90,7 @@ def test_every_key_of_the_last_lines_is_documented() -> None:
         assert f"`{field.name}`" in of_a_plan
 
 
-def test_every_metric_is_documented() -> None:
+def test_every_metric_is_documented():
     told = {
         name
         for names in first_cells(section("docs/operations.md", "Logs, metrics, dry run"))
@@ -101,7 +100,7 @@ def test_every_metric_is_documented() -> None:
     assert told == written | {f"encoding_{name}" for name in metrics.FIGURES}
 
 
-def test_every_column_status_reason_and_state_is_documented() -> None:
+def test_every_column_status_reason_and_state_is_documented():
     text = (ROOT / "docs/tables.md").read_text()
     published = columns_of(tables.product_attributes(("color",)))
     for table, ddl in tables.tables(("color",)).items():
@@ -123,7 +122,7 @@ def test_every_column_status_reason_and_state_is_documented() -> None:
     assert [count for count in COUNTS if f"`{count}`" not in counts] == []
 
 
-def test_every_expectation_is_documented() -> None:
+def test_every_expectation_is_documented():
     code = "".join(file.read_text() for file in (ROOT / "expectations").glob("*.py"))
     known = set(re.findall(r'"(expect_[a-z_]+)"', code))
     for name in re.findall(r"^class (Expect\w+)\((?!BaseModel)", code, re.MULTILINE):
@@ -136,11 +135,11 @@ def test_every_expectation_is_documented() -> None:
 @pytest.mark.parametrize(
     "file", sorted((ROOT / "jobs" / "conf").glob("*.yaml")), ids=lambda f: f.name
 )
-def test_configurations_that_come_along_are_valid(file: Path) -> None:
+def test_configurations_that_come_along_are_valid(file):
     load_yaml(file, TrainingConfig if file.name.startswith("training_") else JobConfig, {})
 
 
-def test_a_whole_clip_learns_against_the_shortcut_as_the_bundled_checkpoint_does() -> None:
+def test_a_whole_clip_learns_against_the_shortcut_as_the_bundled_checkpoint_does():
     small, clip = (
         load_yaml(ROOT / "jobs" / "conf" / f"training_{name}.yaml", TrainingConfig, {})
         for name in ("small", "clip")
@@ -150,7 +149,7 @@ def test_a_whole_clip_learns_against_the_shortcut_as_the_bundled_checkpoint_does
     assert {n: getattr(clip, n) for n in shares} == {n: getattr(small, n) for n in shares}
 
 
-def test_every_link_between_the_documents_leads_somewhere() -> None:
+def test_every_link_between_the_documents_leads_somewhere():
     files = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     lost = [
         f"{file.name}: {link}"
@@ -161,13 +160,13 @@ def test_every_link_between_the_documents_leads_somewhere() -> None:
     assert lost == []
 
 
-def _leads_somewhere(file: Path, link: str) -> bool:
+def _leads_somewhere(file, link):
     path, _, anchor = link.partition("#")
     target = file.parent / path if path else file
     return target.exists() and (not anchor or anchor in _anchors_of(target))
 
 
-def _anchors_of(file: Path) -> set[str]:
+def _anchors_of(file):
     """Returns the names that GitHub gives to a document's headings."""
     headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings}

@@ -19,23 +19,23 @@ print("\\n".join(sorted(set(sys.modules) - before)))
 """
 
 
-def _imported_by(package: str) -> set[str]:
+def _imported_by(package):
     """Returns every module that a fresh interpreter loads for all of a package."""
     return _printed_by(_IMPORT_ALL.format(package=package))
 
 
-def _printed_by(code: str) -> set[str]:
+def _printed_by(code):
     """Returns the words that a fresh interpreter prints when it runs the code."""
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
 
-def _top_level(modules: set[str]) -> set[str]:
+def _top_level(modules):
     return {module.partition(".")[0] for module in modules}
 
 
-def test_the_engine_runs_without_spark_and_its_companions() -> None:
+def test_the_engine_runs_without_spark_and_its_companions():
     imported = _imported_by("enrich")
     assert {"enrich.engine.engine", "enrich.training.run"} <= imported
     banned = {"pyspark", "delta", "great_expectations", "airflow"}
@@ -43,19 +43,19 @@ def test_the_engine_runs_without_spark_and_its_companions() -> None:
     assert "open_clip" not in imported, "only the classifier coca may ask for it"
 
 
-def test_schemas_import_nothing_beyond_the_standard_library() -> None:
+def test_schemas_import_nothing_beyond_the_standard_library():
     imported = _imported_by("schemas")
     assert {"schemas.labels", "schemas.tables"} <= imported
     assert _top_level(imported) - {"schemas"} <= sys.stdlib_module_names
 
 
-def test_expectations_import_no_torch() -> None:
+def test_expectations_import_no_torch():
     imported = _imported_by("expectations")
     assert "expectations.suite" in imported
     assert not {"torch", "airflow"} & _top_level(imported)
 
 
-def test_enrich_imports_neither_great_expectations_nor_the_jobs() -> None:
+def test_enrich_imports_neither_great_expectations_nor_the_jobs():
     for file in (Path(__file__).parents[1] / "enrich").rglob("*.py"):
         nodes = [*ast.walk(ast.parse(file.read_text()))]
         names = {alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names}
@@ -66,7 +66,7 @@ def test_enrich_imports_neither_great_expectations_nor_the_jobs() -> None:
 _OURS = ("enrich.", "expectations.", "schemas.")
 
 
-def test_no_package_imports_one_that_imports_it() -> None:
+def test_no_package_imports_one_that_imports_it():
     root = Path(__file__).parents[1]
     imports: dict[str, set[str]] = {}
     packages = ("enrich", "schemas", "expectations")
@@ -81,13 +81,13 @@ def test_no_package_imports_one_that_imports_it() -> None:
     assert list(TopologicalSorter(imports).static_order()), "a CycleError names the packages"
 
 
-def _package_of(module: str) -> str:
+def _package_of(module):
     """Return the folder of a module, or the module itself where it lies in enrich."""
     parts = module.split(".")
     return ".".join(parts[:2]) if parts[0] == "enrich" else parts[0]
 
 
-def test_driver_starts_with_what_an_ordinary_run_uses() -> None:
+def test_driver_starts_with_what_an_ordinary_run_uses():
     job = Path(__file__).parents[1] / "jobs" / "enrich_catalog.py"
     loaded = _printed_by(f"import sys, runpy; runpy.run_path({str(job)!r}); print(*sys.modules)")
     assert "enrich.spark.refresh" in loaded
@@ -96,7 +96,7 @@ def test_driver_starts_with_what_an_ordinary_run_uses() -> None:
     assert sum(module.partition(".")[0] in ours for module in loaded) <= 64
 
 
-def test_a_worker_with_small_towers_waits_for_no_library_of_models(tmp_path: Path) -> None:
+def test_a_worker_with_small_towers_waits_for_no_library_of_models(tmp_path):
     Image.new("RGB", (90, 90), "red").save(tmp_path / "red.jpg")
     classify = (
         "import sys, torch; from enrich.classifiers.manifest import BUNDLED, read_manifest;"

@@ -14,7 +14,7 @@ _NO_PHRASE = re.compile(r"(What|Which|How|Whether|Tells|Returns)\b")
 
 
 @pytest.mark.parametrize("file", MODULES, ids=lambda file: f"{file.parent.name}/{file.stem}")
-def test_a_docstring_starts_with_a_phrase_of_at_most_80_characters(file: Path) -> None:
+def test_a_docstring_starts_with_a_phrase_of_at_most_80_characters(file):
     tree = ast.parse(file.read_text())
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
     told = [ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, kinds)]

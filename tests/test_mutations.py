@@ -10,7 +10,7 @@ MUTATIONS = runpy.run_path(str(PROJECT / "tests" / "mutations.py"))["MUTATIONS"]
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: one.test.rpartition("::")[2])
-def test_a_mutation_names_a_text_and_a_test_that_are_there(mutation: tuple[str, ...]) -> None:
+def test_a_mutation_names_a_text_and_a_test_that_are_there(mutation):
     file, text, _, test = mutation
     assert (PROJECT / file).read_text().count(text) == 1
     module, _, name = test.partition("::")

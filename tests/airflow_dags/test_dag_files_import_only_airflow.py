@@ -14,7 +14,7 @@ FILES = sorted(DAGS.rglob("*.py"))
 ALLOWED = {"airflow", "catalog_tasks", *sys.stdlib_module_names}
 
 
-def imported_by(file: Path) -> set[str]:
+def imported_by(file):
     names = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -25,10 +25,10 @@ def imported_by(file: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("file", FILES, ids=[str(file.relative_to(DAGS)) for file in FILES])
-def test_dag_file_imports_only_airflow_and_the_standard_library(file: Path) -> None:
+def test_dag_file_imports_only_airflow_and_the_standard_library(file):
     assert imported_by(file) <= ALLOWED
 
 
-def test_the_dag_files_are_found() -> None:
+def test_the_dag_files_are_found():
     assert {"refresh_catalog.py", "spark_job.py"} <= {file.name for file in FILES}
     assert any("airflow" in imported_by(file) for file in FILES)

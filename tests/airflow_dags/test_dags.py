@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -18,11 +17,7 @@ pytest.importorskip("airflow", reason="AIRFLOW ABSENT: not tested here; make tes
 from airflow.cli.cli_parser import get_parser
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import Variable
-from airflow.sdk.exceptions import (
-    AirflowFailException,
-    AirflowSensorTimeout,
-    ParamValidationError,
-)
+from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,8 +25,8 @@ NAMES = {"refresh_catalog", "reenrich_catalog", "publish_blocked_run", "maintain
 
 
 @pytest.fixture(scope="module")
-def dags() -> dict[str, Any]:
-    def refuse(*_: Any, **__: Any) -> None:
+def dags():
+    def refuse(*_, **__):
         raise RuntimeError("a DAG file asks Airflow's database while it is parsed")
 
     with pytest.MonkeyPatch.context() as patch:
@@ -44,37 +39,33 @@ def dags() -> dict[str, Any]:
     return bag.dags
 
 
-def spark_jobs(dags: dict[str, Any]) -> list[Any]:
+def spark_jobs(dags):
     return [task for dag in dags.values() for task in dag.tasks if task.task_type == "SparkJob"]
 
 
-def test_all_dags_load_without_an_error_and_without_a_variable(dags: dict[str, Any]) -> None:
+def test_all_dags_load_without_an_error_and_without_a_variable(dags):
     assert set(dags) == NAMES
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
-def test_a_dag_has_one_run_at_a_time_and_makes_up_for_no_past_day(
-    dags: dict[str, Any], name: str
-) -> None:
+def test_a_dag_has_one_run_at_a_time_and_makes_up_for_no_past_day(dags, name):
     assert dags[name].max_active_runs == 1
     assert dags[name].catchup is False
     assert dags[name].doc_md
 
 
-def queue_for_the_cluster(dags: dict[str, Any]) -> list[Any]:
+def queue_for_the_cluster(dags):
     return [task for dag in dags.values() for task in dag.tasks if task.pool == "gpu_cluster"]
 
 
-def test_spark_jobs_and_the_gate_between_them_queue_for_the_cluster_and_nothing_else(
-    dags: dict[str, Any],
-) -> None:
+def test_spark_jobs_and_the_gate_between_them_queue_for_the_cluster_and_nothing_else(dags):
     queued = queue_for_the_cluster(dags)
     assert [task for task in queued if task.task_id != "gate"] == spark_jobs(dags)
     assert len(spark_jobs(dags)) == 6
     assert len(queued) == 8
 
 
-def test_refresh_waits_stages_asks_the_gate_and_publishes(dags: dict[str, Any]) -> None:
+def test_refresh_waits_stages_asks_the_gate_and_publishes(dags):
     dag = dags["refresh_catalog"]
     assert [task.task_id for task in dag.topological_sort()] == [
         "wait_for_products",
@@ -85,9 +76,7 @@ def test_refresh_waits_stages_asks_the_gate_and_publishes(dags: dict[str, Any]) 
     assert [asset.name for asset in dag.get_task("publish").outlets] == ["product_attributes"]
 
 
-def test_only_products_at_an_absolute_local_path_are_waited_for(
-    dags: dict[str, Any], tmp_path: Path
-) -> None:
+def test_only_products_at_an_absolute_local_path_are_waited_for(dags, tmp_path):
     is_there = dags["refresh_catalog"].get_task("wait_for_products").python_callable
     table = tmp_path / "products.csv"
     assert not is_there(str(table))
@@ -97,7 +86,7 @@ def test_only_products_at_an_absolute_local_path_are_waited_for(
     assert is_there("shop.products") and is_there("s3a://shop/products") and is_there("")
 
 
-def test_the_gate_without_a_result_of_stage_says_what_to_clear(dags: dict[str, Any]) -> None:
+def test_the_gate_without_a_result_of_stage_says_what_to_clear(dags):
     gate = dags["refresh_catalog"].get_task("gate").python_callable
     # As where a person has marked stage as success.
     with pytest.raises(AirflowFailException, match="Clear stage"):
@@ -112,8 +101,8 @@ def test_the_gate_without_a_result_of_stage_says_what_to_clear(dags: dict[str, A
     ],
 )
 def test_of_products_that_did_not_come_it_is_told_where_they_were_looked_for_and_what_was_found(
-    dags: dict[str, Any], tmp_path: Path, raised: Exception, told: str
-) -> None:
+    dags, tmp_path, raised, told
+):
     dag, products, kept = dags["refresh_catalog"], tmp_path / "products.csv", dict[str, str]()
     task_instance = SimpleNamespace(
         # As Airflow has filled it in.
@@ -129,7 +118,7 @@ def test_of_products_that_did_not_come_it_is_told_where_they_were_looked_for_and
     assert kept == {"error": told.format(products)}
 
 
-def test_the_documented_backfill_runs_every_day_that_it_names(dags: dict[str, Any]) -> None:
+def test_the_documented_backfill_runs_every_day_that_it_names(dags):
     docs = (ROOT / "docs" / "airflow.md").read_text()
     (arguments,) = re.findall(r"^airflow_dags/local\.sh (backfill create .*)$", docs, re.MULTILINE)
     asked = get_parser().parse_args(arguments.split())
@@ -143,9 +132,9 @@ def test_the_documented_backfill_runs_every_day_that_it_names(dags: dict[str, An
     ]
 
 
-def test_blanks_and_line_ends_around_a_variable_are_none_of_it(dags: dict[str, Any]) -> None:
+def test_blanks_and_line_ends_around_a_variable_are_none_of_it(dags):
     class Padded:
-        def get(self, name: str, default: str) -> str:
+        def get(self, name, default):
             return f" /shop/{name} of {{run_date}}\r\n"
 
     day = datetime(2026, 11, 1, tzinfo=UTC)
@@ -157,7 +146,7 @@ def test_blanks_and_line_ends_around_a_variable_are_none_of_it(dags: dict[str, A
     dag = dags["refresh_catalog"]
     environment = dag.get_template_env()
 
-    def filled_in(template: str) -> str:
+    def filled_in(template):
         return environment.from_string(template).render(context)
 
     stage = dag.get_task("stage")
@@ -169,9 +158,7 @@ def test_blanks_and_line_ends_around_a_variable_are_none_of_it(dags: dict[str, A
     assert filled_in(stage.checkout) == "/shop/catalog_checkout of {run_date}"
 
 
-def test_blanks_and_line_ends_around_what_a_person_gives_a_dag_are_none_of_it(
-    dags: dict[str, Any],
-) -> None:
+def test_blanks_and_line_ends_around_what_a_person_gives_a_dag_are_none_of_it(dags):
     for name, step, flags in (
         ("publish_blocked_run", "publish", {"--publish-run", "--reason", "--checkpoint"}),
         ("reenrich_catalog", "stage", {"--checkpoint"}),
@@ -186,9 +173,7 @@ def test_blanks_and_line_ends_around_what_a_person_gives_a_dag_are_none_of_it(
 
 
 @pytest.mark.parametrize("name", ["run_id", "reason"])
-def test_without_a_run_or_a_reason_no_blocked_run_is_published_and_no_other_one_started(
-    dags: dict[str, Any], name: str
-) -> None:
+def test_without_a_run_or_a_reason_no_blocked_run_is_published_and_no_other_one_started(dags, name):
     # Without an id the job would take this for a refresh.
     given = deepcopy(dags["publish_blocked_run"].params.get_param(name))
     for blank in ("", " ", "\r\n"):
@@ -197,9 +182,7 @@ def test_without_a_run_or_a_reason_no_blocked_run_is_published_and_no_other_one_
     assert given.resolve(" a word ") == " a word "
 
 
-def test_what_is_staged_is_judged_and_published_before_anything_else_is_staged(
-    dags: dict[str, Any],
-) -> None:
+def test_what_is_staged_is_judged_and_published_before_anything_else_is_staged(dags):
     # The scheduler asks its own kind of a DAG.
     weights: dict[str, set[int]] = {}
     for dag in dags.values():
@@ -211,9 +194,7 @@ def test_what_is_staged_is_judged_and_published_before_anything_else_is_staged(
     assert min(weights["gate"] | weights["publish"]) > max(others)
 
 
-def test_every_spark_job_is_retried_later_and_later_ends_in_time_and_tells_of_failure(
-    dags: dict[str, Any],
-) -> None:
+def test_every_spark_job_is_retried_later_and_later_ends_in_time_and_tells_of_failure(dags):
     for job in spark_jobs(dags):
         assert job.retries == 3
         assert job.retry_exponential_backoff == 2
@@ -231,7 +212,7 @@ def help_of(job: str) -> str:
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
-def test_the_job_knows_every_flag_that_a_dag_gives_it(dags: dict[str, Any], name: str) -> None:
+def test_the_job_knows_every_flag_that_a_dag_gives_it(dags, name):
     for job in spark_jobs({name: dags[name]}):
         known = set(re.findall(r"--[a-z-]+", help_of(job.job)))
         assert set(job.flags) <= known

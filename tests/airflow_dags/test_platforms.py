@@ -5,7 +5,6 @@ import re
 import shlex
 import sys
 import threading
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -26,7 +25,7 @@ SUMMARY = {"run_id": "r1", "outcome": "staged", "counts": {"read": 3}}
 class Backend:
     """A platform that is not there: it notes what it is asked, and its job ends as a test says."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.asked: list[tuple[str, str, Any]] = []
         self.words: list[str] = []
         self.job = ""
@@ -37,7 +36,7 @@ class Backend:
         self.is_busy = 0
         self.state = "RUNNING"
 
-    def answer(self, method: str, path: str, body: Any, token: str) -> Any:
+    def answer(self, method, path, body, token):
         assert token == "Bearer hush"
         self.asked.append((method, path, body))
         if path.endswith("/sparkapplications"):
@@ -56,7 +55,7 @@ class Backend:
             "state": {"life_cycle_state": "TERMINATED" if is_over else self.state},
         }
 
-    def start(self, words: list[str], job: str) -> None:
+    def start(self, words, job):
         self.words, self.job = words, job
         (address,) = (word.partition("=")[2] for word in words if word.startswith("--summary="))
         if self.said is not None:
@@ -64,17 +63,17 @@ class Backend:
 
 
 @pytest.fixture
-def backend() -> Backend:
+def backend():
     return Backend()
 
 
 @pytest.fixture
-def address(backend: Backend) -> Iterator[str]:
+def address(backend):
     class Answer(BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
+        def log_message(self, *_):
             pass
 
-        def answer(self) -> None:
+        def answer(self):
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length) or b"null")
             token = self.headers["Authorization"]
@@ -96,13 +95,7 @@ def address(backend: Backend) -> Iterator[str]:
 
 
 @pytest.fixture(params=["kubernetes", "databricks", "emr"])
-def platform(
-    request: pytest.FixtureRequest,
-    backend: Backend,
-    address: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> str:
+def platform(request, backend, address, tmp_path, monkeypatch):
     """The Variable of each kind of platform."""
     monkeypatch.setattr(Variable, "get", lambda name, default=None: "hush")
     application = tmp_path / "application.json"
@@ -116,10 +109,10 @@ def platform(
     return json.dumps({"kind": request.param, **given[request.param]})
 
 
-def emr_of(backend: Backend) -> ModuleType:
+def emr_of(backend):
     """Return what stands for the Amazon provider's module."""
 
-    def add_job_flow_steps(JobFlowId: str, Steps: list[Any]) -> Any:  # noqa: N803
+    def add_job_flow_steps(JobFlowId, Steps):  # noqa: N803
         assert JobFlowId == "j-1"
         run = Steps[0]["HadoopJarStep"]["Args"][2]
         found = re.fullmatch(r"export JOB=(\S+); bash submit\.sh (.*)", run)
@@ -127,7 +120,7 @@ def emr_of(backend: Backend) -> ModuleType:
         backend.start(shlex.split(found[2]), found[1])
         return {"StepIds": ["s-1"]}
 
-    def describe_step(**_: Any) -> Any:
+    def describe_step(**_):
         if backend.is_busy:
             backend.is_busy -= 1
             raise RuntimeError("ThrottlingException")
@@ -135,7 +128,7 @@ def emr_of(backend: Backend) -> ModuleType:
         is_over = backend.state == "RUNNING" and backend.looks > 2
         return {"Step": {"Status": {"State": "COMPLETED" if is_over else backend.state}}}
 
-    def cancel_steps(**given: Any) -> None:
+    def cancel_steps(**given):
         backend.asked.append(("cancel", "", given))
 
     functions = (add_job_flow_steps, describe_step, cancel_steps)
@@ -145,7 +138,7 @@ def emr_of(backend: Backend) -> ModuleType:
     return module
 
 
-def job_of(platform: str, folder: Path, **given: Any) -> SparkJob:
+def job_of(platform, folder, **given):
     flags = {"--run-id": "manual__2026-12-01", "--reason": "it's right", "--no-publish": True}
     settings = {"flags": flags, "job": "enrich_catalog.py", **given}
     return SparkJob(
@@ -153,7 +146,7 @@ def job_of(platform: str, folder: Path, **given: Any) -> SparkJob:
     )
 
 
-def run(job: SparkJob, try_number: int = 1) -> dict[str, Any]:
+def run(job, try_number=1):
     ti = SimpleNamespace(
         dag_id="refresh_catalog",
         run_id="scheduled__2026-12-01T03:00:00+00:00",
@@ -163,9 +156,7 @@ def run(job: SparkJob, try_number: int = 1) -> dict[str, Any]:
     return job.execute({"ti": ti})
 
 
-def test_a_job_elsewhere_has_the_words_and_the_result_of_one_here(
-    platform: str, backend: Backend, tmp_path: Path
-) -> None:
+def test_a_job_elsewhere_has_the_words_and_the_result_of_one_here(platform, backend, tmp_path):
     assert run(job_of(platform, tmp_path)) == SUMMARY
     summary = backend.words.pop()
     assert backend.words == [
@@ -187,32 +178,24 @@ def test_a_job_elsewhere_has_the_words_and_the_result_of_one_here(
     ],
     ids=["wrong", "blocked", "failed", "killed", "never begun"],
 )
-def test_how_a_job_ended_is_what_its_summary_says(
-    platform: str, backend: Backend, tmp_path: Path, said: Any, kind: type[Exception], told: str
-) -> None:
+def test_how_a_job_ended_is_what_its_summary_says(platform, backend, tmp_path, said, kind, told):
     backend.said = said
     with pytest.raises(AirflowException, match=told) as failed:
         run(job_of(platform, tmp_path))
     assert type(failed.value) is kind
 
 
-def test_an_exit_code_that_is_accepted_is_a_result(
-    platform: str, backend: Backend, tmp_path: Path
-) -> None:
+def test_an_exit_code_that_is_accepted_is_a_result(platform, backend, tmp_path):
     backend.said = {**SUMMARY, "exit_code": 3}
     assert run(job_of(platform, tmp_path, accepted=(0, 3))) == SUMMARY
 
 
-def test_a_platform_that_is_too_busy_to_tell_the_state_is_asked_again(
-    platform: str, backend: Backend, tmp_path: Path
-) -> None:
+def test_a_platform_that_is_too_busy_to_tell_the_state_is_asked_again(platform, backend, tmp_path):
     backend.is_busy = 2
     assert run(job_of(platform, tmp_path)) == SUMMARY
 
 
-def test_a_job_that_never_begins_is_cancelled(
-    platform: str, backend: Backend, tmp_path: Path
-) -> None:
+def test_a_job_that_never_begins_is_cancelled(platform, backend, tmp_path):
     backend.state = "PENDING"
     given = json.dumps({**json.loads(platform), "start_s": 0})
     with pytest.raises(AirflowException, match="has not begun"):
@@ -221,9 +204,9 @@ def test_a_job_that_never_begins_is_cancelled(
 
 
 def test_a_job_that_fails_in_a_way_unknown_here_is_cancelled(
-    platform: str, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
+    platform, backend, tmp_path, monkeypatch
+):
+    def fail(*_):
         raise RuntimeError("unknown")
 
     monkeypatch.setattr("catalog_tasks.spark_job.wait_for_end", fail)
@@ -232,12 +215,10 @@ def test_a_job_that_fails_in_a_way_unknown_here_is_cancelled(
     assert re.search("DELETE|cancel", str(backend.asked[-1]))
 
 
-def test_a_summary_that_cannot_be_read_is_no_reason_to_repeat_the_job(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_summary_that_cannot_be_read_is_no_reason_to_repeat_the_job(monkeypatch):
     answers = [OSError("busy"), RuntimeError("denied"), json.dumps({"exit_code": 0})]
 
-    def read(_: str) -> str:
+    def read(_):
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         if isinstance(answer, Exception):
             raise answer
@@ -252,18 +233,14 @@ def test_a_summary_that_cannot_be_read_is_no_reason_to_repeat_the_job(
         platforms.read_outcome("s3://x/a.json", waited.append)
 
 
-def test_a_try_does_not_read_what_an_earlier_one_wrote(
-    platform: str, backend: Backend, tmp_path: Path
-) -> None:
+def test_a_try_does_not_read_what_an_earlier_one_wrote(platform, backend, tmp_path):
     assert run(job_of(platform, tmp_path)) == SUMMARY
     backend.said, backend.looks = None, 0
     with pytest.raises(AirflowException, match="tells nothing"):
         run(job_of(platform, tmp_path), try_number=2)
 
 
-def test_a_task_that_airflow_ends_cancels_its_job(
-    platform: str, backend: Backend, tmp_path: Path
-) -> None:
+def test_a_task_that_airflow_ends_cancels_its_job(platform, backend, tmp_path):
     job = job_of(platform, tmp_path)
     run(job)
     backend.asked.clear()
@@ -273,17 +250,13 @@ def test_a_task_that_airflow_ends_cancels_its_job(
     assert re.search(r"DELETE .*/stage|DELETE .*-stage-1|runs/cancel .*77|cancel .*s-1", said)
 
 
-def test_maintenance_is_another_job_of_the_same_platform(
-    platform: str, backend: Backend, tmp_path: Path
-) -> None:
+def test_maintenance_is_another_job_of_the_same_platform(platform, backend, tmp_path):
     run(job_of(platform, tmp_path, job="maintain_tables.py", flags={"--database": "shop"}))
     assert "maintain" in backend.job and backend.words[0] == "--database=shop"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
-def test_what_a_platform_refuses_is_not_tried_again(
-    backend: Backend, address: str, status: int
-) -> None:
+def test_what_a_platform_refuses_is_not_tried_again(backend, address, status):
     backend.status = status
     with pytest.raises(AirflowFailException, match=f"refused with {status}"):
         platforms.Databricks(address, 12, "hush").start(
@@ -291,13 +264,11 @@ def test_what_a_platform_refuses_is_not_tried_again(
         )
 
 
-def test_a_platform_that_does_not_answer_for_a_while_is_waited_for(
-    backend: Backend, address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_platform_that_does_not_answer_for_a_while_is_waited_for(backend, address, monkeypatch):
     databricks = platforms.Databricks(address, 12, "hush")
     backend.status = 503
 
-    def heal(_: float) -> None:
+    def heal(_):
         backend.status = 200
 
     assert platforms.wait_for_end(databricks, "77", 1, heal).is_over
@@ -310,12 +281,12 @@ def test_a_platform_that_does_not_answer_for_a_while_is_waited_for(
 @pytest.mark.parametrize(
     "chosen", ["{", "[]", '{"kind": "cray"}', '{"kind": "emr"}', '{"kind": "emr", "x": 1}']
 )
-def test_a_platform_that_is_not_described_is_refused(chosen: str) -> None:
+def test_a_platform_that_is_not_described_is_refused(chosen):
     with pytest.raises(AirflowFailException, match="catalog_platform is not usable"):
         platforms.open_platform(chosen, "")
 
 
-def test_without_a_place_for_summaries_no_job_is_started(tmp_path: Path) -> None:
+def test_without_a_place_for_summaries_no_job_is_started(tmp_path):
     job = job_of('{"kind": "databricks", "host": "http://x", "job": 1}', tmp_path)
     job.summaries = ""
     with pytest.raises(AirflowFailException, match="catalog_summaries"):

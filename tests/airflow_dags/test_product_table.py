@@ -12,15 +12,15 @@ Write = Callable[..., Path]
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Path:
+def shop(tmp_path):
     return tmp_path / "shop"
 
 
 @pytest.fixture
-def write(shop: Path) -> Write:
+def write(shop):
     """Returns a function that writes a file of the shop, long ago unless it is written just now."""
 
-    def write(name: str, *, now: bool = False) -> Path:
+    def write(name, *, now=False):
         file = shop / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
@@ -32,9 +32,7 @@ def write(shop: Path) -> Write:
 
 
 @pytest.mark.parametrize("name", ["products.parquet", "products.csv/day=1/hour=2/part-0"])
-def test_a_table_is_waited_for_until_its_files_are_quiet(
-    shop: Path, write: Write, name: str
-) -> None:
+def test_a_table_is_waited_for_until_its_files_are_quiet(shop, write, name):
     assert not is_written(shop)
     file = write(name, now=True)
     assert not is_written(shop)
@@ -45,16 +43,14 @@ def test_a_table_is_waited_for_until_its_files_are_quiet(
 
 
 @pytest.mark.parametrize("unfinished", ["_temporary/0/_temporary/attempt_1", ".spark-staging-1"])
-def test_what_spark_has_not_moved_to_its_place_is_no_table_yet(
-    shop: Path, write: Write, unfinished: str
-) -> None:
+def test_what_spark_has_not_moved_to_its_place_is_no_table_yet(shop, write, unfinished):
     write("products/part-0.parquet")
     assert is_written(shop)
     write(f"products/{unfinished}/part-1.parquet")
     assert not is_written(shop)
 
 
-def test_images_are_left_out(shop: Path, write: Write) -> None:
+def test_images_are_left_out(shop, write):
     write("images/1.jpg")
     assert not is_written(shop)
     write("products.parquet")
@@ -62,15 +58,13 @@ def test_images_are_left_out(shop: Path, write: Write) -> None:
     assert is_written(shop)
 
 
-def test_a_file_that_is_gone_holds_nothing_up(shop: Path, write: Write) -> None:
+def test_a_file_that_is_gone_holds_nothing_up(shop, write):
     write("part-0.parquet")
     (shop / "gone.parquet").symlink_to("nowhere")
     assert is_written(shop)
 
 
-def test_a_file_dated_in_the_future_is_quiet_a_minute_after_it_came(
-    shop: Path, write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_dated_in_the_future_is_quiet_a_minute_after_it_came(shop, write, monkeypatch):
     came = time.time()
     os.utime(write("products.csv"), (came + 8 * 3600, came + 8 * 3600))  # as from a zip archive
     assert not is_written(shop)
@@ -79,7 +73,7 @@ def test_a_file_dated_in_the_future_is_quiet_a_minute_after_it_came(
 
 
 @pytest.mark.parametrize("folder", [".", "products"])
-def test_delta_shows_whole_commits_only(shop: Path, write: Write, folder: str) -> None:
+def test_delta_shows_whole_commits_only(shop, write, folder):
     write(f"{folder}/part-0.parquet", now=True)
     assert not is_written(shop)
     (shop / folder / "_delta_log").mkdir()

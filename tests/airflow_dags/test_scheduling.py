@@ -4,10 +4,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
-from subprocess import Popen
 from typing import Any
 
 import psutil
@@ -31,12 +28,10 @@ esac"""
 
 
 @pytest.fixture
-def refresh(
-    airflow: Any, fake_checkout: Callable[[str], Path]
-) -> Callable[..., tuple[dict[str, Any], str, str]]:
+def refresh(airflow, fake_checkout):
     """Returns a function that runs a refresh whose job is a script: tasks, run id, run's state."""
 
-    def run(script: str, **variables: object) -> tuple[dict[str, Any], str, str]:
+    def run(script, **variables):
         airflow.set_variables(catalog_checkout=fake_checkout(script), **variables)
         airflow.switch_on("reenrich_catalog")
         run_id, state = airflow.run("reenrich_catalog")
@@ -46,12 +41,12 @@ def refresh(
 
 
 @pytest.fixture
-def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def webhook():
     """An address that takes POSTs, and what was posted to it."""
     posted: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+        def do_POST(self):
             posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(200)
             self.end_headers()
@@ -62,7 +57,7 @@ def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     server.shutdown()
 
 
-def test_airflow_s_pages_are_on_this_machine_only(served: tuple[Popen, Any]) -> None:
+def test_airflow_s_pages_are_on_this_machine_only(served):
     of_airflow = [served[0].pid, *(p.pid for p in psutil.Process(served[0].pid).children(True))]
     listening = {
         c.laddr.ip
@@ -72,7 +67,7 @@ def test_airflow_s_pages_are_on_this_machine_only(served: tuple[Popen, Any]) -> 
     assert listening == {"127.0.0.1"}
 
 
-def test_a_refresh_is_staged_passes_the_gate_and_is_published(airflow: Any, refresh: Any) -> None:
+def test_a_refresh_is_staged_passes_the_gate_and_is_published(airflow, refresh):
     before = len(airflow.events("product_attributes"))
     tasks, run_id, state = refresh(STAGE_AND_PUBLISH)
     assert {name: task["state"] for name, task in tasks.items()} == dict.fromkeys(
@@ -87,13 +82,13 @@ def test_a_refresh_is_staged_passes_the_gate_and_is_published(airflow: Any, refr
     assert event["extra"]["counts"]["answered"] == 57
 
 
-def words_of(task: dict[str, Any]) -> set[str]:
+def words_of(task):
     """Returns the command line that a task's templates were filled in to."""
     flags = task["rendered_fields"]["flags"]
     return {name if value is True else f"{name}={value}" for name, value in flags.items()}
 
 
-def test_an_infrastructure_error_is_tried_again(airflow: Any, refresh: Any, tmp_path: Path) -> None:
+def test_an_infrastructure_error_is_tried_again(airflow, refresh, tmp_path):
     once = f"[ -e {tmp_path}/failed ] || {{ touch {tmp_path}/failed; exit 1; }}"
     tasks, _, state = refresh(once + STAGE_AND_PUBLISH)
     assert state == "success"
@@ -105,8 +100,8 @@ def test_an_infrastructure_error_is_tried_again(airflow: Any, refresh: Any, tmp_
 
 
 def test_a_wrong_configuration_is_tried_once_and_somebody_is_told(
-    airflow: Any, refresh: Any, webhook: tuple[str, list[dict[str, Any]]], waited: Any
-) -> None:
+    airflow, refresh, webhook, waited
+):
     url, posted = webhook
     script = "echo \"error: unknown key 'catalogue'\"; exit 2"
     tasks, run_id, state = refresh(script, catalog_alert_secret_url=url)
@@ -126,9 +121,7 @@ def test_a_wrong_configuration_is_tried_once_and_somebody_is_told(
     assert "hook-of-the-test" not in log
 
 
-def test_somebody_is_told_of_a_task_whose_own_process_was_killed(
-    airflow: Any, refresh: Any, webhook: tuple[str, list[dict[str, Any]]], waited: Any
-) -> None:
+def test_somebody_is_told_of_a_task_whose_own_process_was_killed(airflow, refresh, webhook, waited):
     url, posted = webhook
     # As the kernel kills it for its memory, in every try.
     tasks, run_id, state = refresh("kill -9 $PPID", catalog_alert_secret_url=url)
@@ -140,8 +133,8 @@ def test_somebody_is_told_of_a_task_whose_own_process_was_killed(
 
 
 def test_a_blocked_run_is_stopped_once_by_the_gate_which_says_why(
-    airflow: Any, refresh: Any, webhook: tuple[str, list[dict[str, Any]]], waited: Any
-) -> None:
+    airflow, refresh, webhook, waited
+):
     url, posted = webhook
     blocked = {**STAGED, "outcome": "blocked", "error": "color: too many NULLs"}
     script = f"echo '{json.dumps(blocked)}'; exit 3"
@@ -160,9 +153,7 @@ def test_a_blocked_run_is_stopped_once_by_the_gate_which_says_why(
     assert "publish_blocked_run" in log
 
 
-def test_a_run_without_an_answer_publishes_nothing_and_tells_no_consumer(
-    airflow: Any, refresh: Any
-) -> None:
+def test_a_run_without_an_answer_publishes_nothing_and_tells_no_consumer(airflow, refresh):
     before = len(airflow.events("product_attributes"))
     counts = {"read": 60, "pending": 2, "answered": 0, "vanished": 0}
     unreadable = {**STAGED, "outcome": "nothing_to_do", "counts": counts}
@@ -173,13 +164,11 @@ def test_a_run_without_an_answer_publishes_nothing_and_tells_no_consumer(
 
 
 @pytest.fixture
-def start_long_job(
-    fake_checkout: Callable[[str], Path], tmp_path: Path, waited: Any
-) -> Callable[[Any], tuple[str, Callable[[], bool]]]:
+def start_long_job(fake_checkout, tmp_path, waited):
     """Returns a function that starts a job without end: the run's id, and whether it is gone."""
     pids = tmp_path / "pids"
 
-    def start(airflow: Any) -> tuple[str, Callable[[], bool]]:
+    def start(airflow):
         # As Spark's Java, which takes its Python with it.
         end = "trap 'kill $!; exit 143' TERM"
         checkout = fake_checkout(f"{end}; sleep 300 & echo $! $$ > {pids}; wait")
@@ -192,9 +181,7 @@ def start_long_job(
     return start
 
 
-def test_a_task_that_a_person_ends_takes_spark_with_it(
-    airflow: Any, start_long_job: Any, waited: Any
-) -> None:
+def test_a_task_that_a_person_ends_takes_spark_with_it(airflow, start_long_job, waited):
     run_id, is_gone = start_long_job(airflow)
     stage = f"/dags/reenrich_catalog/dagRuns/{run_id}/taskInstances/stage"
     airflow.call("PATCH", stage, {"new_state": "failed"})
@@ -202,9 +189,7 @@ def test_a_task_that_a_person_ends_takes_spark_with_it(
     assert airflow.finish("reenrich_catalog", run_id) == "failed"
 
 
-def test_an_airflow_that_is_stopped_takes_spark_with_it(
-    another_airflow: tuple[Popen, Any], start_long_job: Any, waited: Any
-) -> None:
+def test_an_airflow_that_is_stopped_takes_spark_with_it(another_airflow, start_long_job, waited):
     process, airflow = another_airflow
     _, is_gone = start_long_job(airflow)
     os.killpg(process.pid, signal.SIGINT)
@@ -213,16 +198,16 @@ def test_an_airflow_that_is_stopped_takes_spark_with_it(
 
 
 def test_the_refresh_runs_by_the_clock_and_when_products_were_written_once_they_are_there(
-    airflow: Any, fake_checkout: Callable[[str], Path], tmp_path: Path, waited: Any
-) -> None:
+    airflow, fake_checkout, tmp_path, waited
+):
     checkout = fake_checkout(STAGE_AND_PUBLISH)
 
-    def expect_products_in(folder: Path) -> None:
+    def expect_products_in(folder):
         airflow.set_variables(
             catalog_checkout=checkout, catalog_products=folder / "{run_date}" / "products.parquet"
         )
 
-    def write_products_and_finish(folder: Path, run_type: str) -> None:
+    def write_products_and_finish(folder, run_type):
         (run,) = waited(lambda: airflow.runs("refresh_catalog", run_type=run_type), run_type)
         run_id, run_date = run["dag_run_id"], run["run_after"][:10]
         waited(

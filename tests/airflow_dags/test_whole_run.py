@@ -55,7 +55,7 @@ class Lakehouse:
 
     folder: Path
 
-    def spark_submit(self) -> str:
+    def spark_submit(self):
         """Returns the arguments that lead the job to these tables."""
         metastore = f"jdbc:derby:;databaseName={self.folder}/metastore;create=true"
         return (
@@ -66,23 +66,23 @@ class Lakehouse:
             "--conf spark.databricks.delta.snapshotPartitions=1"
         )
 
-    def read(self, name: str) -> dict[str, list[dict[str, Any]]]:
+    def read(self, name):
         """Returns a table's rows, and its history, newest first."""
         table = self.folder / "warehouse" / "shop.db" / name
         command = [JOB_PYTHON, "-c", READ_TABLE, table]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         return json.loads(done.stdout)
 
-    def rows(self, name: str) -> list[dict[str, Any]]:
+    def rows(self, name):
         return self.read(name)["rows"]
 
-    def published_runs(self) -> list[str]:
+    def published_runs(self):
         """Returns the runs that changed the published table, oldest first."""
         history = self.read("product_attributes")["history"]
         return [run_of(commit) for commit in reversed(history) if "userMetadata" in commit]
 
 
-def last_events(lakehouse: "Lakehouse") -> list[dict[str, Any]]:
+def last_events(lakehouse):
     """Returns the last event of every run, oldest run first."""
     last: dict[str, dict[str, Any]] = {}
     for event in sorted(lakehouse.rows("run_events"), key=itemgetter("number")):
@@ -90,22 +90,22 @@ def last_events(lakehouse: "Lakehouse") -> list[dict[str, Any]]:
     return sorted(last.values(), key=itemgetter("started_at"))
 
 
-def triggered(lakehouse: "Lakehouse", trigger: str) -> dict[str, Any]:
+def triggered(lakehouse, trigger):
     """Returns the last event of the newest run of a trigger."""
     return [event for event in last_events(lakehouse) if event["trigger"] == trigger][-1]
 
 
-def run_of(commit: dict[str, Any]) -> str:
+def run_of(commit):
     return json.loads(commit["userMetadata"])["run_id"]
 
 
 @pytest.fixture(scope="module")
-def lakehouse(tmp_path_factory: pytest.TempPathFactory) -> Lakehouse:
+def lakehouse(tmp_path_factory):
     return Lakehouse(tmp_path_factory.mktemp("lakehouse"))
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shop(tmp_path_factory):
     """A product table a day, all products other every day."""
     folder = tmp_path_factory.mktemp("shop")
     # A run by hand is of the day on which it starts.
@@ -121,10 +121,10 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def configure(airflow: Any, lakehouse: Lakehouse, shop: Path) -> Any:
+def configure(airflow, lakehouse, shop):
     """Returns a function that points the DAGs at this shop, with one of its configurations."""
 
-    def point(config: str) -> None:
+    def point(config):
         airflow.set_variables(
             catalog_config=shop / config,
             catalog_products=shop / "{run_date}" / "products.parquet",
@@ -136,15 +136,13 @@ def configure(airflow: Any, lakehouse: Lakehouse, shop: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def backfilled(
-    airflow: Any, lakehouse: Lakehouse, configure: Any, waited: Any
-) -> list[dict[str, Any]]:
+def backfilled(airflow, lakehouse, configure, waited):
     """Three days, backfilled by Airflow; the first day's driver is killed in the middle once."""
     configure("lenient.yaml")
     skip_the_run_of_the_clock(airflow, waited)
     backfill = airflow.backfill("refresh_catalog", DAYS[0], DAYS[-1])
 
-    def runs() -> list[dict[str, Any]]:
+    def runs():
         found = airflow.runs("refresh_catalog", run_type="backfill", order_by="logical_date")
         return found if len(found) == len(DAYS) else []
 
@@ -155,14 +153,13 @@ def backfilled(
     for run in runs():
         airflow.finish("refresh_catalog", run["dag_run_id"], 3 * APPLICATION_TIMEOUT_S)
     waited(
-        lambda: airflow.call("GET", f"/backfills/{backfill}")["completed_at"],
-        "the backfill's end",
+        lambda: airflow.call("GET", f"/backfills/{backfill}")["completed_at"], "the backfill's end"
     )
     assert runs()[0]["dag_run_id"] == first
     return runs()
 
 
-def skip_the_run_of_the_clock(airflow: Any, waited: Any) -> None:
+def skip_the_run_of_the_clock(airflow, waited):
     """Switches the refresh on, which starts the last night's run; there are no products for it."""
     airflow.switch_on("refresh_catalog")
     nightly = waited(lambda: airflow.runs("refresh_catalog", run_type="scheduled"), "a run")
@@ -171,7 +168,7 @@ def skip_the_run_of_the_clock(airflow: Any, waited: Any) -> None:
         airflow.call("PATCH", path, {"state": "failed"})
 
 
-def driver_of(lakehouse: Lakehouse) -> psutil.Process:
+def driver_of(lakehouse):
     """Returns the Java process of the Spark application on these tables."""
     found = [
         process
@@ -182,9 +179,7 @@ def driver_of(lakehouse: Lakehouse) -> psutil.Process:
     return driver
 
 
-def test_three_days_are_backfilled_in_order(
-    lakehouse: Lakehouse, backfilled: list[dict[str, Any]]
-) -> None:
+def test_three_days_are_backfilled_in_order(lakehouse, backfilled):
     assert [run["state"] for run in backfilled] == ["success"] * 3
     assert [run["logical_date"][:10] for run in backfilled] == DAYS
     published = [run for run in last_events(lakehouse) if run["state"] == "published"]
@@ -193,9 +188,7 @@ def test_three_days_are_backfilled_in_order(
     assert lakehouse.published_runs() == [run["run_id"] for run in published]
 
 
-def test_a_killed_driver_is_tried_again_and_its_rows_are_there_once(
-    airflow: Any, lakehouse: Lakehouse, backfilled: list[dict[str, Any]]
-) -> None:
+def test_a_killed_driver_is_tried_again_and_its_rows_are_there_once(airflow, lakehouse, backfilled):
     run_id = backfilled[0]["dag_run_id"]
     tasks = airflow.tasks("refresh_catalog", run_id)
     assert {name: task["try_number"] for name, task in tasks.items()} == {
@@ -210,9 +203,7 @@ def test_a_killed_driver_is_tried_again_and_its_rows_are_there_once(
     assert len(staged) == len(set(staged)) > 0.8 * PRODUCTS
 
 
-def test_the_published_table_is_that_of_the_last_day(
-    lakehouse: Lakehouse, backfilled: list[dict[str, Any]]
-) -> None:
+def test_the_published_table_is_that_of_the_last_day(lakehouse, backfilled):
     published = lakehouse.rows("product_attributes")
     run = triggered(lakehouse, backfilled[-1]["dag_run_id"])
     mine = [row for row in published if row["run_id"] == run["run_id"]]
@@ -222,8 +213,8 @@ def test_the_published_table_is_that_of_the_last_day(
 
 
 def test_consumers_are_told_of_every_run_and_of_the_version_that_holds_it(
-    airflow: Any, lakehouse: Lakehouse, backfilled: list[dict[str, Any]]
-) -> None:
+    airflow, lakehouse, backfilled
+):
     run_ids = [triggered(lakehouse, run["dag_run_id"])["run_id"] for run in backfilled]
     mine = [e for e in airflow.events("product_attributes") if e["extra"]["run_id"] in run_ids]
     assert [event["extra"]["run_id"] for event in mine] == run_ids
@@ -240,9 +231,7 @@ def test_consumers_are_told_of_every_run_and_of_the_version_that_holds_it(
 
 
 @pytest.fixture(scope="module")
-def blocked(
-    airflow: Any, lakehouse: Lakehouse, configure: Any, backfilled: list[dict[str, Any]]
-) -> dict[str, Any]:
+def blocked(airflow, lakehouse, configure, backfilled):
     """A run by hand that fails its validation, and the published table before and after."""
     configure("strict.yaml")
     before = lakehouse.read("product_attributes")
@@ -259,8 +248,8 @@ def blocked(
 
 
 def test_a_failed_gate_is_not_retried_and_leaves_the_published_table_alone(
-    airflow: Any, lakehouse: Lakehouse, blocked: dict[str, Any]
-) -> None:
+    airflow, lakehouse, blocked
+):
     assert blocked["state"] == "failed"
     tasks = airflow.tasks("refresh_catalog", blocked["dag_run_id"])
     assert (tasks["stage"]["state"], tasks["gate"]["state"]) == ("success", "failed")
@@ -273,9 +262,7 @@ def test_a_failed_gate_is_not_retried_and_leaves_the_published_table_alone(
     assert staged.count(blocked["run_id"]) > 0.8 * PRODUCTS
 
 
-def test_a_blocked_run_is_published_by_a_person_whose_reason_is_kept(
-    airflow: Any, lakehouse: Lakehouse, blocked: dict[str, Any]
-) -> None:
+def test_a_blocked_run_is_published_by_a_person_whose_reason_is_kept(airflow, lakehouse, blocked):
     airflow.switch_on("publish_blocked_run")
     given = {"run_id": blocked["run_id"], "reason": REASON}
     _, state = airflow.run("publish_blocked_run", APPLICATION_TIMEOUT_S, **given)
@@ -287,10 +274,8 @@ def test_a_blocked_run_is_published_by_a_person_whose_reason_is_kept(
     assert airflow.events("product_attributes")[-1]["extra"]["run_id"] == blocked["run_id"]
 
 
-def test_maintenance_runs_by_the_clock_and_changes_no_row(
-    airflow: Any, lakehouse: Lakehouse, blocked: dict[str, Any], waited: Any
-) -> None:
-    def rows() -> list[dict[str, Any]]:
+def test_maintenance_runs_by_the_clock_and_changes_no_row(airflow, lakehouse, blocked, waited):
+    def rows():
         return sorted(lakehouse.rows("product_attributes"), key=itemgetter("product_id"))
 
     before = rows()

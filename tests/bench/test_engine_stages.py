@@ -1,9 +1,5 @@
 """The floors and the engine are measured on the same products."""
 
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 import pytest
 import torch
 
@@ -17,7 +13,7 @@ PRODUCTS = 9
 
 
 @pytest.fixture
-def setup(tmp_path: Path, own_threads: None) -> Setup:
+def setup(tmp_path, own_threads):
     write_demo_catalog(tmp_path / "shop", products=PRODUCTS, faults=False)
     return Setup(
         products_file=tmp_path / "shop" / "products.parquet",
@@ -28,18 +24,16 @@ def setup(tmp_path: Path, own_threads: None) -> Setup:
     )
 
 
-def test_each_stage_runs_over_all_products(setup: Setup) -> None:
+def test_each_stage_runs_over_all_products(setup):
     with open_stages(setup) as stages:
         done = {name: stage.run() for name, stage in stages.items()}
     assert done == {"forward": PRODUCTS, "decode": PRODUCTS, "engine": PRODUCTS}
 
 
-def test_the_engine_decodes_every_picture_in_every_run(
-    setup: Setup, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_engine_decodes_every_picture_in_every_run(setup, monkeypatch):
     decode, decoded = engine_module.decode_pixels, 0
 
-    def count(data: bytes, **shown: Any) -> np.ndarray:
+    def count(data, **shown):
         nonlocal decoded
         decoded += 1
         return decode(data, **shown)
@@ -54,7 +48,7 @@ def test_the_engine_decodes_every_picture_in_every_run(
             assert decoded == pictures, "those that the forward pass was given are known"
 
 
-def test_batches_are_even_and_no_larger_than_the_set_up_says(setup: Setup) -> None:
+def test_batches_are_even_and_no_larger_than_the_set_up_says(setup):
     torch.set_num_threads(1)
     engine = setup.spec().build(torch.device("cpu"))
     batches = prepare_batches(engine, setup.measured_products())

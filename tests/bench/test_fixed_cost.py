@@ -1,12 +1,11 @@
 """Spark's event log by stage of the job."""
 
 import json
-from pathlib import Path
 
 from bench.fixed_cost import count_by_stage
 
 
-def test_statements_and_jobs_are_counted_by_stage(tmp_path: Path) -> None:
+def test_statements_and_jobs_are_counted_by_stage(tmp_path):
     sql = "org.apache.spark.sql.execution.ui.SparkListenerSQLExecutionStart"
     start = "SparkListenerJobStart"
     events = [

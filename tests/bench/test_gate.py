@@ -2,14 +2,12 @@
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from drawn_answers import LABELS, join, make_answers
 from PIL import Image
-from pyspark.sql import SparkSession
 
 from bench import gate
 from bench.gate_answers import BASELINE, RUN, Case, build_engine, read_answers
@@ -31,7 +29,7 @@ from expectations.settings import ValidationSettings
 SETTINGS = ValidationSettings()
 
 
-def test_kept_answers_are_of_all_cases_and_products() -> None:
+def test_kept_answers_are_of_all_cases_and_products():
     kept = read_answers()
     assert {case: len(rows) for case, rows in kept.items()} == {
         case: RUN + BASELINE if case is Case.SOUND else RUN for case in Case
@@ -44,7 +42,7 @@ def test_kept_answers_are_of_all_cases_and_products() -> None:
     assert (kept[Case.IMAGES_MISSING]["modalities"] == "text").all()
 
 
-def test_sound_runs_pass_and_a_strict_gate_blocks_them() -> None:
+def test_sound_runs_pass_and_a_strict_gate_blocks_them():
     sound = join(make_answers(400, category="shoes"), make_answers(200, seed=1, category="hats"))
     assert measure_false_alarms(sound, 100, 300, 5, SETTINGS) == 0
     assert measure_false_alarms_by_category(sound, 60, 300, 4, SETTINGS) == 0
@@ -52,7 +50,7 @@ def test_sound_runs_pass_and_a_strict_gate_blocks_them() -> None:
     assert measure_false_alarms(sound, 100, 300, 10, strict) > 0
 
 
-def test_faults_are_found_and_a_part_of_them_is_of_as_many_answers() -> None:
+def test_faults_are_found_and_a_part_of_them_is_of_as_many_answers():
     sound, baseline = make_answers(2_000), build_baseline(make_answers(3_000, seed=1))
     cases = inject_faults({Case.SOUND: sound.rows, Case.IMAGES_MISSING: sound.rows}, 2_000)
     for attribute in LABELS:
@@ -66,7 +64,7 @@ def test_faults_are_found_and_a_part_of_them_is_of_as_many_answers() -> None:
         assert measure_detection(case, 1_500, baseline, 2, SETTINGS) == 1, name
 
 
-def test_benchmark_fails_by_one_fault_that_is_not_found_and_by_false_alarms() -> None:
+def test_benchmark_fails_by_one_fault_that_is_not_found_and_by_false_alarms():
     found = {"images_missing": {40: 0.1, 500: 1.0}}
     assert gate.is_good(0.0, found)
     assert gate.is_good(0.0, found | {"old_checkpoint": {500: 0.5}})
@@ -74,7 +72,7 @@ def test_benchmark_fails_by_one_fault_that_is_not_found_and_by_false_alarms() ->
     assert not gate.is_good(0.5, found)
 
 
-def test_faults_are_in_the_pixels_that_the_classifier_sees(tmp_path: Path) -> None:
+def test_faults_are_in_the_pixels_that_the_classifier_sees(tmp_path):
     Image.new("RGB", (80, 80), "red").save(tmp_path / "red.png")
     manifest = read_manifest(BUNDLED)
     spec = build_spec(JobConfig(), manifest, str(tmp_path))
@@ -91,9 +89,7 @@ def test_faults_are_in_the_pixels_that_the_classifier_sees(tmp_path: Path) -> No
 
 @pytest.mark.spark
 @pytest.mark.long
-def test_a_small_benchmark_ends_with_one_json_object(
-    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_small_benchmark_ends_with_one_json_object(spark, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["gate", "--runs", "8", "--faulty-runs", "3"])
     with pytest.raises(SystemExit) as ended:
         run_command(gate.main)

@@ -1,12 +1,10 @@
 """bench/inference.py: who takes part, and what it prints; nothing is timed here."""
 
 import json
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
-from job_script import Run, run_job
+from job_script import run_job
 
 from bench import inference
 from enrich.errors import EnrichError
@@ -35,33 +33,33 @@ SPEEDS = {
 
 
 @pytest.fixture
-def job() -> ModuleType:
+def job():
     return inference
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
+def run(capsys):
     """Return a function that runs the command line: exit code, standard output and error."""
 
-    def run(*flags: object) -> tuple[int, str, str]:
+    def run(*flags):
         return run_job(inference, *flags), *capsys.readouterr()
 
     return run
 
 
 @pytest.fixture
-def sides(job: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def sides(job, monkeypatch):
     """Sizes of the pictures of all that was measured: nothing is drawn, figures are from nowhere.
 
     Those of Daft are missing, and the second measurement fails.
     """
     sides: list[int] = []
 
-    def write_shop(folder: Path, products: int, side_px: int) -> Path:
+    def write_shop(folder, products, side_px):
         sides.append(side_px)
         return folder / "products.parquet"
 
-    def measure(*_: object) -> object:
+    def measure(*_):
         if len(sides) == 2:
             raise EnrichError("bench.peers.daft ended: see above")
         return {stage: job.Figures(speed, None, 1) for stage, speed in SPEEDS.items()}
@@ -72,7 +70,7 @@ def sides(job: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.usefixtures("sides")
-def test_last_line_has_the_ratios_and_the_raw_figures(run: Run, tmp_path: Path) -> None:
+def test_last_line_has_the_ratios_and_the_raw_figures(run, tmp_path):
     shop = ("--products", 10, "--sizes", 32, "--checkpoint", "bundled")
     code, out, _ = run(*shop, "--folder", tmp_path)
     assert code == 0
@@ -94,13 +92,8 @@ def test_last_line_has_the_ratios_and_the_raw_figures(run: Run, tmp_path: Path) 
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_anything_is(
-    run: Run,
-    sides: list[int],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    flags: tuple[object, ...],
-    says: str,
-) -> None:
+    run, sides, tmp_path, monkeypatch, flags, says
+):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     code, out, err = run("--folder", tmp_path / "bench", *flags)
@@ -110,8 +103,8 @@ def test_what_cannot_be_measured_is_refused_before_anything_is(
 
 
 def test_figures_are_told_as_they_come_so_that_a_later_failure_takes_none_of_them(
-    run: Run, sides: list[int], tmp_path: Path
-) -> None:
+    run, sides, tmp_path
+):
     sizes = ("--sizes", 224, "--sizes", 600)
     code, out, err = run("--folder", tmp_path, "--checkpoint", "bundled", *sizes)
     assert code == 1 and "bench.peers.daft ended" in err
@@ -122,9 +115,7 @@ def test_figures_are_told_as_they_come_so_that_a_later_failure_takes_none_of_the
     assert told["figures"]["job"]["products_per_second"] == 64.0
 
 
-def test_peers_take_part_beside_spark_on_a_cpu(
-    job: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_peers_take_part_beside_spark_on_a_cpu(job, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     everybody = job.choose_modules(with_spark=True, with_peers=True)
     assert [one.removeprefix("bench.peers.") for one in everybody[2:]] == list(job.PEERS)

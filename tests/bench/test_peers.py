@@ -18,7 +18,6 @@ from bench.ratios import CAREFUL_PEERS
 from bench.setup import Setup
 from bench.shop import write_shop
 from bench.turns import CHECKOUT
-from enrich.classifiers.interface import ModelInputs, ModelOutput
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.records import Modalities
 
@@ -39,7 +38,7 @@ Answers = tuple[np.ndarray, np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
+def setup(tmp_path_factory):
     """A few products whose pictures have the model's size: who resizes how is not asked here."""
     side_px = read_manifest(BUNDLED).config.image.size_px
     shop = write_shop(tmp_path_factory.mktemp("shop"), _PRODUCTS, side_px)
@@ -47,7 +46,7 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
 
 
 @pytest.fixture
-def ours(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> Answers:
+def ours(setup, monkeypatch):
     """What the engine makes of them in float32: each attribute's best label, and its score."""
     monkeypatch.setattr("enrich.engine.device.choose_dtype", lambda device: torch.float32)
     engine = setup.spec().build(torch.device("cpu"))
@@ -60,7 +59,7 @@ def ours(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> Answers:
     return labels.numpy(), torch.stack([one.values for one in best], 1).numpy()
 
 
-def classify(peer: str, setup: Setup, same_arithmetic: list[bool]) -> list[Answers]:
+def classify(peer, setup, same_arithmetic):
     """Returns what a peer makes of the products, in a process of its own."""
     package = _PACKAGES.get(peer)
     if package and importlib.util.find_spec(package) is None:
@@ -73,20 +72,18 @@ def classify(peer: str, setup: Setup, same_arithmetic: list[bool]) -> list[Answe
     return [read_answers(line.removeprefix("ANSWERS")) for line in lines]
 
 
-def read_answers(line: str) -> Answers:
+def read_answers(line):
     answers = sorted(json.loads(line), key=lambda one: one["product_id"])
     labels, scores = ([one[name] for one in answers] for name in ("labels", "scores"))
     return np.array(labels), np.array(scores)
 
 
 @pytest.mark.usefixtures("own_threads")
-def test_texts_are_padded_as_examples_do_it_to_the_longest_of_the_batch(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_texts_are_padded_as_examples_do_it_to_the_longest_of_the_batch(monkeypatch):
     model = Model(BUNDLED, same_arithmetic=False)
     seen: list[tuple[int, ...]] = []
 
-    def spy(inputs: ModelInputs) -> ModelOutput:
+    def spy(inputs):
         seen.append(tuple(inputs.token_ids.shape))
         return classifier(inputs)
 
@@ -112,7 +109,7 @@ def test_texts_are_padded_as_examples_do_it_to_the_longest_of_the_batch(
         "daft",
     ],
 )
-def test_peer_answers_what_the_engine_does(peer: str, setup: Setup, ours: Answers) -> None:
+def test_peer_answers_what_the_engine_does(peer, setup, ours):
     has_both = peer in CAREFUL_PEERS
     as_documented, *as_ours = classify(peer, setup, [False, True] if has_both else [False])
     labels, scores = as_documented
@@ -130,10 +127,10 @@ def test_peer_answers_what_the_engine_does(peer: str, setup: Setup, ours: Answer
         assert np.abs(scores - ours[1]).max() < 0.05
 
 
-def test_every_careful_peer_has_both_stages(setup: Setup) -> None:
+def test_every_careful_peer_has_both_stages(setup):
     asked: list[tuple[int, bool]] = []
 
-    def classify(count: int, same_arithmetic: bool) -> pd.DataFrame:
+    def classify(count, same_arithmetic):
         asked.append((count, same_arithmetic))
         return pd.DataFrame({"product_id": range(count)})
 
@@ -145,7 +142,7 @@ def test_every_careful_peer_has_both_stages(setup: Setup) -> None:
         assert asked == [(_PRODUCTS, False), (_PRODUCTS, True)]
 
 
-def test_no_peer_takes_anything_from_the_engine() -> None:
+def test_no_peer_takes_anything_from_the_engine():
     sources = [file.read_text() for file in Path(CHECKOUT, "bench", "peers").glob("*.py")]
     assert sources
     taken = {

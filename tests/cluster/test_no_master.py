@@ -1,7 +1,6 @@
 """A cluster whose master is not there, as with a mistyped port: one message, no pages of Java."""
 
 import socket
-from pathlib import Path
 
 import pytest
 from own_lakehouse import JOB, Lakehouse
@@ -9,7 +8,7 @@ from own_lakehouse import JOB, Lakehouse
 pytestmark = [pytest.mark.spark, pytest.mark.long]
 
 
-def test_job_without_a_master_says_so_in_one_line(tmp_path: Path) -> None:
+def test_job_without_a_master_says_so_in_one_line(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         # Bound and silent: nobody else takes it meanwhile.

@@ -1,11 +1,10 @@
 """A worker that does not see what the driver sees is refused before anything is written."""
 
 import subprocess
-from pathlib import Path
 
 import pandas as pd
 import pytest
-from own_lakehouse import JOB, Ended, Lakehouse
+from own_lakehouse import JOB, Lakehouse
 from PIL import Image
 from standalone import Worker, standalone_cluster
 
@@ -13,7 +12,7 @@ pytestmark = [pytest.mark.spark, pytest.mark.long]
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Path:
+def shop(tmp_path):
     """Three products with a picture each, and an empty folder for tables."""
     (tmp_path / "images").mkdir()
     (tmp_path / "warehouse").mkdir()
@@ -25,7 +24,7 @@ def shop(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def without(folder: Path) -> Worker:
+def without(folder):
     """Return a worker that sees an empty folder there."""
     hide = f'mount -t tmpfs none {folder} && exec "$@"'
     starter = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", hide, "sh")
@@ -34,14 +33,14 @@ def without(folder: Path) -> Worker:
     return Worker(starter=starter)
 
 
-def submit(shop: Path, master: str, *flags: str) -> Ended:
+def submit(shop, master, *flags):
     conf = ["spark.scheduler.minRegisteredResourcesRatio=1", "spark.executor.memory=600m"]
     spark = [word for one in conf for word in ("--conf", one)]
     job = ("--catalog", shop / "products.csv", "--image-root", shop / "images")
     return Lakehouse(shop).submit("--master", master, *spark, JOB, *job, *flags)
 
 
-def test_executors_that_see_what_the_driver_sees_are_proved(shop: Path) -> None:
+def test_executors_that_see_what_the_driver_sees_are_proved(shop):
     with standalone_cluster(shop, [Worker(), Worker()]) as master:
         ended = submit(shop, master, "--check", "--cluster")
     assert ended.code == 0, ended.output + ended.errors
@@ -52,9 +51,7 @@ def test_executors_that_see_what_the_driver_sees_are_proved(shop: Path) -> None:
 @pytest.mark.parametrize(
     ("folder", "setting"), [("images", "image_root"), ("warehouse", "spark.sql.warehouse.dir")]
 )
-def test_a_worker_without_a_folder_is_refused_by_the_name_of_the_setting(
-    shop: Path, folder: str, setting: str
-) -> None:
+def test_a_worker_without_a_folder_is_refused_by_the_name_of_the_setting(shop, folder, setting):
     with standalone_cluster(shop, [Worker(), without(shop / folder)]) as master:
         ended = submit(shop, master)
     said = ended.output + ended.errors

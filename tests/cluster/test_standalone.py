@@ -7,17 +7,13 @@ there are two: which one a task takes is the same decision.
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from standalone import Worker, standalone_cluster, with_python
 
-pytestmark = [
-    pytest.mark.spark,
-    pytest.mark.long,
-]
+pytestmark = [pytest.mark.spark, pytest.mark.long]
 
 DRIVER = Path(__file__).parent / "refresh_on_gpus.py"
 TWO_GPUS = """
@@ -28,14 +24,14 @@ torch.cuda.is_available = lambda: True
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[str]:
+def cluster(tmp_path):
     """The address of a master whose two workers announce GPU 0 and GPU 1."""
     workers = [Worker(announce(tmp_path, gpu)) for gpu in (0, 1)]
     with standalone_cluster(tmp_path, workers) as master:
         yield master
 
 
-def announce(folder: Path, gpu: int) -> str:
+def announce(folder, gpu):
     """Returns a worker's properties file, which names a script that announces one GPU."""
     script = folder / f"discover-{gpu}.sh"
     script.write_text(f"""#!/bin/sh\necho '{{"name":"gpu","addresses":["{gpu}"]}}'\n""")
@@ -47,7 +43,7 @@ def announce(folder: Path, gpu: int) -> str:
     return str(properties)
 
 
-def run_refresh(cluster: str, folder: Path, settings: dict[str, str], gpu_executors: str) -> dict:
+def run_refresh(cluster, folder, settings, gpu_executors):
     """Returns what a refresh with these settings says: devices by products, and executors' GPUs."""
     products = pd.DataFrame({"product_id": [f"p{n}" for n in range(400)], "title": "shirt"})
     products["description"] = products["image_path"] = pd.Series(None, dtype="string")
@@ -70,7 +66,7 @@ def run_refresh(cluster: str, folder: Path, settings: dict[str, str], gpu_execut
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_each_task_computes_on_the_gpu_that_spark_gave_it(cluster: str, tmp_path: Path) -> None:
+def test_each_task_computes_on_the_gpu_that_spark_gave_it(cluster, tmp_path):
     settings = {
         "spark.executor.cores": "1",
         "spark.executor.resource.gpu.amount": "1",
@@ -84,9 +80,7 @@ def test_each_task_computes_on_the_gpu_that_spark_gave_it(cluster: str, tmp_path
     assert set(found["loads"].values()) == {1}
 
 
-def test_only_inference_holds_a_gpu_where_executors_are_told_apart(
-    cluster: str, tmp_path: Path
-) -> None:
+def test_only_inference_holds_a_gpu_where_executors_are_told_apart(cluster, tmp_path):
     settings = {
         "spark.executor.cores": "1",
         "spark.dynamicAllocation.enabled": "true",

@@ -18,25 +18,25 @@ SOUND_IMAGES = {"text empty", "product id null", "title in emoji"} | {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo") / "catalog"
     write_demo_catalog(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def rows(folder: Path) -> pd.DataFrame:
+def rows(folder):
     return pd.read_parquet(folder / "products.parquet")
 
 
 @pytest.fixture(scope="module")
-def faulty(rows: pd.DataFrame) -> pd.DataFrame:
+def faulty(rows):
     """Rows with a planted fault, and its name."""
     places = [10 + 11 * number for number in range(len(PLANTED))]
     return rows.loc[places].assign(fault=PLANTED)
 
 
-def is_decodable(file: Path) -> bool:
+def is_decodable(file):
     try:
         with Image.open(file) as image:
             image.load()
@@ -45,7 +45,7 @@ def is_decodable(file: Path) -> bool:
     return True
 
 
-def test_photographs_are_small_and_hold_no_metadata() -> None:
+def test_photographs_are_small_and_hold_no_metadata():
     files = list((FOLDER / "photographs").iterdir())
     assert len(files) == 300 and sum(file.stat().st_size for file in files) < 5_000_000
     for file in files:
@@ -54,9 +54,7 @@ def test_photographs_are_small_and_hold_no_metadata() -> None:
             assert set(image.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
 
 
-def test_sound_products_have_an_id_a_title_and_a_photograph_of_their_own(
-    folder: Path, rows: pd.DataFrame, faulty: pd.DataFrame
-) -> None:
+def test_sound_products_have_an_id_a_title_and_a_photograph_of_their_own(folder, rows, faulty):
     sound = rows.drop(faulty.index)
     assert len(sound) == 300
     assert sound[["product_id", "image_path"]].nunique().eq(300).all()
@@ -64,7 +62,7 @@ def test_sound_products_have_an_id_a_title_and_a_photograph_of_their_own(
     assert all(is_decodable(folder / path) for path in sound.image_path)
 
 
-def test_labels_by_hand_are_labels_of_the_bundled_checkpoint() -> None:
+def test_labels_by_hand_are_labels_of_the_bundled_checkpoint():
     labels = read_labels()
     attributes = read_manifest(BUNDLED).config.attributes
     assert set(labels.columns) == {"color", "pattern"}
@@ -73,7 +71,7 @@ def test_labels_by_hand_are_labels_of_the_bundled_checkpoint() -> None:
         assert labels[attribute].notna().sum() >= 190
 
 
-def test_faults_of_images_are_what_their_names_say(folder: Path, faulty: pd.DataFrame) -> None:
+def test_faults_of_images_are_what_their_names_say(folder, faulty):
     for row in faulty.itertuples():
         file = folder / str(row.image_path)
         if row.fault in SOUND_IMAGES:
@@ -89,9 +87,7 @@ def test_faults_of_images_are_what_their_names_say(folder: Path, faulty: pd.Data
     assert len(absurd) < 1000 and absurd[16:24] == (60_000).to_bytes(4, "big") * 2
 
 
-def test_faults_of_texts_and_ids_are_what_their_names_say(
-    rows: pd.DataFrame, faulty: pd.DataFrame
-) -> None:
+def test_faults_of_texts_and_ids_are_what_their_names_say(rows, faulty):
     by_fault = faulty.drop_duplicates("fault").set_index("fault")
     assert len(by_fault.description["description of 20,000 characters"]) == 20_000
     assert by_fault.title["text empty"] == "" and pd.isna(by_fault.description["text empty"])
@@ -102,9 +98,7 @@ def test_faults_of_texts_and_ids_are_what_their_names_say(
     assert len(repeated) == 2
 
 
-def test_fewer_products_are_the_first_ones_and_faults_can_be_left_out(
-    tmp_path: Path, rows: pd.DataFrame
-) -> None:
+def test_fewer_products_are_the_first_ones_and_faults_can_be_left_out(tmp_path, rows):
     write_demo_catalog(tmp_path / "few", products=25)
     assert pd.read_parquet(tmp_path / "few" / "products.parquet").equals(rows[:27])
     write_demo_catalog(tmp_path / "sound", products=25, faults=False)
@@ -112,21 +106,21 @@ def test_fewer_products_are_the_first_ones_and_faults_can_be_left_out(
     assert sound.product_id.tolist() == rows.product_id.drop([10, 21])[:25].tolist()
 
 
-def test_a_folder_with_files_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_files_is_left_alone(tmp_path):
     (tmp_path / "mine.jpg").write_bytes(b"precious")
     with pytest.raises(ConfigError, match="expected an empty folder"):
         write_demo_catalog(tmp_path, products=1)
     assert [file.name for file in tmp_path.iterdir()] == ["mine.jpg"]
 
 
-def test_a_failure_leaves_no_half_catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_no_half_catalog(tmp_path, monkeypatch):
     monkeypatch.setitem(FAULTS, PLANTED[0], lambda row, photograph: {}[row["title"]])
     with pytest.raises(KeyError):
         write_demo_catalog(tmp_path / "demo")
     assert not list(tmp_path.iterdir())
 
 
-def test_scores_count_labelled_answered_and_right_products() -> None:
+def test_scores_count_labelled_answered_and_right_products():
     labels = read_labels()
     colors = labels.color.dropna()
     blue, red = (colors.index[colors == color][:2] for color in ("blue", "red"))

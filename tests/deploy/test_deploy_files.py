@@ -36,27 +36,27 @@ REQUIRED = {
 }
 
 
-def read(file: Path) -> list[dict[str, Any]]:
+def read(file):
     return list(yaml.safe_load_all(file.read_text()))
 
 
-def application() -> dict[str, Any]:
+def application():
     return read(DEPLOY / "kubernetes" / "spark-application.yaml")[0]["spec"]
 
 
-def flags_of_the_job() -> set[str]:
+def flags_of_the_job():
     app = typer.Typer(add_completion=False)
     app.command()(load_job("enrich_catalog").main)
     return {flag for one in typer.main.get_command(app).params for flag in one.opts}
 
 
-def reference_settings() -> dict[str, str]:
+def reference_settings():
     text = (ROOT / "jobs/conf/cluster/gpu-cluster.conf").read_text()
     return dict(re.findall(r"^(spark\.\S+)\s+(.+)$", text, re.MULTILINE))
 
 
 @pytest.mark.parametrize("file", KUBERNETES, ids=lambda file: file.name)
-def test_kubernetes_objects_have_what_their_kind_requires(file: Path) -> None:
+def test_kubernetes_objects_have_what_their_kind_requires(file):
     for found in read(file):
         assert found["apiVersion"] and found["metadata"]
         for path in REQUIRED[found["kind"]]:
@@ -66,7 +66,7 @@ def test_kubernetes_objects_have_what_their_kind_requires(file: Path) -> None:
             assert value, path
 
 
-def test_every_flag_that_a_file_gives_the_job_is_one_of_its_flags() -> None:
+def test_every_flag_that_a_file_gives_the_job_is_one_of_its_flags():
     known, given = flags_of_the_job(), set()
     container = read(DEPLOY / "kubernetes" / "cron-job.yaml")[0]["spec"]["jobTemplate"]["spec"]
     words = container["template"]["spec"]["containers"][0]["args"]
@@ -80,7 +80,7 @@ def test_every_flag_that_a_file_gives_the_job_is_one_of_its_flags() -> None:
     assert given <= known and "--summary" in given
 
 
-def test_the_files_name_the_versions_of_the_project() -> None:
+def test_the_files_name_the_versions_of_the_project():
     version, lock = PROJECT["version"], dict(re.findall(r"^([\w-]+)==(\S+)", LOCK, re.MULTILINE))
     spec = application()
     assert spec["sparkVersion"] == lock["pyspark"]
@@ -93,7 +93,7 @@ def test_the_files_name_the_versions_of_the_project() -> None:
     assert package and package[1] == PROJECT["name"] and "catalog-enrich" in PROJECT["scripts"]
 
 
-def test_paths_in_the_image_are_where_its_steps_put_them() -> None:
+def test_paths_in_the_image_are_where_its_steps_put_them():
     text = (DEPLOY / "image" / "Dockerfile").read_text()
     python = re.search(r"^ARG PYTHON=python:(3\.\d+)-", text, re.MULTILINE)
     assert python
@@ -104,7 +104,7 @@ def test_paths_in_the_image_are_where_its_steps_put_them() -> None:
             assert (ROOT / path.removeprefix(f"{packages}/")).exists(), path
 
 
-def test_kubernetes_and_the_reference_settings_agree() -> None:
+def test_kubernetes_and_the_reference_settings_agree():
     reference, spec = reference_settings(), application()
     given = spec["sparkConf"]
     differs = {name for name, value in given.items() if reference.get(name, value) != value}
@@ -119,7 +119,7 @@ def test_kubernetes_and_the_reference_settings_agree() -> None:
     assert all(name.startswith(prefixes) for name in told), told
 
 
-def test_spills_go_to_the_volume_in_every_kind_of_pod() -> None:
+def test_spills_go_to_the_volume_in_every_kind_of_pod():
     pods = [application()["executor"]["template"], read(DEPLOY / "kubernetes/pod-template.yaml")[0]]
     for pod in pods:
         (volume,) = pod["spec"]["volumes"]
@@ -130,13 +130,13 @@ def test_spills_go_to_the_volume_in_every_kind_of_pod() -> None:
 
 
 @pytest.mark.parametrize("file", SCRIPTS, ids=lambda file: file.name)
-def test_scripts_are_sound_and_name_files_that_are_there(file: Path) -> None:
+def test_scripts_are_sound_and_name_files_that_are_there(file):
     subprocess.run(["bash", "-n", file], check=True)
     named = re.findall(r"(?<![\w/$])(?:deploy|jobs|requirements)/[\w./-]+\w", file.read_text())
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
-def test_emr_classifications_have_the_form_that_emr_reads() -> None:
+def test_emr_classifications_have_the_form_that_emr_reads():
     read_again = json.loads((DEPLOY / "emr" / "gpu-classifications.json").read_text())
     for one in (*read_again, *(c for r in read_again for c in r.get("Configurations", ()))):
         assert {"Classification", "Properties"} <= one.keys()
@@ -144,7 +144,7 @@ def test_emr_classifications_have_the_form_that_emr_reads() -> None:
 
 
 @pytest.fixture
-def started(tmp_path: Path) -> Any:
+def started(tmp_path):
     """Return a function that runs the image's entry point, with programs that print their words."""
     for name in ("spark-submit", "java"):
         program = tmp_path / "bin" / name
@@ -152,7 +152,7 @@ def started(tmp_path: Path) -> Any:
         program.write_text(f'#!/bin/bash\nprintf "%s\\n" {name} "$@"\n')
         program.chmod(0o755)
 
-    def start(*words: str, **environment: str) -> list[str]:
+    def start(*words, **environment):
         env = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "TINI": "", **environment}
         env |= {"SPARK_HOME": "/spark", "JAVA_HOME": str(tmp_path)}
         command = ["bash", DEPLOY / "image" / "entrypoint.sh", *words]
@@ -162,7 +162,7 @@ def started(tmp_path: Path) -> Any:
     return start
 
 
-def test_the_image_starts_what_spark_on_kubernetes_asks_for(started: Any) -> None:
+def test_the_image_starts_what_spark_on_kubernetes_asks_for(started):
     driver = started("driver", "--class", "x y", SPARK_DRIVER_BIND_ADDRESS="10.0.0.1")
     address = "spark.driver.bindAddress=10.0.0.1"
     assert driver[:4] == ["spark-submit", "--conf", address, "--deploy-mode"]
@@ -178,7 +178,7 @@ def test_the_image_starts_what_spark_on_kubernetes_asks_for(started: Any) -> Non
     assert started("java", "-version") == ["java", "-version"]
 
 
-def test_the_page_shows_the_files_as_they_are() -> None:
+def test_the_page_shows_the_files_as_they_are():
     page = (ROOT / "docs" / "cluster.md").read_text()
     shown = re.findall(r"\(\.\./(deploy/[\w./-]+)\)[^\n]*\n\n```\w*\n(.*?)```", page, re.DOTALL)
     assert len(shown) >= 4

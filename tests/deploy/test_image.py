@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.spark, pytest.mark.long]
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="NOT PYTHON 3.11: NOT tested here")
-def test_the_image_enriches_a_catalog_by_what_its_steps_have_put_into_it(tmp_path: Path) -> None:
+def test_the_image_enriches_a_catalog_by_what_its_steps_have_put_into_it(tmp_path):
     shop = tmp_path / "shop"
     write_demo_catalog(shop, products=25, faults=False)
     image = Image(tmp_path / "image")

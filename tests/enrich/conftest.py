@@ -1,14 +1,9 @@
 """A random classifier small enough for any machine, and pictures to show it."""
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tokenizers import Tokenizer
 
 from enrich.calibration import CalibratedModalities, Calibration
 from enrich.classifiers.checkpoint import save_checkpoint
@@ -42,12 +37,12 @@ SENTENCES = [
 
 
 @pytest.fixture(scope="session")
-def tokenizer() -> Tokenizer:
+def tokenizer():
     return train_tokenizer(SENTENCES, vocabulary=320)
 
 
 @pytest.fixture(scope="session")
-def small_config() -> ClassifierConfig:
+def small_config():
     return ClassifierConfig(
         name="tiny",
         towers=SmallTowers(width=32, heads=2, text_layers=1),
@@ -60,7 +55,7 @@ def small_config() -> ClassifierConfig:
 
 
 @pytest.fixture(scope="session")
-def clip_json(tokenizer: Tokenizer) -> dict[str, Any]:
+def clip_json(tokenizer):
     """The `config.json` of a Hugging Face CLIP of one layer a tower."""
     special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     vocabulary = tokenizer.get_vocab_size()
@@ -74,13 +69,13 @@ def clip_json(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def clip_config(small_config: ClassifierConfig, clip_json: dict[str, Any]) -> ClassifierConfig:
+def clip_config(small_config, clip_json):
     """The small configuration on the towers of a CLIP."""
     return small_config.model_copy(update={"towers": HuggingFaceTowers(model=clip_json)})
 
 
 @pytest.fixture(scope="session")
-def pair_json(tokenizer: Tokenizer) -> dict[str, Any]:
+def pair_json(tokenizer):
     """What `PairTowers` holds of a ViT and a BERT of one layer each."""
     vocabulary = tokenizer.get_vocab_size()
     return {
@@ -92,7 +87,7 @@ def pair_json(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def coca_json(tokenizer: Tokenizer) -> dict[str, Any]:
+def coca_json(tokenizer):
     """`model_cfg` of an open_clip CoCa of one layer in each of its three parts."""
     text = {
         "context_length": 16,
@@ -121,7 +116,7 @@ def coca_json(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def calibration() -> Calibration:
+def calibration():
     """Color is always answered, pattern never, style where the classifier is sure.
 
     No two sets of modalities are calibrated alike.
@@ -145,14 +140,10 @@ def calibration() -> Calibration:
 
 
 @pytest.fixture(scope="session")
-def make_checkpoint(
-    tmp_path_factory: pytest.TempPathFactory,
-    tokenizer: Tokenizer,
-    calibration: Calibration,
-) -> Callable[[ClassifierConfig], Path]:
+def make_checkpoint(tmp_path_factory, tokenizer, calibration):
     """Returns a function that writes a checkpoint folder of a random classifier."""
 
-    def make(config: ClassifierConfig) -> Path:
+    def make(config):
         torch.manual_seed(0)
         classifier = build_classifier(config, tokenizer.get_vocab_size())
         folder = tmp_path_factory.mktemp("checkpoints") / config.name
@@ -163,18 +154,16 @@ def make_checkpoint(
 
 
 @pytest.fixture(scope="session")
-def tiny_checkpoint(
-    make_checkpoint: Callable[[ClassifierConfig], Path], small_config: ClassifierConfig
-) -> Path:
+def tiny_checkpoint(make_checkpoint, small_config):
     """A checkpoint folder of a random classifier; tests copy it before they change it."""
     return make_checkpoint(small_config)
 
 
 @pytest.fixture(scope="session")
-def write_jpeg() -> Callable[..., Path]:
+def write_jpeg():
     """Returns a function that writes a picture of noise around one color."""
 
-    def write(path: Path, color: tuple[int, int, int] = (200, 30, 30), side: int = 90) -> Path:
+    def write(path, color=(200, 30, 30), side=90):
         noise = np.random.default_rng(0).integers(-25, 25, (side, side, 3))
         pixels = np.clip(noise + np.array(color), 0, 255).astype(np.uint8)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ PROJECT = Path(__file__).parents[2]
 README, JOBS = PROJECT / "README.md", PROJECT / "jobs"
 
 
-def test_the_shipped_training_file_is_that_of_the_bundled_checkpoint() -> None:
+def test_the_shipped_training_file_is_that_of_the_bundled_checkpoint():
     shipped = load_yaml(JOBS / "conf" / "training_small.yaml", TrainingConfig)
     bundled = load_yaml(BUNDLED / "training.yaml", TrainingConfig)
     # Without a tower of one's own, training starts from the published one; `make train` has towers
@@ -37,12 +37,12 @@ MOST_ECE = 0.040  # 0.03
 LEAST_PRECISION = 0.88
 
 
-def test_the_figures_of_the_bundled_checkpoint_are_of_its_weights() -> None:
+def test_the_figures_of_the_bundled_checkpoint_are_of_its_weights():
     metrics = json.loads((BUNDLED / "metrics.json").read_text())
     assert metrics["content"] == read_manifest(BUNDLED).digests.model
 
 
-def test_the_bundled_checkpoint_is_as_good_as_it_must_be() -> None:
+def test_the_bundled_checkpoint_is_as_good_as_it_must_be():
     figures = json.loads((BUNDLED / "metrics.json").read_text())["test_groups_myntra"]
 
     for (condition, attribute, figure), floor in AT_LEAST.items():
@@ -64,7 +64,7 @@ def test_the_bundled_checkpoint_is_as_good_as_it_must_be() -> None:
     assert trust == sorted(trust)
 
 
-def test_the_readme_says_of_the_bundled_checkpoint_what_was_measured() -> None:
+def test_the_readme_says_of_the_bundled_checkpoint_what_was_measured():
     metrics = json.loads((BUNDLED / "metrics.json").read_text())
     said = re.findall(r"^\| the [^|]*\|( 0\..*)\|$", README.read_text(), re.MULTILINE)
     measured = [

@@ -15,19 +15,17 @@ from enrich.cli import DEFAULT_CONFIG, Given, common_options, run_command
 EXIT_CODES = dict(re.findall(r"(\w+) +exit (\d)", errors.__doc__))
 
 
-def test_every_error_has_an_exit_code_that_is_told() -> None:
+def test_every_error_has_an_exit_code_that_is_told():
     classes = [one for one in vars(errors).values() if isinstance(one, type)]
     known = {one.__name__ for one in classes if issubclass(one, errors.EnrichError)}
     assert set(EXIT_CODES) == known
 
 
 @pytest.mark.parametrize(("name", "code"), EXIT_CODES.items())
-def test_a_known_error_is_one_line_and_its_exit_code(
-    name: str, code: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_known_error_is_one_line_and_its_exit_code(name, code, monkeypatch, capsys):
     error = getattr(errors, name)("found this,\n  wanted that\n")
 
-    def main() -> None:
+    def main():
         raise error
 
     monkeypatch.setattr(sys, "argv", ["job"])
@@ -48,12 +46,7 @@ def test_a_known_error_is_one_line_and_its_exit_code(
         (["s3://key:secret@shop"], "s3://***@shop"),
     ],
 )
-def test_a_wrong_flag_is_one_line_and_exit_code_2(
-    words: list[str],
-    told: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_wrong_flag_is_one_line_and_exit_code_2(words, told, monkeypatch, capsys):
     @common_options("image_root")
     def main(given: Given, limit: int = 1) -> None:
         pass
@@ -67,13 +60,8 @@ def test_a_wrong_flag_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize(("words", "code"), [(["--help"], 0), ([], 0), (["--fail"], 4)])
-def test_a_command_ends_as_it_says(
-    words: list[str],
-    code: int,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def main(fail: bool = False) -> None:
+def test_a_command_ends_as_it_says(words, code, monkeypatch, capsys):
+    def main(fail=False):
         if fail:
             raise typer.Exit(4)
 
@@ -84,9 +72,7 @@ def test_a_command_ends_as_it_says(
     assert ("--fail" in capsys.readouterr().out) == (words == ["--help"])
 
 
-def test_default_settings_write_beside_the_local_tables(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_default_settings_write_beside_the_local_tables(monkeypatch, tmp_path):
     own = tmp_path / "shop.yaml"
     own.write_text("report_dir: pages\n")
     monkeypatch.setenv("CATALOG_ENRICH_HOME", str(tmp_path / "home"))
@@ -100,9 +86,7 @@ def test_default_settings_write_beside_the_local_tables(
     assert Given(catalog="demo").read().baseline == settings.baseline
 
 
-def test_the_default_settings_given_by_their_path_are_the_default(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_default_settings_given_by_their_path_are_the_default(monkeypatch):
     told = []
 
     @common_options("checkpoint")
@@ -117,9 +101,7 @@ def test_the_default_settings_given_by_their_path_are_the_default(
     assert told == [(Given(), "x"), (Given(), "x"), (Given(Path("production.yaml")), "x")]
 
 
-def test_a_command_is_repeated_in_another_folder_with_whole_paths(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_command_is_repeated_in_another_folder_with_whole_paths(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     given = Given(Path("shop.yaml"), database="shop", checkpoint="s3://models/shop")
     config = str(tmp_path / "shop.yaml")
@@ -132,8 +114,8 @@ def test_a_command_is_repeated_in_another_folder_with_whole_paths(
 
 @pytest.mark.parametrize("is_checkout", [True, False])
 def test_local_tables_are_in_the_checkout_or_where_a_command_is_called(
-    is_checkout: bool, checkout: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+    is_checkout, checkout, monkeypatch, tmp_path
+):
     monkeypatch.delenv("CATALOG_ENRICH_HOME", raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(config, "__file__", str(checkout / "enrich" / "config.py"))
@@ -143,7 +125,7 @@ def test_local_tables_are_in_the_checkout_or_where_a_command_is_called(
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Path:
+def checkout(tmp_path):
     """Another checkout, with a job of its own."""
     for folder in ("jobs", "enrich"):
         (tmp_path / "copy" / folder).mkdir(parents=True)
@@ -157,15 +139,13 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path / "copy"
 
 
-def run_in(checkout: Path) -> int:
+def run_in(checkout):
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(checkout / "jobs" / "job.py"), run_name="__main__")
     return int(end.value.code or 0)
 
 
-def test_a_job_of_another_checkout_than_its_package_is_refused(
-    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_job_of_another_checkout_than_its_package_is_refused(checkout, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["job"])
     assert run_in(checkout) == 2
     out, err = capsys.readouterr()
@@ -175,11 +155,8 @@ def test_a_job_of_another_checkout_than_its_package_is_refused(
 
 @pytest.mark.parametrize("package", ["copy", "link", "lib/site-packages"])
 def test_a_job_of_a_checkout_runs_with_its_own_package_and_with_one_that_was_installed(
-    checkout: Path,
-    package: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    checkout, package, monkeypatch, capsys
+):
     (checkout.parent / "link").symlink_to(checkout)
     file = checkout.parent / package / "enrich" / "cli.py"
     monkeypatch.setattr(cli, "__file__", str(file))
@@ -188,9 +165,7 @@ def test_a_job_of_a_checkout_runs_with_its_own_package_and_with_one_that_was_ins
     assert capsys.readouterr().out == "at work\n"
 
 
-def test_a_job_that_was_sent_without_its_checkout_runs(
-    checkout: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_that_was_sent_without_its_checkout_runs(checkout, monkeypatch):
     (checkout / "enrich").rmdir()
     monkeypatch.setattr(sys, "argv", ["job"])
     assert run_in(checkout) == 0

@@ -19,7 +19,7 @@ WORDS = Lexicon.of_labels(
 )
 
 
-def find(title: str | None, lexicon: Lexicon = WORDS) -> list[str]:
+def find(title, lexicon=WORDS):
     """Return the colors that a title names, in the order of the labels."""
     (named,) = LabelFinder({"color": COLORS}, lexicon).find([(title, None)])["color"].every
     return [COLORS[at] for at in np.flatnonzero(named)]
@@ -38,9 +38,7 @@ def find(title: str | None, lexicon: Lexicon = WORDS) -> list[str]:
         (None, []),
     ],
 )
-def test_a_label_is_named_by_its_name_or_a_word_of_the_lexicon(
-    title: str | None, named: list[str]
-) -> None:
+def test_a_label_is_named_by_its_name_or_a_word_of_the_lexicon(title, named):
     assert find(title) == named
 
 
@@ -52,22 +50,22 @@ def test_a_label_is_named_by_its_name_or_a_word_of_the_lexicon(
         ("Sea shirt, green", ["green"]),
     ],
 )
-def test_the_longest_word_is_the_one_that_counts(title: str, named: list[str]) -> None:
+def test_the_longest_word_is_the_one_that_counts(title, named):
     assert find(title) == named
 
 
-def test_a_title_may_name_several_labels_and_one_label_twice() -> None:
+def test_a_title_may_name_several_labels_and_one_label_twice():
     assert find("Red shirt with navy collar, red again") == ["red", "blue"]
 
 
-def test_attributes_are_looked_for_apart_from_each_other() -> None:
+def test_attributes_are_looked_for_apart_from_each_other():
     finder = LabelFinder({"color": ("navy",), "style": ("navy look", "boho")}, WORDS)
     found = finder.find([("A navy look", None), ("gypsy skirt", None), ("navy", None)])
     assert found["color"].every.tolist() == [[True], [False], [True]]
     assert found["style"].every.tolist() == [[True, False], [False, True], [False, False]]
 
 
-def test_descriptions_are_read_for_attributes_without_a_head_alone() -> None:
+def test_descriptions_are_read_for_attributes_without_a_head_alone():
     labels = {"color": ("red", "blue"), "fabric": ("silk", "silk red")}
     finder = LabelFinder(labels, Lexicon({}), in_descriptions=["fabric"])
     texts = [("Red shirt", "silk, not blue"), ("silk", "with silk red"), (None, "blue silk")]
@@ -76,7 +74,7 @@ def test_descriptions_are_read_for_attributes_without_a_head_alone() -> None:
     assert found["fabric"].every.tolist() == [[True, False]] * 3, "what a title says comes first"
 
 
-def test_a_word_taken_out_is_found_no_more_and_one_put_in_is() -> None:
+def test_a_word_taken_out_is_found_no_more_and_one_put_in_is():
     own = WORDS.extended({"color": {"navy": None, "sea green": "green", "ink": "blue", "no": None}})
     assert find("navy", own) == []
     assert find("sea green", own) == ["green"]
@@ -84,11 +82,11 @@ def test_a_word_taken_out_is_found_no_more_and_one_put_in_is() -> None:
     assert find("navy") == ["blue"], "the lexicon itself stays as it was"
 
 
-def test_a_source_may_have_words_of_an_attribute_that_the_lexicon_lacks() -> None:
+def test_a_source_may_have_words_of_an_attribute_that_the_lexicon_lacks():
     assert find("crimson", Lexicon({}).extended({"color": {"crimson": "red"}})) == ["red"]
 
 
-def test_words_beside_those_that_the_text_tower_has_learnt_are_unread() -> None:
+def test_words_beside_those_that_the_text_tower_has_learnt_are_unread():
     own = WORDS.extended({"color": {"rot": "red", "navy": "blue", "sea green": "green"}})
     finder = LabelFinder({"color": COLORS}, own, learnt=WORDS)
     titles = ["Hemd rot", "navy", "sea green", "rot, red", "rot, green"]
@@ -99,7 +97,7 @@ def test_words_beside_those_that_the_text_tower_has_learnt_are_unread() -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_language_names_labels_of_the_bundled_checkpoint(language: str) -> None:
+def test_a_language_names_labels_of_the_bundled_checkpoint(language):
     words = read_language(language)
     assert words.keys() == {"color", "pattern"}
     for attribute, by_word in words.items():
@@ -118,12 +116,12 @@ def test_a_language_names_labels_of_the_bundled_checkpoint(language: str) -> Non
     ],
     ids=["Chinese", "Thai", "Japanese", "French", "German", "Greek"],
 )
-def test_words_of_other_scripts_and_cases_are_found(word: str, title: str) -> None:
+def test_words_of_other_scripts_and_cases_are_found(word, title):
     assert find(title, Lexicon({"color": {word: "red"}})) == ["red"]
 
 
 @pytest.mark.parametrize("title", ["p\u0131nk", "P\u0130NK", "\u017fhirt", "\u212a"])
-def test_letters_that_are_nearly_alike_stop_nothing(title: str) -> None:
+def test_letters_that_are_nearly_alike_stop_nothing(title):
     found = LabelFinder({"color": ("pink", "shirt", "k")}, Lexicon({})).find([(title, None)])
     assert found["color"].every.shape == (1, 3)
 
@@ -137,17 +135,17 @@ def test_letters_that_are_nearly_alike_stop_nothing(title: str) -> None:
         ("<!-- red -->shirt", []),
     ],
 )
-def test_markup_of_a_title_names_nothing_and_hides_nothing(title: str, named: list[str]) -> None:
+def test_markup_of_a_title_names_nothing_and_hides_nothing(title, named):
     assert find(title) == named
 
 
-def test_labels_are_looked_for_in_the_title_and_without_one_in_the_description() -> None:
+def test_labels_are_looked_for_in_the_title_and_without_one_in_the_description():
     assert choose_title("shirt", "red") == "shirt"
     assert choose_title("", "red") == choose_title(None, "red") == "red"
     assert choose_title(None, None) is None
 
 
-def test_what_a_text_says_of_an_answer_is_by_the_labels_that_it_names() -> None:
+def test_what_a_text_says_of_an_answer_is_by_the_labels_that_it_names():
     named = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 1, 1], [0, 0, 0]], dtype=bool)
     places = weigh(named, np.zeros(5, dtype=np.int64))
     assert [[*Evidence][place] for place in places] == [

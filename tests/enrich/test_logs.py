@@ -5,7 +5,6 @@ import logging
 import sys
 import warnings
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -16,15 +15,13 @@ from enrich.logs import LogFormat, bind_run, start_logging
 log = logging.getLogger("enrich.spark.run")
 
 
-def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+def lines(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     return [json.loads(line) for line in err.splitlines()]
 
 
-def test_every_json_line_has_time_level_message_and_the_fields_of_its_run(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_every_json_line_has_time_level_message_and_the_fields_of_its_run(capsys):
     start_logging(LogFormat.JSON)
     log.info("survey ...", extra={"stage": "survey"})
     bind_run("monday")
@@ -40,16 +37,14 @@ def test_every_json_line_has_time_level_message_and_the_fields_of_its_run(
     assert (third["level"], third["message"]) == ("warning", "two\nlines, and «ü»")
 
 
-def test_only_known_fields_are_written(capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_known_fields_are_written(capsys):
     start_logging(LogFormat.JSON)
     log.info("x", extra={"title": "a product's text", "stage": "survey"})
     assert "title" not in lines(capsys)[0]
 
 
 @pytest.mark.parametrize("log_format", LogFormat)
-def test_no_line_shows_a_password(
-    log_format: LogFormat, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_line_shows_a_password(log_format, capsys):
     address = "s3://AKIA:hunter2@bucket"
     start_logging(log_format)
     log.info("reading %s", address, extra={"stage": address, "counts": {"at": [address]}})
@@ -61,14 +56,14 @@ def test_no_line_shows_a_password(
     assert "hunter2" not in text and "s3://***@bucket" in text and "Traceback" in text
 
 
-def test_text_is_a_line_with_the_time(capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_is_a_line_with_the_time(capsys):
     start_logging()
     log.info("survey ...", extra={"stage": "survey"})
     time, message = capsys.readouterr().err.split(" ", 1)
     assert len(time) == len("12:00:00") and message == "survey ...\n"
 
 
-def test_a_library_s_warning_is_a_json_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_library_s_warning_is_a_json_line_too(capsys):
     start_logging(LogFormat.JSON)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -76,10 +71,8 @@ def test_a_library_s_warning_is_a_json_line_too(capsys: pytest.CaptureFixture[st
     assert "deprecated" in lines(capsys)[0]["message"]
 
 
-def test_a_job_s_error_is_a_json_line_where_those_are_asked_for(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def main() -> None:
+def test_a_job_s_error_is_a_json_line_where_those_are_asked_for(monkeypatch, capsys):
+    def main():
         start_logging(LogFormat.JSON)
         raise ConfigError("found this")
 
@@ -91,10 +84,8 @@ def test_a_job_s_error_is_a_json_line_where_those_are_asked_for(
 
 
 @pytest.mark.parametrize("log_format", LogFormat)
-def test_an_unexpected_error_shows_where_it_was_but_no_values(
-    log_format: LogFormat, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def main() -> None:
+def test_an_unexpected_error_shows_where_it_was_but_no_values(log_format, monkeypatch, capsys):
+    def main():
         start_logging(log_format)
         title = "a product's " + "text"
         raise KeyError(len(title))
@@ -111,28 +102,24 @@ def test_an_unexpected_error_shows_where_it_was_but_no_values(
 class _JavaError(Exception):
     """Says what py4j's errors do: Java's printed stack, line end included, while Java lives."""
 
-    def __init__(self, java_exception: Any) -> None:
+    def __init__(self, java_exception):
         self.java_exception = java_exception
 
-    def __str__(self) -> str:
+    def __str__(self):
         return f"calling o45.save\n: {self.java_exception.getMessage()}\n\tat java.lang.Thread\n"
 
 
 @pytest.mark.parametrize(("message", "told"), [("Job aborted.\nx", "Job aborted."), (None, "")])
 @pytest.mark.parametrize("log_format", LogFormat)
 def test_the_last_line_says_what_an_unexpected_error_was_whatever_a_stack_ends_with(
-    log_format: LogFormat,
-    message: str | None,
-    told: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def says() -> str:
+    log_format, message, told, monkeypatch, capsys
+):
+    def says():
         if message is None:
             raise ConnectionError("Java is gone")
         return message
 
-    def main() -> None:
+    def main():
         start_logging(log_format)
         raise _JavaError(SimpleNamespace(getMessage=says))
 

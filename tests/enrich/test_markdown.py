@@ -16,11 +16,11 @@ from enrich.terminal import Table, escape, to_markdown
         ("two\nlines\r\n  more", "two lines more"),
     ],
 )
-def test_what_markdown_would_read_as_its_own_is_escaped(text: str, shown: str) -> None:
+def test_what_markdown_would_read_as_its_own_is_escaped(text, shown):
     assert escape(text) == shown
 
 
-def test_table_has_a_heading_a_head_and_all_rows_of_all_blocks() -> None:
+def test_table_has_a_heading_a_head_and_all_rows_of_all_blocks():
     table = Table("a|b", ("x", "y_"), [[["1", "2"], ["", "3"]], [], [["4", "|"]]])
     assert to_markdown(table).splitlines() == [
         r"### a\|b",

@@ -4,7 +4,6 @@ import dataclasses
 import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,7 +37,7 @@ PUBLISHED = Summary(
 )
 
 
-def read(folder: Path) -> dict[str, dict[tuple[str, ...], float]]:
+def read(folder):
     """Returns the files of database `shop` as a scraper sees them: name, further labels, value."""
     text = "".join(file.read_text() for file in folder.glob("catalog_enrichment_shop*.prom"))
     found: dict[str, dict[tuple[str, ...], float]] = {}
@@ -51,12 +50,12 @@ def read(folder: Path) -> dict[str, dict[tuple[str, ...], float]]:
     return found
 
 
-def write(folder: Path, summary: Summary, started: datetime = STARTED) -> None:
+def write(folder, summary, started=STARTED):
     ended = started + (ENDED - STARTED)
     write_metrics(folder, "shop", dataclasses.asdict(summary), started, ended)
 
 
-def test_a_published_run_is_there_with_all_its_figures(tmp_path: Path) -> None:
+def test_a_published_run_is_there_with_all_its_figures(tmp_path):
     write(tmp_path / "new", PUBLISHED)
 
     found = read(tmp_path / "new")
@@ -64,11 +63,7 @@ def test_a_published_run_is_there_with_all_its_figures(tmp_path: Path) -> None:
     assert found["last_run_start_timestamp_seconds"] == {(): STARTED.timestamp()}
     assert found["last_run_end_timestamp_seconds"] == {(): ENDED.timestamp()}
     assert found["last_success_timestamp_seconds"] == {(): ENDED.timestamp()}
-    assert found["last_run_products"] == {
-        ("read",): 300,
-        ("published",): 295,
-        ("quarantined",): 5,
-    }
+    assert found["last_run_products"] == {("read",): 300, ("published",): 295, ("quarantined",): 5}
     assert found["last_run_abstained_products"] == {("color",): 66}
     assert found["last_run_stage_duration_seconds"] == {("survey",): 11.71, ("inference",): 14.2}
     assert found["last_run_products_per_second"] == {(): 20.9}
@@ -77,7 +72,7 @@ def test_a_published_run_is_there_with_all_its_figures(tmp_path: Path) -> None:
     assert names == ["catalog_enrichment_shop.prom", "catalog_enrichment_shop_success.prom"]
 
 
-def test_a_blocked_run_keeps_the_time_of_the_last_success(tmp_path: Path) -> None:
+def test_a_blocked_run_keeps_the_time_of_the_last_success(tmp_path):
     write(tmp_path, PUBLISHED)
     failures = {"outcome": "failed", "failures": ["too blue", "too few"]}
     for day in (1, 2):
@@ -92,15 +87,13 @@ def test_a_blocked_run_keeps_the_time_of_the_last_success(tmp_path: Path) -> Non
     assert "last_run_products_per_second" not in found
 
 
-def test_nothing_to_do_is_a_success(tmp_path: Path) -> None:
+def test_nothing_to_do_is_a_success(tmp_path):
     write(tmp_path, Summary(outcome="nothing_to_do"))
     assert read(tmp_path)["last_success_timestamp_seconds"] == {(): ENDED.timestamp()}
 
 
 @pytest.mark.parametrize("summary", [None, Summary(), PUBLISHED])
-def test_a_run_that_ends_in_an_error_has_failed_whatever_it_had_done(
-    tmp_path: Path, summary: Summary | None
-) -> None:
+def test_a_run_that_ends_in_an_error_has_failed_whatever_it_had_done(tmp_path, summary):
     with pytest.raises(RuntimeError, match="lost"), recorded(tmp_path, "shop") as recording:
         recording.summary = summary
         raise RuntimeError("lost")
@@ -108,14 +101,14 @@ def test_a_run_that_ends_in_an_error_has_failed_whatever_it_had_done(
     assert (outcome[("failed",)], outcome[("published",)]) == (1, 0)
 
 
-def test_a_run_is_recorded_as_it_is_at_its_end(tmp_path: Path) -> None:
+def test_a_run_is_recorded_as_it_is_at_its_end(tmp_path):
     with recorded(tmp_path, "shop") as recording:
         recording.summary = summary = Summary()
         summary.outcome = "staged"
     assert read(tmp_path)["last_run_outcome"][("staged",)] == 1
 
 
-def test_what_has_nothing_new_to_say_leaves_the_figures_of_the_last_run(tmp_path: Path) -> None:
+def test_what_has_nothing_new_to_say_leaves_the_figures_of_the_last_run(tmp_path):
     write(tmp_path, PUBLISHED)
     before = read(tmp_path)
     with recorded(tmp_path, "shop"):
@@ -123,7 +116,7 @@ def test_what_has_nothing_new_to_say_leaves_the_figures_of_the_last_run(tmp_path
     assert read(tmp_path) == before
 
 
-def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: Any) -> None:
+def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with recorded(None, "shop") as recording:
         recording.summary = PUBLISHED
@@ -131,9 +124,7 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: Any) -
 
 
 @pytest.mark.parametrize("obstacle", ["folder is a file", "file is a folder"])
-def test_no_run_fails_by_its_metrics(
-    tmp_path: Path, obstacle: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_run_fails_by_its_metrics(tmp_path, obstacle, caplog):
     folder, file = tmp_path / "metrics", tmp_path / "metrics" / "catalog_enrichment_shop.prom"
     if obstacle == "folder is a file":
         folder.write_text("")

@@ -3,7 +3,6 @@
 import errno
 import json
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import typer
 from object_store import served_bucket
 
 from enrich.config import JobConfig
-from enrich.errors import ConfigError, EnrichError, NoAnswer, TooManyFailures
+from enrich.errors import ConfigError, NoAnswer, TooManyFailures
 from enrich.files.atomic_write import write_place
 from enrich.metrics import write_metrics
 from enrich.outcome import written_outcome
@@ -25,16 +24,16 @@ HERE = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
+def bucket():
     with served_bucket() as address:
         yield address
 
 
-def is_known(error: Exception) -> EnrichError | None:
+def is_known(error):
     return None
 
 
-def test_a_file_is_the_same_on_a_disk_and_in_a_store(bucket: str, tmp_path: Path) -> None:
+def test_a_file_is_the_same_on_a_disk_and_in_a_store(bucket, tmp_path):
     for folder in (tmp_path, parse_place(f"{bucket}/out")):
         write_place(folder / "pages" / "ä b.html", "<p>ä".encode())
         write_place(folder / "pages" / "deeper" / "c.html", b"")
@@ -49,7 +48,7 @@ def test_a_file_is_the_same_on_a_disk_and_in_a_store(bucket: str, tmp_path: Path
     assert listed["ContentType"] == "text/html"
 
 
-def test_a_folder_is_removed_with_its_folders_and_no_other(bucket: str, tmp_path: Path) -> None:
+def test_a_folder_is_removed_with_its_folders_and_no_other(bucket, tmp_path):
     for folder in (tmp_path, parse_place(f"{bucket}/temporary")):
         for name in ("run/diff/part", "run/part", "run2/part"):
             write_place(folder / name, b"rows")
@@ -64,18 +63,18 @@ def test_a_folder_is_removed_with_its_folders_and_no_other(bucket: str, tmp_path
     "given",
     ["", "http://lake/x", "hdfs://lake/x", "s3:///x", "s3://lake/../x", "s3://lake/x?versionId=1"],
 )
-def test_what_names_no_place_is_refused(given: str) -> None:
+def test_what_names_no_place_is_refused(given):
     with pytest.raises(ValueError, match="expected"):
         parse_place(given)
 
 
-def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
+def test_a_password_in_an_address_is_refused_and_not_repeated():
     with pytest.raises(ConfigError) as found:
         parse_place("s3://me:hush@lake/x")
     assert "hush" not in str(found.value)
 
 
-def test_settings_in_a_store_start_their_relative_paths_there(bucket: str) -> None:
+def test_settings_in_a_store_start_their_relative_paths_there(bucket):
     file = parse_place(f"{bucket}/conf/shop.yaml")
     write_place(file, b"report_dir: pages\nmetrics_dir: /var/m\nbaseline: base.json\n")
     settings = load_yaml(file, JobConfig).starting_from(file.parent)
@@ -90,7 +89,7 @@ def test_settings_in_a_store_start_their_relative_paths_there(bucket: str) -> No
         load_yaml(file.parent / "gone.yaml", JobConfig)
 
 
-def test_a_store_that_is_down_may_answer_later(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_down_may_answer_later(monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
@@ -98,7 +97,7 @@ def test_a_store_that_is_down_may_answer_later(monkeypatch: pytest.MonkeyPatch) 
         load_yaml(parse_place("s3://lake/shop.yaml"), JobConfig)
 
 
-def test_metrics_in_a_store_remember_the_last_success(bucket: str) -> None:
+def test_metrics_in_a_store_remember_the_last_success(bucket):
     folder, began = parse_place(f"{bucket}/metrics"), datetime(2026, 12, 1, tzinfo=UTC)
     for outcome in ("published", "blocked"):
         write_metrics(folder, "shop", {"outcome": outcome}, began, began)
@@ -107,7 +106,7 @@ def test_metrics_in_a_store_remember_the_last_success(bucket: str) -> None:
     assert float(success) == began.timestamp()
 
 
-def test_paths_start_in_the_folder_of_the_settings(tmp_path: Path) -> None:
+def test_paths_start_in_the_folder_of_the_settings(tmp_path):
     assert start_in(tmp_path, Path("pages")) == tmp_path / "pages"
     assert str(start_in(tmp_path, parse_place("s3://lake/x"))) == "s3://lake/x"
 
@@ -115,7 +114,7 @@ def test_paths_start_in_the_folder_of_the_settings(tmp_path: Path) -> None:
 # The outcome of a run
 
 
-def ended(place: Path | ObjectUri) -> dict[str, object]:
+def ended(place):
     return json.loads(place.read_text())
 
 
@@ -130,9 +129,7 @@ def ended(place: Path | ObjectUri) -> dict[str, object]:
     ],
     ids=str,
 )
-def test_the_outcome_is_written_where_the_driver_ends(
-    bucket: str, error: Exception, said: dict[str, object]
-) -> None:
+def test_the_outcome_is_written_where_the_driver_ends(bucket, error, said):
     place = parse_place(f"{bucket}/runs/1.json")
     assert isinstance(place, ObjectUri)
     with pytest.raises(type(error)), written_outcome(place, is_known):
@@ -141,7 +138,7 @@ def test_the_outcome_is_written_where_the_driver_ends(
     assert ended(place) == said
 
 
-def test_an_outcome_that_cannot_be_written_is_found_before_any_work(tmp_path: Path) -> None:
+def test_an_outcome_that_cannot_be_written_is_found_before_any_work(tmp_path):
     (tmp_path / "taken").touch()
     with (
         pytest.raises(ConfigError, match="--summary"),

@@ -2,22 +2,19 @@
 
 import io
 
-import pytest
 from rich.console import Console
 
 from enrich import terminal
 
 
-def test_brackets_in_a_name_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_brackets_in_a_name_are_shown(monkeypatch):
     log = io.StringIO()
     monkeypatch.setattr(terminal, "CONSOLE", Console(file=log, width=60))
     terminal.say("colour: [/red] and [bold] are no labels of it")
     assert log.getvalue() == "colour: [/red] and [bold] are no labels of it\n"
 
 
-def test_only_the_first_of_several_processes_shows_anything(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_only_the_first_of_several_processes_shows_anything(monkeypatch):
     screen = io.StringIO()
     monkeypatch.setattr(terminal, "CONSOLE", Console(file=screen, force_terminal=True))
     monkeypatch.setattr(terminal, "rank", lambda: 1)
@@ -26,9 +23,7 @@ def test_only_the_first_of_several_processes_shows_anything(
     assert screen.getvalue() == ""
 
 
-def test_a_log_gets_a_line_at_intervals_and_not_at_every_step(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_log_gets_a_line_at_intervals_and_not_at_every_step(monkeypatch):
     log, clock = io.StringIO(), iter([0.0, 10.0, 20.0, 40.0, 40.0, 50.0])
     monkeypatch.setattr(terminal, "CONSOLE", Console(file=log, width=60))
     monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))

@@ -7,51 +7,51 @@ import pytest
 from enrich.text import MAX_CHARACTERS, build_text, normalise
 
 
-def test_control_characters_and_lone_surrogates_go_and_the_rest_can_be_encoded() -> None:
+def test_control_characters_and_lone_surrogates_go_and_the_rest_can_be_encoded():
     text = normalise("red\x00 shirt\x1b[1m \ud800with\udfff\x07 collar\u200b")
     assert text == "red shirt [1m with collar"
     assert text.encode()
 
 
 @pytest.mark.parametrize("value", [float("nan"), 7, True, b"shirt", ["shirt"], {}])
-def test_what_is_no_text_counts_as_none(value: object) -> None:
+def test_what_is_no_text_counts_as_none(value):
     assert normalise(value) == ""  # type: ignore[arg-type]
     assert build_text("shirt", value) == "shirt"  # type: ignore[arg-type]
 
 
-def test_accents_by_the_million_are_sorted_in_no_time() -> None:
+def test_accents_by_the_million_are_sorted_in_no_time():
     begin = time.process_time()
     assert build_text("a" + "\u0301\u0323" * 2_000_000, "\u0f73\u0f75\u0f81" * 1_000_000)
     assert time.process_time() - begin < 10
 
 
-def test_a_control_character_between_words_does_not_join_them() -> None:
+def test_a_control_character_between_words_does_not_join_them():
     assert normalise("red\x00shirt\u2028blue\tshoes") == "red shirt blue shoes"
 
 
 @pytest.mark.parametrize("nothing", [None, "", "   ", "\n\t", "\x00\x01", "\ud800", "\u00a0\u200b"])
-def test_a_text_of_nothing_is_the_empty_string(nothing: str | None) -> None:
+def test_a_text_of_nothing_is_the_empty_string(nothing):
     assert normalise(nothing) == ""
     assert build_text(nothing, nothing) == ""
 
 
-def test_a_missing_title_or_description_leaves_no_separator() -> None:
+def test_a_missing_title_or_description_leaves_no_separator():
     assert build_text("shirt", None) == build_text(None, "shirt") == "shirt"
     assert build_text("shirt", "of cotton") == "shirt. of cotton"
 
 
 @pytest.mark.parametrize("letter", ["a", "a ", "\ufdfa", "\U0001f525", "\x00a"])
-def test_a_huge_description_is_cut_and_keeps_the_title(letter: str) -> None:
+def test_a_huge_description_is_cut_and_keeps_the_title(letter):
     text = build_text("Red shirt", letter * 3_000_000)
     assert text.startswith("Red shirt. ")
     assert len(text) <= MAX_CHARACTERS
 
 
-def test_a_description_of_a_thousand_characters_is_read_to_its_end() -> None:
+def test_a_description_of_a_thousand_characters_is_read_to_its_end():
     assert build_text("shirt", "warm " * 200 + "red").endswith("warm red")
 
 
-def test_words_behind_a_long_style_sheet_are_read() -> None:
+def test_words_behind_a_long_style_sheet_are_read():
     sheet = "<style>" + "p {color: blue} " * 200 + "</style>"
     assert build_text("shirt", sheet + "of red cotton") == "shirt. of red cotton"
 
@@ -66,16 +66,16 @@ def test_words_behind_a_long_style_sheet_are_read() -> None:
         "hot \U0001f525 shirt \U0001f455",
     ],
 )
-def test_right_to_left_other_scripts_and_emoji_survive(text: str) -> None:
+def test_right_to_left_other_scripts_and_emoji_survive(text):
     assert normalise(text) == text
 
 
-def test_compatible_writings_of_a_word_become_one() -> None:
+def test_compatible_writings_of_a_word_become_one():
     assert normalise("\uff32\uff45\uff44  \ufb01t") == normalise("Red fit") == "Red fit"
     assert normalise("cafe\u0301") == normalise("caf\u00e9")
 
 
-def test_a_word_with_a_soft_hyphen_or_a_joiner_in_it_stays_one_word() -> None:
+def test_a_word_with_a_soft_hyphen_or_a_joiner_in_it_stays_one_word():
     assert normalise("Tur\u00adquoise dunkel\u200dblau \ufeffred") == "Turquoise dunkelblau red"
 
 
@@ -95,14 +95,14 @@ def test_a_word_with_a_soft_hyphen_or_a_joiner_in_it_stays_one_word() -> None:
         ("<o:p></o:p>red<svg width=1><path d='M0'/></svg>shirt", "red shirt"),
     ],
 )
-def test_markup_is_not_read(markup: str, read: str) -> None:
+def test_markup_is_not_read(markup, read):
     assert normalise(markup).replace("\u201d", '"') == read
 
 
 @pytest.mark.parametrize(
     "nothing", ["<p></p>", "&nbsp;", "<p>&nbsp;<br></p>", "&lt;p&gt;&lt;/p&gt;"]
 )
-def test_markup_around_nothing_is_the_empty_string(nothing: str) -> None:
+def test_markup_around_nothing_is_the_empty_string(nothing):
     assert build_text(nothing, nothing) == ""
 
 
@@ -113,17 +113,14 @@ def test_markup_around_nothing_is_the_empty_string(nothing: str) -> None:
         *("AT&T", "black&copper", "&;", "<p", "<size = 5>", "Tee <Style No. 5> red"),
     ],
 )
-def test_signs_that_are_no_markup_stay(text: str) -> None:
+def test_signs_that_are_no_markup_stay(text):
     assert normalise(text) == text
 
 
 @pytest.mark.parametrize(
-    "piece",
-    ["<", "<p a=", "</", "<!--", "<style>", "<a" + " " * 99, "&#", "&amp;lt;p "],
+    "piece", ["<", "<p a=", "</", "<!--", "<style>", "<a" + " " * 99, "&#", "&amp;lt;p "]
 )
-def test_marks_by_the_thousand_are_looked_at_once(
-    piece: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_marks_by_the_thousand_are_looked_at_once(piece, monkeypatch):
     monkeypatch.setattr("enrich.text.LONGEST_READ", 200_000)
     for start in ("", "<style>", "<p a="):
         begin = time.process_time()

@@ -4,10 +4,9 @@ import pytest
 from drawn_answers import make_answers
 
 from bench.gate_runs import build_baseline
-from expectations.baseline import LabelBaseline
 
 
 @pytest.fixture(scope="session")
-def baseline() -> LabelBaseline:
+def baseline():
     """Of 3,000 sound answers."""
     return build_baseline(make_answers(3000, seed=1))

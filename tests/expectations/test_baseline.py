@@ -1,13 +1,11 @@
 """Baselines: what is refused and with which advice, and what they lead to expect of a run."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from enrich.errors import ConfigError
 from expectations.baseline import (
-    Expected,
     LabelBaseline,
     carry_over,
     expect_like,
@@ -22,7 +20,7 @@ LABELS = {"color": ("red", "blue"), "pattern": ("solid",), "style": ("casual",)}
 HISTOGRAM = [0] * (len(CONFIDENCE_EDGES) - 1) + [10]
 
 
-def group_dict(attribute: str = "color", **labels: int) -> dict[str, object]:
+def group_dict(attribute="color", **labels):
     counted = labels or {"red": 5, "blue": 3, ABSTAINED: 2}
     return {
         "rows": 10,
@@ -31,7 +29,7 @@ def group_dict(attribute: str = "color", **labels: int) -> dict[str, object]:
     }
 
 
-def baseline_dict(**changes: object) -> dict[str, object]:
+def baseline_dict(**changes):
     return {
         "catalog": "demo",
         "model_version": "cma-clip-small@1",
@@ -41,7 +39,7 @@ def baseline_dict(**changes: object) -> dict[str, object]:
     }
 
 
-def group(rows: int, **labels: int) -> GroupCounts:
+def group(rows, **labels):
     """Return the counts of some products whose confidences are all in the highest bin."""
     attributes = {"color": {"labels": labels, "confidences": [*HISTOGRAM[:-1], rows]}}
     modalities = {"image": rows}
@@ -50,13 +48,13 @@ def group(rows: int, **labels: int) -> GroupCounts:
     )
 
 
-def written(folder: Path, content: object) -> Path:
+def written(folder, content):
     path = folder / "demo.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     return path
 
 
-def test_saved_baseline_loads_unchanged_and_reads_well(tmp_path: Path) -> None:
+def test_saved_baseline_loads_unchanged_and_reads_well(tmp_path):
     categories = {"Size [ 1, 2 ]": group_dict()}
     baseline = LabelBaseline.model_validate(baseline_dict(categories=categories))
     path = tmp_path / "baselines" / "demo.json"
@@ -82,16 +80,14 @@ def test_saved_baseline_loads_unchanged_and_reads_well(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_invalid_baseline_is_refused_with_what_was_found(
-    tmp_path: Path, content: object, finding: str
-) -> None:
+def test_invalid_baseline_is_refused_with_what_was_found(tmp_path, content, finding):
     with pytest.raises(ConfigError) as refused:
         load_baseline(written(tmp_path, content))
     assert finding in str(refused.value)
     assert "demo.json" in str(refused.value)
 
 
-def test_missing_file_names_the_path_and_the_job_that_builds_it(tmp_path: Path) -> None:
+def test_missing_file_names_the_path_and_the_job_that_builds_it(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere\.json.*catalog-enrich baseline"):
         load_baseline(tmp_path / "nowhere.json")
 
@@ -104,20 +100,18 @@ def test_missing_file_names_the_path_and_the_job_that_builds_it(tmp_path: Path) 
         ({"categories": {"shoes": group_dict(mauve=10)}}, "found 'mauve', expected some of red"),
     ],
 )
-def test_what_the_checkpoint_cannot_answer_is_refused(
-    tmp_path: Path, changes: dict[str, object], finding: str
-) -> None:
+def test_what_the_checkpoint_cannot_answer_is_refused(tmp_path, changes, finding):
     refuse_unknown_labels(LabelBaseline.model_validate(baseline_dict()), LABELS)
     baseline = load_baseline(written(tmp_path, baseline_dict(**changes)))
     with pytest.raises(ConfigError, match=finding):
         refuse_unknown_labels(baseline, LABELS)
 
 
-def color_shares(expected: Expected) -> dict[str, float]:
+def color_shares(expected):
     return expected.shares(lambda one: one.attributes["color"].labels)
 
 
-def test_each_category_has_the_weight_that_it_has_in_the_run() -> None:
+def test_each_category_has_the_weight_that_it_has_in_the_run():
     shoes, hats = group(300, black=300), group(100, black=50, red=50)
     everything = group(400, black=350, red=50)
     catalog = CatalogCounts(products=everything, categories={"shoes": shoes, "hats": hats})
@@ -130,7 +124,7 @@ def test_each_category_has_the_weight_that_it_has_in_the_run() -> None:
     assert color_shares(expect_like(catalog, {None: 7}, 100)) == {"black": 0.875, "red": 0.125}
 
 
-def test_small_and_unknown_categories_are_expected_to_look_like_the_catalog() -> None:
+def test_small_and_unknown_categories_are_expected_to_look_like_the_catalog():
     catalog = CatalogCounts(
         products=group(400, black=300, red=100),
         categories={"shoes": group(380, black=300, red=80), "hats": group(20, red=20)},
@@ -141,7 +135,7 @@ def test_small_and_unknown_categories_are_expected_to_look_like_the_catalog() ->
         assert color_shares(expected) == {"black": 0.75, "red": 0.25}
 
 
-def test_the_share_with_a_label_is_expected_too() -> None:
+def test_the_share_with_a_label_is_expected_too():
     catalog = CatalogCounts(products=group(100, red=60, **{ABSTAINED: 40}))
     assert expect_like(catalog, {None: 5}, 100).answered("color") == pytest.approx(0.6)
 
@@ -157,9 +151,7 @@ def test_the_share_with_a_label_is_expected_too() -> None:
         ([], "small-1-p90-ab"),
     ],
 )
-def test_a_fit_of_other_attributes_leaves_a_baseline_valid(
-    changes: list[tuple[str, list[str]]], version: str
-) -> None:
+def test_a_fit_of_other_attributes_leaves_a_baseline_valid(changes, version):
     given = baseline_dict(model_version="small-1-p90-ab")
     baseline = LabelBaseline.model_validate(given)
     carried = carry_over(baseline, "shop-3", changes)

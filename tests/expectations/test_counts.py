@@ -2,7 +2,6 @@
 
 import pytest
 from drawn_answers import LABELS, join, make_answers
-from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from bench import gate_runs
@@ -12,7 +11,6 @@ from expectations.counts import (
     UNKNOWN,
     MovedCounts,
     MovedKey,
-    OtherCategories,
     choose_categories,
     count_answers,
     list_others,
@@ -25,11 +23,11 @@ pytestmark = pytest.mark.spark
 ATTRIBUTES = list(LABELS)
 
 
-def predictions(**labels: str | None) -> list[tuple[str, str | None, None]]:
+def predictions(**labels):
     return [(attribute, label, None) for attribute, label in labels.items()]
 
 
-def test_spark_counts_what_the_benchmark_counts(spark: SparkSession) -> None:
+def test_spark_counts_what_the_benchmark_counts(spark):
     answers = join(make_answers(200, category="shoes"), make_answers(100, category=OTHER))
     for attribute in ATTRIBUTES:
         # Rounded, so that some lie on the edge between two bins.
@@ -47,12 +45,12 @@ def test_spark_counts_what_the_benchmark_counts(spark: SparkSession) -> None:
     assert next(iter(found.moved)).category is None
 
 
-def test_the_same_rows_are_counted_once(spark: SparkSession) -> None:
+def test_the_same_rows_are_counted_once(spark):
     rows = mark_rows(to_spark(spark, make_answers(20).rows), None, ATTRIBUTES)
     assert count_answers(rows) is count_answers(rows)
 
 
-def test_confidences_that_are_none_lie_in_no_bin(spark: SparkSession) -> None:
+def test_confidences_that_are_none_lie_in_no_bin(spark):
     rows = to_spark(spark, make_answers(10).rows)
     place = F.substring("content_hash", 9, 2).cast("int")
     odd = F.when(place == 1, float("nan")).when(place == 2, 1.01).when(place > 2, 1.0)
@@ -61,14 +59,14 @@ def test_confidences_that_are_none_lie_in_no_bin(spark: SparkSession) -> None:
     assert sum(counted.catalog.products.attributes["color"].confidences) == 7
 
 
-def test_best_labels_of_unchanged_products_are_compared(spark: SparkSession) -> None:
+def test_best_labels_of_unchanged_products_are_compared(spark):
     schema = (
         "product_id STRING, content_hash STRING, product_category STRING, modalities STRING, "
         "model_version STRING, color STRING, color_confidence DOUBLE, "
         "predictions ARRAY<STRUCT<attribute: STRING, label: STRING, abstention: STRING>>"
     )
 
-    def row(name: str, content: str, best: str, model: str = "m") -> tuple[object, ...]:
+    def row(name, content, best, model="m"):
         # The published label is left out: only the best one counts.
         return name, content, None, "image", model, None, 0.5, predictions(color=best)
 
@@ -98,7 +96,7 @@ def test_best_labels_of_unchanged_products_are_compared(spark: SparkSession) -> 
 
 
 @pytest.fixture
-def of_categories(spark: SparkSession) -> DataFrame:
+def of_categories(spark):
     place = F.substring("product_id", 9, 1).cast("int") + 1
     category = F.element_at(F.array(*map(F.lit, ("shoes", "belts", None, "swimwear"))), place)
     return to_spark(spark, make_answers(4).rows).withColumn("product_category", category)
@@ -112,14 +110,12 @@ def of_categories(spark: SparkSession) -> DataFrame:
         ((None, "belts"), {"shoes": 1, OTHER: 2, UNKNOWN: 1}),
     ],
 )
-def test_a_category_that_a_baseline_has_not_seen_is_unknown(
-    of_categories: DataFrame, others: OtherCategories, groups: dict[str, int]
-) -> None:
+def test_a_category_that_a_baseline_has_not_seen_is_unknown(of_categories, others, groups):
     rows = mark_rows(of_categories, None, ATTRIBUTES, ["shoes"], others)
     assert count_answers(rows).sizes == groups
 
 
-def test_the_largest_categories_are_told_apart(of_categories: DataFrame) -> None:
+def test_the_largest_categories_are_told_apart(of_categories):
     rows = of_categories.unionByName(of_categories.where("product_category = 'shoes'"))
     rows = rows.withColumn("content_hash", F.monotonically_increasing_id().cast("string"))
     assert choose_categories(rows, 2, 1) == ["shoes", "belts"]
@@ -128,7 +124,7 @@ def test_the_largest_categories_are_told_apart(of_categories: DataFrame) -> None
     assert list_others(rows, []) is None
 
 
-def test_attributes_of_an_earlier_checkpoint_are_left_out(spark: SparkSession) -> None:
+def test_attributes_of_an_earlier_checkpoint_are_left_out(spark):
     rows = to_spark(spark, make_answers(3).rows)
     nothing = F.lit(None)
     old = {"size": nothing.cast("string"), "size_confidence": nothing.cast("double")}
@@ -139,7 +135,7 @@ def test_attributes_of_an_earlier_checkpoint_are_left_out(spark: SparkSession) -
     assert count_answers(marked).group(None) is not None
 
 
-def test_an_attribute_may_be_called_as_the_gate_calls_its_own_columns(spark: SparkSession) -> None:
+def test_an_attribute_may_be_called_as_the_gate_calls_its_own_columns(spark):
     rows = spark.createDataFrame(
         [("1", "h1", "image", "m", None, "kids", 0.9, "yes", 0.8, None)],
         "product_id STRING, content_hash STRING, modalities STRING, model_version STRING, "

@@ -6,7 +6,6 @@ from expectations.counts import MovedCounts
 from expectations.distribution import (
     CONFIDENCE_BINS,
     BaselineShares,
-    Finding,
     Limit,
     judge_confidences,
     judge_label_mix,
@@ -21,25 +20,25 @@ SHOP = BaselineShares("shop", SHARES, 3_000)
 LIMIT = Limit("max_label_shift", 0.1, 1e-4)
 
 
-def counts(rows: int, **shifts: float) -> dict[str, int]:
+def counts(rows, **shifts):
     """Return the counts of a run whose shares differ from the expected ones."""
     named = {ABSTAINED if name == "none" else name: by for name, by in shifts.items()}
     return {name: round(rows * (share + named.get(name, 0))) for name, share in SHARES.items()}
 
 
-def judge(rows: int, **shifts: float) -> Finding:
+def judge(rows, **shifts):
     return judge_label_shares(counts(rows, **shifts), SHOP, LIMIT)
 
 
 @pytest.mark.parametrize("rows", [500, 5_000, 400_000])
-def test_from_500_products_on_the_setting_is_the_limit(rows: int) -> None:
+def test_from_500_products_on_the_setting_is_the_limit(rows):
     assert judge(rows, blue=0.098, red=-0.098).passed
     found = judge(rows, blue=0.106, red=-0.106)
     assert (found.passed, found.allowance) == (False, 0)
     assert found.observed == pytest.approx(0.106)
 
 
-def test_small_runs_are_allowed_what_chance_explains_and_this_is_told_apart() -> None:
+def test_small_runs_are_allowed_what_chance_explains_and_this_is_told_apart():
     few = judge(40, blue=0.2, red=-0.2)
     assert few.passed and 0.1 < few.allowance < 0.25
     assert "allowed 10.0% (validation.max_label_shift) and" in few.detail
@@ -47,20 +46,20 @@ def test_small_runs_are_allowed_what_chance_explains_and_this_is_told_apart() ->
     assert not judge(40, blue=0.6, black=-0.4, red=-0.2).passed
 
 
-def test_labels_that_are_gone_count_as_a_label() -> None:
+def test_labels_that_are_gone_count_as_a_label():
     found = judge(500, none=0.15, black=-0.15)
     assert not found.passed
     assert found.detail.startswith("15.0% more without a label (25.0%, expected 10.0%), 15.0% less")
     assert found.grown == (ABSTAINED,)
 
 
-def test_a_label_unknown_to_the_baseline_is_compared_with_none_of_it() -> None:
+def test_a_label_unknown_to_the_baseline_is_compared_with_none_of_it():
     found = judge_label_shares(counts(500, red=-0.2) | {"mauve": 100}, SHOP, LIMIT)
     assert not found.passed
     assert "20.0% more mauve (20.0%, expected 0.0%)" in found.detail
 
 
-def test_many_small_shifts_fail_by_their_sum() -> None:
+def test_many_small_shifts_fail_by_their_sum():
     shifts = {"black": -0.09, "red": -0.08, "blue": 0.09, "none": 0.08}
     assert judge(5_000, **shifts).passed
     found = judge_label_mix(
@@ -78,9 +77,7 @@ def test_many_small_shifts_fail_by_their_sum() -> None:
         ({"0.5": 0.02, "1": 0.98}, "8.0% fewer of 1,000 different products have a", "0.6"),
     ],
 )
-def test_less_and_more_sure_classifiers_are_told_apart(
-    bins: dict[str, float], words: str, grown: str
-) -> None:
+def test_less_and_more_sure_classifiers_are_told_apart(bins, words, grown):
     expected = dict.fromkeys(CONFIDENCE_BINS, 0.0) | {"0.5": 0.1, "1": 0.9}
     found = judge_confidences(
         {name: round(1_000 * bins.get(name, 0)) for name in CONFIDENCE_BINS},
@@ -92,7 +89,7 @@ def test_less_and_more_sure_classifiers_are_told_apart(
     assert found.grown[0] == grown
 
 
-def test_answers_that_rest_on_other_modalities_are_counted() -> None:
+def test_answers_that_rest_on_other_modalities_are_counted():
     expected = BaselineShares("shop", {"image+text": 0.95, "text": 0.05}, 3_000)
     found = judge_modalities({"text": 500}, expected, Limit("max_modality_shift", 0.1, 1e-4))
     assert not found.passed
@@ -101,9 +98,7 @@ def test_answers_that_rest_on_other_modalities_are_counted() -> None:
 
 
 @pytest.mark.parametrize(("compared", "moved", "passed"), [(500, 10, True), (500, 30, False)])
-def test_moved_labels_are_reckoned_from_the_setting(
-    compared: int, moved: int, passed: bool
-) -> None:
+def test_moved_labels_are_reckoned_from_the_setting(compared, moved, passed):
     found = judge_moved(
         MovedCounts(compared, moved), "the same model_version", Limit("x", 0.02, 1e-3)
     )

@@ -1,22 +1,19 @@
 """The gate from rows to verdict: Spark counts, Great Expectations evaluates."""
 
-from collections.abc import Sequence
 from datetime import date
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from drawn_answers import LABELS, join, make_answers, relabel
-from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from bench.gate_runs import build_baseline, check_by_gate, find_reasons, to_spark
 from enrich.errors import ConfigError
 from enrich.text import build_text
-from expectations.baseline import LabelBaseline
-from expectations.checks import NO_BASELINE, Verdict
-from expectations.counts import OTHER, AnswerCounts
+from expectations.checks import NO_BASELINE
+from expectations.counts import OTHER
 from expectations.custom import AnswersExpectation
 from expectations.distribution import Finding
 from expectations.gate import Gate, shows_text
@@ -38,21 +35,13 @@ class Sample(NamedTuple):
     alike: int = 0
 
 
-def check(
-    rows: DataFrame,
-    baseline: LabelBaseline | None = None,
-    published: DataFrame | None = None,
-    *,
-    expected_rows: int,
-    never_answered: Sequence[str] = (),
-    **settings: object,
-) -> Verdict:
+def check(rows, baseline=None, published=None, *, expected_rows, never_answered=(), **settings):
     allowed = ValidationSettings.model_validate(settings)
     gate = Gate(allowed, LABELS, baseline, never_answered)
     return gate.check_candidates(rows, published, expected_rows)
 
 
-def find(verdict: Verdict, expectation: str, attribute: str | None = None) -> dict[str, Any]:
+def find(verdict, expectation, attribute=None):
     (found,) = (
         one
         for one in verdict.quality
@@ -61,7 +50,7 @@ def find(verdict: Verdict, expectation: str, attribute: str | None = None) -> di
     return found
 
 
-def test_sound_rows_pass(spark: SparkSession, baseline: LabelBaseline) -> None:
+def test_sound_rows_pass(spark, baseline):
     rows = to_spark(spark, make_answers(300).rows).withColumn("title", F.lit("a shirt"))
     verdict = check(
         rows,
@@ -83,9 +72,7 @@ def test_sound_rows_pass(spark: SparkSession, baseline: LabelBaseline) -> None:
     assert {type(one) for one in figures} <= {float, type(None)}
 
 
-def test_every_broken_row_is_counted_and_leads_to_its_product(
-    spark: SparkSession, baseline: LabelBaseline
-) -> None:
+def test_every_broken_row_is_counted_and_leads_to_its_product(spark, baseline):
     rows = to_spark(spark, make_answers(300).rows)
     at = F.substring("content_hash", 9, 3).cast("int")
     broken = rows.withColumns(
@@ -114,9 +101,7 @@ def test_every_broken_row_is_counted_and_leads_to_its_product(
     }
 
 
-def test_moved_labels_lead_to_their_products_in_a_view_too(
-    spark: SparkSession, baseline: LabelBaseline
-) -> None:
+def test_moved_labels_lead_to_their_products_in_a_view_too(spark, baseline):
     spoilt = relabel(make_answers(900), "color", "blue", 0.18)
     verdict = check(to_spark(spark, spoilt.rows), baseline, expected_rows=900)
     (failure,) = verdict.failures
@@ -143,7 +128,7 @@ def test_moved_labels_lead_to_their_products_in_a_view_too(
     assert listed == {("color", product_id) for product_id in blue}
 
 
-def test_all_that_moved_leads_to_its_products(spark: SparkSession, baseline: LabelBaseline) -> None:
+def test_all_that_moved_leads_to_its_products(spark, baseline):
     odd = make_answers(200, color_shares={"red": 1.0}, text_only=1.0, sureness=2)
     rows = to_spark(spark, odd.rows)
     best = F.transform("predictions", lambda one: one.withField("label", F.lit("green")))
@@ -160,7 +145,7 @@ def test_all_that_moved_leads_to_its_products(spark: SparkSession, baseline: Lab
     assert 0 < sizes[("expect_confidences_near_baseline", "style")] < 200
 
 
-def test_the_gate_blocks_by_the_checks_of_the_benchmark(spark: SparkSession) -> None:
+def test_the_gate_blocks_by_the_checks_of_the_benchmark(spark):
     parts = [make_answers(200, seed=seed, category=name) for seed, name in enumerate("ab")]
     catalog = join(*parts)
     baseline = build_baseline(catalog)
@@ -170,9 +155,7 @@ def test_the_gate_blocks_by_the_checks_of_the_benchmark(spark: SparkSession) -> 
     assert check_by_gate(spark, spoilt, baseline, ValidationSettings()) == expected
 
 
-def test_categories_are_told_apart_and_their_failures_are_not_repeated(
-    spark: SparkSession,
-) -> None:
+def test_categories_are_told_apart_and_their_failures_are_not_repeated(spark):
     name = "</script><b>$bold & co"
     shoes, hats = make_answers(300, category=name), make_answers(300, seed=1, category="hats")
     run = join(relabel(shoes, "color", "red"), hats)
@@ -185,7 +168,7 @@ def test_categories_are_told_apart_and_their_failures_are_not_repeated(
     assert len(verdict.failures) == len({one["expectation"] for one in failed})
 
 
-def test_sizes_of_one_dress_are_one_answer(spark: SparkSession, baseline: LabelBaseline) -> None:
+def test_sizes_of_one_dress_are_one_answer(spark, baseline):
     sizes = to_spark(spark, make_answers(1).rows.loc[np.zeros(30, dtype=int)])
     as_many = check(sizes, baseline, expected_rows=30).failures
     assert "color: 1 different confidences occur, expected at least 2" in as_many
@@ -193,7 +176,7 @@ def test_sizes_of_one_dress_are_one_answer(spark: SparkSession, baseline: LabelB
     assert check(one_dress, baseline, one_dress, expected_rows=30).failures == ()
 
 
-def test_too_few_labels_block_without_a_baseline(spark: SparkSession) -> None:
+def test_too_few_labels_block_without_a_baseline(spark):
     rows = to_spark(spark, make_answers(200).rows).withColumn("color", F.lit(None).cast("string"))
     verdict = check(rows, expected_rows=200)
     (failure,) = verdict.failures
@@ -206,9 +189,7 @@ def test_too_few_labels_block_without_a_baseline(spark: SparkSession) -> None:
     assert len(found["products"]) == 200
 
 
-def test_an_attribute_without_a_proved_threshold_is_noted_and_blocks_nothing(
-    spark: SparkSession, baseline: LabelBaseline
-) -> None:
+def test_an_attribute_without_a_proved_threshold_is_noted_and_blocks_nothing(spark, baseline):
     never = {"color": F.lit(None).cast("string"), "color_confidence": F.lit(0.2)}
     rows = to_spark(spark, make_answers(200).rows).withColumns(never)
     verdict = check(rows, expected_rows=200, never_answered=["color"])
@@ -217,7 +198,7 @@ def test_an_attribute_without_a_proved_threshold_is_noted_and_blocks_nothing(
     assert first.startswith("color ")
 
 
-def test_a_label_that_audits_found_wrong_is_a_warning(spark: SparkSession) -> None:
+def test_a_label_that_audits_found_wrong_is_a_warning(spark):
     rows = to_spark(spark, make_answers(100).rows)
     audited = [AuditedLabel("color", "red", 40, 20, 0.9), AuditedLabel("color", "blue", 9, 8, 0.9)]
     gate = Gate(ValidationSettings(), LABELS, None)
@@ -230,16 +211,14 @@ def test_a_label_that_audits_found_wrong_is_a_warning(spark: SparkSession) -> No
     assert found[1]["observed"] > found[1]["threshold"], "one wrong answer of nine is chance"
 
 
-def test_rows_that_are_missing_fail(spark: SparkSession) -> None:
+def test_rows_that_are_missing_fail(spark):
     rows = to_spark(spark, make_answers(1).rows).limit(0)
     assert check(rows, rows and None, rows, expected_rows=3).failures == (
         "0 rows hold an answer, expected 3",
     )
 
 
-def test_another_model_than_the_baseline_s_is_refused_with_advice(
-    spark: SparkSession, baseline: LabelBaseline
-) -> None:
+def test_another_model_than_the_baseline_s_is_refused_with_advice(spark, baseline):
     rows = to_spark(spark, make_answers(300, model_version="model-2").rows)
     (failure,) = check(rows, baseline, expected_rows=300).failures
     assert failure.startswith(
@@ -250,7 +229,7 @@ def test_another_model_than_the_baseline_s_is_refused_with_advice(
     assert verdict.passed and failure in verdict.notes
 
 
-def test_expectations_of_the_settings_gate(spark: SparkSession) -> None:
+def test_expectations_of_the_settings_gate(spark):
     rows = to_spark(spark, make_answers(100).rows)
     not_null = "expect_column_values_to_not_be_null"
     verdict = check(
@@ -277,16 +256,16 @@ def test_expectations_of_the_settings_gate(spark: SparkSession) -> None:
     assert 15 < len(found[0]["products"]) < 30
 
 
-def test_a_rule_of_ones_own_gates_and_leads_to_products(spark: SparkSession) -> None:
+def test_a_rule_of_ones_own_gates_and_leads_to_products(spark):
     class ExpectFewRedProducts(AnswersExpectation):
         max_share: float = 0.1
 
-        def judge(self, counts: AnswerCounts) -> Finding:
+        def judge(self, counts):
             colors = counts.catalog.products.attributes["color"].labels  # type: ignore[union-attr]
             share = colors["red"] / sum(colors.values())
             return Finding(share, 0.0, share <= self.max_share, f"{share:.0%} are red")
 
-        def about(self, finding: Finding) -> Column:
+        def about(self, finding):
             return F.col("color") == "red"
 
     rows = to_spark(spark, make_answers(100).rows)
@@ -299,14 +278,14 @@ def test_a_rule_of_ones_own_gates_and_leads_to_products(spark: SparkSession) -> 
     assert check(rows, expected_rows=100, expectations=[wanted | {"max_share": 0.9}]).passed
 
 
-def test_wrong_expectation_is_refused_before_a_run(spark: SparkSession) -> None:
+def test_wrong_expectation_is_refused_before_a_run(spark):
     settings = ValidationSettings.model_validate({"expectations": [{"type": "expect_nothing"}]})
     products = spark.createDataFrame([], "product_id STRING, title STRING, is_new BOOLEAN")
     with pytest.raises(ConfigError, match="has an unknown type: found 'expect_nothing'"):
         Gate(settings, LABELS, None).check_input(products, Sample(0, 0))
 
 
-def test_what_was_not_compared_is_noted(spark: SparkSession, baseline: LabelBaseline) -> None:
+def test_what_was_not_compared_is_noted(spark, baseline):
     few = to_spark(spark, make_answers(12).rows)
     (note,) = check(few, baseline, expected_rows=12).notes
     assert note.startswith("label shares are not compared: found 12 different products")
@@ -329,7 +308,7 @@ def test_what_was_not_compared_is_noted(spark: SparkSession, baseline: LabelBase
     )
 
 
-def test_product_table_is_checked_before_inference(spark: SparkSession) -> None:
+def test_product_table_is_checked_before_inference(spark):
     rows = [
         ("1", "shirt", None, True),
         ("1", None, "shoes", True),
@@ -372,7 +351,7 @@ def test_product_table_is_checked_before_inference(spark: SparkSession) -> None:
     ]
 
 
-def test_markup_around_nothing_is_not_a_text(spark: SparkSession) -> None:
+def test_markup_around_nothing_is_not_a_text(spark):
     texts = [
         *("<p>&nbsp;</p>", "<p></p>", "<div><br></div>", "&nbsp;", "&#160;\n", '<P CLASS="a">'),
         *("<!-- wp:paragraph --><p></p>", "&lt;p&gt;&amp;nbsp;&lt;/p&gt;"),

@@ -1,7 +1,6 @@
 """Counts what the fault tests did, for the last line of `make test-faults`."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ COUNTS_FILE = Path(__file__).parents[2] / "build" / "faults.json"
 
 
 @pytest.fixture(scope="session")
-def drill() -> Iterator[Drill]:
+def drill():
     """The session's counts; a file holds them when it ends."""
     drill = Drill()
     yield drill

@@ -2,7 +2,6 @@
 
 import subprocess
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +15,7 @@ JOB = (ROOT / "jobs" / "rollback.py", "--run-id", "any", "--reason", "none")
 
 
 @contextmanager
-def holding(home: Path) -> Iterator[int]:
+def holding(home):
     """Starts a spark-sql and yields its id once it holds the metastore of `home`; kills it then."""
     holder = subprocess.Popen(
         Lakehouse(home).command("spark-sql"),
@@ -42,7 +41,7 @@ def holding(home: Path) -> Iterator[int]:
         holder.communicate()
 
 
-def test_job_beside_spark_sql_stops_at_once_and_names_it(tmp_path: Path) -> None:
+def test_job_beside_spark_sql_stops_at_once_and_names_it(tmp_path):
     with holding(tmp_path) as holder:
         ended = Lakehouse(tmp_path).submit(*JOB, patience_s=120)
 

@@ -2,12 +2,10 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from cases import is_full
-from shop import Shop, products
+from shop import products
 
 from enrich.spark import tables
 from enrich.spark.failures import explain_failure
@@ -23,25 +21,25 @@ TABLES = ("product_attributes", "candidates", "encodings", "quarantine")
 class Disk:
     """A file system of a few megabytes, to be filled up or made read-only."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder):
         self.folder = folder
         self._ballast = folder / "ballast"
 
-    def fill(self, left_kb: int) -> None:
+    def fill(self, left_kb):
         with self._ballast.open("wb") as ballast:
             statistics = os.statvfs(self.folder)
             free = statistics.f_bavail * statistics.f_frsize
             ballast.write(bytes(max(0, free - 1024 * left_kb)))
 
-    def make_room(self) -> None:
+    def make_room(self):
         self._ballast.unlink()
 
-    def mount(self, options: str) -> None:
+    def mount(self, options):
         subprocess.run(["mount", "-o", options, "tmpfs", str(self.folder)], check=True)
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
+def disk(tmp_path):
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
@@ -54,14 +52,14 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 @pytest.fixture
-def cramped(disk: Disk, bare_shop: Shop) -> Shop:
+def cramped(disk, bare_shop):
     """A shop whose tables live on that disk."""
     bare_shop.sql(f"CREATE DATABASE {bare_shop.database} LOCATION 'file:{disk.folder}/tables'")
     bare_shop.write(products(PRODUCTS))
     return bare_shop
 
 
-def fail(shop: Shop) -> str:
+def fail(shop):
     """Returns the one line with which a run ends that cannot write, "" where it can."""
     try:
         shop.refresh(trigger="monday")
@@ -73,14 +71,14 @@ def fail(shop: Shop) -> str:
     return ""
 
 
-def count_rows(shop: Shop) -> dict[str, int]:
+def count_rows(shop):
     there = [table for table in TABLES if shop.spark.catalog.tableExists(shop.tables.name(table))]
     return {table: len(shop.table(table)) for table in there}
 
 
 def test_a_disk_that_is_full_or_read_only_is_named_and_the_run_goes_on_later(
-    disk: Disk, cramped: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    disk, cramped, monkeypatch
+):
     # To the next run, what the creation of a table left is old: another process takes seconds to
     # start.
     monkeypatch.setattr(tables, "ABANDONED_AFTER_S", 0)

@@ -1,7 +1,5 @@
 """The main job over texts that its Java has no room for: it says so, and what to give it."""
 
-from pathlib import Path
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +12,7 @@ pytestmark = [pytest.mark.spark, pytest.mark.long]
 TEXT_BYTES = 120_000_000
 
 
-def test_a_job_whose_java_runs_out_of_memory_says_what_to_give_it(tmp_path: Path) -> None:
+def test_a_job_whose_java_runs_out_of_memory_says_what_to_give_it(tmp_path):
     shop = tmp_path / "shop"
     write_demo_catalog(shop, products=12, faults=False)
     rows = pq.read_table(shop / "products.parquet").to_pylist()

@@ -5,24 +5,19 @@ The seeds are the numbers from 0; `mutated_image(seed)` makes the file of one ag
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from cases import is_full
-from fault_drill import Drill
 from memory import peak_mb, reset_peak
 from mutated_images import MutatedImage, mutated_image
 from PIL import Image
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import JobConfig
-from enrich.engine.engine import Engine
-from enrich.engine.prefetch import Prepared
 from enrich.engine.spec import build_spec
-from enrich.records import EnrichedProduct, Modalities, Product, Status
+from enrich.records import Modalities, Product, Status
 
 # pytest undoes what `enrich.images.decoding` says of Pillow's warnings.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -37,17 +32,17 @@ FAULTS = {Status.IMAGE_CORRUPT, Status.IMAGE_TOO_LARGE}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("images")
 
 
 @pytest.fixture(scope="module")
-def engine(folder: Path) -> Engine:
+def engine(folder):
     config = JobConfig(read_threads=4)
     return build_spec(config, read_manifest(BUNDLED), str(folder)).build(torch.device("cpu"))
 
 
-def products(folder: Path, seeds: range) -> Iterator[tuple[Product, MutatedImage]]:
+def products(folder, seeds):
     """Yields products one by one; the file of one is gone a while after it was read."""
     for seed in seeds:
         image = mutated_image(seed)
@@ -56,7 +51,7 @@ def products(folder: Path, seeds: range) -> Iterator[tuple[Product, MutatedImage
         yield Product(f"p{seed}", f"shirt number {seed}", None, f"{seed}.jpg"), image
 
 
-def assert_has_a_status(seed: int, image: MutatedImage, found: Prepared | EnrichedProduct) -> None:
+def assert_has_a_status(seed, image, found):
     what = f"seed {seed}, {image.kind}: {found.status}, {found.error}"
     assert found.product_id == f"p{seed}", what
     if image.is_sound:
@@ -73,9 +68,7 @@ def assert_has_a_status(seed: int, image: MutatedImage, found: Prepared | Enrich
         found.error.encode()
 
 
-def test_every_mutated_image_is_decoded_or_has_a_reason(
-    engine: Engine, folder: Path, drill: Drill, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_mutated_image_is_decoded_or_has_a_reason(engine, folder, drill, capsys):
     outcomes: dict[str, Counter[str]] = defaultdict(Counter)
     slowest = (0.0, 0)
     reset_peak()
@@ -102,8 +95,8 @@ def test_every_mutated_image_is_decoded_or_has_a_reason(
 
 
 def test_the_engine_answers_every_mutated_image_in_order_and_its_neighbours_as_ever(
-    engine: Engine, folder: Path, drill: Drill, capsys: pytest.CaptureFixture[str]
-) -> None:
+    engine, folder, drill, capsys
+):
     Image.new("RGB", (90, 120), (200, 30, 30)).save(folder / "red.jpg")
     known = Product("known", "plain shirt", "of cotton", "red.jpg")
     (alone,) = engine.enrich([known])
@@ -111,7 +104,7 @@ def test_the_engine_answers_every_mutated_image_in_order_and_its_neighbours_as_e
     seeds = range(PREPARED, PREPARED + ANSWERED)
     mutated: list[tuple[Product, MutatedImage]] = []
 
-    def stream() -> Iterator[Product]:
+    def stream():
         for pair in products(folder, seeds):
             mutated.append(pair)
             yield pair[0]

@@ -5,17 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cases import is_full, only_in_full
-from fault_drill import Drill
 from own_process import run_script, with_support
-from pyspark.sql import SparkSession
-from shop import Shop, products
+from shop import products
 
 from enrich.spark.diff import hash_content
 from enrich.spark.tables import Tables
@@ -31,13 +27,13 @@ class Killed(BaseException):
 
 
 @contextmanager
-def killed_at(commit: int, *, before: bool) -> Iterator[list[str]]:
+def killed_at(commit, *, before):
     """Kill what is inside before or after its n-th commit; yield the commits so far."""
     commits: list[str] = []
     tag_commits = Tables.tag_commits
 
     @contextmanager
-    def killing(self: Tables, run_id: str) -> Iterator[None]:
+    def killing(self, run_id):
         commits.append(run_id)
         if before and len(commits) == commit:
             raise Killed
@@ -53,23 +49,21 @@ def killed_at(commit: int, *, before: bool) -> Iterator[list[str]]:
         Tables.tag_commits = tag_commits  # type: ignore[method-assign]
 
 
-def night(number: int) -> Any:
+def night(number):
     """Ten changed products; on every second night two of them are new and two others missing."""
     return products(12, mark=f" of night {number}").iloc[2 * (number % 2) :][:10]
 
 
-def contents_of(shop: Shop, number: int) -> set[str]:
+def contents_of(shop, number):
     """Return the hashes of a night's texts, without a picture."""
     return {hash_content(title, None, "image_missing") for title in night(number)["title"]}
 
 
-def count_encodings(shop: Shop) -> int:
+def count_encodings(shop):
     return len(shop.table("encodings"))
 
 
-def test_a_run_that_is_killed_at_any_commit_and_repeated_ends_as_if_undisturbed(
-    shop: Shop, drill: Drill
-) -> None:
+def test_a_run_that_is_killed_at_any_commit_and_repeated_ends_as_if_undisturbed(shop, drill):
     shop.write(night(0))
     shop.refresh(config=IN_CHUNKS)
     shop.write(night(1))
@@ -100,9 +94,7 @@ def test_a_run_that_is_killed_at_any_commit_and_repeated_ends_as_if_undisturbed(
 
 
 @only_in_full
-def test_a_process_that_is_killed_with_all_its_workers_is_repeated(
-    spark: SparkSession, tmp_path: Path, drill: Drill
-) -> None:
+def test_a_process_that_is_killed_with_all_its_workers_is_repeated(spark, tmp_path, drill):
     script = Path(__file__).with_name("slow_refresh.py")
     command = [sys.executable, script, tmp_path]
     with subprocess.Popen(command, env=with_support(), start_new_session=True) as process:

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.spark, pytest.mark.long]
 JARS = f"{Path(pyspark.__file__).parent}/jars/*"
 
 
-def test_commits_whose_answer_was_lost_are_made_once(tmp_path: Path) -> None:
+def test_commits_whose_answer_was_lost_are_made_once(tmp_path):
     compiler = shutil.which("javac")
     if compiler is None:
         pytest.skip("this machine has no Java compiler: the claim is NOT tested")

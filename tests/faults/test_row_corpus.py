@@ -15,13 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from cases import is_full
-from fault_drill import Drill
 from memory import peak_mb, reset_peak, watch_children
 from mutated_rows import MutatedRow, is_sound_text, mutated_row
-from shop import Shop
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.engine.engine import Engine
 from enrich.engine.spec import open_engine
 from enrich.files.products import read_products
 from enrich.records import Modalities, Product, Status
@@ -35,17 +32,15 @@ SLOWEST_S = 10
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+def engine(tmp_path_factory):
     return open_engine(read_manifest(BUNDLED), str(tmp_path_factory.mktemp("images")))
 
 
-def to_product(row: MutatedRow) -> Product:
+def to_product(row):
     return Product(row.product_id, row.title, row.description, row.image_path)
 
 
-def test_every_mutated_row_becomes_a_short_text_and_tokens(
-    engine: Engine, drill: Drill, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_mutated_row_becomes_a_short_text_and_tokens(engine, drill, capsys):
     slowest = (0.0, 0)
     longest_s = 0.0
     statuses: Counter[str] = Counter()
@@ -77,7 +72,7 @@ def test_every_mutated_row_becomes_a_short_text_and_tokens(
     assert longest_s < SLOWEST_S
 
 
-def test_the_engine_answers_every_mutated_row_in_order(engine: Engine, drill: Drill) -> None:
+def test_the_engine_answers_every_mutated_row_in_order(engine, drill):
     rows = [mutated_row(seed) for seed in range(READ, READ + ANSWERED)]
     answers = list(engine.enrich(map(to_product, rows)))
     drill.counts["rows_tried"] += ANSWERED
@@ -89,9 +84,7 @@ def test_the_engine_answers_every_mutated_row_in_order(engine: Engine, drill: Dr
         assert answer.status is not Status.OK, (seed, row.kind)
 
 
-def test_a_file_of_mutated_rows_is_read_and_answered_row_by_row(
-    engine: Engine, drill: Drill, tmp_path: Path
-) -> None:
+def test_a_file_of_mutated_rows_is_read_and_answered_row_by_row(engine, drill, tmp_path):
     rows = [mutated_row(seed) for seed in range(ANSWERED)]
     write_parquet(rows, tmp_path / "products.parquet")
     read = read_products(tmp_path / "products.parquet").to_pylist()
@@ -101,7 +94,7 @@ def test_a_file_of_mutated_rows_is_read_and_answered_row_by_row(
     assert all(one.product_id.startswith(str(seed)) for seed, one in enumerate(answers))
 
 
-def write_parquet(rows: list[MutatedRow], file: Path) -> None:
+def write_parquet(rows, file):
     """Writes the rows as careless software does: bytes in columns that claim to be text."""
     names = ("product_id", "title", "description", "image_path")
     schema = pa.schema([(name, pa.string()) for name in names])
@@ -112,16 +105,16 @@ def write_parquet(rows: list[MutatedRow], file: Path) -> None:
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
 
 
-def _unchecked(values: list[object]) -> pa.Array:
+def _unchecked(values):
     raw = pa.array([None if one is None else _as_bytes(one) for one in values], pa.binary())
     return pa.Array.from_buffers(pa.string(), len(raw), raw.buffers(), null_count=raw.null_count)
 
 
-def _as_bytes(value: object) -> bytes:
+def _as_bytes(value):
     return value if isinstance(value, bytes) else str(value).encode(errors="surrogatepass")
 
 
-def write_json(rows: list[MutatedRow], file: Path) -> None:
+def write_json(rows, file):
     """Writes the rows with escapes such as "\\ud800" and with values of other types."""
     with file.open("w") as lines:
         for row in rows:
@@ -129,7 +122,7 @@ def write_json(rows: list[MutatedRow], file: Path) -> None:
             lines.write(json.dumps(values, default=str).replace("NaN", "null") + "\n")
 
 
-def write_csv(rows: list[MutatedRow], file: Path) -> None:
+def write_csv(rows, file):
     frame = pd.DataFrame(rows).drop(columns="kind").astype("object")
     frame.to_csv(file, index=False, errors="replace", quoting=csv.QUOTE_ALL, doublequote=True)
 
@@ -145,11 +138,8 @@ WRITERS: dict[str, Callable[[list[MutatedRow], Path], None]] = {
 @pytest.mark.long
 @pytest.mark.parametrize("suffix", list(WRITERS)[: None if is_full() else 1])
 def test_a_refresh_of_mutated_rows_accounts_for_every_one_and_changes_nothing_when_repeated(
-    shop: Shop,
-    drill: Drill,
-    capsys: pytest.CaptureFixture[str],
-    suffix: str,
-) -> None:
+    shop, drill, capsys, suffix
+):
     shop.file = shop.folder / f"products.{suffix}"
     WRITERS[suffix]([mutated_row(seed) for seed in range(REFRESHED)], shop.file)
     begin = time.monotonic()

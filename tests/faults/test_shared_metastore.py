@@ -10,13 +10,12 @@ import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
-from typing import IO
 
 import psutil
 import pytest
@@ -53,12 +52,12 @@ class Metastore:
     password: str
     server: Callable[..., str]
 
-    def ask(self, statement: str, database: str = "metastore") -> list[str]:
+    def ask(self, statement, database="metastore"):
         """Returns the lines of the server's answer to its superuser."""
         return self.server("psql", "-d", database, "-Atqc", statement).splitlines()
 
     @contextlib.contextmanager
-    def down(self) -> Iterator[None]:
+    def down(self):
         """Stops the server at once, as a crash does, and starts it again."""
         self.server("pg_ctl", "-m", "immediate", "stop")
         try:
@@ -66,7 +65,7 @@ class Metastore:
         finally:
             self.server("pg_ctl", "-w", "start")
 
-    def command(self, program: str, *flags: object) -> list[str]:
+    def command(self, program, *flags):
         """Returns spark-submit or spark-sql with the settings of docs/metastore.md."""
         settings = ["--load-spark-defaults", "--properties-file", str(SETTINGS)]
         for name, value in {
@@ -77,9 +76,7 @@ class Metastore:
             settings += ["--conf", f"{name}={value}"]
         return [program, *settings, *map(str, flags)]
 
-    def start(
-        self, *command: str, stdout: int | IO[str] = subprocess.PIPE
-    ) -> subprocess.Popen[str]:
+    def start(self, *command, stdout=subprocess.PIPE):
         """Starts a command with the metastore's address and password in its environment."""
         environment = in_venv(
             METASTORE_ADDRESS=self.address,
@@ -96,7 +93,7 @@ class Metastore:
             stderr=subprocess.STDOUT,
         )
 
-    def run(self, *command: str) -> tuple[int, str]:
+    def run(self, *command):
         """Returns a command's exit code and output; one that takes too long is killed."""
         with self.start(*command) as started:
             try:
@@ -106,7 +103,7 @@ class Metastore:
         return started.returncode, output
 
 
-def find_server() -> Path:
+def find_server():
     """Returns the folder of initdb and pg_ctl."""
     found = [*sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")), shutil.which("initdb")]
     if not found[0] or not DRIVER.exists():
@@ -118,7 +115,7 @@ def find_server() -> Path:
 
 
 @pytest.fixture(scope="module")
-def metastore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Metastore]:
+def metastore(tmp_path_factory):
     programs, home = find_server(), tmp_path_factory.mktemp("shared")
     password = secrets.token_hex(12)
     with socket.socket() as free:
@@ -137,7 +134,7 @@ def metastore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Metastore]:
             "psql": ("-h", data, "-p", port),
         }
 
-        def run(program: str, *flags: object) -> str:
+        def run(program, *flags):
             # Into a file: a server that is started keeps what it was given open.
             with (data / "said").open("w+") as said:
                 subprocess.run(
@@ -169,20 +166,20 @@ def metastore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Metastore]:
 class SqlSession:
     """A spark-sql that is asked one statement after the other, and stays open."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process):
         self.process = process
         self.said: list[str] = []
         self._lines: queue.Queue[str] = queue.Queue()
         self._asked = 0
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def _listen(self) -> None:
+    def _listen(self):
         assert self.process.stdout
         for line in self.process.stdout:
             self.said.append(line)
             self._lines.put(line.strip())
 
-    def ask(self, statement: str, patience_s: float = 120) -> list[str]:
+    def ask(self, statement, patience_s=120):
         """Returns the lines of an answer."""
         assert self.process.stdin
         self._asked += 1
@@ -196,13 +193,13 @@ class SqlSession:
             answer.append(line)
         return answer
 
-    def close(self) -> None:
+    def close(self):
         self.process.kill()
         self.process.wait()
 
 
 @pytest.fixture
-def session(metastore: Metastore) -> Iterator[SqlSession]:
+def session(metastore):
     session = SqlSession(metastore.start(*metastore.command("spark-sql")))
     yield session
     session.close()
@@ -210,8 +207,8 @@ def session(metastore: Metastore) -> Iterator[SqlSession]:
 
 @pytest.mark.long
 def test_two_jobs_and_a_session_work_side_by_side_and_the_password_stays_secret(
-    metastore: Metastore, session: SqlSession, tmp_path: Path
-) -> None:
+    metastore, session, tmp_path
+):
     write_demo_catalog(tmp_path / "shop", products=40)
     session.ask("CREATE DATABASE shop")
     (tmp_path / "settings.yaml").write_text(f"catalog: {tmp_path / 'shop'}\ndatabase: shop\n")
@@ -249,7 +246,7 @@ def test_two_jobs_and_a_session_work_side_by_side_and_the_password_stays_secret(
     assert not [text for text in said if metastore.password in text]
 
 
-def list_command_lines() -> Iterator[str]:
+def list_command_lines():
     """Yields what `ps` shows to every user of the machine."""
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
@@ -257,9 +254,7 @@ def list_command_lines() -> Iterator[str]:
 
 
 @pytest.mark.long
-def test_session_outlasts_a_restart_of_the_server(
-    metastore: Metastore, session: SqlSession
-) -> None:
+def test_session_outlasts_a_restart_of_the_server(metastore, session):
     session.ask("CREATE DATABASE lasting")
     session.ask("CREATE TABLE lasting.numbers USING DELTA AS SELECT 7 AS number")
     with ThreadPoolExecutor(1) as asking:
@@ -273,8 +268,8 @@ def test_session_outlasts_a_restart_of_the_server(
 
 @pytest.mark.long
 def test_run_that_has_lost_its_metastore_says_so_and_goes_on_when_it_is_repeated(
-    metastore: Metastore, tmp_path: Path
-) -> None:
+    metastore, tmp_path
+):
     write_demo_catalog(tmp_path / "shop", products=40)
     (tmp_path / "settings.yaml").write_text(f"catalog: {tmp_path / 'shop'}\ndatabase: lost\n")
     job = metastore.command("spark-submit", JOB, "--config", tmp_path / "settings.yaml")
@@ -300,7 +295,7 @@ def test_run_that_has_lost_its_metastore_says_so_and_goes_on_when_it_is_repeated
     assert json.loads(output.splitlines()[-1])["outcome"] == "published"
 
 
-def test_an_address_with_a_password_is_refused_without_repeating_it(metastore: Metastore) -> None:
+def test_an_address_with_a_password_is_refused_without_repeating_it(metastore):
     address = f"spark.hadoop.{ADDRESS}=jdbc:postgresql://{metastore.address}?password=hush"
     job = metastore.command("spark-submit", "--conf", address, ROOT / "jobs" / "rollback.py")
     code, output = metastore.run(*job, "--run-id", "x", "--reason", "y")
@@ -308,5 +303,5 @@ def test_an_address_with_a_password_is_refused_without_repeating_it(metastore: M
     assert "ConnectionURL holds a password" in output and "hush" not in output
 
 
-def list_errors(output: str) -> list[str]:
+def list_errors(output):
     return [line for line in output.splitlines() if line.startswith("error: ")]

@@ -3,7 +3,6 @@
 import json
 import time
 from functools import partial
-from pathlib import Path
 
 import pytest
 from faulty_store import KEYS, faulty_store
@@ -17,7 +16,7 @@ PRODUCTS = 150
 ENDS_WITHIN_S = 240
 
 
-def test_a_job_over_a_silent_store_ends_and_goes_on_when_the_store_is_back(tmp_path: Path) -> None:
+def test_a_job_over_a_silent_store_ends_and_goes_on_when_the_store_is_back(tmp_path):
     shop = tmp_path / "shop"
     write_demo_catalog(shop, products=PRODUCTS, faults=False)
     settings = {

@@ -7,13 +7,12 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from faulty_store import KEYS, FaultyStore, faulty_store
+from faulty_store import KEYS, faulty_store
 from PIL import Image
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
@@ -30,7 +29,7 @@ ROOT = "s3://shop/images"
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[FaultyStore]:
+def served():
     with pytest.MonkeyPatch.context() as environment:
         for name, value in KEYS.items():
             environment.setenv(name, value)
@@ -41,7 +40,7 @@ def served() -> Iterator[FaultyStore]:
 
 
 @pytest.fixture
-def store(served: FaultyStore) -> Iterator[FaultyStore]:
+def store(served):
     """The server without a fault; this process has learnt nothing about it yet."""
     _breaker_of.cache_clear()
     served.asked.clear()
@@ -49,11 +48,11 @@ def store(served: FaultyStore) -> Iterator[FaultyStore]:
     served.heal()
 
 
-def read(image_path: str = "a b.jpg", **reading: object) -> bytes:
+def read(image_path="a b.jpg", **reading):
     return ImageStore(ROOT, reading=ImageReading(**reading)).read(image_path)
 
 
-def problem(image_path: str = "a b.jpg", **reading: object) -> ImageProblem:
+def problem(image_path="a b.jpg", **reading):
     with pytest.raises(ImageProblem) as found:
         read(image_path, **reading)
     return found.value
@@ -63,19 +62,17 @@ def problem(image_path: str = "a b.jpg", **reading: object) -> ImageProblem:
     "image_path",
     ["a b.jpg", "s3://shop/images/a b.jpg", "s3a://shop/images/a%20b.jpg", "./a b.jpg"],
 )
-def test_objects_are_read_from_the_endpoint_of_the_environment(
-    store: FaultyStore, image_path: str
-) -> None:
+def test_objects_are_read_from_the_endpoint_of_the_environment(store, image_path):
     assert read(image_path) == DATA
 
 
 @pytest.mark.parametrize("suffix", ["gz", "bz2", "zst"])
-def test_an_object_is_read_as_it_is_whatever_it_is_called(store: FaultyStore, suffix: str) -> None:
+def test_an_object_is_read_as_it_is_whatever_it_is_called(store, suffix):
     store.put(f"images/0.{suffix}", DATA)
     assert read(f"0.{suffix}") == DATA
 
 
-def test_stat_of_an_object_is_asked_for_without_its_bytes(store: FaultyStore) -> None:
+def test_stat_of_an_object_is_asked_for_without_its_bytes(store):
     shop = ImageStore(ROOT)
     found = shop.stat("a b.jpg")
     assert found.size == 3_000
@@ -88,28 +85,28 @@ def test_stat_of_an_object_is_asked_for_without_its_bytes(store: FaultyStore) ->
     assert missing.value.status is Status.IMAGE_MISSING
 
 
-def test_an_object_that_is_not_there_is_missing_and_asked_for_once(store: FaultyStore) -> None:
+def test_an_object_that_is_not_there_is_missing_and_asked_for_once(store):
     found = problem("nowhere.jpg")
     assert found.status is Status.IMAGE_MISSING
     assert store.asked["images/nowhere.jpg"] == 1
 
 
 @pytest.mark.parametrize("code", ["403", "400", "401"])
-def test_a_denied_object_is_unreadable_and_asked_for_once(store: FaultyStore, code: str) -> None:
+def test_a_denied_object_is_unreadable_and_asked_for_once(store, code):
     store.fault = lambda method, key, before: code
     assert problem().status is Status.IMAGE_UNREADABLE
     assert store.asked["images/a b.jpg"] == 1
 
 
 @pytest.mark.parametrize("fault", ["500", "503", "429", "reset", "cut", "slow 0.5"])
-def test_an_error_that_passes_costs_nothing_but_time(store: FaultyStore, fault: str) -> None:
+def test_an_error_that_passes_costs_nothing_but_time(store, fault):
     store.fault = lambda method, key, before: fault if before < 2 else None
     assert read(timeout_s=20) == DATA
     assert store.asked["images/a b.jpg"] == (1 if fault.startswith("slow") else 3)
 
 
 @pytest.mark.parametrize("fault", ["500", "503", "reset", "cut"])
-def test_an_error_that_stays_makes_an_image_unreadable(store: FaultyStore, fault: str) -> None:
+def test_an_error_that_stays_makes_an_image_unreadable(store, fault):
     store.fault = lambda method, key, before: fault
     found = problem(attempts=2, timeout_s=10)
     assert found.status is Status.IMAGE_UNREADABLE
@@ -118,7 +115,7 @@ def test_an_error_that_stays_makes_an_image_unreadable(store: FaultyStore, fault
 
 
 @pytest.mark.parametrize("fault", ["silent", "drip"])
-def test_a_read_has_a_total_limit_whatever_the_server_does(store: FaultyStore, fault: str) -> None:
+def test_a_read_has_a_total_limit_whatever_the_server_does(store, fault):
     store.fault = lambda method, key, before: fault
     begin = time.monotonic()
     found = problem(attempts=2, timeout_s=2)
@@ -126,14 +123,12 @@ def test_a_read_has_a_total_limit_whatever_the_server_does(store: FaultyStore, f
     assert found.status is Status.IMAGE_UNREADABLE
 
 
-def test_a_server_that_takes_its_time_is_waited_for(store: FaultyStore) -> None:
+def test_a_server_that_takes_its_time_is_waited_for(store):
     store.fault = lambda method, key, before: "slow 4" if before == 0 else None
     assert read(attempts=2, timeout_s=16) == DATA
 
 
-def test_a_store_that_is_down_is_given_up_and_taken_up_again(
-    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_is_down_is_given_up_and_taken_up_again(store, monkeypatch):
     clock = SimpleNamespace(monotonic=lambda: 0.0)
     monkeypatch.setattr(retries, "time", clock)
     monkeypatch.setattr(retries, "LONGEST_SLEEP_S", 0.0)
@@ -150,17 +145,13 @@ def test_a_store_that_is_down_is_given_up_and_taken_up_again(
     assert [read(attempts=1) for _ in range(20)] == [DATA] * 20
 
 
-def test_an_answer_that_is_no_image_does_not_make_a_store_count_as_down(
-    store: FaultyStore,
-) -> None:
+def test_an_answer_that_is_no_image_does_not_make_a_store_count_as_down(store):
     for number in range(30):
         assert problem(f"{number}.jpg").status is Status.IMAGE_MISSING
     assert read() == DATA
 
 
-def test_a_read_leaves_no_thread_behind_and_keeps_no_process_from_its_end(
-    store: FaultyStore,
-) -> None:
+def test_a_read_leaves_no_thread_behind_and_keeps_no_process_from_its_end(store):
     store.fault = lambda method, key, before: "drip"
     program = textwrap.dedent("""
         import sys, threading
@@ -182,9 +173,7 @@ def test_a_read_leaves_no_thread_behind_and_keeps_no_process_from_its_end(
     assert time.monotonic() - begin < 20
 
 
-def test_a_profile_of_the_cloud_s_own_tools_is_enough(
-    store: FaultyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_profile_of_the_cloud_s_own_tools_is_enough(store, tmp_path, monkeypatch):
     profile = "[shop]\naws_access_key_id = test\naws_secret_access_key = test\n"
     (tmp_path / "credentials").write_text(profile)
     for name in KEYS:
@@ -198,9 +187,7 @@ def test_a_profile_of_the_cloud_s_own_tools_is_enough(
         ImageStore(ROOT)
 
 
-def test_endpoint_with_credentials_or_of_the_machines_metadata_is_refused(
-    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_endpoint_with_credentials_or_of_the_machines_metadata_is_refused(store, monkeypatch):
     for endpoint in ("http://me:hush@127.0.0.1:1", "http://169.254.169.254", "http://2852039166/"):
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         with pytest.raises(ConfigError) as error:
@@ -208,14 +195,12 @@ def test_endpoint_with_credentials_or_of_the_machines_metadata_is_refused(
         assert "hush" not in str(error.value)
 
 
-def test_products_whose_images_a_store_loses_are_answered_from_their_texts_in_order(
-    store: FaultyStore,
-) -> None:
+def test_products_whose_images_a_store_loses_are_answered_from_their_texts_in_order(store):
     faults = {1: "503", 2: "reset", 3: "403", 4: "cut"}
     for number in range(60):
         store.put(f"images/{number}.jpg", _jpeg(number))
 
-    def fault(method: str, key: str, before: int) -> str | None:
+    def fault(method, key, before):
         return faults.get(int(Path(key).stem) % 6) if key[7:8].isdigit() else None
 
     store.fault = fault
@@ -234,7 +219,7 @@ def test_products_whose_images_a_store_loses_are_answered_from_their_texts_in_or
         assert len(answer.predictions) == 3
 
 
-def _jpeg(seed: int) -> bytes:
+def _jpeg(seed):
     encoded = io.BytesIO()
     Image.new("RGB", (64, 64), (4 * seed, 30, 200 - 3 * seed)).save(encoded, "JPEG")
     return encoded.getvalue()

@@ -1,12 +1,9 @@
 """Runs the job that a test module is named after, in this process; and shops for several jobs."""
 
-from pathlib import Path
-from types import ModuleType
-
 import numpy as np
 import pandas as pd
 import pytest
-from job_script import Run, load_job, run_job
+from job_script import load_job, run_job
 from PIL import Image
 
 TONES = {"warm": (200, 20, 30), "cold": (30, 60, 190), "dark": (25, 25, 25)}
@@ -14,23 +11,23 @@ SQUARES = 120
 
 
 @pytest.fixture(scope="module")
-def job(request: pytest.FixtureRequest) -> ModuleType:
+def job(request):
     """The script `jobs/<name>.py` of `test_<name>.py`."""
     return load_job(request.path.stem.removeprefix("test_"))
 
 
 @pytest.fixture
-def run(job: ModuleType, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(job, capsys):
     """Returns a function that runs the command line: exit code, standard output and error."""
 
-    def run(*flags: object) -> tuple[int, str, str]:
+    def run(*flags):
         return run_job(job, *flags), *capsys.readouterr()
 
     return run
 
 
 @pytest.fixture(scope="session")
-def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def squares(tmp_path_factory):
     """Plain squares of three tones, whose descriptions name it in a third of them.
 
     `tones.csv` labels all, three of them with a rare one; `colors.csv` calls red orange.

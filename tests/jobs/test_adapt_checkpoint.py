@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from job_script import Run
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.engine.spec import name_model_version, open_engine
 from enrich.files.products import read_products
-from enrich.records import Prediction, Product
+from enrich.records import Product
 
 from .conftest import SQUARES
 
@@ -20,10 +19,10 @@ Fit = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def fit(run: Run, squares: Path, tmp_path: Path) -> Fit:
+def fit(run, squares, tmp_path):
     """Return a function that fits the bundled checkpoint to labels of the squares."""
 
-    def fit(labels: pd.DataFrame, *flags: object) -> tuple[int, str, str]:
+    def fit(labels, *flags):
         labels.to_csv(tmp_path / "labels.csv", index=False)
         given = ("--catalog", squares / "products.csv", "--corrections", tmp_path / "labels.csv")
         return run(*given, "--output", tmp_path / "fitted", *flags)
@@ -32,19 +31,19 @@ def fit(run: Run, squares: Path, tmp_path: Path) -> Fit:
 
 
 @pytest.fixture
-def colors(squares: Path) -> pd.DataFrame:
+def colors(squares):
     return pd.read_csv(squares / "colors.csv", dtype=str)
 
 
-def _colors(checkpoint: Path, shop: Path) -> list[Prediction]:
+def _colors(checkpoint, shop):
     products = [Product(*row.values()) for row in read_products(shop / "products.csv").to_pylist()]
     engine = open_engine(read_manifest(checkpoint), str(shop))
     return [answer.predictions[0] for answer in engine.enrich(products)]
 
 
 def test_the_shop_is_answered_in_its_own_words_by_the_checkpoint_that_is_written(
-    fit: Fit, squares: Path, colors: pd.DataFrame, tmp_path: Path
-) -> None:
+    fit, squares, colors, tmp_path
+):
     code, out, _ = fit(colors)
     assert code == 0
     summary = json.loads(out.splitlines()[-1])
@@ -81,9 +80,7 @@ def test_the_shop_is_answered_in_its_own_words_by_the_checkpoint_that_is_written
     assert not (tmp_path / "twice").exists()
 
 
-def test_labels_of_one_value_or_of_mistakes_alone_are_not_fitted_to(
-    fit: Fit, colors: pd.DataFrame, tmp_path: Path
-) -> None:
+def test_labels_of_one_value_or_of_mistakes_alone_are_not_fitted_to(fit, colors, tmp_path):
     wrong = colors["color"].map({"orange": "white", "blue": "yellow", "black": "pink"})
     patterns = ["solid", "striped", *[None] * (SQUARES - 2)]
     code, _, err = fit(colors.assign(color=wrong, style="casual", pattern=patterns))
@@ -95,9 +92,7 @@ def test_labels_of_one_value_or_of_mistakes_alone_are_not_fitted_to(
     assert not (tmp_path / "fitted").exists()
 
 
-def test_the_products_to_label_come_as_a_file_to_fill_in(
-    run: Run, squares: Path, tmp_path: Path
-) -> None:
+def test_the_products_to_label_come_as_a_file_to_fill_in(run, squares, tmp_path):
     file, more = tmp_path / "label_me.csv", tmp_path / "more.csv"
     given = ("--catalog", squares / "products.csv", "--suggest", 12)
     code, out, _ = run(*given, "--output", file)
@@ -112,9 +107,7 @@ def test_the_products_to_label_come_as_a_file_to_fill_in(
     assert set(table["product_id"]).isdisjoint(pd.read_csv(more, dtype=str)["product_id"])
 
 
-def test_catalog_columns_and_lists_of_images_may_be_the_settings(
-    run: Run, squares: Path, tmp_path: Path
-) -> None:
+def test_catalog_columns_and_lists_of_images_may_be_the_settings(run, squares, tmp_path):
     table = pd.read_csv(squares / "products.csv", dtype=str).head(9)
     table["image_path"] = "gone.png|" + table["image_path"]
     names = {"product_id": "sku", "title": "name", "image_path": "images"}
@@ -143,13 +136,8 @@ def test_catalog_columns_and_lists_of_images_may_be_the_settings(
     ],
 )
 def test_a_wrong_set_up_is_one_message_and_exit_code_2(
-    run: Run,
-    squares: Path,
-    colors: pd.DataFrame,
-    monkeypatch: pytest.MonkeyPatch,
-    flags: list[object],
-    message: str,
-) -> None:
+    run, squares, colors, monkeypatch, flags, message
+):
     monkeypatch.chdir(squares)
     colors.head(20).to_csv("few.csv", index=False)
     output = [] if "--output" in flags else ["--output", "out"]

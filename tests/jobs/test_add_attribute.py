@@ -8,20 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from job_script import Run
-from shop import Shop
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import JobConfig
 from enrich.engine.spec import build_spec, open_engine
 from enrich.files.products import read_catalog
 from enrich.images.store import ImageStore
-from enrich.records import Prediction
 
 from .conftest import SQUARES, TONES
 
 
-def predict(checkpoint: Path, shop: Path, attribute: str) -> list[Prediction]:
+def predict(checkpoint, shop, attribute):
     products = read_catalog(shop / "products.csv").products.values()
     engine = open_engine(read_manifest(checkpoint), str(shop))
     return [
@@ -32,9 +29,7 @@ def predict(checkpoint: Path, shop: Path, attribute: str) -> list[Prediction]:
     ]
 
 
-def test_a_new_attribute_is_answered_and_all_others_as_before(
-    run: Run, squares: Path, tmp_path: Path
-) -> None:
+def test_a_new_attribute_is_answered_and_all_others_as_before(run, squares, tmp_path):
     labels, output = squares / "tones.csv", tmp_path / "toned"
     given = ("--name", "tone", "--labels", labels, "--catalog", squares / "products.csv")
     code, out, err = run(*given, "--output", output)
@@ -61,9 +56,7 @@ def test_a_new_attribute_is_answered_and_all_others_as_before(
 
 
 @pytest.mark.spark
-def test_no_picture_is_opened_of_what_a_run_has_encoded(
-    run: Run, squares: Path, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_picture_is_opened_of_what_a_run_has_encoded(run, squares, shop, tmp_path, monkeypatch):
     shutil.copytree(squares, shop.folder, dirs_exist_ok=True)
     shop.file = shop.folder / "products.csv"
     for picture in shop.folder.glob("*.png"):
@@ -95,9 +88,7 @@ def test_no_picture_is_opened_of_what_a_run_has_encoded(
     assert f"{SQUARES - 4} encodings of the database, 1 pictures opened" in err
 
 
-def test_a_new_label_of_a_known_attribute_is_answered(
-    run: Run, squares: Path, tmp_path: Path
-) -> None:
+def test_a_new_label_of_a_known_attribute_is_answered(run, squares, tmp_path):
     colors = {"warm": "red", "cold": "petrol", "dark": "black", "odd": "red"}
     labels = pd.read_csv(squares / "tones.csv", dtype=str)
     labels = labels.assign(color=labels["tone"].map(colors)).drop(columns="tone")
@@ -116,9 +107,7 @@ def test_a_new_label_of_a_known_attribute_is_answered(
     assert predict(output, squares, "pattern") == predict(BUNDLED, squares, "pattern")
 
 
-def test_names_alone_make_guesses_that_nobody_publishes(
-    run: Run, squares: Path, tmp_path: Path
-) -> None:
+def test_names_alone_make_guesses_that_nobody_publishes(run, squares, tmp_path):
     output = tmp_path / "named"
     code, out, _ = run("--name", "tone", "--values", "warm, cold,dark", "--output", output)
     assert code == 0 and json.loads(out.splitlines()[-1])["labels"] == [*TONES]
@@ -128,9 +117,7 @@ def test_names_alone_make_guesses_that_nobody_publishes(
     assert all(one.abstained for one in found)
 
 
-def test_labels_by_chance_are_refused_and_nothing_is_written(
-    run: Run, squares: Path, tmp_path: Path
-) -> None:
+def test_labels_by_chance_are_refused_and_nothing_is_written(run, squares, tmp_path):
     labels = pd.read_csv(squares / "tones.csv", dtype=str)
     random = np.random.default_rng(0)
     labels["tone"] = random.choice([*TONES], SQUARES)
@@ -151,16 +138,12 @@ def test_labels_by_chance_are_refused_and_nothing_is_written(
         (("--name", "tone", "--values", "warm,other"), "reserved"),
     ],
 )
-def test_what_makes_no_attribute_is_refused(
-    run: Run, tmp_path: Path, flags: tuple[str, ...], said: str
-) -> None:
+def test_what_makes_no_attribute_is_refused(run, tmp_path, flags, said):
     code, _, err = run(*flags, "--output", tmp_path / "none")
     assert code == 2 and said in err
 
 
-def test_a_database_without_encodings_is_refused_where_a_flag_names_it(
-    run: Run, squares: Path, tmp_path: Path
-) -> None:
+def test_a_database_without_encodings_is_refused_where_a_flag_names_it(run, squares, tmp_path):
     given = ("--labels", squares / "tones.csv", "--catalog", squares / "products.csv")
     database = ("--database", tmp_path / "nowhere")
     code, _, err = run("--name", "tone", *given, *database, "--output", tmp_path / "none")

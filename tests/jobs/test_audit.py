@@ -1,9 +1,6 @@
 """The command line of audits, as far as it goes without tables."""
 
-from pathlib import Path
-
 import pytest
-from job_script import Run
 
 
 @pytest.mark.parametrize(
@@ -17,17 +14,13 @@ from job_script import Run
         (["--output", "a.csv", "--database", "no name"], ("no name",)),
     ],
 )
-def test_flags_that_contradict_each_other_are_refused(
-    run: Run, flags: list[str], named: tuple[str, ...]
-) -> None:
+def test_flags_that_contradict_each_other_are_refused(run, flags, named):
     code, _, error = run(*flags)
     assert code == 2
     assert all(name in error for name in named)
 
 
-def test_a_file_with_an_unknown_label_is_refused_before_anything_starts(
-    run: Run, tmp_path: Path
-) -> None:
+def test_a_file_with_an_unknown_label_is_refused_before_anything_starts(run, tmp_path):
     file = tmp_path / "audit.csv"
     file.write_text("product_id,attribute,title,image_path,label\n7,color,,,blurple\n")
     code, _, error = run("--labels", file)

@@ -1,12 +1,6 @@
 """jobs/build_label_baseline.py: counts of published or staged answers become a reviewed file."""
 
-from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
-
 import pytest
-from job_script import Run
-from pyspark.sql import SparkSession
 from shop import DAY
 
 from enrich.spark import rules
@@ -29,20 +23,20 @@ COLUMNS = (
 
 
 @pytest.fixture(scope="module")
-def shop(spark: SparkSession) -> Iterator[SparkSession]:
+def shop(spark):
     """Two versions of a published table, and a run that is staged only.
 
     Both have columns of an attribute that only an earlier classifier knew.
     """
 
-    def rows(color: str | None, count: int, model: str = "m1", category: str = "shoes") -> list:
+    def rows(color, count, model="m1", category="shoes"):
         said = [("color", color or "red", color is None, None if color else "unsure")]
         return [
             (name, color, 0.5, "image", name, model, "run-1", category, None, None, said)
             for name in (f"{color}{n}" for n in range(count))
         ]
 
-    def write(table: str, content: list, mode: str = "append") -> None:
+    def write(table, content, mode="append"):
         frame = spark.createDataFrame(content, COLUMNS).coalesce(1)
         frame.write.format("delta").mode(mode).saveAsTable(f"counted.{table}")
 
@@ -68,13 +62,11 @@ def shop(spark: SparkSession) -> Iterator[SparkSession]:
     spark.sql("DROP DATABASE counted CASCADE")
 
 
-def flags(output: Path, *more: object) -> list[object]:
+def flags(output, *more):
     return ["--database", "counted", "--output", output, *more]
 
 
-def test_newest_version_is_counted_and_an_older_one_on_demand(
-    shop: SparkSession, run: Run, tmp_path: Path
-) -> None:
+def test_newest_version_is_counted_and_an_older_one_on_demand(shop, run, tmp_path):
     file = tmp_path / "shop.json"
     code, _, err = run(*flags(file))
     assert code == 0, err
@@ -90,9 +82,7 @@ def test_newest_version_is_counted_and_an_older_one_on_demand(
     assert load_baseline(file).products.attributes["color"].labels == {"red": 6, ABSTAINED: 2}
 
 
-def test_large_categories_are_told_apart(
-    shop: SparkSession, job: ModuleType, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_categories_are_told_apart(shop, job, run, tmp_path, monkeypatch):
     monkeypatch.setattr(job, "MIN_CATEGORY_ROWS", 10)
     file = tmp_path / "shop.json"
     code, _, err = run(*flags(file))
@@ -104,9 +94,7 @@ def test_large_categories_are_told_apart(
 
 
 @pytest.mark.parametrize("name", ["run-1", "nightly"])
-def test_staged_run_is_counted_without_its_unanswered_rows(
-    shop: SparkSession, run: Run, tmp_path: Path, name: str
-) -> None:
+def test_staged_run_is_counted_without_its_unanswered_rows(shop, run, tmp_path, name):
     file = tmp_path / "shop.json"
     code, _, err = run(*flags(file, "--run-id", name))
     assert code == 0, err
@@ -124,9 +112,7 @@ def test_staged_run_is_counted_without_its_unanswered_rows(
         (["--database", "nowhere"], "nowhere.product_attributes is missing"),
     ],
 )
-def test_wrong_choice_exits_2_and_writes_nothing(
-    shop: SparkSession, run: Run, tmp_path: Path, more: list, message: str
-) -> None:
+def test_wrong_choice_exits_2_and_writes_nothing(shop, run, tmp_path, more, message):
     code, _, err = run(*flags(tmp_path / "shop.json", *more))
     assert code == 2
     assert message in err

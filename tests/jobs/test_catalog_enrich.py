@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from demo.catalog import write_demo_catalog
-from enrich.config import JobConfig
 from enrich.spark.runs import RunSummary
 from jobs import catalog_enrich, enrich_catalog
 from jobs.catalog_enrich import COMMANDS, GROUPS
@@ -24,13 +23,11 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def call(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Call:
+def call(monkeypatch, capsys, tmp_path):
     """Return a function that runs a command line: exit code, standard output and error."""
     monkeypatch.setenv("CATALOG_ENRICH_HOME", str(tmp_path))
 
-    def call(*words: object) -> tuple[int, str, str]:
+    def call(*words):
         monkeypatch.setattr(sys, "argv", ["catalog-enrich", *map(str, words)])
         with pytest.raises(SystemExit) as end:
             catalog_enrich.main()
@@ -39,14 +36,14 @@ def call(
     return call
 
 
-def run_fresh(code: str, **environment: str) -> str:
+def run_fresh(code, **environment):
     """Return what a fresh interpreter prints that runs the code."""
     env = os.environ | environment
     command = [sys.executable, "-c", code]
     return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
 
 
-def test_help_lists_all_commands_in_order_and_loads_none_of_them() -> None:
+def test_help_lists_all_commands_in_order_and_loads_none_of_them():
     shown, loaded = run_fresh(
         "import sys; from jobs.catalog_enrich import main; sys.argv = ['catalog-enrich']\n"
         "try: main()\n"
@@ -60,7 +57,7 @@ def test_help_lists_all_commands_in_order_and_loads_none_of_them() -> None:
     assert not {"torch", "pyspark", "pandas"} & set(loaded.split())
 
 
-def test_every_job_of_users_is_a_command() -> None:
+def test_every_job_of_users_is_a_command():
     files = {file.stem for file in (ROOT / "jobs").glob("*.py")}
     assert {target.partition(":")[0] for target, _ in COMMANDS.values()} == files - OF_A_CHECKOUT
     assert {path.split()[0] for path in COMMANDS if " " in path} == GROUPS.keys()
@@ -76,7 +73,7 @@ def test_every_job_of_users_is_a_command() -> None:
         (["classify", "--catalog", "a.csv", "--output", "b.txt"], "b.txt"),
     ],
 )
-def test_what_is_wrong_is_one_line_and_exit_code_2(words: list[str], told: str, call: Call) -> None:
+def test_what_is_wrong_is_one_line_and_exit_code_2(words, told, call):
     code, out, err = call(*words)
     assert (code, out) == (2, "")
     (line,) = err.splitlines()
@@ -91,16 +88,10 @@ def test_what_is_wrong_is_one_line_and_exit_code_2(words: list[str], told: str, 
         (["discard", "--run-id", "r1", "--reason", "blue"], ("r1", True, "blue")),
     ],
 )
-def test_approve_and_discard_decide_about_a_run(
-    words: list[str],
-    decision: tuple[str, bool, str | None],
-    call: Call,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
+def test_approve_and_discard_decide_about_a_run(words, decision, call, monkeypatch, tmp_path):
     seen, shown = [], []
 
-    def decide(settings: JobConfig, *rest: object) -> enrich_catalog.Ended:
+    def decide(settings, *rest):
         seen.append((settings.database, rest[-1]))
         summary = RunSummary("r1", counts={"published": 7})
         return enrich_catalog.Ended(None, summary, 0)
@@ -113,7 +104,7 @@ def test_approve_and_discard_decide_about_a_run(
     assert json.loads((tmp_path / "end.json").read_text())["counts"] == {"published": 7}
 
 
-def test_without_spark_a_command_that_needs_it_says_what_to_install() -> None:
+def test_without_spark_a_command_that_needs_it_says_what_to_install():
     shown = run_fresh(
         "import sys; from jobs.catalog_enrich import main; sys.modules['pyspark'] = None\n"
         "sys.stderr = sys.stdout; sys.argv = ['catalog-enrich', 'maintain']\n"
@@ -128,7 +119,7 @@ def test_without_spark_a_command_that_needs_it_says_what_to_install() -> None:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(tmp_path_factory):
     """A folder into which the wheel of this checkout is installed."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
@@ -142,7 +133,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "packages"
 
 
-def run_nameless(installed: Path, home: Path, *words: object) -> subprocess.CompletedProcess[str]:
+def run_nameless(installed, home, *words):
     """Run the wheel's command for a user without name and HOME, in a folder nobody may write to."""
     hide_names = 'mount --bind /dev/null /etc/passwd && exec "$@"'
     python = [sys.executable, installed / "bin" / "catalog-enrich", *words]
@@ -156,7 +147,7 @@ def run_nameless(installed: Path, home: Path, *words: object) -> subprocess.Comp
 
 
 @pytest.fixture
-def nameless(installed: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def nameless(installed, tmp_path):
     """Return a function that runs the wheel's command as `run_nameless` does."""
     hidden = ["unshare", "--mount", "mount", "--bind", "/dev/null", "/etc/passwd"]
     if shutil.which("unshare") is None or subprocess.run(hidden, capture_output=True).returncode:
@@ -164,7 +155,7 @@ def nameless(installed: Path, tmp_path: Path) -> Callable[..., subprocess.Comple
     return lambda *words: run_nameless(installed, tmp_path, *words)
 
 
-def write_shop(folder: Path) -> Path:
+def write_shop(folder):
     """Write a product table of 25 rows, and return its file."""
     write_demo_catalog(folder / "shop", products=25, faults=False)
     return folder / "shop" / "products.parquet"
@@ -172,9 +163,7 @@ def write_shop(folder: Path) -> Path:
 
 @pytest.mark.long
 @pytest.mark.spark
-def test_a_wheel_enriches_for_a_user_without_name_and_home(
-    nameless: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
+def test_a_wheel_enriches_for_a_user_without_name_and_home(nameless, tmp_path):
     ended = nameless("enrich", "--catalog", write_shop(tmp_path))
     assert ended.returncode == 0, ended.stderr
     run = json.loads(ended.stdout.splitlines()[-1])

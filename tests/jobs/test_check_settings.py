@@ -1,15 +1,13 @@
 """jobs/check_settings.py: what a run would refuse is told in a second, without Spark."""
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
-from job_script import Run, load_job, run_job
+from job_script import load_job, run_job
 from PIL import Image
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Path:
+def shop(tmp_path):
     """Two products with a picture each, of which one is not there."""
     Image.new("RGB", (20, 20)).save(tmp_path / "a.jpg")
     columns = ["sku", "title", "description", "image_path"]
@@ -18,13 +16,13 @@ def shop(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write(shop: Path, more: str = "") -> Path:
+def write(shop, more=""):
     file = shop / "shop.yaml"
     file.write_text(f"catalog: {shop / 'products.csv'}\ncolumns: {{product_id: sku}}\n{more}")
     return file
 
 
-def test_what_settings_name_is_looked_at(run: Run, shop: Path) -> None:
+def test_what_settings_name_is_looked_at(run, shop):
     code, out, _ = run("--config", write(shop, f"report_dir: {shop / 'pages'}\n"))
     assert code == 0
     said = {line.split()[0]: line for line in out.splitlines()}
@@ -33,12 +31,12 @@ def test_what_settings_name_is_looked_at(run: Run, shop: Path) -> None:
     assert not (shop / "pages").exists(), "a check writes nothing"
 
 
-def test_a_table_that_spark_alone_can_read_is_not_looked_at(run: Run, shop: Path) -> None:
+def test_a_table_that_spark_alone_can_read_is_not_looked_at(run, shop):
     code, out, _ = run("--config", write(shop), "--catalog", "shop.products")
     assert code == 0 and "shop.products is not looked at" in out and "images" not in out
 
 
-def test_a_file_with_a_typing_error_is_not_taken_for_a_table(run: Run, shop: Path) -> None:
+def test_a_file_with_a_typing_error_is_not_taken_for_a_table(run, shop):
     code, _, err = run("--config", write(shop), "--catalog", "prodcuts.csv")
     assert code == 2 and "no product table is at prodcuts.csv" in err
 
@@ -54,12 +52,12 @@ def test_a_file_with_a_typing_error_is_not_taken_for_a_table(run: Run, shop: Pat
         ("report_dir: a.jpg/pages\n", "a.jpg, expected a folder"),
     ],
 )
-def test_what_a_run_would_refuse_is_refused(run: Run, shop: Path, more: str, said: str) -> None:
+def test_what_a_run_would_refuse_is_refused(run, shop, more, said):
     code, _, err = run("--config", write(shop, more))
     assert code == 2 and said in err
 
 
-def test_a_column_that_is_not_there_is_refused(run: Run, shop: Path) -> None:
+def test_a_column_that_is_not_there_is_refused(run, shop):
     file = write(shop)
     file.write_text(file.read_text().replace("sku", "id"))
     code, _, err = run("--config", file)
@@ -74,9 +72,7 @@ def test_a_column_that_is_not_there_is_refused(run: Run, shop: Path) -> None:
         (("--summary", "s.json"), "--summary"),
     ],
 )
-def test_flags_without_effect_on_a_check_are_refused(
-    shop: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], named: str
-) -> None:
+def test_flags_without_effect_on_a_check_are_refused(shop, capsys, flags, named):
     job = load_job("enrich_catalog")
     config = ("--config", write(shop))
     assert run_job(job, "--check", *config) == 0

@@ -3,20 +3,16 @@
 import errno
 import json
 import os
-from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 
 import pandas as pd
 import pytest
 from deltalake import write_deltalake
 from image_host import image_host, reach_this_machine
-from job_script import Run
 from PIL import Image
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Path:
+def shop(tmp_path):
     """A catalog with a sound product, three broken ones and an id that is missing."""
     (tmp_path / "shop").mkdir()
     Image.new("RGB", (200, 160), (200, 20, 20)).save(tmp_path / "shop" / "red.jpg")
@@ -33,12 +29,12 @@ def shop(tmp_path: Path) -> Path:
     return tmp_path / "shop"
 
 
-def _flags(shop: Path, **changes: object) -> list[object]:
+def _flags(shop, **changes):
     given = {"catalog": shop / "products.parquet", "output": shop / "out" / "a.parquet"} | changes
     return [part for name, value in given.items() for part in (f"--{name}", value)]
 
 
-def test_output_has_the_rows_of_the_input_in_their_order(shop: Path, run: Run) -> None:
+def test_output_has_the_rows_of_the_input_in_their_order(shop, run):
     code, out, _ = run(*_flags(shop))
     assert code == 0
     rows = pd.read_parquet(shop / "out" / "a.parquet")
@@ -59,7 +55,7 @@ def test_output_has_the_rows_of_the_input_in_their_order(shop: Path, run: Run) -
     assert set(rows["model_version"]) == {summary["model_version"]}
 
 
-def test_limit_image_root_and_integer_ids(shop: Path, tmp_path: Path, run: Run) -> None:
+def test_limit_image_root_and_integer_ids(shop, tmp_path, run):
     products = pd.read_parquet(shop / "products.parquet")
     products.assign(product_id=range(5)).to_parquet(shop / "products.parquet")
     assert run(*_flags(shop, limit=2, **{"image-root": tmp_path}))[0] == 0
@@ -68,7 +64,7 @@ def test_limit_image_root_and_integer_ids(shop: Path, tmp_path: Path, run: Run) 
     assert rows["status"].tolist() == ["image_missing"] * 2, "relative images start from the root"
 
 
-def test_a_delta_table_of_the_settings_is_classified(shop: Path, run: Run) -> None:
+def test_a_delta_table_of_the_settings_is_classified(shop, run):
     write_deltalake(shop / "delta", pd.read_parquet(shop / "products.parquet"))
     settings = shop / "shop.yaml"
     settings.write_text(f"catalog: {shop / 'delta'}\nimage_root: {shop}\n")
@@ -82,7 +78,7 @@ def test_a_delta_table_of_the_settings_is_classified(shop: Path, run: Run) -> No
     assert code == 2 and "would change" in err
 
 
-def test_an_attribute_is_not_answered_where_it_does_not_apply(shop: Path, run: Run) -> None:
+def test_an_attribute_is_not_answered_where_it_does_not_apply(shop, run):
     products = pd.read_parquet(shop / "products.parquet")
     products.assign(kind=["shirts", "perfumes", None, "shirts", "shirts"]).to_parquet(
         shop / "products.parquet"
@@ -101,19 +97,19 @@ def test_an_attribute_is_not_answered_where_it_does_not_apply(shop: Path, run: R
     assert not any(one.get("color", False) for one in said)
 
 
-def test_an_empty_table_gives_an_empty_table(shop: Path, run: Run) -> None:
+def test_an_empty_table_gives_an_empty_table(shop, run):
     pd.read_parquet(shop / "products.parquet").head(0).to_parquet(shop / "products.parquet")
     code, out, _ = run(*_flags(shop))
     assert code == 0 and json.loads(out.splitlines()[-1])["read"] == 0
     assert len(pd.read_parquet(shop / "out" / "a.parquet")) == 0
 
 
-def _rewrite(shop: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> dict[str, object]:
+def _rewrite(shop, change):
     change(pd.read_parquet(shop / "products.parquet")).to_parquet(shop / "products.parquet")
     return {}
 
 
-def _pipe_out(shop: Path) -> dict[str, object]:
+def _pipe_out(shop):
     os.mkfifo(shop / "pipe.parquet")
     return {"output": shop / "pipe.parquet"}
 
@@ -136,9 +132,7 @@ def _pipe_out(shop: Path) -> dict[str, object]:
         (lambda shop: {"output": shop / ".." / "shop" / "products.parquet"}, "would change"),
     ],
 )
-def test_a_wrong_set_up_is_one_message_and_exit_code_2(
-    shop: Path, run: Run, break_it: Callable[[Path], dict[str, object]], message: str
-) -> None:
+def test_a_wrong_set_up_is_one_message_and_exit_code_2(shop, run, break_it, message):
     flags = _flags(shop, **break_it(shop))
     before = (shop / "products.parquet").read_bytes()
     code, out, err = run(*flags)
@@ -151,9 +145,9 @@ def test_a_wrong_set_up_is_one_message_and_exit_code_2(
 
 @pytest.mark.parametrize("moment", ["write_table", "close"])
 def test_a_disk_that_fills_up_is_a_message_and_leaves_no_half_file(
-    job: ModuleType, shop: Path, run: Run, monkeypatch: pytest.MonkeyPatch, moment: str
-) -> None:
-    def full(*_: object, **__: object) -> None:
+    job, shop, run, monkeypatch, moment
+):
+    def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(job.pq.ParquetWriter, moment, full)
@@ -164,9 +158,7 @@ def test_a_disk_that_fills_up_is_a_message_and_leaves_no_half_file(
 
 
 @pytest.mark.parametrize(("title", "what"), [("", "products"), ("a shirt", "images")])
-def test_a_table_that_cannot_be_read_is_no_success(
-    tmp_path: Path, run: Run, title: str, what: str
-) -> None:
+def test_a_table_that_cannot_be_read_is_no_success(tmp_path, run, title, what):
     rows = [f"{number},{title},,nowhere.jpg" for number in range(200)]
     catalog = tmp_path / "products.csv"
     catalog.write_text("\n".join(["product_id,title,description,image_path", *rows]))
@@ -178,9 +170,7 @@ def test_a_table_that_cannot_be_read_is_no_success(
     assert f"200 of 200 {what} could not be read" in err
 
 
-def test_images_are_read_by_url_and_from_lists_as_the_settings_say(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_are_read_by_url_and_from_lists_as_the_settings_say(tmp_path, run, monkeypatch):
     reach_this_machine(monkeypatch)
     Image.new("RGB", (200, 160), (200, 20, 20)).save(tmp_path / "red.jpg")
     with image_host() as host:

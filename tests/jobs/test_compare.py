@@ -2,23 +2,21 @@
 
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 from colored_shop import write_colored_shop
-from job_script import Run
 
 from enrich.classifiers.manifest import BUNDLED
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def source(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sources") / "colored"
     write_colored_shop(folder, 40)
     return folder
 
 
-def test_a_page_compares_two_checkpoints(source: Path, tmp_path: Path, run: Run) -> None:
+def test_a_page_compares_two_checkpoints(source, tmp_path, run):
     second = tmp_path / "second"
     shutil.copytree(BUNDLED, second)
     checkpoints = ["--checkpoint", BUNDLED, "--checkpoint", second]
@@ -43,9 +41,7 @@ def test_a_page_compares_two_checkpoints(source: Path, tmp_path: Path, run: Run)
         (["--catalog", "shop", "--limit", 9], "--limit has no effect without --checkpoint"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(
-    flags: list[object], said: str, source: Path, tmp_path: Path, run: Run
-) -> None:
+def test_what_cannot_be_compared_is_refused(flags, said, source, tmp_path, run):
     data = ["--catalog", source] if "gone" in flags else []
     code, _, err = run(*flags, *data, "--output", tmp_path / "report" / "page.md")
     assert code == 2 and said in " ".join(err.split())

@@ -2,15 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import ModuleType
 
 import pandas as pd
 import pytest
 from own_lakehouse import JOB, Lakehouse
-from pyspark.sql import SparkSession
 
 from demo.catalog import score_answers, write_demo_catalog
 from enrich.errors import ConfigError
@@ -21,12 +18,12 @@ pytestmark = pytest.mark.spark
 
 
 @pytest.fixture(scope="module")
-def lakehouse(tmp_path_factory: pytest.TempPathFactory) -> Lakehouse:
+def lakehouse(tmp_path_factory):
     return Lakehouse(tmp_path_factory.mktemp("lakehouse"))
 
 
 @pytest.mark.catalog
-def test_real_products_end_to_end(lakehouse: Lakehouse, sample: Path, tmp_path: Path) -> None:
+def test_real_products_end_to_end(lakehouse, sample, tmp_path):
     shop = tmp_path / "shop"
     shutil.copytree(sample, shop)
     shutil.copymode(__file__, shop)
@@ -48,7 +45,7 @@ def test_real_products_end_to_end(lakehouse: Lakehouse, sample: Path, tmp_path: 
     assert (answered["color"] == answered["color_true"]).mean() >= 0.80
 
 
-def write_baseline(file: Path, attribute: str, **labels: int) -> None:
+def write_baseline(file, attribute, **labels):
     """Write a baseline of products with one attribute."""
     rows = sum(labels.values())
     counted = AttributeCounts(labels=labels, confidences=(0,) * len(CONFIDENCE_EDGES))
@@ -57,9 +54,7 @@ def write_baseline(file: Path, attribute: str, **labels: int) -> None:
     save_baseline(made, file)
 
 
-def test_a_doctored_baseline_blocks_the_demo_which_makes_sense_without_it(
-    run: Callable[..., tuple[int, str, str]], spark: SparkSession, tmp_path: Path
-) -> None:
+def test_a_doctored_baseline_blocks_the_demo_which_makes_sense_without_it(run, spark, tmp_path):
     shop = tmp_path / "shop"
     write_demo_catalog(shop)
     write_baseline(tmp_path / "baseline.json", "color", bronze=990, red=10)
@@ -122,14 +117,8 @@ METRICS = {"metrics_dir": "metrics"}
     ],
 )
 def test_wrong_input_exits_2_with_one_message_and_leaves_tables_alone(
-    run: Callable[..., tuple[int, str, str]],
-    spark: SparkSession,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    settings: dict[str, object],
-    flags: tuple[str, ...],
-    message: str,
-) -> None:
+    run, spark, tmp_path, monkeypatch, settings, flags, message
+):
     monkeypatch.chdir(tmp_path)
     Path("broken.parquet").write_text("this is no table")
     pd.DataFrame({"product_id": ["1"], "title": ["x"]}).to_parquet("narrow.parquet")
@@ -147,12 +136,12 @@ def test_wrong_input_exits_2_with_one_message_and_leaves_tables_alone(
     assert not spark.catalog.databaseExists("untouched") and not Path("metrics").exists()
 
 
-def test_a_trigger_is_what_airflow_calls_a_run(job: ModuleType) -> None:
+def test_a_trigger_is_what_airflow_calls_a_run(job):
     run_id = "asset_triggered__2026-12-02T00:00:00+00:00_" + "~" * 200
     assert job.check_trigger(run_id) == run_id
 
 
-def test_a_run_date_is_from_1970_to_tomorrow(job: ModuleType) -> None:
+def test_a_run_date_is_from_1970_to_tomorrow(job):
     today = datetime.now(UTC).replace(tzinfo=None)
     assert job.choose_run_date(None) == today.date()
     for day in (datetime(1970, 1, 1), today + timedelta(days=1)):

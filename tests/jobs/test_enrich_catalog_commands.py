@@ -4,15 +4,13 @@ import dataclasses
 import json
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from job_script import load_job, run_job
 from object_store import served_bucket
-from shop import Shop, products
+from shop import products
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import JobConfig
@@ -25,12 +23,12 @@ pytestmark = [pytest.mark.spark, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
-def job() -> ModuleType:
+def job():
     return load_job("enrich_catalog")
 
 
 @pytest.fixture
-def job_of_the_fake(job: ModuleType, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def job_of_the_fake(job, shop, monkeypatch):
     """The job, with the fake engine's classifier for the bundled one."""
     manifest = read_manifest(BUNDLED)
     config = manifest.config.model_copy(update={"attributes": FakeEngineSpec().attributes})
@@ -43,10 +41,10 @@ def job_of_the_fake(job: ModuleType, shop: Shop, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture
-def write_settings(shop: Shop, tmp_path: Path) -> Callable[..., Path]:
+def write_settings(shop, tmp_path):
     """Return a function that writes the shop's settings, and others, to a file."""
 
-    def write(**others: object) -> Path:
+    def write(**others):
         file = tmp_path / "job.yaml"
         file.write_text(
             json.dumps({"catalog": str(shop.file), "database": shop.database, **others})
@@ -56,24 +54,19 @@ def write_settings(shop: Shop, tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def last_line(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+def last_line(capsys):
     """Return the JSON object that a job has printed last."""
     said: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
     return said
 
 
 def test_commands_for_a_bad_day_say_what_they_did(
-    job_of_the_fake: ModuleType,
-    shop: Shop,
-    write_settings: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-) -> None:
+    job_of_the_fake, shop, write_settings, monkeypatch, capsys, tmp_path
+):
     job = job_of_the_fake
     config = write_settings(report_dir=str(tmp_path / "pages"))
 
-    def run(*flags: str) -> dict[str, Any]:
+    def run(*flags):
         assert run_job(job, "--config", config, *flags) == 0
         return last_line(capsys)
 
@@ -107,10 +100,8 @@ def test_commands_for_a_bad_day_say_what_they_did(
 
 
 @pytest.mark.parametrize("is_discard", [True, False])
-def test_a_run_is_discarded_whatever_the_baseline_is_of(
-    job: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_discard: bool
-) -> None:
-    def reached(_: str) -> None:
+def test_a_run_is_discarded_whatever_the_baseline_is_of(job, tmp_path, monkeypatch, is_discard):
+    def reached(_):
         raise NotImplementedError
 
     monkeypatch.setattr(job, "open_session", reached)
@@ -121,13 +112,8 @@ def test_a_run_is_discarded_whatever_the_baseline_is_of(
 
 
 def test_demo_goes_to_no_tables_of_another_product_table(
-    job_of_the_fake: ModuleType,
-    shop: Shop,
-    tmp_path: Path,
-    write_settings: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    job_of_the_fake, shop, tmp_path, write_settings, monkeypatch, capsys
+):
     job = job_of_the_fake
     # Wherever the checkout was.
     elsewhere = tmp_path / "demo_catalog"
@@ -145,13 +131,8 @@ def test_demo_goes_to_no_tables_of_another_product_table(
 
 
 def test_metrics_that_cannot_be_written_stand_before_the_last_line(
-    job_of_the_fake: ModuleType,
-    shop: Shop,
-    tmp_path: Path,
-    write_settings: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    job_of_the_fake, shop, tmp_path, write_settings, monkeypatch, capsys
+):
     # As in a job's terminal, and in Airflow's log.
     monkeypatch.setattr(sys, "stderr", sys.stdout)
     (tmp_path / "taken").write_text("a file")
@@ -165,8 +146,8 @@ def test_metrics_that_cannot_be_written_stand_before_the_last_line(
 
 
 def test_what_a_run_leaves_for_people_and_schedulers_may_lie_in_an_object_store(
-    job_of_the_fake: ModuleType, shop: Shop, capsys: pytest.CaptureFixture[str]
-) -> None:
+    job_of_the_fake, shop, capsys
+):
     with served_bucket() as bucket:
         conf = parse_place(f"{bucket}/conf")
         folders = {"report_dir": "pages", "metrics_dir": "metrics"}
@@ -190,13 +171,9 @@ def test_what_a_run_leaves_for_people_and_schedulers_may_lie_in_an_object_store(
 
 
 def test_a_product_table_with_a_change_feed_is_followed(
-    job_of_the_fake: ModuleType,
-    shop: Shop,
-    write_settings: Callable[..., Path],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def run(*flags: str) -> int:
+    job_of_the_fake, shop, write_settings, capsys, monkeypatch
+):
+    def run(*flags):
         config = write_settings(columns={"image_path": None})
         return run_job(job_of_the_fake, "--config", config, "--follow", "available", *flags)
 
@@ -222,7 +199,7 @@ def test_a_product_table_with_a_change_feed_is_followed(
         job_of_the_fake, "open_session", lambda name: opened.append(name) or shop.spark
     )
 
-    def show_and_change(*shown: Any, **named: Any) -> None:
+    def show_and_change(*shown, **named):
         show(*shown, **named)
         if len(opened) == 1 and not (shop.folder / "changed").exists():
             (shop.folder / "changed").touch()

@@ -1,12 +1,8 @@
 """jobs/explain_product.py: one product, one picture."""
 
-from pathlib import Path
-from types import ModuleType
-
 import pandas as pd
 import pytest
 from deltalake import write_deltalake
-from job_script import Run
 from PIL import Image
 
 from enrich.config import JobConfig
@@ -14,7 +10,7 @@ from enrich.files.products import open_source
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Path:
+def shop(tmp_path):
     """A catalog of two products with integer ids, and a picture outside of it."""
     (tmp_path / "shop").mkdir()
     Image.new("RGB", (200, 160), (200, 20, 20)).save(tmp_path / "shop" / "red.jpg")
@@ -30,18 +26,14 @@ def shop(tmp_path: Path) -> Path:
     return tmp_path / "shop"
 
 
-def test_a_picture_and_a_title_are_explained_by_the_bundled_checkpoint(
-    shop: Path, run: Run
-) -> None:
+def test_a_picture_and_a_title_are_explained_by_the_bundled_checkpoint(shop, run):
     output = shop / "out" / "a.png"
     code, out, err = run("--image", shop / "red.jpg", "--title", "red shirt", "--output", output)
     assert (code, out, err) == (0, f"explanation: {output}\n", "")
     assert output.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_product_of_a_catalog_is_the_same_as_its_own_flags(
-    job: ModuleType, shop: Path, run: Run
-) -> None:
+def test_a_product_of_a_catalog_is_the_same_as_its_own_flags(job, shop, run):
     table = shop / "products.parquet"
     code, _, _ = run("--catalog", table, "--product-id", 42, "--output", shop / "a.png")
     assert code == 0
@@ -52,7 +44,7 @@ def test_a_product_of_a_catalog_is_the_same_as_its_own_flags(
     assert (product, folder) == job.choose_product(job.Product("42"), None, source)
 
 
-def test_a_product_of_the_settings_catalog_is_explained(shop: Path, run: Run) -> None:
+def test_a_product_of_the_settings_catalog_is_explained(shop, run):
     products = pd.read_parquet(shop / "products.parquet").rename(columns={"product_id": "sku"})
     write_deltalake(shop / "delta", products)
     settings = shop / "shop.yaml"
@@ -85,9 +77,7 @@ OF_CATALOG = ["--catalog", "products.parquet", "--product-id"]
         ([*OF_CATALOG, 42, "--image-root", ".", "--output", "red.jpg"], "would change"),
     ],
 )
-def test_a_wrong_set_up_is_one_message_and_exit_code_2(
-    shop: Path, run: Run, monkeypatch: pytest.MonkeyPatch, flags: list[object], message: str
-) -> None:
+def test_a_wrong_set_up_is_one_message_and_exit_code_2(shop, run, monkeypatch, flags, message):
     monkeypatch.chdir(shop)
     before = {file.name: file.read_bytes() for file in shop.iterdir()}
     code, out, err = run(*([] if "--output" in flags else ["--output", "a.png"]), *flags)

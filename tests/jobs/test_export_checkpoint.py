@@ -1,17 +1,15 @@
 """jobs/export_checkpoint.py: a checkpoint in, one in int8 out, or a refusal."""
 
 import json
-from pathlib import Path
 
 import pandas as pd
 import pytest
-from job_script import Run
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 
 
 @pytest.fixture
-def flags(tmp_path: Path) -> list[object]:
+def flags(tmp_path):
     """Three hundred products without pictures."""
     titles = [f"{color} shirt {n}" for n in range(100) for color in ("red", "blue", "green")]
     products = {"product_id": range(300), "title": titles, "description": "", "image_path": ""}
@@ -23,8 +21,8 @@ def flags(tmp_path: Path) -> list[object]:
 
 
 def test_a_checkpoint_that_answers_as_before_is_written_and_is_not_exported_again(
-    run: Run, flags: list[object], tmp_path: Path
-) -> None:
+    run, flags, tmp_path
+):
     code, out, _ = run(*flags)
     assert code == 0
     assert read_manifest(tmp_path / "exported").config.int8
@@ -37,9 +35,7 @@ def test_a_checkpoint_that_answers_as_before_is_written_and_is_not_exported_agai
     assert code == 2 and "found int8 towers" in err
 
 
-def test_one_that_would_answer_otherwise_is_not(
-    run: Run, flags: list[object], tmp_path: Path
-) -> None:
+def test_one_that_would_answer_otherwise_is_not(run, flags, tmp_path):
     code, _, err = run(*flags, "--sample", 20)
     assert code == 3 and "int8 may change answers" in err
     assert [path.name for path in tmp_path.iterdir()] == ["products.csv"]

@@ -1,13 +1,10 @@
 """Labels by people, from a file into the tables and out again, as users do it."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pandas as pd
 import pytest
-from job_script import Run, load_job, run_job
-from pyspark.sql import SparkSession
+from job_script import load_job, run_job
 
 from enrich.spark.session import in_utc
 from enrich.spark.tables import Tables
@@ -18,7 +15,7 @@ pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("spark")]
 
 
 @pytest.fixture(scope="module")
-def created(spark: SparkSession) -> Iterator[str]:
+def created(spark):
     """A database as the main job makes it, for a checkpoint of other attributes."""
     Tables(spark, "corrected", ("color", "style", "material")).create_missing()
     yield "corrected"
@@ -26,19 +23,19 @@ def created(spark: SparkSession) -> Iterator[str]:
 
 
 @pytest.fixture
-def database(spark: SparkSession, created: str) -> str:
+def database(spark, created):
     """That database, without a correction."""
     spark.sql(f"DELETE FROM {created}.attribute_corrections")
     return created
 
 
-def export(*flags: object) -> int:
+def export(*flags):
     return run_job(load_job("export_corrections"), *flags)
 
 
 def test_imported_labels_are_exported_as_they_were_and_importing_again_changes_nothing(
-    run: Run, spark: SparkSession, database: str, tmp_path: Path
-) -> None:
+    run, spark, database, tmp_path
+):
     given = tmp_path / "labels.csv"
     given.write_text("product_id,color,style,note\n7,Red,,yes\n008,,smart casual,no\n9,,,no\n")
     flags = ("--file", given, "--by", "ana", "--database", database)
@@ -61,9 +58,7 @@ def test_imported_labels_are_exported_as_they_were_and_importing_again_changes_n
     assert "pattern" not in published, "a checkpoint's attributes come with its first run"
 
 
-def test_labels_that_an_export_leaves_out_are_told(
-    database: str, spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_labels_that_an_export_leaves_out_are_told(database, spark, tmp_path, capsys):
     for label, told in (("red", 0), ("ultraviolet", 1), ("blue", 0)):
         spark.sql(
             f"INSERT INTO {database}.attribute_corrections VALUES "
@@ -75,9 +70,7 @@ def test_labels_that_an_export_leaves_out_are_told(
         assert said.err.count("1 corrections are left out") == told
 
 
-def test_ids_like_a_spreadsheets_formulas_come_back_as_they_were(
-    run: Run, database: str, tmp_path: Path
-) -> None:
+def test_ids_like_a_spreadsheets_formulas_come_back_as_they_were(run, database, tmp_path):
     given, csv, parquet = (tmp_path / name for name in ("l.parquet", "out.csv", "out.parquet"))
     pd.DataFrame({"product_id": ["=1+1", "'-2", "3"], "color": "red"}).to_parquet(given)
     assert run("--file", given, "--by", "ana", "--database", database)[0] == 0
@@ -92,8 +85,8 @@ def test_ids_like_a_spreadsheets_formulas_come_back_as_they_were(
 
 
 def test_labels_of_a_review_count_from_when_and_by_whom_they_were_given(
-    run: Run, spark: SparkSession, database: str, tmp_path: Path
-) -> None:
+    run, spark, database, tmp_path
+):
     review, later = tmp_path / "review.csv", tmp_path / "later.csv"
     review.write_text(
         "product_id,attribute,label,by,at\n"
@@ -126,8 +119,8 @@ def test_labels_of_a_review_count_from_when_and_by_whom_they_were_given(
     ],
 )
 def test_a_database_that_is_not_there_is_not_made_for_corrections(
-    run: Run, tmp_path: Path, spark: SparkSession, label: str, message: str
-) -> None:
+    run, tmp_path, spark, label, message
+):
     given = tmp_path / "labels.csv"
     given.write_text(f"product_id,color\n7,{label}\n")
     code, _, error = run("--file", given, "--by", "ana", "--database", "gone")
@@ -135,14 +128,12 @@ def test_a_database_that_is_not_there_is_not_made_for_corrections(
     assert not spark.catalog.databaseExists("gone")
 
 
-def test_exporting_from_a_database_without_corrections_says_what_is_missing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_exporting_from_a_database_without_corrections_says_what_is_missing(tmp_path, capsys):
     assert export("--output", tmp_path / "out.csv", "--database", "gone") == 2
     assert "gone.attribute_corrections is missing" in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_shop_s_own_names_are_exported_as_the_checkpoint_s_labels() -> None:
+def test_a_shop_s_own_names_are_exported_as_the_checkpoint_s_labels():
     labels = pd.DataFrame({"product_id": [*"12345"], "color": ["gray", "blue", "red", *RESERVED]})
     attributes = {"color": ("grey", "blue", "turquoise", "red", "multi")}
     own = {"color": {"grey": "gray", "turquoise": "blue", "multi": None}}

@@ -2,17 +2,15 @@
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from browser import open_tab
-from job_script import Run, load_job, run_job
+from job_script import load_job, run_job
 from PIL import Image
-from prepared_shop import Start
-from shop import Shop, products
+from shop import products
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.engine.fake_engine import FakeEngineSpec
@@ -26,7 +24,7 @@ ATTRIBUTES = FakeEngineSpec().attributes
 PRODUCTS = 120
 
 
-def publish_pictures(shop: Shop) -> None:
+def publish_pictures(shop):
     """Publish products with a picture each."""
     table = products(PRODUCTS)
     pixels = np.random.default_rng(0).integers(0, 255, (64, 48, 3), dtype=np.uint8)
@@ -37,13 +35,11 @@ def publish_pictures(shop: Shop) -> None:
 
 
 @pytest.fixture
-def shop(open_shop: Callable[[Start], Shop]) -> Shop:
+def shop(open_shop):
     return open_shop(publish_pictures)
 
 
-def test_labels_that_were_given_by_keys_are_what_the_next_run_publishes(
-    run: Run, shop: Shop, tmp_path: Path
-) -> None:
+def test_labels_that_were_given_by_keys_are_what_the_next_run_publishes(run, shop, tmp_path):
     before = shop.table("product_attributes").set_index("product_id")
     corrected = before.index[before["color"].isna()][0]
     shop.correct(corrected, "color", "red")
@@ -88,9 +84,7 @@ def test_labels_that_were_given_by_keys_are_what_the_next_run_publishes(
     pd.testing.assert_frame_equal(after[names].sort_index(), expected[names].sort_index())
 
 
-def test_an_audit_s_page_is_a_draw_whose_labels_the_audit_takes(
-    run: Run, shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_audit_s_page_is_a_draw_whose_labels_the_audit_takes(run, shop, tmp_path, capsys):
     page, file = tmp_path / "audit.html", tmp_path / "labels.csv"
     # Of the product table that was published, not of the demo's.
     flags = ("--database", shop.database, "--output", page)
@@ -127,8 +121,8 @@ def test_an_audit_s_page_is_a_draw_whose_labels_the_audit_takes(
     ],
 )
 def test_wrong_flags_and_samples_are_refused_with_what_there_is(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple, listed: str
-) -> None:
+    run, tmp_path, monkeypatch, flags, listed
+):
     monkeypatch.chdir(tmp_path)
     Path("audit.csv").write_text("product_id,attribute,title,image_path\n1,colour,a,b\n")
     code, _, error = run(*flags, "--output", "review.html")

@@ -3,16 +3,13 @@
 import json
 from types import SimpleNamespace
 
-import pytest
 from job_script import load_job, run_job
 
 from enrich.errors import ConfigError
 
 
-def test_a_page_that_cannot_be_written_is_a_warning(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fail(*_: object) -> None:
+def test_a_page_that_cannot_be_written_is_a_warning(monkeypatch, capsys):
+    def fail(*_):
         raise ConfigError("gone is not a checkpoint")
 
     job, tables = load_job("rollback"), SimpleNamespace(version=lambda _: 7)

@@ -2,24 +2,19 @@
 
 import shutil
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 from colored_shop import write_colored_shop
-from job_script import Run
 
 from enrich.training.config import TrainingConfig
 
 
 @pytest.fixture
-def trained(job: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[TrainingConfig]:
+def trained(job, monkeypatch):
     """What would have been trained."""
     configs: list[TrainingConfig] = []
 
-    def train(
-        config: TrainingConfig, catalogs: list[Path], output: Path, **_: Any
-    ) -> dict[str, object]:
+    def train(config, catalogs, output, **_):
         configs.append(config)
         output.mkdir(parents=True)
         (output / "MODEL_CARD.md").write_text("# card")
@@ -30,7 +25,7 @@ def trained(job: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[TrainingCo
 
 
 @pytest.fixture
-def flags(tmp_path: Path) -> list[object]:
+def flags(tmp_path):
     file = tmp_path / "training.yaml"
     file.write_text(
         "name: shop\nclassifier: cma_clip\n"
@@ -40,9 +35,7 @@ def flags(tmp_path: Path) -> list[object]:
 
 
 @pytest.mark.parametrize("missing", ["--catalog", "--output"])
-def test_training_needs_a_catalog_and_an_output(
-    run: Run, trained: list[TrainingConfig], flags: list[object], missing: str
-) -> None:
+def test_training_needs_a_catalog_and_an_output(run, trained, flags, missing):
     at = flags.index(missing)
     code, _, err = run(*flags[:at], *flags[at + 2 :])
     assert code == 2 and missing in err
@@ -59,21 +52,14 @@ def test_training_needs_a_catalog_and_an_output(
     ],
 )
 def test_a_checkpoint_s_name_says_which_classifier_it_is(
-    run: Run,
-    trained: list[TrainingConfig],
-    flags: list[object],
-    given: tuple[str, ...],
-    name: str,
-    classifier: str,
-) -> None:
+    run, trained, flags, given, name, classifier
+):
     code, out, _ = run(*flags, *given)
     assert code == 0 and "checkpoint:" in out
     assert [(config.name, config.classifier) for config in trained] == [(name, classifier)]
 
 
-def test_a_setting_may_be_taken_back_and_takes_the_place_of_the_file_s_name(
-    run: Run, trained: list[TrainingConfig], flags: list[object]
-) -> None:
+def test_a_setting_may_be_taken_back_and_takes_the_place_of_the_file_s_name(run, trained, flags):
     assert run(*flags, "--set", "half=1", "--set", "name=other")[0] == 0
     file = Path(str(flags[1]))
     file.write_text(file.read_text() + "half: 1\n")
@@ -85,9 +71,7 @@ def test_a_setting_may_be_taken_back_and_takes_the_place_of_the_file_s_name(
     ]
 
 
-def test_a_check_says_what_is_wrong_and_trains_nothing(
-    run: Run, trained: list[TrainingConfig], flags: list[object], tmp_path: Path
-) -> None:
+def test_a_check_says_what_is_wrong_and_trains_nothing(run, trained, flags, tmp_path):
     write_colored_shop(tmp_path / "shop", 40)
     flags = ["--config", flags[1], "--catalog", tmp_path / "shop", "--set", "batch_size=8"]
     flags += ["--check", "--output"]
@@ -100,9 +84,7 @@ def test_a_check_says_what_is_wrong_and_trains_nothing(
 
 
 @pytest.mark.parametrize("wrong", [("--classifier", "resnet"), ("--name", "../up")])
-def test_an_unknown_classifier_and_an_impossible_name_are_refused(
-    run: Run, trained: list[TrainingConfig], flags: list[object], wrong: tuple[str, ...]
-) -> None:
+def test_an_unknown_classifier_and_an_impossible_name_are_refused(run, trained, flags, wrong):
     code, _, err = run(*flags, *wrong)
     assert code == 2 and wrong[1] in err
     assert not trained

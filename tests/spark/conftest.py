@@ -1,14 +1,12 @@
 """A store that Spark alone can read."""
 
-from pathlib import Path
 from time import time_ns
 
 import pytest
-from pyspark.sql import SparkSession
 
 
 @pytest.fixture
-def store(spark: SparkSession, tmp_path: Path) -> str:
+def store(spark, tmp_path):
     """The address of a store which holds what lies in tmp_path, and which Spark alone can read."""
     name = f"store-{time_ns()}"
     hadoop = spark.sparkContext._jsc.hadoopConfiguration()

@@ -1,13 +1,11 @@
 """Audits on Delta tables: a draw, a simulated person's labels, and what ends a certificate."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
 
 import pandas as pd
 import pytest
-from pyspark.sql import SparkSession
 from shop import FakeGate, Shop, products
 
 from enrich.certificates import Stage, lower_bound
@@ -15,8 +13,6 @@ from enrich.config import ColumnNames
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError
 from enrich.spark.audit import (
-    Draw,
-    RecordedLabels,
     _mark_skipped,
     draw,
     make_certificates,
@@ -26,7 +22,6 @@ from enrich.spark.audit import (
 )
 from enrich.spark.refresh import Refresh
 from enrich.spark.source import open_source
-from expectations.checks import Verdict
 from schemas.labels import AuditedLabel
 
 pytestmark = [pytest.mark.spark, pytest.mark.long]
@@ -40,15 +35,13 @@ class ListeningGate(FakeGate):
 
     heard: list[Sequence[AuditedLabel]] = field(default_factory=list)
 
-    def check_candidates(
-        self, *rows: Any, audited: Sequence[AuditedLabel], **named: Any
-    ) -> Verdict:
+    def check_candidates(self, *rows, audited, **named):
         self.heard.append(audited)
         return super().check_candidates(*rows, audited=audited, **named)
 
 
 @pytest.fixture(scope="module")
-def audited(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def audited(spark, tmp_path_factory):
     """Two hundred published products, of which a person has corrected one."""
     shop = Shop(spark, tmp_path_factory.mktemp("audited"), "audited")
     shop.write(products(200).assign(department=["shirts"] * 150 + ["bags"] * 50))
@@ -58,14 +51,14 @@ def audited(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> It
     spark.sql("DROP DATABASE audited CASCADE")
 
 
-def draw_of(shop: Shop, count: int) -> Draw:
+def draw_of(shop, count):
     source = open_source(shop.spark, str(shop.file), ColumnNames())
     drawn = draw(shop.tables, source.products, count)
     record_draw(shop.tables, drawn)
     return drawn
 
 
-def label(shop: Shop, drawn: Draw, wrong: int = 0, blank: int = 0) -> pd.DataFrame:
+def label(shop, drawn, wrong=0, blank=0):
     """Return what a person says who calls the first `wrong` colors something else."""
     answers = shop.table("audit_answers").query(f"audit_id == '{drawn.audit_id}'")
     published = answers.set_index(["product_id", "attribute"])["published_label"]
@@ -78,14 +71,12 @@ def label(shop: Shop, drawn: Draw, wrong: int = 0, blank: int = 0) -> pd.DataFra
     return rows
 
 
-def colors(recorded: RecordedLabels) -> dict[str, object]:
+def colors(recorded):
     (found,) = (one for one in recorded.certificates if one["attribute"] == "color")
     return found
 
 
-def test_an_audit_goes_from_a_blind_draw_to_a_certificate_that_a_new_model_ends(
-    audited: Shop,
-) -> None:
+def test_an_audit_goes_from_a_blind_draw_to_a_certificate_that_a_new_model_ends(audited):
     shop = audited
     wide = shop.table("product_attributes").set_index("product_id")
     first = draw_of(shop, 60)
@@ -145,16 +136,14 @@ def test_an_audit_goes_from_a_blind_draw_to_a_certificate_that_a_new_model_ends(
     assert all(one["stands"] for one in read_certificates(shop.tables))
 
 
-def test_labels_of_products_that_no_draw_has_are_refused(audited: Shop) -> None:
+def test_labels_of_products_that_no_draw_has_are_refused(audited):
     rows = pd.DataFrame([["p0", "color", "red", None, pd.NaT]])
     rows.columns = ["product_id", "attribute", "label", "by", "at"]
     with pytest.raises(ConfigError, match="p0 color"):
         record_labels(audited.tables, rows)
 
 
-def test_a_published_run_that_the_gate_had_stopped_for_a_shift_ends_certificates(
-    audited: Shop,
-) -> None:
+def test_a_published_run_that_the_gate_had_stopped_for_a_shift_ends_certificates(audited):
     shop = audited
     check = {
         "run_date": date(2026, 11, 26),
@@ -175,7 +164,7 @@ def test_a_published_run_that_the_gate_had_stopped_for_a_shift_ends_certificates
     assert found["pattern"]["stands"]
 
 
-def test_what_was_drawn_before_a_catalog_grew_belongs_to_its_population() -> None:
+def test_what_was_drawn_before_a_catalog_grew_belongs_to_its_population():
     days = pd.to_datetime(["2026-05-01", "2026-06-01"], utc=True)
     answers = pd.DataFrame(
         {
@@ -197,7 +186,7 @@ def test_what_was_drawn_before_a_catalog_grew_belongs_to_its_population() -> Non
     assert made["bound"] == lower_bound([Stage(60, 60, 60), Stage(40, 40, 40)], 150)
 
 
-def test_skipped_answers_count_as_wrong_and_those_after_the_last_label_do_not() -> None:
+def test_skipped_answers_count_as_wrong_and_those_after_the_last_label_do_not():
     days = pd.to_datetime(["2026-05-01", "2026-05-02", "2026-05-03"], utc=True)
     # On the first day the first 60 of 100, of which ten were skipped; on the second one 20 more.
     counted = [None if n % 6 == 0 else days[0] for n in range(60)] + [days[1]] * 20 + [None] * 20

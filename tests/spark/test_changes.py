@@ -1,26 +1,20 @@
 """A diff of changes finds what a diff of all products finds."""
 
 import os
-from collections.abc import Callable
 from random import Random
 from shutil import rmtree
 from typing import Any
 
 import pytest
 from cases import only_in_full
-from pyspark.sql import DataFrame
 from shop import FakeGate, Shop
 
 from enrich.config import Follow
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ValidationFailed
 from enrich.spark.follow import follow
-from enrich.spark.inputs import Inputs
 from enrich.spark.refresh import Refresh
-from enrich.spark.rules import Run
 from enrich.spark.runs import RunSummary, read_runs
-from enrich.spark.source import Source
-from expectations.checks import Verdict
 from schemas.tables import Outcome, State
 
 SEQUENCES = int(os.environ.get("FEED_SEQUENCES", "1"))
@@ -37,7 +31,7 @@ _WORDS = ("red shirt", "blue dress", "bag", "crash", "")
 class FeedShop(Shop):
     """A shop whose product table is a Delta table with a change feed."""
 
-    def create(self, count: int) -> None:
+    def create(self, count):
         self.spark.range(count).selectExpr(
             "concat('p', id) AS product_id",
             "concat('shirt number ', id) AS title",
@@ -46,13 +40,11 @@ class FeedShop(Shop):
             "CAST(NULL AS STRING) AS image",
         ).write.format("delta").option("delta.enableChangeDataFeed", "true").save(str(self.file))
 
-    def run(self, statement: str) -> None:
+    def run(self, statement):
         """Change the product table, which is called `products` in the statement."""
         self.spark.sql(statement.replace("products", f"delta.`{self.file}`"))
 
-    def diff_both_ways(
-        self, spec: FakeEngineSpec | None = None, **config: Any
-    ) -> tuple[dict[str, Any], Run | None]:
+    def diff_both_ways(self, spec=None, **config):
         """Return the counts of a diff, and since which run it compared changes.
 
         The same outcomes are found both ways, but of what is unchanged.
@@ -83,11 +75,11 @@ class FeedShop(Shop):
 
 
 @pytest.fixture(params=range(SEQUENCES))
-def seed(request: pytest.FixtureRequest) -> int:
+def seed(request):
     return int(request.param)
 
 
-def publish_feed(feed: FeedShop) -> None:
+def publish_feed(feed):
     """Publish a product table of 200 with a change feed."""
     feed.file = feed.folder / "products"
     feed.create(200)
@@ -95,11 +87,11 @@ def publish_feed(feed: FeedShop) -> None:
 
 
 @pytest.fixture
-def feed(open_shop: Callable[..., FeedShop]) -> FeedShop:
+def feed(open_shop):
     return open_shop(publish_feed, FeedShop)
 
 
-def test_changes_of_every_kind_are_found(feed: FeedShop) -> None:
+def test_changes_of_every_kind_are_found(feed):
     first = feed.summary
     assert (first.diff, first.counts["published"]) == ("full", 200)
     feed.run(
@@ -124,7 +116,7 @@ def test_changes_of_every_kind_are_found(feed: FeedShop) -> None:
 
 
 @only_in_full
-def test_random_changes_are_found(feed: FeedShop, seed: int) -> None:
+def test_random_changes_are_found(feed, seed):
     """After each night's changes a run of changes has the outcomes of a run of all products."""
     draw = Random(seed)
     published, compared = [feed.summary.run_id], 0
@@ -141,7 +133,7 @@ def test_random_changes_are_found(feed: FeedShop, seed: int) -> None:
     assert compared
 
 
-def change(feed: FeedShop, draw: Random, published: list[str]) -> None:
+def change(feed, draw, published):
     """Change something that a diff depends on."""
     kind = draw.choice(("insert", "insert", "update", "update", "delete", "correct", "undo"))
     one, text = f"p{draw.randrange(210)}", draw.choice(_WORDS)
@@ -162,13 +154,13 @@ def change(feed: FeedShop, draw: Random, published: list[str]) -> None:
         feed.roll_back(published.pop())
 
 
-def test_all_products_are_compared_where_the_feed_does_not_tell(feed: FeedShop) -> None:
-    def choose(**config: Any) -> tuple[Inputs, Run, list[Run], Run | None]:
+def test_all_products_are_compared_where_the_feed_does_not_tell(feed):
+    def choose(**config):
         inputs = feed.prepare(config=CONFIG | config)
         own, runs = inputs.make_header("zzz"), read_runs(feed.tables)
         return inputs, own, runs, inputs.choose_base(own, runs)
 
-    def is_compared_since(**config: Any) -> bool:
+    def is_compared_since(**config):
         return choose(**config)[-1] is not None
 
     assert is_compared_since()
@@ -195,15 +187,15 @@ def test_all_products_are_compared_where_the_feed_does_not_tell(feed: FeedShop) 
     assert not is_compared_since()
 
 
-def test_what_is_committed_is_published_until_a_batch_is_faulty(feed: FeedShop) -> None:
+def test_what_is_committed_is_published_until_a_batch_is_faulty(feed):
     done, judged = list[RunSummary](), list[int]()
 
     class CountingGate(FakeGate):
-        def check_candidates(self, candidates: DataFrame, *others: Any, **named: Any) -> Verdict:
+        def check_candidates(self, candidates, *others, **named):
             judged.append(candidates.select("product_id").distinct().count())
             return super().check_candidates(candidates, *others, **named)
 
-    def run() -> Source:
+    def run():
         inputs = feed.prepare(config=CONFIG, window=50)
         # A commit while this run is on is for the next one.
         feed.run(f"INSERT INTO products VALUES ('new{len(done)}', 'bag', NULL, 'men', NULL)")

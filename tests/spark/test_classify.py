@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from pyspark.sql import SparkSession
 
 import enrich
 
@@ -14,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def shop(tmp_path, monkeypatch):
     """The shop of the examples, in the working folder."""
     (tmp_path / "shop" / "images").mkdir(parents=True)
     Image.new("RGB", (90, 90), (200, 20, 30)).save(tmp_path / "shop" / "images" / "1.jpg")
@@ -24,9 +23,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "shop"
 
 
-def test_examples_run_as_they_stand(
-    spark: SparkSession, shop: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_examples_run_as_they_stand(spark, shop, capsys):
     page = (ROOT / "docs" / "python.md").read_text()
     examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(examples) == 2
@@ -48,5 +45,5 @@ def test_examples_run_as_they_stand(
     )
 
 
-def test_each_public_name_is_there() -> None:
+def test_each_public_name_is_there():
     assert all(getattr(enrich, name).__name__ == name for name in enrich.__all__)

@@ -28,7 +28,7 @@ _SETTINGS = {
 }
 
 
-def test_a_remote_session_publishes_and_rolls_back(tmp_path: Path) -> None:
+def test_a_remote_session_publishes_and_rolls_back(tmp_path):
     if find_spec("grpc_status") is None:
         pytest.skip("the packages of the extra connect are missing: the claim is NOT tested")
     settings = _SETTINGS | {"spark.sql.warehouse.dir": str(tmp_path / "warehouse")}

@@ -2,8 +2,6 @@
 
 from typing import cast
 
-import pytest
-
 from enrich.spark import console
 from enrich.spark.console import describe_counts
 from enrich.spark.runs import RunSummary
@@ -13,7 +11,7 @@ from schemas.tables import COUNTS
 NOTHING = dict.fromkeys(COUNTS, 0) | {"abstained": {}}
 
 
-def test_counts_are_told_in_one_line_without_those_that_are_zero() -> None:
+def test_counts_are_told_in_one_line_without_those_that_are_zero():
     assert describe_counts(NOTHING) == "no products"
     counts = NOTHING | {
         "read": 1200,
@@ -27,9 +25,7 @@ def test_counts_are_told_in_one_line_without_those_that_are_zero() -> None:
     assert told == "1,200 read, 1,100 answered, 100 quarantined; abstained: color 1,000, style 2"
 
 
-def test_whoever_reads_json_lines_is_shown_no_table(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_whoever_reads_json_lines_is_shown_no_table(monkeypatch, capsys):
     told: list[object] = []
     monkeypatch.setattr(console, "print_json_line", lambda line, **_: told.append(line))
     monkeypatch.setattr(console, "is_json", lambda: True)

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from shop import Shop, products
@@ -20,16 +18,14 @@ ANOTHER_LABEL_SET = FakeEngineSpec(
 
 
 @pytest.fixture
-def trial(shop: Shop) -> Iterator[Shop]:
+def trial(shop):
     """Another database over the same product table, named with its catalog."""
     trial = Shop(shop.spark, shop.folder, f"spark_catalog.{shop.database}_trial")
     yield trial
     shop.spark.sql(f"DROP DATABASE IF EXISTS {trial.database} CASCADE")
 
 
-def test_a_second_label_set_opens_no_picture_that_another_database_has_read(
-    shop: Shop, trial: Shop
-) -> None:
+def test_a_second_label_set_opens_no_picture_that_another_database_has_read(shop, trial):
     pictured = products()
     pictured["image_path"] = pictured["product_id"] + ".jpg"
     for name in pictured["image_path"]:
@@ -52,9 +48,7 @@ def test_a_second_label_set_opens_no_picture_that_another_database_has_read(
     assert "candidates" in own and not {"encodings", "images"} & own
 
 
-def test_a_copied_lakehouse_goes_on_without_touching_the_original(
-    published_shop: Shop, tmp_path: Path
-) -> None:
+def test_a_copied_lakehouse_goes_on_without_touching_the_original(published_shop, tmp_path):
     shop, place = published_shop, tmp_path / "copied"
     shutil.copytree(shop.tables.database_folder().removeprefix("file:"), place)
     shop.spark.sql(f"CREATE DATABASE copied LOCATION '{place}'")

@@ -1,9 +1,8 @@
 """Encoding: contents that kill their worker, chunks by priority, and rows that are lost."""
 
-import pandas as pd
 import pytest
 from pyspark.sql import functions as F
-from shop import Shop, products
+from shop import products
 
 from enrich.config import JobConfig
 from enrich.engine.fake_engine import FakeEngineSpec
@@ -14,19 +13,17 @@ from enrich.spark.encode import choose_tasks, cut_into_chunks, select_contents, 
 CRASHES = FakeEngineSpec(crashes=True)
 
 
-def with_crashing(count: int, crashing: int) -> pd.DataFrame:
+def with_crashing(count, crashing):
     table = products(count)
     table.loc[: crashing - 1, "title"] = [f"crash-worker {n}" for n in range(crashing)]
     return table
 
 
-def test_a_content_that_kills_its_worker_is_quarantined_and_the_others_published(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_content_that_kills_its_worker_is_quarantined_and_the_others_published(shop, monkeypatch):
     shop.write(with_crashing(12, 1))
     encode_chunk, at_work, most = encode.Encoder._encode_chunk, [], [0]
 
-    def count(self: encode.Encoder, *rest: object) -> None:
+    def count(self, *rest):
         at_work.append(rest)
         most.append(len(at_work))
         try:
@@ -52,22 +49,20 @@ def test_a_content_that_kills_its_worker_is_quarantined_and_the_others_published
     assert shop.refresh(spec=FakeEngineSpec()).counts["published"] == 1
 
 
-def test_many_contents_that_kill_their_worker_fail_the_run(shop: Shop) -> None:
+def test_many_contents_that_kill_their_worker_fail_the_run(shop):
     shop.write(with_crashing(6, 3))
     with pytest.raises(WorkersDied, match="max_crashing_products"):
         shop.refresh(spec=CRASHES, config={"max_crashing_products": 1})
     assert shop.state(shop.summary.run_id) == "failed"
 
 
-def test_chunks_that_are_done_are_not_encoded_again_after_a_failure(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_chunks_that_are_done_are_not_encoded_again_after_a_failure(shop, monkeypatch):
     shop.write(products(30))
     in_chunks = {"products_per_chunk": 10}
     encode_chunk = encode.Encoder._encode_chunk
     calls = []
 
-    def fail_at_the_third(self: encode.Encoder, *rest: object) -> None:
+    def fail_at_the_third(self, *rest):
         calls.append(rest)
         if len(calls) == 3:
             raise RuntimeError("killed")
@@ -84,9 +79,7 @@ def test_chunks_that_are_done_are_not_encoded_again_after_a_failure(
     assert len(shop.table("product_attributes")) == 30
 
 
-def test_rows_that_are_lost_on_the_way_fail_the_run(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_that_are_lost_on_the_way_fail_the_run(shop, monkeypatch):
     whole = encode.Encoder._encode_lazily
     monkeypatch.setattr(
         encode.Encoder, "_encode_lazily", lambda self, *rest: whole(self, *rest).limit(3)
@@ -96,7 +89,7 @@ def test_rows_that_are_lost_on_the_way_fail_the_run(
     assert len(shop.table("product_attributes")) == 0
 
 
-def test_urgent_contents_come_in_the_first_chunks(shop: Shop) -> None:
+def test_urgent_contents_come_in_the_first_chunks(shop):
     numbers = range(1_000)
     rows = shop.spark.createDataFrame(
         [(f"{n:032x}", f"p{n}", float(n % 10)) for n in numbers],
@@ -117,7 +110,7 @@ def test_urgent_contents_come_in_the_first_chunks(shop: Shop) -> None:
     assert len(sizes) >= 15 and max(sizes) <= 100
 
 
-def test_chunks_are_joined_until_they_have_enough(shop: Shop) -> None:
+def test_chunks_are_joined_until_they_have_enough(shop):
     rows = shop.spark.createDataFrame(
         [(f"{n:032x}", float(n)) for n in range(60)], "content_hash STRING, priority DOUBLE"
     )
@@ -130,7 +123,7 @@ def test_chunks_are_joined_until_they_have_enough(shop: Shop) -> None:
     assert min(found[0]) > max(found[1]) and not chunks
 
 
-def test_one_row_stands_for_a_content_with_its_highest_priority(shop: Shop) -> None:
+def test_one_row_stands_for_a_content_with_its_highest_priority(shop):
     fields = "content_hash STRING, product_id STRING, priority DOUBLE, image_digest STRING"
     rows = shop.spark.createDataFrame(
         [("h", "a", None, "d"), ("h", "b", 5.0, "d"), ("h", "c", 1.0, "d")], fields
@@ -143,6 +136,6 @@ def test_one_row_stands_for_a_content_with_its_highest_priority(shop: Shop) -> N
 @pytest.mark.parametrize(
     ("contents", "cores", "tasks"), [(1, 4, 1), (64, 4, 1), (65, 4, 2), (10_000, 4, 8)]
 )
-def test_tasks_come_in_whole_rounds_over_the_cores(contents: int, cores: int, tasks: int) -> None:
+def test_tasks_come_in_whole_rounds_over_the_cores(contents, cores, tasks):
     config = JobConfig(batch_size=64, products_per_task=2_000)
     assert choose_tasks(contents, config, cores) == tasks

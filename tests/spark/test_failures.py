@@ -1,16 +1,12 @@
 """Which known error lies behind one of Spark's."""
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
-import pandas as pd
 import pytest
 from delta.exceptions import ConcurrentAppendException
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import AnalysisException
-from pyspark.sql import SparkSession
 from pyspark.sql.catalog import Database
 
 from enrich.errors import (
@@ -27,10 +23,10 @@ from enrich.spark import failures, tables
 from enrich.spark.failures import explain_failure, explain_storage_failure
 
 
-def _fail_with(spark: SparkSession, raised: Exception) -> EnrichError | None:
+def _fail_with(spark, raised):
     """Returns what is made of a write that failed because a worker raised an exception."""
 
-    def fail(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    def fail(frames):
         raise raised
         yield from frames
 
@@ -50,9 +46,7 @@ def _fail_with(spark: SparkSession, raised: Exception) -> EnrichError | None:
     ],
     ids=repr,
 )
-def test_an_error_of_a_worker_is_known_again_where_it_is_one_of_ours(
-    spark: SparkSession, raised: Exception, kind: type[EnrichError] | None, said: str
-) -> None:
+def test_an_error_of_a_worker_is_known_again_where_it_is_one_of_ours(spark, raised, kind, said):
     found = _fail_with(spark, raised)
     if kind is None:
         assert found is None
@@ -81,7 +75,7 @@ def test_an_error_of_a_worker_is_known_again_where_it_is_one_of_ours(
         "Operation category READ is not supported in state standby",
     ],
 )
-def test_servers_that_may_answer_later_are_known_by_what_they_say(said: str) -> None:
+def test_servers_that_may_answer_later_are_known_by_what_they_say(said):
     assert is_no_answer(said)
 
 
@@ -94,13 +88,11 @@ def test_servers_that_may_answer_later_are_known_by_what_they_say(said: str) -> 
         "Azure Error: [AuthorizationPermissionMismatch] 403 This request is not authorized",
     ],
 )
-def test_what_no_waiting_helps_is_no_outage(said: str) -> None:
+def test_what_no_waiting_helps_is_no_outage(said):
     assert not is_no_answer(said)
 
 
-def test_a_table_that_is_there_after_all_was_asked_of_a_metastore_that_did_not_answer(
-    spark: SparkSession,
-) -> None:
+def test_a_table_that_is_there_after_all_was_asked_of_a_metastore_that_did_not_answer(spark):
     with pytest.raises(AnalysisException, match="TABLE_OR_VIEW_NOT_FOUND") as missing:
         spark.sql("DESCRIBE HISTORY lost_shop.staged")
     with pytest.raises(AnalysisException, match="SCHEMA_NOT_FOUND") as homeless:
@@ -139,9 +131,7 @@ def test_a_table_that_is_there_after_all_was_asked_of_a_metastore_that_did_not_a
         ),
     ],
 )
-def test_a_shared_metastore_that_cannot_be_opened_says_why_in_one_line(
-    said: str, kind: type[EnrichError], told: str
-) -> None:
+def test_a_shared_metastore_that_cannot_be_opened_says_why_in_one_line(said, kind, told):
     hive = "org.apache.hadoop.hive.ql.metadata.HiveException: java.lang.RuntimeException: Unable to"
     by_driver = f"org.postgresql.util.PSQLException: {said}"
     found = explain_failure(_JavaError(hive, "MetaException(message:Error)", by_driver))
@@ -149,7 +139,7 @@ def test_a_shared_metastore_that_cannot_be_opened_says_why_in_one_line(
     assert told in str(found) and "\n" not in str(found)
 
 
-def test_hive_that_reaches_no_server_says_wait_and_not_what_java_says() -> None:
+def test_hive_that_reaches_no_server_says_wait_and_not_what_java_says():
     said = "HiveException: Unable to fetch table staged. Connection to db:5432 refused. Check that"
 
     found = explain_failure(AnalysisException(f"org.apache.hadoop.hive.ql.metadata.{said}\n\tat x"))
@@ -164,35 +154,35 @@ class JavaError:
 
     _target_id, _gateway_client = "o2", None
 
-    def __init__(self, *chain: str) -> None:
+    def __init__(self, *chain):
         self._text, self._rest = chain[0], chain[1:]
 
-    def toString(self) -> str:  # noqa: N802
+    def toString(self):  # noqa: N802
         return self._text
 
-    def getCause(self) -> "JavaError | None":  # noqa: N802
+    def getCause(self):  # noqa: N802
         return JavaError(*self._rest) if self._rest else None
 
 
 class DeadError(JavaError):
     """An exception of a Java that has ended since."""
 
-    def toString(self) -> str:  # noqa: N802
+    def toString(self):  # noqa: N802
         raise Py4JError("Answer from Java side is empty")
 
 
 class _JavaError(Py4JJavaError):
     """An error of Java's that asks no Java for its words."""
 
-    def __init__(self, *chain: str) -> None:
+    def __init__(self, *chain):
         super().__init__("An error occurred while calling o1.save.", JavaError(*chain))
         self._chain = chain
 
-    def __str__(self) -> str:
+    def __str__(self):
         return "\n".join(self._chain)
 
 
-def test_a_store_that_goes_away_in_the_middle_is_said_in_one_line() -> None:
+def test_a_store_that_goes_away_in_the_middle_is_said_in_one_line():
     said = "java.io.IOException: We encountered an internal error (Service: S3, Status Code: 503)"
     aborted = "org.apache.spark.SparkException: Job aborted."
     found = explain_failure(
@@ -222,11 +212,11 @@ def test_a_store_that_goes_away_in_the_middle_is_said_in_one_line() -> None:
     ],
     ids=["worker", "traceback", "Java"],
 )
-def test_what_is_no_store_is_not_called_one(error: Exception) -> None:
+def test_what_is_no_store_is_not_called_one(error):
     assert explain_failure(error) is None
 
 
-def test_of_two_jobs_that_start_at_once_the_second_is_told_to_wait() -> None:
+def test_of_two_jobs_that_start_at_once_the_second_is_told_to_wait():
     derby = "ERROR XSDB6: Another instance of Derby may have already booted the database /lake/m."
     found = explain_failure(_JavaError("java.sql.SQLException: Failed to start database", derby))
     assert isinstance(found, MetastoreBusy)
@@ -256,16 +246,14 @@ TRACE = "\n\tat java.base/java.io.FileOutputStream.writeBytes(Native Method)\n\t
         (["RuntimeException: Couldn't create directory /x/hive_resources"], "Give the job's user"),
     ],
 )
-def test_a_cause_anywhere_in_the_chain_is_named_with_what_to_do(
-    chain: list[str], advice: str
-) -> None:
+def test_a_cause_anywhere_in_the_chain_is_named_with_what_to_do(chain, advice):
     failure = explain_storage_failure(_JavaError(*chain))
     assert failure is not None and failure.exit_code == 1
     assert advice in str(failure)
     assert "\n" not in str(failure) and "\tat" not in str(failure)
 
 
-def test_the_error_behind_a_second_one_is_found(tmp_path: Path) -> None:
+def test_the_error_behind_a_second_one_is_found(tmp_path):
     with pytest.raises(KeyError) as caught:
         try:
             raise _JavaError("SparkException: Task failed", FULL)
@@ -274,7 +262,7 @@ def test_the_error_behind_a_second_one_is_found(tmp_path: Path) -> None:
     assert "No space left" in str(explain_storage_failure(caught.value))
 
 
-def test_python_s_own_error_is_found_too() -> None:
+def test_python_s_own_error_is_found_too():
     error = OSError(28, os.strerror(28), "/x/page.html")
     assert "No space left on device" in str(explain_storage_failure(error))
 
@@ -287,11 +275,11 @@ def test_python_s_own_error_is_found_too() -> None:
         Py4JJavaError("x", DeadError("y")),
     ],
 )
-def test_other_errors_are_left_alone(error: Exception) -> None:
+def test_other_errors_are_left_alone(error):
     assert explain_storage_failure(error) is None
 
 
-def test_tables_on_a_store_are_in_no_local_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_on_a_store_are_in_no_local_folder(monkeypatch):
     databases = [Database("one", None, None, at) for at in ("s3a://lake/one.db", "file:/lake/two")]
     catalog = SimpleNamespace(listDatabases=lambda: databases)
     session = SimpleNamespace(conf={"spark.local.dir": "/scratch"}, catalog=catalog)
@@ -299,9 +287,7 @@ def test_tables_on_a_store_are_in_no_local_folder(monkeypatch: pytest.MonkeyPatc
     assert failures._folders_of_spark() == ["/scratch", "/lake/two"]
 
 
-def test_a_commit_that_others_come_before_eight_times_is_given_up(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_commit_that_others_come_before_eight_times_is_given_up(monkeypatch):
     monkeypatch.setattr(tables, "_LONGEST_WAIT_S", 0)
     tried = []
 

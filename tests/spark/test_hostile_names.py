@@ -22,9 +22,7 @@ FLAGS = {
         *(("rollback", name) for name in ("a.b.c", "a`b", "", "../up", "a b", "ä")),
     ],
 )
-def test_every_job_refuses_a_database_that_is_no_plain_name(
-    job: str, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_job_refuses_a_database_that_is_no_plain_name(job, name, capsys):
     assert run_job(load_job(job), *FLAGS[job], "--database", name) == 2
     assert "expected a database's name" in capsys.readouterr().err
 
@@ -33,9 +31,7 @@ def test_every_job_refuses_a_database_that_is_no_plain_name(
     ("job", "flag"), [("rollback", "--reason"), ("import_corrections", "--by")]
 )
 @pytest.mark.parametrize("words", ["", " \t"])
-def test_words_for_people_that_tell_nobody_anything_are_refused(
-    job: str, flag: str, words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_words_for_people_that_tell_nobody_anything_are_refused(job, flag, words, capsys):
     script = load_job(job)
     with pytest.MonkeyPatch.context() as patch:
         patch.delattr(script, "open_session")
@@ -44,6 +40,6 @@ def test_words_for_people_that_tell_nobody_anything_are_refused(
 
 
 @pytest.mark.parametrize("run_id", ["../../up", "a/b", DROP, "a b", "x\n", "ä", "", "a" * 251])
-def test_a_trigger_that_does_not_belong_into_sql_or_a_path_is_refused(run_id: str) -> None:
+def test_a_trigger_that_does_not_belong_into_sql_or_a_path_is_refused(run_id):
     with pytest.raises(ConfigError, match="is not usable"):
         load_job("enrich_catalog").check_trigger(run_id)

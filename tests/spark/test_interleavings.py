@@ -1,13 +1,13 @@
 """Two runs, and a run beside a person or maintenance, in chosen orders of their commits."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from itertools import combinations
 from typing import Any
 
 import pytest
 from cases import is_full
-from prepared_shop import Start, blocked, published
+from prepared_shop import blocked, published
 from schedule import Schedule, install
 from shop import DAY, Shop, products
 
@@ -22,7 +22,7 @@ DECIDED_BEFORE = ("encodings", "candidates", "product_attributes")[slice(None if
 PLACES = [*combinations(range(4), 2)] if is_full() else [(0, 3), (1, 2)]
 
 
-def orders() -> Iterator[list[tuple[str, str]]]:
+def orders():
     """Yield orders of the two commits of each of two runs that can meet."""
     for places in PLACES:
         steps = {"older": iter(STEPS), "newer": iter(STEPS)}
@@ -30,7 +30,7 @@ def orders() -> Iterator[list[tuple[str, str]]]:
         yield [(actor, next(steps[actor])) for actor in actors]
 
 
-def beside(shop: Shop) -> Shop:
+def beside(shop):
     """Return the same tables in a session of its own, as another process has one."""
     other = Shop(shop.spark.newSession(), shop.folder, shop.database)
     other.file = shop.file
@@ -38,16 +38,14 @@ def beside(shop: Shop) -> Shop:
 
 
 @pytest.fixture
-def two(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> tuple[Shop, Shop]:
+def two(shop, monkeypatch):
     """Two processes on the same tables, whose commits follow a schedule."""
     install(monkeypatch)
     return shop, beside(shop)
 
 
 @pytest.mark.parametrize("order", orders(), ids=lambda order: "-".join(a[0] for a, _ in order))
-def test_two_runs_end_alike_in_any_order_of_their_commits(
-    two: tuple[Shop, Shop], order: list[tuple[str, str]]
-) -> None:
+def test_two_runs_end_alike_in_any_order_of_their_commits(two, order):
     older, newer = two
     newer.file = older.folder / "newer" / older.file.name
     newer.file.parent.mkdir()
@@ -68,14 +66,14 @@ def test_two_runs_end_alike_in_any_order_of_their_commits(
     assert older.refresh(run_date=DAY).counts["published"] == 0
 
 
-def publish_wrong(shop: Shop) -> None:
+def publish_wrong(shop):
     """Publish six products, and then wrong ones."""
     published(shop)
     shop.write(products(mark=" wrong"))
     shop.refresh()
 
 
-def wait_for_a_decision(shop: Shop) -> None:
+def wait_for_a_decision(shop):
     """Publish six products, and let the gate block others."""
     published(shop)
     shop.write(products(mark=" waiting"))
@@ -84,9 +82,7 @@ def wait_for_a_decision(shop: Shop) -> None:
 
 @pytest.mark.parametrize("step", DECIDED_BEFORE)
 @pytest.mark.parametrize("act", ["approve", "discard", "roll_back", "maintain"])
-def test_a_decision_in_the_middle_of_a_run_is_kept(
-    open_shop: Callable[[Start], Shop], monkeypatch: pytest.MonkeyPatch, step: str, act: str
-) -> None:
+def test_a_decision_in_the_middle_of_a_run_is_kept(open_shop, monkeypatch, step, act):
     shop = open_shop(publish_wrong if act == "roll_back" else wait_for_a_decision)
     decided = shop.summary.run_id
     shop.write(products(mark=" of the run in the middle"))
@@ -99,7 +95,7 @@ def test_a_decision_in_the_middle_of_a_run_is_kept(
         "maintain": other.maintain,
     }
 
-    def decide() -> Any:
+    def decide():
         # A step of its own before the run's: whatever it commits comes first.
         with schedule.turn_of(("person", "decision")):
             return acts[act]()
@@ -121,8 +117,4 @@ def test_a_decision_in_the_middle_of_a_run_is_kept(
         assert shop.state(decided) in STATES[act]
 
 
-STATES = {
-    "approve": ("published",),
-    "discard": ("discarded",),
-    "roll_back": ("rolled_back",),
-}
+STATES = {"approve": ("published",), "discard": ("discarded",), "roll_back": ("rolled_back",)}

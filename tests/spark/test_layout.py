@@ -2,21 +2,20 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
-from shop import Shop, products
+from shop import products
 
 from enrich.engine.fake_engine import FakeEngineSpec
 
 
-def commits(shop: Shop, table: str) -> list[list[dict[str, Any]]]:
+def commits(shop, table):
     """Return the actions of each commit of a table."""
     place = shop.tables.describe(table)["location"].removeprefix("file:")
     logs = sorted(Path(place, "_delta_log").glob("*.json"))
     return [[json.loads(line) for line in log.read_text().splitlines()] for log in logs]
 
 
-def written(commit: list[dict[str, Any]]) -> int:
+def written(commit):
     """Return the bytes of rows and deletion vectors of a commit; the change feed is not counted."""
     added = [action["add"] for action in commit if "add" in action]
     files = sum(add["size"] for add in added if add["dataChange"] and not is_marked(add, commit))
@@ -24,13 +23,13 @@ def written(commit: list[dict[str, Any]]) -> int:
     return files + sum(vector.get("sizeInBytes", 0) for vector in vectors)
 
 
-def is_marked(add: dict[str, Any], commit: list[dict[str, Any]]) -> bool:
+def is_marked(add, commit):
     """Return whether a file was there before, and has rows that are marked as gone."""
     removed = {action["remove"]["path"] for action in commit if "remove" in action}
     return add["path"] in removed
 
 
-def test_a_merge_writes_the_rows_that_changed_and_lineage_has_statistics(bare_shop: Shop) -> None:
+def test_a_merge_writes_the_rows_that_changed_and_lineage_has_statistics(bare_shop):
     shop = bare_shop  # the layout counts when a table is made
     config = {"table_layout": {"deletion_vectors": "always"}, "missing_products": "delete"}
     table = products(2_000)
@@ -55,5 +54,5 @@ def test_a_merge_writes_the_rows_that_changed_and_lineage_has_statistics(bare_sh
     assert {"product_id", "content_hash", "run_id", "model_version", "run_date"} <= known.keys()
 
 
-def operation(commit: list[dict[str, Any]]) -> str:
+def operation(commit):
     return next(action["commitInfo"]["operation"] for action in commit if "commitInfo" in action)

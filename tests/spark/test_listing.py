@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,16 +9,14 @@ import pandas as pd
 import pytest
 from faulty_store import KEYS, FaultyStore, faulty_store
 from moto.s3.models import s3_backends
-from pyspark.sql import SparkSession
-from shop import FakeGate, Shop
+from shop import FakeGate
 
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError, ValidationFailed
 from enrich.images.store import ImageStore
-from enrich.spark.diff import Diff, append_image_states
+from enrich.spark.diff import append_image_states
 from enrich.spark.refresh import Refresh
 from enrich.spark.rules import Attempt
-from enrich.spark.runs import RunSummary
 from enrich.spark.tables import now
 from schemas.tables import Outcome
 
@@ -33,20 +30,20 @@ class Bucket:
     store: FaultyStore
     asked: Counter[str] = field(default_factory=Counter)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self):
         self.store.fault = self._count
 
-    def put(self, number: int, data: bytes) -> None:
+    def put(self, number, data):
         # Not by a request: there are thousands.
         moto: Any = s3_backends["123456789012"]["aws"]
         moto.put_object("shop", f"images/{number % 7}/{number}.jpg", data)
 
-    def _count(self, method: str, key: str, before: int) -> None:
+    def _count(self, method, key, before):
         self.asked["list" if key == "/shop" else method] += 1
 
 
 @pytest.fixture(scope="module")
-def served(spark: SparkSession) -> Iterator[FaultyStore]:
+def served(spark):
     """A store that this process and Spark's workers know by their environment."""
     with faulty_store() as store, pytest.MonkeyPatch.context() as patch:
         for name, value in (KEYS | {"AWS_ENDPOINT_URL": store.endpoint}).items():
@@ -56,14 +53,14 @@ def served(spark: SparkSession) -> Iterator[FaultyStore]:
 
 
 @pytest.fixture
-def bucket(served: FaultyStore) -> Iterator[Bucket]:
+def bucket(served):
     yield Bucket(served)
     served.heal()
     moto: Any = s3_backends["123456789012"]["aws"]
     moto.buckets["shop"].keys.clear()
 
 
-def look(shop: Shop, bucket: Bucket, **config: Any) -> tuple[Diff, Counter[str]]:
+def look(shop, bucket, **config):
     """Return the diff of the shop, and what it asked of the bucket."""
     inputs = shop.prepare(config=config)
     inputs = replace(inputs, store=ImageStore("s3://shop/images"))
@@ -76,18 +73,18 @@ def look(shop: Shop, bucket: Bucket, **config: Any) -> tuple[Diff, Counter[str]]
     return diff, asked
 
 
-def write_products(shop: Shop, count: int) -> None:
+def write_products(shop, count):
     rows = [(f"p{n}", "shirt", None, f"{n % 7}/{n}.jpg") for n in range(count)]
     columns = ["product_id", "title", "description", "image_path"]
     shop.write(pd.DataFrame(rows, columns=columns).astype("string"))
 
 
-def contents(diff: Diff) -> dict[str, str]:
+def contents(diff):
     rows = diff.rows.select("product_id", "content_hash").collect()
     return {row["product_id"]: row["content_hash"] for row in rows}
 
 
-def test_of_many_images_the_changed_ones_alone_are_read(shop: Shop, bucket: Bucket) -> None:
+def test_of_many_images_the_changed_ones_alone_are_read(shop, bucket):
     count, changed = 1_200, 50
     for number in range(count):
         bucket.put(number, b"image %d" % number)
@@ -123,7 +120,7 @@ def test_of_many_images_the_changed_ones_alone_are_read(shop: Shop, bucket: Buck
     assert {one for one in was if was[one] != is_now[one]} == {f"p{n}" for n in range(changed)}
 
 
-def test_a_copied_bucket_is_read_and_changes_nothing(shop: Shop, bucket: Bucket) -> None:
+def test_a_copied_bucket_is_read_and_changes_nothing(shop, bucket):
     write_products(shop, 4)
     for number in range(3):
         bucket.put(number, b"image %d" % number)
@@ -140,9 +137,7 @@ def test_a_copied_bucket_is_read_and_changes_nothing(shop: Shop, bucket: Bucket)
     assert look(shop, bucket)[1]["GET"] == 0
 
 
-def test_of_a_product_table_with_a_feed_changed_images_are_found(
-    shop: Shop, bucket: Bucket
-) -> None:
+def test_of_a_product_table_with_a_feed_changed_images_are_found(shop, bucket):
     count = 40
     write_products(shop, count)
     products = shop.spark.read.parquet(str(shop.file))
@@ -152,7 +147,7 @@ def test_of_a_product_table_with_a_feed_changed_images_are_found(
     for number in range(count - 1):
         bucket.put(number, b"image %d" % number)
 
-    def run(failures: Sequence[str] = ()) -> RunSummary:
+    def run(failures=()):
         bucket.asked.clear()
         spec = FakeEngineSpec(opens_images=True, image_root="s3://shop/images")
         inputs = replace(shop.prepare(spec), store=ImageStore("s3://shop/images"))
@@ -175,9 +170,7 @@ def test_of_a_product_table_with_a_feed_changed_images_are_found(
     assert (third.diff, third.counts["published"], third.counts["encoded"]) == ("changes", 1, 0)
 
 
-def test_an_inventory_is_taken_instead_and_what_it_lacks_is_asked_for(
-    shop: Shop, bucket: Bucket
-) -> None:
+def test_an_inventory_is_taken_instead_and_what_it_lacks_is_asked_for(shop, bucket):
     write_products(shop, 3)
     for number in range(3):
         bucket.put(number, b"image %d" % number)
@@ -192,13 +185,13 @@ def test_an_inventory_is_taken_instead_and_what_it_lacks_is_asked_for(
     assert asked == {"HEAD": 1} and diff.count(Outcome.NEW) == 3
 
 
-def test_a_store_that_refuses_to_list_is_named_with_the_setting(shop: Shop, bucket: Bucket) -> None:
+def test_a_store_that_refuses_to_list_is_named_with_the_setting(shop, bucket):
     bucket.store.fault = lambda method, key, before: "403"
     with pytest.raises(ConfigError, match=r"cannot be listed.*image_identity: stat"):
         list(ImageStore("s3://shop/images").list_root(None, None))
 
 
-def test_parts_of_a_listing_are_the_whole(bucket: Bucket) -> None:
+def test_parts_of_a_listing_are_the_whole(bucket):
     for number in range(30):
         bucket.put(number, b"image")
     store, middle = ImageStore("s3://shop/images"), "images/3/17.jpg"
@@ -208,6 +201,6 @@ def test_parts_of_a_listing_are_the_whole(bucket: Bucket) -> None:
 
 
 @pytest.mark.parametrize("given", [{"image_identity": "listing"}, {"image_inventory": "seen"}])
-def test_a_disk_is_not_listed(shop: Shop, given: dict[str, str]) -> None:
+def test_a_disk_is_not_listed(shop, given):
     with pytest.raises(ConfigError, match="are for object stores"):
         shop.refresh(config=given)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from shop import Shop, products
+from shop import products
 
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError
@@ -15,10 +15,10 @@ Patch = Callable[..., None]
 
 
 @pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Patch:
+def later(monkeypatch):
     """Let maintenance and events happen so many days later."""
 
-    def patch(days: int) -> None:
+    def patch(days):
         for module in (maintenance, runs):
             monkeypatch.setattr(module, "now", lambda: tables.now() + timedelta(days))
 
@@ -26,14 +26,12 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Patch:
 
 
 @pytest.fixture(autouse=True)
-def no_compaction(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_compaction(monkeypatch):
     """It changes nothing that stands in a table, and takes seconds."""
     monkeypatch.setattr(maintenance, "_compact", lambda *_: None)
 
 
-def test_a_run_whose_candidates_are_gone_is_not_rolled_back(
-    published_shop: Shop, later: Patch
-) -> None:
+def test_a_run_whose_candidates_are_gone_is_not_rolled_back(published_shop, later):
     shop = published_shop
     run_id = shop.summary.run_id
     later(40)
@@ -44,9 +42,7 @@ def test_a_run_whose_candidates_are_gone_is_not_rolled_back(
     assert shop.state(run_id) == "published"
 
 
-def test_encodings_that_nobody_reads_go_and_published_contents_stay(
-    published_shop: Shop, later: Patch
-) -> None:
+def test_encodings_that_nobody_reads_go_and_published_contents_stay(published_shop, later):
     shop = published_shop
     shop.write(products(mark=" new"))
     shop.refresh()
@@ -60,9 +56,7 @@ def test_encodings_that_nobody_reads_go_and_published_contents_stay(
 
 
 @pytest.mark.parametrize("is_set", [False, True])
-def test_folders_of_killed_runs_go_after_a_week(
-    published_shop: Shop, tmp_path: Path, is_set: bool
-) -> None:
+def test_folders_of_killed_runs_go_after_a_week(published_shop, tmp_path, is_set):
     shop, place = published_shop, str(tmp_path) if is_set else None
     parent = Path(place or shop.tables.database_folder().removeprefix("file:")) / "_temporary_runs"
     (parent / "20200101T000000-killed").mkdir(parents=True)
@@ -71,6 +65,6 @@ def test_folders_of_killed_runs_go_after_a_week(
     assert [folder.name for folder in parent.iterdir()] == ["29990101T000000-alive"]
 
 
-def test_maintenance_without_tables_is_refused(bare_shop: Shop) -> None:
+def test_maintenance_without_tables_is_refused(bare_shop):
     with pytest.raises(Exception, match="missing"):
         bare_shop.maintain()

@@ -1,7 +1,6 @@
 """A source is looked at once, and answered less where it looks unlike training."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pytest
@@ -9,10 +8,9 @@ from pyspark import cloudpickle
 
 from enrich.config import DEMO_FOLDER
 from enrich.engine.fake_engine import FakeEngineSpec
-from enrich.lexicon import ProductText
 from enrich.spark.dry_run import plan_refresh
 from enrich.unseen import AttributeProfile, SourceProfile
-from tests.support.shop import Shop, products
+from tests.support.shop import products
 
 # Spark's workers cannot import what only pytest has on its path.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -26,26 +24,24 @@ OWN = {"catalog": "shop"}
 class StrangeSpec(FakeEngineSpec):
     """Recipe of an engine that has never seen such a source."""
 
-    def profile(
-        self, vectors: Sequence[bytes], modalities: Sequence[str], texts: Sequence[ProductText]
-    ) -> SourceProfile:
+    def profile(self, vectors, modalities, texts):
         assert len(vectors) == len(modalities) == len(texts)
         expected = AttributeProfile(0.75, 0.7, named=0.25, contradicted=0.0)
         return SourceProfile(len(vectors), FAR_AWAY, dict.fromkeys(self.attributes, expected))
 
-    def in_source(self, rise: float) -> "StrangeSpec":
+    def in_source(self, rise):
         if not rise:
             return self
         return replace(self, model_version=f"{self.model_version}-risen", threshold=0.9)
 
 
 @pytest.fixture
-def strange(shop: Shop) -> Shop:
+def strange(shop):
     shop.write(products(12))
     return shop
 
 
-def test_an_unseen_source_is_answered_less_from_its_first_run_on(strange: Shop) -> None:
+def test_an_unseen_source_is_answered_less_from_its_first_run_on(strange):
     limited = strange.refresh(spec=StrangeSpec(), limit=6)
     assert limited.source_profile is not None and limited.source_profile["products"] == 6
     # It decides nothing about the whole source.
@@ -65,7 +61,7 @@ def test_an_unseen_source_is_answered_less_from_its_first_run_on(strange: Shop) 
     assert len(strange.table("source_profiles")) == 1
 
 
-def test_a_catalog_whose_path_names_the_day_stays_one_source(strange: Shop) -> None:
+def test_a_catalog_whose_path_names_the_day_stays_one_source(strange):
     strange.refresh(spec=StrangeSpec(), config=OWN)
     strange.file = strange.folder / "tomorrow.parquet"
     strange.write(products(12))
@@ -75,7 +71,7 @@ def test_a_catalog_whose_path_names_the_day_stays_one_source(strange: Shop) -> N
     assert planned.source_profile is not None and planned.answered_share is None
 
 
-def test_a_shop_that_follows_the_demo_is_a_source_of_its_own(strange: Shop) -> None:
+def test_a_shop_that_follows_the_demo_is_a_source_of_its_own(strange):
     own, strange.file = strange.file, strange.folder / DEMO_FOLDER
     strange.file.mkdir()
     products(12).to_parquet(strange.file / "products.parquet")
@@ -86,7 +82,7 @@ def test_a_shop_that_follows_the_demo_is_a_source_of_its_own(strange: Shop) -> N
     assert len(strange.table("source_profiles")) == 2
 
 
-def test_thresholds_stay_where_the_settings_say_so(strange: Shop) -> None:
+def test_thresholds_stay_where_the_settings_say_so(strange):
     strange.refresh(spec=StrangeSpec(), config={"unseen_source": "calibrated"})
 
     rows = strange.table("product_attributes")
@@ -95,7 +91,7 @@ def test_thresholds_stay_where_the_settings_say_so(strange: Shop) -> None:
     assert len(strange.table("source_profiles")) == 1
 
 
-def test_a_plan_looks_at_a_sample_of_an_unknown_source_and_writes_nothing(strange: Shop) -> None:
+def test_a_plan_looks_at_a_sample_of_an_unknown_source_and_writes_nothing(strange):
     plan = plan_refresh(strange.prepare(StrangeSpec()))
 
     assert plan.source_profile is not None

@@ -3,14 +3,10 @@
 import logging
 import re
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
-from pyspark.sql import SparkSession
-from shop import Shop
 
 from enrich.spark import progress
 from enrich.spark.progress import Progress, Work, WorkByWorker
@@ -19,7 +15,7 @@ from enrich.spark.session import name_jobs
 pytestmark = pytest.mark.spark
 
 
-def descriptions(spark: SparkSession) -> dict[int, str | None]:
+def descriptions(spark):
     """Return the description of each job that Spark still knows, by the job's number."""
     jobs: Any = spark._jsc.sc().statusStore().jobsList(None)  # type: ignore[attr-defined]
     found = [jobs.apply(number) for number in range(jobs.size())]
@@ -27,9 +23,7 @@ def descriptions(spark: SparkSession) -> dict[int, str | None]:
     return {number: one.get() if one.isDefined() else None for number, one in said.items()}
 
 
-def test_every_job_of_a_run_says_run_stage_and_chunk_and_the_ledger_how_encoding_went(
-    shop: Shop, spark: SparkSession
-) -> None:
+def test_every_job_of_a_run_says_run_stage_and_chunk_and_the_ledger_how_encoding_went(shop, spark):
     before = set(descriptions(spark))
     config = {"products_per_chunk": 3, "metrics_dir": shop.folder / "metrics"}
 
@@ -55,8 +49,8 @@ def test_every_job_of_a_run_says_run_stage_and_chunk_and_the_ledger_how_encoding
     assert running.read_text() == ""
 
 
-def test_names_of_jobs_within_others_give_way_again(spark: SparkSession) -> None:
-    def now() -> tuple[str | None, str | None]:
+def test_names_of_jobs_within_others_give_way_again(spark):
+    def now():
         names = ("spark.job.description", "spark.jobGroup.id")
         first, second = map(spark.sparkContext.getLocalProperty, names)
         return first, second
@@ -69,7 +63,7 @@ def test_names_of_jobs_within_others_give_way_again(spark: SparkSession) -> None
     assert now() == outside
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
+def wait_until(holds):
     """Return as soon as it holds; fail after a minute."""
     deadline = time.monotonic() + 60
     while not holds():
@@ -77,26 +71,21 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_a_run_at_work_tells_how_far_it_is(
-    spark: SparkSession,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_run_at_work_tells_how_far_it_is(spark, tmp_path, monkeypatch, caplog):
     for name in ("_SAMPLE_S", "_FILE_S", "_LINE_S"):
         monkeypatch.setattr(progress, name, 0.05)
     told: list[Any] = []
     with caplog.at_level(logging.INFO, "enrich"), Progress(spark, 400, told.append) as watched:
         works = watched.works
 
-        def when_allowed(number: int, rows: Any) -> Any:
+        def when_allowed(number, rows):
             allowed = tmp_path / ("first" if number < 2 else "last")
             while not allowed.exists():
                 time.sleep(0.02)
             progress.add_work(works, loads=1, contents=100)
             yield from rows
 
-        def tells(done: int) -> bool:
+        def tells(done):
             # Spark writes its counts with a delay: one that has ended may still be among them.
             return any(one["done"] == done and 2 <= one["slots_busy"] <= 3 for one in list(told))
 
@@ -115,7 +104,7 @@ def test_a_run_at_work_tells_how_far_it_is(
     assert any("encoded 200 of 400 contents" in line and "left" in line for line in lines)
 
 
-def test_work_adds_up_and_memory_does_not() -> None:
+def test_work_adds_up_and_memory_does_not():
     one = {"a:1": Work(1, 10, 500)}
     two = {"a:1": Work(0, 5, 900), "b:2": Work(1, 1, 1)}
     added = WorkByWorker().addInPlace(one, two)

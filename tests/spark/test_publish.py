@@ -1,12 +1,10 @@
 """What people decide about runs: approve, discard, roll back, release; and open intents."""
 
-from collections.abc import Callable
 from datetime import date
-from typing import Any
 
 import pytest
-from prepared_shop import BETTER, Start, blocked, rolled_back, staged
-from shop import Shop, products
+from prepared_shop import BETTER, blocked, rolled_back, staged
+from shop import products
 
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError, TableContended
@@ -16,14 +14,12 @@ from enrich.spark.runs import read_event, read_runs
 ANOTHER_DAY = date(2026, 11, 25)
 
 
-def labels_of(shop: Shop) -> dict[str, Any]:
+def labels_of(shop):
     rows = shop.table("product_attributes")
     return dict(zip(rows["product_id"], rows["model_version"], strict=True))
 
 
-def test_a_blocked_run_is_published_with_a_reason_and_only_once(
-    open_shop: Callable[[Start], Shop],
-) -> None:
+def test_a_blocked_run_is_published_with_a_reason_and_only_once(open_shop):
     shop = open_shop(blocked)
     run_id = shop.summary.run_id
     with pytest.raises(ConfigError, match="--reason"):
@@ -36,16 +32,14 @@ def test_a_blocked_run_is_published_with_a_reason_and_only_once(
     assert shop.refresh().outcome == "nothing_to_do"
 
 
-def test_a_staged_run_waits_under_its_trigger(open_shop: Callable[[Start], Shop]) -> None:
+def test_a_staged_run_waits_under_its_trigger(open_shop):
     shop = open_shop(staged)
     assert (shop.summary.outcome, len(shop.table("product_attributes"))) == ("staged", 0)
     assert shop.approve("nightly")["run_id"] == shop.summary.run_id
     assert len(shop.table("product_attributes")) == 6
 
 
-def test_a_new_attempt_of_a_trigger_supersedes_the_waiting_one(
-    open_shop: Callable[[Start], Shop],
-) -> None:
+def test_a_new_attempt_of_a_trigger_supersedes_the_waiting_one(open_shop):
     shop = open_shop(staged)
     first = shop.summary
     second = shop.refresh(trigger="nightly", publish=False)
@@ -56,9 +50,7 @@ def test_a_new_attempt_of_a_trigger_supersedes_the_waiting_one(
     assert shop.approve("nightly")["run_id"] == second.run_id
 
 
-def test_what_is_unknown_of_another_checkpoint_or_unpublished_is_refused(
-    open_shop: Callable[[Start], Shop],
-) -> None:
+def test_what_is_unknown_of_another_checkpoint_or_unpublished_is_refused(open_shop):
     shop = open_shop(staged)
     with pytest.raises(ConfigError, match="No run 'x'"):
         shop.approve("x")
@@ -70,9 +62,7 @@ def test_what_is_unknown_of_another_checkpoint_or_unpublished_is_refused(
         shop.roll_back(shop.summary.run_id)
 
 
-def test_a_discarded_run_is_not_published_and_its_encodings_serve_the_next(
-    open_shop: Callable[[Start], Shop],
-) -> None:
+def test_a_discarded_run_is_not_published_and_its_encodings_serve_the_next(open_shop):
     shop = open_shop(blocked)
     run_id = shop.summary.run_id
     assert shop.discard(run_id)["state"] == "discarded"
@@ -85,9 +75,7 @@ def test_a_discarded_run_is_not_published_and_its_encodings_serve_the_next(
         shop.discard(summary.run_id)
 
 
-def test_an_older_run_updates_only_rows_that_it_saw_once_a_newer_one_is_accepted(
-    published_shop: Shop,
-) -> None:
+def test_an_older_run_updates_only_rows_that_it_saw_once_a_newer_one_is_accepted(published_shop):
     shop = published_shop
     shop.write(products(8, mark=" staged"))
     waiting = shop.refresh(run_date=ANOTHER_DAY, publish=False)
@@ -108,9 +96,7 @@ def test_an_older_run_updates_only_rows_that_it_saw_once_a_newer_one_is_accepted
 OPEN = {"max_deleted_share": 1.0}
 
 
-def test_a_rollback_restores_and_holds_back_until_content_changes(
-    open_shop: Callable[[Start], Shop],
-) -> None:
+def test_a_rollback_restores_and_holds_back_until_content_changes(open_shop):
     shop = open_shop(rolled_back)
     assert set(labels_of(shop).values()) == {"fake-1"}
     held = shop.refresh(spec=BETTER)
@@ -132,7 +118,7 @@ def test_a_rollback_restores_and_holds_back_until_content_changes(
     assert (row["color"], row["model_version"]) == ("green", "fake-1")
 
 
-def test_a_rollback_undoes_later_runs_which_return_without_encoding(published_shop: Shop) -> None:
+def test_a_rollback_undoes_later_runs_which_return_without_encoding(published_shop):
     shop = published_shop
     changed = products()
     changed.loc[0, "title"] = "wrong picture"
@@ -152,9 +138,7 @@ def test_a_rollback_undoes_later_runs_which_return_without_encoding(published_sh
     assert shop.version("product_attributes") == version
 
 
-def test_a_rollback_to_rows_whose_files_maintenance_has_deleted_is_refused(
-    published_shop: Shop,
-) -> None:
+def test_a_rollback_to_rows_whose_files_maintenance_has_deleted_is_refused(published_shop):
     shop = published_shop
     shop.write(products(mark=" anew"))
     run_id = shop.refresh().run_id
@@ -165,7 +149,7 @@ def test_a_rollback_to_rows_whose_files_maintenance_has_deleted_is_refused(
     assert shop.state(run_id) == "published" and len(shop.table("product_attributes")) == 6
 
 
-def test_a_released_run_is_published_again(open_shop: Callable[[Start], Shop]) -> None:
+def test_a_released_run_is_published_again(open_shop):
     shop = open_shop(rolled_back)
     run = shop.summary
     with pytest.raises(ConfigError, match="--reason"):
@@ -176,10 +160,8 @@ def test_a_released_run_is_published_again(open_shop: Callable[[Start], Shop]) -
     assert shop.refresh(spec=BETTER).outcome == "nothing_to_do"
 
 
-def test_an_intent_whose_merge_was_committed_is_completed(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def die(*_: Any, **__: Any) -> None:
+def test_an_intent_whose_merge_was_committed_is_completed(shop, monkeypatch):
+    def die(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -195,10 +177,8 @@ def test_an_intent_whose_merge_was_committed_is_completed(
     assert len(shop.table("product_attributes")) == 0
 
 
-def test_an_intent_without_a_commit_becomes_failed_after_a_while(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def die(*_: Any, **__: Any) -> None:
+def test_an_intent_without_a_commit_becomes_failed_after_a_while(shop, monkeypatch):
+    def die(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -213,13 +193,11 @@ def test_an_intent_without_a_commit_becomes_failed_after_a_while(
     assert shop.state(run_id) == "failed"
 
 
-def test_an_approval_whose_merge_failed_may_be_repeated(
-    open_shop: Callable[[Start], Shop], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_approval_whose_merge_failed_may_be_repeated(open_shop, monkeypatch):
     shop = open_shop(blocked)
     run_id = shop.summary.run_id
 
-    def fail(*_: Any, **__: Any) -> None:
+    def fail(*_, **__):
         raise OSError("no space left")
 
     with monkeypatch.context() as patched:
@@ -230,12 +208,10 @@ def test_an_approval_whose_merge_failed_may_be_repeated(
     assert shop.approve(run_id)["state"] == "published"
 
 
-def test_an_approval_waits_for_one_that_was_killed(
-    open_shop: Callable[[Start], Shop], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_approval_waits_for_one_that_was_killed(open_shop, monkeypatch):
     shop = open_shop(staged)
 
-    def die(*_: Any, **__: Any) -> None:
+    def die(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -248,9 +224,7 @@ def test_an_approval_waits_for_one_that_was_killed(
     assert shop.approve("nightly")["state"] == "published"
 
 
-def test_of_two_decisions_about_one_run_the_second_is_refused(
-    open_shop: Callable[[Start], Shop],
-) -> None:
+def test_of_two_decisions_about_one_run_the_second_is_refused(open_shop):
     shop = open_shop(staged)
     run_id = shop.summary.run_id
     event = read_event(shop.tables, run_id)

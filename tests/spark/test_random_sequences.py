@@ -4,21 +4,18 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from itertools import groupby, product
-from pathlib import Path
 from typing import Any
 
 import memory_tables
 import pandas as pd
 import pytest
-from memory_tables import Content, Killed, Product, Recipe, Refused, Request
+from memory_tables import Killed, Product, Recipe, Refused, Request
 from protocol_model import Model
 from pyspark import cloudpickle
-from pyspark.sql import DataFrame, SparkSession
 from random_commands import DAY, PICTURES, RECIPES, TEXTS, Command, Draw
 from shop import FakeGate, Shop
 
@@ -63,12 +60,12 @@ class ToldStore(ImageStore):
 
     is_down = False
 
-    def resolve(self, image_path: str | None) -> Location:
+    def resolve(self, image_path):
         if not image_path:
             raise ImageProblem(Status.IMAGE_MISSING, "no path")
         return Location("file", "", image_path)
 
-    def read_at(self, location: Location) -> bytes:
+    def read_at(self, location):
         if self.is_down:
             raise ImageProblem(Status.IMAGE_UNREADABLE, "no answer")
         return location.path.encode()
@@ -80,12 +77,12 @@ class ToldSpec(FakeEngineSpec):
 
     is_down: bool = False
 
-    def build(self, device: object) -> "ToldEngine":
+    def build(self, device):
         return ToldEngine(self)
 
 
 class ToldEngine(FakeEngine):
-    def _encode(self, product: EngineProduct) -> EncodedProduct:
+    def _encode(self, product):
         row = Product(product.product_id, product.title or "", product.image_path)
         content = memory_tables.look_at(row, self._spec.is_down)
         status, is_readable = memory_tables.read_content(content, self._spec.limits_digest)
@@ -97,14 +94,14 @@ class ToldEngine(FakeEngine):
 class ToldGate(FakeGate):
     """A gate that counts, and keeps no check, which would be a commit of its own."""
 
-    def check_candidates(self, candidates: DataFrame, *others: Any, **named: Any) -> Verdict:
+    def check_candidates(self, candidates, *others, **named):
         verdict = super().check_candidates(candidates, *others, **named)
         (check,) = verdict.quality
         assert candidates.count() == check["observed"]
         return Verdict(failures=verdict.failures)
 
 
-def make_spec(recipe: Recipe, *, is_down: bool = False) -> ToldSpec:
+def make_spec(recipe, *, is_down=False):
     """Return what the job is given for a recipe."""
     name, _, precision = recipe.model.partition("-p")
     return ToldSpec(
@@ -125,7 +122,7 @@ def answer(text: str, recipe: Recipe) -> dict[str, str | None]:
     return {one.attribute: None if one.abstained else one.label for one in said.predictions}
 
 
-def hash_of(content: Content) -> str:
+def hash_of(content):
     """Return the content_hash of a content of the model."""
     if content.picture == Status.IMAGE_MISSING:
         return hash_content(content.text, None, content.picture)
@@ -145,19 +142,19 @@ _CONTENTS = {
 class Commits:
     """Counts the commits of a command, and ends its process at one of them."""
 
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, patch):
         self.begin()
         patch.setattr(Tables, "append", self._wrap(Tables.append, lambda _, table, *rest: table))
         patch.setattr(Tables, "merge", self._wrap(Tables.merge, lambda *_: "merge"))
         patch.setattr(publish, "_restore", self._wrap(publish._restore, lambda *_: "restore"))
 
-    def begin(self, kill_after: int | None = None, *, is_before_next: bool = False) -> None:
+    def begin(self, kill_after=None, *, is_before_next=False):
         """Forget what was done. `is_before_next`: the process lives until its next commit."""
         self.done: list[str] = []
         self._kill_after, self._is_before_next, self._is_dead = kill_after, is_before_next, False
 
-    def _wrap(self, commit: Callable[..., Any], name: Callable[..., str]) -> Callable[..., Any]:
-        def wrapped(*arguments: Any, **named: Any) -> Any:
+    def _wrap(self, commit, name):
+        def wrapped(*arguments, **named):
             is_last = len(self.done) == self._kill_after
             if self._is_dead or is_last:
                 self._die()
@@ -169,7 +166,7 @@ class Commits:
 
         return wrapped
 
-    def _die(self) -> None:
+    def _die(self):
         self._is_dead = True
         raise Killed
 
@@ -177,14 +174,13 @@ class Commits:
 class Beside:
     """Tables of a shop beside the model; has the model's commands."""
 
-    def __init__(self, shop: Shop, commits: Commits, patch: pytest.MonkeyPatch, seed: int) -> None:
+    def __init__(self, shop, commits, patch, seed):
         self.shop, self.commits, self.patch = shop, commits, patch
         self.draw = Draw(seed, time_passes=False)
         choose = self.draw.random.choice
         is_fresh = choose((True, False))
         self.model = Model(
-            deletes=choose((True, False)),
-            intent_timeout=timedelta(days=1 if is_fresh else -1),
+            deletes=choose((True, False)), intent_timeout=timedelta(days=1 if is_fresh else -1)
         )
         patch.setattr(runs, "INTENT_TIMEOUT", timedelta(days=1 if is_fresh else 0))
         self._config = {
@@ -198,7 +194,7 @@ class Beside:
         self.ids: dict[str, str] = {}
         self.model_run = self.draw.draw_products(is_first=True)
 
-    def step(self, command: Command) -> None:
+    def step(self, command):
         """Run a command on both, and compare the tables."""
         is_before_next = self.draw.random.random() < 0.5
         kill_after = command.arguments.get("kill_after")
@@ -217,7 +213,7 @@ class Beside:
         assert done == self.model.commits
         self.compare()
 
-    def _try(self, act: Callable[[], Any]) -> bool:
+    def _try(self, act):
         """Tell whether the act was refused."""
         try:
             act()
@@ -229,7 +225,7 @@ class Beside:
 
     # The model's commands.
 
-    def refresh(self, request: Request) -> None:
+    def refresh(self, request):
         spec = make_spec(request.recipe, is_down=request.store_is_down)
         inputs = self.shop.prepare(
             spec,
@@ -251,38 +247,38 @@ class Beside:
             if run.summary.run_id:
                 self.ids[f"r{len(self.model.recipes):03}"] = run.summary.run_id
 
-    def approve(self, name: str, model: str, reason: str | None) -> None:
+    def approve(self, name, model, reason):
         recipes = {one.model: one for one in RECIPES}
         spec = make_spec(recipes.get(model, Recipe(model)))
         self.shop.approve(self.ids.get(name, name), reason, spec)
 
-    def discard(self, name: str) -> None:
+    def discard(self, name):
         self.shop.discard(self.ids.get(name, name))
 
-    def roll_back(self, run_id: str) -> None:
+    def roll_back(self, run_id):
         self.shop.roll_back(self.ids[run_id])
 
-    def correct(self, product_id: str, attribute: str, label: str | None) -> None:
+    def correct(self, product_id, attribute, label):
         self.shop.correct(product_id, attribute, label)
         self.commits.begin()
 
-    def withdraw(self, product_id: str) -> None:
+    def withdraw(self, product_id):
         table = f"{self.shop.database}.attribute_corrections"
         self.shop.spark.sql(f"DELETE FROM {table} WHERE product_id = '{product_id}'")
 
-    def write(self, products: Sequence[Product]) -> None:
+    def write(self, products):
         columns = ["product_id", "title", "image_path", "category"]
         rows = pd.DataFrame(products, columns=columns).astype("string")
         self.shop.write(rows.assign(description=pd.Series(pd.NA, rows.index, "string")))
 
-    def maintain(self, days_later: int) -> None:
+    def maintain(self, days_later):
         with self.patch.context() as patch:
             patch.setattr(maintenance, "now", lambda: now() + timedelta(days=days_later))
             self.shop.maintain()
         # Its DELETEs are of no interest here.
         self.commits.begin()
 
-    def _chunk(self, asked: Sequence[Content]) -> Iterable[Sequence[Content]]:
+    def _chunk(self, asked):
         """Return the chunks that the run on Delta has written, and then all that is left."""
         run_id = self.ids[f"r{len(self.model.recipes) - 1:03}"]
         rows = self.shop.tables.read_run("encodings", run_id).orderBy("encoded_at").collect()
@@ -297,13 +293,13 @@ class Beside:
 
     # What stands in the tables.
 
-    def compare(self) -> None:
+    def compare(self):
         """Compare all tables with the model."""
         found, expected = self._read(), self._expect()
         for table, rows in expected.items():
             assert found[table] == sorted(rows, key=repr), table
 
-    def _read(self) -> dict[str, list[tuple[Any, ...]]]:
+    def _read(self):
         database, names = self.shop.database, {real: run_id for run_id, real in self.ids.items()}
         columns = {
             "product_attributes": "*",
@@ -327,13 +323,13 @@ class Beside:
             )
         return {table: sorted(rows, key=repr) for table, rows in found.items()}
 
-    def _row(self, row: dict[str, Any]) -> tuple[Any, ...]:
+    def _row(self, row):
         said = tuple((one["attribute"], one.get("label")) for one in row.get("corrections", ()))
         names = ("product_id", "run_id", "content_hash", "model_version", "status")
         labels = tuple(row.get(name) for name in ("color", "pattern", "sleeve"))
         return (*(row[name] for name in names), row.get("product_category"), said, *labels)
 
-    def _expect(self) -> dict[str, list[tuple[Any, ...]]]:
+    def _expect(self):
         model, recipes = self.model, {one.model: one for one in RECIPES}
         published = []
         for product_id, row in model.published.items():
@@ -366,12 +362,12 @@ class Beside:
         }
 
 
-def _pick(row: dict[str, Any], columns: str) -> tuple[Any, ...]:
+def _pick(row, columns):
     return tuple(row.get(name) for name in columns.split(", "))
 
 
 @pytest.fixture
-def commits(monkeypatch: pytest.MonkeyPatch) -> Commits:
+def commits(monkeypatch):
     # Neither changes what stands in a table, and both take seconds.
     monkeypatch.setattr(Tables, "create_views", lambda self: None)
     monkeypatch.setattr(maintenance, "_compact", lambda *_: None)
@@ -379,13 +375,7 @@ def commits(monkeypatch: pytest.MonkeyPatch) -> Commits:
 
 
 @pytest.fixture(params=range(SEQUENCES))
-def beside(
-    request: pytest.FixtureRequest,
-    spark: SparkSession,
-    tmp_path: Path,
-    commits: Commits,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Beside]:
+def beside(request, spark, tmp_path, commits, monkeypatch):
     database = f"random_{request.param}"
     shop = Shop(spark, tmp_path, database)
     shop.tables.create_missing()
@@ -393,7 +383,7 @@ def beside(
     spark.sql(f"DROP DATABASE {database} CASCADE")
 
 
-def test_delta_tables_do_what_the_model_does(beside: Beside) -> None:
+def test_delta_tables_do_what_the_model_does(beside):
     log = [beside.draw.draw_products(is_first=True)]
     try:
         beside.step(log[0])
@@ -405,7 +395,7 @@ def test_delta_tables_do_what_the_model_does(beside: Beside) -> None:
 
 
 @pytest.mark.parametrize("beside", [0], indirect=True)
-def test_pictures_that_stay_out_of_reach_make_no_night_a_publication(beside: Beside) -> None:
+def test_pictures_that_stay_out_of_reach_make_no_night_a_publication(beside):
     beside.step(beside.draw.draw_products(is_first=True))
     for is_down in (True, True, False):
         beside.step(Command("refresh", {"request": Request(DAY, store_is_down=is_down)}))

@@ -1,15 +1,13 @@
 """A refresh with the fake engine: what becomes of a product over several nights."""
 
 import os
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
-from prepared_shop import Start, blocked
-from shop import DAY, Shop, products
+from prepared_shop import blocked
+from shop import DAY, products
 
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import TooManyFailures, ValidationFailed
@@ -19,19 +17,19 @@ from enrich.spark.dry_run import plan_refresh
 DELETES = {"missing_products": "delete"}
 
 
-def table_of(*rows: tuple) -> pd.DataFrame:
+def table_of(*rows):
     columns = ["product_id", "title", "description", "image_path"]
     return pd.DataFrame(rows, columns=columns).astype("string")
 
 
-def adds_up(counts: dict) -> bool:
+def adds_up(counts):
     parts = ("published", "unchanged", "withheld", "quarantined")
     return counts["read"] == sum(counts[name] for name in parts)
 
 
 def test_first_run_publishes_every_product_and_the_next_adds_no_version(
-    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    shop, tmp_path, monkeypatch
+):
     left = list[str]()
     monkeypatch.setattr(tables, "remove_folder", lambda _, folder: left.append(folder))
     first = shop.refresh(config={"temporary_folder": str(tmp_path)})
@@ -53,7 +51,7 @@ def test_first_run_publishes_every_product_and_the_next_adds_no_version(
     assert shop.version("run_events") == events + 1
 
 
-def test_only_changed_products_are_encoded_again(published_shop: Shop) -> None:
+def test_only_changed_products_are_encoded_again(published_shop):
     shop = published_shop
     changed = products()
     changed.loc[:1, "title"] = ["red dress", "blue dress"]
@@ -70,7 +68,7 @@ def test_only_changed_products_are_encoded_again(published_shop: Shop) -> None:
     assert adds_up(summary.counts)
 
 
-def test_rows_without_a_usable_id_or_any_text_are_quarantined_once(shop: Shop) -> None:
+def test_rows_without_a_usable_id_or_any_text_are_quarantined_once(shop):
     table = table_of(
         ("a", "shirt", None, None),
         ("a", "another shirt", None, None),
@@ -92,7 +90,7 @@ def test_rows_without_a_usable_id_or_any_text_are_quarantined_once(shop: Shop) -
     assert shop.refresh().counts["published"] == 1
 
 
-def test_too_many_unreadable_products_block_this_night_and_the_next(shop: Shop) -> None:
+def test_too_many_unreadable_products_block_this_night_and_the_next(shop):
     (shop.folder / "images").mkdir()
     for number in range(100):
         (shop.folder / "images" / f"{number}.jpg").write_bytes(f"broken {number}".encode())
@@ -108,18 +106,18 @@ def test_too_many_unreadable_products_block_this_night_and_the_next(shop: Shop) 
     assert shop.refresh(spec=spec, config={"max_quarantined_share": 0.5}).outcome == "published"
 
 
-def publish_twenty(shop: Shop) -> None:
+def publish_twenty(shop):
     """Publish twenty products."""
     shop.write(products(20))
     shop.refresh()
 
 
 @pytest.fixture
-def shop_of_twenty(open_shop: Callable[[Start], Shop]) -> Shop:
+def shop_of_twenty(open_shop):
     return open_shop(publish_twenty)
 
 
-def test_missing_products_are_kept_or_deleted_as_configured(shop_of_twenty: Shop) -> None:
+def test_missing_products_are_kept_or_deleted_as_configured(shop_of_twenty):
     shop = shop_of_twenty
     shop.write(products(19))
     kept = shop.refresh()
@@ -129,7 +127,7 @@ def test_missing_products_are_kept_or_deleted_as_configured(shop_of_twenty: Shop
     assert "p19" not in set(shop.table("product_attributes")["product_id"])
 
 
-def test_a_cut_off_product_table_deletes_nothing(shop_of_twenty: Shop) -> None:
+def test_a_cut_off_product_table_deletes_nothing(shop_of_twenty):
     shop = shop_of_twenty
     shop.write(products(10))
     with pytest.raises(TooManyFailures, match="max_deleted_share"):
@@ -138,7 +136,7 @@ def test_a_cut_off_product_table_deletes_nothing(shop_of_twenty: Shop) -> None:
     assert shop.state(shop.summary.run_id) == "blocked"
 
 
-def test_an_empty_product_table_blocks(published_shop: Shop) -> None:
+def test_an_empty_product_table_blocks(published_shop):
     shop = published_shop
     shop.write(products(0))
     with pytest.raises(TooManyFailures, match="0 rows"):
@@ -146,7 +144,7 @@ def test_an_empty_product_table_blocks(published_shop: Shop) -> None:
     assert len(shop.table("product_attributes")) == 6
 
 
-def test_malformed_csv_rows_are_quarantined_and_the_others_published(shop: Shop) -> None:
+def test_malformed_csv_rows_are_quarantined_and_the_others_published(shop):
     shop.write_csv("a,shirt,,", "b,Red, large shirt,,,x", "c,caf\u00e9,,", encoding="latin-1")
     shop.correct("a", "size", "xl")
     shop.correct("c", "color", "no such color")
@@ -158,7 +156,7 @@ def test_malformed_csv_rows_are_quarantined_and_the_others_published(shop: Shop)
     assert rows.startswith("1 rows of the product table hold U+FFFD")
 
 
-def test_rows_with_lost_ids_keep_missing_products(shop: Shop) -> None:
+def test_rows_with_lost_ids_keep_missing_products(shop):
     shop.write_csv(*(f"p{n},shirt {n},," for n in range(20)))
     shop.refresh()
     shop.write_csv(*(f"p{n},shirt {n},," for n in range(19)), "p19,a, b, c, d, e")
@@ -167,9 +165,7 @@ def test_rows_with_lost_ids_keep_missing_products(shop: Shop) -> None:
     assert any("kept" in note for note in summary.validation["notes"])
 
 
-def test_a_dry_run_says_why_products_are_due_and_how_long_a_run_takes(
-    published_shop: Shop,
-) -> None:
+def test_a_dry_run_says_why_products_are_due_and_how_long_a_run_takes(published_shop):
     shop = published_shop
     table = products(8)
     table.loc[0, "title"], table.loc[7, "product_id"] = "another", None
@@ -181,7 +177,7 @@ def test_a_dry_run_says_why_products_are_due_and_how_long_a_run_takes(
     assert plan.expected_seconds > plan.seconds["diff"]
 
 
-def test_a_limited_run_deletes_nothing_and_publishes_the_first_rows(published_shop: Shop) -> None:
+def test_a_limited_run_deletes_nothing_and_publishes_the_first_rows(published_shop):
     shop = published_shop
     table = products(9, mark=" new")
     # Rows without an id do not count.
@@ -193,23 +189,21 @@ def test_a_limited_run_deletes_nothing_and_publishes_the_first_rows(published_sh
     assert len(shop.table("product_attributes")) == 6
 
 
-def test_an_older_run_date_leaves_newer_rows_as_they_are(published_shop: Shop) -> None:
+def test_an_older_run_date_leaves_newer_rows_as_they_are(published_shop):
     shop = published_shop
     shop.write(products(mark=" older"))
     summary = shop.refresh(run_date=DAY - timedelta(days=1))
     assert (summary.outcome, summary.counts["unchanged"]) == ("nothing_to_do", 6)
 
 
-def test_a_full_refresh_encodes_everything_each_time_it_is_given(published_shop: Shop) -> None:
+def test_a_full_refresh_encodes_everything_each_time_it_is_given(published_shop):
     shop = published_shop
     for _ in range(2):
         summary = shop.refresh(full_refresh=True)
         assert (summary.counts["encoded"], summary.counts["published"]) == (6, 6)
 
 
-def test_a_target_precision_and_a_fitted_checkpoint_reanswer_without_encoding(
-    published_shop: Shop,
-) -> None:
+def test_a_target_precision_and_a_fitted_checkpoint_reanswer_without_encoding(published_shop):
     shop = published_shop
     for version, threshold in (("fake-1-p95", 0.8), ("shop-2-p90", 0.5)):
         spec = FakeEngineSpec(model_version=version, threshold=threshold)
@@ -219,9 +213,7 @@ def test_a_target_precision_and_a_fitted_checkpoint_reanswer_without_encoding(
         assert set(shop.table("product_attributes")["model_version"]) == {version}
 
 
-def test_a_blocked_run_publishes_nothing_and_the_next_encodes_nothing_again(
-    open_shop: Callable[[Start], Shop],
-) -> None:
+def test_a_blocked_run_publishes_nothing_and_the_next_encodes_nothing_again(open_shop):
     shop = open_shop(blocked)
     assert len(shop.table("product_attributes")) == 0
     assert shop.state(shop.summary.run_id) == "blocked"
@@ -230,13 +222,13 @@ def test_a_blocked_run_publishes_nothing_and_the_next_encodes_nothing_again(
     assert (summary.counts["encoded"], summary.counts["published"]) == (0, 6)
 
 
-def test_an_input_that_fails_its_check_is_not_encoded(shop: Shop) -> None:
+def test_an_input_that_fails_its_check_is_not_encoded(shop):
     with pytest.raises(ValidationFailed, match="no images"):
         shop.refresh(input_failures=["no images"])
     assert len(shop.table("encodings")) == 0
 
 
-def test_a_correction_and_a_category_revise_rows_without_encodings(published_shop: Shop) -> None:
+def test_a_correction_and_a_category_revise_rows_without_encodings(published_shop):
     shop, first = published_shop, published_shop.summary.run_id
     shop.correct("p1", "color", "green")
     summary = shop.refresh()
@@ -255,7 +247,7 @@ def test_a_correction_and_a_category_revise_rows_without_encodings(published_sho
     assert first not in set(shop.table("product_attributes")["run_id"])
 
 
-def test_tables_of_the_first_edition_are_refused_in_one_sentence(bare_shop: Shop) -> None:
+def test_tables_of_the_first_edition_are_refused_in_one_sentence(bare_shop):
     bare_shop.spark.sql(f"CREATE DATABASE IF NOT EXISTS {bare_shop.database}")
     bare_shop.spark.sql(
         f"CREATE TABLE {bare_shop.database}.staged_attributes (run_id STRING) USING DELTA"
@@ -264,9 +256,7 @@ def test_tables_of_the_first_edition_are_refused_in_one_sentence(bare_shop: Shop
         bare_shop.refresh()
 
 
-def test_a_wider_checkpoint_adds_its_attribute_and_keeps_foreign_columns(
-    published_shop: Shop,
-) -> None:
+def test_a_wider_checkpoint_adds_its_attribute_and_keeps_foreign_columns(published_shop):
     shop = published_shop
     columns = "note STRING, size INT"
     shop.spark.sql(f"ALTER TABLE {shop.database}.product_attributes ADD COLUMNS ({columns})")
@@ -282,7 +272,7 @@ def test_a_wider_checkpoint_adds_its_attribute_and_keeps_foreign_columns(
     assert set(rows["note"]) == {"ours"}
 
 
-def with_pictures(shop: Shop) -> FakeEngineSpec:
+def with_pictures(shop):
     """Give six products pictures of their own; return an engine that reads these."""
     (shop.folder / "images").mkdir()
     for number in range(6):
@@ -294,23 +284,21 @@ def with_pictures(shop: Shop) -> FakeEngineSpec:
     return reading(shop)
 
 
-def reading(shop: Shop, **others: Any) -> FakeEngineSpec:
+def reading(shop, **others):
     return FakeEngineSpec(opens_images=True, image_root=str(shop.folder), **others)
 
 
-def publish_pictures(shop: Shop) -> None:
+def publish_pictures(shop):
     """Publish six products with pictures of their own."""
     shop.refresh(spec=with_pictures(shop))
 
 
 @pytest.fixture
-def shop_of_pictures(open_shop: Callable[[Start], Shop]) -> Shop:
+def shop_of_pictures(open_shop):
     return open_shop(publish_pictures)
 
 
-def test_pictures_are_compared_by_size_and_time_and_read_only_where_these_differ(
-    shop_of_pictures: Shop,
-) -> None:
+def test_pictures_are_compared_by_size_and_time_and_read_only_where_these_differ(shop_of_pictures):
     shop = shop_of_pictures
     pictures, first = reading(shop), shop.summary
     assert (first.counts["images_opened"], first.counts["images_compared"]) == (6, 6)
@@ -323,7 +311,7 @@ def test_pictures_are_compared_by_size_and_time_and_read_only_where_these_differ
     assert third.counts["published"] == 1
 
 
-def test_of_a_list_the_first_picture_that_can_be_read_counts(shop: Shop) -> None:
+def test_of_a_list_the_first_picture_that_can_be_read_counts(shop):
     pictures = with_pictures(shop)
     lists = [["gone.jpg", "images/0.jpg"], ["images/1.jpg"], [], None, ["https://a.b/c"], ["../x"]]
     shop.write(products().assign(image_path=lists))
@@ -339,7 +327,7 @@ def test_of_a_list_the_first_picture_that_can_be_read_counts(shop: Shop) -> None
     assert (third.counts["images_compared"], third.counts["published"]) == (2, 1)
 
 
-def test_another_target_precision_opens_no_picture(shop_of_pictures: Shop) -> None:
+def test_another_target_precision_opens_no_picture(shop_of_pictures):
     shop = shop_of_pictures
     for file in (shop.folder / "images").iterdir():
         stat = file.stat()
@@ -350,9 +338,7 @@ def test_another_target_precision_opens_no_picture(shop_of_pictures: Shop) -> No
     assert summary.counts["published"] == 6
 
 
-def test_identity_by_content_notices_a_picture_of_the_same_size_and_time(
-    shop_of_pictures: Shop,
-) -> None:
+def test_identity_by_content_notices_a_picture_of_the_same_size_and_time(shop_of_pictures):
     shop = shop_of_pictures
     file = shop.folder / "images" / "2.jpg"
     stat = file.stat()
@@ -362,9 +348,7 @@ def test_identity_by_content_notices_a_picture_of_the_same_size_and_time(
     assert (summary.counts["images_compared"], summary.counts["images_opened"]) == (6, 1)
 
 
-def test_a_picture_that_is_written_over_unnoticed_is_asked_for_again(
-    shop_of_pictures: Shop,
-) -> None:
+def test_a_picture_that_is_written_over_unnoticed_is_asked_for_again(shop_of_pictures):
     shop = shop_of_pictures
     file = shop.folder / "images" / "3.jpg"
     stat = file.stat()

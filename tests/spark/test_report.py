@@ -1,42 +1,35 @@
 """A run's page, compared to the tables that it was collected from."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from shop import Shop, products
+from shop import products
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import ColumnNames, JobConfig
 from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ValidationFailed
 from enrich.images.store import ImageStore
-from enrich.report.content import Change, ExpectedLabels, GivenFlags, RunReport
+from enrich.report.content import Change, ExpectedLabels, GivenFlags
 from enrich.spark import runs
 from enrich.spark.report import ReportSources, _read_events, collect_report, write_page
-from enrich.spark.runs import RunSummary, read_event, summarise
+from enrich.spark.runs import read_event, summarise
 from enrich.spark.source import open_source
 from schemas.labels import ABSTAINED, NOT_APPLICABLE
 
-pytestmark = [
-    pytest.mark.spark,
-    pytest.mark.long,
-]
+pytestmark = [pytest.mark.spark, pytest.mark.long]
 
 ATTRIBUTES = FakeEngineSpec().attributes
 DELETES = {"missing_products": "delete"}
 
 
-def sources_of(
-    shop: Shop, folder: Path | None = None, attributes: Mapping[str, Sequence[str]] = ATTRIBUTES
-) -> ReportSources:
+def sources_of(shop, folder=None, attributes=ATTRIBUTES):
     manifest = read_manifest(BUNDLED)
     config = manifest.config.model_copy(update={"attributes": attributes})
     return ReportSources(
@@ -52,17 +45,17 @@ def sources_of(
     )
 
 
-def collect(shop: Shop, run_id: str, **sources: Any) -> RunReport:
+def collect(shop, run_id, **sources):
     source = open_source(shop.spark, str(shop.file), ColumnNames())
     event = read_event(shop.tables, run_id)
     return collect_report(sources_of(shop, **sources), event, source.products)
 
 
-def summary_of(shop: Shop, run_id: str) -> RunSummary:
+def summary_of(shop, run_id):
     return summarise(read_event(shop.tables, run_id))
 
 
-def with_pictures(shop: Shop, table: pd.DataFrame) -> pd.DataFrame:
+def with_pictures(shop, table):
     """Return the products with a JPEG each, of which the first one's is broken."""
     noise = np.random.default_rng(0)
     for product_id in table["product_id"]:
@@ -72,11 +65,11 @@ def with_pictures(shop: Shop, table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(image_path=table["product_id"] + ".jpg")
 
 
-def labels_of(table: pd.DataFrame, attribute: str) -> dict[str, int]:
+def labels_of(table, attribute):
     return dict(Counter(table[attribute].fillna(ABSTAINED)))
 
 
-def test_page_of_a_first_run_says_what_the_tables_say(shop: Shop, tmp_path: Path) -> None:
+def test_page_of_a_first_run_says_what_the_tables_say(shop, tmp_path):
     broken = pd.DataFrame(
         {
             "product_id": ["p1", None, "empty"],
@@ -135,9 +128,7 @@ def test_page_of_a_first_run_says_what_the_tables_say(shop: Shop, tmp_path: Path
     assert written == [f"{run_id}.html", "index.html"]
 
 
-def test_what_an_attribute_does_not_apply_to_is_told_apart_from_what_is_not_sure(
-    shop: Shop,
-) -> None:
+def test_what_an_attribute_does_not_apply_to_is_told_apart_from_what_is_not_sure(shop):
     spec = FakeEngineSpec(applies_to={"pattern": ("shirts",)})
     config = {"columns": {"category": "kind"}}
     table = products(6).assign(kind=["shirts", "shoes", "shoes", None, "shirts", "shirts"])
@@ -162,11 +153,11 @@ def test_what_an_attribute_does_not_apply_to_is_told_apart_from_what_is_not_sure
     assert row[0] != NOT_APPLICABLE and row[1] == 1
 
 
-def published_version(shop: Shop, run_id: str) -> int:
+def published_version(shop, run_id):
     return int(read_event(shop.tables, run_id)["published_version"])
 
 
-def test_page_shows_each_candidate_beside_the_row_that_it_replaces(published_shop: Shop) -> None:
+def test_page_shows_each_candidate_beside_the_row_that_it_replaces(published_shop):
     shop = published_shop
     shop.write(products(40))
     shop.refresh()
@@ -218,7 +209,7 @@ def test_page_shows_each_candidate_beside_the_row_that_it_replaces(published_sho
         shop.spark.conf.set("spark.sql.shuffle.partitions", str(with_tasks))
 
 
-def test_pages_and_the_list_follow_what_people_decide(published_shop: Shop, tmp_path: Path) -> None:
+def test_pages_and_the_list_follow_what_people_decide(published_shop, tmp_path):
     shop = published_shop
     first = shop.summary.run_id
     write_page(sources_of(shop, tmp_path), shop.summary)
@@ -267,8 +258,8 @@ def test_pages_and_the_list_follow_what_people_decide(published_shop: Shop, tmp_
 
 
 def test_page_without_product_table_or_candidates_shows_what_is_left(
-    published_shop: Shop, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+    published_shop, tmp_path, caplog
+):
     shop = published_shop
     sources = sources_of(shop, tmp_path)
     shop.file.unlink()
@@ -284,9 +275,7 @@ def test_page_without_product_table_or_candidates_shows_what_is_left(
     assert "maintenance has deleted them" in page.read_text()
 
 
-def test_a_page_that_cannot_be_written_fails_no_run(
-    published_shop: Shop, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_page_that_cannot_be_written_fails_no_run(published_shop, tmp_path, caplog):
     shop, summary = published_shop, published_shop.summary
     (tmp_path / "file").write_text("in the way")
 
@@ -297,7 +286,7 @@ def test_a_page_that_cannot_be_written_fails_no_run(
     assert summary.report is None
 
 
-def test_a_page_of_changes_does_not_count_the_published_table(published_shop: Shop) -> None:
+def test_a_page_of_changes_does_not_count_the_published_table(published_shop):
     shop = published_shop
     shop.write(products(mark=" new"))
     event = read_event(shop.tables, shop.refresh().run_id)

@@ -15,7 +15,7 @@ BARE = GpuExecutors(cores=4, memory="4g", memory_overhead="8g")
 WHOLE = BARE.model_copy(update={"vendor": "nvidia.com", "discovery_script": "/gpus.sh"})
 
 
-def _conf(master: str) -> SparkConf:
+def _conf(master):
     return SparkConf(loadDefaults=False, _jvm=None).setMaster(master)
 
 
@@ -27,25 +27,16 @@ def _conf(master: str) -> SparkConf:
         (BARE, "yarn", "discover_gpus.sh"),
     ],
 )
-def test_executors_that_spark_would_not_start_are_a_wrong_setting(
-    wanted: GpuExecutors, master: str, told: str
-) -> None:
+def test_executors_that_spark_would_not_start_are_a_wrong_setting(wanted, master, told):
     with pytest.raises(ConfigError, match=told):
         refuse_impossible_executors(wanted, _conf(master))
 
 
 @pytest.mark.parametrize(
     ("wanted", "master"),
-    [
-        (None, "local[2]"),
-        (BARE, "spark://host:7077"),
-        (WHOLE, "yarn"),
-        (WHOLE, "k8s://https://c"),
-    ],
+    [(None, "local[2]"), (BARE, "spark://host:7077"), (WHOLE, "yarn"), (WHOLE, "k8s://https://c")],
 )
-def test_executors_that_spark_starts_are_not_refused(
-    wanted: GpuExecutors | None, master: str
-) -> None:
+def test_executors_that_spark_starts_are_not_refused(wanted, master):
     refuse_impossible_executors(wanted, _conf(master))
 
 
@@ -62,9 +53,7 @@ def test_executors_that_spark_starts_are_not_refused(
         ({}, 2, BARE.model_copy(update={"gpus": 2, "tasks_per_gpu": 3}), 4),
     ],
 )
-def test_slots_are_counted_by_gpus_where_tasks_need_them(
-    settings: dict[str, str], cores: int, wanted: GpuExecutors | None, slots: int
-) -> None:
+def test_slots_are_counted_by_gpus_where_tasks_need_them(settings, cores, wanted, slots):
     conf = SparkConf(loadDefaults=False, _jvm=None)
     for name, value in settings.items():
         conf.set(f"spark.{name}", value)

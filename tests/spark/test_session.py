@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from own_lakehouse import Lakehouse
-from pyspark.sql import SparkSession
 
 from enrich.errors import ConfigError, MetastoreBusy
 from enrich.redaction import redact
@@ -39,7 +38,7 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def metastore(tmp_path: Path) -> Path:
+def metastore(tmp_path):
     folder = tmp_path / "größe ш" / "metastore"
     folder.mkdir(parents=True)
     (folder / "dbex.lck").write_bytes(b"lock")
@@ -47,13 +46,13 @@ def metastore(tmp_path: Path) -> Path:
     return folder
 
 
-def note_origin(metastore: Path, made_in: Path) -> None:
+def note_origin(metastore, made_in):
     """Write down where a metastore was made, as Derby does."""
     noted = str(made_in).replace("ш", "\\u0448")
     (metastore / "service.properties").write_text(f"#{noted}\n# *** do NOT edit\n", "latin-1")
 
 
-def test_a_metastore_held_by_another_process_names_it_in_one_line(metastore: Path) -> None:
+def test_a_metastore_held_by_another_process_names_it_in_one_line(metastore):
     with subprocess.Popen(
         [sys.executable, "-c", HOLD_LOCK, str(metastore / "dbex.lck"), "jobs/other_job.py --x"],
         stdin=subprocess.PIPE,
@@ -68,14 +67,14 @@ def test_a_metastore_held_by_another_process_names_it_in_one_line(metastore: Pat
     assert "\n" not in message
 
 
-def test_a_metastore_where_it_was_made_is_taken(metastore: Path) -> None:
+def test_a_metastore_where_it_was_made_is_taken(metastore):
     link = metastore.parent.with_name("link")
     link.symlink_to(metastore.parent)
     for folder in (metastore, link / "metastore", metastore.parent / "not there yet"):
         refuse_unusable_metastore(folder, f"file:{metastore.parent}/warehouse")
 
 
-def test_a_metastore_that_was_moved_with_its_tables_is_refused(metastore: Path) -> None:
+def test_a_metastore_that_was_moved_with_its_tables_is_refused(metastore):
     note_origin(metastore, Path("/the/original/ш/metastore"))
     with pytest.raises(ConfigError, match="was moved or copied from /the/original/ш/metastore"):
         refuse_unusable_metastore(metastore, str(metastore.parent / "warehouse"))
@@ -83,16 +82,14 @@ def test_a_metastore_that_was_moved_with_its_tables_is_refused(metastore: Path) 
     refuse_unusable_metastore(metastore, "s3a://lake/warehouse")
 
 
-def test_a_metastore_that_this_user_may_not_write_to_is_refused(
-    metastore: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_metastore_that_this_user_may_not_write_to_is_refused(metastore, monkeypatch):
     monkeypatch.setattr(os, "access", lambda place, _: Path(place) != metastore.parent)
     with pytest.raises(ConfigError, match=f"may not write to {metastore.parent}"):
         refuse_unusable_metastore(metastore.parent / "new", None)
     refuse_unusable_metastore(metastore, str(metastore.parent / "warehouse"))
 
 
-def test_a_metastore_that_was_cut_off_while_being_made_is_removed(metastore: Path) -> None:
+def test_a_metastore_that_was_cut_off_while_being_made_is_removed(metastore):
     (metastore / "service.properties").unlink()
     (metastore / "seg0").mkdir()
     refuse_unusable_metastore(metastore, None)
@@ -102,7 +99,7 @@ def test_a_metastore_that_was_cut_off_while_being_made_is_removed(metastore: Pat
 # How a job ends and speaks
 
 
-def test_ctrl_c_ends_a_job_in_one_line() -> None:
+def test_ctrl_c_ends_a_job_in_one_line():
     program = """
 import os, signal, time
 from enrich.spark.session import exit_on_interrupt
@@ -119,7 +116,7 @@ finally:
 
 
 @pytest.mark.spark
-def test_a_session_that_is_opened_ends_so(spark: SparkSession) -> None:
+def test_a_session_that_is_opened_ends_so(spark):
     before = signal.getsignal(signal.SIGINT)
     try:
         open_session("interrupted")
@@ -133,9 +130,7 @@ def test_a_session_that_is_opened_ends_so(spark: SparkSession) -> None:
 
 
 @pytest.mark.spark
-def test_settings_for_small_tables_go_again_where_one_is_large(
-    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_settings_for_small_tables_go_again_where_one_is_large(spark, monkeypatch):
     names = "spark.sql.autoBroadcastJoinThreshold", "spark.sql.codegen.maxFields"
     monkeypatch.setattr(session, "_FOR_SMALL_TABLES", dict(zip(names, "37", strict=True)))
     before = [spark.conf.get(name) for name in names]
@@ -147,7 +142,7 @@ def test_settings_for_small_tables_go_again_where_one_is_large(
 
 
 @pytest.mark.spark
-def test_settings_are_as_before_after_an_error(spark: SparkSession) -> None:
+def test_settings_are_as_before_after_an_error(spark):
     names = "spark.sql.shuffle.partitions", "spark.sql.never.heard.of"
     before = [spark.conf.get(name, None) for name in names]
     with pytest.raises(KeyError), session_settings(spark, dict.fromkeys(names, "9")):
@@ -157,7 +152,7 @@ def test_settings_are_as_before_after_an_error(spark: SparkSession) -> None:
 
 
 @pytest.mark.spark
-def test_folders_of_any_name_are_found(spark: SparkSession, tmp_path: Path) -> None:
+def test_folders_of_any_name_are_found(spark, tmp_path):
     folder = tmp_path / "größe [40] {a,b} 100 % *"
     folder.mkdir()
     (folder / "a.txt").write_text("x")
@@ -184,7 +179,7 @@ SAID = [
 ]
 
 
-def write(spark: SparkSession, pattern: str, message: str) -> str:
+def write(spark, pattern, message):
     """Return the line that Log4j makes of a warning."""
     log4j: Any = spark.sparkContext._jvm.org.apache.logging.log4j
     said = log4j.message.SimpleMessage(message)
@@ -195,7 +190,7 @@ def write(spark: SparkSession, pattern: str, message: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def patterns(spark: SparkSession) -> dict[str, str]:
+def patterns(spark):
     """The patterns of both kinds of lines, as Java reads them."""
     java: Any = spark.sparkContext._jvm.java
     settings = java.util.Properties()
@@ -211,9 +206,7 @@ def patterns(spark: SparkSession) -> dict[str, str]:
 
 @pytest.mark.spark
 @pytest.mark.parametrize("message", SAID)
-def test_java_hides_what_the_job_hides(
-    spark: SparkSession, patterns: dict[str, str], message: str
-) -> None:
+def test_java_hides_what_the_job_hides(spark, patterns, message):
     in_json = json.loads(write(spark, patterns["json"], message))
     assert (in_json["level"], in_json["logger"]) == ("warn", "org.Hive")
     assert (in_json["message"], in_json["exception"]) == (redact(message), "")
@@ -236,7 +229,7 @@ print_json_line({"outcome": "published"})
 
 
 @pytest.mark.spark
-def test_a_log_in_json_lines_is_so_in_java_too_and_has_no_progress_bar(tmp_path: Path) -> None:
+def test_a_log_in_json_lines_is_so_in_java_too_and_has_no_progress_bar(tmp_path):
     job = tmp_path / "a_job.py"
     job.write_text(A_JOB)
     ended = Lakehouse(tmp_path).submit("--conf", "spark.ui.showConsoleProgress=true", job)

@@ -1,14 +1,11 @@
 """Rows that nobody can use do not gather in one task, and chunks cost alike."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pytest
-from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from shop import Shop
 
 from enrich.spark import diff as diff_module
 from enrich.spark.rules import Attempt
@@ -19,14 +16,14 @@ ROWS, TASKS = 40_000, 8
 
 
 @pytest.fixture
-def settings(spark: SparkSession) -> Iterator[None]:
+def settings(spark):
     # As over large tables, of which none is sent to all tasks.
     large = {"spark.sql.autoBroadcastJoinThreshold": "-1"}
     with session_settings(spark, {**large, "spark.sql.shuffle.partitions": str(TASKS)}):
         yield
 
 
-def write_products(shop: Shop, rows: DataFrame) -> None:
+def write_products(shop, rows):
     rows = rows.withColumn("title", F.concat(F.lit("shirt "), F.col("id")))
     rows = rows.withColumns(
         {name: F.lit(None).cast("string") for name in ("description", "image_path")}
@@ -34,7 +31,7 @@ def write_products(shop: Shop, rows: DataFrame) -> None:
     rows.drop("id").repartition(TASKS).write.parquet(str(shop.file))
 
 
-def records_by_stage(spark: SparkSession, after: int) -> dict[int, list[int]]:
+def records_by_stage(spark, after):
     """Return the records that each task of each stage read, files and shuffles together."""
     java: Any = spark.sparkContext._gateway
     store: Any = spark.sparkContext._jsc.sc().statusStore()
@@ -52,9 +49,7 @@ def records_by_stage(spark: SparkSession, after: int) -> dict[int, list[int]]:
     return found
 
 
-def test_rows_without_an_id_or_an_image_are_in_no_task_of_their_own(
-    shop: Shop, settings: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_without_an_id_or_an_image_are_in_no_task_of_their_own(shop, settings, monkeypatch):
     spark = shop.spark
     ids = F.when(F.col("id") % 2 == 0, F.concat(F.lit("p"), F.col("id")))
     # One id is on four rows.

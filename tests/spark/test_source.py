@@ -2,7 +2,6 @@
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from product_table import TABLE, write_table
-from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from enrich.config import ColumnNames, JobConfig
@@ -27,7 +25,7 @@ pytestmark = pytest.mark.spark
 TWO_COLUMNS = ColumnNames(description=None, image_path=None)
 
 
-def read(spark: SparkSession, location: Path | str, **names: str | None) -> pd.DataFrame:
+def read(spark, location, **names):
     """Return the products, ordered by id; NULLs as None."""
     products = open_source(spark, str(location), ColumnNames(**names)).products
     rows = products.orderBy("product_id", "title").toPandas()
@@ -35,7 +33,7 @@ def read(spark: SparkSession, location: Path | str, **names: str | None) -> pd.D
 
 
 @pytest.fixture
-def database(spark: SparkSession) -> Iterator[str]:
+def database(spark):
     spark.sql("CREATE DATABASE known_by_name")
     yield "known_by_name"
     spark.sql("DROP DATABASE known_by_name CASCADE")
@@ -45,9 +43,7 @@ def database(spark: SparkSession) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "json", "delta"])
-def test_every_format_gives_the_same_products(
-    spark: SparkSession, tmp_path: Path, kind: str
-) -> None:
+def test_every_format_gives_the_same_products(spark, tmp_path, kind):
     rows = read(spark, write_table(tmp_path, kind, spark))
     assert rows["title"].tolist() == TABLE["title"].tolist()
     assert rows["description"].tolist() == ["x", None]
@@ -67,9 +63,7 @@ def test_every_format_gives_the_same_products(
 @pytest.mark.parametrize(
     ("name", "by_folder"), [("products.csv.zst", False), ("products.jsonl.gz", True)]
 )
-def test_a_compressed_file_is_read(
-    spark: SparkSession, tmp_path: Path, name: str, by_folder: bool
-) -> None:
+def test_a_compressed_file_is_read(spark, tmp_path, name, by_folder):
     table = TABLE.fillna("y")
     text = (
         table.to_csv(index=False) if "csv" in name else table.to_json(orient="records", lines=True)
@@ -83,9 +77,7 @@ def test_a_compressed_file_is_read(
 @pytest.mark.parametrize(
     ("kind", "name"), [("parquet", "shop"), ("csv", "shop"), ("json", "products.json")]
 )
-def test_a_folder_in_partitions_as_spark_writes_it_is_read(
-    spark: SparkSession, tmp_path: Path, kind: str, name: str
-) -> None:
+def test_a_folder_in_partitions_as_spark_writes_it_is_read(spark, tmp_path, kind, name):
     folder = tmp_path / name
     rows = spark.createDataFrame(TABLE.assign(department=["007", "2026-11-29"]))
     options = {"header": "true", "escape": '"'} if kind == "csv" else {}
@@ -96,9 +88,7 @@ def test_a_folder_in_partitions_as_spark_writes_it_is_read(
 
 
 @pytest.mark.parametrize("name", ["shop", "shop/products", "products.csv"])
-def test_only_the_parts_of_a_folder_are_read(
-    spark: SparkSession, tmp_path: Path, name: str
-) -> None:
+def test_only_the_parts_of_a_folder_are_read(spark, tmp_path, name):
     folder = tmp_path / name
     folder.mkdir(parents=True)
     TABLE.head(1).to_csv(folder / "part [0].csv", index=False)
@@ -114,14 +104,14 @@ def test_only_the_parts_of_a_folder_are_read(
     assert read(spark, tmp_path / name.split("/")[0])["product_id"].tolist() == ["1", "2"]
 
 
-def test_a_folder_of_several_formats_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_folder_of_several_formats_is_refused(spark, tmp_path):
     TABLE.to_parquet(tmp_path / "part.parquet")
     TABLE.to_csv(tmp_path / "labels.csv")
     with pytest.raises(ConfigError, match=r"several formats: csv, parquet\. Name the file"):
         read(spark, tmp_path)
 
 
-def test_files_beside_partitions_are_refused(spark: SparkSession, tmp_path: Path) -> None:
+def test_files_beside_partitions_are_refused(spark, tmp_path):
     TABLE.assign(country=["de", "fr"]).to_parquet(tmp_path, partition_cols=["country"])
     TABLE.to_parquet(tmp_path / "new.parquet")
     with pytest.raises(ConfigError, match=r"new\.parquet lies beside partitions"):
@@ -129,7 +119,7 @@ def test_files_beside_partitions_are_refused(spark: SparkSession, tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", ["delta", "parquet", "hive"])
-def test_a_table_is_known_by_its_name(spark: SparkSession, database: str, kind: str) -> None:
+def test_a_table_is_known_by_its_name(spark, database, kind):
     rows = TABLE.assign(title=["a", "b"]).fillna("y")  # a line of Hive's text format is a row
     spark.createDataFrame(rows).write.format(kind).saveAsTable(f"{database}.products")
     for name in (f"{database}.products", f"`{database}`.`products`"):
@@ -138,7 +128,7 @@ def test_a_table_is_known_by_its_name(spark: SparkSession, database: str, kind: 
         refuse_replaced(source)
 
 
-def test_a_view_is_refused(spark: SparkSession, database: str) -> None:
+def test_a_view_is_refused(spark, database):
     spark.createDataFrame(TABLE).write.format("delta").saveAsTable(f"{database}.products")
     spark.sql(f"CREATE VIEW {database}.new AS SELECT * FROM {database}.products")
     with pytest.raises(ConfigError, match="is a view"):
@@ -148,9 +138,7 @@ def test_a_view_is_refused(spark: SparkSession, database: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "is_on_a_store"), [("delta", False), ("parquet", True), ("csv", False)]
 )
-def test_any_name_means_that_file_alone(
-    spark: SparkSession, store: str, tmp_path: Path, kind: str, is_on_a_store: bool
-) -> None:
+def test_any_name_means_that_file_alone(spark, store, tmp_path, kind, is_on_a_store):
     folder = tmp_path / "größe 40 %20 #1, 100 % {a,b}"
     folder.mkdir()
     table = Path(write_table(folder, kind, spark))
@@ -169,15 +157,13 @@ def test_any_name_means_that_file_alone(
 
 
 @pytest.mark.parametrize("location", ["nowhere", "/nowhere/at/all.parquet", "no_database.no_table"])
-def test_a_table_that_is_not_there_is_a_configuration_error(
-    spark: SparkSession, location: str
-) -> None:
+def test_a_table_that_is_not_there_is_a_configuration_error(spark, location):
     with pytest.raises(ConfigError, match="no product table can be read at") as refused:
         read(spark, location)
     assert "\n" not in str(refused.value)
 
 
-def test_a_store_out_of_reach_may_answer_later(spark: SparkSession) -> None:
+def test_a_store_out_of_reach_may_answer_later(spark):
     with (
         session_settings(spark, {"ipc.client.connect.max.retries": "0"}),
         pytest.raises(NoAnswer, match="no product table can be read at 'hdfs:"),
@@ -186,9 +172,7 @@ def test_a_store_out_of_reach_may_answer_later(spark: SparkSession) -> None:
 
 
 @pytest.mark.parametrize("name", ["products.parquet", "products.csv.gz", "products.json"])
-def test_a_file_that_spark_cannot_read_is_refused_in_its_words(
-    spark: SparkSession, tmp_path: Path, name: str
-) -> None:
+def test_a_file_that_spark_cannot_read_is_refused_in_its_words(spark, tmp_path, name):
     (tmp_path / name).write_text("something else")
     expected = {
         "products.parquet": "products.parquet is not a Parquet file",
@@ -203,7 +187,7 @@ def test_a_file_that_spark_cannot_read_is_refused_in_its_words(
 # Versions
 
 
-def test_a_delta_table_is_pinned_to_its_version(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_delta_table_is_pinned_to_its_version(spark, tmp_path):
     location = write_table(tmp_path, "delta", spark)
     source = open_source(spark, location, ColumnNames())
     spark.createDataFrame(TABLE).write.format("delta").mode("append").save(location)
@@ -216,7 +200,7 @@ def test_a_delta_table_is_pinned_to_its_version(spark: SparkSession, tmp_path: P
 
 
 @pytest.mark.parametrize("is_removed", [False, True])
-def test_a_replaced_file_is_noticed(spark: SparkSession, tmp_path: Path, is_removed: bool) -> None:
+def test_a_replaced_file_is_noticed(spark, tmp_path, is_removed):
     file = Path(write_table(tmp_path, "csv", spark))
     source = open_source(spark, str(tmp_path), ColumnNames())
     (tmp_path / "labels.parquet").write_text("not a part of the table")
@@ -233,7 +217,7 @@ def test_a_replaced_file_is_noticed(spark: SparkSession, tmp_path: Path, is_remo
 # Columns
 
 
-def test_other_column_names_are_mapped(spark: SparkSession, tmp_path: Path) -> None:
+def test_other_column_names_are_mapped(spark, tmp_path):
     named = TABLE.rename(columns={"title": "na.me"}).assign(department=[7, 8], sales=["12.5", "x"])
     named.to_parquet(tmp_path / "products.parquet")
     rows = read(spark, tmp_path, title="na.me", category="department", priority="sales")
@@ -243,9 +227,7 @@ def test_other_column_names_are_mapped(spark: SparkSession, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", ["parquet", "json", "delta"])
-def test_a_list_of_images_is_read_as_one_text(
-    spark: SparkSession, tmp_path: Path, kind: str
-) -> None:
+def test_a_list_of_images_is_read_as_one_text(spark, tmp_path, kind):
     table = TABLE.assign(image_path=[["1.jpg", None, " ", 'a "b".jpg'], [" ", "2.jpg"]])
     three = pd.concat([table, TABLE.head(1).assign(product_id="3", image_path=[[]])])
     paths = read(spark, write_table(tmp_path, kind, spark, three))["image_path"].tolist()
@@ -253,9 +235,7 @@ def test_a_list_of_images_is_read_as_one_text(
     assert paths[1:] == ["2.jpg", None]
 
 
-def test_bytes_that_are_not_utf8_in_a_list_of_images_are_replaced(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_bytes_that_are_not_utf8_in_a_list_of_images_are_replaced(spark, tmp_path):
     values = pa.array([b"a\xff.jpg", b"b.jpg"])
     texts = pa.Array.from_buffers(pa.string(), 2, values.buffers())
     lists = pa.ListArray.from_arrays(pa.array([0, 2], pa.int32()), texts)
@@ -267,9 +247,7 @@ def test_bytes_that_are_not_utf8_in_a_list_of_images_are_replaced(
 
 
 @pytest.mark.parametrize(("column", "value"), [("title", ["a"]), ("image_path", [1])])
-def test_other_lists_are_refused(
-    spark: SparkSession, tmp_path: Path, column: str, value: list
-) -> None:
+def test_other_lists_are_refused(spark, tmp_path, column, value):
     location = write_table(tmp_path, "parquet", spark, TABLE.assign(**{column: [value, value]}))
     with pytest.raises(SchemaMismatch, match=f"column {column} .*array"):
         read(spark, location)
@@ -279,8 +257,8 @@ def test_other_lists_are_refused(
     ("kind", "twin", "is_read"), [("parquet", "brand", True), ("json", "Title", False)]
 )
 def test_columns_that_differ_in_case_alone_are_refused_where_they_are_read(
-    spark: SparkSession, tmp_path: Path, kind: str, twin: str, is_read: bool
-) -> None:
+    spark, tmp_path, kind, twin, is_read
+):
     location = write_table(tmp_path, kind, spark, TABLE.assign(Brand="x", **{twin: "y"}))
     if is_read:
         assert len(read(spark, location)) == 2
@@ -303,9 +281,7 @@ def test_columns_that_differ_in_case_alone_are_refused_where_they_are_read(
     ],
     ids=str,
 )
-def test_ids_are_texts_or_whole_numbers(
-    spark: SparkSession, tmp_path: Path, ids: pa.Array, found: list | str
-) -> None:
+def test_ids_are_texts_or_whole_numbers(spark, tmp_path, ids, found):
     table = pa.table({"product_id": ids, "title": ["a", "b"]})
     pq.write_table(table, tmp_path / "products.parquet")
     if isinstance(found, list):
@@ -316,9 +292,7 @@ def test_ids_are_texts_or_whole_numbers(
             read(spark, tmp_path, description=None, image_path=None)
 
 
-def test_columns_of_nulls_alone_of_nanoseconds_and_of_no_numbers_are_read(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_columns_of_nulls_alone_of_nanoseconds_and_of_no_numbers_are_read(spark, tmp_path):
     created = pd.to_datetime(["2026-01-01", "2026-01-02"]).as_unit("ns")
     table = TABLE.assign(description=None, sales=None, created=created, seen=created)
     table.to_parquet(tmp_path / "products.parquet")
@@ -335,9 +309,7 @@ def test_columns_of_nulls_alone_of_nanoseconds_and_of_no_numbers_are_read(
     assert rows["priority"].tolist() == [7.0, None]
 
 
-def test_parts_may_differ_in_order_and_in_columns_that_nobody_reads(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_parts_may_differ_in_order_and_in_columns_that_nobody_reads(spark, tmp_path):
     TABLE.head(1).assign(stock=1).to_parquet(tmp_path / "a.parquet")
     others = TABLE.head(1)[TABLE.columns[::-1]].assign(stock=1.5, brand=None)
     others.to_parquet(tmp_path / "b.parquet")
@@ -345,7 +317,7 @@ def test_parts_may_differ_in_order_and_in_columns_that_nobody_reads(
     assert one == other
 
 
-def test_parts_with_other_types_are_refused(spark: SparkSession, tmp_path: Path) -> None:
+def test_parts_with_other_types_are_refused(spark, tmp_path):
     TABLE.head(1).to_parquet(tmp_path / "a.parquet")
     TABLE.head(1).assign(product_id=7).to_parquet(tmp_path / "b.parquet")
     with pytest.raises(Exception, match="FAILED_READ_FILE") as caught:
@@ -362,8 +334,8 @@ def test_parts_with_other_types_are_refused(spark: SparkSession, tmp_path: Path)
     ids=["order", "less"],
 )
 def test_csv_parts_with_another_header_are_refused_and_not_read_by_position(
-    spark: SparkSession, tmp_path: Path, place: str, columns: list[str]
-) -> None:
+    spark, tmp_path, place, columns
+):
     (tmp_path / place).mkdir(exist_ok=True)
     TABLE.to_csv(tmp_path / place / "a.csv", index=False)
     TABLE[columns].to_csv(tmp_path / place / "b.csv", index=False)
@@ -377,7 +349,7 @@ def test_csv_parts_with_another_header_are_refused_and_not_read_by_position(
 # Rows
 
 
-def test_csv_rows_with_surplus_fields_are_malformed(spark: SparkSession, tmp_path: Path) -> None:
+def test_csv_rows_with_surplus_fields_are_malformed(spark, tmp_path):
     rows = {
         'sound,"red, ""large""\nshirt",text,1.jpg': False,
         "shifted,red, large shirt,text,1.jpg": True,
@@ -400,7 +372,7 @@ def test_csv_rows_with_surplus_fields_are_malformed(spark: SparkSession, tmp_pat
     assert products.where("is_malformed").count() == sum(rows.values())
 
 
-def test_a_csv_file_with_nameless_columns_is_read(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_csv_file_with_nameless_columns_is_read(spark, tmp_path):
     TABLE.assign(**{"": "x"}).to_csv(tmp_path / "products.csv")  # with an index, as pandas does
     # A folder of pictures hides no table.
     (tmp_path / "products").mkdir()
@@ -409,18 +381,14 @@ def test_a_csv_file_with_nameless_columns_is_read(spark: SparkSession, tmp_path:
     assert rows["title"].tolist() == TABLE["title"].tolist() and not rows["is_malformed"].any()
 
 
-def test_rows_that_end_in_several_ways_are_not_lost_unnoticed(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_rows_that_end_in_several_ways_are_not_lost_unnoticed(spark, tmp_path):
     file = tmp_path / "products.csv"
     file.write_bytes(b"product_id,title\r\n1,a\r\n2,b\n3,c\n4,d\r\n")
     rows = read(spark, file, description=None, image_path=None)
     assert rows["is_malformed"].tolist() == [False, True]
 
 
-def test_lines_that_are_not_json_are_malformed_and_kept(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_lines_that_are_not_json_are_malformed_and_kept(spark, tmp_path):
     file = tmp_path / "products.jsonl"
     file.write_bytes(
         b'{"product_id": 1, "title": "a\tb", "stock": {}}\n\n'
@@ -448,8 +416,8 @@ def test_lines_that_are_not_json_are_malformed_and_kept(
 
 
 def test_bytes_that_are_not_utf8_and_texts_of_megabytes_reach_python_as_short_texts(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+    spark, tmp_path
+):
     values = [b"7\xff", b"caf\xe9 " + b"x" * 3_000_000, None, b"a/" * 20_000]
     raw = [pa.array([value], pa.binary()) for value in values]
     columns = [
@@ -469,7 +437,7 @@ def test_bytes_that_are_not_utf8_and_texts_of_megabytes_reach_python_as_short_te
 # Where images start
 
 
-def test_images_start_in_the_folder_of_the_table(spark: SparkSession, tmp_path: Path) -> None:
+def test_images_start_in_the_folder_of_the_table(spark, tmp_path):
     shop, blobs = tmp_path / "shop", tmp_path / "blobs"
     blobs.mkdir()
     TABLE.to_csv(blobs / "2026-11-29", index=False)
@@ -494,9 +462,7 @@ def test_images_start_in_the_folder_of_the_table(spark: SparkSession, tmp_path: 
         (None, {"columns": {"image_path": None}}, str(Path.cwd())),
     ],
 )
-def test_the_image_root_is_the_settings_or_the_sources_folder(
-    spark: SparkSession, folder: str | None, settings: dict, found: str
-) -> None:
+def test_the_image_root_is_the_settings_or_the_sources_folder(spark, folder, settings, found):
     source = Source("products", "0", spark.range(0), folder)
     if "Give" in found:
         with pytest.raises(ConfigError, match=found):
@@ -508,7 +474,7 @@ def test_the_image_root_is_the_settings_or_the_sources_folder(
 # Files that break while they are read
 
 
-def _cut_off(file: Path) -> None:
+def _cut_off(file):
     file.write_bytes(file.read_bytes()[:-200])
 
 
@@ -519,13 +485,7 @@ def _cut_off(file: Path) -> None:
         (_cut_off, ConfigError, "Write it again"),
     ],
 )
-def test_a_broken_file_of_a_delta_table_is_one_message(
-    spark: SparkSession,
-    tmp_path: Path,
-    harm: Callable[[Path], None],
-    kind: type[Exception],
-    told: str,
-) -> None:
+def test_a_broken_file_of_a_delta_table_is_one_message(spark, tmp_path, harm, kind, told):
     table = tmp_path / "products"
     spark.createDataFrame(TABLE).coalesce(1).write.format("delta").save(str(table))
     (file,) = table.glob("part-*.parquet")

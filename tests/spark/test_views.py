@@ -4,14 +4,11 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from prepared_shop import Start
-from pyspark.sql import SparkSession
 from shop import Shop, products
 
 from schemas import tables as ddl
@@ -22,7 +19,7 @@ CATEGORIES = {"columns": {"category": "department"}}
 DELETE = {"missing_products": "delete", "max_deleted_share": 0.5}
 
 
-def statements() -> list[str]:
+def statements():
     """Returns the page's SQL; `shop` is its database, and `pattern` what the fake engine knows."""
     blocks = re.findall(r"```sql\n(.*?)```", TABLES, re.DOTALL)
     text = "\n".join(line for b in blocks for line in b.splitlines() if not line.startswith("--"))
@@ -30,18 +27,18 @@ def statements() -> list[str]:
     return [one.strip() for one in spoken.replace("style", "pattern").split(";") if one.strip()]
 
 
-def run_of(shop: Shop, trigger: str) -> str:
+def run_of(shop, trigger):
     runs = shop.sql(f"SELECT run_id FROM shop.enrichment_runs WHERE trigger = '{trigger}'")
     return str(runs["run_id"].item())
 
 
-def statement(begin: str) -> str:
+def statement(begin):
     (found,) = (one for one in statements() if one.startswith(begin))
     return found
 
 
 @pytest.fixture(scope="module")
-def history(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def history(spark, tmp_path_factory):
     """Twelve products; on the second day one has a new title, and a person corrects another."""
     shop = Shop(spark, tmp_path_factory.mktemp("two_days"), "two_days")
     table = products(12).assign(department=["shirts"] * 8 + ["bags"] * 4)
@@ -61,7 +58,7 @@ def history(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> It
     spark.sql("DROP DATABASE two_days CASCADE")
 
 
-def test_long_view_has_one_row_a_product_and_attribute_with_people_s_labels(history: Shop) -> None:
+def test_long_view_has_one_row_a_product_and_attribute_with_people_s_labels(history):
     long = history.table("product_attribute_values")
     wide = history.table("product_attributes").set_index("product_id")
 
@@ -73,7 +70,7 @@ def test_long_view_has_one_row_a_product_and_attribute_with_people_s_labels(hist
     assert (corrected["label"], corrected["abstained"]) == ("green", True)
 
 
-def test_taxonomies_have_ids_of_labels_that_they_know(history: Shop) -> None:
+def test_taxonomies_have_ids_of_labels_that_they_know(history):
     known = history.table("taxonomy_values")
     labels = history.table("product_attribute_values")["label"].notna()
     assert len(known) == labels.sum()
@@ -83,7 +80,7 @@ def test_taxonomies_have_ids_of_labels_that_they_know(history: Shop) -> None:
     assert (green["shopify_handle"], green["google_color_family"]) == ("color__green", "Green")
 
 
-def test_low_confidence_view_lists_what_nobody_has_labelled_yet(history: Shop) -> None:
+def test_low_confidence_view_lists_what_nobody_has_labelled_yet(history):
     low = history.table("low_confidence_values")
     long = history.table("product_attribute_values")
 
@@ -94,7 +91,7 @@ def test_low_confidence_view_lists_what_nobody_has_labelled_yet(history: Shop) -
     )
 
 
-def publish_twice(shop: Shop) -> None:
+def publish_twice(shop):
     """Change a product by the second run, add one, and delete one."""
     shop.refresh(trigger="first")
     table = products(7).drop(5)
@@ -104,11 +101,11 @@ def publish_twice(shop: Shop) -> None:
 
 
 @pytest.fixture
-def two_runs(open_shop: Callable[[Start], Shop]) -> Shop:
+def two_runs(open_shop):
     return open_shop(publish_twice)
 
 
-def test_the_page_asks_what_one_run_changed_added_and_deleted(two_runs: Shop) -> None:
+def test_the_page_asks_what_one_run_changed_added_and_deleted(two_runs):
     counted = two_runs.sql(statement("SELECT _change_type, count"))
     assert counted.set_index("_change_type")["products"].to_dict() == {
         "update_postimage": 1,
@@ -117,7 +114,7 @@ def test_the_page_asks_what_one_run_changed_added_and_deleted(two_runs: Shop) ->
     }
 
 
-def test_the_page_asks_which_labels_one_run_changed(two_runs: Shop) -> None:
+def test_the_page_asks_which_labels_one_run_changed(two_runs):
     changed = two_runs.sql(statement("SELECT product_id, max(color)")).set_index("product_id")
     now = two_runs.table("product_attributes").set_index("product_id")["color"].dropna()
     before = two_runs.sql("SELECT * FROM shop.product_attributes VERSION AS OF 1")
@@ -129,14 +126,14 @@ def test_the_page_asks_which_labels_one_run_changed(two_runs: Shop) -> None:
     pd.testing.assert_frame_equal(found, wanted.sort_index(), check_dtype=False)
 
 
-def test_an_index_that_follows_the_page_s_query_holds_what_is_published(two_runs: Shop) -> None:
+def test_an_index_that_follows_the_page_s_query_holds_what_is_published(two_runs):
     shop = two_runs
     query = statement("SELECT product_id, published.run_id IS NULL")
     first = shop.sql("SELECT * FROM shop.product_attributes VERSION AS OF 1")
     index = dict(zip(first["product_id"], first["color"], strict=True))
     since = 1
 
-    def follow() -> None:
+    def follow():
         nonlocal since
         seen, since = since, shop.version("product_attributes")
         spoken = query.replace(", 1, 2)", f", {seen}, {since})")
@@ -157,7 +154,7 @@ def test_an_index_that_follows_the_page_s_query_holds_what_is_published(two_runs
     follow()
 
 
-def test_the_page_counts_labels_by_category(history: Shop) -> None:
+def test_the_page_counts_labels_by_category(history):
     coverage = history.sql(statement("SELECT product_category, attribute, count(*)"))
     coverage = coverage.set_index(["product_category", "attribute"])
     wide = history.table("product_attributes")
@@ -167,7 +164,7 @@ def test_the_page_counts_labels_by_category(history: Shop) -> None:
     assert coverage.loc[("bags", "color"), "labelled"] == bags["color"].notna().sum()
 
 
-def test_every_sql_example_of_the_page_runs(history: Shop, tmp_path: Path) -> None:
+def test_every_sql_example_of_the_page_runs(history, tmp_path):
     catalog = products(12).rename(columns={"product_id": "sku"})
     catalog.to_csv(tmp_path / "products.csv", index=False)
     places = {"'labels_csv'": "labels", "'shop/products.csv'": "products.csv"}
@@ -185,7 +182,7 @@ def test_every_sql_example_of_the_page_runs(history: Shop, tmp_path: Path) -> No
     pd.testing.assert_frame_equal(written.fillna("-"), wanted.fillna("-"), check_dtype=False)
 
 
-def test_the_page_asks_what_people_set_and_what_waits_to_be_published(published_shop: Shop) -> None:
+def test_the_page_asks_what_people_set_and_what_waits_to_be_published(published_shop):
     shop = published_shop
     for values in (
         "('p0', 'color', 'blue', 'ana', timestamp'2026-11-01', NULL)",
@@ -210,9 +207,7 @@ def test_the_page_asks_what_people_set_and_what_waits_to_be_published(published_
     assert len(shop.sql(f"{as_published} EXCEPT {set_now}")) == 1
 
 
-def test_the_page_names_vanished_products_and_those_without_a_picture(
-    history: Shop, tmp_path: Path
-) -> None:
+def test_the_page_names_vanished_products_and_those_without_a_picture(history, tmp_path):
     catalog = products(4).rename(columns={"product_id": "sku"})
     catalog.loc[1, "title"] = 'two lines,\n"in quotes"'
     catalog.to_csv(tmp_path / "products.csv", index=False)
@@ -228,9 +223,7 @@ def test_the_page_names_vanished_products_and_those_without_a_picture(
     assert unseen["error"].str.len().gt(0).all()
 
 
-def test_the_page_s_duckdb_example_reads_the_published_table(
-    history: Shop, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_page_s_duckdb_example_reads_the_published_table(history, capsys):
     (example,) = re.findall(r"```python\n(.*?)```", TABLES, re.DOTALL)
     detail = history.sql("DESCRIBE DETAIL shop.product_attributes")
     location = detail.loc[0, "location"].removeprefix("file:")
@@ -245,7 +238,7 @@ def test_the_page_s_duckdb_example_reads_the_published_table(
         assert re.search(rf"{color}\W+{count}\b", printed)
 
 
-def test_every_table_reads_the_same_from_delta_rs_and_duckdb(history: Shop) -> None:
+def test_every_table_reads_the_same_from_delta_rs_and_duckdb(history):
     import duckdb
     from deltalake import DeltaTable
 
@@ -259,16 +252,14 @@ def test_every_table_reads_the_same_from_delta_rs_and_duckdb(history: Shop) -> N
         )
 
 
-def test_every_column_of_every_table_and_view_says_what_it_is(history: Shop) -> None:
+def test_every_column_of_every_table_and_view_says_what_it_is(history):
     for table in (*ddl.tables(("color",)), *views("any", ("color",))):
         described = history.sql(f"DESCRIBE shop.{table}")
         columns = described[~described["col_name"].str.startswith("#")]
         assert columns["comment"].str.len().gt(0).all(), table
 
 
-def test_maintenance_leaves_change_data_as_long_as_it_was_told_and_runs_go_on(
-    history: Shop,
-) -> None:
+def test_maintenance_leaves_change_data_as_long_as_it_was_told_and_runs_go_on(history):
     rows = history.table("product_attributes").sort_values("product_id", ignore_index=True)
     folder = Path(history.tables.database_folder().removeprefix("file:"))
     old = [*folder.glob("*/_change_data/*.parquet")]
@@ -289,7 +280,7 @@ def test_maintenance_leaves_change_data_as_long_as_it_was_told_and_runs_go_on(
     assert third.outcome == "nothing_to_do"
 
 
-def test_a_title_is_called_wrong_where_the_answer_is_much_likelier(spark: SparkSession) -> None:
+def test_a_title_is_called_wrong_where_the_answer_is_much_likelier(spark):
     rows = [
         ("likely", "red", "blue", 0.6, [("blue", 0.3)]),
         ("unlikely", "red", "blue", 0.6, [("green", 0.2), ("blue", 0.1)]),

@@ -52,10 +52,7 @@ class Lakehouse:
         return [program, *conf, *map(str, flags)]
 
     def submit(
-        self,
-        *flags: object,
-        environment: Mapping[str, str] | None = None,
-        patience_s: float = 600,
+        self, *flags: object, environment: Mapping[str, str] | None = None, patience_s: float = 600
     ) -> Ended:
         """Runs spark-submit: `flags` are a job and the job's, after any of Spark's own.
 

@@ -353,11 +353,7 @@ class Model(MemoryTables):
         return not is_kept and not self._holds(one, run)
 
     def _answer(
-        self,
-        diff: Diff,
-        held: Mapping[Content, Encoding],
-        recipe: Recipe,
-        deletes: bool,
+        self, diff: Diff, held: Mapping[Content, Encoding], recipe: Recipe, deletes: bool
     ) -> tuple[Candidate, ...]:
         found = []
         for product, content, outcome in diff:
@@ -375,11 +371,7 @@ class Model(MemoryTables):
         return tuple(found)
 
     def _quarantine(
-        self,
-        run: Run,
-        diff: Diff,
-        held: Mapping[Content, Encoding],
-        runs: Sequence[Run],
+        self, run: Run, diff: Diff, held: Mapping[Content, Encoding], runs: Sequence[Run]
     ) -> None:
         """Append findings that no accepted run has."""
         refused = {one.run_id for one in runs if not one.is_accepted}

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,15 +21,13 @@ PUBLISHED = Run(
 )
 
 
-def event_of(run: Run, **columns: Any) -> dict[str, Any]:
+def event_of(run, **columns):
     counts = {"published": 6, "deleted": 0, "withheld": 0, "error": None, "reason": None}
     return run._asdict() | counts | columns
 
 
-def test_a_folder_that_cannot_be_removed_fails_no_run(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
-) -> None:
-    def fail(*_: object) -> None:
+def test_a_folder_that_cannot_be_removed_fails_no_run(monkeypatch, caplog, tmp_path):
+    def fail(*_):
         raise OSError("busy")
 
     monkeypatch.setattr(tables, "remove_folder", fail)
@@ -52,17 +49,14 @@ def test_a_folder_that_cannot_be_removed_fails_no_run(
     ],
 )
 def test_an_act_is_found_though_the_clocks_differ_and_not_if_it_is_undone(
-    monkeypatch: pytest.MonkeyPatch,
-    commits: list[tuple[str, int]],
-    operation: str,
-    version: int | None,
-) -> None:
+    monkeypatch, commits, operation, version
+):
     made = [
         Commit(number, NOW + timedelta(minutes=minutes), "a", what, 1, 0)
         for number, (what, minutes) in enumerate(commits)
     ]
 
-    def read(_: Tables, since: datetime, newest: int) -> list[Commit]:
+    def read(_, since, newest):
         return [one for one in made if one.made_at >= since]
 
     monkeypatch.setattr(Tables, "read_commits", read)
@@ -70,9 +64,7 @@ def test_an_act_is_found_though_the_clocks_differ_and_not_if_it_is_undone(
     assert (None if found is None else found.version) == version
 
 
-def test_a_rollback_that_was_killed_before_its_commit_leaves_the_run_as_it_was(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_rollback_that_was_killed_before_its_commit_leaves_the_run_as_it_was(monkeypatch):
     killed = PUBLISHED._replace(number=4, state=State.ROLLING_BACK)
     events = {
         None: event_of(killed, reason="wrong pictures"),
@@ -90,8 +82,8 @@ def test_a_rollback_that_was_killed_before_its_commit_leaves_the_run_as_it_was(
 
 @pytest.mark.parametrize("is_committed", [True, False])
 def test_a_run_is_published_after_a_failed_rollback_only_if_nothing_was_restored(
-    monkeypatch: pytest.MonkeyPatch, is_committed: bool
-) -> None:
+    monkeypatch, is_committed
+):
     outcomes: list[str] = []
     commit = Commit(7, NOW, "a", "RESTORE", 0, 0) if is_committed else None
     stub: Any = SimpleNamespace(
@@ -100,7 +92,7 @@ def test_a_run_is_published_after_a_failed_rollback_only_if_nothing_was_restored
         find_commit=lambda _, operation, **__: commit if operation == "RESTORE" else None,
     )
 
-    def fail(*_: object) -> None:
+    def fail(*_):
         raise OSError("the answer was lost")
 
     known = {
@@ -118,7 +110,7 @@ def test_a_run_is_published_after_a_failed_rollback_only_if_nothing_was_restored
     assert outcomes == ([] if is_committed else ["published"])
 
 
-def test_a_rollback_undoes_what_ended_while_it_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rollback_undoes_what_ended_while_it_restored(monkeypatch):
     ended = PUBLISHED._replace(run_id="b", published_version=7)
     stub: Any = SimpleNamespace(
         name=lambda table: f"shop.{table}",
@@ -138,7 +130,7 @@ def test_a_rollback_undoes_what_ended_while_it_restored(monkeypatch: pytest.Monk
     assert publish.roll_back(stub, "a", "wrong pictures") == ["a", "b"]
 
 
-def test_a_database_without_its_folder_is_explained() -> None:
+def test_a_database_without_its_folder_is_explained():
     error = explain_failure(
         ValueError("[DELTA_TABLE_NOT_FOUND] Delta table `big`.`run_events` doesn't exist.")
     )

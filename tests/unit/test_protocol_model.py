@@ -5,22 +5,12 @@ The promises are told here without the rules that the model applies.
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 import pytest
-from memory_tables import (
-    Content,
-    Event,
-    Killed,
-    Product,
-    Refused,
-    Request,
-    Row,
-    look_at,
-    read_content,
-)
+from memory_tables import Content, Killed, Product, Refused, Request, Row, look_at, read_content
 from protocol_model import Model
 from random_commands import Command, Draw
 
@@ -58,7 +48,7 @@ class Place(NamedTuple):
 class Witness:
     """Sees each command and what became of the tables, and knows what must not have happened."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model):
         self.model = model
         self.requests: dict[str, Request] = {}
         self.left_out = 0
@@ -72,7 +62,7 @@ class Witness:
         self.held_back: dict[tuple[str, str], set[HeldBack]] = {}
         self._remember()
 
-    def run(self, command: Command) -> None:
+    def run(self, command):
         """Run a command on the model, and check the tables."""
         model = self.model
         is_done = False
@@ -95,7 +85,7 @@ class Witness:
             self._check_refresh(command.arguments["request"])
         self._remember()
 
-    def _remember(self) -> None:
+    def _remember(self):
         model = self.model
         self._rows = self._seen = model.published
         self._versions = len(model.versions)
@@ -104,7 +94,7 @@ class Witness:
         self._lengths = {run_id: len(events) for run_id, events in model.events.items()}
         self._states = {run.run_id: run.state for run in model.runs}
 
-    def _check_events(self) -> None:
+    def _check_events(self):
         """Counts add up, and events are appended only."""
         for run_id, events in self.model.events.items():
             seen = self._lengths.get(run_id, 0)
@@ -114,7 +104,7 @@ class Witness:
                 if number >= seen:
                     self._check_counts(event)
 
-    def _check_counts(self, event: Event) -> None:
+    def _check_counts(self, event):
         counts = event.counts
         parts = ("published", "unchanged", "withheld", "quarantined")
         assert counts["read"] == sum(counts[name] for name in parts), event
@@ -122,7 +112,7 @@ class Witness:
         assert counts["answered"] <= counts["due"]
         assert counts["deleted"] <= counts["missing"]
 
-    def _check_rows(self) -> None:
+    def _check_rows(self):
         """Each commit changed what its run may change."""
         model = self.model
         for version in model.versions[self._versions :]:
@@ -141,7 +131,7 @@ class Witness:
             if is_released or not {named, run_id} <= model.candidates.keys():
                 del self.held_back[named, run_id]
 
-    def _check_publication(self, run_id: str, rows: Mapping[str, Row]) -> None:
+    def _check_publication(self, run_id, rows):
         before, request = self._rows, self.requests[run_id]
         own = self._place(run_id)
         candidates = {one.product_id: one for one in self.model.candidates[run_id]}
@@ -181,7 +171,7 @@ class Witness:
             else:
                 assert new == old
 
-    def _note_rollback(self, run_id: str) -> None:
+    def _note_rollback(self, run_id):
         wrong = self.wrote[run_id]
         contents = {(product_id, content) for product_id, content, _ in wrong}
         later = [version for version in self.before if self._published_after(version, run_id)]
@@ -190,11 +180,11 @@ class Witness:
             again = {one for one in self.reanswered[other] if one[:2] in contents}
             self.held_back[run_id, other] = again
 
-    def _published_after(self, one: str, other: str) -> bool:
+    def _published_after(self, one, other):
         ids = [version.run_id for version in self.model.versions if version.operation == "MERGE"]
         return one in ids and ids[::-1].index(one) < ids[::-1].index(other)
 
-    def _check_candidates(self, command: Command) -> None:
+    def _check_candidates(self, command):
         now = self.model.candidates
         for run_id, candidates in self._candidates.items():
             if run_id in now:
@@ -209,7 +199,7 @@ class Witness:
             ids = Counter(one.product_id for one in candidates)
             assert max(ids.values(), default=1) == 1
 
-    def _check_asked(self, run_id: str) -> None:
+    def _check_asked(self, run_id):
         """What a newer run has published is not asked again, and retries are not judged."""
         accepted = {run.run_id for run in self.model.runs if run.state in _ACCEPTED}
         found = {
@@ -226,7 +216,7 @@ class Witness:
             if (is_again or was_found) and not self.requests[run_id].full_refresh:
                 assert one.reason not in VALIDATED
 
-    def _check_encodings(self, command: Command) -> None:
+    def _check_encodings(self, command):
         """Nothing is encoded while an encoding of it holds."""
         if command.name == "maintain":
             return
@@ -245,14 +235,14 @@ class Witness:
             assert one.status == Status.WORKER_CRASHED
             assert model.clock - one.at > _A_WEEK
 
-    def _check_left_out(self) -> None:
+    def _check_left_out(self):
         """A diff of changes leaves out what is published as it is, or is missing and stays."""
         kept = () if self.model.deletes else (Outcome.MISSING,)
         for one in self.model.left_out:
             assert one.outcome in (Outcome.UNCHANGED, *kept), one
             self.left_out += 1
 
-    def _check_refresh(self, request: Request) -> None:
+    def _check_refresh(self, request):
         """After a whole run at the newest date the table says what the product table says."""
         model = self.model
         run = model.runs[-1]
@@ -268,7 +258,7 @@ class Witness:
         if run.is_whole and model.deletes:
             assert model.published.keys() <= listed.keys()
 
-    def _check_product(self, run_id: str, product_id: str, product: Product) -> None:
+    def _check_product(self, run_id, product_id, product):
         model, request = self.model, self.requests[run_id]
         recipe = request.recipe
         content = look_at(product, request.store_is_down)
@@ -289,9 +279,7 @@ class Witness:
             assert row[3:5] == details
             assert row.status != Status.IMAGE_UNREADABLE or request.store_is_down
 
-    def _may_be_held_back(
-        self, product_id: str, content: Content, checkpoint: str, but: str = ""
-    ) -> bool:
+    def _may_be_held_back(self, product_id, content, checkpoint, but=""):
         """Tell whether a run that was rolled back had such a candidate, published or not."""
         return any(
             (one.product_id, one.content, one.model.split("-")[0])
@@ -301,18 +289,18 @@ class Witness:
             for one in self.model.candidates.get(run.run_id, ())
         )
 
-    def _place(self, run_id: str) -> Place:
+    def _place(self, run_id):
         run = self.model.last(run_id).run
         return Place(run.run_date, run.started_at, run_id)
 
-    def _accepted_wholes(self, but: str) -> Iterator[Place]:
+    def _accepted_wholes(self, but):
         for run in self.model.runs:
             if run.state in _ACCEPTED and run.is_whole and run.run_id != but:
                 yield self._place(run.run_id)
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_promises_hold_after_random_commands(part: int) -> None:
+def test_promises_hold_after_random_commands(part):
     for seed in range(part, SEEDS, PARTS):
         log: list[Command] = []
         try:
@@ -322,7 +310,7 @@ def test_promises_hold_after_random_commands(part: int) -> None:
             raise AssertionError(f"seed {seed}: {error}\n{listed}") from error
 
 
-def _run_seed(seed: int, log: list[Command]) -> None:
+def _run_seed(seed, log):
     draw = Draw(seed)
     model = Model(deletes=draw.random.random() < 0.5)
     witness = Witness(model)
@@ -339,7 +327,7 @@ def _run_seed(seed: int, log: list[Command]) -> None:
             _check_blocks(before, request)
 
 
-def _check_kills(model: Model, request: Request) -> None:
+def _check_kills(model, request):
     """A run that is killed after any of its commits, and said again, is one that was not."""
     undisturbed = model.copy()
     run_id = undisturbed.refresh(request)
@@ -354,7 +342,7 @@ def _check_kills(model: Model, request: Request) -> None:
             assert _count_encodings(killed) == _count_encodings(undisturbed), f"{number}, {commit}"
 
 
-def _check_second_run(model: Model, request: Request) -> None:
+def _check_second_run(model, request):
     """Right after a run that has published there is nothing to do."""
     request = request._replace(full_refresh=False, publishes=True, blocks="")
     model = model.copy()
@@ -371,7 +359,7 @@ def _check_second_run(model: Model, request: Request) -> None:
     assert (len(model.versions), len(model.encodings)) == (versions, encodings)
 
 
-def _check_blocks(model: Model, request: Request) -> None:
+def _check_blocks(model, request):
     """What the gate has blocked, the next run that passes publishes."""
     request = request._replace(publishes=True, blocks="")
     undisturbed, blocked = model.copy(), model.copy()
@@ -382,22 +370,22 @@ def _check_blocks(model: Model, request: Request) -> None:
     assert _contents(blocked) == _contents(undisturbed)
 
 
-def _contents(model: Model) -> dict[str, tuple[object, ...]]:
+def _contents(model):
     """Return what the published rows say, whichever run wrote them."""
     return {product_id: row[:5] for product_id, row in model.published.items()}
 
 
-def _count_encodings(model: Model) -> Counter[tuple[str, Content]]:
+def _count_encodings(model):
     return Counter(
         (one.encoder, one.content) for one in model.encodings if one.status not in _IS_READ_AGAIN
     )
 
 
-def _first_of_each(products: list[Product], limit: int | None) -> dict[str, Product]:
+def _first_of_each(products, limit):
     """Return the product of each id; of several rows of one id the first counts."""
     known: dict[str, Product] = {}
 
-    def order(one: Product) -> tuple[object, ...]:
+    def order(one):
         fields = ((one is None, one or "") for one in (one.text, one.picture, one.category))
         return (one.product_id is not None, one.product_id or "", *fields)
 
@@ -407,9 +395,9 @@ def _first_of_each(products: list[Product], limit: int | None) -> dict[str, Prod
     return known
 
 
-def _was_unreadable(row: Row | None) -> bool:
+def _was_unreadable(row):
     return row is not None and row.status == Status.IMAGE_UNREADABLE
 
 
-def test_every_status_has_a_lifetime() -> None:
+def test_every_status_has_a_lifetime():
     assert set(rules.LIFETIMES) == set(Status)

@@ -1,7 +1,6 @@
 """Rules of the refresh one by one, on plain values."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -11,7 +10,7 @@ from schemas.tables import State
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
 
 
-def make_run(run_id: str = "a", days_ago: float = 1, **changes: Any) -> Run:
+def make_run(run_id="a", days_ago=1, **changes):
     """Return a published whole run that began and ended so many days ago."""
     at = NOW - timedelta(days=days_ago)
     run = Run(
@@ -39,8 +38,8 @@ def make_run(run_id: str = "a", days_ago: float = 1, **changes: Any) -> Run:
     ],
 )
 def test_all_products_are_compared_after_the_published_table_was_dropped(
-    base: Run, compared_version: int, is_full: bool
-) -> None:
+    base, compared_version, is_full
+):
     own = make_run("b", 0, compared_version=compared_version)
     found = find_base(own, [base], NOW - timedelta(days=7), deletes=False)
     assert found == (None if is_full else base)
@@ -73,7 +72,7 @@ def test_all_products_are_compared_after_the_published_table_was_dropped(
         (make_run(days_ago=91, state=State.ROLLED_BACK, model_version="two-p90"), True),
     ],
 )
-def test_candidates_stay_as_long_as_somebody_may_need_them(run: Run, is_unneeded: bool) -> None:
+def test_candidates_stay_as_long_as_somebody_may_need_them(run, is_unneeded):
     newer = make_run("b", 1)
     keep, retention = timedelta(days=30), timedelta(days=60)
     found = list_unneeded_candidates([run, newer], NOW, keep=keep, retention=retention)

@@ -1,20 +1,16 @@
 """A small shop with pictures, and an engine to read it."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pandas as pd
 import pytest
 import torch
 
 from enrich.classifiers.manifest import read_manifest
 from enrich.config import JobConfig
-from enrich.engine.engine import Engine
 from enrich.engine.spec import build_spec
 
 
 @pytest.fixture(scope="package")
-def shop(tmp_path_factory: pytest.TempPathFactory, write_jpeg: Callable[..., Path]) -> Path:
+def shop(tmp_path_factory, write_jpeg):
     """Six products: two with all, two with the same text, one without text, one without picture."""
     folder = tmp_path_factory.mktemp("shop")
     for name, color in (("red", (220, 20, 20)), ("blue", (20, 20, 220))):
@@ -33,7 +29,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, write_jpeg: Callable[..., Pat
 
 
 @pytest.fixture(scope="package")
-def engine(tiny_checkpoint: Path, shop: Path) -> Engine:
+def engine(tiny_checkpoint, shop):
     settings = JobConfig(checkpoint=str(tiny_checkpoint), batch_size=2)
     spec = build_spec(settings, read_manifest(tiny_checkpoint), str(shop))
     return spec.build(torch.device("cpu"))

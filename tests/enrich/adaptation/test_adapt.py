@@ -11,15 +11,8 @@ from cases import is_full
 from enrich.adaptation.adapt import adapt_attribute, find_flaw
 from enrich.adaptation.checkpoint import summarise, to_table, with_effects
 from enrich.adaptation.readings import Readings
-from enrich.adaptation.scores import (
-    Scoring,
-    compose,
-    deal_folds,
-    leave_scores,
-    weigh_anew,
-    with_correction,
-)
-from enrich.adaptation.trial import Effect, calibrate_held_out, measure_gain
+from enrich.adaptation.scores import compose, deal_folds, leave_scores, weigh_anew, with_correction
+from enrich.adaptation.trial import calibrate_held_out, measure_gain
 from enrich.calibration import CalibratedModalities, Calibration
 from enrich.classifiers.calibrated import Layer, to_layer
 from enrich.lexicon import Evidence
@@ -31,18 +24,14 @@ THRESHOLDS = {"0.90": 0.05, "0.95": None}
 ONES, OF_TEXT = torch.tensor([WIDTH, 2 * WIDTH + 1]), torch.arange(WIDTH + 1, 2 * WIDTH + 2)
 
 
-def _calibration(
-    temperature: float = 1.0, thresholds: dict[str, float | None] | None = None
-) -> Calibration:
+def _calibration(temperature=1.0, thresholds=None):
     calibrated = CalibratedModalities(
         temperature=temperature, thresholds=thresholds or THRESHOLDS, rows=100
     )
     return Calibration(attributes={"color": dict.fromkeys(Modalities, calibrated)})
 
 
-def _readings(
-    *, swapped: bool, scale: float = 1.0, images: int = ROWS, rows: int = ROWS, seed: int = 0
-) -> list[Answers]:
+def _readings(*, swapped, scale=1.0, images=ROWS, rows=ROWS, seed=0):
     """Labels drawn from what the classifier believes; a shop may call label 0 by the name of 1.
 
     The embeddings say nothing.
@@ -73,12 +62,7 @@ def _readings(
     return [both, image, both.where(none)]
 
 
-def _adapt(
-    readings: list[Answers],
-    calibration: Calibration | None = None,
-    groups: torch.Tensor | None = None,
-    weighed: dict[float, tuple[torch.Tensor, torch.Tensor]] | None = None,
-) -> Effect:
+def _adapt(readings, calibration=None, groups=None, weighed=None):
     """Adapts color; without `groups` no product is near-identical to another."""
     if groups is None:
         groups = torch.arange(len(readings[0]))
@@ -88,16 +72,14 @@ def _adapt(
     )
 
 
-def _correct_by(effect: Effect, reading: Answers) -> torch.Tensor:
+def _correct_by(effect, reading):
     return reading.corrected(to_layer(effect.correction)).logits
 
 
-def _mix(
-    both: Answers, image_logits: torch.Tensor, trust: float = 1.5
-) -> tuple[Answers, dict[float, tuple[torch.Tensor, torch.Tensor]]]:
+def _mix(both, image_logits, trust=1.5):
     """The answers of a classifier that mixes the logits of pictures and `both`'s, of the texts."""
 
-    def mix(shift: float) -> tuple[torch.Tensor, torch.Tensor]:
+    def mix(shift):
         weight = torch.full((len(both),), trust + shift).sigmoid()
         return torch.lerp(both.logits, image_logits, weight.unsqueeze(1)), weight
 
@@ -106,11 +88,11 @@ def _mix(
     return replace(both, logits=logits, image_weight=weight), weighed
 
 
-def _draw_logits(seed: int) -> torch.Tensor:
+def _draw_logits(seed):
     return 3 * torch.randn(ROWS, LABELS, generator=torch.Generator().manual_seed(seed))
 
 
-def test_a_shop_may_want_both_another_modality_bias_and_a_correction() -> None:
+def test_a_shop_may_want_both_another_modality_bias_and_a_correction():
     """Its texts are right but weigh a fifth, and it calls label 0 by the name of 1."""
     both, image, text = _readings(swapped=True)
     as_it_is, weighed = _mix(both, _draw_logits(1))
@@ -127,7 +109,7 @@ def test_a_shop_may_want_both_another_modality_bias_and_a_correction() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2] if is_full() else [2])
-def test_a_bias_that_a_few_labels_favour_by_a_hair_is_not_taken(seed: int) -> None:
+def test_a_bias_that_a_few_labels_favour_by_a_hair_is_not_taken(seed):
     """Pictures and texts tell about as much: the likelihood of the labels is nearly flat."""
     both, image, text = _readings(swapped=False, rows=60, images=60, seed=seed)
     random = torch.Generator().manual_seed(seed)
@@ -136,7 +118,7 @@ def test_a_bias_that_a_few_labels_favour_by_a_hair_is_not_taken(seed: int) -> No
     assert _adapt([as_it_is, image, text], weighed=weighed).bias_shift == 0.0
 
 
-def test_a_temperature_that_is_right_already_stays_beside_another_that_is_not() -> None:
+def test_a_temperature_that_is_right_already_stays_beside_another_that_is_not():
     """Of pictures alone a new one is worse by a hair, which took all that is gained from both."""
     both, image, text = _readings(swapped=False)
     effect = _adapt([replace(both, logits=4 * both.logits), image, text])
@@ -151,7 +133,7 @@ def test_a_temperature_that_is_right_already_stays_beside_another_that_is_not() 
     assert (best == image.targets)[is_given].float().mean() > 0.88
 
 
-def test_confidence_that_is_too_high_is_lowered_and_no_answer_changes() -> None:
+def test_confidence_that_is_too_high_is_lowered_and_no_answer_changes():
     effect = _adapt(_readings(swapped=False, scale=3.0))
     assert effect.is_better
     assert effect.after["ece"] < 0.08 < 0.16 < effect.before["ece"]
@@ -161,7 +143,7 @@ def test_confidence_that_is_too_high_is_lowered_and_no_answer_changes() -> None:
 
 
 @pytest.mark.parametrize("seed", [3, 4] if is_full() else [3])
-def test_a_correction_that_gains_no_more_than_temperatures_alone_is_not_made(seed: int) -> None:
+def test_a_correction_that_gains_no_more_than_temperatures_alone_is_not_made(seed):
     """Four times the confidence that is due: a correction lowers it too, and changes answers."""
     readings = _readings(swapped=False, scale=4.0, rows=60, images=60, seed=seed)
     effect = _adapt(readings)
@@ -170,7 +152,7 @@ def test_a_correction_that_gains_no_more_than_temperatures_alone_is_not_made(see
     assert effect.is_better and answers.equal(unseen.logits.argmax(1))
 
 
-def test_a_correction_that_makes_pictures_alone_worse_is_not_made() -> None:
+def test_a_correction_that_makes_pictures_alone_worse_is_not_made():
     """Where the shop means 1, the classifier says 0; but read from its picture, anything but 0."""
     both, image, text = _readings(swapped=True)
     random = torch.Generator().manual_seed(1)
@@ -184,13 +166,13 @@ def test_a_correction_that_makes_pictures_alone_worse_is_not_made() -> None:
     assert effect.is_better and effect.gains[Modalities.IMAGE].mean > 0
 
 
-def test_products_of_a_single_text_are_no_reason_to_stop() -> None:
+def test_products_of_a_single_text_are_no_reason_to_stop():
     readings = _readings(swapped=True)
     effect = _adapt(readings, groups=torch.zeros(ROWS, dtype=torch.long))
     assert not effect.is_better, "nothing can be held out"
 
 
-def test_labels_by_chance_change_no_figure_for_the_better() -> None:
+def test_labels_by_chance_change_no_figure_for_the_better():
     """Every answer was given, nearly all of them wrong: lower confidence is better, and silent."""
     random = torch.randint(0, LABELS, (ROWS,), generator=torch.Generator().manual_seed(1))
     readings = _readings(swapped=False)
@@ -203,9 +185,7 @@ def test_labels_by_chance_change_no_figure_for_the_better() -> None:
 
 
 @pytest.mark.parametrize(("corrected", "is_added"), [(False, False), (True, True)])
-def test_held_out_labels_have_no_say_in_how_their_products_are_answered(
-    corrected: bool, is_added: bool
-) -> None:
+def test_held_out_labels_have_no_say_in_how_their_products_are_answered(corrected, is_added):
     base = _calibration().attributes["color"]
     fold_of = deal_folds(torch.arange(100))
     held_out = fold_of == 0
@@ -218,11 +198,11 @@ def test_held_out_labels_have_no_say_in_how_their_products_are_answered(
     seen = 8 * torch.nn.functional.one_hot(others[0].targets, LABELS).float()
     image_logits = seen.where(held_out.unsqueeze(1), readings[0].logits)
 
-    def weigh(readings: list[Answers]) -> Scoring:
+    def weigh(readings):
         as_it_is, weighed = _mix(readings[0], image_logits, trust=0.0)
         return weigh_anew(Readings([as_it_is, *readings[1:]], weighed), fold_of, base, None)
 
-    def answer(readings: list[Answers]) -> tuple[torch.Tensor, torch.Tensor]:
+    def answer(readings):
         scoring = weigh(readings)
         if corrected:
             scoring = with_correction(scoring, fold_of, base, is_added=is_added)
@@ -236,9 +216,7 @@ def test_held_out_labels_have_no_say_in_how_their_products_are_answered(
 
 
 @pytest.mark.parametrize("is_added", [False, True])
-def test_no_product_is_scored_by_a_correction_that_has_seen_its_label(
-    monkeypatch: pytest.MonkeyPatch, is_added: bool
-) -> None:
+def test_no_product_is_scored_by_a_correction_that_has_seen_its_label(monkeypatch, is_added):
     monkeypatch.setattr("enrich.adaptation.scores.choose_strength", lambda labelled: 3.0)
     base = _calibration().attributes["color"]
     fold_of = deal_folds(torch.arange(100))
@@ -258,14 +236,14 @@ def test_no_product_is_scored_by_a_correction_that_has_seen_its_label(
         assert before[0].logits[~here].equal(after[0].logits[~here]) == (fold == 1)
 
 
-def test_products_of_one_text_are_in_one_fold() -> None:
+def test_products_of_one_text_are_in_one_fold():
     groups = np.random.default_rng(0).integers(0, 40, 200)
     folds = deal_folds(torch.from_numpy(groups)).numpy()
     assert len(set(folds)) == 5
     assert all(len(set(folds[groups == group])) == 1 for group in set(groups))
 
 
-def test_rare_modalities_keep_their_temperature_and_the_higher_threshold() -> None:
+def test_rare_modalities_keep_their_temperature_and_the_higher_threshold():
     effect = _adapt(_readings(swapped=False, images=20), _calibration(1.7))
     both, image = (effect.calibrated[m] for m in (Modalities.IMAGE_AND_TEXT, Modalities.IMAGE))
     assert both.rows == ROWS and both.temperature != 1.7
@@ -277,10 +255,10 @@ def test_rare_modalities_keep_their_temperature_and_the_higher_threshold() -> No
 
 @pytest.mark.parametrize("earlier_looks", [True, False])
 @pytest.mark.parametrize("looks", [True, False])
-def test_two_corrections_are_written_as_one(earlier_looks: bool, looks: bool) -> None:
+def test_two_corrections_are_written_as_one(earlier_looks, looks):
     random = torch.Generator().manual_seed(0)
 
-    def draw(looks: bool) -> Layer:
+    def draw(looks):
         shapes = (LABELS, LABELS), (LABELS, 2 * WIDTH + 2), (LABELS,)
         weight, embeds_weight, bias = (torch.randn(shape, generator=random) for shape in shapes)
         return Layer(weight, embeds_weight if looks else None, bias)
@@ -292,7 +270,7 @@ def test_two_corrections_are_written_as_one(earlier_looks: bool, looks: bool) ->
     torch.testing.assert_close(once, twice, atol=1e-3, rtol=0)
 
 
-def test_the_error_of_a_gain_is_that_of_a_mean_over_few_groups() -> None:
+def test_the_error_of_a_gain_is_that_of_a_mean_over_few_groups():
     base = _calibration().attributes["color"]
     before = CalibratedAnswers.by(_readings(swapped=False, rows=4, images=4)[0], base)
     gains = torch.tensor([0.1, 0.2, 0.3, 0.4])
@@ -317,7 +295,7 @@ def test_the_error_of_a_gain_is_that_of_a_mean_over_few_groups() -> None:
     assert [gain.labels for gain in found] == [30, 30]
 
 
-def test_some_dozens_of_right_answers_do_not_take_every_doubt_away() -> None:
+def test_some_dozens_of_right_answers_do_not_take_every_doubt_away():
     sure = _readings(swapped=False, rows=80, images=80, scale=1.0)
     readings = [replace(one, targets=one.logits.argmax(1)) for one in sure]
     effect = _adapt(readings)
@@ -325,7 +303,7 @@ def test_some_dozens_of_right_answers_do_not_take_every_doubt_away() -> None:
         assert effect.calibrated[modalities].temperature > 0.3
 
 
-def test_products_without_a_text_do_not_stop_those_with_one_from_being_answered() -> None:
+def test_products_without_a_text_do_not_stop_those_with_one_from_being_answered():
     """45 of 60 labelled products have picture and text: too few to fit anything to."""
     both, image, text = _readings(swapped=False, rows=60, images=60)
     right = both.logits.argmax(1)
@@ -340,7 +318,7 @@ def test_products_without_a_text_do_not_stop_those_with_one_from_being_answered(
     assert answered > 0.8
 
 
-def test_labels_that_confirm_the_thresholds_count_as_a_fit_that_changes_nothing() -> None:
+def test_labels_that_confirm_the_thresholds_count_as_a_fit_that_changes_nothing():
     held = _calibration(thresholds={"0.90": 0.85, "0.95": 0.9})
     effect = _adapt(_readings(swapped=False), held)
     assert effect.is_better and effect.is_confirmed
@@ -350,13 +328,13 @@ def test_labels_that_confirm_the_thresholds_count_as_a_fit_that_changes_nothing(
     assert to_table({"color": effect}).blocks[0][1][0] == "thresholds confirmed"
 
 
-def test_without_an_answer_that_could_confirm_the_thresholds_all_stays() -> None:
+def test_without_an_answer_that_could_confirm_the_thresholds_all_stays():
     readings = [one.where(one.product < 30) for one in _readings(swapped=False)]
     effect = _adapt(readings, _calibration(thresholds={"0.90": 0.85, "0.95": 0.9}))
     assert not effect.is_better
 
 
-def test_labels_that_speak_against_the_thresholds_change_them_alone() -> None:
+def test_labels_that_speak_against_the_thresholds_change_them_alone():
     effect = _adapt(_readings(swapped=False), _calibration(thresholds={"0.90": 0.5, "0.95": 0.6}))
     assert effect.is_better and effect.is_needed and effect.correction is None
     assert effect.before["precision_at_90_threshold"] < 0.9
@@ -371,7 +349,7 @@ CALIBRATED = dict.fromkeys(
 )
 
 
-def _answers(answered: list[int], labels: list[int], sureness: float = 3.0) -> Answers:
+def _answers(answered, labels, sureness=3.0):
     logits = sureness * torch.nn.functional.one_hot(torch.tensor(answered), len(NAMES)).float()
     return make_answers(logits, torch.tensor(labels), Modalities.TEXT)
 
@@ -380,6 +358,6 @@ ANSWERED = [row % 4 for row in range(100)]
 
 
 @pytest.mark.parametrize("right", [1, 2, 3])
-def test_a_shop_that_is_read_badly_is_no_flaw(right: int) -> None:
+def test_a_shop_that_is_read_badly_is_no_flaw(right):
     labels = [one if row % 5 < right else (one + 1) % 4 for row, one in enumerate(ANSWERED)]
     assert find_flaw(_answers(ANSWERED, labels), CALIBRATED, NAMES) is None

@@ -4,7 +4,6 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -20,11 +19,11 @@ from enrich.adaptation.checkpoint import (
     with_effects,
     write_adapted,
 )
-from enrich.adaptation.trial import Effect, Gain
+from enrich.adaptation.trial import Gain
 from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
 from enrich.classifiers.checkpoint import add_to_weights, load_classifier
 from enrich.classifiers.cma_clip import CmaClip
-from enrich.classifiers.manifest import BUNDLED, Manifest, read_manifest
+from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.errors import ConfigError
 from enrich.records import Modalities
 
@@ -52,9 +51,7 @@ EFFECT = replace(BETTER, gain=Gain(0.0, 0.1, 100), after=FIGURES | {"accuracy": 
         ),
     ],
 )
-def test_an_attribute_that_is_left_as_it_was_is_so_with_a_reason(
-    changed: dict[str, Any], said: str
-) -> None:
+def test_an_attribute_that_is_left_as_it_was_is_so_with_a_reason(changed, said):
     effect = replace(BETTER, **changed)
     assert BETTER.is_better and not effect.is_better
     assert effect.drawback == said
@@ -63,7 +60,7 @@ def test_an_attribute_that_is_left_as_it_was_is_so_with_a_reason(
     assert (summarise({"color": effect})["color"].get("worse_from") or []) == worse_from
 
 
-def test_every_attribute_that_stays_as_it_was_is_left_with_a_reason() -> None:
+def test_every_attribute_that_stays_as_it_was_is_left_with_a_reason():
     effects = {"color": BETTER, "pattern": replace(BETTER, gains={Modalities.IMAGE: WORSE})}
     left = Adaptation(effects, {"style": "9 labels"}, {"fit": "all its labels"}, {}).left
     assert left == {
@@ -73,7 +70,7 @@ def test_every_attribute_that_stays_as_it_was_is_left_with_a_reason() -> None:
     }
 
 
-def test_whose_word_counts_for_more_is_said() -> None:
+def test_whose_word_counts_for_more_is_said():
     told = format_report(
         {"color": replace(BETTER, bias_shift=-5.0), "style": replace(EFFECT, bias_shift=1.0)}
     )
@@ -82,7 +79,7 @@ def test_whose_word_counts_for_more_is_said() -> None:
     assert summarise({"color": replace(BETTER, bias_shift=-5.0)})["color"]["bias_shift"] == -5.0
 
 
-def test_temperatures_alone_leave_the_correction_of_an_earlier_adaptation() -> None:
+def test_temperatures_alone_leave_the_correction_of_an_earlier_adaptation():
     earlier = ScoreCorrection(weight=((1.0,),), bias=(0.0,))
     given = Calibration(attributes={"color": BETTER.calibrated}, corrections={"color": earlier})
     kept = replace(BETTER, correction=earlier)
@@ -91,9 +88,7 @@ def test_temperatures_alone_leave_the_correction_of_an_earlier_adaptation() -> N
     assert with_effects(none, {"color": BETTER}).corrections == {}
 
 
-def _adapt_twice(
-    checkpoint: Path, first: dict[str, Effect], second: dict[str, Effect], folder: Path
-) -> tuple[Manifest, Manifest]:
+def _adapt_twice(checkpoint, first, second, folder):
     """Write the folders `once` and `twice`, fitted to one shop and then to another."""
     write_adapted(read_manifest(checkpoint), first, "once", "one shop", folder / "once")
     once = read_manifest(folder / "once")
@@ -101,9 +96,7 @@ def _adapt_twice(
     return once, read_manifest(folder / "twice")
 
 
-def test_a_second_adaptation_leaves_the_account_of_the_first(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_a_second_adaptation_leaves_the_account_of_the_first(tiny_checkpoint, tmp_path):
     once, _ = _adapt_twice(tiny_checkpoint, {"color": EFFECT}, {"color": EFFECT}, tmp_path)
     card = (tmp_path / "twice" / "MODEL_CARD.md").read_text()
     assert card.startswith("# tiny") and card.index("one shop") < card.index("another shop")
@@ -112,9 +105,7 @@ def test_a_second_adaptation_leaves_the_account_of_the_first(
     assert told["earlier"]["shop"] == "one shop" and "earlier" not in told["earlier"]
 
 
-def test_labels_of_any_earlier_adaptation_are_refused(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_labels_of_any_earlier_adaptation_are_refused(tiny_checkpoint, tmp_path):
     _, twice = _adapt_twice(tiny_checkpoint, {"color": BETTER}, {"style": BETTER}, tmp_path)
     for attribute in ("color", "style"):
         with pytest.raises(ConfigError, match=f"fitted to labels of {attribute} before"):
@@ -122,7 +113,7 @@ def test_labels_of_any_earlier_adaptation_are_refused(
     refuse_fitted(twice, ["pattern"])
 
 
-def test_a_checkpoint_of_read_only_files_beside_folders_is_copied(tmp_path: Path) -> None:
+def test_a_checkpoint_of_read_only_files_beside_folders_is_copied(tmp_path):
     original = Path(shutil.copytree(BUNDLED, tmp_path / "original"))
     (original / ".cache").mkdir()
     for file in filter(Path.is_file, original.iterdir()):
@@ -135,7 +126,7 @@ def test_a_checkpoint_of_read_only_files_beside_folders_is_copied(tmp_path: Path
     assert all(file.is_file() and file.stat().st_mode & 0o200 for file in files)
 
 
-def test_more_trust_is_added_to_what_there_was(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_more_trust_is_added_to_what_there_was(tiny_checkpoint, tmp_path):
     folder = tmp_path / "folder"
     shutil.copytree(tiny_checkpoint, folder)
     trust = CmaClip.name_of_bias("color")

@@ -1,7 +1,6 @@
 """A labelled product is read with all, and with parts, of what it has."""
 
 from dataclasses import replace
-from pathlib import Path
 from unittest.mock import Mock
 
 import pandas as pd
@@ -11,19 +10,17 @@ from adaptations import make_answers, make_effect
 
 from enrich.adaptation.checkpoint import write_adapted
 from enrich.adaptation.readings import fullest, take_readings
-from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels
+from enrich.adaptation.shop_labels import read_shop_labels
 from enrich.adaptation.trial import Gain
 from enrich.calibration import ScoreCorrection
 from enrich.classifiers.manifest import read_manifest
-from enrich.engine.engine import Engine
 from enrich.engine.spec import open_engine
 from enrich.files.products import read_catalog
 from enrich.records import Modalities
-from enrich.training.answers import Answers
 
 
 @pytest.fixture
-def two_colors(engine: Engine, shop: Path, tmp_path: Path) -> ShopLabels:
+def two_colors(engine, shop, tmp_path):
     """Colors of two products with picture and text."""
     labels = pd.DataFrame({"product_id": ["whole", "blue twin"], "color": ["red", "blue"]})
     labels.to_csv(file := tmp_path / "labels.csv", index=False)
@@ -31,8 +28,8 @@ def two_colors(engine: Engine, shop: Path, tmp_path: Path) -> ShopLabels:
 
 
 def test_a_product_is_in_every_reading_that_it_has_modalities_for(
-    engine: Engine, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    engine, shop, tmp_path, monkeypatch
+):
     opened = Mock(wraps=engine._store.read)
     monkeypatch.setattr(engine._store, "read", opened)
     labels = {
@@ -71,8 +68,8 @@ def test_a_product_is_in_every_reading_that_it_has_modalities_for(
 
 
 def test_a_trust_that_was_fitted_is_the_one_that_the_job_reads_with(
-    engine: Engine, shop: Path, two_colors: ShopLabels, tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+    engine, shop, two_colors, tiny_checkpoint, tmp_path
+):
     before = take_readings(engine, two_colors).by_attribute["color"]
     answered = {"answered_at_90_threshold": 0.5, "precision_at_90_threshold": 0.9}
     figures = {"rows": 60, "accuracy": 0.5, **answered}
@@ -94,8 +91,8 @@ def test_a_trust_that_was_fitted_is_the_one_that_the_job_reads_with(
 
 
 def test_scores_are_read_after_the_correction_that_a_checkpoint_brings_along(
-    engine: Engine, two_colors: ShopLabels, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    engine, two_colors, monkeypatch
+):
     before = take_readings(engine, two_colors).by_attribute["color"]
     bias = torch.tensor([3.0, -1.0, 0.0, 2.0])
     corrections = {"color": ScoreCorrection(bias=tuple(bias.tolist()))}
@@ -107,8 +104,8 @@ def test_scores_are_read_after_the_correction_that_a_checkpoint_brings_along(
             torch.testing.assert_close(found.logits, raw.logits + bias)
 
 
-def test_a_classifier_without_modality_weights_is_read_alike() -> None:
-    def reading(modalities: Modalities, *products: int) -> Answers:
+def test_a_classifier_without_modality_weights_is_read_alike():
+    def reading(modalities, *products):
         targets = torch.zeros(len(products), dtype=torch.long)
         return make_answers(torch.ones(len(products), 2), targets, modalities, products)
 

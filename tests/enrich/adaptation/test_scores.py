@@ -11,7 +11,7 @@ from enrich.adaptation.scores import Labelled, choose_strength, fit_layer
 LABELS, WIDTH = 6, 12
 
 
-def _shop(rows: int, seed: int, confused: tuple[int, int] | None = None) -> Labelled:
+def _shop(rows, seed, confused=None):
     """A classifier that is as sure as it should be; what it calls one label may be another here.
 
     Of every other product there is no text. The pictures' embeddings say nothing.
@@ -29,7 +29,7 @@ def _shop(rows: int, seed: int, confused: tuple[int, int] | None = None) -> Labe
     return Labelled(logits, embeds, unnamed, targets, *once)
 
 
-def _seen(rows: int, seed: int) -> Labelled:
+def _seen(rows, seed):
     """A shop whose goods the towers tell apart; the classifier knows nothing of them."""
     shop = _shop(rows, seed)
     random = torch.Generator().manual_seed(seed)
@@ -38,18 +38,18 @@ def _seen(rows: int, seed: int) -> Labelled:
     return replace(shop, logits=shop.logits / 10, targets=targets)
 
 
-def _accuracy(labelled: Labelled, strength: float, unseen: Labelled) -> float:
+def _accuracy(labelled, strength, unseen):
     answers = fit_layer(labelled, strength)(unseen.logits, unseen.embeds, unseen.named).argmax(1)
     return (answers == unseen.targets).float().mean().item()
 
 
-def test_goods_that_the_towers_tell_apart_are_learnt_from_few_labels() -> None:
+def test_goods_that_the_towers_tell_apart_are_learnt_from_few_labels():
     labelled, unseen = _seen(150, 0), _seen(2000, 1)
     before = _accuracy(labelled, math.inf, unseen)
     assert before < 0.3 and _accuracy(labelled, 3.0, unseen) > before + 0.2
 
 
-def test_neither_origin_nor_unit_of_the_embeddings_matters() -> None:
+def test_neither_origin_nor_unit_of_the_embeddings_matters():
     labelled, (origin, unit) = _seen(150, 0), (3.0, 40.0)
     moved = torch.eye(2 * WIDTH + 2)
     moved[:WIDTH, :WIDTH] *= unit
@@ -61,13 +61,13 @@ def test_neither_origin_nor_unit_of_the_embeddings_matters() -> None:
     torch.testing.assert_close(answers, others, atol=0.02, rtol=0)
 
 
-def test_what_texts_name_is_learnt_from_few_labels() -> None:
+def test_what_texts_name_is_learnt_from_few_labels():
     labelled, unseen = (_named(rows, seed) for rows, seed in ((60, 0), (2000, 1)))
     before = _accuracy(labelled, math.inf, unseen)
     assert before < 0.3 and _accuracy(labelled, 100.0, unseen) > before + 0.4
 
 
-def _named(rows: int, seed: int) -> Labelled:
+def _named(rows, seed):
     """A shop whose texts name the label, and of every fifth product another one."""
     shop = _shop(rows, seed)
     random = torch.Generator().manual_seed(seed)
@@ -77,19 +77,19 @@ def _named(rows: int, seed: int) -> Labelled:
     return replace(shop, logits=shop.logits / 10, targets=targets, named=one_hot)
 
 
-def test_an_embedding_that_is_always_the_same_says_nothing() -> None:
+def test_an_embedding_that_is_always_the_same_says_nothing():
     labelled = _shop(100, 0, confused=(1, 2))
     layer = fit_layer(labelled, 3.0)
     assert layer.embeds_weight[:, WIDTH + 1 :].abs().max() < 1e-3 < layer.embeds_weight.abs().max()
 
 
-def test_an_infinite_prior_changes_no_answer() -> None:
+def test_an_infinite_prior_changes_no_answer():
     labelled = _shop(50, 0, confused=(1, 2))
     corrected = fit_layer(labelled, math.inf)(labelled.logits, labelled.embeds, labelled.named)
     assert torch.allclose(corrected.softmax(1), labelled.logits.softmax(1), atol=1e-6)
 
 
-def test_a_constant_added_to_all_scores_changes_nothing() -> None:
+def test_a_constant_added_to_all_scores_changes_nothing():
     labelled = _shop(100, 0, confused=(1, 2))
     layer = fit_layer(labelled, 3.0)
     moved, there = (layer(labelled.logits + by, labelled.embeds, labelled.named) for by in (7, 0))
@@ -97,14 +97,12 @@ def test_a_constant_added_to_all_scores_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(("confused", "weak"), [((1, 2), True), (None, False)])
-def test_the_prior_is_weak_where_labels_disagree_and_strong_where_they_do_not(
-    confused: tuple[int, int] | None, weak: bool
-) -> None:
+def test_the_prior_is_weak_where_labels_disagree_and_strong_where_they_do_not(confused, weak):
     labelled = _shop(200, 0, confused)
     assert (choose_strength(labelled) <= 10) == weak
 
 
-def test_a_label_that_nobody_gave_keeps_its_chance() -> None:
+def test_a_label_that_nobody_gave_keeps_its_chance():
     labelled = _shop(150, 0)
     seen = labelled[labelled.targets != 5]
     unseen = _shop(2000, 1)

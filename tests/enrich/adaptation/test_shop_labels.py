@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from enrich.adaptation.shop_labels import ShopLabels, read_shop_labels, write_suggestions
+from enrich.adaptation.shop_labels import read_shop_labels, write_suggestions
 from enrich.errors import ConfigError, SchemaMismatch
 from enrich.files.labels import read_labels
 from enrich.files.products import Catalog, read_catalog
@@ -16,13 +16,13 @@ from enrich.training.labelled import UNLABELLED
 ATTRIBUTES = {"color": ("red", "blue"), "pattern": ("solid", "striped")}
 
 
-def _read(tmp_path: Path, shop: Path, content: str) -> ShopLabels:
+def _read(tmp_path, shop, content):
     file = tmp_path / "corrections.csv"
     file.write_text(content)
     return read_shop_labels(file, read_catalog(shop / "products.parquet"), ATTRIBUTES)
 
 
-def test_an_empty_field_says_nothing_and_case_does_not_matter(tmp_path: Path, shop: Path) -> None:
+def test_an_empty_field_says_nothing_and_case_does_not_matter(tmp_path, shop):
     read = _read(tmp_path, shop, "product_id,pattern,color\nwhole,,Red \nno words,striped,\n")
     assert [product.product_id for product in read.products] == ["whole", "no words"]
     assert read.targets["color"].tolist() == [0, UNLABELLED]
@@ -30,14 +30,14 @@ def test_an_empty_field_says_nothing_and_case_does_not_matter(tmp_path: Path, sh
     assert read.products[1].title is None and read.products[1].image_path == "blue.jpg"
 
 
-def test_rows_without_a_label_and_reserved_labels_teach_nothing(tmp_path: Path, shop: Path) -> None:
+def test_rows_without_a_label_and_reserved_labels_teach_nothing(tmp_path, shop):
     lines = ("product_id,attribute,label,by", "whole,color,red,me", "no words,color,,you")
     read = _read(tmp_path, shop, "\n".join([*lines, "no words,pattern,other,me", ""]))
     assert [product.product_id for product in read.products] == ["whole"]
     assert list(read.targets) == ["color"]
 
 
-def test_a_new_attribute_applies_to_the_categories_of_its_labels(tmp_path: Path) -> None:
+def test_a_new_attribute_applies_to_the_categories_of_its_labels(tmp_path):
     kinds = ["shirts"] * 5 + ["tops"] * 5 + ["shoes"] * 5 + [None]
     fits = ["slim"] * 5 + ["loose"] * 5 + ["not_applicable"] * 5 + ["slim"]
     ids = [str(number) for number in range(16)]
@@ -54,7 +54,7 @@ def test_a_new_attribute_applies_to_the_categories_of_its_labels(tmp_path: Path)
     assert read_shop_labels(file, catalog, known, only="fit").applies_to == {}
 
 
-def test_a_shop_s_own_names_mean_the_checkpoint_s_labels(tmp_path: Path, shop: Path) -> None:
+def test_a_shop_s_own_names_mean_the_checkpoint_s_labels(tmp_path, shop):
     catalog, file = read_catalog(shop / "products.parquet"), tmp_path / "own.csv"
     known = {"color": ("red", "blue", "grey", "turquoise")}
     own = {"color": {"grey": "Gray", "turquoise": "blue", "red": None}}
@@ -86,9 +86,7 @@ STAND_IN = [(f"shirt {number}", "no-image.jpg") for number in range(9)]
         ([("red.jpg", None), ("b", "red.jpg")], [0, 1]),
     ],
 )
-def test_products_that_share_a_text_or_a_picture_are_one_group(
-    tmp_path: Path, products: list[tuple[str | None, str | None]], groups: list[int]
-) -> None:
+def test_products_that_share_a_text_or_a_picture_are_one_group(tmp_path, products, groups):
     table = pd.DataFrame(products, columns=["title", "image_path"]).assign(description=None)
     table = table.assign(product_id=table.index.astype(str))
     table.to_parquet(tmp_path / "products.parquet")
@@ -96,7 +94,7 @@ def test_products_that_share_a_text_or_a_picture_are_one_group(
     assert _read(tmp_path, tmp_path, content).groups.tolist() == groups
 
 
-def test_products_that_are_not_in_the_catalog_are_counted(tmp_path: Path, shop: Path) -> None:
+def test_products_that_are_not_in_the_catalog_are_counted(tmp_path, shop):
     lines = ("product_id,color,pattern", "whole,red,", "gone,blue,solid", "no words,blue,", "")
     read = _read(tmp_path, shop, "\n".join(lines))
     assert len(read.products) == 2 and read.unknown_ids == 1
@@ -120,9 +118,7 @@ def test_products_that_are_not_in_the_catalog_are_counted(tmp_path: Path, shop: 
         ("product_id,color\ngone,red\n", ConfigError, "found 1 products such as"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(
-    tmp_path: Path, shop: Path, content: str, error: type[Exception], message: str
-) -> None:
+def test_what_cannot_be_meant_is_refused(tmp_path, shop, content, error, message):
     with pytest.raises(error) as raised:
         _read(tmp_path, shop, content)
     assert message in str(raised.value)
@@ -131,7 +127,7 @@ def test_what_cannot_be_meant_is_refused(
 LABELS = {"color": ("red", "blue")}
 
 
-def _draw(file: Path, products: list[Product], count: int, known: set[str] = frozenset()) -> list:  # type: ignore[assignment]
+def _draw(file, products, count, known=frozenset()):  # type: ignore[assignment]
     catalog = Catalog(Path("shop"), {one.product_id: one for one in products}, {})
     written = write_suggestions(catalog, LABELS, count, known, file)
     table = pd.read_csv(file, dtype=str)
@@ -139,7 +135,7 @@ def _draw(file: Path, products: list[Product], count: int, known: set[str] = fro
     return table["product_id"].tolist()
 
 
-def test_articles_are_drawn_once_and_not_where_a_size_of_them_is_labelled(tmp_path: Path) -> None:
+def test_articles_are_drawn_once_and_not_where_a_size_of_them_is_labelled(tmp_path):
     sizes = [
         Product(f"{color} {size}", f"{color} shirt") for color in ("red", "blue") for size in "ABC"
     ]
@@ -147,14 +143,14 @@ def test_articles_are_drawn_once_and_not_where_a_size_of_them_is_labelled(tmp_pa
     assert _draw(tmp_path / "a.csv", sizes, 9, {"red C"}) == ["blue A"]
 
 
-def test_products_are_drawn_alike_in_every_run_and_not_in_their_order(tmp_path: Path) -> None:
+def test_products_are_drawn_alike_in_every_run_and_not_in_their_order(tmp_path):
     products = [Product(f"{number:02}", f"shirt {number}") for number in range(30)]
     drawn = _draw(tmp_path / "a.csv", products, 10)
     assert len(set(drawn)) == 10 and drawn == _draw(tmp_path / "b.csv", products, 10)
     assert drawn != sorted(drawn)
 
 
-def test_cells_of_a_product_are_not_formulas_and_ids_are_found_again(tmp_path: Path) -> None:
+def test_cells_of_a_product_are_not_formulas_and_ids_are_found_again(tmp_path):
     ids = ["-1", "=2", "'=3", "'4", "5"]
     products = [Product(one, f"=cmd({one})\rb", "a\r\nb", "+1.jpg") for one in ids]
     _draw(tmp_path / "a.csv", products, 5)

@@ -1,7 +1,6 @@
 """Thresholds are proved on labels; an adaptation gains more than chance and keeps right answers."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -11,35 +10,34 @@ from enrich.adaptation.trial import Gain, pick_thresholds
 from enrich.calibration import CalibratedModalities
 from enrich.lexicon import Evidence
 from enrich.records import Modalities
-from enrich.training.answers import Answers
 
 OWN = CalibratedModalities(temperature=1, thresholds={"0.90": 0.9, "0.95": None}, rows=4_000)
 
 
-def read(margins: torch.Tensor, targets: torch.Tensor | None = None) -> Answers:
+def read(margins, targets=None):
     """Return answers to pictures, of two labels whose logits differ by so much."""
     logits = torch.stack([margins, torch.zeros_like(margins)], dim=1)
     right = torch.zeros(len(margins), dtype=torch.long)
     return make_answers(logits, right if targets is None else targets, Modalities.IMAGE)
 
 
-def pick(reading: Answers, own: CalibratedModalities = OWN) -> float | None:
+def pick(reading, own=OWN):
     found = pick_thresholds(reading, {Modalities.IMAGE: own}, own.thresholds)
     return found["0.90"][Evidence.SILENT]
 
 
-def test_labels_that_are_all_right_lower_the_threshold() -> None:
+def test_labels_that_are_all_right_lower_the_threshold():
     margins = torch.linspace(4, 0.5, 200)
     assert pick(read(margins)) == torch.sigmoid(margins[-1])
 
 
-def test_labels_that_are_often_wrong_raise_the_threshold() -> None:
+def test_labels_that_are_often_wrong_raise_the_threshold():
     margins = torch.linspace(6, 0.5, 200)
     raised = pick(read(margins, (torch.arange(200) > 100).long()))
     assert raised is not None and raised > 0.93
 
 
-def test_answers_below_the_floor_of_their_label_prove_nothing() -> None:
+def test_answers_below_the_floor_of_their_label_prove_nothing():
     """The surest 100 answers are right, but of a label that a floor leaves out."""
     margins = torch.cat([torch.linspace(6, 4, 100), -torch.linspace(3, 0.5, 100)])
     targets = (torch.arange(200) > 150).long()
@@ -48,7 +46,7 @@ def test_answers_below_the_floor_of_their_label_prove_nothing() -> None:
     assert pick(reading) is not None and pick(reading, floored) is None
 
 
-def test_an_attribute_that_was_never_answered_is_answered_where_labels_prove_it() -> None:
+def test_an_attribute_that_was_never_answered_is_answered_where_labels_prove_it():
     never = OWN.model_copy(
         update={"thresholds": dict.fromkeys(("0.90", "0.95"), dict.fromkeys(Evidence))}
     )
@@ -62,7 +60,7 @@ WRONG_BEFORE = {"before": FIGURES | {"precision_at_90_threshold": 0.8}}
 EFFECT = make_effect(FIGURES, Gain(0.1, 0.01, 100), dict.fromkeys(Modalities, ANSWERS))
 
 
-def answered(share: float, precision: float | None = 0.97) -> dict[str, Any]:
+def answered(share, precision=0.97):
     """Return what an adaptation is where this share is answered after it."""
     figures = {"answered_at_90_threshold": share, "precision_at_90_threshold": precision}
     return {"after": FIGURES | figures}
@@ -94,7 +92,5 @@ SILENT = answered(0.0, None) | {"calibrated": dict.fromkeys(Modalities, NEVER)}
         (SILENT | WRONG_BEFORE, True),
     ],
 )
-def test_an_adaptation_is_better_where_it_gains_and_loses_no_right_answers(
-    changed: dict[str, Any], is_better: bool
-) -> None:
+def test_an_adaptation_is_better_where_it_gains_and_loses_no_right_answers(changed, is_better):
     assert replace(EFFECT, **changed).is_better == is_better

@@ -1,8 +1,5 @@
 """Label sets widened by names: what is guessed before anybody has labelled a product."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import torch
 from adaptations import make_effect
@@ -13,21 +10,17 @@ from enrich.adaptation.trial import Gain
 from enrich.adaptation.widening import widened, write_widened
 from enrich.calibration import TARGET_PRECISIONS, CalibratedModalities
 from enrich.classifiers.checkpoint import load_classifier
-from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Vectors
 from enrich.classifiers.manifest import list_changes, read_manifest
 from enrich.engine.spec import open_engine
-from enrich.records import EncodedProduct, Modalities, Product
+from enrich.records import Modalities, Product
 
 _FABRICS = ("cotton", "denim", "silk", "wool", "leather")
 
 
 def test_aligned_towers_guess_the_names_most_similar_to_the_picture(
-    make_checkpoint: Callable[[ClassifierConfig], Path],
-    clip_config: ClassifierConfig,
-    shop: Path,
-    tmp_path: Path,
-) -> None:
+    make_checkpoint, clip_config, shop, tmp_path
+):
     manifest = read_manifest(make_checkpoint(clip_config))
     sets = manifest.config.answers | {"fabric": _FABRICS}
     write_widened(manifest, sets, "named", tmp_path / "named")
@@ -55,10 +48,8 @@ def test_aligned_towers_guess_the_names_most_similar_to_the_picture(
 
 
 def test_a_picture_is_not_compared_with_names_where_the_towers_are_mixed(
-    make_checkpoint: Callable[[ClassifierConfig], Path],
-    clip_config: ClassifierConfig,
-    tmp_path: Path,
-) -> None:
+    make_checkpoint, clip_config, tmp_path
+):
     config = clip_config.model_copy(update={"classifier": "single_stream"})
     manifest = read_manifest(make_checkpoint(config))
     sets = manifest.config.answers | {"fabric": _FABRICS}
@@ -67,9 +58,7 @@ def test_a_picture_is_not_compared_with_names_where_the_towers_are_mixed(
     assert correction.embeds_weight is None
 
 
-def test_a_name_that_is_added_to_a_fitted_attribute_is_never_answered(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_a_name_that_is_added_to_a_fitted_attribute_is_never_answered(tiny_checkpoint, tmp_path):
     manifest = read_manifest(tiny_checkpoint)
     proved = CalibratedModalities(temperature=1, thresholds={"0.90": 0.5, "0.95": 0.6}, rows=60)
     figures = {"rows": 60, "accuracy": 0.9, "answered_at_90_threshold": 0.5}
@@ -87,14 +76,14 @@ def test_a_name_that_is_added_to_a_fitted_attribute_is_never_answered(
             assert one.by_label == (0.0, 0.0, np.inf)
 
 
-def _read_image(encoded: EncodedProduct, config: ClassifierConfig) -> torch.Tensor:
+def _read_image(encoded, config):
     assert encoded.vectors is not None and config.vectors is not None
     packed = torch.from_numpy(np.frombuffer(encoded.vectors, "<f2").copy()).unsqueeze(0)
     has, lacks = torch.tensor([True]), torch.tensor([False])
     return Vectors.unpack(packed, config.vectors, has, lacks).image
 
 
-def _rank(checkpoint: Path, image: torch.Tensor) -> list[str]:
+def _rank(checkpoint, image):
     """Return the fabrics by the cosine of the picture with their prompts, best first."""
     classifier, encode_texts = load_classifier(read_manifest(checkpoint), torch.device("cpu"))
     prompts = [f"a photo of a {fabric} product" for fabric in _FABRICS]

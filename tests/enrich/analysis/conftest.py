@@ -1,23 +1,19 @@
 """Made-up answers of a classifier, and two checkpoints over a source of colored pictures."""
 
 import shutil
-from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import pytest
 import torch
 from colored_shop import write_colored_shop
 from safetensors.torch import load_file, save_file
 
-from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.manifest import read_manifest
-from enrich.engine.engine import Engine
 from enrich.engine.spec import open_engine
 from enrich.records import Modalities, Product
 from enrich.training.answers import Answers, CalibratedAnswers
 
 
-def _answers(rows: int, labels: int, seed: int) -> CalibratedAnswers:
+def _answers(rows, labels, seed):
     """Return answers that are mostly right, two rows a group."""
     generator = torch.Generator().manual_seed(seed)
     targets = torch.randint(0, labels, (rows,), generator=generator)
@@ -38,22 +34,20 @@ def _answers(rows: int, labels: int, seed: int) -> CalibratedAnswers:
 
 
 @pytest.fixture(scope="session")
-def make_answers() -> Callable[[int, int, int], CalibratedAnswers]:
+def make_answers():
     """Return a function of rows, labels and seed."""
     return _answers
 
 
 @pytest.fixture(scope="session")
-def source_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def source_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sources") / "colored"
     write_colored_shop(folder, 60)
     return folder
 
 
 @pytest.fixture(scope="session")
-def two_checkpoints(
-    tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path
-) -> Mapping[str, Path]:
+def two_checkpoints(tmp_path_factory, tiny_checkpoint):
     """The tiny checkpoint and one with other heads, so with the same image tower."""
     other = tmp_path_factory.mktemp("more") / "other"
     shutil.copytree(tiny_checkpoint, other)
@@ -64,12 +58,7 @@ def two_checkpoints(
 
 
 @pytest.fixture(scope="session")
-def engine(
-    make_checkpoint: Callable[[ClassifierConfig], Path],
-    small_config: ClassifierConfig,
-    write_jpeg: Callable[..., Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Engine:
+def engine(make_checkpoint, small_config, write_jpeg, tmp_path_factory):
     """Read images from a folder that holds red.jpg, and has two joint layers."""
     folder = tmp_path_factory.mktemp("pictures")
     write_jpeg(folder / "red.jpg")
@@ -78,5 +67,5 @@ def engine(
 
 
 @pytest.fixture
-def product() -> Product:
+def product():
     return Product("p1", "Red striped T-shirt", "a striped shirt for the office", "red.jpg")

@@ -19,22 +19,20 @@ from bench.attention import (
     tabulate,
 )
 from enrich.analysis.explain import explain
-from enrich.engine.engine import Engine
 from enrich.lexicon import Lexicon
-from enrich.records import Product
 from enrich.training.augmentation import LabelWords
 from enrich.training.batches import Batches, Condition
 from enrich.training.pixel_cache import CachedImages
 
 
-def test_hidden_patches_are_white_and_all_others_stay() -> None:
+def test_hidden_patches_are_white_and_all_others_stay():
     pixels = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     hidden = hide(pixels, torch.tensor([[0], [3]]), grid=2)
     assert (hidden[0, :, :4, :4] == 255).all() and hidden[0].sum() == 3 * 16 * 255
     assert (hidden[1, :, 4:, 4:] == 255).all() and hidden[1].sum() == 3 * 16 * 255
 
 
-def test_the_map_that_is_checked_is_the_map_that_is_drawn(engine: Engine, product: Product) -> None:
+def test_the_map_that_is_checked_is_the_map_that_is_drawn(engine, product):
     inputs = engine.build_inputs([engine.prepare(product)])
     drawn = explain(engine, product, 1).whole_image
     checked = patch_attention(engine.classifier, inputs)[0]
@@ -43,8 +41,8 @@ def test_the_map_that_is_checked_is_the_map_that_is_drawn(engine: Engine, produc
 
 
 def test_a_map_that_marks_what_matters_costs_more_confidence_than_random_patches(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+    engine, monkeypatch, tmp_path_factory
+):
     folder, rows = tmp_path_factory.mktemp("deletion"), 30
     pixels = np.full((rows, 3, 64, 64), 255, np.uint8)
     # All ink is in the first patch, and the answer is the share of ink.
@@ -53,7 +51,7 @@ def test_a_map_that_marks_what_matters_costs_more_confidence_than_random_patches
     words = LabelWords(engine.classifier.config.attributes, Lexicon({}))
     batches = Batches(labelled_products([""] * rows), images, engine.encode_texts, words)
 
-    def answer(classifier: object, inputs: object) -> dict[str, torch.Tensor]:
+    def answer(classifier, inputs):
         ink = 1 - inputs.pixel_values.float().mean((1, 2, 3)) / 255
         return {"color": torch.stack([0.5 + ink, 0.5 - ink], dim=1)}
 

@@ -1,11 +1,9 @@
 """Figures with intervals over groups and seeds, and their differences."""
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
 
 from enrich.analysis.bootstrap import (
     ACCURACY,
@@ -19,15 +17,13 @@ from enrich.analysis.bootstrap import (
     interval,
     measure,
 )
-from enrich.training.answers import CalibratedAnswers, once, recall_at_precision
+from enrich.training.answers import once, recall_at_precision
 from enrich.training.batches import Condition
 
 COLUMN = Column("shop", Condition.AS_IS, "color")
 
 
-def _scored(
-    right: Tensor, groups: Tensor | None = None, given: Tensor | None = None
-) -> ScoredAnswers:
+def _scored(right, groups=None, given=None):
     confidence = torch.linspace(1, 0.5, len(right)).round(decimals=2)
     group = torch.arange(len(right)) if groups is None else groups
     return ScoredAnswers(
@@ -35,19 +31,17 @@ def _scored(
     )
 
 
-def _measures(
-    fixed: tuple[str, ...] = (), draws: int = 500, **runs: list[ScoredAnswers]
-) -> Measures:
+def _measures(fixed=(), draws=500, **runs):
     key = COLUMN.key
     found = {name: [{key: one} for one in scored] for name, scored in runs.items()}
     return Measures(found, fixed, draws)
 
 
-def _draw(rows: int, share: float, seed: int) -> Tensor:
+def _draw(rows, share, seed):
     return torch.rand(rows, generator=torch.Generator().manual_seed(seed)) < share
 
 
-def test_each_draw_has_the_plain_figures_of_the_rows_drawn() -> None:
+def test_each_draw_has_the_plain_figures_of_the_rows_drawn():
     groups, right = torch.arange(60) % 25, _draw(60, 0.8, 0)
     scored = _scored(right, groups, given=_draw(60, 0.5, 1))
     for draw in draw_groups(25, replicates=50):
@@ -64,23 +58,21 @@ def test_each_draw_has_the_plain_figures_of_the_rows_drawn() -> None:
         assert found == pytest.approx(wanted, abs=1e-6)
 
 
-def test_answers_are_judged_by_their_own_thresholds(
-    make_answers: Callable[[int, int, int], CalibratedAnswers],
-) -> None:
+def test_answers_are_judged_by_their_own_thresholds(make_answers):
     answers = make_answers(80, 3, 0)
     scored = ScoredAnswers.of(answers)
     assert scored.right.equal(answers.probs.argmax(1) == answers.of.targets)
     assert scored.given.equal(answers.probs.amax(1) >= 0.6) and 0 < scored.given.sum() < 80
 
 
-def test_draws_are_of_whole_groups_and_the_same_every_time() -> None:
+def test_draws_are_of_whole_groups_and_the_same_every_time():
     draws = draw_groups(30, replicates=200)
     assert draws.shape == (200, 30) and (draws.sum(1) == 30).all()
     assert draws.equal(draw_groups(30, replicates=200))
     assert len({tuple(draw.tolist()) for draw in draws}) == 200
 
 
-def test_interval_covers_the_truth_about_as_often_as_said() -> None:
+def test_interval_covers_the_truth_about_as_often_as_said():
     groups, covered = torch.arange(300) // 3, 0
     for seed in range(100):
         # Rows of one group are right or wrong together, which single rows would not show.
@@ -90,7 +82,7 @@ def test_interval_covers_the_truth_about_as_often_as_said() -> None:
     assert 88 <= covered <= 99
 
 
-def test_paired_difference_is_narrower_than_the_two_intervals_suggest() -> None:
+def test_paired_difference_is_narrower_than_the_two_intervals_suggest():
     right = _draw(200, 0.7, 2)
     better = right | _draw(200, 0.15, 3)
     measures = _measures(one=[_scored(right)], other=[_scored(better)])
@@ -100,13 +92,13 @@ def test_paired_difference_is_narrower_than_the_two_intervals_suggest() -> None:
     assert gain.bounds[0] <= (better.float().mean() - right.float().mean()) <= gain.bounds[1]
 
 
-def test_how_seeds_differ_widens_intervals_also_of_systems_with_one_seed() -> None:
+def test_how_seeds_differ_widens_intervals_also_of_systems_with_one_seed():
     seeds = [_scored(torch.arange(200) < count) for count in (120, 140, 160)]
     alone = _scored(torch.arange(200) < 140)
     plain = _measures(one=[alone], words=[alone])
     seeded = _measures(("words",), one=[alone], words=[alone], seeded=seeds)
 
-    def width(measures: Measures, name: str) -> float:
+    def width(measures, name):
         low, high = measures.estimate(name, COLUMN).bounds
         return high - low
 
@@ -117,9 +109,7 @@ def test_how_seeds_differ_widens_intervals_also_of_systems_with_one_seed() -> No
 
 
 @pytest.mark.parametrize("groups", [1, LEAST_GROUPS - 1, LEAST_GROUPS])
-def test_a_handful_of_groups_gives_no_interval_and_so_no_difference_that_is_told(
-    groups: int,
-) -> None:
+def test_a_handful_of_groups_gives_no_interval_and_so_no_difference_that_is_told(groups):
     right = torch.arange(60) % 3 > 0
     measures = _measures(one=[_scored(right, torch.arange(60) % groups)])
     found = measures.estimate("one", COLUMN)
@@ -128,13 +118,13 @@ def test_a_handful_of_groups_gives_no_interval_and_so_no_difference_that_is_told
 
 
 @pytest.mark.parametrize("answered", [0, LEAST_GROUPS - 1, LEAST_GROUPS])
-def test_the_interval_of_a_precision_wants_groups_that_are_answered(answered: int) -> None:
+def test_the_interval_of_a_precision_wants_groups_that_are_answered(answered):
     right, given = torch.arange(60) % 3 > 0, torch.arange(60) < answered
     found = _measures(one=[_scored(right, given=given)]).estimate("one", COLUMN, KEPT)
     assert math.isnan(found.bounds[0]) == (answered < LEAST_GROUPS)
     assert math.isnan(found.value) == (answered == 0)
 
 
-def test_interval_is_of_the_middle_95_percent_and_skips_empty_draws() -> None:
+def test_interval_is_of_the_middle_95_percent_and_skips_empty_draws():
     values = torch.cat([torch.arange(101).float(), torch.full((7,), math.nan)])
     assert interval(values) == (2.5, 97.5)

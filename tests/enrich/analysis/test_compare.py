@@ -2,30 +2,25 @@
 
 import json
 import shutil
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from labelled import load_labelled
-from tokenizers import Tokenizer
 from torch import nn
 
 from enrich.adaptation.widening import write_widened
 from enrich.analysis.compare import (
     LabelledSource,
-    LoadedCheckpoint,
     build_sources,
     find_shared,
     load_checkpoints,
     score_checkpoint,
 )
 from enrich.analysis.parameters import count_flops, count_parameters
-from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.interface import TEXT, Classifier, ModelInputs, ModelOutput, Vectors
+from enrich.classifiers.interface import TEXT, Classifier, ModelOutput, Vectors
 from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.registry import build_classifier
 from enrich.classifiers.towers import build_transformer
@@ -36,9 +31,7 @@ from enrich.training.labelled import TEST
 from schemas.labels import ATTRIBUTE_LABELS
 
 
-def test_a_catalog_is_evaluated_on_test_groups_and_an_unseen_source_whole(
-    source_folder: Path,
-) -> None:
+def test_a_catalog_is_evaluated_on_test_groups_and_an_unseen_source_whole(source_folder):
     known, unseen = build_sources([source_folder], [source_folder], limit=None)
     assert (known.title, unseen.title) == ("colored, test groups", "colored, all products")
     everything = load_labelled([source_folder], ATTRIBUTE_LABELS)
@@ -55,7 +48,7 @@ def test_a_catalog_is_evaluated_on_test_groups_and_an_unseen_source_whole(
     assert set(held_back.groups) == set(range(held_back.groups.max() + 1))
 
 
-def test_a_limit_takes_products_spread_over_the_whole_catalog(source_folder: Path) -> None:
+def test_a_limit_takes_products_spread_over_the_whole_catalog(source_folder):
     everything = load_labelled([source_folder], ATTRIBUTE_LABELS)
     some = LabelledSource(source_folder, trained_on=False, limit=5).load(ATTRIBUTE_LABELS)
     assert some.texts == [everything.texts[row] for row in (0, 14, 29, 44, 59)]
@@ -63,9 +56,7 @@ def test_a_limit_takes_products_spread_over_the_whole_catalog(source_folder: Pat
     assert len(more) == len(everything)
 
 
-def test_labels_that_a_checkpoint_does_not_know_are_counted(
-    source_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_labels_that_a_checkpoint_does_not_know_are_counted(source_folder, capsys):
     solid = {"pattern": ("solid", "pied")}
     LabelledSource(source_folder, trained_on=False).load(solid)
     said = " ".join(capsys.readouterr().err.split())
@@ -74,7 +65,7 @@ def test_labels_that_a_checkpoint_does_not_know_are_counted(
     assert "not listed" not in capsys.readouterr().err
 
 
-def test_what_gives_no_figure_is_refused_with_a_reason(source_folder: Path, tmp_path: Path) -> None:
+def test_what_gives_no_figure_is_refused_with_a_reason(source_folder, tmp_path):
     with pytest.raises(ConfigError, match="--unseen-source"):
         build_sources([], [], limit=None)
     with pytest.raises(ConfigError, match="colored, test groups: rename"):
@@ -92,7 +83,7 @@ def test_what_gives_no_figure_is_refused_with_a_reason(source_folder: Path, tmp_
 CPU = torch.device("cpu")
 
 
-def _copy(checkpoint: Path, folder: Path, **changes: object) -> Path:
+def _copy(checkpoint, folder, **changes):
     """Return a copy of a checkpoint with another configuration."""
     copy = folder / "changed"
     shutil.copytree(checkpoint, copy)
@@ -102,16 +93,14 @@ def _copy(checkpoint: Path, folder: Path, **changes: object) -> Path:
 
 
 def test_checkpoints_are_loaded_in_order_and_named_after_their_folders(
-    two_checkpoints: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    two_checkpoints, monkeypatch
+):
     monkeypatch.chdir(two_checkpoints["other"])
     checkpoints = load_checkpoints([".", f"{two_checkpoints['tiny']}/"], CPU)
     assert [checkpoint.name for checkpoint in checkpoints] == ["other", "tiny"]
 
 
-def test_a_broken_checkpoint_and_two_of_one_name_are_refused(
-    two_checkpoints: Mapping[str, Path], tmp_path: Path
-) -> None:
+def test_a_broken_checkpoint_and_two_of_one_name_are_refused(two_checkpoints, tmp_path):
     sound, twin = two_checkpoints["tiny"], tmp_path / "tiny"
     shutil.copytree(sound, twin)
     with pytest.raises(ConfigError, match="called tiny"):
@@ -121,9 +110,7 @@ def test_a_broken_checkpoint_and_two_of_one_name_are_refused(
         load_checkpoints([str(sound), str(tmp_path / "broken")], CPU)
 
 
-def test_all_checkpoints_are_asked_about_the_same_masked_texts(
-    two_checkpoints: Mapping[str, Path], tmp_path: Path
-) -> None:
+def test_all_checkpoints_are_asked_about_the_same_masked_texts(two_checkpoints, tmp_path):
     attributes = read_manifest(two_checkpoints["other"]).config.attributes
     kinds = [f"kind{number}" for number in range(len(attributes["pattern"]))]
     other = _copy(two_checkpoints["other"], tmp_path, attributes=attributes | {"pattern": kinds})
@@ -132,9 +119,7 @@ def test_all_checkpoints_are_asked_about_the_same_masked_texts(
         assert checkpoint.label_words.remove("a red striped kind1 shirt") == "a shirt"
 
 
-def test_costs_of_an_int8_checkpoint_are_counted_in_floating_point(
-    two_checkpoints: Mapping[str, Path], tmp_path: Path
-) -> None:
+def test_costs_of_an_int8_checkpoint_are_counted_in_floating_point(two_checkpoints, tmp_path):
     exported = _copy(two_checkpoints["tiny"], tmp_path, int8=True)
     before, after = load_checkpoints([str(two_checkpoints["tiny"]), str(exported)], CPU)
     assert count_parameters(after.classifier) != count_parameters(before.classifier)
@@ -142,9 +127,7 @@ def test_costs_of_an_int8_checkpoint_are_counted_in_floating_point(
     assert before.as_stored() is before.classifier
 
 
-def test_a_checkpoint_says_to_which_sources_it_was_fitted(
-    two_checkpoints: Mapping[str, Path], tmp_path: Path
-) -> None:
+def test_a_checkpoint_says_to_which_sources_it_was_fitted(two_checkpoints, tmp_path):
     fitted = shutil.copytree(two_checkpoints["tiny"], tmp_path / "fitted")
     earlier = {"shop": "one source", "from": "tiny", "attributes": {}}
     adaptation = earlier | {"shop": "another", "earlier": earlier}
@@ -154,13 +137,11 @@ def test_a_checkpoint_says_to_which_sources_it_was_fitted(
 
 
 @pytest.fixture(scope="module")
-def checkpoints(two_checkpoints: Mapping[str, Path]) -> list[LoadedCheckpoint]:
+def checkpoints(two_checkpoints):
     return load_checkpoints([str(folder) for folder in two_checkpoints.values()], CPU)
 
 
-def test_answers_are_judged_as_training_measures_them(
-    checkpoints: list[LoadedCheckpoint], source_folder: Path, tmp_path: Path
-) -> None:
+def test_answers_are_judged_as_training_measures_them(checkpoints, source_folder, tmp_path):
     first, (source,) = checkpoints[0], build_sources([], [source_folder], None)
     scored = score_checkpoint(first, [*first.answers], [source], tmp_path)
     batches = first.batches(source.load(first.answers), tmp_path)
@@ -178,9 +159,7 @@ def test_answers_are_judged_as_training_measures_them(
         assert given == pytest.approx(figures["answered_at_90_threshold"], abs=1e-4)
 
 
-def test_a_source_without_readable_labelled_products_is_refused(
-    checkpoints: list[LoadedCheckpoint], tmp_path: Path
-) -> None:
+def test_a_source_without_readable_labelled_products_is_refused(checkpoints, tmp_path):
     folder = tmp_path / "unread"
     folder.mkdir()
     titles = pd.DataFrame({"product_id": ["1", "2"], "title": ["", "a shirt"]})
@@ -193,9 +172,7 @@ def test_a_source_without_readable_labelled_products_is_refused(
         )
 
 
-def test_attributes_are_compared_if_their_labels_are_the_same_in_any_order(
-    checkpoints: list[LoadedCheckpoint],
-) -> None:
+def test_attributes_are_compared_if_their_labels_are_the_same_in_any_order(checkpoints):
     first, other = checkpoints
     labels = {name: labels[::-1] for name, labels in other.manifest.config.attributes.items()}
     labels["color"] = ("green", "red", "white", "mauve")
@@ -210,8 +187,8 @@ def test_attributes_are_compared_if_their_labels_are_the_same_in_any_order(
 
 
 def test_labels_and_attributes_added_after_training_are_measured_too(
-    two_checkpoints: Mapping[str, Path], source_folder: Path, tmp_path: Path
-) -> None:
+    two_checkpoints, source_folder, tmp_path
+):
     manifest = read_manifest(two_checkpoints["tiny"])
     sets = {"color": (*manifest.config.answers["color"], "mauve"), "finish": ("solid", "striped")}
     shares = {a: [1 / len(labels)] * len(labels) for a, labels in sets.items()}
@@ -234,12 +211,12 @@ WIDTH, LABELS = 32, 4
 
 
 @pytest.fixture(scope="module")
-def classifier(small_config: ClassifierConfig, tokenizer: Tokenizer) -> Classifier:
+def classifier(small_config, tokenizer):
     config = small_config.model_copy(update={"attributes": {"color": ("a", "b", "c", "d")}})
     return build_classifier(config, tokenizer.get_vocab_size()).eval()
 
 
-def test_pretrained_parameters_are_those_of_the_backbone(classifier: Classifier) -> None:
+def test_pretrained_parameters_are_those_of_the_backbone(classifier):
     total, pretrained = count_parameters(classifier)
     backbone = sum(p.numel() for p in classifier.image_tower.pretrained().parameters())
     assert pretrained == backbone and 1_000_000 < backbone < total
@@ -249,31 +226,29 @@ def test_pretrained_parameters_are_those_of_the_backbone(classifier: Classifier)
 class Counted(Classifier):
     """A convolution, a transformer layer and a head, small enough to count by hand."""
 
-    def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
+    def build_encoder(self, config, vocabulary):
         self.convolution = nn.Conv2d(3, 8, kernel_size=16, stride=16)
         self.tokens = nn.Embedding(vocabulary, WIDTH)
         self.transformer = build_transformer(WIDTH, layers=1, heads=2, dropout=0.1)
 
-    def build_answering(self, config: ClassifierConfig) -> None:
+    def build_answering(self, config):
         self.head = nn.Linear(WIDTH, LABELS)
 
-    def vector_shapes(self, config: ClassifierConfig) -> dict[str, tuple[int, ...]]:
+    def vector_shapes(self, config):
         return {TEXT: (WIDTH,)}
 
-    def encode(self, inputs: ModelInputs) -> Vectors:
+    def encode(self, inputs):
         self.convolution(self.normalise_pixels(inputs.pixel_values))
         hidden = self.transformer(
             self.tokens(inputs.token_ids), src_key_padding_mask=~inputs.token_mask
         )
         return Vectors({TEXT: hidden[:, 0]}, inputs.has_image, inputs.has_text)
 
-    def _answer(self, vectors: Vectors) -> ModelOutput:
+    def _answer(self, vectors):
         return ModelOutput({"color": self.head(vectors.text)}, vectors)
 
 
-def test_flops_count_every_multiplication_with_its_addition_twice(
-    small_config: ClassifierConfig,
-) -> None:
+def test_flops_count_every_multiplication_with_its_addition_twice(small_config):
     cells, tokens = (64 // 16) ** 2, small_config.text_length
     convolution = 2 * cells * 8 * (3 * 16 * 16)
     # Queries, keys, values and output, then a feed-forward of four widths.
@@ -287,9 +262,7 @@ def test_flops_count_every_multiplication_with_its_addition_twice(
 
 
 @pytest.mark.parametrize("name", ["cma_clip", "mmbt", "perceiver_io"])
-def test_operations_of_every_joint_layer_can_be_counted(
-    small_config: ClassifierConfig, tokenizer: Tokenizer, name: str
-) -> None:
+def test_operations_of_every_joint_layer_can_be_counted(small_config, tokenizer, name):
     config = small_config.model_copy(update={"classifier": name})
     classifier = build_classifier(config, tokenizer.get_vocab_size()).eval()
     assert count_flops(classifier) > 10_000

@@ -7,17 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib import mathtext
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from enrich.analysis.explain import Explanation, ReadWord, explain
+from enrich.analysis.explain import ReadWord, explain
 from enrich.analysis.explanation_figure import MOST_WORDS, draw
-from enrich.engine.engine import Engine
 from enrich.records import Product
 
 
-def _pixels(file: Path) -> np.ndarray:
+def _pixels(file):
     with Image.open(file) as picture:
         assert picture.format == "PNG"
         return np.asarray(picture.convert("RGB"))
@@ -33,9 +31,7 @@ def _pixels(file: Path) -> np.ndarray:
     ],
     ids=["both", "image", "text", "long"],
 )
-def test_a_product_is_drawn_whatever_it_lacks(
-    engine: Engine, product: Product, tmp_path: Path
-) -> None:
+def test_a_product_is_drawn_whatever_it_lacks(engine, product, tmp_path):
     draw(explain(engine, product, MOST_WORDS), tmp_path / "new" / "a.png")
     assert _pixels(tmp_path / "new" / "a.png").std() > 10
 
@@ -53,10 +49,8 @@ def test_a_product_is_drawn_whatever_it_lacks(
         "half a pair \ud83d",
     ],
 )
-def test_a_title_is_drawn_as_text_whatever_it_holds(
-    engine: Engine, title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*given: object, **more: object) -> None:
+def test_a_title_is_drawn_as_text_whatever_it_holds(engine, title, tmp_path, monkeypatch):
+    def refuse(*given, **more):
         raise AssertionError("a formula was parsed")
 
     monkeypatch.setattr(mathtext.MathTextParser, "parse", refuse)
@@ -67,7 +61,7 @@ def test_a_title_is_drawn_as_text_whatever_it_holds(
     assert _pixels(tmp_path / "a.png").std() > 10
 
 
-def test_the_heat_lies_on_the_patch_that_is_looked_at(engine: Engine, tmp_path: Path) -> None:
+def test_the_heat_lies_on_the_patch_that_is_looked_at(engine, tmp_path):
     found = explain(engine, Product("p1", image_path="red.jpg"), MOST_WORDS)
     pictures = []
     for corner in ([[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [1.0, 0.0]]):
@@ -83,7 +77,7 @@ def test_the_heat_lies_on_the_patch_that_is_looked_at(engine: Engine, tmp_path: 
     assert upper_right > lower_left + 30
 
 
-def _draw_parts(found: Explanation, monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
+def _draw_parts(found, monkeypatch):
     """Return what a picture is put together from."""
     figures: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
@@ -91,21 +85,17 @@ def _draw_parts(found: Explanation, monkeypatch: pytest.MonkeyPatch) -> list[Axe
     return figures[0].axes
 
 
-def _read(part: Axes) -> list[str]:
+def _read(part):
     return [text.get_text() for text in part.texts]
 
 
-def test_an_attribute_has_confidence_threshold_and_weights(
-    engine: Engine, product: Product, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_attribute_has_confidence_threshold_and_weights(engine, product, monkeypatch):
     found = explain(engine, product, MOST_WORDS)
     color = replace(
         found.answer.predictions[0], label="red", confidence=0.3, image_weight=0.8, abstained=False
     )
     shown = replace(
-        found,
-        answer=replace(found.answer, predictions=(color,)),
-        thresholds={color.attribute: 0.7},
+        found, answer=replace(found.answer, predictions=(color,)), thresholds={color.attribute: 0.7}
     )
     (part,) = (one for one in _draw_parts(shown, monkeypatch) if _read(one))
     assert _read(part) == ["color: red, 30% (image 80%, text 20%)"]
@@ -113,9 +103,7 @@ def test_an_attribute_has_confidence_threshold_and_weights(
     assert [*part.lines[0].get_xdata()] == [0.7, 0.7]
 
 
-def test_a_word_is_said_to_speak_for_an_answer_or_against_it(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_word_is_said_to_speak_for_an_answer_or_against_it(engine, monkeypatch):
     found = explain(engine, Product("p1", "red shirt"), MOST_WORDS)
     added = {"red": 0.25, "blue": -0.25, "shirt": 0.001}
     words = tuple(ReadWord(word, None, {"color": by}) for word, by in added.items())
@@ -124,12 +112,10 @@ def test_a_word_is_said_to_speak_for_an_answer_or_against_it(
     assert _read(part) == [" color +0.25", " color \N{MINUS SIGN}0.25", " changes nothing"]
 
 
-def test_an_answer_below_its_threshold_looks_otherwise_and_weights_are_optional(
-    engine: Engine, tmp_path: Path
-) -> None:
+def test_an_answer_below_its_threshold_looks_otherwise_and_weights_are_optional(engine, tmp_path):
     found = explain(engine, Product("p1", "red shirt", image_path="red.jpg"), MOST_WORDS)
 
-    def drawn(**changes: object) -> np.ndarray:
+    def drawn(**changes):
         predictions = tuple(replace(p, **changes) for p in found.answer.predictions)
         answer = replace(found.answer, predictions=predictions)
         draw(replace(found, answer=answer), tmp_path / "a.png")

@@ -1,7 +1,6 @@
 """Answer in int8 beside those in floating point, and the export."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +15,8 @@ from enrich.analysis.int8 import (
     summarise,
     write_exported,
 )
-from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.int8 import Int8Linear
-from enrich.classifiers.manifest import Manifest, read_manifest
+from enrich.classifiers.manifest import read_manifest
 from enrich.engine.spec import open_engine
 from enrich.errors import ConfigError, ExportRefused
 from enrich.records import EnrichedProduct, Modalities, Prediction, Product, Status
@@ -27,17 +25,13 @@ WORDS = ("red", "blue", "green", "white", "striped", "formal")
 
 
 @pytest.fixture(scope="session")
-def manifest(
-    make_checkpoint: Callable[[ClassifierConfig], Path], clip_config: ClassifierConfig
-) -> Manifest:
+def manifest(make_checkpoint, clip_config):
     """A checkpoint on CLIP's towers."""
     return read_manifest(make_checkpoint(clip_config))
 
 
 @pytest.fixture(scope="session")
-def products(
-    tmp_path_factory: pytest.TempPathFactory, write_jpeg: Callable[..., Path]
-) -> list[Product]:
+def products(tmp_path_factory, write_jpeg):
     """A picture and a text, a text alone, and one of which nothing can be read."""
     picture = write_jpeg(tmp_path_factory.mktemp("source") / "red.jpg")
     read = [
@@ -49,18 +43,16 @@ def products(
 
 
 @pytest.fixture(scope="session")
-def image_root(products: list[Product]) -> str:
+def image_root(products):
     return str(Path(next(one.image_path for one in products if one.image_path)).parent)
 
 
 @pytest.fixture(scope="session")
-def comparison(manifest: Manifest, image_root: str, products: list[Product]) -> Int8Comparison:
+def comparison(manifest, image_root, products):
     return compare_with_int8(manifest, image_root, products)
 
 
-def test_the_comparison_is_of_answers_in_floating_point_and_in_int8(
-    comparison: Int8Comparison,
-) -> None:
+def test_the_comparison_is_of_answers_in_floating_point_and_in_int8(comparison):
     assert set(comparison.attributes) == {"color", "pattern", "style"}
     for one in comparison.attributes.values():
         assert one.products == 36
@@ -68,7 +60,7 @@ def test_the_comparison_is_of_answers_in_floating_point_and_in_int8(
     assert comparison.with_image == 15
 
 
-def test_an_abstention_changes_the_answer_and_not_the_best_label() -> None:
+def test_an_abstention_changes_the_answer_and_not_the_best_label():
     red = Prediction("color", "red", 0.9, False, 0.5, ())
     unsure, blue = replace(red, confidence=0.6, abstained=True), replace(red, label="blue")
     pairs = [(red, red), (red, unsure), (unsure, red), (unsure, unsure), (red, blue)]
@@ -77,7 +69,7 @@ def test_an_abstention_changes_the_answer_and_not_the_best_label() -> None:
     assert (found.mean_move, found.largest_move) == (pytest.approx(0.15), pytest.approx(0.3))
 
 
-def test_a_product_that_one_of_both_read_without_its_image_is_not_compared() -> None:
+def test_a_product_that_one_of_both_read_without_its_image_is_not_compared():
     said = (Prediction("color", "red", 0.9, False, 0.5, ()),)
     whole = EnrichedProduct("1", Status.OK, Modalities.IMAGE_AND_TEXT, said)
     blind = replace(whole, status=Status.IMAGE_UNREADABLE, modalities=Modalities.TEXT, error="gone")
@@ -86,12 +78,8 @@ def test_a_product_that_one_of_both_read_without_its_image_is_not_compared() -> 
 
 
 def test_products_or_images_that_cannot_be_read_are_refused_or_told(
-    manifest: Manifest,
-    image_root: str,
-    products: list[Product],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    manifest, image_root, products, tmp_path, capsys
+):
     with pytest.raises(ConfigError, match="found 0 products"):
         compare_with_int8(manifest, image_root, [])
     with pytest.raises(ConfigError, match="found 0 of 1 readable"):
@@ -114,9 +102,7 @@ def test_products_or_images_that_cannot_be_read_are_refused_or_told(
         (1_000, 900, True),
     ],
 )
-def test_other_labels_are_refused_and_so_are_other_answers(
-    same: int, same_best: int, is_refused: bool
-) -> None:
+def test_other_labels_are_refused_and_so_are_other_answers(same, same_best, is_refused):
     agreement = LabelAgreement(1_000, same, same_best, 0.01, 0.1)
     comparison = Int8Comparison({"color": agreement}, 900)
     if is_refused:
@@ -131,8 +117,8 @@ def test_other_labels_are_refused_and_so_are_other_answers(
 
 
 def test_what_is_written_computes_in_int8_under_a_version_of_its_own(
-    manifest: Manifest, products: list[Product], comparison: Int8Comparison, tmp_path: Path
-) -> None:
+    manifest, products, comparison, tmp_path
+):
     write_exported(manifest, "clip-int8", comparison, tmp_path / "clip-int8")
 
     written = read_manifest(tmp_path / "clip-int8")

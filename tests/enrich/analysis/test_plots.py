@@ -1,14 +1,12 @@
 """Figures as PNG files."""
 
-from pathlib import Path
-
 import pytest
 from PIL import Image
 
 from enrich.analysis.plots import new_figure
 
 
-def _check(file: Path) -> None:
+def _check(file):
     with Image.open(file) as image:
         image.load()
         assert image.format == "PNG" and min(image.size) > 300
@@ -17,7 +15,7 @@ def _check(file: Path) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_labels_of_any_script_are_drawn_without_a_word(tmp_path: Path) -> None:
+def test_labels_of_any_script_are_drawn_without_a_word(tmp_path):
     with new_figure(tmp_path / "a.png", "\u7ea2\u8272 \u0e41\u0e14\u0e07", 6.0, 3.0) as figure:
         figure.subplots().set_xticks([0, 1], ["\u7ea2\u8272", "\u0e41\u0e14\u0e07"])
     _check(tmp_path / "a.png")

@@ -1,7 +1,5 @@
 """Systems on frozen towers: runs, weights between modalities, and the page."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from colored_shop import write_colored_shop
@@ -12,7 +10,6 @@ from enrich.analysis.systems import (
     HOME,
     LEFT_OUT,
     LEXICON,
-    Setting,
     blend,
     configure,
     file_of,
@@ -28,7 +25,7 @@ NAMES = (LEXICON, "text_only", "cma_clip")
 
 
 @pytest.fixture(scope="module")
-def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
+def setting(tmp_path_factory):
     """A setting in which four runs are made: two seeds of text_only, one of the others."""
     folder = tmp_path_factory.mktemp("systems")
     write_colored_shop(folder / "shop", 200)
@@ -50,13 +47,13 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
     return opened
 
 
-def test_a_run_is_made_once(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_made_once(setting, monkeypatch):
     monkeypatch.setattr(systems, "_train", None)
     make_run(setting, "cma_clip", 0)
     assert not [*setting.folder.glob("*.training")]
 
 
-def test_sources_are_held_back_groups_kinds_left_out_and_other_shops(setting: Setting) -> None:
+def test_sources_are_held_back_groups_kinds_left_out_and_other_shops(setting):
     assert [*setting.sources] == [HOME, LEFT_OUT, "other"]
     trained = {setting.batches.products.texts[row] for row in setting.rows.train}
     for name, source in setting.sources.items():
@@ -65,7 +62,7 @@ def test_sources_are_held_back_groups_kinds_left_out_and_other_shops(setting: Se
         assert (name == LEFT_OUT) == all("formal" in text for text in measured)
 
 
-def test_the_lexicon_is_right_where_one_label_is_named(setting: Setting) -> None:
+def test_the_lexicon_is_right_where_one_label_is_named(setting):
     scored = load_run(file_of(setting, LEXICON, 0))
     source = setting.sources["other"]
     rows = source.rows[source.batches.products.targets[source.rows, 0] >= 0]
@@ -78,27 +75,25 @@ def test_the_lexicon_is_right_where_one_label_is_named(setting: Setting) -> None
     assert len(shown.confidence[~named].unique()) == 1
 
 
-def test_a_weight_moves_scores_from_both_modalities_to_one() -> None:
+def test_a_weight_moves_scores_from_both_modalities_to_one():
     both, image, text = (torch.tensor([[value]]) for value in (1.0, 5.0, -3.0))
     moved = [blend([both, image, text], shift).item() for shift in (-1.0, -0.5, 0.0, 0.5, 1.0)]
     assert moved == [-3, -1, 1, 3, 5]
 
 
-def test_towers_stay_frozen_but_for_text_layers_that_are_joint_layers(setting: Setting) -> None:
+def test_towers_stay_frozen_but_for_text_layers_that_are_joint_layers(setting):
     for name, rate in (("cma_clip", 0), ("mmbt", 1e-3)):
         (phase,) = configure(setting, name, 0).phases
         assert (phase.tower_learning_rate, phase.text_rate) == (0, rate)
 
 
-def test_a_damaged_run_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_damaged_run_is_refused_by_name(tmp_path):
     (tmp_path / "cma_clip-0.safetensors").write_bytes(b"cut short")
     with pytest.raises(ConfigError, match=r"cma_clip-0.safetensors cannot be read"):
         load_run(tmp_path / "cma_clip-0.safetensors")
 
 
-def test_the_page_compares_with_intervals_and_says_what_is_not_there(
-    setting: Setting, tmp_path: Path
-) -> None:
+def test_the_page_compares_with_intervals_and_says_what_is_not_there(setting, tmp_path):
     (tmp_path / "page.md").write_text("# By hand\n\n## Systems\n\nof an earlier run\n")
     write_page(setting, tmp_path / "page.md", "make compare", "1 May 2026")
     page = (tmp_path / "page.md").read_text()

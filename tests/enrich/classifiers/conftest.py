@@ -1,14 +1,9 @@
 """Classifiers of random weights, and three products that have all of what a product can have."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 import torch
-from tokenizers import Tokenizer
 
-from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.interface import Classifier, ModelInputs
+from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.registry import build_classifier
 from enrich.classifiers.tokenizer import TextEncoder
 
@@ -16,7 +11,7 @@ PRODUCTS = ["a red striped shirt for the office", "blue shoes", "white cotton sh
 
 
 @pytest.fixture(scope="module")
-def products(tokenizer: Tokenizer, small_config: ClassifierConfig) -> ModelInputs:
+def products(tokenizer, small_config):
     """Three rows with image and text, of different lengths of text."""
     ids, mask = TextEncoder(tokenizer, small_config.text_length)(PRODUCTS)
     generator = torch.Generator().manual_seed(4)
@@ -26,10 +21,10 @@ def products(tokenizer: Tokenizer, small_config: ClassifierConfig) -> ModelInput
 
 
 @pytest.fixture(scope="module")
-def build(small_config: ClassifierConfig, tokenizer: Tokenizer) -> Callable[..., Any]:
+def build(small_config, tokenizer):
     """Return a function that builds a classifier by name, with changes to the configuration."""
 
-    def build(name: str, **changes: Any) -> Classifier:
+    def build(name, **changes):
         torch.manual_seed(3)
         config = small_config.model_copy(update={"classifier": name, "dropout": 0.0, **changes})
         return build_classifier(config, tokenizer.get_vocab_size()).eval()

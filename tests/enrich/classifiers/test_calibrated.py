@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from enrich.calibration import CalibratedModalities, Matrix, ScoreCorrection
+from enrich.calibration import CalibratedModalities, ScoreCorrection
 from enrich.classifiers.calibrated import apply_layer, at_temperatures, join_embeds, to_layer
 from enrich.classifiers.interface import IMAGE, TEXT, Vectors
 
@@ -21,8 +21,8 @@ from enrich.classifiers.interface import IMAGE, TEXT, Vectors
     ],
 )
 def test_a_correction_mixes_scores_reads_embeddings_and_adds_its_bias(
-    weight: Matrix | None, embeds_weight: Matrix | None, named_weight: float, wanted: list[float]
-) -> None:
+    weight, embeds_weight, named_weight, wanted
+):
     scores, embeds = torch.tensor([[1.0, 2.0]]), torch.tensor([[7.0, 1.0]])
     named = torch.tensor([[False, True]])
     correction = ScoreCorrection(
@@ -32,7 +32,7 @@ def test_a_correction_mixes_scores_reads_embeddings_and_adds_its_bias(
     assert apply_layer(scores, embeds, named, to_layer(None)) is scores
 
 
-def test_of_what_a_row_lacks_nothing_is_seen() -> None:
+def test_of_what_a_row_lacks_nothing_is_seen():
     nothing = torch.full((3, 2), torch.nan)
     image, text = torch.tensor([[1.0, 2.0]] * 3), torch.tensor([[3.0, 4.0]] * 3)
     image[2], text[1] = nothing[2], nothing[1]
@@ -47,8 +47,8 @@ def test_of_what_a_row_lacks_nothing_is_seen() -> None:
     [(8.0, 0.0, 2.0), (8.0, 1.0, 8.0), (8.0, 0.5, 4.0), (8.0, None, 2.0), (None, 0.5, 2.0)],
 )
 def test_a_row_is_as_unsure_as_the_share_of_its_picture_says(
-    image_temperature: float | None, image_weight: float | None, temperature: float
-) -> None:
+    image_temperature, image_weight, temperature
+):
     scores = torch.tensor([[3.0, 0.0, -1.0]])
     calibrated = CalibratedModalities(
         temperature=2.0,

@@ -6,19 +6,13 @@ import pickle
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer
 
-from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
-from enrich.classifiers.config import (
-    ClassifierConfig,
-)
 from enrich.classifiers.hugging_face_towers import build_encoder
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest, read_manifest
 from enrich.classifiers.registry import build_classifier
@@ -33,24 +27,24 @@ FILES = ("config.json", "calibration.json", "tokenizer.json", "model.safetensors
 
 
 @pytest.fixture
-def folder(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+def folder(tiny_checkpoint, tmp_path):
     """A copy to be damaged."""
     return Path(shutil.copytree(tiny_checkpoint, tmp_path / "copy"))
 
 
-def _change(file: Path, change: Callable[[dict], None]) -> None:
+def _change(file, change):
     content = json.loads(file.read_text())
     change(content)
     file.write_text(json.dumps(content))
 
 
-def _load(folder: Path) -> None:
+def _load(folder):
     load_classifier(read_manifest(folder), CPU)
 
 
 def test_a_checkpoint_holds_all_that_it_was_saved_with(
-    tmp_path: Path, small_config: ClassifierConfig, tokenizer: Tokenizer, calibration: Calibration
-) -> None:
+    tmp_path, small_config, tokenizer, calibration
+):
     saved = build_classifier(small_config, tokenizer.get_vocab_size()).eval()
     save_checkpoint(tmp_path / "made", saved, tokenizer, calibration, {"a": 1}, "# card\n")
     manifest = read_manifest(tmp_path / "made")
@@ -67,12 +61,8 @@ def test_a_checkpoint_holds_all_that_it_was_saved_with(
 
 
 def test_a_checkpoint_is_written_whole_or_not_at_all(
-    tmp_path: Path,
-    folder: Path,
-    small_config: ClassifierConfig,
-    tokenizer: Tokenizer,
-    calibration: Calibration,
-) -> None:
+    tmp_path, folder, small_config, tokenizer, calibration
+):
     classifier = build_classifier(small_config, tokenizer.get_vocab_size())
     before = read_manifest(folder).digests.model
     for output in (folder, tmp_path / "new"):
@@ -85,14 +75,14 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     with pytest.raises(CheckpointError, match=f"lacks {name}") as error:
         read_manifest(folder)
     assert str(folder) in str(error.value)
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=str(tmp_path / "nowhere")):
         read_manifest(tmp_path / "nowhere")
 
@@ -106,7 +96,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         (FILES[0], "not text"),
     ],
 )
-def test_a_damaged_file_is_named(folder: Path, name: str, how: str) -> None:
+def test_a_damaged_file_is_named(folder, name, how):
     data = (folder / name).read_bytes()
     broken = {
         "cut": data[: len(data) // 2],
@@ -120,14 +110,14 @@ def test_a_damaged_file_is_named(folder: Path, name: str, how: str) -> None:
     assert f"{folder}/{name}" in str(error.value)
 
 
-def test_cut_weights_are_seen_before_anything_is_loaded(folder: Path) -> None:
+def test_cut_weights_are_seen_before_anything_is_loaded(folder):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match=f"{weights} is damaged: .*Copy it again"):
         read_manifest(folder)
 
 
-def test_a_calibration_of_other_attributes_is_refused(folder: Path) -> None:
+def test_a_calibration_of_other_attributes_is_refused(folder):
     _change(folder / "calibration.json", lambda c: c["attributes"].pop("style"))
     with pytest.raises(CheckpointError, match="of another checkpoint") as error:
         read_manifest(folder)
@@ -135,9 +125,7 @@ def test_a_calibration_of_other_attributes_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["status", "error", "product_id", "replaces", "color_confidence"])
-def test_an_attribute_with_the_name_of_a_column_is_refused_in_one_line(
-    folder: Path, name: str
-) -> None:
+def test_an_attribute_with_the_name_of_a_column_is_refused_in_one_line(folder, name):
     for file in ("config.json", "calibration.json"):
         _change(folder / file, lambda c: c["attributes"].update({name: c["attributes"]["color"]}))
     with pytest.raises(CheckpointError, match=f"attribute {name} has a reserved name") as error:
@@ -145,13 +133,13 @@ def test_an_attribute_with_the_name_of_a_column_is_refused_in_one_line(
     assert "\n" not in str(error.value) and str(folder) in str(error.value)
 
 
-def test_an_unknown_key_is_refused(folder: Path) -> None:
+def test_an_unknown_key_is_refused(folder):
     _change(folder / "config.json", lambda c: c.update(remote_code="run_me"))
     with pytest.raises(CheckpointError, match="remote_code"):
         read_manifest(folder)
 
 
-def test_weights_of_another_configuration_are_refused(folder: Path) -> None:
+def test_weights_of_another_configuration_are_refused(folder):
     _change(folder / "config.json", lambda c: c["attributes"]["color"].append("black"))
     with pytest.raises(
         CheckpointError, match=r"model\.safetensors .*another configuration"
@@ -163,7 +151,7 @@ def test_weights_of_another_configuration_are_refused(folder: Path) -> None:
     assert said.endswith("Copy the whole folder again")
 
 
-def _change_weight(folder: Path, name: str) -> None:
+def _change_weight(folder, name):
     weights = load_file(folder / "model.safetensors")
     weights[name] = weights[name] + 1
     save_file(weights, folder / "model.safetensors")
@@ -191,8 +179,8 @@ def _change_weight(folder: Path, name: str) -> None:
     ],
 )
 def test_each_digest_changes_with_what_it_stands_for_and_with_nothing_else(
-    folder: Path, change: Callable[[Path], object], encoder: bool, model: bool
-) -> None:
+    folder, change, encoder, model
+):
     before = read_manifest(folder).digests
     change(folder)
     after = read_manifest(folder).digests
@@ -200,20 +188,18 @@ def test_each_digest_changes_with_what_it_stands_for_and_with_nothing_else(
     assert (after.encoder != before.encoder, after.model != before.model) == (encoder, model)
 
 
-def test_another_revision_of_the_encoder_is_another_encoder(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_revision_of_the_encoder_is_another_encoder(folder, monkeypatch):
     before = read_manifest(folder).digests
     monkeypatch.setattr("enrich.classifiers.manifest.ENCODER_REVISION", 99)
     after = read_manifest(folder).digests
     assert after.encoder != before.encoder and after.model != before.model
 
 
-def _set_threshold(calibration: dict) -> None:
+def _set_threshold(calibration):
     _at(calibration, "attributes", "color", "text", "thresholds").update({"0.90": 0.123})
 
 
-def _at(content: dict, *keys: str) -> dict:
+def _at(content, *keys):
     for key in keys:
         content = content[key]
     return content
@@ -222,17 +208,17 @@ def _at(content: dict, *keys: str) -> dict:
 class _Attack:
     """Unpickling it makes a folder."""
 
-    def __init__(self, mark: Path) -> None:
+    def __init__(self, mark):
         self.mark = mark
 
-    def __reduce__(self) -> tuple[object, ...]:
+    def __reduce__(self):
         return Path.mkdir, (self.mark,)
 
 
 @pytest.mark.parametrize(
     ("name", "how"), [*((name, "pickle") for name in FILES), ("model.safetensors", "torch")]
 )
-def test_no_pickle_is_loaded(folder: Path, tmp_path: Path, name: str, how: str) -> None:
+def test_no_pickle_is_loaded(folder, tmp_path, name, how):
     mark = tmp_path / "attacked"
     if how == "pickle":
         (folder / name).write_bytes(pickle.dumps(_Attack(mark)))
@@ -245,9 +231,7 @@ def test_no_pickle_is_loaded(folder: Path, tmp_path: Path, name: str, how: str) 
     assert mark.exists(), "the attack itself must work"
 
 
-def test_a_checkpoint_swapped_after_the_driver_read_it_may_be_tried_again(
-    folder: Path,
-) -> None:
+def test_a_checkpoint_swapped_after_the_driver_read_it_may_be_tried_again(folder):
     spec = build_spec(JobConfig(checkpoint=str(folder)), read_manifest(folder), str(folder))
     assert spec.build(CPU)
     weights = bytearray((folder / "model.safetensors").read_bytes())
@@ -257,7 +241,7 @@ def test_a_checkpoint_swapped_after_the_driver_read_it_may_be_tried_again(
         spec.build(CPU)
 
 
-def _append(file: Path) -> None:
+def _append(file):
     file.write_text(file.read_text() + " ")
 
 
@@ -271,9 +255,7 @@ def _append(file: Path) -> None:
     ],
     ids=["another", "none for now", "no weights for now", "half of it"],
 )
-def test_a_checkpoint_exchanged_since_its_manifest_was_read_is_refused(
-    folder: Path, exchange: Callable[[Path], None]
-) -> None:
+def test_a_checkpoint_exchanged_since_its_manifest_was_read_is_refused(folder, exchange):
     manifest = read_manifest(folder)
     load_classifier(manifest, CPU)
     exchange(folder)
@@ -281,12 +263,10 @@ def test_a_checkpoint_exchanged_since_its_manifest_was_read_is_refused(
         load_classifier(manifest, CPU)
 
 
-def test_a_checkpoint_exchanged_while_its_manifest_is_read_is_refused(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_exchanged_while_its_manifest_is_read_is_refused(folder, monkeypatch):
     read = Path.read_bytes
 
-    def read_before_it_is_exchanged(file: Path) -> bytes:
+    def read_before_it_is_exchanged(file):
         content = read(file)
         if file.name == "calibration.json":
             _append(file)
@@ -297,7 +277,7 @@ def test_a_checkpoint_exchanged_while_its_manifest_is_read_is_refused(
         _load(folder)
 
 
-def test_a_checkpoint_behind_a_uri_is_copied_here(tiny_checkpoint: Path) -> None:
+def test_a_checkpoint_behind_a_uri_is_copied_here(tiny_checkpoint):
     copied = fetch_manifest(f"file://{tiny_checkpoint}")
     assert copied.folder != tiny_checkpoint
     assert copied.digests.model == read_manifest(tiny_checkpoint).digests.model
@@ -306,9 +286,7 @@ def test_a_checkpoint_behind_a_uri_is_copied_here(tiny_checkpoint: Path) -> None
     assert fetch_manifest(None).folder == BUNDLED
 
 
-def test_a_worker_leaves_no_copy_of_a_checkpoint_behind(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_leaves_no_copy_of_a_checkpoint_behind(tiny_checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     manifest = read_manifest(tiny_checkpoint)
     remote = JobConfig(checkpoint=f"file://{tiny_checkpoint}")
@@ -322,8 +300,8 @@ def test_a_worker_leaves_no_copy_of_a_checkpoint_behind(
 
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_what_is_wrong_in_a_copy_is_said_of_where_it_was_copied_from(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slash: str
-) -> None:
+    folder, tmp_path, monkeypatch, slash
+):
     spec = build_spec(
         JobConfig(checkpoint=f"file://{folder}{slash}"), read_manifest(folder), str(tmp_path)
     )
@@ -339,9 +317,7 @@ def test_what_is_wrong_in_a_copy_is_said_of_where_it_was_copied_from(
     assert list((tmp_path / "copies").iterdir()) == []
 
 
-def test_a_store_that_is_out_of_reach_may_be_back_on_the_next_try(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_store_that_is_out_of_reach_may_be_back_on_the_next_try(monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "somebody")
     store = "endpoint_override=127.0.0.1:1&scheme=http&region=here"
@@ -350,13 +326,13 @@ def test_a_store_that_is_out_of_reach_may_be_back_on_the_next_try(
 
 
 @pytest.mark.parametrize("location", ["file:///no/such/folder", "gopher://x/y", "http://[bad"])
-def test_a_uri_that_cannot_be_read_is_named(location: str) -> None:
+def test_a_uri_that_cannot_be_read_is_named(location):
     with pytest.raises(CheckpointError) as error:
         fetch_manifest(location)
     assert location in str(error.value)
 
 
-def test_the_bundled_checkpoint_loads_is_small_and_knows_the_label_sets() -> None:
+def test_the_bundled_checkpoint_loads_is_small_and_knows_the_label_sets():
     manifest = read_manifest(BUNDLED)
     _load(BUNDLED)
     assert manifest.config.name == "cma-clip-small"
@@ -367,14 +343,14 @@ def test_the_bundled_checkpoint_loads_is_small_and_knows_the_label_sets() -> Non
 
 
 @pytest.mark.parametrize("change", [{"joint_heads": 0}, {"joint_heads": 5}, {"text_length": 3}])
-def test_a_configuration_that_fits_nothing_is_a_message(folder: Path, change: dict) -> None:
+def test_a_configuration_that_fits_nothing_is_a_message(folder, change):
     _change(folder / "config.json", lambda c: c.update(change))
     with pytest.raises(ConfigError):
         _load(folder)
 
 
 @pytest.mark.parametrize("std", [[0, 1, 1], [1, 1, float("nan")]])
-def test_pixels_that_would_become_no_numbers_are_refused(folder: Path, std: list) -> None:
+def test_pixels_that_would_become_no_numbers_are_refused(folder, std):
     _change(folder / "config.json", lambda c: c["image"].update(std=std))
     with pytest.raises(CheckpointError, match="std"):
         read_manifest(folder)
@@ -388,9 +364,7 @@ def test_pixels_that_would_become_no_numbers_are_refused(folder: Path, std: list
         {"model_type": "dpt", "backbone": "evil/model"},
     ],
 )
-def test_a_tower_whose_parts_are_elsewhere_is_refused_and_nobody_is_asked(
-    vision: dict, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tower_whose_parts_are_elsewhere_is_refused_and_nobody_is_asked(vision, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("asked the network"))
     with pytest.raises(ValueError, match="from elsewhere"):
         build_encoder(vision)

@@ -1,18 +1,16 @@
 """CMA-CLIP answers each row from what the row has, whatever stands beside it."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
 from model_outputs import answer
-from tokenizers import Tokenizer
 from transformers import CLIPConfig, CLIPModel
 
 from enrich.classifiers.cma_clip import CmaClip, SequenceWiseAttention, cls_of, jensen_shannon
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.hugging_face_towers import ImageHalf, TextHalf
-from enrich.classifiers.interface import Classifier, ModelInputs
+from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.registry import build_classifier
 from enrich.training.pretrained import load_parts
 
@@ -20,19 +18,19 @@ ROWS, LENGTH, END = 4, 7, 2
 
 
 @pytest.fixture(scope="module", params=["small_config", "clip_config"])
-def config(request: pytest.FixtureRequest) -> ClassifierConfig:
+def config(request):
     found: ClassifierConfig = request.getfixturevalue(request.param)
     return found
 
 
 @pytest.fixture(scope="module")
-def classifier(config: ClassifierConfig, tokenizer: Tokenizer) -> Classifier:
+def classifier(config, tokenizer):
     torch.manual_seed(3)
     return build_classifier(config, tokenizer.get_vocab_size()).eval()
 
 
 @pytest.fixture(scope="module")
-def inputs(tokenizer: Tokenizer) -> ModelInputs:
+def inputs(tokenizer):
     """Four rows with image and text, of different lengths of text."""
     generator = torch.Generator().manual_seed(4)
     ids = torch.randint(3, tokenizer.get_vocab_size(), (ROWS, LENGTH), generator=generator)
@@ -45,9 +43,7 @@ def inputs(tokenizer: Tokenizer) -> ModelInputs:
     return ModelInputs(ids * mask, mask, everything, everything.clone(), pixel_values=pixels)
 
 
-def test_both_modalities_share_a_weight_of_one(
-    classifier: Classifier, inputs: ModelInputs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_both_modalities_share_a_weight_of_one(classifier, inputs, monkeypatch):
     for weight in answer(classifier, inputs).image_weight.values():
         assert (weight > 0).all() and (weight < 1).all()
     for attention in classifier.modality_wise.values():
@@ -58,9 +54,7 @@ def test_both_modalities_share_a_weight_of_one(
         torch.testing.assert_close(mixed, wanted)
 
 
-def test_an_answer_is_less_sure_where_its_picture_contradicts_its_text(
-    classifier: Classifier, inputs: ModelInputs
-) -> None:
+def test_an_answer_is_less_sure_where_its_picture_contradicts_its_text(classifier, inputs):
     assert isinstance(classifier, CmaClip)
     partly = replace(inputs, has_image=torch.tensor([True, True, True, False]))
     before = answer(classifier, partly)
@@ -77,9 +71,7 @@ def test_an_answer_is_less_sure_where_its_picture_contradicts_its_text(
     torch.testing.assert_close(after.logits["pattern"], before.logits["pattern"])
 
 
-def test_training_ignores_the_disagreement_penalty(
-    config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
-) -> None:
+def test_training_ignores_the_disagreement_penalty(config, tokenizer, inputs):
     classifier = CmaClip(config, tokenizer.get_vocab_size()).train()
     logits = []
     for penalty in (0.0, 8.0):
@@ -89,9 +81,7 @@ def test_training_ignores_the_disagreement_penalty(
     assert logits[0].equal(logits[1])
 
 
-def test_the_modality_bias_shifts_by_as_much_as_was_tried(
-    config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
-) -> None:
+def test_the_modality_bias_shifts_by_as_much_as_was_tried(config, tokenizer, inputs):
     classifier = CmaClip(config, tokenizer.get_vocab_size()).eval()
     classifier.shift_modality_bias("color", 1.5)
     with torch.inference_mode():
@@ -100,7 +90,7 @@ def test_the_modality_bias_shifts_by_as_much_as_was_tried(
     torch.testing.assert_close(answer(classifier, inputs).image_weight["color"], tried)
 
 
-def test_answers_that_share_nothing_are_one_bit_apart() -> None:
+def test_answers_that_share_nothing_are_one_bit_apart():
     one = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])
     other = torch.tensor([[0.0, 0.0, 1.0], [0.5, 0.5, 0.0], [0.5, 0.5, 0.0]])
     torch.testing.assert_close(
@@ -109,17 +99,15 @@ def test_answers_that_share_nothing_are_one_bit_apart() -> None:
 
 
 def test_text_stands_first_and_each_modality_is_read_where_it_is_pooled(
-    classifier: Classifier, inputs: ModelInputs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    classifier, inputs, monkeypatch
+):
     joint_mask, seen = [], []
 
-    def number_positions(
-        embeds: torch.Tensor, mask: torch.Tensor, read_at: torch.Tensor
-    ) -> torch.Tensor:
+    def number_positions(embeds, mask, read_at):
         joint_mask.append(mask)
         return read_at.unsqueeze(2).expand(-1, -1, embeds.shape[2]).to(embeds.dtype)
 
-    def watch(module: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+    def watch(module, given):
         seen.append((given[0][:, 0].tolist(), given[1][:, 0].tolist()))
 
     monkeypatch.setattr(classifier.sequence_wise, "forward", number_positions)
@@ -134,7 +122,7 @@ def test_text_stands_first_and_each_modality_is_read_where_it_is_pooled(
     assert joint_mask[0][:3, LENGTH:].all() and not joint_mask[0][3, LENGTH:].any()
 
 
-def test_two_tokens_after_attention_are_those_of_the_whole_sequence() -> None:
+def test_two_tokens_after_attention_are_those_of_the_whole_sequence():
     attention = SequenceWiseAttention(width=24, layers=2, heads=3, dropout=0.0).eval()
     embeds, mask = torch.randn(4, 9, 24), torch.rand(4, 9) > 0.3
     read_at = torch.tensor([[8, 0], [5, 3], [0, 8], [7, 7]])
@@ -145,26 +133,22 @@ def test_two_tokens_after_attention_are_those_of_the_whole_sequence() -> None:
         torch.testing.assert_close(attention(embeds, mask, read_at), whole[rows, read_at])
 
 
-def test_pooled_text_is_what_the_tower_says_at_the_end_of_text(
-    classifier: Classifier, inputs: ModelInputs
-) -> None:
+def test_pooled_text_is_what_the_tower_says_at_the_end_of_text(classifier, inputs):
     with torch.inference_mode():
         encoded = classifier.text_tower(inputs.token_ids, inputs.token_mask)
     assert inputs.token_ids[range(ROWS), encoded.pooled_at].tolist() == [END] * ROWS
     assert encoded.pooled.equal(encoded.embeds[range(ROWS), encoded.pooled_at])
 
 
-def _ablated(
-    config: ClassifierConfig, tokenizer: Tokenizer, **switches: bool
-) -> tuple[Classifier, set[str]]:
+def _ablated(config, tokenizer, **switches):
     torch.manual_seed(3)
     made = build_classifier(config.model_copy(update=switches), tokenizer.get_vocab_size()).eval()
     return made, {name.partition(".")[0] for name in made.state_dict()}
 
 
 def test_without_modality_wise_attention_present_modalities_count_alike(
-    classifier: Classifier, config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
-) -> None:
+    classifier, config, tokenizer, inputs
+):
     ablated, parts = _ablated(config, tokenizer, modality_wise=False)
     assert "modality_wise" not in parts and "sequence_wise" in parts
     own = ablated.state_dict().keys()
@@ -185,9 +169,7 @@ def test_without_modality_wise_attention_present_modalities_count_alike(
         torch.testing.assert_close(logits, wanted.logits[attribute], rtol=1e-4, atol=1e-5)
 
 
-def test_without_both_attentions_only_towers_and_heads_are_left(
-    config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
-) -> None:
+def test_without_both_attentions_only_towers_and_heads_are_left(config, tokenizer, inputs):
     ablated, parts = _ablated(config, tokenizer, sequence_wise=False, modality_wise=False)
     assert parts == {"image_tower", "text_tower", "heads"}
     blind = replace(inputs, has_image=torch.tensor([True, True, False, True]))
@@ -199,16 +181,12 @@ def test_without_both_attentions_only_towers_and_heads_are_left(
             torch.testing.assert_close(output.logits[attribute], head(read))
 
 
-def test_a_batch_without_pixels_or_what_was_made_of_them_is_refused(
-    classifier: Classifier, inputs: ModelInputs
-) -> None:
+def test_a_batch_without_pixels_or_what_was_made_of_them_is_refused(classifier, inputs):
     with pytest.raises(ValueError, match="a batch needs pixel_values"):
         answer(classifier, replace(inputs, pixel_values=None))
 
 
-def test_pixels_are_normalised_by_the_checkpoint_s_mean_and_std(
-    config: ClassifierConfig, tokenizer: Tokenizer
-) -> None:
+def test_pixels_are_normalised_by_the_checkpoint_s_mean_and_std(config, tokenizer):
     image = config.image.model_copy(update={"mean": (0.0, 0.5, 1.0), "std": (1.0, 0.5, 0.25)})
     classifier = build_classifier(
         config.model_copy(update={"image": image}), tokenizer.get_vocab_size()
@@ -218,11 +196,8 @@ def test_pixels_are_normalised_by_the_checkpoint_s_mean_and_std(
 
 
 def test_clip_agrees_with_hugging_face_on_both_embeddings(
-    clip_config: ClassifierConfig,
-    clip_json: dict[str, Any],
-    tokenizer: Tokenizer,
-    inputs: ModelInputs,
-) -> None:
+    clip_config, clip_json, tokenizer, inputs
+):
     classifier = build_classifier(clip_config, tokenizer.get_vocab_size()).eval()
     clip = CLIPModel(CLIPConfig.from_dict(clip_json)).eval()
     load_parts(classifier, {"image_tower": ImageHalf(clip), "text_tower": TextHalf(clip, 0)})
@@ -246,9 +221,7 @@ def test_clip_agrees_with_hugging_face_on_both_embeddings(
 
 
 @pytest.mark.parametrize("wrong", [{"text_length": 17}, {"size_px": 96}])
-def test_a_clip_of_another_size_is_refused(
-    clip_config: ClassifierConfig, tokenizer: Tokenizer, wrong: dict[str, int]
-) -> None:
+def test_a_clip_of_another_size_is_refused(clip_config, tokenizer, wrong):
     image = clip_config.image.model_copy(update={"size_px": wrong.get("size_px", 64)})
     text_length = wrong.get("text_length", 16)
     config = clip_config.model_copy(update={"text_length": text_length, "image": image})

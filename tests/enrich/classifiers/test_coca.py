@@ -1,23 +1,16 @@
 """CoCa reads the text alone, then with the image in view, as open_clip's own does."""
 
 import sys
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
 from model_outputs import answer
-from tokenizers import Tokenizer
 
-from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
-from enrich.classifiers.coca import Coca
 from enrich.classifiers.config import OpenClipTowers
-from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.towers import end_of_text, take
 from enrich.errors import ConfigError
@@ -29,13 +22,13 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def make(build: Callable[..., Coca], coca_json: dict[str, Any]) -> Callable[[str], Coca]:
+def make(build, coca_json):
     """Return a function that builds a CoCa on one kind of towers."""
     changes = {"small": {}, "open_clip": {"towers": OpenClipTowers(model=coca_json)}}
     return lambda towers: build("coca", **changes[towers])
 
 
-def record_decoded(classifier: Coca) -> list[torch.Tensor]:
+def record_decoded(classifier):
     """Return a list that fills with what the decoder gives for every place."""
     decoded: list[torch.Tensor] = []
     classifier.decoder.ln_final.register_forward_hook(lambda _, __, out: decoded.append(out))
@@ -44,8 +37,8 @@ def record_decoded(classifier: Coca) -> list[torch.Tensor]:
 
 @BOTH_TOWERS
 def test_the_unimodal_half_never_sees_the_image_nor_the_image_s_tower_the_text(
-    make: Callable[[str], Coca], products: ModelInputs, towers: str
-) -> None:
+    make, products, towers
+):
     classifier = make(towers)
     with torch.inference_mode():
         output = classifier(products)
@@ -58,9 +51,7 @@ def test_the_unimodal_half_never_sees_the_image_nor_the_image_s_tower_the_text(
 
 
 @BOTH_TOWERS
-def test_a_place_has_seen_the_image_and_the_words_before_it_but_none_behind_it(
-    make: Callable[[str], Coca], towers: str
-) -> None:
+def test_a_place_has_seen_the_image_and_the_words_before_it_but_none_behind_it(make, towers):
     classifier = make(towers)
     words, image, here = torch.randn(1, 6, 32), torch.randn(1, 4, 32), torch.tensor([True])
     changed = words.clone()
@@ -75,9 +66,7 @@ def test_a_place_has_seen_the_image_and_the_words_before_it_but_none_behind_it(
 
 
 @BOTH_TOWERS
-def test_the_answer_is_read_at_the_text_s_end(
-    make: Callable[[str], Coca], products: ModelInputs, towers: str
-) -> None:
+def test_the_answer_is_read_at_the_text_s_end(make, products, towers):
     classifier = make(towers)
     decoded = record_decoded(classifier)
     with torch.inference_mode():
@@ -88,9 +77,7 @@ def test_the_answer_is_read_at_the_text_s_end(
 
 
 @BOTH_TOWERS
-def test_without_a_text_every_place_knows_the_image_alone(
-    make: Callable[[str], Coca], products: ModelInputs, towers: str
-) -> None:
+def test_without_a_text_every_place_knows_the_image_alone(make, products, towers):
     classifier = make(towers)
     decoded = record_decoded(classifier)
     with torch.inference_mode():
@@ -100,7 +87,7 @@ def test_without_a_text_every_place_knows_the_image_alone(
 
 
 @pytest.fixture
-def published(coca_json: dict[str, Any]) -> Any:
+def published(coca_json):
     """open_clip's own CoCa; it leaves the map to word scores to whatever was in memory."""
     torch.manual_seed(8)
     settings = {key: value for key, value in coca_json.items() if key != "custom_text"}
@@ -111,8 +98,8 @@ def published(coca_json: dict[str, Any]) -> Any:
 
 @torch.inference_mode()
 def test_it_agrees_with_open_clip_on_both_embeddings_and_on_every_next_word(
-    make: Callable[[str], Coca], products: ModelInputs, published: Any
-) -> None:
+    make, products, published
+):
     classifier = make("open_clip")
     word_scores = published.text_decoder.text_projection.clone()
     pixels = classifier.normalise_pixels(products.pixel_values)
@@ -136,7 +123,7 @@ def test_it_agrees_with_open_clip_on_both_embeddings_and_on_every_next_word(
     )
 
 
-def test_all_of_open_clip_s_is_pretrained_and_nothing_else(make: Callable[[str], Coca]) -> None:
+def test_all_of_open_clip_s_is_pretrained_and_nothing_else(make):
     classifier = make("open_clip")
     pretrained = {p for part in classifier.pretrained() for p in part.parameters()}
     new = {name.split(".")[0] for name, p in classifier.named_parameters() if p not in pretrained}
@@ -158,31 +145,21 @@ def test_all_of_open_clip_s_is_pretrained_and_nothing_else(make: Callable[[str],
         ({"vision_cfg": {"attn_pooler_heads": 7}}, "cannot build this configuration"),
     ],
 )
-def test_another_open_clip_model_is_refused(
-    build: Callable[..., Coca],
-    coca_json: dict[str, Any],
-    wrong: dict[str, dict[str, Any]],
-    message: str,
-) -> None:
+def test_another_open_clip_model_is_refused(build, coca_json, wrong, message):
     changed = coca_json | {part: coca_json[part] | change for part, change in wrong.items()}
     with pytest.raises(ValueError, match=message):
         build("coca", towers=OpenClipTowers(model=changed))
 
 
-def test_heads_that_do_not_divide_the_width_are_refused(build: Callable[..., Coca]) -> None:
+def test_heads_that_do_not_divide_the_width_are_refused(build):
     with pytest.raises(ConfigError, match="attention heads do not fit"):
         build("coca", joint_heads=5)
 
 
 @BOTH_TOWERS
 def test_a_checkpoint_without_open_clip_names_the_extra(
-    make: Callable[[str], Coca],
-    towers: str,
-    tokenizer: Tokenizer,
-    calibration: Calibration,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    make, towers, tokenizer, calibration, tmp_path, monkeypatch
+):
     save_checkpoint(tmp_path, make(towers), tokenizer, calibration, {}, "")
     monkeypatch.setitem(sys.modules, "open_clip", None)
     with pytest.raises(ConfigError, match=r"open_clip is not installed\. .* open-clip"):

@@ -1,31 +1,28 @@
 """What holds of every classifier that is registered, on every kind of towers."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 import torch
 from model_outputs import answer, assert_same
-from tokenizers import Tokenizer
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
 from enrich.classifiers.config import (
     ANSWERING_MODULES,
-    ClassifierConfig,
     ClassifierName,
     HuggingFaceTowers,
     OpenClipTowers,
     PairTowers,
 )
 from enrich.classifiers.int8 import use_int8
-from enrich.classifiers.interface import Classifier, ModelInputs, ModelOutput, Vectors
+from enrich.classifiers.interface import Classifier, ModelInputs, Vectors
 from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier, summarise
 from enrich.classifiers.tokenizer import TextEncoder
@@ -48,7 +45,7 @@ READS_TEXT = sorted(CLASSIFIERS.keys() - {"image_only"})
 Build = Callable[..., Classifier]
 
 
-def test_every_name_has_its_classifier() -> None:
+def test_every_name_has_its_classifier():
     assert {*get_args(ClassifierName)} == {*CLASSIFIERS}
 
 
@@ -59,14 +56,7 @@ on_all_towers = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module", params=["small", "open_clip"])
-def build(
-    request: pytest.FixtureRequest,
-    small_config: ClassifierConfig,
-    clip_json: dict[str, Any],
-    pair_json: dict[str, Any],
-    coca_json: dict[str, Any],
-    tokenizer: Tokenizer,
-) -> Build:
+def build(request, small_config, clip_json, pair_json, coca_json, tokenizer):
     """Return a function that builds a classifier by name, always the same one."""
     towers = {
         "small": small_config.towers,
@@ -76,7 +66,7 @@ def build(
     }[request.param]
     built: dict[str, Classifier] = {}
 
-    def build(name: str) -> Classifier:
+    def build(name):
         if name not in built:
             torch.manual_seed(3)
             config = small_config.model_copy(update={"towers": towers, "classifier": name})
@@ -89,7 +79,7 @@ def build(
 
 
 @pytest.fixture(scope="module")
-def inputs(tokenizer: Tokenizer, small_config: ClassifierConfig) -> ModelInputs:
+def inputs(tokenizer, small_config):
     """Rows with image and text, without the one, and without the other."""
     ids, mask = TextEncoder(tokenizer, small_config.text_length)(TEXTS)
     generator = torch.Generator().manual_seed(4)
@@ -97,7 +87,7 @@ def inputs(tokenizer: Tokenizer, small_config: ClassifierConfig) -> ModelInputs:
     return ModelInputs(ids, mask, HAS_IMAGE, HAS_TEXT, pixel_values=pixels)
 
 
-def _changed_rows(left: ModelOutput, right: ModelOutput) -> list[bool]:
+def _changed_rows(left, right):
     changes = [(t - right.logits[a]).abs().amax(1) > 1e-5 for a, t in left.logits.items()]
     changed = torch.stack(changes)
     assert torch.equal(changed.any(0), changed.all(0)), "all attributes of a row, or none"
@@ -105,9 +95,7 @@ def _changed_rows(left: ModelOutput, right: ModelOutput) -> list[bool]:
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_every_attribute_is_answered_whatever_a_row_lacks(
-    build: Build, inputs: ModelInputs, name: str
-) -> None:
+def test_every_attribute_is_answered_whatever_a_row_lacks(build, inputs, name):
     classifier = build(name)
     output = answer(classifier, inputs)
     sizes = {attribute: len(labels) for attribute, labels in classifier.config.attributes.items()}
@@ -128,9 +116,7 @@ def test_every_attribute_is_answered_whatever_a_row_lacks(
 
 @on_all_towers
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_an_answer_does_not_depend_on_who_else_is_in_the_batch(
-    build: Build, inputs: ModelInputs, name: str
-) -> None:
+def test_an_answer_does_not_depend_on_who_else_is_in_the_batch(build, inputs, name):
     classifier = build(name)
     together = answer(classifier, inputs)
     for row in range(ROWS):
@@ -148,9 +134,7 @@ def test_an_answer_does_not_depend_on_who_else_is_in_the_batch(
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_what_stands_where_something_is_missing_does_not_matter(
-    build: Build, inputs: ModelInputs, name: str
-) -> None:
+def test_what_stands_where_something_is_missing_does_not_matter(build, inputs, name):
     pixels = inputs.pixel_values.clone()
     pixels[~HAS_IMAGE] = 255 - pixels[~HAS_IMAGE]
     # The ids of padding, and all words of the row that has no text.
@@ -163,9 +147,7 @@ def test_what_stands_where_something_is_missing_does_not_matter(
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 @pytest.mark.parametrize("hidden", ["has_image", "has_text"])
-def test_tokens_are_joined_without_a_modality_as_if_the_rows_lacked_it(
-    build: Build, inputs: ModelInputs, name: str, hidden: str
-) -> None:
+def test_tokens_are_joined_without_a_modality_as_if_the_rows_lacked_it(build, inputs, name, hidden):
     classifier = build(name)
     lacking = {hidden: torch.zeros(ROWS, dtype=torch.bool)}
     shown = {"has_image": HAS_IMAGE, "has_text": HAS_TEXT} | lacking
@@ -178,9 +160,7 @@ def test_tokens_are_joined_without_a_modality_as_if_the_rows_lacked_it(
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_stored_vectors_are_answered_without_the_encoder(
-    build: Build, inputs: ModelInputs, name: str
-) -> None:
+def test_stored_vectors_are_answered_without_the_encoder(build, inputs, name):
     classifier = build(name)
     answering = CLASSIFIERS[name](classifier.config, None)
     mine = answering.state_dict().keys()
@@ -197,9 +177,7 @@ def test_stored_vectors_are_answered_without_the_encoder(
 
 
 @pytest.mark.parametrize("shown", [HAS_IMAGE, torch.zeros(ROWS, dtype=torch.bool)])
-def test_no_tower_looks_at_pictures_that_are_not_there(
-    build: Build, inputs: ModelInputs, shown: torch.Tensor
-) -> None:
+def test_no_tower_looks_at_pictures_that_are_not_there(build, inputs, shown):
     classifier = build("cma_clip")
     seen = []
     features = classifier.image_tower.features
@@ -211,7 +189,7 @@ def test_no_tower_looks_at_pictures_that_are_not_there(
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_int8_gives_nearly_the_same_answer(build: Build, inputs: ModelInputs, name: str) -> None:
+def test_int8_gives_nearly_the_same_answer(build, inputs, name):
     exact = answer(build(name), inputs)
     rounded = copy.deepcopy(build(name))
     use_int8(rounded.image_tower)
@@ -222,9 +200,7 @@ def test_int8_gives_nearly_the_same_answer(build: Build, inputs: ModelInputs, na
 
 
 @pytest.mark.parametrize("name", READS_IMAGE)
-def test_pictures_alone_are_answered_as_the_same_rows_without_their_texts(
-    build: Build, inputs: ModelInputs, name: str
-) -> None:
+def test_pictures_alone_are_answered_as_the_same_rows_without_their_texts(build, inputs, name):
     classifier, nobody = build(name), torch.zeros(ROWS, dtype=torch.bool)
     wanted = answer(classifier, replace(inputs, has_image=~nobody, has_text=nobody))
     with torch.inference_mode():
@@ -238,18 +214,14 @@ def test_pictures_alone_are_answered_as_the_same_rows_without_their_texts(
 
 
 @pytest.mark.parametrize("name", READS_IMAGE)
-def test_another_picture_changes_the_answer_of_those_that_have_one(
-    build: Build, inputs: ModelInputs, name: str
-) -> None:
+def test_another_picture_changes_the_answer_of_those_that_have_one(build, inputs, name):
     other = replace(inputs, pixel_values=255 - inputs.pixel_values)
     changed = _changed_rows(answer(build(name), inputs), answer(build(name), other))
     assert changed == HAS_IMAGE.tolist()
 
 
 @pytest.mark.parametrize("name", READS_TEXT)
-def test_other_words_change_the_answer_of_those_that_have_some(
-    build: Build, inputs: ModelInputs, tokenizer: Tokenizer, name: str
-) -> None:
+def test_other_words_change_the_answer_of_those_that_have_some(build, inputs, tokenizer, name):
     encoder = TextEncoder(tokenizer, 16)
     ids, mask = encoder([text and f"green dress {text[:4]}" for text in TEXTS])
     other = replace(inputs, token_ids=ids, token_mask=mask)
@@ -258,7 +230,7 @@ def test_other_words_change_the_answer_of_those_that_have_some(
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_cached_features_stand_in_for_pixels(build: Build, inputs: ModelInputs, name: str) -> None:
+def test_cached_features_stand_in_for_pixels(build, inputs, name):
     classifier = build(name)
     with torch.inference_mode():
         pixels = classifier.normalise_pixels(inputs.pixel_values)
@@ -270,13 +242,8 @@ def test_cached_features_stand_in_for_pixels(build: Build, inputs: ModelInputs, 
 @on_all_towers
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_a_loaded_checkpoint_answers_as_the_saved_one_did(
-    build: Build,
-    inputs: ModelInputs,
-    tokenizer: Tokenizer,
-    calibration: Calibration,
-    tmp_path: Path,
-    name: str,
-) -> None:
+    build, inputs, tokenizer, calibration, tmp_path, name
+):
     classifier = build(name)
     save_checkpoint(tmp_path, classifier, tokenizer, calibration, {}, "")
     loaded, _ = load_classifier(read_manifest(tmp_path), torch.device("cpu"))
@@ -288,13 +255,13 @@ def test_a_loaded_checkpoint_answers_as_the_saved_one_did(
     assert_same(answer(classifier, inputs), answer(loaded, inputs))
 
 
-def _state(classifier: Classifier) -> list[tuple[str, torch.Tensor]]:
+def _state(classifier):
     return list(classifier.state_dict().items())
 
 
 @on_all_towers
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_its_losses_reach_every_parameter(build: Build, inputs: ModelInputs, name: str) -> None:
+def test_its_losses_reach_every_parameter(build, inputs, name):
     classifier = build(name).train()
     output = classifier(inputs)
     assert classifier.trained_by
@@ -315,7 +282,7 @@ def test_its_losses_reach_every_parameter(build: Build, inputs: ModelInputs, nam
     assert all(p.grad is None or p.grad.isfinite().all() for p in classifier.parameters())
 
 
-def test_the_documentation_names_every_classifier_and_where_it_is_from() -> None:
+def test_the_documentation_names_every_classifier_and_where_it_is_from():
     page = (Path(__file__).parents[3] / "docs" / "training.md").read_text()
     for name, classifier in CLASSIFIERS.items():
         assert f"| `{name}` | {summarise(classifier)} | {classifier.paper} |" in page
@@ -324,17 +291,11 @@ def test_the_documentation_names_every_classifier_and_where_it_is_from() -> None
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_all_tensors_follow_to_a_gpu_and_its_number_format(
-    build: Build,
-    inputs: ModelInputs,
-    name: str,
-    dtype: torch.dtype,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_all_tensors_follow_to_a_gpu_and_its_number_format(build, inputs, name, dtype, monkeypatch):
     # Tensors that say where they are and hold no numbers, for machines without a GPU.
     mode, gpu = FakeTensorMode(shape_env=ShapeEnv()), torch.device("cuda", 0)
 
-    def move(tensor: torch.Tensor) -> torch.Tensor:
+    def move(tensor):
         shape = torch.empty_like(tensor, device="meta")
         return FakeTensor(mode, shape, gpu)
 
@@ -355,7 +316,7 @@ def test_all_tensors_follow_to_a_gpu_and_its_number_format(
 
 
 @contextmanager
-def _autocast_of_a_gpu(dtype: torch.dtype) -> Iterator[None]:
+def _autocast_of_a_gpu(dtype):
     # torch.autocast itself wants a real one.
     torch.set_autocast_enabled("cuda", True)
     torch.set_autocast_dtype("cuda", dtype)
@@ -366,9 +327,7 @@ def _autocast_of_a_gpu(dtype: torch.dtype) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_bfloat16_gives_nearly_the_same_answer(
-    build: Build, inputs: ModelInputs, name: str
-) -> None:
+def test_bfloat16_gives_nearly_the_same_answer(build, inputs, name):
     exact = answer(build(name), inputs)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rounded = answer(build(name), inputs)

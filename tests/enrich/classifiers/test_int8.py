@@ -2,7 +2,6 @@
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 import torch
@@ -15,13 +14,13 @@ from enrich.classifiers.int8 import Int8Linear, use_int8
 from enrich.errors import CheckpointError
 
 
-def _worst(exact: torch.Tensor, found: torch.Tensor) -> float:
+def _worst(exact, found):
     """The largest error, beside the spread of what is right."""
     return float((exact - found).abs().max() / exact.std())
 
 
 @pytest.fixture
-def layer() -> nn.Linear:
+def layer():
     torch.manual_seed(0)
     layer = nn.Linear(64, 48)
     # As trained ones are: some outputs a hundred times as large as others.
@@ -31,9 +30,7 @@ def layer() -> nn.Linear:
 
 @pytest.mark.parametrize("has_vnni", [True, False])
 @torch.inference_mode()
-def test_every_output_is_near_the_exact_one_however_small_its_weights(
-    layer: nn.Linear, has_vnni: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_output_is_near_the_exact_one_however_small_its_weights(layer, has_vnni, monkeypatch):
     if has_vnni and not torch.cpu._is_vnni_supported():
         pytest.skip("NO VNNI: eight bits of inputs are NOT tested on this CPU")
     monkeypatch.setattr("torch.cpu._is_vnni_supported", lambda: has_vnni)
@@ -46,7 +43,7 @@ def test_every_output_is_near_the_exact_one_however_small_its_weights(
 
 
 @torch.inference_mode()
-def test_half_precision_around_a_layer_is_taken_as_it_comes(layer: nn.Linear) -> None:
+def test_half_precision_around_a_layer_is_taken_as_it_comes(layer):
     use_int8(rounded := nn.Sequential(layer, nn.Linear(48, 8, bias=False)))
     inputs = torch.randn(5, 64)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -54,12 +51,12 @@ def test_half_precision_around_a_layer_is_taken_as_it_comes(layer: nn.Linear) ->
 
 
 @torch.inference_mode()
-def test_threads_that_share_a_layer_do_not_disturb_each_other(layer: nn.Linear) -> None:
+def test_threads_that_share_a_layer_do_not_disturb_each_other(layer):
     use_int8(rounded := nn.Sequential(layer))
     batches = [torch.randn(rows, 64) * (1 + rows) for rows in range(1, 40)]
     alone = [rounded(batch) for batch in batches]
 
-    def run(_: int) -> bool:
+    def run(_):
         with torch.inference_mode():
             return all(torch.equal(rounded(b), a) for a, b in zip(alone, batches, strict=True))
 
@@ -68,7 +65,7 @@ def test_threads_that_share_a_layer_do_not_disturb_each_other(layer: nn.Linear) 
 
 
 @torch.inference_mode()
-def test_a_copy_computes_as_the_layer_itself(layer: nn.Linear) -> None:
+def test_a_copy_computes_as_the_layer_itself(layer):
     # torch's own copy is packed for an engine that is slower, and rounds otherwise.
     use_int8(rounded := nn.Sequential(layer))
     inputs = torch.randn(400, 64)
@@ -78,7 +75,7 @@ def test_a_copy_computes_as_the_layer_itself(layer: nn.Linear) -> None:
 
 
 @torch.inference_mode()
-def test_a_tower_of_transformers_sees_nearly_the_same(clip_json: dict[str, Any]) -> None:
+def test_a_tower_of_transformers_sees_nearly_the_same(clip_json):
     torch.manual_seed(0)
     tower = ImageHalf(CLIPModel(CLIPConfig.from_dict(clip_json))).eval()
     pixels = torch.randn(3, 3, 64, 64)
@@ -90,7 +87,7 @@ def test_a_tower_of_transformers_sees_nearly_the_same(clip_json: dict[str, Any])
 
 
 @torch.inference_mode()
-def test_layers_that_torch_computes_as_one_stay_as_they_are() -> None:
+def test_layers_that_torch_computes_as_one_stay_as_they_are():
     layer = nn.TransformerEncoderLayer(32, 2, 64, batch_first=True)
     encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False).eval()
     inputs = torch.randn(2, 5, 32)
@@ -100,9 +97,7 @@ def test_layers_that_torch_computes_as_one_stay_as_they_are() -> None:
     assert torch.equal(encoder(inputs), exact)
 
 
-def test_a_machine_that_cannot_says_what_to_use_instead(
-    layer: nn.Linear, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_machine_that_cannot_says_what_to_use_instead(layer, monkeypatch):
     monkeypatch.setattr(int8, "_ENGINE", "none such")
     with pytest.raises(CheckpointError, match="Use the checkpoint that it was exported from"):
         use_int8(nn.Sequential(layer))

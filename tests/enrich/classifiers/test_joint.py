@@ -1,23 +1,18 @@
 """Perceiver IO reads padded tokens into a few latents and asks them once for each attribute."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from model_outputs import answer
 
-from enrich.classifiers.interface import ModelInputs
-from enrich.classifiers.joint import LATENTS, MODALITY_CHANNELS, PerceiverIo
+from enrich.classifiers.joint import LATENTS, MODALITY_CHANNELS
 
 
 @pytest.fixture
-def classifier(build: Callable[..., PerceiverIo]) -> PerceiverIo:
+def classifier(build):
     return build("perceiver_io")
 
 
-def test_each_attribute_has_a_query_of_its_own(
-    classifier: PerceiverIo, products: ModelInputs
-) -> None:
+def test_each_attribute_has_a_query_of_its_own(classifier, products):
     queries = classifier.perceiver.decoder.output_position_encodings.position_embeddings
     assert queries.shape == (len(classifier.config.attributes), 32)
     with torch.inference_mode():
@@ -30,9 +25,7 @@ def test_each_attribute_has_a_query_of_its_own(
             assert {a for a, t in after.items() if not t.equal(before[a])} == {asked}
 
 
-def test_the_latents_look_at_all_that_a_row_has_and_at_nothing_else(
-    classifier: PerceiverIo, products: ModelInputs
-) -> None:
+def test_the_latents_look_at_all_that_a_row_has_and_at_nothing_else(classifier, products):
     padded = torch.randn(2, 7, 32 + MODALITY_CHANNELS)
     mask = torch.tensor([[1, 1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 1, 0, 0]])
     with torch.inference_mode():

@@ -5,10 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 from model_outputs import answer
-from tokenizers import Tokenizer
 
-from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.interface import Classifier, ModelInputs
+from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.registry import build_classifier
 from enrich.training.batches import count_labelled
 from enrich.training.optimiser import label_loss
@@ -17,14 +15,14 @@ HAS_IMAGE = torch.tensor([True, False, True])
 HAS_TEXT = torch.tensor([True, True, False])
 
 
-def _build(config: ClassifierConfig, tokenizer: Tokenizer, name: str) -> Classifier:
+def _build(config, tokenizer, name):
     torch.manual_seed(2)
     return build_classifier(
         config.model_copy(update={"classifier": name}), tokenizer.get_vocab_size()
     ).eval()
 
 
-def _inputs(seed: int) -> ModelInputs:
+def _inputs(seed):
     generator = torch.Generator().manual_seed(seed)
     return ModelInputs(
         torch.randint(3, 200, (3, 5), generator=generator),
@@ -38,25 +36,21 @@ def _inputs(seed: int) -> ModelInputs:
 @pytest.mark.parametrize(
     "name, weight", [("image_only", [1.0, 0.0, 1.0]), ("text_only", [0.0, 0.0, 0.0])]
 )
-def test_the_image_weight_is_what_the_answer_rests_on(
-    small_config: ClassifierConfig, tokenizer: Tokenizer, name: str, weight: list[float]
-) -> None:
+def test_the_image_weight_is_what_the_answer_rests_on(small_config, tokenizer, name, weight):
     output = answer(_build(small_config, tokenizer, name), _inputs(0))
     assert [found.tolist() for found in output.image_weight.values()] == [weight] * 3
 
 
 @pytest.mark.parametrize("name, unread", [("image_only", "text"), ("text_only", "image")])
-def test_no_weight_of_the_other_modality_is_carried(
-    small_config: ClassifierConfig, tokenizer: Tokenizer, name: str, unread: str
-) -> None:
+def test_no_weight_of_the_other_modality_is_carried(small_config, tokenizer, name, unread):
     names = _build(small_config, tokenizer, name).state_dict()
     assert names and not any(key.startswith(f"{unread}_tower") for key in names)
 
 
 @pytest.mark.parametrize("name, blind", [("image_only", 1), ("text_only", 2)])
 def test_products_that_lack_what_is_read_get_the_labels_shares_in_training(
-    small_config: ClassifierConfig, tokenizer: Tokenizer, name: str, blind: int
-) -> None:
+    small_config, tokenizer, name, blind
+):
     classifier = _build(small_config, tokenizer, name)
     one, other = (answer(classifier, _inputs(seed)) for seed in (0, 1))
     for attribute, logits in one.logits.items():

@@ -1,25 +1,21 @@
 """Zero-shot CLIP answers with the nearest prompt's label; EmbraceNet draws while it trains."""
 
 import copy
-from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
-from torch import Tensor
 
-from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import ModelInputs, ModelOutput
-from enrich.classifiers.pooled import SCALE, ClipZeroShot, EmbraceNet, embrace
+from enrich.classifiers.pooled import SCALE, ClipZeroShot, embrace
 from enrich.classifiers.tokenizer import TextEncoder
-from enrich.classifiers.towers import Encoded
 
 LABELS = ["red", "green", "blue", "white", "solid", "striped", "printed", "casual", "formal"]
 
 
 @pytest.fixture(scope="module")
-def zero_shot(small_config: ClassifierConfig, tokenizer: Tokenizer) -> ClipZeroShot:
+def zero_shot(small_config, tokenizer):
     torch.manual_seed(1)
     config = small_config.model_copy(
         update={"classifier": "clip_zero_shot", "prompt": "a {label} shirt"}
@@ -49,9 +45,7 @@ def _answer(
     return inputs, zero_shot.answer(zero_shot.encode(inputs))
 
 
-def test_a_text_that_is_a_label_s_prompt_is_of_that_label(
-    zero_shot: ClipZeroShot, tokenizer: Tokenizer
-) -> None:
+def test_a_text_that_is_a_label_s_prompt_is_of_that_label(zero_shot, tokenizer):
     _, output = _answer(zero_shot, tokenizer, [f"a {label} shirt" for label in LABELS], False)
     logits = torch.cat(list(output.logits.values()), dim=1)
     # Every prompt is the nearest to itself, at a cosine of 1.
@@ -62,8 +56,8 @@ def test_a_text_that_is_a_label_s_prompt_is_of_that_label(
 
 @pytest.mark.parametrize("has_image, has_text", [(True, True), (True, False), (False, True)])
 def test_a_product_is_the_sum_of_what_it_has_at_unit_length(
-    zero_shot: ClipZeroShot, tokenizer: Tokenizer, has_image: bool, has_text: bool
-) -> None:
+    zero_shot, tokenizer, has_image, has_text
+):
     inputs, output = _answer(zero_shot, tokenizer, ["blue shoes", "a shirt"], has_image, has_text)
     with torch.inference_mode():
         tokens = zero_shot.towers(inputs)
@@ -74,13 +68,11 @@ def test_a_product_is_the_sum_of_what_it_has_at_unit_length(
     torch.testing.assert_close(torch.cat(list(output.logits.values()), dim=1), wanted)
 
 
-def _unit(encoded: Encoded) -> Tensor:
+def _unit(encoded):
     return F.normalize(encoded.pooled, dim=1)
 
 
-def test_several_prompts_of_an_attribute_count_by_their_mean(
-    zero_shot: ClipZeroShot, small_config: ClassifierConfig, tokenizer: Tokenizer
-) -> None:
+def test_several_prompts_of_an_attribute_count_by_their_mean(zero_shot, small_config, tokenizer):
     templates = ("{label} shoes", "a shirt in {label}", "the color {label}")
     config = zero_shot.config.model_copy(update={"prompts": {"color": templates}})
     several = ClipZeroShot(config, tokenizer.get_vocab_size()).eval()
@@ -97,7 +89,7 @@ def test_several_prompts_of_an_attribute_count_by_their_mean(
     torch.testing.assert_close(several.prompts[4:], zero_shot.prompts[4:])
 
 
-def test_prompts_travel_with_the_weights(zero_shot: ClipZeroShot, tokenizer: Tokenizer) -> None:
+def test_prompts_travel_with_the_weights(zero_shot, tokenizer):
     other = ClipZeroShot(zero_shot.config, tokenizer.get_vocab_size()).eval()
     _, before = _answer(other, tokenizer, ["a red shirt"], False)
     other.load_state_dict(zero_shot.state_dict())
@@ -108,9 +100,7 @@ def test_prompts_travel_with_the_weights(zero_shot: ClipZeroShot, tokenizer: Tok
     torch.testing.assert_close(after.logits["color"], wanted.logits["color"])
 
 
-def test_close_prompts_are_told_apart_in_reduced_precision(
-    zero_shot: ClipZeroShot, tokenizer: Tokenizer
-) -> None:
+def test_close_prompts_are_told_apart_in_reduced_precision(zero_shot, tokenizer):
     one = copy.deepcopy(zero_shot)
     one.prompts.copy_(torch.randn(1, 32) + 1e-3 * torch.randn(len(LABELS), 32))
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -119,9 +109,7 @@ def test_close_prompts_are_told_apart_in_reduced_precision(
     assert len(logits.unique()) == len(LABELS)
 
 
-def test_prompts_follow_the_text_tower_once_it_is_trained(
-    zero_shot: ClipZeroShot, tokenizer: Tokenizer
-) -> None:
+def test_prompts_follow_the_text_tower_once_it_is_trained(zero_shot, tokenizer):
     one = copy.deepcopy(zero_shot).train()
     with torch.no_grad():
         for parameter in one.parameters():
@@ -140,12 +128,12 @@ EQUAL = (0.5, 0.5)
 AVAILABLE = torch.tensor([[True, True], [True, False], [False, True], [False, False]])
 
 
-def _docked(components: int) -> torch.Tensor:
+def _docked(components):
     """Every image component is one number and every text component another."""
     return torch.tensor([IMAGE, TEXT]).view(1, 2, 1).expand(len(AVAILABLE), 2, components)
 
 
-def test_each_component_is_drawn_from_one_modality_with_equal_probability() -> None:
+def test_each_component_is_drawn_from_one_modality_with_equal_probability():
     torch.manual_seed(0)
     components = 40_000
     both = embrace(_docked(components), AVAILABLE, EQUAL, draw=True)[0]
@@ -158,7 +146,7 @@ def test_each_component_is_drawn_from_one_modality_with_equal_probability() -> N
     assert abs(agree - components / 2) < 5 * (components**0.5) / 2
 
 
-def test_probabilities_choose_how_much_of_what_is_available_counts() -> None:
+def test_probabilities_choose_how_much_of_what_is_available_counts():
     wanted = torch.tensor([0.25 * IMAGE + 0.75 * TEXT, IMAGE, TEXT, 0.0])
     # Relative to each other: they need not add up to 1.
     for chances in ((0.25, 0.75), (0.2, 0.6)):
@@ -171,9 +159,7 @@ def test_probabilities_choose_how_much_of_what_is_available_counts() -> None:
     assert (drawn[1] == IMAGE).all() and (drawn[2] == TEXT).all() and (drawn[3] == 0).all()
 
 
-def test_the_same_product_gets_the_same_answer_and_a_training_one_does_not(
-    build: Callable[..., EmbraceNet], products: ModelInputs
-) -> None:
+def test_the_same_product_gets_the_same_answer_and_a_training_one_does_not(build, products):
     classifier = build("embracenet")
     with torch.inference_mode():
         first, second = classifier(products), classifier(products)

@@ -1,19 +1,15 @@
 """A text encoder reads a sequence shared with an image by its own layers and weights."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from model_outputs import answer
-from tokenizers import Tokenizer
 
 from enrich.classifiers.config import PairTowers
 from enrich.classifiers.hugging_face_towers import EncoderTextTower, build_encoder
-from enrich.classifiers.interface import Classifier, ModelInputs
-from enrich.classifiers.small_towers import SmallTextTower
-from enrich.classifiers.stream import CELLS, Mmbt, Segment, SingleStream
+from enrich.classifiers.stream import CELLS, Segment
 from enrich.training.pretrained import load_parts
 
 STREAMS = ("mmbt", "single_stream")
@@ -33,9 +29,7 @@ ENCODERS = {
 }
 
 
-def _assert_halves_make_the_whole(
-    tower: EncoderTextTower | SmallTextTower, products: ModelInputs
-) -> None:
+def _assert_halves_make_the_whole(tower, products):
     ids, mask = products.token_ids, products.token_mask
     positions = torch.arange(ids.shape[1])
     with torch.inference_mode():
@@ -45,9 +39,7 @@ def _assert_halves_make_the_whole(
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
-def test_words_through_an_encoder_s_layers_are_its_own_tokens(
-    kind: str, products: ModelInputs, tokenizer: Tokenizer
-) -> None:
+def test_words_through_an_encoder_s_layers_are_its_own_tokens(kind, products, tokenizer):
     torch.manual_seed(1)
     sizes = {"vocab_size": tokenizer.get_vocab_size(), "max_position_embeddings": 24}
     text = build_encoder({"model_type": kind, **sizes, **ENCODERS[kind]})
@@ -60,16 +52,12 @@ def test_words_through_an_encoder_s_layers_are_its_own_tokens(
     )
 
 
-def test_words_through_the_small_tower_s_layers_are_what_it_makes_of_the_text(
-    build: Callable[..., Classifier], products: ModelInputs
-) -> None:
+def test_words_through_the_small_tower_s_layers_are_what_it_makes_of_the_text(build, products):
     _assert_halves_make_the_whole(build("cma_clip").text_tower, products)
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_a_published_encoder_is_the_whole_stream_and_starts_on_its_weights(
-    name: str, build: Callable[..., Classifier], pair_json: dict[str, Any]
-) -> None:
+def test_a_published_encoder_is_the_whole_stream_and_starts_on_its_weights(name, build, pair_json):
     classifier = build(name, towers=PairTowers(**pair_json))
     published = build_encoder(pair_json["text"])
     load_parts(classifier, {"text_tower.text": published})
@@ -80,9 +68,7 @@ def test_a_published_encoder_is_the_whole_stream_and_starts_on_its_weights(
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_contrast_compares_the_image_s_pieces_with_the_mean_word(
-    name: str, build: Callable[..., Classifier], products: ModelInputs
-) -> None:
+def test_contrast_compares_the_image_s_pieces_with_the_mean_word(name, build, products):
     classifier = build(name)
     pieces: list[torch.Tensor] = []
     classifier.stream.from_image.register_forward_hook(lambda _, __, out: pieces.append(out))
@@ -94,11 +80,11 @@ def test_contrast_compares_the_image_s_pieces_with_the_mean_word(
 
 
 @pytest.fixture
-def classifier(build: Callable[..., Mmbt]) -> Mmbt:
+def classifier(build):
     return build("mmbt")
 
 
-def _segments(classifier: Mmbt, inputs: ModelInputs) -> tuple[Segment, Segment]:
+def _segments(classifier, inputs):
     """Return what the classifier gives to its stream."""
     given: list[tuple[Segment, Segment]] = []
     hook = classifier.stream.register_forward_pre_hook(lambda _, told: given.append(told[1:]))
@@ -108,9 +94,7 @@ def _segments(classifier: Mmbt, inputs: ModelInputs) -> tuple[Segment, Segment]:
     return given[0]
 
 
-def test_the_sequence_is_cls_three_cells_sep_and_the_text(
-    classifier: Mmbt, products: ModelInputs
-) -> None:
+def test_the_sequence_is_cls_three_cells_sep_and_the_text(classifier, products):
     image, text = _segments(classifier, products)
     rows, length = products.token_ids.shape
     assert CELLS == 3 and image.embeds.shape == (rows, 5, 32)
@@ -123,9 +107,7 @@ def test_the_sequence_is_cls_three_cells_sep_and_the_text(
     assert text.positions.tolist() == list(range(length - 1))
 
 
-def test_cells_are_the_mapped_means_of_the_image_s_patches_from_top_to_bottom(
-    classifier: Mmbt, products: ModelInputs
-) -> None:
+def test_cells_are_the_mapped_means_of_the_image_s_patches_from_top_to_bottom(classifier, products):
     image, _ = _segments(classifier, products)
     with torch.inference_mode():
         patches = classifier.encode_image(products).embeds[:, 1:]
@@ -136,9 +118,7 @@ def test_cells_are_the_mapped_means_of_the_image_s_patches_from_top_to_bottom(
     torch.testing.assert_close(image.embeds[:, 1:4], wanted)
 
 
-def test_only_the_marks_are_left_of_what_a_row_lacks(
-    classifier: Mmbt, products: ModelInputs
-) -> None:
+def test_only_the_marks_are_left_of_what_a_row_lacks(classifier, products):
     lacking = replace(
         products,
         has_image=torch.tensor([True, False, True]),
@@ -151,9 +131,7 @@ def test_only_the_marks_are_left_of_what_a_row_lacks(
     assert text.mask.equal(wanted)
 
 
-def test_words_and_patches_enter_the_first_layer_together(
-    build: Callable[..., SingleStream], products: ModelInputs
-) -> None:
+def test_words_and_patches_enter_the_first_layer_together(build, products):
     classifier = build("single_stream")
     entered: list[tuple[Any, ...]] = []
     classifier.text_tower.transformer.register_forward_pre_hook(

@@ -26,13 +26,13 @@ WORDS = [
 GAPS = [" ", " ", " ", "  ", "   ", "\n", " \n ", "\u00a0", " \u0301"]
 
 
-def _text(drawn: random.Random) -> str:
+def _text(drawn):
     """Return some words, some of them long, with gaps of all kinds."""
     words = drawn.choices(WORDS, k=drawn.randint(0, 60))
     return "".join(word * drawn.choice((1, 1, 1, 40)) + drawn.choice(GAPS) for word in words)
 
 
-def _trained(model: models.Model, trainer: trainers.Trainer, split: object) -> Tokenizer:
+def _trained(model, trainer, split):
     made = Tokenizer(model)
     made.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     made.pre_tokenizer = split
@@ -68,7 +68,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("kind", ["by bytes", *OTHERS])
-def test_tokens_are_those_of_the_whole_text(kind: str, tokenizer: Tokenizer) -> None:
+def test_tokens_are_those_of_the_whole_text(kind, tokenizer):
     used = OTHERS[kind]() if kind in OTHERS else copy.deepcopy(tokenizer)
     encode, drawn = TextEncoder(used, LENGTH), random.Random(0)
     for _ in range(40):
@@ -80,7 +80,7 @@ def test_tokens_are_those_of_the_whole_text(kind: str, tokenizer: Tokenizer) -> 
         assert ids.shape[1] == max(map(sum, mask.tolist())) <= LENGTH
 
 
-def test_a_long_text_is_not_read_to_its_end(tokenizer: Tokenizer) -> None:
+def test_a_long_text_is_not_read_to_its_end(tokenizer):
     encode = TextEncoder(copy.deepcopy(tokenizer), LENGTH)
     encode.tokenizer = Mock(wraps=encode.tokenizer)
     encode(["blue shoes " * 1_000, "red shirt"])

@@ -1,23 +1,14 @@
 """Stored vectors are answered as the checkpoint's calibration says."""
 
 import math
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import nn
 
-from enrich.calibration import (
-    CalibratedModalities,
-    Calibration,
-    EvidenceThresholds,
-    ScoreCorrection,
-)
+from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
 from enrich.classifiers.checkpoint import save_checkpoint
-from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.registry import build_classifier
 from enrich.config import JobConfig
@@ -36,16 +27,16 @@ Make = Callable[..., Answerer]
 class _TextsFirst(nn.Module):
     """A head whose logits are the first numbers of the text's embedding."""
 
-    def __init__(self, labels: int) -> None:
+    def __init__(self, labels):
         super().__init__()
         self.labels = labels
 
-    def forward(self, both: Tensor) -> Tensor:
+    def forward(self, both):
         return both[:, WIDTH : WIDTH + self.labels]
 
 
 @pytest.fixture
-def make(small_config: ClassifierConfig, tokenizer: Tokenizer, tmp_path: Path) -> Make:
+def make(small_config, tokenizer, tmp_path):
     """Returns a function that makes an answerer of colors.
 
     Thresholds are those of image and text, of the image, and of the text.
@@ -53,13 +44,13 @@ def make(small_config: ClassifierConfig, tokenizer: Tokenizer, tmp_path: Path) -
 
     def make(
         *,
-        thresholds: tuple[float | EvidenceThresholds, ...] = (0.0, 0.0, 0.0),
-        floors: tuple[float | None, ...] | None = None,
-        labels: tuple[str, ...] = ("red", "blue"),
-        corrections: dict[str, ScoreCorrection] | None = None,
-        own: dict[str, Any] | None = None,
-        unread: float = 0.0,
-    ) -> Answerer:
+        thresholds=(0.0, 0.0, 0.0),
+        floors=None,
+        labels=("red", "blue"),
+        corrections=None,
+        own=None,
+        unread=0.0,
+    ):
         calibrated = {
             modalities: CalibratedModalities(
                 temperature=1,
@@ -88,18 +79,18 @@ def make(small_config: ClassifierConfig, tokenizer: Tokenizer, tmp_path: Path) -
     return make
 
 
-def _store(logits: Sequence[float], image: Sequence[float] = ()) -> bytes:
+def _store(logits, image=()):
     numbers = np.zeros(2 * WIDTH)
     numbers[: len(image)], numbers[WIDTH : WIDTH + len(logits)] = image, logits
     return numbers.astype("<f2").tobytes()
 
 
-def _answer(answerer: Answerer, *rows: tuple[bytes, Modalities]) -> list[dict[str, Any]]:
+def _answer(answerer, *rows):
     vectors, modalities = zip(*rows, strict=True)
     return answerer.answer(vectors, modalities, [(None, None)] * len(rows)).to_pylist()
 
 
-def test_a_fitted_checkpoint_reads_pictures_anew_where_there_is_one(make: Make) -> None:
+def test_a_fitted_checkpoint_reads_pictures_anew_where_there_is_one(make):
     # The second number of a picture's embedding says blue; the text's say nothing.
     look = [0.0] * (2 * WIDTH + 2)
     look[1] = 5.0
@@ -115,7 +106,7 @@ def test_a_fitted_checkpoint_reads_pictures_anew_where_there_is_one(make: Make) 
     assert [row["color"] for row in rows] == ["blue", "red", "red"]
 
 
-def test_an_answer_is_held_against_the_threshold_of_what_it_was_read_from(make: Make) -> None:
+def test_an_answer_is_held_against_the_threshold_of_what_it_was_read_from(make):
     rows = _answer(
         make(thresholds=(0.5, 0.9, 0.6)), *((_store((1.0, 0.0)), one) for one in Modalities)
     )
@@ -124,7 +115,7 @@ def test_an_answer_is_held_against_the_threshold_of_what_it_was_read_from(make: 
     assert [row["color_confidence"] for row in rows] == pytest.approx([0.7311] * 3, abs=1e-4)
 
 
-def test_what_the_title_says_of_an_answer_chooses_its_threshold(make: Make) -> None:
+def test_what_the_title_says_of_an_answer_chooses_its_threshold(make):
     asked = dict.fromkeys(Evidence, 0.9) | {Evidence.NAMED: 0.6, Evidence.CONTRADICTED: None}
     answerer = make(thresholds=(asked,) * 3)
     scores = (1.0, 0.0)  # red by 0.73
@@ -137,7 +128,7 @@ def test_what_the_title_says_of_an_answer_chooses_its_threshold(make: Make) -> N
     assert [row["color"] for row in surer] == ["red", "red", "red", None, "red"]
 
 
-def test_a_word_of_another_language_moves_the_answer(make: Make) -> None:
+def test_a_word_of_another_language_moves_the_answer(make):
     answerer = make(own={"languages": ["de"]}, unread=3.0)
     titles = ["Blaues Hemd", "Blue shirt", "Hemd", "Rotes Hemd"]
     texts = [(title, None) for title in titles]
@@ -149,20 +140,18 @@ def test_a_word_of_another_language_moves_the_answer(make: Make) -> None:
 
 
 @pytest.mark.parametrize(("floor", "wanted"), [(0.7, "red"), (0.8, None), (None, None)])
-def test_a_label_may_ask_for_more_confidence_than_the_others(
-    make: Make, floor: float | None, wanted: str | None
-) -> None:
+def test_a_label_may_ask_for_more_confidence_than_the_others(make, floor, wanted):
     answerer = make(floors=(floor, 0.0))
     red, blue = _answer(answerer, (_store((1.0, 0.0)), TEXT), (_store((0.0, 1.0)), TEXT))
     assert (red["color"], blue["color"]) == (wanted, "blue")
 
 
-def test_a_confidence_that_is_no_number_is_no_answer(make: Make) -> None:
+def test_a_confidence_that_is_no_number_is_no_answer(make):
     (row,) = _answer(make(), (_store((np.nan, 0.0)), TEXT))
     assert row["color"] is None and row["predictions"][0]["abstained"]
 
 
-def test_the_next_three_labels_stand_beside_an_answer_the_likeliest_first(make: Make) -> None:
+def test_the_next_three_labels_stand_beside_an_answer_the_likeliest_first(make):
     answerer = make(labels=("red", "blue", "green", "pink", "white"))
     (row,) = _answer(answerer, (_store((0.0, 4.0, 1.0, 3.0, 2.0)), TEXT))
     (prediction,) = row["predictions"]
@@ -170,7 +159,7 @@ def test_the_next_three_labels_stand_beside_an_answer_the_likeliest_first(make: 
     assert [one["label"] for one in prediction["alternatives"]] == ["pink", "white", "green"]
 
 
-def test_rows_of_many_chunks_keep_their_order(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_many_chunks_keep_their_order(make, monkeypatch):
     answerer = make()
     rows = [(_store((float(at % 3), 1.0)), (BOTH, IMAGE, TEXT)[at % 3]) for at in range(11)]
     whole = _answer(answerer, *rows)
@@ -179,7 +168,7 @@ def test_rows_of_many_chunks_keep_their_order(make: Make, monkeypatch: pytest.Mo
     assert [row["color"] for row in whole[:3]] == ["blue", "red", "red"]
 
 
-def test_a_source_has_its_own_names_and_leaves_labels_out(make: Make) -> None:
+def test_a_source_has_its_own_names_and_leaves_labels_out(make):
     labels = ("red", "blue", "grey", "navy")
     own = {"grey": "gray", "navy": "blue", "red": None}
     answerer = make(labels=labels, own={"labels": {"color": own}}, thresholds=(0.5,) * 3)
@@ -203,14 +192,12 @@ def test_a_source_has_its_own_names_and_leaves_labels_out(make: Make) -> None:
         ({"color": {"red": None}}, "fewer than two labels"),
     ],
 )
-def test_own_labels_that_mean_nothing_are_refused(
-    make: Make, own: dict[str, dict[str, str | None]], said: str
-) -> None:
+def test_own_labels_that_mean_nothing_are_refused(make, own, said):
     with pytest.raises(ConfigError, match=said):
         make(own={"labels": own})
 
 
-def test_an_attribute_is_answered_where_it_applies(make: Make) -> None:
+def test_an_attribute_is_answered_where_it_applies(make):
     own = {"applies_to": {"color": ("shirts",)}, "columns": {"category": "kind"}}
     answerer = make(own=own)
     rows = [_store((2.0, 0.0))] * 3
@@ -219,6 +206,6 @@ def test_an_attribute_is_answered_where_it_applies(make: Make) -> None:
     assert said == [("red", None), (None, "not_applicable"), ("red", None)]
 
 
-def test_no_rows_have_the_same_columns(make: Make) -> None:
+def test_no_rows_have_the_same_columns(make):
     answers = make().answer([], [], [])
     assert answers.num_rows == 0 and list(answers.schema) == answer_fields(["color"])

@@ -1,10 +1,8 @@
 """An answer becomes the columns of product_attributes."""
 
 import re
-from collections.abc import Sequence
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from enrich.engine.columns import (
@@ -14,16 +12,11 @@ from enrich.engine.columns import (
     to_record_batch,
     to_table,
 )
-from enrich.lexicon import ProductText
-from enrich.records import (
-    EncodedProduct,
-    Modalities,
-    Status,
-)
+from enrich.records import EncodedProduct, Modalities, Status
 from schemas import tables
 
 
-def _color(*confidences: float, abstained: Sequence[bool] = ()) -> AttributeAnswers:
+def _color(*confidences, abstained=()):
     """Answers of as many products, each red before pink."""
     rows = len(confidences)
     return AttributeAnswers(
@@ -36,7 +29,7 @@ def _color(*confidences: float, abstained: Sequence[bool] = ()) -> AttributeAnsw
     )
 
 
-def test_answers_of_attributes_with_other_numbers_of_labels_stand_side_by_side() -> None:
+def test_answers_of_attributes_with_other_numbers_of_labels_stand_side_by_side():
     fit = AttributeAnswers(
         "fit", ("slim",), np.zeros((2, 1), np.int64), np.ones((2, 1)), np.array([False, True])
     )
@@ -55,26 +48,18 @@ def test_answers_of_attributes_with_other_numbers_of_labels_stand_side_by_side()
 class _Reds:
     """Answers red to everything."""
 
-    def answer(
-        self,
-        vectors: Sequence[bytes],
-        modalities: Sequence[str],
-        texts: Sequence[ProductText],
-        categories: Sequence[str | None] | None = None,
-    ) -> pa.RecordBatch:
+    def answer(self, vectors, modalities, texts, categories=None):
         return to_record_batch([_color(*(0.5 + one[0] / 10 for one in vectors))])
 
 
-def _encoded(product_id: str, vectors: bytes | None) -> EncodedProduct:
+def _encoded(product_id, vectors):
     if vectors is None:
         return EncodedProduct(product_id, Status.IMAGE_CORRUPT, None, None, "cut off")
     return EncodedProduct(product_id, Status.OK, Modalities.IMAGE, vectors)
 
 
 @pytest.mark.parametrize("readable", [(True, False, True, False), (False, False), (True,), ()])
-def test_what_could_not_be_read_is_a_row_of_nulls_between_the_others(
-    readable: tuple[bool, ...],
-) -> None:
+def test_what_could_not_be_read_is_a_row_of_nulls_between_the_others(readable):
     encoded = [
         _encoded(f"p{row}", bytes([row]) if is_read else None)
         for row, is_read in enumerate(readable)
@@ -92,7 +77,7 @@ def test_what_could_not_be_read_is_a_row_of_nulls_between_the_others(
     assert [len(one.predictions) for one in enriched] == [int(is_read) for is_read in readable]
 
 
-def test_the_columns_are_those_of_the_published_table_but_for_what_a_run_adds() -> None:
+def test_the_columns_are_those_of_the_published_table_but_for_what_a_run_adds():
     published = set(re.findall(r"^ *`?(\w+)`? [A-Z]", tables.product_attributes(("color",)), re.M))
     of_a_run = {"product_category", "corrections", "content_hash"}
     of_a_run |= {"run_id", "run_date", "enriched_at"}

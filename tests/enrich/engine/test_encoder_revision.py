@@ -30,7 +30,7 @@ TEXTS = [
 ]
 
 
-def _picture(mode: str, width: int, height: int) -> Image.Image:
+def _picture(mode, width, height):
     rng = np.random.default_rng(width)
     rows, columns = np.mgrid[:height, :width]
     waves = np.stack([rows * 3 + columns, columns * 2, rows + 200], axis=2)
@@ -38,19 +38,19 @@ def _picture(mode: str, width: int, height: int) -> Image.Image:
     return Image.fromarray(noisy.astype(np.uint8)).convert(mode)
 
 
-def _write(picture: Image.Image, form: str, **options: object) -> bytes:
+def _write(picture, form, **options):
     picture.save(out := io.BytesIO(), form, **options)
     return out.getvalue()
 
 
-def _turned() -> bytes:
+def _turned():
     picture = _picture("RGB", 90, 60)
     exif = picture.getexif()
     exif[274] = 6
     return _write(picture, "JPEG", exif=exif)
 
 
-def _sixteen_bits() -> bytes:
+def _sixteen_bits():
     gray = np.linspace(0, 65_535, 80 * 50).reshape(50, 80).astype(np.uint16)
     return _write(Image.fromarray(gray), "PNG")
 
@@ -68,11 +68,11 @@ PICTURES: dict[str, Callable[[], bytes]] = {
 }
 
 
-def _digest(pixels: np.ndarray) -> str:
+def _digest(pixels):
     return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()[:16]
 
 
-def _observe() -> dict[str, str]:
+def _observe():
     """Returns a digest of what becomes of each text and picture."""
     found = {}
     for number, fields in enumerate(TEXTS):
@@ -87,7 +87,7 @@ def _observe() -> dict[str, str]:
     return found
 
 
-def test_texts_and_pictures_become_what_they_became_when_the_revision_was_new() -> None:
+def test_texts_and_pictures_become_what_they_became_when_the_revision_was_new():
     found = {"revision": ENCODER_REVISION, **_observe()}
     if not GOLDEN.exists():
         GOLDEN.write_text(json.dumps(found, indent=1) + "\n")

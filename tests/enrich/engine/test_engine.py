@@ -5,35 +5,27 @@ import pickle
 import shutil
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
 import torch
-from torch import Tensor
 
-from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest, read_manifest
 from enrich.config import JobConfig
 from enrich.engine.columns import to_enriched
-from enrich.engine.engine import Engine
 from enrich.engine.fake_engine import FakeEngineSpec
-from enrich.engine.prefetch import Prepared
-from enrich.engine.spec import EngineSpec, build_spec, name_model_version, open_engine
+from enrich.engine.spec import build_spec, name_model_version, open_engine
 from enrich.errors import CheckpointError
 from enrich.images.decoding import decode_pixels
 from enrich.images.settings import ImageLimits
-from enrich.records import EnrichedProduct, Modalities, Product, Status
+from enrich.records import Modalities, Product, Status
 
 CPU = torch.device("cpu")
 BATCH = 4
 
 
 @pytest.fixture(scope="module", autouse=True)
-def exact() -> Iterator[None]:
+def exact():
     """Computes in float32, so that answers can be compared digit by digit."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("enrich.engine.device.choose_dtype", lambda device: torch.float32)
@@ -41,7 +33,7 @@ def exact() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory, write_jpeg: Callable[..., Path]) -> Path:
+def root(tmp_path_factory, write_jpeg):
     folder = tmp_path_factory.mktemp("shop")
     for name, color in (("red", (220, 20, 20)), ("blue", (20, 20, 220)), ("grey", (120,) * 3)):
         write_jpeg(folder / f"{name}.jpg", color)
@@ -50,7 +42,7 @@ def root(tmp_path_factory: pytest.TempPathFactory, write_jpeg: Callable[..., Pat
     return folder
 
 
-def _make_spec(checkpoint: Path, root: Path) -> EngineSpec:
+def _make_spec(checkpoint, root):
     manifest = read_manifest(checkpoint)
     settings = JobConfig(
         checkpoint=str(checkpoint),
@@ -62,17 +54,17 @@ def _make_spec(checkpoint: Path, root: Path) -> EngineSpec:
 
 
 @pytest.fixture(scope="module")
-def spec(tiny_checkpoint: Path, root: Path) -> EngineSpec:
+def spec(tiny_checkpoint, root):
     return _make_spec(tiny_checkpoint, root)
 
 
 @pytest.fixture(scope="module")
-def engine(spec: EngineSpec) -> Engine:
+def engine(spec):
     return spec.build(CPU)
 
 
 @pytest.fixture(scope="module", params=["engine", "fake"])
-def any_spec(request: pytest.FixtureRequest, spec: EngineSpec) -> EngineSpec | FakeEngineSpec:
+def any_spec(request, spec):
     return spec if request.param == "engine" else FakeEngineSpec()
 
 
@@ -93,7 +85,7 @@ PRODUCTS = [
 ]
 
 
-def test_a_checkpoint_in_a_store_is_fetched_once(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_in_a_store_is_fetched_once(tiny_checkpoint, tmp_path):
     away = shutil.copytree(tiny_checkpoint, tmp_path / "away")
     manifest = fetch_manifest(f"file://{away}")
     shutil.rmtree(away)
@@ -102,7 +94,7 @@ def test_a_checkpoint_in_a_store_is_fetched_once(tiny_checkpoint: Path, tmp_path
     assert engine.spec.model_version == name_model_version(manifest, 0.90)
 
 
-def test_every_product_gets_one_answer_in_order(any_spec: EngineSpec | FakeEngineSpec) -> None:
+def test_every_product_gets_one_answer_in_order(any_spec):
     engine = any_spec.build(CPU)
     wanted = [product.product_id for product in PRODUCTS]
     for count in (0, 1, BATCH, BATCH + 1, len(PRODUCTS)):
@@ -112,9 +104,7 @@ def test_every_product_gets_one_answer_in_order(any_spec: EngineSpec | FakeEngin
     assert len(list(engine.enrich(broken_only))) == len(broken_only)
 
 
-def test_encodings_are_those_that_answers_are_made_of(
-    any_spec: EngineSpec | FakeEngineSpec,
-) -> None:
+def test_encodings_are_those_that_answers_are_made_of(any_spec):
     engine, answerer = any_spec.build(CPU), any_spec.build_answerer()
     encoded, answers = list(engine.encode(PRODUCTS)), list(engine.enrich(PRODUCTS))
     for one, other in zip(encoded, answers, strict=True):
@@ -129,7 +119,7 @@ def test_encodings_are_those_that_answers_are_made_of(
         assert one.predictions == other.predictions
 
 
-def test_answers_obey_the_contract(any_spec: EngineSpec | FakeEngineSpec) -> None:
+def test_answers_obey_the_contract(any_spec):
     for answer in any_spec.build(CPU).enrich(PRODUCTS):
         if answer.modalities is None:
             assert answer.predictions == () and answer.error
@@ -146,7 +136,7 @@ def test_answers_obey_the_contract(any_spec: EngineSpec | FakeEngineSpec) -> Non
             assert 0 <= prediction.image_weight <= 1
 
 
-def test_a_spec_is_small_and_survives_pickling(any_spec: EngineSpec | FakeEngineSpec) -> None:
+def test_a_spec_is_small_and_survives_pickling(any_spec):
     pickled = pickle.dumps(any_spec)
     assert len(pickled) < 4_000
     again = pickle.loads(pickled)
@@ -154,16 +144,16 @@ def test_a_spec_is_small_and_survives_pickling(any_spec: EngineSpec | FakeEngine
     assert list(again.build(CPU).enrich(PRODUCTS)) == list(any_spec.build(CPU).enrich(PRODUCTS))
 
 
-def test_the_spec_of_the_bundled_checkpoint_is_small_too(root: Path) -> None:
+def test_the_spec_of_the_bundled_checkpoint_is_small_too(root):
     assert len(pickle.dumps(_make_spec(BUNDLED, root))) < 4_000
 
 
-def _only(engine: Engine, product: Product) -> EnrichedProduct:
+def _only(engine, product):
     (answer,) = engine.enrich([product])
     return answer
 
 
-def test_each_product_is_answered_from_what_can_be_read_of_it(engine: Engine) -> None:
+def test_each_product_is_answered_from_what_can_be_read_of_it(engine):
     found = {a.product_id: (a.status, a.modalities, bool(a.error)) for a in engine.enrich(PRODUCTS)}
     text = Modalities.TEXT
     assert found == {
@@ -182,7 +172,7 @@ def test_each_product_is_answered_from_what_can_be_read_of_it(engine: Engine) ->
     }
 
 
-def test_an_answer_does_not_depend_on_its_neighbours(engine: Engine) -> None:
+def test_an_answer_does_not_depend_on_its_neighbours(engine):
     for product, together in zip(PRODUCTS, engine.enrich(PRODUCTS), strict=True):
         alone = _only(engine, product)
         assert (alone.product_id, alone.status) == (together.product_id, together.status)
@@ -192,7 +182,7 @@ def test_an_answer_does_not_depend_on_its_neighbours(engine: Engine) -> None:
             assert one.image_weight == pytest.approx(other.image_weight, abs=1e-4)
 
 
-def test_a_precision_without_thresholds_is_refused(tiny_checkpoint: Path) -> None:
+def test_a_precision_without_thresholds_is_refused(tiny_checkpoint):
     manifest = read_manifest(tiny_checkpoint)
     assert name_model_version(manifest, 0.90) != name_model_version(manifest, 0.95)
     with pytest.raises(CheckpointError, match=r"0\.8"):
@@ -200,13 +190,11 @@ def test_a_precision_without_thresholds_is_refused(tiny_checkpoint: Path) -> Non
 
 
 @pytest.mark.parametrize("lanes, window", [(1, 4), (4, 16), (16, 16)])
-def test_the_engine_reads_ahead_by_a_bounded_number_of_products(
-    engine: Engine, lanes: int, window: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_engine_reads_ahead_by_a_bounded_number_of_products(engine, lanes, window, monkeypatch):
     monkeypatch.setattr(engine, "lanes", lanes)
     taken = 0
 
-    def endless() -> Iterator[Product]:
+    def endless():
         nonlocal taken
         while True:
             taken += 1
@@ -220,12 +208,12 @@ def test_the_engine_reads_ahead_by_a_bounded_number_of_products(
     answers.close()
 
 
-def _note_batches(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+def _note_batches(engine, monkeypatch):
     """Returns the list that the texts of each batch are added to."""
     seen: list[list[str]] = []
     build = engine.build_inputs
 
-    def note(batch: Sequence[Prepared]) -> ModelInputs:
+    def note(batch):
         seen.append([one.text for one in batch])
         return build(batch)
 
@@ -234,8 +222,8 @@ def _note_batches(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[list[
 
 
 def test_texts_of_about_equal_length_share_a_batch_and_answers_keep_their_order(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    engine, monkeypatch
+):
     products = [
         Product(str(number), f"{number:02d}" + " shirt" * (1 + number % 4), None, "red.jpg")
         for number in range(4 * BATCH)
@@ -251,14 +239,12 @@ def test_texts_of_about_equal_length_share_a_batch_and_answers_keep_their_order(
             assert before.confidence == pytest.approx(after.confidence, abs=1e-4)
 
 
-def test_equal_pictures_with_equal_texts_are_computed_once(
-    engine: Engine, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_equal_pictures_with_equal_texts_are_computed_once(engine, root, monkeypatch):
     (root / "red again.jpg").write_bytes((root / "red.jpg").read_bytes())
     batches = _note_batches(engine, monkeypatch)
     decoded: list[bytes] = []
 
-    def note(data: bytes, **limits: Any) -> Any:
+    def note(data, **limits):
         decoded.append(data)
         time.sleep(0.2)  # meanwhile all threads come
         return decode_pixels(data, **limits)
@@ -280,17 +266,15 @@ def test_equal_pictures_with_equal_texts_are_computed_once(
     assert answers["e"].error != answers["f"].error
 
 
-def test_what_is_answered_is_let_go_before_the_next_is_waited_for(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_answered_is_let_go_before_the_next_is_waited_for(engine, monkeypatch):
     answers: list[weakref.ref[torch.Tensor]] = []
     encode = engine.encode_windows
 
-    def note(encoded: tuple[list[Prepared], Tensor]) -> tuple[list[Prepared], Tensor]:
+    def note(encoded):
         answers.append(weakref.ref(encoded[1]))
         return encoded
 
-    def products() -> Iterator[Product]:
+    def products():
         for number in range(50 * BATCH):
             held.append(sum(answer() is not None for answer in answers))
             yield Product(str(number), f"shirt {number}", None, None)
@@ -329,13 +313,8 @@ def test_what_is_answered_is_let_go_before_the_next_is_waited_for(
     ],
 )
 def test_what_a_classifier_does_not_read_is_not_opened(
-    classifier: str,
-    wanted: dict[str, tuple[Status, Modalities | None, bool]],
-    opened: int,
-    make_checkpoint: Callable[[ClassifierConfig], Path],
-    small_config: ClassifierConfig,
-    root: Path,
-) -> None:
+    classifier, wanted, opened, make_checkpoint, small_config, root
+):
     folder = make_checkpoint(small_config.model_copy(update={"classifier": classifier}))
     engine = _make_spec(folder, root).build(CPU)
     engine._store = Mock(wraps=engine._store)
@@ -345,12 +324,12 @@ def test_what_a_classifier_does_not_read_is_not_opened(
     assert engine._store.read.call_count == opened
 
 
-def test_pictures_are_forgotten_at_the_end(engine: Engine, root: Path) -> None:
+def test_pictures_are_forgotten_at_the_end(engine, root):
     list(engine.enrich([Product("a", "shirt", None, "red.jpg")]))
     assert not engine._pixel_cache._pictures
 
 
-def test_an_encoding_and_an_answer_say_which_file_they_rest_on(engine: Engine, root: Path) -> None:
+def test_an_encoding_and_an_answer_say_which_file_they_rest_on(engine, root):
     products = [Product(name, "shirt", None, f"{name}.jpg") for name in ("red", "cut", "nowhere")]
     digests = [
         hashlib.sha256((root / f"{name}.jpg").read_bytes()).hexdigest() for name in ("red", "cut")

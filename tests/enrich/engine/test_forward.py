@@ -2,15 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
 import torch
-from tokenizers import Tokenizer
 
-from enrich.classifiers.config import ClassifierConfig
-from enrich.classifiers.interface import Classifier, ModelInputs, Tokens, Vectors
+from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.registry import build_classifier
 from enrich.engine.device import autocast
 from enrich.engine.forward import Forward
@@ -20,12 +17,12 @@ ROWS = 21
 
 
 @pytest.fixture
-def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+def bfloat16(monkeypatch):
     monkeypatch.setattr("enrich.engine.device.choose_dtype", lambda device: torch.bfloat16)
 
 
 @pytest.fixture
-def inputs() -> ModelInputs:
+def inputs():
     random = torch.Generator().manual_seed(0)
     return ModelInputs(
         token_ids=torch.randint(3, 300, (ROWS, 9), generator=random),
@@ -36,7 +33,7 @@ def inputs() -> ModelInputs:
     )
 
 
-def _build(config: ClassifierConfig, tokenizer: Tokenizer) -> Classifier:
+def _build(config, tokenizer):
     torch.manual_seed(0)
     return build_classifier(config, tokenizer.get_vocab_size()).eval()
 
@@ -44,32 +41,27 @@ def _build(config: ClassifierConfig, tokenizer: Tokenizer) -> Classifier:
 class Crowded:
     """A classifier on a device with memory for so many rows."""
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        fits: int,
-        error: RuntimeError = torch.OutOfMemoryError("CUDA out of memory"),
-    ) -> None:
+    def __init__(self, classifier, fits, error=torch.OutOfMemoryError("CUDA out of memory")):
         self.classifier, self.fits, self.asked = classifier, fits, list[int]()
         self.error = error
 
-    def towers(self, inputs: ModelInputs) -> Tokens:
+    def towers(self, inputs):
         rows = len(inputs.has_text)
         self.asked.append(rows)
         if rows > self.fits:
             raise self.error
         return self.classifier.towers(inputs)
 
-    def join(self, *given: Any) -> Vectors:
+    def join(self, *given):
         return self.classifier.join(*given)
 
-    def encoder_modules(self) -> list[Any]:
+    def encoder_modules(self):
         return []
 
-    def modules(self) -> list[Any]:
+    def modules(self):
         return []
 
-    def requires_grad_(self, wanted: bool) -> None:
+    def requires_grad_(self, wanted):
         self.classifier.requires_grad_(wanted)
 
 
@@ -77,23 +69,21 @@ Crowd = Callable[..., Crowded]
 
 
 @pytest.fixture
-def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+def exact(monkeypatch):
     monkeypatch.setattr("enrich.engine.device.choose_dtype", lambda device: torch.float32)
 
 
 @pytest.fixture
-def crowd(exact: None, small_config: ClassifierConfig, tokenizer: Tokenizer) -> Crowd:
+def crowd(exact, small_config, tokenizer):
     """Returns a function that builds a crowded classifier, always with the same weights."""
 
-    def crowd(fits: int, kind: type[Crowded] = Crowded, **settings: RuntimeError) -> Crowded:
+    def crowd(fits, kind=Crowded, **settings):
         return kind(_build(small_config, tokenizer), fits, **settings)
 
     return crowd
 
 
-def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_all_rows_are_answered(
-    crowd: Crowd, inputs: ModelInputs
-) -> None:
+def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_all_rows_are_answered(crowd, inputs):
     crowded = crowd(fits=6)
     forward = Forward(crowded, CPU)
     with torch.inference_mode():
@@ -123,30 +113,28 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_all_rows_are_answ
         "could not execute a primitive",
     ],
 )
-def test_libraries_of_the_device_that_find_no_memory_halve_the_batch_too(
-    crowd: Crowd, inputs: ModelInputs, said: str
-) -> None:
+def test_libraries_of_the_device_that_find_no_memory_halve_the_batch_too(crowd, inputs, said):
     crowded = crowd(fits=11, error=RuntimeError(said))
     Forward(crowded, CPU)(inputs)
     assert crowded.asked == [21, 10, 10, 1]
 
 
-def test_another_error_is_no_lack_of_memory(crowd: Crowd, inputs: ModelInputs) -> None:
+def test_another_error_is_no_lack_of_memory(crowd, inputs):
     crowded = crowd(fits=11, error=RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):
         Forward(crowded, CPU)(inputs)
     assert crowded.asked == [21]
 
 
-def test_one_row_that_does_not_fit_is_an_error(crowd: Crowd, inputs: ModelInputs) -> None:
+def test_one_row_that_does_not_fit_is_an_error(crowd, inputs):
     forward = Forward(crowd(fits=0), CPU)
     with pytest.raises(torch.OutOfMemoryError):
         forward(inputs)
 
 
 def test_weights_cast_once_give_what_weights_cast_for_every_batch_give(
-    bfloat16: None, clip_config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
-) -> None:
+    bfloat16, clip_config, tokenizer, inputs
+):
     # A small tower merges layers as well, which is more exact.
     classifier = _build(clip_config, tokenizer)
     with torch.inference_mode(), autocast(CPU):
@@ -158,9 +146,7 @@ def test_weights_cast_once_give_what_weights_cast_for_every_batch_give(
     assert found.equal(wanted)
 
 
-def test_in_float32_norms_are_folded_and_the_answers_stay(
-    exact: None, small_config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
-) -> None:
+def test_in_float32_norms_are_folded_and_the_answers_stay(exact, small_config, tokenizer, inputs):
     classifier = _build(small_config, tokenizer)
     backbone = classifier.image_tower.pretrained()
     norms = [m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
@@ -175,8 +161,8 @@ def test_in_float32_norms_are_folded_and_the_answers_stay(
 
 
 def test_rows_read_from_each_modality_alone_are_those_that_lack_the_other(
-    exact: None, small_config: ClassifierConfig, tokenizer: Tokenizer, inputs: ModelInputs
-) -> None:
+    exact, small_config, tokenizer, inputs
+):
     forward = Forward(classifier := _build(small_config, tokenizer), CPU)
     seen = Mock(wraps=classifier.image_tower.features)
     classifier.image_tower.features = seen
@@ -190,17 +176,13 @@ def test_rows_read_from_each_modality_alone_are_those_that_lack_the_other(
         torch.testing.assert_close(apart[rows, place], wanted[rows], rtol=1e-2, atol=1e-3)
 
 
-def test_a_frozen_norm_keeps_its_precision(
-    bfloat16: None, small_config: ClassifierConfig, tokenizer: Tokenizer
-) -> None:
+def test_a_frozen_norm_keeps_its_precision(bfloat16, small_config, tokenizer):
     classifier = _build(small_config, tokenizer)
     Forward(classifier, CPU)
     assert classifier.get_submodule("image_tower.norm").weight.dtype is torch.float32
 
 
-def test_no_thread_is_handed_weights_that_another_has_cast(
-    small_config: ClassifierConfig, tokenizer: Tokenizer
-) -> None:
+def test_no_thread_is_handed_weights_that_another_has_cast(small_config, tokenizer):
     classifier = _build(small_config, tokenizer)
     Forward(classifier, CPU)
     # autocast keeps casts of what wants gradients, and of nothing else.

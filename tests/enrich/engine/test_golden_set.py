@@ -17,7 +17,6 @@ from PIL import Image
 
 from demo.catalog import write_demo_catalog
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.engine.engine import Engine
 from enrich.engine.spec import open_engine
 from enrich.records import Product
 
@@ -29,7 +28,7 @@ ENLARGED_PX = 1_000
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shop(tmp_path_factory):
     """Products of the demo, some broken on purpose; every third picture as large as a shop's."""
     folder = tmp_path_factory.mktemp("golden") / "shop"
     write_demo_catalog(folder, products=PRODUCTS)
@@ -45,7 +44,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def products(shop: Path) -> list[Product]:
+def products(shop):
     columns = ["product_id", "title", "description", "image_path"]
     rows = pd.read_parquet(shop / "products.parquet", columns=columns).astype(object)
     given = [Product(*row) for row in rows.where(rows.notna(), None).itertuples(index=False)]
@@ -55,11 +54,11 @@ def products(shop: Path) -> list[Product]:
     return [*given, *blind, *silent]
 
 
-def _build_engine(shop: Path) -> Engine:
+def _build_engine(shop):
     return open_engine(read_manifest(BUNDLED), str(shop))
 
 
-def _answers(shop: Path, products: list[Product], dtype: torch.dtype) -> list[dict[str, Any]]:
+def _answers(shop, products, dtype):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("enrich.engine.device.choose_dtype", lambda device: dtype)
         answers = list(_build_engine(shop).enrich(products))
@@ -75,7 +74,7 @@ def _answers(shop: Path, products: list[Product], dtype: torch.dtype) -> list[di
 
 
 @pytest.fixture(scope="module")
-def golden(shop: Path, products: list[Product]) -> dict[str, Any]:
+def golden(shop, products):
     version = _build_engine(shop).spec.model_version
     if not GOLDEN.exists():
         answers = {name: _answers(shop, products, dtype) for name, dtype in DTYPES.items()}
@@ -88,9 +87,7 @@ def golden(shop: Path, products: list[Product]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", DTYPES)
-def test_no_optimisation_changes_an_answer(
-    shop: Path, products: list[Product], golden: dict[str, Any], name: str
-) -> None:
+def test_no_optimisation_changes_an_answer(shop, products, golden, name):
     changes = []
     for before, now in zip(golden[name], _answers(shop, products, DTYPES[name]), strict=True):
         for key in ("product_id", "status", "labels"):

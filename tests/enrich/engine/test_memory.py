@@ -39,15 +39,13 @@ device.keep_freed_memory()
 """
 
 
-def _run(then: str) -> list[float]:
+def _run(then):
     code = [sys.executable, "-c", _HOLES + then]
     done = subprocess.run(code, capture_output=True, text=True, check=True)
     return [float(share) for share in done.stdout.split()]
 
 
-def test_holes_in_the_heap_are_given_back_once_a_process_has_grown_by_more_than_is_allowed() -> (
-    None
-):
+def test_holes_in_the_heap_are_given_back_once_a_process_has_grown_by_more_than_is_allowed():
     little, of_four, much = _run("""
 for allowed, lanes in ((400e6, 1), (100e6, 4), (100e6, 1)):
     start(allowed, allowed, lanes)

@@ -1,7 +1,6 @@
 """The number format of a forward pass is the device's own, and not another device's."""
 
 import contextlib
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -9,19 +8,17 @@ import torch
 from enrich.engine.device import choose_dtype
 
 
-def test_a_gpu_computes_in_what_it_has_itself_and_does_not_emulate(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_gpu_computes_in_what_it_has_itself_and_does_not_emulate(monkeypatch):
     """The second of two GPUs is too old for bfloat16, which CUDA would then emulate."""
     current = [0]
 
     @contextlib.contextmanager
-    def device(of: torch.device) -> Iterator[None]:
+    def device(of):
         current.append(of.index)
         yield
         current.pop()
 
-    def is_supported(including_emulation: bool = True) -> bool:
+    def is_supported(including_emulation=True):
         return including_emulation or current[-1] == 0
 
     monkeypatch.setattr(torch.cuda, "device", device)
@@ -40,12 +37,8 @@ def test_a_gpu_computes_in_what_it_has_itself_and_does_not_emulate(
     ],
 )
 def test_a_cpu_computes_in_bfloat16_where_it_has_instructions_for_it(
-    monkeypatch: pytest.MonkeyPatch,
-    onednn: bool,
-    avx512: bool,
-    avx512_bf16: bool,
-    wanted: torch.dtype,
-) -> None:
+    monkeypatch, onednn, avx512, avx512_bf16, wanted
+):
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: onednn)
     monkeypatch.setattr(torch.cpu, "_is_avx512_supported", lambda: avx512)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -10,8 +9,8 @@ import torch
 from enrich.engine.prefetch import one_intra_op_thread, open_pool, prefetch, prefetch_iterator
 
 
-def test_results_come_in_the_order_of_the_items_whichever_is_ready_first() -> None:
-    def work(number: int) -> int:
+def test_results_come_in_the_order_of_the_items_whichever_is_ready_first():
+    def work(number):
         time.sleep(0.002 * (5 - number % 5))
         return number
 
@@ -20,10 +19,10 @@ def test_results_come_in_the_order_of_the_items_whichever_is_ready_first() -> No
     assert found == list(range(20))
 
 
-def test_no_more_is_started_than_allowed() -> None:
+def test_no_more_is_started_than_allowed():
     taken = 0
 
-    def items() -> Iterator[int]:
+    def items():
         nonlocal taken
         while True:
             taken += 1
@@ -36,10 +35,10 @@ def test_no_more_is_started_than_allowed() -> None:
         results.close()
 
 
-def test_an_error_reaches_whoever_waits_and_ends_the_rest() -> None:
+def test_an_error_reaches_whoever_waits_and_ends_the_rest():
     begun = []
 
-    def work(number: int) -> None:
+    def work(number):
         begun.append(number)
         time.sleep(0.01)
         if number == 0:
@@ -52,10 +51,10 @@ def test_an_error_reaches_whoever_waits_and_ends_the_rest() -> None:
     assert len(begun) == at_the_end < 50
 
 
-def test_one_item_is_made_while_the_one_before_is_used() -> None:
+def test_one_item_is_made_while_the_one_before_is_used():
     begun = [threading.Event() for _ in range(4)]
 
-    def items() -> Iterator[int]:
+    def items():
         for number in range(3):
             begun[number].set()
             yield number
@@ -68,8 +67,8 @@ def test_one_item_is_made_while_the_one_before_is_used() -> None:
     assert found == [0, 1, 2]
 
 
-def test_an_error_in_what_is_made_ahead_reaches_whoever_uses_it() -> None:
-    def items() -> Iterator[int]:
+def test_an_error_in_what_is_made_ahead_reaches_whoever_uses_it():
+    def items():
         yield 0
         raise RuntimeError("no more")
 
@@ -80,7 +79,7 @@ def test_an_error_in_what_is_made_ahead_reaches_whoever_uses_it() -> None:
 
 
 @pytest.mark.usefixtures("own_threads")
-def test_torch_computes_in_the_calling_thread_alone_while_others_work_too() -> None:
+def test_torch_computes_in_the_calling_thread_alone_while_others_work_too():
     torch.set_num_threads(3)
     found = []
     with one_intra_op_thread():

@@ -1,8 +1,5 @@
 """The recipe that goes from a driver to workers with other working directories."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from enrich.classifiers.manifest import BUNDLED, read_manifest
@@ -11,9 +8,7 @@ from enrich.engine.spec import build_spec
 from enrich.errors import ConfigError
 
 
-def test_local_places_are_those_of_the_driver_wherever_a_worker_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_local_places_are_those_of_the_driver_wherever_a_worker_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = JobConfig(
         checkpoint="checkpoints/mine", allowed_image_roots=("more", "s3://bucket/more")
@@ -26,10 +21,10 @@ def test_local_places_are_those_of_the_driver_wherever_a_worker_runs(
         assert build_spec(config, read_manifest(BUNDLED), given).image_root == place
 
 
-def test_limits_and_roots_have_a_digest_and_nothing_else_changes_it() -> None:
+def test_limits_and_roots_have_a_digest_and_nothing_else_changes_it():
     manifest = read_manifest(BUNDLED)
 
-    def digest(root: str = "/shop", **settings: Any) -> str:
+    def digest(root="/shop", **settings):
         return build_spec(JobConfig(**settings), manifest, root).limits_digest
 
     own = digest()
@@ -50,17 +45,15 @@ def test_limits_and_roots_have_a_digest_and_nothing_else_changes_it() -> None:
         ({"color": {"navy": "bleu"}}, "found bleu, expected one of .*blue.*red"),
     ],
 )
-def test_words_of_an_unknown_attribute_or_label_are_refused(
-    lexicon: dict[str, dict[str, str]], listed: str
-) -> None:
+def test_words_of_an_unknown_attribute_or_label_are_refused(lexicon, listed):
     with pytest.raises(ConfigError, match=listed):
         build_spec(JobConfig(lexicon=lexicon), read_manifest(BUNDLED), ".")
 
 
-def test_a_sources_own_words_are_part_of_the_version_of_its_answers() -> None:
+def test_a_sources_own_words_are_part_of_the_version_of_its_answers():
     manifest = read_manifest(BUNDLED)
 
-    def version(lexicon: dict[str, dict[str, str | None]]) -> str:
+    def version(lexicon):
         spec = build_spec(JobConfig(lexicon=lexicon), manifest, ".")
         assert spec.own.words == lexicon
         return spec.model_version

@@ -1,18 +1,10 @@
 """Rounding vectors to float16, to store them, moves no answer to real products."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pandas as pd
-import pytest
 import torch
-from torch import Tensor
 
-from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.engine.device import autocast
-from enrich.engine.engine import Engine
-from enrich.engine.prefetch import Prepared
 from enrich.engine.spec import open_engine
 from enrich.records import Modalities, Product
 
@@ -20,7 +12,7 @@ MOST_MOVED = 0.002
 _BATCH = 50
 
 
-def _read(engine: Engine, folder: Path) -> Iterator[tuple[list[Prepared], ModelInputs]]:
+def _read(engine, folder):
     """Yields the products that have a picture and a text, in batches."""
     rows = pd.read_parquet(folder / "products.parquet").astype(object)
     fields = rows[["product_id", "title", "description", "image_path"]]
@@ -33,7 +25,7 @@ def _read(engine: Engine, folder: Path) -> Iterator[tuple[list[Prepared], ModelI
         yield batch, engine.build_inputs(batch)
 
 
-def _compare(exact: Tensor, stored: Tensor) -> tuple[float, int]:
+def _compare(exact, stored):
     """Returns how far confidences of kept labels move, and how many labels change but by ties."""
     confidence, best = exact.max(1)
     moved = (stored.gather(1, best.unsqueeze(1)).squeeze(1) - confidence).abs()
@@ -44,9 +36,7 @@ def _compare(exact: Tensor, stored: Tensor) -> tuple[float, int]:
 
 
 @torch.inference_mode()
-def test_storing_vectors_moves_no_confidence_and_no_label_but_ties(
-    sample: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_storing_vectors_moves_no_confidence_and_no_label_but_ties(sample, monkeypatch):
     # In bfloat16 the last layers round more coarsely than float16 does.
     monkeypatch.setattr("enrich.engine.device.choose_dtype", lambda device: torch.float32)
     engine = open_engine(read_manifest(BUNDLED), str(sample))

@@ -9,21 +9,19 @@ from enrich.images.settings import NO_IMAGE_PATH
 from enrich.records import EncodedProduct, Modalities, Status
 
 
-def row(
-    status: str = "ok", modalities: str | None = "text", error: str | None = None
-) -> EncodedProduct:
+def row(status="ok", modalities="text", error=None):
     read_from = None if modalities is None else Modalities(modalities)
     return EncodedProduct("p", Status(status), read_from, None, error)
 
 
-def count(*rows: EncodedProduct) -> FailureCounts:
+def count(*rows):
     counts = FailureCounts()
     for one in rows:
         counts.add(one)
     return counts
 
 
-def test_a_product_that_names_no_image_has_none_that_failed() -> None:
+def test_a_product_that_names_no_image_has_none_that_failed():
     counts = count(
         row(modalities="image+text"),
         row("image_missing", error="no such file"),
@@ -47,11 +45,11 @@ def test_a_product_that_names_no_image_has_none_that_failed() -> None:
         ),
     ],
 )
-def test_more_failures_than_are_allowed_are_refused(counts: FailureCounts, message: str) -> None:
+def test_more_failures_than_are_allowed_are_refused(counts, message):
     with pytest.raises(TooManyFailures, match=message):
         counts.refuse_many(JobConfig())
 
 
-def test_as_many_failures_as_are_allowed_and_few_of_any_pass() -> None:
+def test_as_many_failures_as_are_allowed_and_few_of_any_pass():
     FailureCounts(1_000, 200, 200, 100).refuse_many(JobConfig())
     FailureCounts(199, 199, 199, 199).refuse_many(JobConfig())

@@ -1,15 +1,11 @@
 """Files and folders that others see whole or not at all."""
 
-from pathlib import Path
-
 import pytest
 
 from enrich.files.atomic_write import atomic_write, atomic_write_folder
 
 
-def test_a_file_whose_writing_fails_stays_as_it_was_and_nothing_lies_beside_it(
-    tmp_path: Path,
-) -> None:
+def test_a_file_whose_writing_fails_stays_as_it_was_and_nothing_lies_beside_it(tmp_path):
     file = tmp_path / "page.html"
     file.write_text("yesterday's")
 
@@ -21,7 +17,7 @@ def test_a_file_whose_writing_fails_stays_as_it_was_and_nothing_lies_beside_it(
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
-def test_a_file_is_not_there_before_all_of_it_is(tmp_path: Path) -> None:
+def test_a_file_is_not_there_before_all_of_it_is(tmp_path):
     file = tmp_path / "new" / "folder" / "page.html"
 
     with atomic_write(file) as partial:
@@ -31,7 +27,7 @@ def test_a_file_is_not_there_before_all_of_it_is(tmp_path: Path) -> None:
     assert file.read_text() == "today's"
 
 
-def test_of_two_that_write_at_a_time_the_last_one_s_stays_whole(tmp_path: Path) -> None:
+def test_of_two_that_write_at_a_time_the_last_one_s_stays_whole(tmp_path):
     file = tmp_path / "page.html"
 
     with atomic_write(file) as first:
@@ -46,8 +42,8 @@ def test_of_two_that_write_at_a_time_the_last_one_s_stays_whole(tmp_path: Path) 
 
 @pytest.mark.parametrize("is_there", [False, True])
 def test_a_folder_whose_writing_fails_stays_as_it_was_and_nothing_lies_beside_it(
-    tmp_path: Path, is_there: bool
-) -> None:
+    tmp_path, is_there
+):
     folder = tmp_path / "checkpoint"
     if is_there:
         folder.mkdir()
@@ -62,7 +58,7 @@ def test_a_folder_whose_writing_fails_stays_as_it_was_and_nothing_lies_beside_it
     assert [path.name for path in tmp_path.iterdir()] == (["checkpoint"] if is_there else [])
 
 
-def test_a_folder_that_is_there_is_replaced(tmp_path: Path) -> None:
+def test_a_folder_that_is_there_is_replaced(tmp_path):
     folder = tmp_path / "new" / "checkpoint"
     for name in ("yesterday.json", "today.json"):
         with atomic_write_folder(folder) as partial:
@@ -72,7 +68,7 @@ def test_a_folder_that_is_there_is_replaced(tmp_path: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == ["checkpoint"]
 
 
-def test_what_a_killed_process_left_of_a_folder_is_no_part_of_the_next(tmp_path: Path) -> None:
+def test_what_a_killed_process_left_of_a_folder_is_no_part_of_the_next(tmp_path):
     left = tmp_path / ".checkpoint.partial"
     left.mkdir()
     (left / "weights").write_text("of another classifier")

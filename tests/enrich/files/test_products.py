@@ -18,18 +18,16 @@ NAMES = ColumnNames(
 
 
 @pytest.fixture
-def products() -> pd.DataFrame:
+def products():
     rows = [("007", "red", ["a.jpg", "b.jpg"], "shoes"), ("8", "blue", [], None)]
     return pd.DataFrame(rows, columns=["sku", "name", "images", "cat"])
 
 
-def open_table(location: Path) -> Source:
+def open_table(location):
     return open_source(JobConfig(catalog=str(location)))
 
 
-def test_of_rows_with_one_id_the_first_is_the_product_and_a_row_without_an_id_is_none(
-    tmp_path: Path,
-) -> None:
+def test_of_rows_with_one_id_the_first_is_the_product_and_a_row_without_an_id_is_none(tmp_path):
     rows = [("b", "red"), (None, "lost"), ("a", "green"), ("b", "blue"), (None, "lost")]
     table = pd.DataFrame(rows, columns=["product_id", "title"])
     table.assign(description=None, image_path=None).to_parquet(tmp_path / "products.parquet")
@@ -38,9 +36,7 @@ def test_of_rows_with_one_id_the_first_is_the_product_and_a_row_without_an_id_is
     assert find_product(tmp_path / "products.parquet", "b") == found["b"]
 
 
-def test_a_delta_table_has_the_rows_of_its_newest_version(
-    tmp_path: Path, products: pd.DataFrame
-) -> None:
+def test_a_delta_table_has_the_rows_of_its_newest_version(tmp_path, products):
     write_deltalake(tmp_path / "shop", products, partition_by=["cat"])
     gone = products.assign(sku="9", name="gone")
     write_deltalake(tmp_path / "shop", gone, mode="append")
@@ -55,7 +51,7 @@ def test_a_delta_table_has_the_rows_of_its_newest_version(
     assert catalog.categories == {"007": "shoes"}
 
 
-def test_a_delta_table_that_is_damaged_is_one_sentence(tmp_path: Path) -> None:
+def test_a_delta_table_that_is_damaged_is_one_sentence(tmp_path):
     write_deltalake(tmp_path, pa.table({"product_id": ["1"]}))
     for part in tmp_path.glob("*.parquet"):
         part.unlink()
@@ -65,7 +61,7 @@ def test_a_delta_table_that_is_damaged_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
-def test_a_folder_as_spark_writes_it_is_read_with_its_partitions(tmp_path: Path, kind: str) -> None:
+def test_a_folder_as_spark_writes_it_is_read_with_its_partitions(tmp_path, kind):
     for partition in ("cat=0%2F1", "cat=__HIVE_DEFAULT_PARTITION__"):
         (tmp_path / partition).mkdir()
         part = pd.DataFrame({"sku": [partition], "name": ["red"], "images": ["a.jpg"]})
@@ -91,15 +87,10 @@ def test_a_folder_as_spark_writes_it_is_read_with_its_partitions(tmp_path: Path,
         ({"notes.txt": ""}, "holds no table"),
         ({"a.csv": "product_id\n1\n", "b.json": '{"product_id": 1}'}, "found CSV and JSON"),
         ({"a.csv": "product_id\n1\n", "b.csv": "id\n1\n"}, "b.csv has other columns than"),
-        (
-            {"a.json": '{"product_id": [[1]]}', "b.json": '{"product_id": 1}'},
-            "do not fit together",
-        ),
+        ({"a.json": '{"product_id": [[1]]}', "b.json": '{"product_id": 1}'}, "do not fit together"),
     ],
 )
-def test_files_that_make_no_table_are_refused(
-    tmp_path: Path, files: dict[str, str], said: str
-) -> None:
+def test_files_that_make_no_table_are_refused(tmp_path, files, said):
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     with pytest.raises(ConfigError, match=said):
@@ -107,7 +98,7 @@ def test_files_that_make_no_table_are_refused(
 
 
 @pytest.mark.parametrize("table", ["products.csv.gz", "products/part-0.parquet"])
-def test_a_folder_with_a_table_among_other_files_stands_for_it(tmp_path: Path, table: str) -> None:
+def test_a_folder_with_a_table_among_other_files_stands_for_it(tmp_path, table):
     (tmp_path / table).parent.mkdir(exist_ok=True)
     (tmp_path / table).touch()
     (tmp_path / "labels.parquet").touch()
@@ -116,7 +107,7 @@ def test_a_folder_with_a_table_among_other_files_stands_for_it(tmp_path: Path, t
     assert source.image_root == str(tmp_path), "pictures lie beside the table"
 
 
-def test_pictures_lie_beside_a_file_or_a_folder_that_is_named_as_one(tmp_path: Path) -> None:
+def test_pictures_lie_beside_a_file_or_a_folder_that_is_named_as_one(tmp_path):
     (tmp_path / "a.csv").touch()
     (tmp_path / "b.parquet").mkdir()
     for name in ("a.csv", "b.parquet"):
@@ -135,18 +126,14 @@ def test_pictures_lie_beside_a_file_or_a_folder_that_is_named_as_one(tmp_path: P
         ("gone/folder", "no product table is at gone/folder"),
     ],
 )
-def test_what_only_spark_knows_or_nobody_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str, said: str
-) -> None:
+def test_what_only_spark_knows_or_nobody_is_refused(tmp_path, monkeypatch, location, said):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=said):
         open_source(JobConfig(catalog=location))
 
 
 @pytest.mark.parametrize("role", ["title", "category", "priority"])
-def test_a_column_that_the_table_lacks_is_told_with_those_that_it_has(
-    tmp_path: Path, role: str
-) -> None:
+def test_a_column_that_the_table_lacks_is_told_with_those_that_it_has(tmp_path, role):
     (tmp_path / "a.csv").write_text("product_id,title,description,image_path\n1,red,,\n")
     columns = ColumnNames(**{role: "colour"})
     with pytest.raises(SchemaMismatch, match=r"no column colour; it has product_id, title"):

@@ -3,8 +3,6 @@
 import io
 import time
 from concurrent.futures import ThreadPoolExecutor
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
@@ -33,18 +31,18 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 SHAPE = ImageShape(size_px=128, fit="pad", mean=(0, 0, 0), std=(1, 1, 1))
 
 
-def decoded(data: bytes, target_px: int = 128, **limits: int) -> Image.Image:
+def decoded(data, target_px=128, **limits):
     return decode(data, limits=ImageLimits(**limits), target_px=target_px)
 
 
-def problem(data: bytes, **limits: int) -> ImageProblem:
+def problem(data, **limits):
     with pytest.raises(ImageProblem) as found:
         decoded(data, **limits)
     return found.value
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_costly_file_is_refused_in_a_moment_and_in_little_memory(name: str) -> None:
+def test_a_costly_file_is_refused_in_a_moment_and_in_little_memory(name):
     data = REFUSED[name]()
     reset_peak()
     before, begin = peak_mb(), time.process_time()
@@ -57,7 +55,7 @@ def test_a_costly_file_is_refused_in_a_moment_and_in_little_memory(name: str) ->
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_what_only_looks_costly_is_decoded(name: str) -> None:
+def test_what_only_looks_costly_is_decoded(name):
     data = HARMLESS[name]()
     reset_peak()
     before, begin = peak_mb(), time.process_time()
@@ -66,7 +64,7 @@ def test_what_only_looks_costly_is_decoded(name: str) -> None:
     assert peak_mb() - before < 200
 
 
-def test_a_video_behind_a_jpeg_does_not_count_as_scans() -> None:
+def test_a_video_behind_a_jpeg_does_not_count_as_scans():
     video = np.random.default_rng(0).bytes(20_000_000)
     assert video.count(b"\xff\xda") > 256
     picture = jpeg_of_scans(1)
@@ -74,7 +72,7 @@ def test_a_video_behind_a_jpeg_does_not_count_as_scans() -> None:
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_tags_of_both_byte_orders_and_of_bigtiff_are_counted(order: str) -> None:
+def test_tags_of_both_byte_orders_and_of_bigtiff_are_counted(order):
     many = MOST_TAG_VALUES + 1
     strips = (273, 4, many, (8).to_bytes(4, "little" if order == "<" else "big"))
     assert "200,001 values" in str(problem(tiff([strips], bytes(4 * many), order)))
@@ -91,38 +89,38 @@ def test_tags_of_both_byte_orders_and_of_bigtiff_are_counted(order: str) -> None
 
 
 @pytest.mark.parametrize("head", [b"II*\0", b"II\0*", b"MM\0*", b"MM*\0", b"MM\0+"])
-def test_a_tiff_is_looked_into_under_every_head_that_pillow_takes(head: bytes) -> None:
+def test_a_tiff_is_looked_into_under_every_head_that_pillow_takes(head):
     order, many = "<" if head[:2] == b"II" else ">", MOST_TAG_VALUES + 1
     place = (8).to_bytes(4, "little" if order == "<" else "big")
     data = head + tiff([(273, 4, many, place)], bytes(4 * many), order)[4:]
     assert "200,001 values" in str(problem(data))
 
 
-def test_a_small_tile_behind_a_large_one_hides_nothing() -> None:
+def test_a_small_tile_behind_a_large_one_hides_nothing():
     # Entries are written in the order of tag, type and value.
     large = [(tag, SHORT, 1, short(10_000)) for tag in (322, 323)]
     small = [(tag, LONG, 1, long(16)) for tag in (322, 323)]
     assert "tiles of 10000 x 10000 px" in str(problem(tiff([*large, *small])))
 
 
-def test_a_damaged_count_of_a_tiff_is_damage_and_not_size() -> None:
+def test_a_damaged_count_of_a_tiff_is_damage_and_not_size():
     place = [(273, 4, 2**31, long(8)), (279, 4, 1, long(100)), (259, 3, 1, short(1))]
     assert problem(gray_tiff(10, 10, place, bytes(100))).status is Status.IMAGE_CORRUPT
 
 
 @pytest.mark.parametrize("data", [b"II*\0", b"II*\0\xff\xff\xff\xff", b"MM\0+" + b"\xff" * 12])
-def test_a_tiff_of_a_head_alone_is_corrupt(data: bytes) -> None:
+def test_a_tiff_of_a_head_alone_is_corrupt(data):
     assert problem(data).status is Status.IMAGE_CORRUPT
 
 
-def test_a_picture_of_several_jpegs_is_read_as_its_first() -> None:
+def test_a_picture_of_several_jpegs_is_read_as_its_first():
     encoded = io.BytesIO()
     first, second = Image.new("RGB", (64, 48), "red"), Image.new("RGB", (32, 32), "blue")
     first.save(encoded, "MPO", save_all=True, append_images=[second])
     assert decoded(encoded.getvalue()).size == (64, 48)
 
 
-def _png(width: int, height: int) -> bytes:
+def _png(width, height):
     encoded = io.BytesIO()
     Image.new("RGBA", (width, height), (200, 30, 30, 255)).save(encoded, "PNG", compress_level=1)
     return encoded.getvalue()
@@ -131,14 +129,12 @@ def _png(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     ("module", "step"), [(decoding, "_to_rgb"), (preprocess, "to_pixels")], ids=["rgb", "pixels"]
 )
-def test_large_pictures_become_pixels_one_at_a_time(
-    monkeypatch: pytest.MonkeyPatch, module: ModuleType, step: str
-) -> None:
+def test_large_pictures_become_pixels_one_at_a_time(monkeypatch, module, step):
     data, do_step = _png(20_000, 500), getattr(module, step)
     at_once: list[int] = []
     inside = 0
 
-    def watched(*given: Any) -> Any:
+    def watched(*given):
         nonlocal inside
         inside += 1
         at_once.append(inside)
@@ -160,10 +156,8 @@ def test_large_pictures_become_pixels_one_at_a_time(
 @pytest.mark.parametrize(
     ("module", "step"), [(decoding, "_to_rgb"), (preprocess, "to_pixels")], ids=["rgb", "pixels"]
 )
-def test_a_picture_that_memory_does_not_suffice_for_is_asked_about_again(
-    monkeypatch: pytest.MonkeyPatch, module: ModuleType, step: str
-) -> None:
-    def fail(*_: object) -> None:
+def test_a_picture_that_memory_does_not_suffice_for_is_asked_about_again(monkeypatch, module, step):
+    def fail(*_):
         raise MemoryError
 
     monkeypatch.setattr(module, step, fail)
@@ -172,9 +166,7 @@ def test_a_picture_that_memory_does_not_suffice_for_is_asked_about_again(
     assert found.value.status is Status.IMAGE_UNREADABLE
 
 
-def test_large_pictures_come_out_small_and_with_the_pixels_they_had(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_large_pictures_come_out_small_and_with_the_pixels_they_had(monkeypatch):
     waves = np.sin(np.linspace(0, 20, 3_600))[None, :, None] * np.array([90, 60, -90]) + 128
     encoded = io.BytesIO()
     picture = Image.fromarray(np.repeat(waves, 2_400, axis=0).astype(np.uint8))

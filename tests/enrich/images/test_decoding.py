@@ -5,7 +5,6 @@ import struct
 import subprocess
 import sys
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,27 +17,27 @@ from enrich.images.settings import ImageLimits, ImageProblem, ImageShape
 from enrich.records import Status
 
 
-def _encode(image: Image.Image, kind: str, **options: object) -> bytes:
+def _encode(image, kind, **options):
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
-def _decode(data: bytes, *, target_px: int = 64, max_pixels: int = 1_000_000) -> Image.Image:
+def _decode(data, *, target_px=64, max_pixels=1_000_000):
     return decode(data, limits=ImageLimits(max_pixels=max_pixels), target_px=target_px)
 
 
-def _noise(side: int = 100) -> Image.Image:
+def _noise(side=100):
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
 
 
-def _png_that_claims(width: int, height: int) -> bytes:
+def _png_that_claims(width, height):
     header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\x00\x00\x00"
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR" + header) + _chunk(b"IDAT" + zlib.compress(b""))
 
 
-def _chunk(content: bytes) -> bytes:
+def _chunk(content):
     checksum = zlib.crc32(content).to_bytes(4, "big")
     return (len(content) - 4).to_bytes(4, "big") + content + checksum
 
@@ -56,13 +55,9 @@ _PNG = _encode(_noise(), "PNG")
         (b"P6 1 1 255 red", Status.IMAGE_CORRUPT),
         (_png_that_claims(1_001, 1_000), Status.IMAGE_TOO_LARGE),
     ],
-    ids=[
-        "jpeg cut",
-        "a format not allowed",
-        "one row too many",
-    ],
+    ids=["jpeg cut", "a format not allowed", "one row too many"],
 )
-def test_bad_bytes_are_a_status(data: bytes, status: Status) -> None:
+def test_bad_bytes_are_a_status(data, status):
     with pytest.raises(ImageProblem) as problem:
         _decode(data)
     assert problem.value.status is status
@@ -87,37 +82,37 @@ def test_bad_bytes_are_a_status(data: bytes, status: Status) -> None:
         (b"P6 1 1 255 red", "no image of a known format"),
     ],
 )
-def test_what_is_read_by_no_decoder_is_named_with_what_is_wanted(data: bytes, found: str) -> None:
+def test_what_is_read_by_no_decoder_is_named_with_what_is_wanted(data, found):
     with pytest.raises(ImageProblem) as problem:
         _decode(data)
     wanted = "expected JPEG, PNG, WEBP, GIF, BMP, TIFF"
     assert str(problem.value) == f"{found} ({len(data):,} bytes), {wanted}"
 
 
-def test_a_picture_of_exactly_the_allowed_pixels_is_decoded() -> None:
+def test_a_picture_of_exactly_the_allowed_pixels_is_decoded():
     assert _decode(_PNG, max_pixels=10_000).size == (100, 100)
     with pytest.raises(ImageProblem, match=r"100 x 100 px is over max_pixels = 9,999"):
         _decode(_PNG, max_pixels=9_999)
 
 
-def _center(image: Image.Image) -> tuple[int, ...]:
+def _center(image):
     assert image.mode == "RGB"
     return image.getpixel((image.width // 2, image.height // 2))
 
 
-def test_the_transparent_gray_of_16_bits_is_white_and_no_other_is() -> None:
+def test_the_transparent_gray_of_16_bits_is_white_and_no_other_is():
     gray = np.array([[0, 0x8000], [0x4000, 0xFFFF]], dtype=np.uint16).repeat(8, 0).repeat(8, 1)
     decoded = _decode(_encode(Image.fromarray(gray), "PNG", transparency=0x8000))
     assert [decoded.getpixel(at)[0] for at in ((0, 0), (15, 0), (0, 15))] == [0, 255, 63]
 
 
 @pytest.mark.parametrize("pixels", [0, 178_956_971])
-def test_a_limit_that_could_not_be_kept_is_refused(pixels: int) -> None:
+def test_a_limit_that_could_not_be_kept_is_refused(pixels):
     with pytest.raises(ValueError, match="max_pixels"):
         ImageLimits(max_pixels=pixels)
 
 
-def test_transparency_lands_on_white() -> None:
+def test_transparency_lands_on_white():
     side = (20, 20)
     clear = Image.new("RGBA", side, (255, 0, 0, 0))
     assert _center(_decode(_encode(clear, "PNG"))) == (255, 255, 255)
@@ -129,7 +124,7 @@ def test_transparency_lands_on_white() -> None:
     assert _center(_decode(webp)) == (255, 255, 255)
 
 
-def test_a_palette_with_transparency_lands_on_white_and_keeps_its_other_colors() -> None:
+def test_a_palette_with_transparency_lands_on_white_and_keeps_its_other_colors():
     image = Image.new("P", (20, 20), 0)
     image.putpalette([0, 0, 0, 200, 10, 10])
     image.paste(1, (0, 0, 20, 5))
@@ -139,7 +134,7 @@ def test_a_palette_with_transparency_lands_on_white_and_keeps_its_other_colors()
         assert decoded.getpixel((10, 2)) == (200, 10, 10)
 
 
-def test_cmyk_and_gray_become_rgb() -> None:
+def test_cmyk_and_gray_become_rgb():
     red = Image.new("CMYK", (20, 20), (0, 255, 255, 0))
     assert _center(_decode(_encode(red, "JPEG"))) == pytest.approx((255, 0, 0), abs=3)
     gray = Image.new("L", (20, 20), 90)
@@ -149,14 +144,14 @@ def test_cmyk_and_gray_become_rgb() -> None:
 
 
 @pytest.mark.parametrize(("value", "wanted"), [(0, 0), (32_768, 127), (65_535, 255)])
-def test_gray_of_16_bits_keeps_its_brightness(value: int, wanted: int) -> None:
+def test_gray_of_16_bits_keeps_its_brightness(value, wanted):
     image = Image.fromarray(np.full((20, 20), value, dtype=np.uint16))
     for kind in ("PNG", "TIFF"):
         assert _center(_decode(_encode(image, kind))) == pytest.approx((wanted,) * 3, abs=1)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_gray_of_16_bits_is_the_same_in_either_byte_order(order: str) -> None:
+def test_gray_of_16_bits_is_the_same_in_either_byte_order(order):
     values = np.arange(2**16, dtype=np.uint16).reshape(256, 256)
     side, bits, one = (struct.pack(f"{order}HH", number, 0) for number in (256, 16, 1))
     place, length = (struct.pack(f"{order}I", number) for number in (8, values.nbytes))
@@ -166,7 +161,7 @@ def test_gray_of_16_bits_is_the_same_in_either_byte_order(order: str) -> None:
     assert (np.array(picture) == (values // 257)[:, :, None]).all()
 
 
-def test_a_picture_taken_sideways_stands_upright() -> None:
+def test_a_picture_taken_sideways_stands_upright():
     lying = Image.new("RGB", (64, 32), "blue")
     lying.paste((255, 0, 0), (0, 0, 32, 32))
     exif = Image.Exif()
@@ -178,14 +173,14 @@ def test_a_picture_taken_sideways_stands_upright() -> None:
 
 
 @pytest.mark.parametrize(("more", "size"), [(0, (20, 40)), (LONGEST_EXIF, (40, 20))])
-def test_of_tags_of_megabytes_none_is_read(more: int, size: tuple[int, int]) -> None:
+def test_of_tags_of_megabytes_none_is_read(more, size):
     exif = Image.Exif()
     exif[0x0112] = 6
     tags = exif.tobytes() + bytes(more)
     assert _decode(_encode(Image.new("RGB", (40, 20), "blue"), "PNG", exif=tags)).size == size
 
 
-def test_a_large_jpeg_is_decoded_smaller_to_nearly_the_same_pixels() -> None:
+def test_a_large_jpeg_is_decoded_smaller_to_nearly_the_same_pixels():
     waves = np.sin(np.linspace(0, 20, 1_600))[None, :, None] * np.array([90, 60, -90]) + 128
     large = Image.fromarray(np.repeat(waves, 1_200, axis=0).astype(np.uint8))
     data = _encode(large, "JPEG", quality=95)
@@ -199,9 +194,7 @@ def test_a_large_jpeg_is_decoded_smaller_to_nearly_the_same_pixels() -> None:
 
 
 @pytest.mark.parametrize("size", [(1_600, 300), (300, 1_600)])
-def test_a_jpeg_is_decoded_no_smaller_than_twice_what_is_wanted_of_its_shorter_side(
-    size: tuple[int, int],
-) -> None:
+def test_a_jpeg_is_decoded_no_smaller_than_twice_what_is_wanted_of_its_shorter_side(size):
     data = _encode(Image.new("RGB", size, "red"), "JPEG")
     assert _decode(data, target_px=128).size == size
     assert sorted(_decode(data, target_px=64).size) == [150, 800]
@@ -211,8 +204,8 @@ def test_a_jpeg_is_decoded_no_smaller_than_twice_what_is_wanted_of_its_shorter_s
     ("kind", "options"), [("WEBP", {}), ("JPEG", {"progressive": True}), ("PNG", {})]
 )
 def test_a_sound_picture_for_which_memory_is_short_is_to_be_asked_for_again(
-    kind: str, options: dict[str, bool], tmp_path: Path
-) -> None:
+    kind, options, tmp_path
+):
     file = tmp_path / "green"
     Image.new("RGB", (4_000, 3_000), "green").save(file, kind, **options)
     program = f"""if True:
@@ -237,7 +230,7 @@ def test_a_sound_picture_for_which_memory_is_short_is_to_be_asked_for_again(
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "PNG"])
-def test_a_sound_picture_with_damaged_tags_is_read(kind: str) -> None:
+def test_a_sound_picture_with_damaged_tags_is_read(kind):
     encoded = io.BytesIO()
     Image.new("RGB", (40, 30), (200, 20, 20)).save(encoded, kind, exif=b"garbage!", lossless=True)
     assert _decode(encoded.getvalue()).size == (40, 30)

@@ -1,7 +1,6 @@
 """Of a product's images the first that can be read counts, from the place that is set."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -24,9 +23,7 @@ THREE = ["a.jpg", "b, c.jpg", "d.jpg"]
     ],
 )
 @pytest.mark.parametrize("separator", [None, "|"])
-def test_the_image_of_the_set_place_is_tried_first(
-    choice: int, order: list[int], separator: str | None
-) -> None:
+def test_the_image_of_the_set_place_is_tried_first(choice, order, separator):
     lists = ImageLists(choice=choice, separator=separator)
     text = json.dumps(THREE) if separator is None else " | ".join(THREE)
     assert lists.images_of(text) == [THREE[place] for place in order]
@@ -46,22 +43,22 @@ def test_the_image_of_the_set_place_is_tried_first(
         (" ", [" "]),
     ],
 )
-def test_only_a_list_of_texts_is_a_list(text: str, images: list[str]) -> None:
+def test_only_a_list_of_texts_is_a_list(text, images):
     assert ImageLists().images_of(text) == images
 
 
-def test_only_so_many_images_of_a_product_are_tried() -> None:
+def test_only_so_many_images_of_a_product_are_tried():
     many = [str(number) for number in range(100)]
     assert len(ImageLists().images_of(json.dumps(many))) == MOST_IMAGES
     assert ImageLists(choice=-1).images_of(json.dumps(many))[:2] == ["99", "0"]
 
 
-def test_there_is_no_image_before_the_first() -> None:
+def test_there_is_no_image_before_the_first():
     with pytest.raises(ValueError, match="expected 1 for the first"):
         ImageLists(choice=0)
 
 
-def test_the_first_image_that_can_be_read_is_read(tmp_path: Path) -> None:
+def test_the_first_image_that_can_be_read_is_read(tmp_path):
     for name in ("b", "c"):
         (tmp_path / name).write_bytes(name.encode())
     paths = json.dumps(["a", "../x", "https://cdn.example.com/a", "b", "c"])
@@ -70,10 +67,10 @@ def test_the_first_image_that_can_be_read_is_read(tmp_path: Path) -> None:
     assert ImageStore(str(tmp_path)).find_local(paths) == str(tmp_path.resolve() / "a")
 
 
-def test_where_none_can_be_read_one_that_may_come_back_counts(tmp_path: Path) -> None:
+def test_where_none_can_be_read_one_that_may_come_back_counts(tmp_path):
     shop = ImageStore(str(tmp_path))
 
-    def read(image: str | None) -> bytes:
+    def read(image):
         if image == "busy":
             raise ImageProblem(Status.IMAGE_UNREADABLE, "the store says nothing")
         return shop.read(image)

@@ -15,7 +15,7 @@ class Denied(Exception):
     """An answer, though not the wanted one."""
 
 
-def breaker() -> CircuitBreaker:
+def breaker():
     """Return a breaker that asks once."""
     return CircuitBreaker(
         attempts=1, timeout_s=5, is_failure=lambda error: isinstance(error, Passing)
@@ -25,12 +25,12 @@ def breaker() -> CircuitBreaker:
 class Store:
     """Fails so many times with an error, then answers."""
 
-    def __init__(self, failures: int, error: type[Exception] = Passing) -> None:
+    def __init__(self, failures, error=Passing):
         self.asked = 0
         self.failures = failures
         self.error = error
 
-    def __call__(self) -> str:
+    def __call__(self):
         self.asked += 1
         if self.asked <= self.failures:
             raise self.error
@@ -40,27 +40,27 @@ class Store:
 class Clock:
     """A clock that only sleeping moves."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.now = 0.0
 
-    def monotonic(self) -> float:
+    def monotonic(self):
         return self.now
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds):
         self.now += seconds
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(retries, "time", clock)
     return clock
 
 
-def test_pauses_of_a_store_that_is_down_double_up_to_half_a_minute(clock: Clock) -> None:
+def test_pauses_of_a_store_that_is_down_double_up_to_half_a_minute(clock):
     asking, asked_at = breaker(), []
 
-    def question() -> None:
+    def question():
         asked_at.append(clock.now)
         raise Passing
 
@@ -71,7 +71,7 @@ def test_pauses_of_a_store_that_is_down_double_up_to_half_a_minute(clock: Clock)
     assert np.diff(asked_at).tolist() == [1] * 9 + [1, 2, 4, 8, 16, 30, 30, 30]
 
 
-def test_an_outage_of_seconds_is_slept_through(clock: Clock) -> None:
+def test_an_outage_of_seconds_is_slept_through(clock):
     asking, lost = breaker(), 0
 
     for _ in range(1_000):
@@ -84,9 +84,7 @@ def test_an_outage_of_seconds_is_slept_through(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("error", [None, Denied])
-def test_answers_in_between_keep_a_store_from_counting_as_down(
-    error: type[Exception] | None,
-) -> None:
+def test_answers_in_between_keep_a_store_from_counting_as_down(error):
     asking = breaker()
     for _ in range(2):
         for _ in range(9):

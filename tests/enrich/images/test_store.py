@@ -5,7 +5,6 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from enrich.records import Status
 
 
 @pytest.fixture
-def root(tmp_path: Path, write_jpeg: Callable[..., Path]) -> Path:
+def root(tmp_path, write_jpeg):
     """A root with one picture, beside a folder that holds a secret one."""
     write_jpeg(tmp_path / "shop" / "a b.jpg")
     write_jpeg(tmp_path / "secret" / "x.jpg")
@@ -51,14 +50,12 @@ def root(tmp_path: Path, write_jpeg: Callable[..., Path]) -> Path:
         (None, None),
     ],
 )
-def test_a_local_picture_is_found_where_it_would_be_read(
-    root: Path, image_path: str | None, file: str | None
-) -> None:
+def test_a_local_picture_is_found_where_it_would_be_read(root, image_path, file):
     found = ImageStore(str(root)).find_local(image_path)
     assert found == (None if file is None else str(root.resolve() / file))
 
 
-def test_a_picture_of_a_remote_shop_is_no_local_one() -> None:
+def test_a_picture_of_a_remote_shop_is_no_local_one():
     assert ImageStore("hdfs://shop/pictures").find_local("a.jpg") is None
 
 
@@ -95,9 +92,7 @@ def test_a_picture_of_a_remote_shop_is_no_local_one() -> None:
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_a_path_that_cannot_be_read_is_a_status(
-    root: Path, image_path: str | None, status: Status
-) -> None:
+def test_a_path_that_cannot_be_read_is_a_status(root, image_path, status):
     store = ImageStore(str(root))
     for ask in (store.read, store.stat):
         begin = time.monotonic()
@@ -110,7 +105,7 @@ def test_a_path_that_cannot_be_read_is_a_status(
 
 
 @pytest.mark.parametrize("image_path", [".", "nowhere.jpg", "pipe.jpg", "link.jpg", "a b.jpg"])
-def test_no_path_leaves_a_file_open(root: Path, image_path: str) -> None:
+def test_no_path_leaves_a_file_open(root, image_path):
     store = ImageStore(str(root))
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(20):
@@ -120,14 +115,12 @@ def test_no_path_leaves_a_file_open(root: Path, image_path: str) -> None:
 
 
 @pytest.mark.parametrize("image_path", [None, "", " \t"])
-def test_a_path_of_nothing_is_told_from_a_file_that_is_gone(
-    root: Path, image_path: str | None
-) -> None:
+def test_a_path_of_nothing_is_told_from_a_file_that_is_gone(root, image_path):
     with pytest.raises(ImageProblem, match=r"^no image path$"):
         ImageStore(str(root)).read(image_path)
 
 
-def test_a_file_over_the_limit_of_bytes_is_too_large(root: Path) -> None:
+def test_a_file_over_the_limit_of_bytes_is_too_large(root):
     size = (root / "a b.jpg").stat().st_size
     within = ImageStore(str(root), limits=ImageLimits(max_bytes=size))
     assert len(within.read("a b.jpg")) == size
@@ -136,7 +129,7 @@ def test_a_file_over_the_limit_of_bytes_is_too_large(root: Path) -> None:
     assert problem.value.status is Status.IMAGE_TOO_LARGE
 
 
-def test_of_a_file_over_the_limit_no_more_is_read_than_tells_so(root: Path) -> None:
+def test_of_a_file_over_the_limit_no_more_is_read_than_tells_so(root):
     with (root / "huge.jpg").open("wb") as huge:
         huge.truncate(1 << 40)  # of holes; more than any machine has memory for
     with pytest.raises(ImageProblem) as problem:
@@ -144,7 +137,7 @@ def test_of_a_file_over_the_limit_no_more_is_read_than_tells_so(root: Path) -> N
     assert problem.value.status is Status.IMAGE_TOO_LARGE
 
 
-def test_paths_and_file_uris_under_an_allowed_root_are_read(root: Path) -> None:
+def test_paths_and_file_uris_under_an_allowed_root_are_read(root):
     data = (root / "a b.jpg").read_bytes()
     store = ImageStore(str(root), (str(root.parent / "secret"), f"file://{root.parent}/shop-2"))
     for image_path in (
@@ -161,13 +154,13 @@ def test_paths_and_file_uris_under_an_allowed_root_are_read(root: Path) -> None:
         assert store.read(image_path) == data, image_path
 
 
-def test_a_dot_in_a_relative_path_is_none_of_the_key_of_an_object() -> None:
+def test_a_dot_in_a_relative_path_is_none_of_the_key_of_an_object():
     root = parse_location("s3://bucket/shop")
     for image_path in ("./images/1.jpg", "images/./1.jpg", "images/1.jpg"):
         assert parse_location(image_path, root).path == "/shop/images/1.jpg"
 
 
-def test_an_object_path_cannot_climb_out_of_its_root() -> None:
+def test_an_object_path_cannot_climb_out_of_its_root():
     store = ImageStore("s3://bucket/shop")
     for image_path in ("../secret/x.jpg", "s3a://bucket/shop/%2e%2e/secret/x.jpg", "s3://b/shop/x"):
         with pytest.raises(ImageProblem) as problem:
@@ -191,8 +184,8 @@ def test_an_object_path_cannot_climb_out_of_its_root() -> None:
     ],
 )
 def test_a_trick_with_the_uri_of_an_object_is_forbidden_before_anything_is_asked(
-    image_path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    image_path, monkeypatch
+):
     # Nothing listens there: whatever is asked fails in another way.
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     with pytest.raises(ImageProblem) as problem:
@@ -215,9 +208,7 @@ def test_a_trick_with_the_uri_of_an_object_is_forbidden_before_anything_is_asked
         ("abfss://shop@169.254.169.254/x", "metadata"),
     ],
 )
-def test_a_root_with_secrets_or_at_a_machines_metadata_is_a_wrong_setting(
-    root: str, message: str
-) -> None:
+def test_a_root_with_secrets_or_at_a_machines_metadata_is_a_wrong_setting(root, message):
     with pytest.raises(ConfigError, match=message) as error:
         ImageStore(root)
     assert "hush" not in str(error.value)
@@ -225,9 +216,7 @@ def test_a_root_with_secrets_or_at_a_machines_metadata_is_a_wrong_setting(
         ImageStore("/", allowed_roots=(root,))
 
 
-def test_an_address_of_s3_alone_goes_before_that_of_all_services(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_address_of_s3_alone_goes_before_that_of_all_services(monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://all.example.org")
     assert s3_endpoint() == "http://all.example.org"
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://s3.example.org")
@@ -242,11 +231,11 @@ def test_an_address_of_s3_alone_goes_before_that_of_all_services(
     "root",
     ["abfss://shop@account.dfs.core.windows.net/x", "gs://anonymous@shop/x", "hdfs://name:8020/x"],
 )
-def test_names_before_an_at_that_are_no_secret_are_allowed(root: str) -> None:
+def test_names_before_an_at_that_are_no_secret_are_allowed(root):
     ImageStore(root)
 
 
-def test_credentials_in_an_image_path_are_repeated_nowhere(root: Path) -> None:
+def test_credentials_in_an_image_path_are_repeated_nowhere(root):
     for image_path in (
         "s3://me:hush@bucket/x.jpg",
         "https://me:hush@example.org/x.jpg",
@@ -259,12 +248,12 @@ def test_credentials_in_an_image_path_are_repeated_nowhere(root: Path) -> None:
 
 
 def test_a_folder_that_becomes_a_link_while_its_file_is_opened_leads_nowhere(
-    root: Path, monkeypatch: pytest.MonkeyPatch, write_jpeg: Callable[..., Path]
-) -> None:
+    root, monkeypatch, write_jpeg
+):
     write_jpeg(root / "season" / "x.jpg")
     really_open = os.open
 
-    def swap_and_open(path: str, *arguments: int) -> int:
+    def swap_and_open(path, *arguments):
         (root / "season").rename(root / "moved")
         (root / "season").symlink_to(root.parent / "secret")
         return really_open(path, *arguments)
@@ -276,12 +265,12 @@ def test_a_folder_that_becomes_a_link_while_its_file_is_opened_leads_nowhere(
 
 
 def test_a_file_without_permission_or_on_a_broken_disk_is_unreadable_and_not_missing(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    root, monkeypatch
+):
     tries = []
 
-    def fail(number: int) -> Callable[..., int]:
-        def open_nothing(*_: object) -> int:
+    def fail(number):
+        def open_nothing(*_):
             tries.append(number)
             raise OSError(number, os.strerror(number))
 
@@ -308,9 +297,7 @@ def test_a_file_without_permission_or_on_a_broken_disk_is_unreadable_and_not_mis
     ],
     ids=str,
 )
-def test_what_a_store_denies_is_an_answer_and_its_own_failures_may_pass(
-    error: Exception, may_pass: bool
-) -> None:
+def test_what_a_store_denies_is_an_answer_and_its_own_failures_may_pass(error, may_pass):
     assert is_failure(error) is may_pass
 
 
@@ -326,9 +313,7 @@ def test_what_a_store_denies_is_an_answer_and_its_own_failures_may_pass(
         ("s3://shop/x", {"bucket": "shop", "endpoint": "http://127.0.0.1:1"}),
     ],
 )
-def test_a_location_names_the_bucket_of_its_store(
-    location: str, config: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_location_names_the_bucket_of_its_store(location, config, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     scheme, authority, _ = parse_location(location)
     store = open_object_store(scheme, authority, ImageReading())
@@ -336,10 +321,8 @@ def test_a_location_names_the_bucket_of_its_store(
 
 
 @pytest.mark.parametrize("is_replaced", [False, True])
-def test_without_proc_the_opened_file_counts_too(
-    root: Path, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
-) -> None:
-    def readlink(path: Path) -> Path:
+def test_without_proc_the_opened_file_counts_too(root, monkeypatch, is_replaced):
+    def readlink(path):
         if is_replaced:
             (root / "other").write_bytes(b"other")
             (root / "other").replace(root / "a b.jpg")
@@ -355,10 +338,8 @@ def test_without_proc_the_opened_file_counts_too(
     assert problem.value.status is Status.IMAGE_UNREADABLE
 
 
-def test_a_region_that_aws_does_not_tell_is_the_environment_s(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refuse(_: str) -> str:
+def test_a_region_that_aws_does_not_tell_is_the_environment_s(monkeypatch):
+    def refuse(_):
         raise OSError("no route")
 
     monkeypatch.setattr(fs, "resolve_s3_region", refuse)
@@ -366,7 +347,7 @@ def test_a_region_that_aws_does_not_tell_is_the_environment_s(
     assert open_object_store("s3", "shop", ImageReading()).config["region"] == "eu-west-1"
 
 
-def test_stat_tells_the_size_and_the_time_of_a_file_on_a_disk(root: Path) -> None:
+def test_stat_tells_the_size_and_the_time_of_a_file_on_a_disk(root):
     file = root / "a b.jpg"
     os.utime(file, (0, 1_000_000_000.25))
     modified_at = datetime(2001, 9, 9, 1, 46, 40, 250_000, UTC)
@@ -374,13 +355,13 @@ def test_stat_tells_the_size_and_the_time_of_a_file_on_a_disk(root: Path) -> Non
     assert found == ImageStat(file.stat().st_size, None, modified_at)
 
 
-def test_hadoops_way_to_write_a_local_path_is_one(root: Path) -> None:
+def test_hadoops_way_to_write_a_local_path_is_one(root):
     store = ImageStore(str(root))
     (root / "one.bin").write_bytes(b"picture")
     assert store.read(f"file:{root}/one.bin") == b"picture"
 
 
-def test_a_local_uri_as_hadoop_reads_it_is_a_path() -> None:
+def test_a_local_uri_as_hadoop_reads_it_is_a_path():
     for uri in ("file:/a%20b", "file:///a%20b", "FILE:///a%20b", "/a%20b"):
         assert local_path(uri) == "/a%20b"
     for other in ("file://host/a", "s3://file/a", "file", "a/file:/b"):
@@ -388,11 +369,11 @@ def test_a_local_uri_as_hadoop_reads_it_is_a_path() -> None:
 
 
 def test_a_lack_of_memory_while_reading_is_this_machine_s_and_not_the_picture_s(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path, monkeypatch
+):
     (tmp_path / "a.jpg").write_bytes(b"x")
 
-    def fail(*_: object) -> None:
+    def fail(*_):
         raise MemoryError
 
     monkeypatch.setattr("enrich.images.store.read_local", fail)

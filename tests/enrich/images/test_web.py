@@ -4,18 +4,15 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler
 from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from image_host import ImageHost, Names, image_host, reach_this_machine
+from image_host import image_host, reach_this_machine
 
 from enrich.config import JobConfig
 from enrich.images import web
@@ -28,43 +25,43 @@ ONCE = ImageReading(attempts=1, timeout_s=5)
 
 
 @pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> Names:
+def names(monkeypatch):
     return reach_this_machine(monkeypatch)
 
 
 @pytest.fixture
-def host(names: Names) -> Iterator[ImageHost]:
+def host(names):
     with image_host() as served:
         yield served
 
 
-def store(host: ImageHost, reading: ImageReading = ONCE, max_bytes: int = 100_000) -> ImageStore:
+def store(host, reading=ONCE, max_bytes=100_000):
     allowed = (f"cdn.example.com:{host.port}", f"img.example.com:{host.port}")
     limits = ImageLimits(max_bytes=max_bytes)
     return ImageStore("/nowhere", limits=limits, reading=reading, hosts=allowed)
 
 
-def problem(store: ImageStore, url: str) -> ImageProblem:
+def problem(store, url):
     with pytest.raises(ImageProblem) as raised:
         store.read(url)
     return raised.value
 
 
-def test_a_picture_of_an_allowed_host_is_read(host: ImageHost) -> None:
+def test_a_picture_of_an_allowed_host_is_read(host):
     host.sends("/a%20b.jpg?v=1", PICTURE)
     assert store(host).read(host.url("/a b.jpg?v=1#top")) == PICTURE
     assert host.asked[f"cdn.example.com:{host.port}"] == 1
 
 
-def test_connections_are_used_again(host: ImageHost) -> None:
+def test_connections_are_used_again(host):
     url = host.sends("/a.jpg", PICTURE)
     for _ in range(5):
         assert store(host).read(url) == PICTURE
     assert host.connections == 1
 
 
-def test_a_connection_that_the_host_closed_is_not_used_again(host: ImageHost) -> None:
-    def close_afterwards(request: BaseHTTPRequestHandler) -> None:
+def test_a_connection_that_the_host_closed_is_not_used_again(host):
+    def close_afterwards(request):
         request.send_response(200)
         request.send_header("Content-Length", "1")
         request.end_headers()
@@ -93,14 +90,14 @@ def test_a_connection_that_the_host_closed_is_not_used_again(host: ImageHost) ->
         "http://127.0.0.1:{port}/a.jpg",
     ],
 )
-def test_only_the_hosts_of_the_setting_are_asked(host: ImageHost, url: str) -> None:
+def test_only_the_hosts_of_the_setting_are_asked(host, url):
     host.sends("/a.jpg", PICTURE)
     refused = problem(store(host), url.format(port=host.port))
     assert refused.status is Status.IMAGE_FORBIDDEN and "hush" not in str(refused)
     assert not host.asked
 
 
-def test_without_the_setting_a_url_is_refused_and_the_setting_named() -> None:
+def test_without_the_setting_a_url_is_refused_and_the_setting_named():
     refused = problem(ImageStore("/nowhere"), "https://cdn.example.com/a.jpg?token=hush")
     assert refused.status is Status.IMAGE_FORBIDDEN
     assert "image_hosts" in str(refused) and "hush" not in str(refused)
@@ -122,9 +119,7 @@ ADDRESSES = [
 
 
 @pytest.mark.parametrize("addresses", ADDRESSES)
-def test_a_name_that_leads_to_no_public_address_is_refused(
-    host: ImageHost, names: Names, addresses: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_name_that_leads_to_no_public_address_is_refused(host, names, addresses, monkeypatch):
     monkeypatch.setattr(socket, "create_connection", lambda *_, **__: pytest.fail("connected"))
     names["cdn.example.com"] = addresses
     assert problem(store(host), host.url("/a.jpg")).status is Status.IMAGE_FORBIDDEN
@@ -133,11 +128,11 @@ def test_a_name_that_leads_to_no_public_address_is_refused(
 @pytest.mark.parametrize(
     "address", ["8.8.8.8", "2001:4860:4860::8888", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 )
-def test_an_address_of_the_internet_is_public(address: str) -> None:
+def test_an_address_of_the_internet_is_public(address):
     assert web.is_public(str(ip_address(address)))
 
 
-def test_a_name_is_resolved_once_for_check_and_connection(host: ImageHost, names: Names) -> None:
+def test_a_name_is_resolved_once_for_check_and_connection(host, names):
     host.sends("/a.jpg", PICTURE)
     assert store(host).read(host.url("/a.jpg")) == PICTURE
     assert names.asked == 1
@@ -146,13 +141,13 @@ def test_a_name_is_resolved_once_for_check_and_connection(host: ImageHost, names
 # Redirects
 
 
-def test_a_redirect_may_hold_raw_utf_8(host: ImageHost) -> None:
+def test_a_redirect_may_hold_raw_utf_8(host):
     host.sends("/r%C3%B6ck.jpg", PICTURE)
     url = host.sends("/here.jpg", b"moved", 302, Location="/r\xc3\xb6ck.jpg")
     assert store(host).read(url) == PICTURE
 
 
-def test_a_redirect_to_an_allowed_host_is_followed(host: ImageHost) -> None:
+def test_a_redirect_to_an_allowed_host_is_followed(host):
     host.sends("/there.jpg", PICTURE)
     host.sends("/here.jpg", b"moved", 302, Location=host.url("/there.jpg", "img.example.com"))
     assert store(host).read(host.url("/here.jpg")) == PICTURE
@@ -170,23 +165,21 @@ def test_a_redirect_to_an_allowed_host_is_followed(host: ImageHost) -> None:
         "ftp://cdn.example.com:{port}/there.jpg",
     ],
 )
-def test_a_redirect_to_another_place_is_refused(host: ImageHost, target: str) -> None:
+def test_a_redirect_to_another_place_is_refused(host, target):
     host.sends("/there.jpg", PICTURE)
     url = host.sends("/here.jpg", status=301, Location=target.format(port=host.port))
     assert problem(store(host), url).status is Status.IMAGE_FORBIDDEN
     assert host.asked.total() == 2
 
 
-def test_a_redirect_to_a_name_with_a_private_address_is_refused(
-    host: ImageHost, names: Names
-) -> None:
+def test_a_redirect_to_a_name_with_a_private_address_is_refused(host, names):
     names["img.example.com"] = "10.0.0.1"
     target = host.url("/there.jpg", "img.example.com")
     url = host.sends("/here.jpg", status=307, Location=target)
     assert problem(store(host), url).status is Status.IMAGE_FORBIDDEN
 
 
-def test_redirects_in_a_circle_end(host: ImageHost) -> None:
+def test_redirects_in_a_circle_end(host):
     url = host.sends("/loop.jpg", status=302, Location="/loop.jpg")
     assert problem(store(host), url).status is Status.IMAGE_UNREADABLE
     assert host.asked["GET /loop.jpg"] == web.MOST_REDIRECTS + 1
@@ -195,14 +188,14 @@ def test_redirects_in_a_circle_end(host: ImageHost) -> None:
 # Size and time
 
 
-def test_a_picture_that_says_it_is_too_large_is_not_read(host: ImageHost) -> None:
+def test_a_picture_that_says_it_is_too_large_is_not_read(host):
     url = host.sends("/a.jpg", b"", Content_Length="1000000000000")
     assert problem(store(host), url).status is Status.IMAGE_TOO_LARGE
 
 
 @pytest.mark.parametrize("size", [99_999, 100_000, 100_001])
-def test_a_picture_without_a_size_is_read_up_to_the_limit(host: ImageHost, size: int) -> None:
-    def stream(request: BaseHTTPRequestHandler) -> None:
+def test_a_picture_without_a_size_is_read_up_to_the_limit(host, size):
+    def stream(request):
         request.send_response(200)
         request.send_header("Transfer-Encoding", "chunked")
         request.end_headers()
@@ -215,7 +208,7 @@ def test_a_picture_without_a_size_is_read_up_to_the_limit(host: ImageHost, size:
         assert problem(store(host), host.url("/a.jpg")).status is Status.IMAGE_TOO_LARGE
 
 
-def drip(request: BaseHTTPRequestHandler, lines: bytes) -> None:
+def drip(request, lines):
     for byte in lines:
         request.wfile.write(bytes([byte]))
         time.sleep(0.1)
@@ -230,9 +223,7 @@ def drip(request: BaseHTTPRequestHandler, lines: bytes) -> None:
     ],
     ids=["silent", "slow headers", "slow body"],
 )
-def test_a_slow_host_costs_no_more_than_the_time_limit(
-    host: ImageHost, answer: Callable[[BaseHTTPRequestHandler], None]
-) -> None:
+def test_a_slow_host_costs_no_more_than_the_time_limit(host, answer):
     host.answers["/a.jpg"] = answer
     begin = time.monotonic()
     slow = store(host, ImageReading(attempts=1, timeout_s=0.5))
@@ -241,7 +232,7 @@ def test_a_slow_host_costs_no_more_than_the_time_limit(
 
 
 @pytest.mark.parametrize("body", [b"half", b""])
-def test_half_a_picture_is_asked_for_again(host: ImageHost, body: bytes) -> None:
+def test_half_a_picture_is_asked_for_again(host, body):
     url = host.sends("/a.jpg", body, Content_Length="4000", Connection="close")
     again = store(host, ImageReading(attempts=2, timeout_s=5))
     assert problem(again, url).status is Status.IMAGE_UNREADABLE
@@ -263,25 +254,23 @@ def test_half_a_picture_is_asked_for_again(host: ImageHost, body: bytes) -> None
         (503, Status.IMAGE_UNREADABLE, 3),
     ],
 )
-def test_a_status_says_whether_to_ask_again(
-    host: ImageHost, status: int, expected: Status, requests: int
-) -> None:
+def test_a_status_says_whether_to_ask_again(host, status, expected, requests):
     url = host.sends("/a.jpg", status=status)
     assert problem(store(host, ImageReading(timeout_s=9)), url).status is expected
     assert host.asked["GET /a.jpg"] == requests
 
 
 @pytest.mark.parametrize("page", [b"<!DOCTYPE html>not here", b"\xef\xbb\xbf\r\n <html>"])
-def test_a_page_instead_of_a_picture_is_a_missing_picture(host: ImageHost, page: bytes) -> None:
+def test_a_page_instead_of_a_picture_is_a_missing_picture(host, page):
     assert problem(store(host), host.sends("/a.jpg", page)).status is Status.IMAGE_MISSING
 
 
-def once(host: ImageHost, first: Callable[[BaseHTTPRequestHandler], None]) -> str:
+def once(host, first):
     """Answer the next request for a picture in one way, and others with the picture."""
     url = host.sends("/a.jpg", PICTURE)
     later = host.answers["/a.jpg"]
 
-    def answer(request: BaseHTTPRequestHandler) -> None:
+    def answer(request):
         host.answers["/a.jpg"] = later
         first(request)
 
@@ -290,7 +279,7 @@ def once(host: ImageHost, first: Callable[[BaseHTTPRequestHandler], None]) -> st
 
 
 @pytest.mark.parametrize(("status", "form"), [(429, "1"), (429, "1.0"), (503, "date")])
-def test_a_pause_that_a_host_asks_for_is_kept(host: ImageHost, status: int, form: str) -> None:
+def test_a_pause_that_a_host_asks_for_is_kept(host, status, form):
     pause = in_http(datetime.now(UTC) + timedelta(seconds=2)) if form == "date" else form
     host.sends("/busy.jpg", status=status, Retry_After=pause)
     busy = host.answers["/busy.jpg"]
@@ -299,9 +288,7 @@ def test_a_pause_that_a_host_asks_for_is_kept(host: ImageHost, status: int, form
     assert time.monotonic() - begin > 0.9
 
 
-def test_a_pause_longer_than_the_time_limit_is_waited_for(
-    host: ImageHost, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pause_longer_than_the_time_limit_is_waited_for(host, monkeypatch):
     monkeypatch.setattr(web, "LONGEST_PAUSE_S", 1.5)
     host.sends("/busy.jpg", status=429, Retry_After="86400")
     busy = host.answers["/busy.jpg"]
@@ -310,12 +297,12 @@ def test_a_pause_longer_than_the_time_limit_is_waited_for(
     assert host.asked["GET /a.jpg"] == 2
 
 
-def test_few_requests_at_a_time_go_to_one_host(host: ImageHost) -> None:
+def test_few_requests_at_a_time_go_to_one_host(host):
     at_once, most, lock = 0, 0, threading.Lock()
     url = host.sends("/a.jpg", PICTURE)
     send = host.answers["/a.jpg"]
 
-    def count(request: BaseHTTPRequestHandler) -> None:
+    def count(request):
         nonlocal at_once, most
         with lock:
             at_once += 1
@@ -338,7 +325,7 @@ def test_few_requests_at_a_time_go_to_one_host(host: ImageHost) -> None:
 # Size and time without the bytes
 
 
-def in_http(moment: datetime) -> str:
+def in_http(moment):
     return format_datetime(moment, usegmt=True)
 
 
@@ -353,9 +340,7 @@ MOMENT = datetime(2026, 11, 30, 12, tzinfo=UTC)
         ({"ETag": 'W/"2"', "Content_Length": "many"}, ImageStat(0, 'W/"2"', None)),
     ],
 )
-def test_a_host_is_asked_for_size_etag_and_time_without_the_bytes(
-    host: ImageHost, headers: dict[str, str], expected: ImageStat
-) -> None:
+def test_a_host_is_asked_for_size_etag_and_time_without_the_bytes(host, headers, expected):
     url = host.sends("/a.jpg", PICTURE, **headers)
     assert store(host).stat(url) == expected
     assert store(host).stat(url) == expected
@@ -363,11 +348,11 @@ def test_a_host_is_asked_for_size_etag_and_time_without_the_bytes(
 
 
 @pytest.mark.parametrize("status", [400, 403, 405, 501])
-def test_a_host_that_refuses_the_question_tells_nothing(host: ImageHost, status: int) -> None:
+def test_a_host_that_refuses_the_question_tells_nothing(host, status):
     assert store(host).stat(host.sends("/a.jpg", status=status)) == ImageStat(0, None, None)
 
 
-def test_a_picture_that_is_not_there_has_no_size(host: ImageHost) -> None:
+def test_a_picture_that_is_not_there_has_no_size(host):
     with pytest.raises(ImageProblem) as raised:
         store(host).stat(host.url("/nowhere.jpg"))
     assert raised.value.status is Status.IMAGE_MISSING
@@ -377,7 +362,7 @@ def test_a_picture_that_is_not_there_has_no_size(host: ImageHost) -> None:
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> Path:
+def certificate(tmp_path):
     """A file with the key and the certificate of cdn.example.com, which signed itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "cdn.example.com")])
@@ -395,9 +380,7 @@ def certificate(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["cdn.example.com", "img.example.com"])
-def test_a_certificate_counts_for_its_own_name_alone(
-    host: ImageHost, certificate: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_a_certificate_counts_for_its_own_name_alone(host, certificate, monkeypatch, name):
     served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     served.load_cert_chain(certificate)
     trusts = ssl.create_default_context(cafile=str(certificate))
@@ -413,9 +396,7 @@ def test_a_certificate_counts_for_its_own_name_alone(
             assert not secure.asked
 
 
-def test_a_redirect_from_https_to_http_is_refused(
-    host: ImageHost, certificate: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_redirect_from_https_to_http_is_refused(host, certificate, monkeypatch):
     served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     served.load_cert_chain(certificate)
     trusts = ssl.create_default_context(cafile=str(certificate))
@@ -434,6 +415,6 @@ def test_a_redirect_from_https_to_http_is_refused(
 @pytest.mark.parametrize(
     "host", ["https://cdn.example.com", "*.example.com", "CDN.example.com", "a/b", "", "me@host"]
 )
-def test_a_host_that_is_not_a_name_is_refused(host: str) -> None:
+def test_a_host_that_is_not_a_name_is_refused(host):
     with pytest.raises(ValueError, match=r"cdn\.example\.com"):
         JobConfig(image_hosts=(host,))

@@ -3,12 +3,12 @@
 import base64
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
-from browser import Tab, open_tab
+from browser import open_tab
 from PIL import Image
 
 from enrich.records import Candidate
@@ -37,11 +37,11 @@ Text = Callable[[str], str]
 
 
 @pytest.fixture(scope="session")
-def make_report() -> MakeReport:
+def make_report():
     """A function that makes a report; `says` stands wherever a text comes from outside."""
 
-    def make(says: str | None = None, outcome: str = "published", cards: int = 6) -> RunReport:
-        def text(usual: str) -> str:
+    def make(says=None, outcome="published", cards=6):
+        def text(usual):
             return usual if says is None else says
 
         check = _make_check(text)
@@ -63,7 +63,7 @@ def make_report() -> MakeReport:
     return make
 
 
-def _make_check(text: Text) -> CheckRow:
+def _make_check(text):
     return CheckRow(
         expectation=text("expect_known_labels"),
         outcome="fail",
@@ -77,7 +77,7 @@ def _make_check(text: Text) -> CheckRow:
     )
 
 
-def _make_facts(text: Text, outcome: str) -> RunFacts:
+def _make_facts(text, outcome):
     published = 1190 if outcome == "published" else 0
     counts = {
         "read": 1300,
@@ -108,7 +108,7 @@ def _make_facts(text: Text, outcome: str) -> RunFacts:
     )
 
 
-def _make_attribute(text: Text) -> AttributeFacts:
+def _make_attribute(text):
     return AttributeFacts(
         name=text("color"),
         labels={text("red"): 800, "blue": 300, ABSTAINED: 90},
@@ -124,7 +124,7 @@ def _make_attribute(text: Text) -> AttributeFacts:
     )
 
 
-def _make_gallery(text: Text, cards: int) -> Gallery:
+def _make_gallery(text, cards):
     answer = ShownAnswer(
         text("color"),
         text("red"),
@@ -154,15 +154,12 @@ def _make_gallery(text: Text, cards: int) -> Gallery:
         unsure=tuple(replace(one, answers=(unsure,)) for one in section),
         examples=section,
         failed=section,
-        quarantined=(
-            replace(card, status=text("no_modality")),
-            replace(card, product_id=None),
-        ),
+        quarantined=(replace(card, status=text("no_modality")), replace(card, product_id=None)),
     )
 
 
 @pytest.fixture(scope="session")
-def empty_report() -> RunReport:
+def empty_report():
     """The first run of an empty catalog."""
     run = replace(
         _make_facts(lambda usual: usual, "nothing_to_do"),
@@ -175,7 +172,7 @@ def empty_report() -> RunReport:
 
 
 @pytest.fixture(scope="session")
-def picture() -> str:
+def picture():
     """A small picture as a data: URI."""
     encoded = io.BytesIO()
     Image.new("RGB", (60, 80), (200, 30, 30)).save(encoded, "WEBP")
@@ -183,6 +180,6 @@ def picture() -> str:
 
 
 @pytest.fixture(scope="session")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+def tab(tmp_path_factory):
     with open_tab(tmp_path_factory.mktemp("profile")) as opened:
         yield opened

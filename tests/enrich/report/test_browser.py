@@ -4,18 +4,12 @@ SCREENSHOTS=folder keeps the pictures for a person to look at.
 """
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from browser import Tab
 from PIL import Image
 
-from enrich.report.content import RunReport
 from enrich.report.page import render_index, render_page
-
-from .conftest import MakeReport
 
 WIDTHS_PX = {"phone": 390, "desktop": 1280}
 HEIGHT_PX = 3_000
@@ -53,10 +47,10 @@ CLICK = """((name) => {
 
 
 @pytest.fixture
-def measure(tab: Tab, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+def measure(tab, tmp_path):
     """Returns a function that opens a page and measures it, by default as wide as a phone."""
 
-    def measure(page: bytes, screen: str = "phone") -> dict[str, Any]:
+    def measure(page, screen="phone"):
         (tmp_path / "page.html").write_bytes(page)
         tab.resize(WIDTHS_PX[screen], HEIGHT_PX)
         tab.requests.clear()
@@ -69,11 +63,11 @@ def measure(tab: Tab, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
-def full_page(make_report: MakeReport, picture: str) -> bytes:
+def full_page(make_report, picture):
     return render_page(make_report(), {f"pictures/{n}.jpg": picture for n in range(6)})
 
 
-def test_measuring_notices_what_a_page_should_not_do(measure: Callable[..., Any]) -> None:
+def test_measuring_notices_what_a_page_should_not_do(measure):
     found = measure(f"<!doctype html><title>p</title><p style=width:900px>{HOSTILE}".encode())
     assert found["owned"] and found["scripts"] == 1
     assert found["scroll_width"] > found["width"] and "P." in found["sticking_out"]
@@ -83,12 +77,8 @@ def test_measuring_notices_what_a_page_should_not_do(measure: Callable[..., Any]
 @pytest.mark.parametrize("says", [None, HOSTILE], ids=["usual", "hostile"])
 @pytest.mark.parametrize("screen", WIDTHS_PX)
 def test_page_runs_its_own_script_alone_loads_nothing_and_fits_the_screen(
-    measure: Callable[..., Any],
-    make_report: MakeReport,
-    picture: str,
-    screen: str,
-    says: str | None,
-) -> None:
+    measure, make_report, picture, screen, says
+):
     report = make_report(says)
     page = render_page(report, {f"pictures/{n}.jpg": picture for n in range(6)})
     index = render_index([report.run] * 3, {report.run.run_id})
@@ -101,9 +91,7 @@ def test_page_runs_its_own_script_alone_loads_nothing_and_fits_the_screen(
         assert found["background"] in ("rgb(255, 255, 255)", "rgb(29, 33, 37)"), "lacks its style"
 
 
-def test_a_click_shows_the_products_behind_a_label_or_a_bar(
-    tab: Tab, measure: Callable[..., Any], full_page: bytes
-) -> None:
+def test_a_click_shows_the_products_behind_a_label_or_a_bar(tab, measure, full_page):
     measure(full_page.replace(b"</footer>", b'<a data-fact="99" data-name="none"></a></footer>'))
     names = ("color: red", "color: not sure enough", "none", "")
     assert [tab.run(f"{CLICK}({name!r})") for name in names] == [
@@ -115,14 +103,12 @@ def test_a_click_shows_the_products_behind_a_label_or_a_bar(
     assert tab.run("location.hash") == "", "a link was followed"
 
 
-def test_empty_run_fits_a_phone(measure: Callable[..., Any], empty_report: RunReport) -> None:
+def test_empty_run_fits_a_phone(measure, empty_report):
     found = measure(render_page(empty_report, {}))
     assert found["scroll_width"] == found["width"]
 
 
-def test_screenshots_show_charts_and_pictures(
-    tab: Tab, measure: Callable[..., Any], full_page: bytes, tmp_path: Path
-) -> None:
+def test_screenshots_show_charts_and_pictures(tab, measure, full_page, tmp_path):
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path)).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     measure(full_page, "desktop")

@@ -5,21 +5,12 @@ from dataclasses import replace
 import pytest
 from PIL import ImageColor
 
-from enrich.report.charts import (
-    HISTOGRAM_PX,
-    compare_labels,
-    find_swatch,
-    lay_out_histogram,
-)
-from enrich.report.formatting import (
-    format_beside,
-)
+from enrich.report.charts import HISTOGRAM_PX, compare_labels, find_swatch, lay_out_histogram
+from enrich.report.formatting import format_beside
 from schemas.labels import ABSTAINED
 
-from .conftest import MakeReport
 
-
-def test_histogram_stacks_stand_on_one_another_and_the_highest_fills_it() -> None:
+def test_histogram_stacks_stand_on_one_another_and_the_highest_fills_it():
     blocks = lay_out_histogram({"below": (2, 0, 1), "above": (2, 0, 0)})
 
     places = [(b.bin, b.style, b.top, b.height) for b in blocks]
@@ -31,9 +22,7 @@ def test_histogram_stacks_stand_on_one_another_and_the_highest_fills_it() -> Non
     ]
 
 
-def test_labels_are_compared_by_share_with_abstained_as_the_last_one(
-    make_report: MakeReport,
-) -> None:
+def test_labels_are_compared_by_share_with_abstained_as_the_last_one(make_report):
     attribute = replace(
         make_report().attributes[0],
         labels={ABSTAINED: 6, "red": 1, "blue": 3},
@@ -66,11 +55,11 @@ def test_labels_are_compared_by_share_with_abstained_as_the_last_one(
         (ImageColor.getrgb("ivory") and "ivory", "#fffff0"),
     ],
 )
-def test_only_names_of_colors_have_a_swatch(label: str, color: str | None) -> None:
+def test_only_names_of_colors_have_a_swatch(label, color):
     assert find_swatch(label) == color
 
 
-def test_a_figure_and_what_is_allowed_are_told_apart() -> None:
+def test_a_figure_and_what_is_allowed_are_told_apart():
     shown = {
         (0.53, 0.41): ("0.53", "0.41"),
         (0.5291, 0.5288): ("0.5291", "0.5288"),

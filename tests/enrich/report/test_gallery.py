@@ -1,12 +1,10 @@
 """Choice of cards, and what on the page leads to them."""
 
-from typing import Any
-
 from enrich.report.finder import Finder, bin_of
 from enrich.report.gallery import SECTIONS, SEPARATOR, fill_gallery
 
 
-def offered(section: str, part: str, place: int, product_id: str) -> dict[str, Any]:
+def offered(section, part, place, product_id):
     row = dict.fromkeys(
         ("title", "image_path", "modalities", "error", "reason", "answers", "product_category")
     )
@@ -14,11 +12,11 @@ def offered(section: str, part: str, place: int, product_id: str) -> dict[str, A
     return {**row, **keys, "status": "ok"}
 
 
-def part(*names: str) -> str:
+def part(*names):
     return SEPARATOR.join(names)
 
 
-def test_every_attribute_gets_its_share_and_frequent_labels_come_first() -> None:
+def test_every_attribute_gets_its_share_and_frequent_labels_come_first():
     room = SECTIONS["examples"]
     labels = [f"label {n:02}" for n in range(room)]
     rows = [offered("examples", part("color", label), 1, f"c-{label}") for label in labels]
@@ -32,7 +30,7 @@ def test_every_attribute_gets_its_share_and_frequent_labels_come_first() -> None
     assert colors == [f"c-{label}" for label in labels[: room // 2 - 1 : -1]]
 
 
-def test_second_products_of_a_label_come_after_first_ones_of_all() -> None:
+def test_second_products_of_a_label_come_after_first_ones_of_all():
     rows = [
         offered("changed", part("color", "red", "blue"), place, f"often {place}")
         for place in (1, 2, 3)
@@ -44,7 +42,7 @@ def test_second_products_of_a_label_come_after_first_ones_of_all() -> None:
     assert [card.product_id for card in cards] == ["often 1", "once", "often 2", "often 3"]
 
 
-def test_an_example_stands_once_for_all_its_labels() -> None:
+def test_an_example_stands_once_for_all_its_labels():
     rows = [offered("examples", part(name, "x"), 1, "same") for name in ("color", "style")]
     rows.append(offered("examples", part("style", "x"), 2, "another"))
 
@@ -56,11 +54,11 @@ def test_an_example_stands_once_for_all_its_labels() -> None:
     ]
 
 
-def test_shares_fall_into_bins_of_equal_width() -> None:
+def test_shares_fall_into_bins_of_equal_width():
     assert [bin_of(share) for share in (0.0, 0.05, 0.999, 1.0)] == ["0", "1", "19", "19"]
 
 
-def test_a_fact_leads_to_the_cards_that_share_it() -> None:
+def test_a_fact_leads_to_the_cards_that_share_it():
     answer = {
         "attribute": "color",
         "label": "red",

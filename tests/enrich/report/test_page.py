@@ -7,16 +7,13 @@ import shlex
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
-from typing import Any
 
 import pytest
 
-from enrich.report.content import STAGES, GivenFlags, RunReport
+from enrich.report.content import STAGES, GivenFlags
 from enrich.report.formatting import CAUSES, REASONS, STATUSES
 from enrich.report.page import render_index, render_page
 from schemas.tables import DUE, Outcome, Reason, State, Status
-
-from .conftest import MakeReport
 
 HOSTILE = {
     "script": "<script>window.owned = true</script>",
@@ -34,36 +31,34 @@ HOSTILE = {
 class Page(HTMLParser):
     """What a browser would see: every element with its attributes, and the text."""
 
-    def __init__(self, page: bytes) -> None:
+    def __init__(self, page):
         super().__init__(convert_charrefs=True)
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
         self.feed(page.decode())
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
 
-    def handle_data(self, data: str) -> None:
+    def handle_data(self, data):
         self.text += data
 
-    def count(self, tag: str) -> int:
+    def count(self, tag):
         return sum(found == tag for found, _ in self.elements)
 
 
-def read_text(report: RunReport) -> str:
+def read_text(report):
     return " ".join(Page(render_page(report, {})).text.split())
 
 
-def with_run(report: RunReport, counts: dict[str, int] | None = None, **facts: Any) -> RunReport:
+def with_run(report, counts=None, **facts):
     """Return the report of a run with other facts, and with some other counts."""
     counts = {**report.run.counts, **(counts or {})}
     return replace(report, run=replace(report.run, counts=counts, **facts))
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_hostile_text_stays_text_wherever_it_stands(
-    make_report: MakeReport, picture: str, kind: str
-) -> None:
+def test_hostile_text_stays_text_wherever_it_stands(make_report, picture, kind):
     thumbnails = {f"pictures/{n}.jpg": picture for n in range(6)}
     harmless, hostile = make_report("harmless"), make_report(HOSTILE[kind])
     pages = [
@@ -84,9 +79,7 @@ def test_hostile_text_stays_text_wherever_it_stands(
                 assert re.fullmatch("[0-9 ]*", attributes.get(name) or "")
 
 
-def test_pages_allow_nothing_but_their_own_style_script_and_pictures(
-    make_report: MakeReport,
-) -> None:
+def test_pages_allow_nothing_but_their_own_style_script_and_pictures(make_report):
     report = make_report()
     own = {
         kind: files("enrich.report").joinpath(f"templates/page.{kind}").read_bytes()
@@ -114,7 +107,7 @@ def test_pages_allow_nothing_but_their_own_style_script_and_pictures(
     assert b"<script>" + own["js"] + b"</script>" in render_page(report, {})
 
 
-def test_control_and_direction_characters_do_not_reach_the_page(make_report: MakeReport) -> None:
+def test_control_and_direction_characters_do_not_reach_the_page(make_report):
     says = "a\x00b\x1b[31mc\u202egnp.exe\u2066d\u2028e\ud800f \u0645\u0631\u062d\u0628\u0627"
     page = render_page(make_report(says), {}).decode()
 
@@ -131,9 +124,7 @@ def test_control_and_direction_characters_do_not_reach_the_page(make_report: Mak
         f"https://feed:{'deadbeef' * 100}@cdn.example/a.jpg",
     ],
 )
-def test_secrets_in_image_addresses_do_not_reach_the_page(
-    make_report: MakeReport, path: str
-) -> None:
+def test_secrets_in_image_addresses_do_not_reach_the_page(make_report, path):
     report = make_report()
     gallery = report.gallery
     (failed, *_), (row, *_) = gallery.failed, gallery.quarantined
@@ -149,7 +140,7 @@ def test_secrets_in_image_addresses_do_not_reach_the_page(
     assert page.count(shown) == 3, "all else of them is shown"
 
 
-def test_text_of_a_megabyte_is_cut(make_report: MakeReport) -> None:
+def test_text_of_a_megabyte_is_cut(make_report):
     # Commands are never cut: ids and paths in them are the run's own.
     report = replace(make_report("x" * 1_000_000), run=make_report().run)
     page = render_page(report, {})
@@ -159,7 +150,7 @@ def test_text_of_a_megabyte_is_cut(make_report: MakeReport) -> None:
     assert b"x" * 500 not in page
 
 
-def test_every_stage_and_reason_has_a_color_of_its_own(make_report: MakeReport) -> None:
+def test_every_stage_and_reason_has_a_color_of_its_own(make_report):
     reasons = dict.fromkeys((*DUE, Outcome.MISSING), 1)
     report = with_run(make_report(), seconds=dict.fromkeys(STAGES, 1.0))
     page = render_page(replace(report, reasons=reasons), {})
@@ -172,7 +163,7 @@ def test_every_stage_and_reason_has_a_color_of_its_own(make_report: MakeReport) 
     assert len({color for (color,) in colors}) >= len(STAGES)
 
 
-def test_labels_bars_and_changes_lead_to_the_cards_that_have_them(make_report: MakeReport) -> None:
+def test_labels_bars_and_changes_lead_to_the_cards_that_have_them(make_report):
     page = Page(render_page(make_report(), {}))
     cards = [
         set((given["data-facts"] or "").split())
@@ -201,7 +192,7 @@ def test_labels_bars_and_changes_lead_to_the_cards_that_have_them(make_report: M
 
 
 @pytest.mark.parametrize("state", State)
-def test_every_state_of_a_run_is_said_in_words(make_report: MakeReport, state: State) -> None:
+def test_every_state_of_a_run_is_said_in_words(make_report, state):
     report = make_report(outcome=state)
     text = read_text(report)
 
@@ -213,16 +204,14 @@ def test_every_state_of_a_run_is_said_in_words(make_report: MakeReport, state: S
     assert title in Page(render_index([report.run], set())).text
 
 
-def test_product_without_a_picture_gets_a_placeholder(
-    make_report: MakeReport, picture: str
-) -> None:
+def test_product_without_a_picture_gets_a_placeholder(make_report, picture):
     some = Page(render_page(make_report(), {"pictures/0.jpg": picture}))
 
     assert some.count("img") == 4  # one a section with pictures
     assert some.text.count("no picture") == 20
 
 
-def test_commands_are_whole_however_long_a_path_is(make_report: MakeReport) -> None:
+def test_commands_are_whole_however_long_a_path_is(make_report):
     path = f"/volume/{'long-folder/' * 60}<shop>\u202e.yaml"
     report = with_run(make_report(outcome="blocked"), given=GivenFlags(path))
     page = render_page(report, {})
@@ -234,16 +223,14 @@ def test_commands_are_whole_however_long_a_path_is(make_report: MakeReport) -> N
     assert "\u202e" not in page.decode() and "<shop>" not in page.decode()
 
 
-def test_a_decision_without_a_file_of_settings_names_the_product_table(
-    make_report: MakeReport,
-) -> None:
+def test_a_decision_without_a_file_of_settings_names_the_product_table(make_report):
     report = with_run(make_report(outcome="blocked"), given=GivenFlags(), source="/our shop")
     text = Page(render_page(report, {})).text
     for decides in ("approve", "discard"):
         assert f"{decides} --catalog '/our shop' --database shop --run-id" in text
 
 
-def test_page_says_how_to_review_its_run(make_report: MakeReport) -> None:
+def test_page_says_how_to_review_its_run(make_report):
     page = Page(render_page(make_report(), {}))
     commands = [shlex.split(one) for one in re.findall(r"catalog-enrich review.*html", page.text)]
 
@@ -253,13 +240,13 @@ def test_page_says_how_to_review_its_run(make_report: MakeReport) -> None:
         assert one[one.index("--config") + 1] == "our shop.yaml"
 
 
-def test_every_status_and_reason_has_an_explanation() -> None:
+def test_every_status_and_reason_has_an_explanation():
     assert set(STATUSES) == set(Status)
     assert set(REASONS) == set(Reason)
     assert set(CAUSES) == {*DUE, Outcome.MISSING}
 
 
-def test_list_of_runs_links_the_pages_that_there_are(make_report: MakeReport) -> None:
+def test_list_of_runs_links_the_pages_that_there_are(make_report):
     run = make_report(outcome="blocked").run
     other = replace(run, run_id="another", outcome="published", error=None, reason=None)
 
@@ -273,9 +260,7 @@ def test_list_of_runs_links_the_pages_that_there_are(make_report: MakeReport) ->
     assert "Older runs are in enrichment_runs." in text
 
 
-def test_a_run_that_compared_changes_says_nothing_about_the_whole_table(
-    make_report: MakeReport,
-) -> None:
+def test_a_run_that_compared_changes_says_nothing_about_the_whole_table(make_report):
     report = make_report()
     assert "Published before" in read_text(report)
     text = read_text(replace(report, before=replace(report.before, products=None)))

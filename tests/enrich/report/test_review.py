@@ -9,20 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import Tab
 from PIL import Image
 
 from enrich.files.labels import read_labels
 from enrich.images.store import ImageStore
 from enrich.records import Candidate
-from enrich.report.review import (
-    RANKINGS,
-    Answer,
-    Question,
-    Review,
-    choose_answers,
-    render_review,
-)
+from enrich.report.review import RANKINGS, Answer, Question, Review, choose_answers, render_review
 
 LABELS = {"color": ("navy", "red", "rose", "blue"), "shirt_fit": ("slim", "wide")}
 HOSTILE = (
@@ -31,7 +23,7 @@ HOSTILE = (
 )
 
 
-def answer(product_id: str, best: str, *confidences: float, **more: object) -> Answer:
+def answer(product_id, best, *confidences, **more):
     others = (label for label in LABELS["color"] if label != best)
     names = (best, *others)
     candidates = tuple(Candidate(*pair) for pair in zip(names, confidences, strict=False))
@@ -78,13 +70,11 @@ def answer(product_id: str, best: str, *confidences: float, **more: object) -> A
         ),
     ],
 )
-def test_each_aim_asks_first_what_tells_most(
-    aim: str, answers: list[Answer], asked: list[str]
-) -> None:
+def test_each_aim_asks_first_what_tells_most(aim, answers, asked):
     assert [one.product_id for one in RANKINGS[aim](answers)] == asked
 
 
-def test_questions_of_one_attribute_stay_together() -> None:
+def test_questions_of_one_attribute_stay_together():
     answers = [
         replace(answer(str(n), "red", n / 40), attribute=("color", "shirt_fit")[n % 2])
         for n in range(40)
@@ -93,7 +83,7 @@ def test_questions_of_one_attribute_stay_together() -> None:
     assert attributes == ["color"] * 10 + ["shirt_fit"] * 10
 
 
-def questions(number: int, title: str = "a shirt") -> list[Question]:
+def questions(number, title="a shirt"):
     best = tuple(Candidate(label, 0.6 - place / 5) for place, label in enumerate(LABELS["color"]))
     return [
         Question(f"={n}", "color", f"{title} {n}", f"{n}.jpg", best[:3], abstained=True)
@@ -101,13 +91,13 @@ def questions(number: int, title: str = "a shirt") -> list[Question]:
     ]
 
 
-def data_of(page: bytes) -> dict:
+def data_of(page):
     found = re.search(rb'<script type="application/json" id="data">(.*?)</script>', page, re.S)
     assert found
     return dict(json.loads(found[1]))
 
 
-def test_a_blind_page_holds_nothing_of_the_answers(tmp_path: Path) -> None:
+def test_a_blind_page_holds_nothing_of_the_answers(tmp_path):
     store = ImageStore(str(tmp_path))
     shown, blind = (
         data_of(render_review(Review(aim, "shop", questions(3), LABELS), store))["questions"]
@@ -117,7 +107,7 @@ def test_a_blind_page_holds_nothing_of_the_answers(tmp_path: Path) -> None:
     assert [(one["best"], one["abstained"]) for one in blind] == [([], False)] * 3
 
 
-def test_labels_of_an_audit_go_to_the_audit(tmp_path: Path) -> None:
+def test_labels_of_an_audit_go_to_the_audit(tmp_path):
     taken_by = {
         aim: data_of(render_review(Review(aim, "s", questions(1), LABELS, ["--a"]), store))
         for store in [ImageStore(str(tmp_path))]
@@ -128,7 +118,7 @@ def test_labels_of_an_audit_go_to_the_audit(tmp_path: Path) -> None:
     assert taken_by["audit"]["flags"] == " --a"
 
 
-def test_pictures_are_as_large_as_fit_into_the_page(tmp_path: Path) -> None:
+def test_pictures_are_as_large_as_fit_into_the_page(tmp_path):
     noise = np.random.default_rng(0)
     for n in range(8):
         pixels = noise.integers(0, 255, (700, 500, 3), dtype=np.uint8)
@@ -141,14 +131,14 @@ def test_pictures_are_as_large_as_fit_into_the_page(tmp_path: Path) -> None:
     assert 135_000 < len(page) <= 180_000
 
 
-def write_page(folder: Path, review: Review) -> Path:
+def write_page(folder, review):
     for question in review.questions:
         Image.new("RGB", (60, 80), (200, 30, 30)).save(folder / str(question.image_path))
     (folder / "review.html").write_bytes(render_review(review, ImageStore(str(folder))))
     return folder / "review.html"
 
 
-def download(tab: Tab, folder: Path) -> dict[str, str]:
+def download(tab, folder):
     """Return the labels that the page hands over, by product."""
     rows = read_labels(tab.download("#save", folder), LABELS)
     assert rows["by"].tolist() == ["Ana, of the shop"] * len(rows)
@@ -156,9 +146,7 @@ def download(tab: Tab, folder: Path) -> dict[str, str]:
     return dict(zip(rows["product_id"], rows["label"], strict=True))
 
 
-def test_keys_label_products_over_a_reload_and_come_back_as_labels(
-    tab: Tab, tmp_path: Path
-) -> None:
+def test_keys_label_products_over_a_reload_and_come_back_as_labels(tab, tmp_path):
     page = write_page(
         tmp_path, Review("unsure", "shop", questions(12), LABELS, ["--database", "s"])
     )
@@ -192,9 +180,7 @@ def test_keys_label_products_over_a_reload_and_come_back_as_labels(
     assert tab.text("product") == "=5"
 
 
-def test_estimate_falls_to_nothing_where_the_best_values_are_right(
-    tab: Tab, tmp_path: Path
-) -> None:
+def test_estimate_falls_to_nothing_where_the_best_values_are_right(tab, tmp_path):
     sure = (Candidate("red", 0.88), Candidate("rose", 0.1))
     asked = [replace(one, candidates=sure, abstained=False) for one in questions(30)]
     tab.open(write_page(tmp_path, Review("attribute", "shop", asked, LABELS)))
@@ -206,7 +192,7 @@ def test_estimate_falls_to_nothing_where_the_best_values_are_right(
     assert tab.text("worth") == "all 22 left are worth a look"
 
 
-def test_texts_of_others_are_shown_and_never_run(tab: Tab, tmp_path: Path) -> None:
+def test_texts_of_others_are_shown_and_never_run(tab, tmp_path):
     hostile = [replace(questions(1)[0], title=HOSTILE, product_id=HOSTILE)]
     labels = {"color": (*LABELS["color"], HOSTILE)}
     candidates = (Candidate(HOSTILE, 0.9),)
@@ -224,9 +210,7 @@ def test_texts_of_others_are_shown_and_never_run(tab: Tab, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("aim", "width"), [("unsure", 390), ("audit", 390), ("unsure", 1280)])
-def test_page_fits_its_screen_and_takes_touches(
-    tab: Tab, tmp_path: Path, aim: str, width: int
-) -> None:
+def test_page_fits_its_screen_and_takes_touches(tab, tmp_path, aim, width):
     page = write_page(tmp_path, Review(aim, f"shop{width}", questions(3, "W" * 300), LABELS))
     tab.resize(width, 844, is_phone=width < 500)
     tab.open(page)

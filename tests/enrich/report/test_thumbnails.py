@@ -15,13 +15,13 @@ from enrich.report.thumbnails import MOST_BYTES, SIDE_PX, make_thumbnail, make_t
 WriteJpeg = Callable[..., Path]
 
 
-def decoded(uri: str) -> Image.Image:
+def decoded(uri):
     head, data = uri.split(",", 1)
     assert head == "data:image/webp;base64"
     return Image.open(io.BytesIO(base64.b64decode(data)))
 
 
-def test_thumbnail_is_the_picture_within_its_side(tmp_path: Path, write_jpeg: WriteJpeg) -> None:
+def test_thumbnail_is_the_picture_within_its_side(tmp_path, write_jpeg):
     write_jpeg(tmp_path / "large.jpg", side=900)
     wide = Image.open(tmp_path / "large.jpg").crop((0, 0, 900, 450))
     wide.save(tmp_path / "wide.jpg")
@@ -35,7 +35,7 @@ def test_thumbnail_is_the_picture_within_its_side(tmp_path: Path, write_jpeg: Wr
     assert (abs(red - 200) < 15, abs(green - 30) < 15, abs(blue - 30) < 15) == (True,) * 3
 
 
-def test_what_a_file_carries_beside_its_pixels_is_left_behind(tmp_path: Path) -> None:
+def test_what_a_file_carries_beside_its_pixels_is_left_behind(tmp_path):
     exif = Image.Exif()
     exif[0x010E] = "<script>secret</script>"
     picture = Image.new("RGB", (300, 300), "red")
@@ -51,7 +51,7 @@ def test_what_a_file_carries_beside_its_pixels_is_left_behind(tmp_path: Path) ->
     assert not decoded(uri).getexif()
 
 
-def test_picture_that_cannot_be_read_is_left_out(tmp_path: Path, write_jpeg: WriteJpeg) -> None:
+def test_picture_that_cannot_be_read_is_left_out(tmp_path, write_jpeg):
     write_jpeg(tmp_path / "shop" / "good.jpg")
     write_jpeg(tmp_path / "outside.jpg")
     write_jpeg(tmp_path / "shop" / "large.jpg", side=500)
@@ -62,7 +62,7 @@ def test_picture_that_cannot_be_read_is_left_out(tmp_path: Path, write_jpeg: Wri
     assert list(make_thumbnails(store, ["good.jpg", *unreadable, "good.jpg"])) == ["good.jpg"]
 
 
-def test_a_picture_of_noise_has_no_more_bytes_than_allowed(tmp_path: Path) -> None:
+def test_a_picture_of_noise_has_no_more_bytes_than_allowed(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (500, 500, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
 

@@ -1,9 +1,7 @@
 """Trainers of colored squares, and a catalog and a CLIP for runs from end to end."""
 
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,17 +9,15 @@ import pytest
 import torch
 from colored_shop import write_colored_shop
 from labelled import labelled_products, write_table
-from tokenizers import Tokenizer
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, PreTrainedTokenizerFast
 
-from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.registry import build_classifier
 from enrich.classifiers.tokenizer import TextEncoder
 from enrich.images.settings import ImageShape
 from enrich.lexicon import Lexicon
 from enrich.training.augmentation import LabelWords
 from enrich.training.batches import Batches
-from enrich.training.config import Phase, TrainingConfig
+from enrich.training.config import TrainingConfig
 from enrich.training.loop import Trainer
 from enrich.training.pixel_cache import CachedImages, cache_pixels
 from enrich.training.start import train_tokenizer
@@ -31,7 +27,7 @@ COLORS = ("red", "green", "blue", "white")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _offline() -> Iterator[None]:
+def _offline():
     """No test may ask a hub for weights."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -39,9 +35,7 @@ def _offline() -> Iterator[None]:
 
 
 @pytest.fixture
-def make(
-    small_config: ClassifierConfig, tokenizer: Tokenizer, tmp_path: Path
-) -> Callable[..., Trainer]:
+def make(small_config, tokenizer, tmp_path):
     """Return a function that builds a trainer of colored squares, always from the same start."""
     labels = np.arange(COUNT) % len(COLORS)
     shades = np.array([(220, 20, 20), (20, 220, 20), (20, 20, 220), (240, 240, 240)])
@@ -52,7 +46,7 @@ def make(
     products = labelled_products(texts, targets=targets)
     words = LabelWords({"color": COLORS}, Lexicon({}))
 
-    def make(folder: str, *phases: Phase, **settings: Any) -> Trainer:
+    def make(folder, *phases, **settings):
         (tmp_path / folder).mkdir(exist_ok=True)
         images = CachedImages(pixels, np.ones(COUNT, dtype=bool), tmp_path / folder)
         batches = Batches(products, images, TextEncoder(tokenizer, 16), words)
@@ -66,14 +60,14 @@ def make(
 
 
 @pytest.fixture
-def cache(tmp_path: Path, write_jpeg: Callable[..., Path]) -> Callable[..., CachedImages]:
+def cache(tmp_path, write_jpeg):
     """Return a function that caches the pictures of those paths: two are there, one is damaged."""
     write_jpeg(tmp_path / "red.jpg", (220, 20, 20))
     write_jpeg(tmp_path / "blue.jpg", (20, 20, 220))
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
     shape = ImageShape(size_px=64, fit="pad", mean=(0, 0, 0), std=(1, 1, 1))
 
-    def cache(*paths: str | None) -> CachedImages:
+    def cache(*paths):
         products = labelled_products(["a"] * len(paths), str(tmp_path), image_paths=list(paths))
         return cache_pixels(products, shape, tmp_path / "cache")
 
@@ -81,14 +75,14 @@ def cache(tmp_path: Path, write_jpeg: Callable[..., Path]) -> Callable[..., Cach
 
 
 @pytest.fixture(scope="session")
-def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def catalog(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shop") / "catalog"
     write_colored_shop(folder, 40, seed=4)
     return folder
 
 
 @pytest.fixture(scope="session")
-def published_tokenizer(catalog: Path) -> PreTrainedTokenizerFast:
+def published_tokenizer(catalog):
     """A tokenizer of the catalog's titles, as a hub has one beside its model."""
     tokenizer = train_tokenizer(pd.read_parquet(catalog / "products.parquet")["title"], 300)
     special = {"bos_token": "<start>", "eos_token": "<end>", "pad_token": "<pad>"}
@@ -96,11 +90,7 @@ def published_tokenizer(catalog: Path) -> PreTrainedTokenizerFast:
 
 
 @pytest.fixture(scope="session")
-def clip_folder(
-    tmp_path_factory: pytest.TempPathFactory,
-    published_tokenizer: PreTrainedTokenizerFast,
-    clip_json: dict[str, Any],
-) -> Path:
+def clip_folder(tmp_path_factory, published_tokenizer, clip_json):
     """A Hugging Face CLIP as one finds it on a hub, with random weights."""
     folder = tmp_path_factory.mktemp("hub") / "clip"
     published_tokenizer.save_pretrained(folder)
@@ -113,7 +103,7 @@ def clip_folder(
 
 
 @pytest.fixture(scope="module")
-def settings(clip_folder: Path) -> dict[str, Any]:
+def settings(clip_folder):
     """A configuration with every kind of phase and all that is random in training."""
     return {
         "name": "clip-tiny",
@@ -126,18 +116,13 @@ def settings(clip_folder: Path) -> dict[str, Any]:
         "ema": 0.9,
         "phases": [
             {"loss": "multitask", "epochs": 1, "learning_rate": 1e-3},
-            {
-                "loss": "multitask",
-                "epochs": 1,
-                "learning_rate": 1e-3,
-                "tower_learning_rate": 1e-4,
-            },
+            {"loss": "multitask", "epochs": 1, "learning_rate": 1e-3, "tower_learning_rate": 1e-4},
         ],
     }
 
 
 @pytest.fixture
-def copied_clip(clip_folder: Path, tmp_path: Path) -> Path:
+def copied_clip(clip_folder, tmp_path):
     """A copy to be damaged."""
     return Path(shutil.copytree(clip_folder, tmp_path / "copied"))
 
@@ -146,7 +131,7 @@ FOODS = {"apple pie": (200, 150, 60), "beet salad": (130, 20, 70)}
 
 
 @pytest.fixture(scope="session")
-def foods(tmp_path_factory: pytest.TempPathFactory, write_jpeg: Callable[..., Path]) -> Path:
+def foods(tmp_path_factory, write_jpeg):
     """A table of two dishes: 30 pictures each to train on, 5 to test; one is missing."""
     root = tmp_path_factory.mktemp("data")
     lines = ["title,picture,dish,part"]

@@ -13,7 +13,7 @@ from enrich.training.answers import (
 )
 
 
-def test_macro_f1_is_the_mean_over_labels_that_occur() -> None:
+def test_macro_f1_is_the_mean_over_labels_that_occur():
     targets = torch.tensor([0, 0, 0, 1, 1, 2])
     best = torch.tensor([0, 0, 1, 1, 3, 3])
     # 0: precision 1, recall 2/3; 1: 1/2 and 1/2; 2: never answered; 3 does not occur.
@@ -33,14 +33,14 @@ def test_macro_f1_is_the_mean_over_labels_that_occur() -> None:
     ],
 )
 def test_recall_at_precision_counts_right_answers_over_all_rows(
-    confidence: list[float], correct: list[int], precision: float, recall: float
-) -> None:
+    confidence, correct, precision, recall
+):
     right = torch.tensor(correct, dtype=torch.bool)
     found = recall_at_precision(torch.tensor(confidence), right, precision, once(len(right)))
     assert found.tolist() == pytest.approx([recall])
 
 
-def test_calibration_error_is_the_mean_gap_over_bins() -> None:
+def test_calibration_error_is_the_mean_gap_over_bins():
     confidence = torch.tensor([0.95, 0.95, 0.95, 0.95, 0.55, 0.55, 1.0, 0.0])
     correct = torch.tensor([True, True, False, False, True, False, True, False])
     # Of fifteen bins: the last 4.8 against 3 right, the ninth 1.1 against 1, the first 0 against 0.
@@ -51,7 +51,7 @@ def test_calibration_error_is_the_mean_gap_over_bins() -> None:
     assert both == pytest.approx(0.9)
 
 
-def test_measure_reports_all_figures_of_its_rows() -> None:
+def test_measure_reports_all_figures_of_its_rows():
     probs = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
     assert measure(probs, torch.tensor([0, 1, 1])) == {
         "rows": 3,
@@ -64,7 +64,7 @@ def test_measure_reports_all_figures_of_its_rows() -> None:
     assert measure(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long)) == {"rows": 0}
 
 
-def test_thresholds_are_each_row_s_own_and_count_what_reaches_them() -> None:
+def test_thresholds_are_each_row_s_own_and_count_what_reaches_them():
     probs = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]])
     targets = torch.tensor([0, 0, 0, 1])
     lenient, own = torch.full((4,), 0.6), torch.tensor([0.95, 0.8, 0.5, 0.7])

@@ -11,18 +11,18 @@ from enrich.training.batches import other_group
 from schemas.labels import ATTRIBUTE_LABELS, LABEL_WORDS
 
 
-def _disc(color: tuple[int, int, int]) -> torch.Tensor:
+def _disc(color):
     """One white picture of 64 px with a disc of one color left of its middle."""
     rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
     inside = (rows - 32) ** 2 + (columns - 24) ** 2 < 12**2
     return torch.where(inside, torch.tensor(color).view(3, 1, 1), 255).to(torch.uint8)
 
 
-def _vary(picture: torch.Tensor, count: int, seed: int = 0) -> torch.Tensor:
+def _vary(picture, count, seed=0):
     return vary(picture.expand(count, -1, -1, -1), torch.Generator().manual_seed(seed))
 
 
-def test_pictures_are_mirrored_and_moved_and_keep_their_color() -> None:
+def test_pictures_are_mirrored_and_moved_and_keep_their_color():
     varied = _vary(_disc((180, 40, 60)), 40)
     assert varied.dtype == torch.uint8 and varied.shape == (40, 3, 64, 64)
     on_the_right = 0
@@ -36,13 +36,13 @@ def test_pictures_are_mirrored_and_moved_and_keep_their_color() -> None:
     assert 8 < on_the_right < 32
 
 
-def test_what_comes_into_view_from_outside_is_white() -> None:
+def test_what_comes_into_view_from_outside_is_white():
     # 240 is not white enough for another backdrop; the light varies by less than 40.
     plain = torch.full((3, 32, 32), 240, dtype=torch.uint8)
     assert _vary(plain, 40)[:, :, 0, 0].min() > 200
 
 
-def test_another_backdrop_keeps_the_white_within_products() -> None:
+def test_another_backdrop_keeps_the_white_within_products():
     ring = torch.full((3, 64, 64), 255, dtype=torch.uint8)
     ring[:, 20:44, 20:44] = 60
     ring[:, 26:38, 26:38] = 255
@@ -54,13 +54,13 @@ def test_another_backdrop_keeps_the_white_within_products() -> None:
     assert around[darker].min() > 120, "a light backdrop"
 
 
-def test_a_bright_color_is_no_backdrop() -> None:
+def test_a_bright_color_is_no_backdrop():
     yellow = torch.tensor([250, 250, 0], dtype=torch.uint8).view(3, 1, 1).expand(3, 32, 32)
     # Darkened by at most the variation of the light.
     assert _vary(yellow, 40)[:, :2, 12:20, 12:20].min() > 215
 
 
-def test_one_seed_varies_pictures_in_one_way() -> None:
+def test_one_seed_varies_pictures_in_one_way():
     first, again, other = (_vary(_disc((10, 200, 30)), 8, seed) for seed in (3, 3, 4))
     assert first.equal(again) and not first.equal(other)
 
@@ -69,16 +69,14 @@ def test_one_seed_varies_pictures_in_one_way() -> None:
     ("sizes", "partners"),
     [([1] * 50, 50), ([7, 1, 3, 9, 2, 2], 24), ([5, 5], 10), ([3, 1, 1, 1], 6), ([3, 1], 2)],
 )
-def test_products_are_paired_with_other_groups_as_far_as_there_are(
-    sizes: list[int], partners: int
-) -> None:
+def test_products_are_paired_with_other_groups_as_far_as_there_are(sizes, partners):
     groups = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
     partner, is_other = other_group(groups)
     assert sorted(partner) == list(range(len(groups)))
     assert is_other.sum() == partners and ((groups[partner] != groups) == is_other).all()
 
 
-def _kinds(*labels: str) -> LabelWords:
+def _kinds(*labels):
     return LabelWords({"kind": labels}, Lexicon({}))
 
 
@@ -111,14 +109,14 @@ COCOA = Lexicon.of_labels({"color": {"brown": ("chocolate",)}})
         (LabelWords({"dish": ("pie",)}, COCOA), "Chocolate mousse, pie", "Chocolate mousse,"),
     ],
 )
-def test_only_whole_label_words_are_removed(words: LabelWords, text: str, left: str) -> None:
+def test_only_whole_label_words_are_removed(words, text, left):
     assert words.remove(text) == left
 
 
 @pytest.mark.parametrize(
     "label", ["½ zip", "GORE-TEX™", "black &amp; white", "off  white", " Red ", "gru\u0308n"]
 )
-def test_a_label_is_found_as_texts_write_it(label: str) -> None:
+def test_a_label_is_found_as_texts_write_it(label):
     words = _kinds(label, "blue")
     assert words.remove(build_text(f"shirt {label} cotton", None)) == "shirt cotton"
     assert words.rename("a blue shirt", "kind", 1, 0) == build_text(f"a {label} shirt", None)

@@ -13,11 +13,11 @@ from enrich.training.calibration import find_floors, pick_threshold
 World = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def pick(confidence: np.ndarray, is_right: np.ndarray, precision: float = 0.9) -> float | None:
+def pick(confidence, is_right, precision=0.9):
     return pick_threshold(confidence, is_right, np.arange(len(confidence)), precision)
 
 
-def make_world(kind: str, rows: int, rng: np.random.Generator) -> World:
+def make_world(kind, rows, rng):
     """Return confidence, rightness and groups of random answers."""
     groups = np.arange(rows) // (10 if kind == "grouped" else 1)
     sure = 0.5 + 0.5 * rng.beta(4, 1.2, rows)[groups]
@@ -26,7 +26,7 @@ def make_world(kind: str, rows: int, rng: np.random.Generator) -> World:
 
 
 @pytest.mark.parametrize("kind", ["calibrated", "uninformative", "grouped"])
-def test_a_threshold_misses_its_precision_in_one_of_ten_samples_at_most(kind: str) -> None:
+def test_a_threshold_misses_its_precision_in_one_of_ten_samples_at_most(kind):
     rng = np.random.default_rng(0)
     sure, right, _ = make_world(kind, 400_000, rng)
     missed = 0
@@ -36,7 +36,7 @@ def test_a_threshold_misses_its_precision_in_one_of_ten_samples_at_most(kind: st
     assert missed / 200 <= 0.1
 
 
-def test_a_threshold_answers_nearly_what_the_best_one_would() -> None:
+def test_a_threshold_answers_nearly_what_the_best_one_would():
     rng = np.random.default_rng(0)
     sure, right, _ = make_world("calibrated", 400_000, rng)
     order = np.argsort(-sure)
@@ -47,7 +47,7 @@ def test_a_threshold_answers_nearly_what_the_best_one_would() -> None:
     assert answered / best > 0.83
 
 
-def repeat(*counts: int, values: tuple[float, ...]) -> np.ndarray:
+def repeat(*counts, values):
     return np.repeat(values, counts)
 
 
@@ -65,25 +65,23 @@ def repeat(*counts: int, values: tuple[float, ...]) -> np.ndarray:
     ],
     ids=["sure", "unsure", "never right enough", "a lucky handful", "equal", "equal below"],
 )
-def test_a_threshold_is_given_where_right_answers_prove_it(
-    confidence: np.ndarray, is_right: np.ndarray, threshold: float | None
-) -> None:
+def test_a_threshold_is_given_where_right_answers_prove_it(confidence, is_right, threshold):
     assert pick(confidence, is_right) == (threshold and pytest.approx(threshold))
 
 
-def test_near_identical_products_are_one_piece_of_evidence() -> None:
+def test_near_identical_products_are_one_piece_of_evidence():
     confidence, is_right = np.linspace(1, 0.9, 60), np.full(60, True)
     assert pick(confidence, is_right) is not None
     assert pick_threshold(confidence, is_right, np.arange(60) // 10, 0.9) is None
 
 
-def test_a_score_orders_answers_and_a_low_confidence_is_never_given() -> None:
+def test_a_score_orders_answers_and_a_low_confidence_is_never_given():
     score, confidence = np.linspace(5, -5, 200), np.repeat([0.9, 0.4], 100)
     found = pick_threshold(score, np.full(200, True), np.arange(200), 0.9, confidence)
     assert found == pytest.approx(score[99])
 
 
-def test_a_label_that_is_often_wrong_has_a_floor_and_others_have_none() -> None:
+def test_a_label_that_is_often_wrong_has_a_floor_and_others_have_none():
     best = np.repeat([0, 1, 2], [300, 300, 5])
     confidence = np.concatenate([np.linspace(1, 0.6, 300), np.linspace(1, 0.6, 300), np.ones(5)])
     is_right = np.full(605, True)
@@ -99,7 +97,7 @@ def test_a_label_that_is_often_wrong_has_a_floor_and_others_have_none() -> None:
     assert find_floors(sure, never, first, half, np.arange(100) // 10, 1, 0.9) == (0.0,)
 
 
-def test_a_shift_moves_a_threshold_in_log_odds() -> None:
+def test_a_shift_moves_a_threshold_in_log_odds():
     assert shift_threshold(0.8, 0.0) == pytest.approx(0.8)
     assert shift_threshold(0.8, math.log(2)) == pytest.approx(8 / 9)
     assert shift_threshold(0.8, -9.0) == 0.5
@@ -108,9 +106,7 @@ def test_a_shift_moves_a_threshold_in_log_odds() -> None:
 
 @pytest.mark.parametrize("precision", [0.90, 0.95])
 @pytest.mark.parametrize("rows", [300, 3_000])
-def test_a_share_is_above_its_lower_bound_in_nine_of_ten_samples(
-    precision: float, rows: int
-) -> None:
+def test_a_share_is_above_its_lower_bound_in_nine_of_ten_samples(precision, rows):
     hits = np.arange(rows + 1)
     holds = np.array([bound_share(int(one), rows, 0.1) <= precision for one in hits])
     assert 0.9 <= binom.pmf(hits, rows, precision) @ holds < 0.95

@@ -11,7 +11,7 @@ from enrich.training.distributed import process_group
 
 
 @pytest.fixture
-def left(monkeypatch: pytest.MonkeyPatch) -> Mock:
+def left(monkeypatch):
     """Plays torchrun without a GPU; returns what is called where the group is left."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -21,13 +21,13 @@ def left(monkeypatch: pytest.MonkeyPatch) -> Mock:
     return leave
 
 
-def test_a_process_that_fails_ends_without_waiting_for_the_others(left: Mock) -> None:
+def test_a_process_that_fails_ends_without_waiting_for_the_others(left):
     with pytest.raises(MemoryError), process_group():
         raise MemoryError
     left.assert_not_called()
 
 
-def test_a_process_that_is_done_leaves_the_group(left: Mock) -> None:
+def test_a_process_that_is_done_leaves_the_group(left):
     with process_group():
         left.assert_not_called()
     left.assert_called_once()
@@ -36,8 +36,8 @@ def test_a_process_that_is_done_leaves_the_group(left: Mock) -> None:
 @pytest.mark.usefixtures("left", "own_threads")
 @pytest.mark.parametrize("set_to, threads", [("1", 4), ("3", 3)])
 def test_processes_share_the_cores_unless_told_how_many_threads_to_use(
-    set_to: str, threads: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    set_to, threads, monkeypatch
+):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     monkeypatch.setenv("OMP_NUM_THREADS", set_to)

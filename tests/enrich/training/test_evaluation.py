@@ -1,9 +1,7 @@
 """Answer are taken and measured as the job would give them."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +9,7 @@ import torch
 from labelled import labelled_products
 
 from enrich.adaptation.widening import widened
-from enrich.calibration import Calibration
 from enrich.classifiers.checkpoint import load_classifier
-from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import read_manifest
 from enrich.lexicon import Lexicon
 from enrich.records import Modalities
@@ -31,7 +27,7 @@ BOTH, IMAGE, TEXT = Modalities.IMAGE_AND_TEXT, Modalities.IMAGE, Modalities.TEXT
 
 
 @pytest.fixture(scope="module")
-def loaded(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple:
+def loaded(tiny_checkpoint, tmp_path_factory):
     """The tiny classifier, and products of all kinds: the last one has nothing to read."""
     classifier, encoder = load_classifier(read_manifest(tiny_checkpoint), torch.device("cpu"))
     texts = ["red shirt", "blue shoes", "", "green dress", "white", ""]
@@ -45,9 +41,7 @@ def loaded(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     return classifier, Batches(products, images, encoder, words)
 
 
-def test_unlabelled_rows_and_rows_without_anything_to_read_are_left_out(
-    loaded: tuple[Classifier, Batches],
-) -> None:
+def test_unlabelled_rows_and_rows_without_anything_to_read_are_left_out(loaded):
     answers = answer(*loaded, np.arange(6), Condition.AS_IS)
     assert answers["color"].targets.tolist() == [0, 2, 1, 1, 3]
     assert answers["color"].groups.tolist() == [0, 1, 2, 3, 3]
@@ -58,9 +52,7 @@ def test_unlabelled_rows_and_rows_without_anything_to_read_are_left_out(
     assert [len(found.targets) for found in nothing.values()] == [0, 0, 0]
 
 
-def test_labels_of_an_added_attribute_are_looked_for_in_descriptions_too(
-    loaded: tuple[Classifier, Batches], tiny_checkpoint: Path
-) -> None:
+def test_labels_of_an_added_attribute_are_looked_for_in_descriptions_too(loaded, tiny_checkpoint):
     manifest = read_manifest(tiny_checkpoint)
     added = {"color": manifest.config.attributes["color"], "fabric": ("cotton", "denim")}
     with widened(manifest, manifest.config.answers | added) as wide:
@@ -82,23 +74,16 @@ def test_labels_of_an_added_attribute_are_looked_for_in_descriptions_too(
         (Condition.NO_IMAGE, [TEXT, TEXT, IMAGE, TEXT, TEXT], [0, 0, 1, 0, 0]),
     ],
 )
-def test_modalities_are_those_that_a_condition_leaves(
-    loaded: tuple[Classifier, Batches],
-    condition: Condition,
-    modalities: list[Modalities],
-    image_weight: list[int] | None,
-) -> None:
+def test_modalities_are_those_that_a_condition_leaves(loaded, condition, modalities, image_weight):
     answers = answer(*loaded, np.arange(6), condition)["color"]
     assert answers.modalities == modalities
     assert image_weight in (None, answers.image_weight.tolist())
 
 
-def test_calibration_uses_conditions_that_training_has_shown(
-    loaded: tuple[Classifier, Batches], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_calibration_uses_conditions_that_training_has_shown(loaded, monkeypatch):
     asked: list[Condition] = []
 
-    def note(*given: Any) -> dict[str, Answers]:
+    def note(*given):
         asked.append(given[-1])
         return answer(*given)
 
@@ -107,26 +92,21 @@ def test_calibration_uses_conditions_that_training_has_shown(
     assert asked == [Condition.AS_IS, Condition.NO_TEXT, Condition.NO_IMAGE]
 
 
-def _answers(
-    modalities: list[Modalities],
-    logits: torch.Tensor,
-    targets: Sequence[int],
-    image_weight: torch.Tensor | None = None,
-) -> Answers:
+def _answers(modalities, logits, targets, image_weight=None):
     every = torch.arange(len(modalities))
     embeds, named = torch.ones(len(every), 2), torch.zeros(len(every), 2, dtype=torch.bool)
     wanted = torch.tensor(targets)
     return Answers(every, every, modalities, logits, embeds, wanted, image_weight, named)
 
 
-def test_image_weights_are_used_for_rows_of_both_modalities() -> None:
+def test_image_weights_are_used_for_rows_of_both_modalities():
     answers = _answers([BOTH, BOTH, IMAGE], torch.zeros(3, 2), [0, 1, 0], torch.rand(3))
     assert answers.to_calibrate().image_weight is None
     for rows in (answers.product < 2, answers.product > 2):
         assert answers.where(rows).to_calibrate().image_weight is not None
 
 
-def test_each_row_is_calibrated_by_the_modalities_it_has(calibration: Calibration) -> None:
+def test_each_row_is_calibrated_by_the_modalities_it_has(calibration):
     answers = _answers([BOTH, IMAGE, TEXT], torch.tensor([[2.0, 0.0]] * 3), [0, 0, 1])
     calibrated = apply_calibration(calibration, "style", answers)
     # The temperatures of image and text, image, and text are 0.5, 1 and 2.
@@ -136,7 +116,7 @@ def test_each_row_is_calibrated_by_the_modalities_it_has(calibration: Calibratio
     assert apply_calibration(calibration, "pattern", answers).thresholds[0.95].isinf().all()
 
 
-def test_figures_tell_before_from_after_calibration() -> None:
+def test_figures_tell_before_from_after_calibration():
     logits, weights = torch.tensor([[0.95, 0.05]] * 4).log(), torch.tensor([0.0, 0.5, 0.5, 1.0])
     answers = _answers([BOTH] * 4, logits, [0, 0, 0, 1], weights)
     thresholds = {0.90: torch.tensor([0.7, 0.7, 0.9, 0.7])}
@@ -148,9 +128,7 @@ def test_figures_tell_before_from_after_calibration() -> None:
     assert figures["mean_image_weight"] == 0.5 and figures["accuracy"] == 0.75
 
 
-def test_evaluation_reports_every_condition(
-    loaded: tuple[Classifier, Batches], calibration: Calibration
-) -> None:
+def test_evaluation_reports_every_condition(loaded, calibration):
     figures, truths = evaluate(*loaded, np.arange(6), calibration)
     assert list(figures) == [condition.value for condition in Condition]
     for by_attribute in figures.values():
@@ -183,9 +161,7 @@ EVERY = {*Condition} - {Condition.OTHER_TEXT}
         ({"drop_text": 0.5, "drop_image": 0.5, "mask_label_words": 0.1}, EVERY - {Condition.AS_IS}),
     ],
 )
-def test_an_epoch_is_chosen_under_conditions_that_its_training_shows(
-    config: str | dict[str, float], shown: set[Condition]
-) -> None:
+def test_an_epoch_is_chosen_under_conditions_that_its_training_shows(config, shown):
     if isinstance(config, str):
         conf = Path(__file__).parents[3] / "jobs" / "conf"
         assert shown_in_training(load_yaml(conf / f"{config}.yaml", TrainingConfig)) == shown

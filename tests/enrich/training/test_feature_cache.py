@@ -2,51 +2,42 @@
 
 import copy
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tokenizers import Tokenizer
 from torch import nn
 
-from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.int8 import use_int8
-from enrich.classifiers.interface import Classifier
 from enrich.classifiers.registry import build_classifier
 from enrich.errors import ConfigError
 from enrich.training import feature_cache
 from enrich.training.batches import Condition
 from enrich.training.config import Phase
 from enrich.training.feature_cache import CachedViews, cache_views, cross_fit_views
-from enrich.training.loop import Trainer
 from enrich.training.pixel_cache import CachedImages
 
 Cache = Callable[..., CachedImages]
 
 
 @pytest.fixture
-def small(small_config: ClassifierConfig, tokenizer: Tokenizer) -> Classifier:
+def small(small_config, tokenizer):
     return build_classifier(small_config, tokenizer.get_vocab_size())
 
 
-def _features(classifier: Classifier, images: CachedImages) -> np.ndarray:
+def _features(classifier, images):
     return np.array(cache_views(classifier, images, "image_features", 1).views[0])
 
 
-def test_features_are_computed_anew_for_pictures_that_came_later(
-    cache: Cache, small: Classifier
-) -> None:
+def test_features_are_computed_anew_for_pictures_that_came_later(cache, small):
     images = cache("red.jpg", "blue.jpg")
     blank, none = np.zeros_like(images.pixels), np.array([False, False])
     missing = CachedImages(blank, none, images.folder)
     assert not np.array_equal(_features(small, missing), _features(small, images))
 
 
-def test_features_of_int8_towers_differ_with_one_layer(
-    cache: Cache, clip_config: ClassifierConfig, tokenizer: Tokenizer
-) -> None:
+def test_features_of_int8_towers_differ_with_one_layer(cache, clip_config, tokenizer):
     one = build_classifier(clip_config, tokenizer.get_vocab_size())
     other = copy.deepcopy(one)
     # In int8 the weights stay what they were.
@@ -61,7 +52,7 @@ def test_features_of_int8_towers_differ_with_one_layer(
 HEADS = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
 
 
-def _write_tower(trainer: Trainer, folder: Path, change: Callable[[Classifier], None]) -> Path:
+def _write_tower(trainer, folder, change):
     """Write the trainer's classifier, changed, as the checkpoint of a half."""
     other = copy.deepcopy(trainer.classifier)
     with torch.no_grad():
@@ -72,11 +63,11 @@ def _write_tower(trainer: Trainer, folder: Path, change: Callable[[Classifier], 
     return folder
 
 
-def _shift_last_stage(classifier: Classifier) -> None:
+def _shift_last_stage(classifier):
     classifier.image_tower.upper_parameters()[-1].fill_(1)
 
 
-def _see(trainer: Trainer, *half_towers: Path) -> np.ndarray:
+def _see(trainer, *half_towers):
     images, half = trainer.batches.images, trainer.batches.products.half
     rows = trainer.train_rows, trainer.validation_rows
     seen = cross_fit_views(trainer.classifier, images, half, *rows, half_towers, views=2)
@@ -84,9 +75,7 @@ def _see(trainer: Trainer, *half_towers: Path) -> np.ndarray:
     return np.array(seen.views[0], dtype=np.float32)
 
 
-def test_each_half_has_features_of_the_other_half_s_tower(
-    make: Callable[..., Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_half_has_features_of_the_other_half_s_tower(make, tmp_path, monkeypatch):
     # So few products say nothing of so many features: here both towers' are taken as they are.
     as_they_are = torch.eye(516, 515)
     monkeypatch.setattr(feature_cache, "fit_map", lambda *given: as_they_are)
@@ -102,9 +91,7 @@ def test_each_half_has_features_of_the_other_half_s_tower(
     assert (apart[rows[half == 0]] > 0).all()
 
 
-def test_a_map_takes_one_tower_s_features_to_another_s(
-    make: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_map_takes_one_tower_s_features_to_another_s(make, monkeypatch):
     random = np.random.default_rng(0)
     lower = tuple(random.normal(size=(60, 4, 3)).astype(np.float16) for _ in range(2))
     turn, shift = torch.randn(3, 3), torch.randn(3)
@@ -119,12 +106,10 @@ def test_a_map_takes_one_tower_s_features_to_another_s(
     torch.testing.assert_close(found, features @ turn + shift, rtol=0.02, atol=0.1)
 
 
-def test_towers_of_other_lower_stages_are_refused(
-    make: Callable[..., Trainer], tmp_path: Path
-) -> None:
+def test_towers_of_other_lower_stages_are_refused(make, tmp_path):
     trainer = make("whole")
 
-    def change(classifier: Classifier) -> None:
+    def change(classifier):
         next(classifier.image_tower.pretrained().parameters()).add_(1)
 
     other = _write_tower(trainer, tmp_path / "half-0", change)
@@ -132,9 +117,7 @@ def test_towers_of_other_lower_stages_are_refused(
         _see(trainer, other, other)
 
 
-def test_a_training_sees_the_pictures_so_and_is_measured_on_the_own_tower(
-    make: Callable[..., Trainer], tmp_path: Path
-) -> None:
+def test_a_training_sees_the_pictures_so_and_is_measured_on_the_own_tower(make, tmp_path):
     trainer = make("whole", HEADS)
     shifted = _write_tower(trainer, tmp_path / "half", _shift_last_stage)
     trainings = make("plain", HEADS), make("unseen", HEADS, half_towers=[shifted, shifted])
@@ -146,9 +129,7 @@ def test_a_training_sees_the_pictures_so_and_is_measured_on_the_own_tower(
     assert any(not plain[name].equal(unseen[name]) for name in plain)
 
 
-def test_cached_texts_are_what_the_frozen_tower_makes_of_them(
-    make: Callable[..., Trainer], small: Classifier
-) -> None:
+def test_cached_texts_are_what_the_frozen_tower_makes_of_them(make, small):
     batches = make("texts").batches
     rows = np.array([0, 5, 11])
     for condition in (Condition.AS_IS, Condition.WORDS_MASKED, Condition.OTHER_TEXT):
@@ -163,9 +144,7 @@ def test_cached_texts_are_what_the_frozen_tower_makes_of_them(
         assert small.encode_text(cached).embeds is cached.text_features
 
 
-def test_texts_are_cached_while_their_tower_is_frozen_and_they_are_known_before(
-    make: Callable[..., Trainer],
-) -> None:
+def test_texts_are_cached_while_their_tower_is_frozen_and_they_are_known_before(make):
     phase = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
     trained = make("trained", phase)
     trained.train()

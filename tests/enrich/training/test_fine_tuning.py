@@ -1,15 +1,12 @@
 """How pre-trained towers are trained: adapters, recomputed activations, a rate for each layer."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer
 
 from enrich.classifiers.checkpoint import load_classifier
-from enrich.classifiers.config import ClassifierConfig, HuggingFaceTowers, OpenClipTowers
+from enrich.classifiers.config import HuggingFaceTowers, OpenClipTowers
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.registry import build_classifier
@@ -32,12 +29,7 @@ Build = Callable[[], Classifier]
 
 
 @pytest.fixture(params=["hugging_face", "open_clip"])
-def build(
-    request: pytest.FixtureRequest,
-    small_config: ClassifierConfig,
-    clip_json: dict[str, Any],
-    tokenizer: Tokenizer,
-) -> Build:
+def build(request, small_config, clip_json, tokenizer):
     """Return a function that builds a classifier on towers of two layers, always the same."""
     layers = {f: clip_json[f] | {"num_hidden_layers": 2} for f in ("text_config", "vision_config")}
     towers = {
@@ -45,7 +37,7 @@ def build(
         "open_clip": OpenClipTowers(model=OPEN_CLIP),
     }[request.param]
 
-    def build() -> Classifier:
+    def build():
         torch.manual_seed(2)
         config = small_config.model_copy(update={"towers": towers, "dropout": 0.0})
         return build_classifier(config, tokenizer.get_vocab_size())
@@ -54,7 +46,7 @@ def build(
 
 
 @pytest.fixture
-def inputs() -> ModelInputs:
+def inputs():
     generator = torch.Generator().manual_seed(3)
     here = torch.ones(2, dtype=torch.bool)
     ids = torch.randint(3, 300, (2, 12), generator=generator)
@@ -62,13 +54,11 @@ def inputs() -> ModelInputs:
     return ModelInputs(ids, torch.ones_like(ids, dtype=torch.bool), here, here, pixel_values=pixels)
 
 
-def _loss(classifier: Classifier, inputs: ModelInputs) -> torch.Tensor:
+def _loss(classifier, inputs):
     return sum(logits.square().sum() for logits in classifier(inputs).logits.values())
 
 
-def test_adapters_change_nothing_at_first_and_the_weights_when_they_are_merged(
-    build: Build, inputs: ModelInputs
-) -> None:
+def test_adapters_change_nothing_at_first_and_the_weights_when_they_are_merged(build, inputs):
     plain, adapted = build().eval(), build().eval()
     adapters = add_adapters(adapted, Lora(rank=2, layers=1))
     torch.testing.assert_close(_loss(adapted, inputs), _loss(plain, inputs))
@@ -90,7 +80,7 @@ def test_adapters_change_nothing_at_first_and_the_weights_when_they_are_merged(
     assert towers and all(".1." in name and "bias" not in name for name in towers)
 
 
-def test_recomputed_activations_give_the_same_gradients(build: Build, inputs: ModelInputs) -> None:
+def test_recomputed_activations_give_the_same_gradients(build, inputs):
     plain, thrifty = build().train(), build().train()
     recompute_activations(thrifty)
     passes = []
@@ -105,7 +95,7 @@ def test_recomputed_activations_give_the_same_gradients(build: Build, inputs: Mo
     torch.testing.assert_close(found, wanted)
 
 
-def test_each_tower_and_each_layer_has_its_own_learning_rate(build: Build) -> None:
+def test_each_tower_and_each_layer_has_its_own_learning_rate(build):
     classifier = build()
     phase = WHOLE.model_copy(
         update={"tower_learning_rate": 8e-4, "text_learning_rate": 0.0, "layer_decay": 0.5}
@@ -124,9 +114,7 @@ def test_each_tower_and_each_layer_has_its_own_learning_rate(build: Build) -> No
     assert {rates[p] for p in classifier.heads.parameters()} == {1e-3}
 
 
-def test_a_checkpoint_trained_with_adapters_has_none(
-    catalog: Path, clip_folder: Path, tmp_path: Path
-) -> None:
+def test_a_checkpoint_trained_with_adapters_has_none(catalog, clip_folder, tmp_path):
     config = TrainingConfig(
         name="tiny",
         towers=str(clip_folder),

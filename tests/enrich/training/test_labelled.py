@@ -1,9 +1,7 @@
 """Labelled products: numbers, groups and splits."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +14,6 @@ from enrich.training.labelled import (
     TRAIN,
     UNLABELLED,
     VALIDATION,
-    LabelledProducts,
     count_known_tests,
     divide,
     join_catalogs,
@@ -28,14 +25,14 @@ from enrich.training.labelled import (
 ATTRIBUTES = {"color": ("red", "blue"), "fit": ("slim", "wide")}
 
 
-def _parted(products: LabelledProducts, names: Sequence[object]) -> set[object]:
+def _parted(products, names):
     """Return those of the names, one a product, that are in more than one split."""
     pairs = {*zip(names, products.split.tolist(), strict=True)}
     found = [name for name, _ in pairs]
     return {name for name in found if found.count(name) > 1}
 
 
-def test_a_group_never_straddles_splits(tmp_path: Path) -> None:
+def test_a_group_never_straddles_splits(tmp_path):
     groups = [f"g{number % 400}" for number in range(2_000)]
     products = load_labelled([write_folder(tmp_path / "a", 2_000, group_id=groups)], ATTRIBUTES)
     assert len(set(products.groups)) == 400 and not _parted(products, products.groups.tolist())
@@ -43,7 +40,7 @@ def test_a_group_never_straddles_splits(tmp_path: Path) -> None:
     assert shares[[TRAIN, VALIDATION, TEST]] == pytest.approx([0.8, 0.1, 0.1], abs=0.05)
 
 
-def test_a_group_falls_into_the_same_split_whatever_else_is_read(tmp_path: Path) -> None:
+def test_a_group_falls_into_the_same_split_whatever_else_is_read(tmp_path):
     few = load_labelled([write_folder(tmp_path / "few", 50)], ATTRIBUTES)
     many = load_labelled([write_folder(tmp_path / "other", 80), tmp_path / "few"], ATTRIBUTES)
     assert many.split[80:].tolist() == few.split.tolist()
@@ -53,8 +50,8 @@ def test_a_group_falls_into_the_same_split_whatever_else_is_read(tmp_path: Path)
     assert np.flatnonzero(few.split[:40] == VALIDATION).tolist() == [11, 17, 31]
 
 
-def test_a_published_validation_split_is_kept_or_made_of_training_rows(tmp_path: Path) -> None:
-    def split(names: Sequence[str]) -> np.ndarray:
+def test_a_published_validation_split_is_kept_or_made_of_training_rows(tmp_path):
+    def split(names):
         lines = "".join(f"shirt {n},{name},red\n" for n, name in enumerate(names))
         catalog = write_table(tmp_path, f"title,part,color\n{lines}", split="part")
         return load_labelled([catalog], ATTRIBUTES).split
@@ -79,14 +76,7 @@ def test_a_published_validation_split_is_kept_or_made_of_training_rows(tmp_path:
         (["102", "10\u00b2"], ("102", "10\u00b2"), [0, 1], []),
     ],
 )
-def test_labels_are_read_as_they_are_listed(
-    tmp_path: Path,
-    colors: list[str | None],
-    listed: tuple[str, ...],
-    targets: list[int | None],
-    unlisted: list[str],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_labels_are_read_as_they_are_listed(tmp_path, colors, listed, targets, unlisted, capsys):
     read = read_catalogs([write_folder(tmp_path, len(colors), color=colors)])
     found = join_catalogs(read, {"color": listed}).targets[:, 0]
     assert found.tolist() == [UNLABELLED if one is None else one for one in targets]
@@ -95,7 +85,7 @@ def test_labels_are_read_as_they_are_listed(
     assert f"{len(unlisted)} products of the shop" in said if unlisted else not said
 
 
-def test_catalogs_keep_their_own_attributes_images_and_groups(tmp_path: Path) -> None:
+def test_catalogs_keep_their_own_attributes_images_and_groups(tmp_path):
     one = write_folder(tmp_path / "one", 2, group_id=["1", "1"])
     other = write_folder(tmp_path / "other", 2, group_id=["1", "2"], fit=["wide", "slim"])
     products = load_labelled([one, other], ATTRIBUTES)
@@ -104,23 +94,21 @@ def test_catalogs_keep_their_own_attributes_images_and_groups(tmp_path: Path) ->
     assert (products.catalog.tolist(), products.groups.tolist()) == ([0, 0, 1, 1], [0, 0, 1, 2])
 
 
-def test_rows_join_by_id_and_not_by_place(tmp_path: Path) -> None:
+def test_rows_join_by_id_and_not_by_place(tmp_path):
     labels = {"product_id": ["p2", "p0"], "group_id": ["x", "y"], "color": ["blue", "red"]}
     products = load_labelled([write_folder(tmp_path, 3, **labels)], ATTRIBUTES)
     assert products.texts == ["shirt 0", "shirt 2"]
     assert products.targets[:, 0].tolist() == [0, 1]
 
 
-def test_ids_and_groups_may_be_integers_beside_a_row_without_one(tmp_path: Path) -> None:
+def test_ids_and_groups_may_be_integers_beside_a_row_without_one(tmp_path):
     ids = {"product_id": pd.array([1, 2, None], dtype="Int64")}
     folder = write_folder(tmp_path, 3, ids, product_id=[1, 2, 3], group_id=[7, 7, 8])
     products = load_labelled([folder], ATTRIBUTES)
     assert products.texts == ["shirt 0", "shirt 1"] and products.groups.tolist() == [0, 0]
 
 
-def test_products_that_look_alike_are_in_one_split_though_no_group_is_named(
-    tmp_path: Path,
-) -> None:
+def test_products_that_look_alike_are_in_one_split_though_no_group_is_named(tmp_path):
     spelt = ("Shirt {}", "Shirt  {}", "<b>Shirt</b> {}")
     by_text = [f"{one.format(n)},{n}-{at}.jpg" for n in range(60) for at, one in enumerate(spelt)]
     by_picture = [f"Shirt {n} size {size},{n}.jpg" for n in range(60) for size in range(12)]
@@ -149,13 +137,13 @@ def test_products_that_look_alike_are_in_one_split_though_no_group_is_named(
     ],
 )
 def test_a_product_without_a_group_is_in_that_of_those_which_look_like_it(
-    tmp_path: Path, changed: dict[str, Any], group_id: list[Any], groups: list[str]
-) -> None:
+    tmp_path, changed, group_id, groups
+):
     folder = write_folder(tmp_path, 6, changed, group_id=group_id)
     assert read_catalogs([folder])[0].groups == groups
 
 
-def test_tests_known_from_training_are_counted_across_groups(tmp_path: Path) -> None:
+def test_tests_known_from_training_are_counted_across_groups(tmp_path):
     csv = """title,picture,color,split
 seen,1.jpg,red,train
 other,1.jpg,red,test
@@ -173,18 +161,18 @@ last,3.jpg,red,valid
     assert count_known_tests(replace(alone, groups=np.array([0, 1, 2, 0, 4, 5, 6]))) == 3
 
 
-def test_nulls_are_none_and_never_the_word_nan(tmp_path: Path) -> None:
+def test_nulls_are_none_and_never_the_word_nan(tmp_path):
     shown = {"title": [None, "shirt"], "image_path": [None, "1.jpg"]}
     products = load_labelled([write_folder(tmp_path, 2, shown)], ATTRIBUTES)
     assert products.texts == ["", "shirt"] and products.image_paths == [None, "1.jpg"]
 
 
-def _drop_ids(folder: Path) -> None:
+def _drop_ids(folder):
     write_folder(folder, 2)
     pd.DataFrame({"color": ["red"]}).to_parquet(folder / "labels.parquet")
 
 
-def _write_text(folder: Path) -> None:
+def _write_text(folder):
     (write_folder(folder, 2) / "products.parquet").write_text("product_id,title\n1,shirt\n")
 
 
@@ -201,15 +189,13 @@ def _write_text(folder: Path) -> None:
         (_write_text, "no Parquet file can be read at"),
     ],
 )
-def test_what_cannot_be_read_is_a_config_error(tmp_path: Path, write: Any, message: str) -> None:
+def test_what_cannot_be_read_is_a_config_error(tmp_path, write, message):
     write(tmp_path)
     with pytest.raises(ConfigError, match=message):
         load_labelled([tmp_path], ATTRIBUTES)
 
 
-def test_a_catalog_is_named_by_its_folder_from_wherever_it_is_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_catalog_is_named_by_its_folder_from_wherever_it_is_given(tmp_path, monkeypatch):
     folder = tmp_path / "shop" / "images"
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
@@ -218,7 +204,7 @@ def test_a_catalog_is_named_by_its_folder_from_wherever_it_is_given(
     assert name_catalog(Path()) == "images"
 
 
-def test_kinds_left_out_take_their_groups_with_them_and_must_be_there(tmp_path: Path) -> None:
+def test_kinds_left_out_take_their_groups_with_them_and_must_be_there(tmp_path):
     groups = {"group_id": ["a", "b", "a", "c"]}
     kinds = {"kind": ["shoe", "shoe", "shirt", "shirt"]}
     read = read_catalogs([write_folder(tmp_path / "shop", 4, kinds, **groups)])

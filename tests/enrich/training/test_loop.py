@@ -3,15 +3,12 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from labelled import labelled_products
-from torch import Tensor
 
-from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError
 from enrich.settings_files import load_yaml
 from enrich.training.batches import Batches
@@ -29,28 +26,26 @@ WHOLE = Phase(loss="multitask", epochs=2, learning_rate=1e-3, tower_learning_rat
 Make = Callable[..., Trainer]
 
 
-def _weights(classifier: torch.nn.Module) -> dict[str, Tensor]:
+def _weights(classifier):
     return {name: t.detach().clone() for name, t in classifier.state_dict().items()}
 
 
-def _same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
+def _same(left, right):
     return left.keys() == right.keys() and all(t.equal(right[name]) for name, t in left.items())
 
 
-def _train(trainer: Trainer) -> dict[str, Tensor]:
+def _train(trainer):
     trainer.train()
     return _weights(trainer.classifier)
 
 
-def _last_state(trainer: Trainer) -> dict[str, Any]:
+def _last_state(trainer):
     """Return the state after the last epoch, not only the best one that is kept."""
     return torch.load(trainer.folder / "training_state.pt", weights_only=True)
 
 
 @pytest.mark.filterwarnings("ignore:.*non-meta parameter")
-def test_a_resumed_run_keeps_no_more_on_the_device_than_the_killed_one(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_run_keeps_no_more_on_the_device_than_the_killed_one(make, monkeypatch):
     make("a", HEADS).train()
     monkeypatch.setattr("enrich.training.loop.local_device", lambda: torch.device("meta"))
     resumed = make("a", HEADS)
@@ -60,20 +55,20 @@ def test_a_resumed_run_keeps_no_more_on_the_device_than_the_killed_one(
     assert {tensor.device.type for one in moments for tensor in one.values()} == {"cpu"}
 
 
-def test_a_finished_run_is_not_trained_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_run_is_not_trained_again(make, monkeypatch):
     weights = _train(make("a", HEADS))
     monkeypatch.setattr(Trainer, "train_epoch", None)
     assert _same(weights, _train(make("a", HEADS)))
 
 
-def test_the_state_of_another_configuration_is_refused_and_kept(make: Make) -> None:
+def test_the_state_of_another_configuration_is_refused_and_kept(make):
     trained = _train(make("a", HEADS))
     with pytest.raises(ConfigError, match=r"other settings \(seed, accumulate\)"):
         make("a", HEADS, seed=1, accumulate=2).train()
     assert _same(trained, _train(make("a", HEADS)))
 
 
-def test_frozen_phases_leave_the_backbone_as_it_was(make: Make) -> None:
+def test_frozen_phases_leave_the_backbone_as_it_was(make):
     trainer = make("a", WARM_UP, HEADS)
     backbone = trainer.classifier.image_tower.pretrained()
     before, others = _weights(backbone), _weights(trainer.classifier.text_tower)
@@ -83,7 +78,7 @@ def test_frozen_phases_leave_the_backbone_as_it_was(make: Make) -> None:
     assert not _same(others, _weights(trainer.classifier.text_tower))
 
 
-def test_an_unfrozen_phase_trains_the_backbone_but_not_its_statistics(make: Make) -> None:
+def test_an_unfrozen_phase_trains_the_backbone_but_not_its_statistics(make):
     trainer = make("a", HEADS, WHOLE)
     backbone = trainer.classifier.image_tower.pretrained()
     before = _weights(backbone)
@@ -94,11 +89,11 @@ def test_an_unfrozen_phase_trains_the_backbone_but_not_its_statistics(make: Make
     assert changed and not any("running" in name for name in changed)
 
 
-def _scored(monkeypatch: pytest.MonkeyPatch, *scores: float) -> list[dict[str, Tensor]]:
+def _scored(monkeypatch, *scores):
     """Give each epoch its score; returns the list of the weights that were scored."""
     left, scored = iter(scores), []
 
-    def score(classifier: Classifier, *given: Any) -> float:
+    def score(classifier, *given):
         scored.append(_weights(classifier))
         return next(left)
 
@@ -107,17 +102,13 @@ def _scored(monkeypatch: pytest.MonkeyPatch, *scores: float) -> list[dict[str, T
 
 
 @pytest.mark.parametrize("phase", [HEADS, WARM_UP.model_copy(update={"epochs": 3})])
-def test_the_best_epoch_is_kept_and_not_the_last(
-    make: Make, monkeypatch: pytest.MonkeyPatch, phase: Phase
-) -> None:
+def test_the_best_epoch_is_kept_and_not_the_last(make, monkeypatch, phase):
     states = _scored(monkeypatch, 0.2, 0.9, 0.4)
     kept = _train(make("a", phase))
     assert _same(kept, states[1]) and not _same(kept, states[2]) and not _same(kept, states[0])
 
 
-def test_the_average_of_the_weights_is_what_is_weighed_and_kept(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_average_of_the_weights_is_what_is_weighed_and_kept(make, monkeypatch):
     scored = _scored(monkeypatch, 0.1, 0.2, 0.3)
     trainer = make("a", HEADS, ema=0.999)
     before = _weights(trainer.classifier)
@@ -131,9 +122,7 @@ def test_the_average_of_the_weights_is_what_is_weighed_and_kept(
     assert 0.5 < drift < 1.1
 
 
-def test_an_average_has_the_frozen_tower_that_its_heads_are_scored_on(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_average_has_the_frozen_tower_that_its_heads_are_scored_on(make, monkeypatch):
     _scored(monkeypatch, 0.1, 0.2, 0.3, 0.4, 0.5)
     kept = _train(trainer := make("a", WHOLE, HEADS, ema=0.999))
     last = _last_state(trainer)["classifier"]
@@ -142,19 +131,19 @@ def test_an_average_has_the_frozen_tower_that_its_heads_are_scored_on(
     assert tower and tower <= same < kept.keys()
 
 
-def test_without_phases_the_classifier_stays_as_it_is(make: Make) -> None:
+def test_without_phases_the_classifier_stays_as_it_is(make):
     trainer = make("a")
     before = _weights(trainer.classifier)
     assert _same(_train(trainer), before)
 
 
-def test_training_learns_what_is_plain_to_see(make: Make) -> None:
+def test_training_learns_what_is_plain_to_see(make):
     trainer = make("a", Phase(loss="multitask", epochs=8, learning_rate=1e-2))
     trainer.train()
     assert trainer.progressed.best_score > 0.9
 
 
-def test_published_weights_fill_the_whole_backbone(make: Make) -> None:
+def test_published_weights_fill_the_whole_backbone(make):
     backbone = make("a", HEADS).classifier.image_tower.pretrained()
     before = _weights(backbone)
     load_efficientnet_weights(backbone)
@@ -162,7 +151,7 @@ def test_published_weights_fill_the_whole_backbone(make: Make) -> None:
     assert kept <= {name for name in before if name.endswith("num_batches_tracked")}
 
 
-def test_a_contrastive_phase_over_a_frozen_clip_is_refused(tmp_path: Path) -> None:
+def test_a_contrastive_phase_over_a_frozen_clip_is_refused(tmp_path):
     file = tmp_path / "clip.yaml"
     text = (
         "name: a\ntowers: openai/clip\nphases: [{loss: contrastive, epochs: 1, learning_rate: 1}]"
@@ -193,9 +182,7 @@ IMAGES = CachedImages(PIXELS, np.array([True, False]), Path("cache/images-1"))
         ({"images": replace(IMAGES, folder=Path("moved/images-1"))}, True),
     ],
 )
-def test_other_products_or_pictures_are_another_run(
-    make: Make, changed: dict[str, Any], is_the_same: bool
-) -> None:
+def test_other_products_or_pictures_are_another_run(make, changed, is_the_same):
     known = make("a").batches
     given = {"products": PRODUCTS, "images": IMAGES}
     before, after = (

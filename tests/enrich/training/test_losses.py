@@ -2,15 +2,13 @@
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
-from enrich.classifiers.config import ClassifierConfig, HuggingFaceTowers, OpenClipTowers
+from enrich.classifiers.config import HuggingFaceTowers, OpenClipTowers
 from enrich.classifiers.interface import (
     IMAGE,
     TEXT,
@@ -38,14 +36,12 @@ from enrich.training.optimiser import (
 )
 
 
-def _loss(
-    logits: dict[str, torch.Tensor], targets: torch.Tensor, label_smoothing: float = 0.0
-) -> torch.Tensor:
+def _loss(logits, targets, label_smoothing=0.0):
     """Return the loss of rows that are a whole batch."""
     return label_loss(logits, targets, label_smoothing, count_labelled(targets))
 
 
-def test_unlabelled_rows_do_not_change_the_loss() -> None:
+def test_unlabelled_rows_do_not_change_the_loss():
     torch.manual_seed(0)
     logits = {"color": torch.randn(4, 3), "style": torch.randn(4, 2)}
     targets = torch.tensor([[0, 1], [2, 0], [1, 1], [0, 0]])
@@ -65,9 +61,7 @@ def test_unlabelled_rows_do_not_change_the_loss() -> None:
         ([UNLABELLED] * 3, math.log(2) / 2),
     ],
 )
-def test_loss_is_the_mean_over_attributes_of_the_mean_over_labelled_rows(
-    colors: list[int], wanted: float
-) -> None:
+def test_loss_is_the_mean_over_attributes_of_the_mean_over_labelled_rows(colors, wanted):
     logits = {"color": torch.zeros(3, 4, requires_grad=True), "style": torch.zeros(3, 2)}
     loss = _loss(logits, torch.tensor([colors, [1, 0, 1]]).T)
     assert loss.item() == pytest.approx(wanted)
@@ -75,14 +69,14 @@ def test_loss_is_the_mean_over_attributes_of_the_mean_over_labelled_rows(
     assert logits["color"].grad.any() == (max(colors) >= 0)
 
 
-def test_contrast_of_no_product_is_zero_and_moves_no_weight() -> None:
+def test_contrast_of_no_product_is_zero_and_moves_no_weight():
     nothing = torch.empty(0, 8, requires_grad=True)
     loss = contrastive_loss(nothing, nothing, torch.empty(0, dtype=torch.long))
     loss.backward()
     assert loss.item() == 0
 
 
-def test_contrast_is_least_where_pictures_meet_their_own_texts() -> None:
+def test_contrast_is_least_where_pictures_meet_their_own_texts():
     embeds, groups = torch.eye(4), torch.arange(4)
     matched = contrastive_loss(embeds, embeds, groups)
     assert matched < 0.01
@@ -91,7 +85,7 @@ def test_contrast_is_least_where_pictures_meet_their_own_texts() -> None:
     assert contrastive_loss(same, same, groups).item() == pytest.approx(math.log(4), abs=1e-4)
 
 
-def test_contrast_does_not_part_near_identical_products() -> None:
+def test_contrast_does_not_part_near_identical_products():
     embeds = torch.eye(4)
     embeds[1] = embeds[0]
     apart = contrastive_loss(embeds, embeds, torch.arange(4))
@@ -99,14 +93,14 @@ def test_contrast_does_not_part_near_identical_products() -> None:
     assert apart > 0.3 and grouped < 0.01
 
 
-def test_contrast_looks_at_directions_and_is_the_same_from_both_sides() -> None:
+def test_contrast_looks_at_directions_and_is_the_same_from_both_sides():
     torch.manual_seed(1)
     image, text, groups = torch.randn(5, 8), torch.randn(5, 8), torch.arange(5)
     longer = contrastive_loss(0.01 * text, 100 * image, groups)
     torch.testing.assert_close(longer, contrastive_loss(image, text, groups))
 
 
-def test_a_match_is_told_by_a_score_above_zero() -> None:
+def test_a_match_is_told_by_a_score_above_zero():
     scores, own_text = torch.tensor([2.0, -2.0, 2.0]), torch.tensor([True, False, False])
     right, wrong = F.softplus(torch.tensor([-2.0, 2.0]))
     torch.testing.assert_close(matching_loss(scores, own_text), (2 * right + wrong) / 3)
@@ -116,7 +110,7 @@ YES = torch.ones(2, dtype=torch.bool)
 FIRST = torch.tensor([True, False])
 
 
-def two_rows(has_image: torch.Tensor) -> Part:
+def two_rows(has_image):
     """Half a batch, the other half of which has no label."""
     ones = torch.tensor([[1], [1]])
     return Part(
@@ -134,9 +128,7 @@ def two_rows(has_image: torch.Tensor) -> Part:
 HEADS = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
 
 
-def _objective(
-    classifier: Classifier, loss: str = "multitask", image_alone: float = 0.0
-) -> Objective:
+def _objective(classifier, loss="multitask", image_alone=0.0):
     phase = HEADS.model_copy(update={"loss": loss})
     config = TrainingConfig(name="a", phases=(phase,), image_alone=image_alone, captioning=0)
     return Objective(classifier, phase, config)
@@ -145,25 +137,25 @@ def _objective(
 class Indifferent(Classifier):
     """Answers every label alike, and notes what it is asked."""
 
-    def __init__(self, image_tower: ImageTower, text_tower: TextTower | None = None) -> None:
+    def __init__(self, image_tower, text_tower=None):
         nn.Module.__init__(self)
         self.image_tower, self.text_tower = image_tower, text_tower or TextTower()
         self.asked: list[Vectors] = []
 
-    def towers(self, inputs: ModelInputs) -> Tokens:
+    def towers(self, inputs):
         tokens = Encoded.cls_first(torch.zeros(len(inputs.has_image), 1, 4))
         return Tokens(tokens, tokens, inputs.token_mask)
 
-    def join(self, tokens: Tokens, has_image: Tensor, has_text: Tensor) -> Vectors:
+    def join(self, tokens, has_image, has_text):
         embeds = tokens.image.pooled
         return Vectors({IMAGE: embeds, TEXT: embeds}, has_image, has_text)
 
-    def answer(self, vectors: Vectors) -> ModelOutput:
+    def answer(self, vectors):
         self.asked.append(vectors)
         return ModelOutput({"style": torch.zeros(len(vectors.has_image), 2)}, vectors)
 
 
-def test_a_picture_is_answered_a_second_time_without_its_text() -> None:
+def test_a_picture_is_answered_a_second_time_without_its_text():
     classifier = Indifferent(ImageTower())
     loss = _objective(classifier, image_alone=0.5)(two_rows(has_image=FIRST))
     both, alone = classifier.asked
@@ -173,11 +165,11 @@ def test_a_picture_is_answered_a_second_time_without_its_text() -> None:
     torch.testing.assert_close(loss, torch.tensor(2.0).log() * (2 + 0.5) / 2)
 
 
-def test_a_picture_alone_is_taught_what_it_shows_whatever_its_text_says() -> None:
+def test_a_picture_alone_is_taught_what_it_shows_whatever_its_text_says():
     class Sure(Indifferent):
         """Says label 0 of all that it is asked."""
 
-        def answer(self, vectors: Vectors) -> ModelOutput:
+        def answer(self, vectors):
             output = super().answer(vectors)
             return replace(output, logits={"style": torch.tensor([[9.0, 0.0]] * 2)})
 
@@ -198,8 +190,8 @@ def test_a_picture_alone_is_taught_what_it_shows_whatever_its_text_says() -> Non
     ids=["no image tower", "no text tower", "no images"],
 )
 def test_rows_are_answered_once_where_there_is_nothing_to_leave_out(
-    image_tower: ImageTower, text_tower: TextTower, has_image: torch.Tensor
-) -> None:
+    image_tower, text_tower, has_image
+):
     classifier = Indifferent(image_tower, text_tower)
     _objective(classifier, image_alone=0.5)(two_rows(has_image=has_image))
     assert len(classifier.asked) == 1
@@ -208,9 +200,7 @@ def test_rows_are_answered_once_where_there_is_nothing_to_leave_out(
 @pytest.mark.parametrize(
     ("has_image", "contrast"), [(YES, math.log(2)), (FIRST, 0.0)], ids=["two rows", "one row"]
 )
-def test_contrast_is_of_rows_that_have_both_modalities(
-    small_config: ClassifierConfig, has_image: torch.Tensor, contrast: float
-) -> None:
+def test_contrast_is_of_rows_that_have_both_modalities(small_config, has_image, contrast):
     classifier = Indifferent(ImageTower())
     classifier.config = small_config
     objective = _objective(classifier, "contrastive")
@@ -222,13 +212,11 @@ def test_contrast_is_of_rows_that_have_both_modalities(
     [(FIRST, math.log1p(math.exp(-1.0))), (~YES, 0.0)],
     ids=["one row", "no row"],
 )
-def test_whether_a_text_matches_is_asked_of_rows_that_have_both_modalities(
-    has_image: torch.Tensor, matching: float
-) -> None:
+def test_whether_a_text_matches_is_asked_of_rows_that_have_both_modalities(has_image, matching):
     class Matching(Indifferent):
         """Says that the first text is the picture's own, and the second one surely not."""
 
-        def answer(self, vectors: Vectors) -> ModelOutput:
+        def answer(self, vectors):
             return replace(super().answer(vectors), matching=torch.tensor([1.0, -9.0]))
 
     objective = _objective(Matching(ImageTower()))
@@ -248,15 +236,8 @@ def test_whether_a_text_matches_is_asked_of_rows_that_have_both_modalities(
     ],
 )
 def test_contrast_begins_at_the_temperature_that_published_towers_ended_at(
-    small_config: ClassifierConfig,
-    tokenizer: Tokenizer,
-    clip_json: dict[str, Any],
-    coca_json: dict[str, Any],
-    name: str,
-    towers: str,
-    logit_scale: float | None,
-    temperature: float,
-) -> None:
+    small_config, tokenizer, clip_json, coca_json, name, towers, logit_scale, temperature
+):
     chosen = {
         "clip": HuggingFaceTowers(model=clip_json, logit_scale=logit_scale),
         "coca": OpenClipTowers(model=coca_json, logit_scale=logit_scale),
@@ -277,7 +258,7 @@ def test_contrast_begins_at_the_temperature_that_published_towers_ended_at(
     torch.testing.assert_close(objective(part), part.share * wanted)
 
 
-def test_listed_transforms_change_each_picture_in_its_own_way_on_the_device() -> None:
+def test_listed_transforms_change_each_picture_in_its_own_way_on_the_device():
     torch.manual_seed(0)
     listed = [{"RandomHorizontalFlip": {"p": 0.5}}, {"RandomInvert": {"p": 0.0}}]
     config = TrainingConfig.model_validate(
@@ -293,7 +274,7 @@ def test_listed_transforms_change_each_picture_in_its_own_way_on_the_device() ->
             build_transform([wrong])
 
 
-def test_views_of_another_augmentation_are_refused() -> None:
+def test_views_of_another_augmentation_are_refused():
     phase = HEADS.model_dump() | {"views": 2}
     with pytest.raises(ValueError, match="augmentation does not fit"):
         TrainingConfig.model_validate({"name": "a", "phases": [phase], "augmentation": "off"})

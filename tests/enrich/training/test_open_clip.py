@@ -3,7 +3,6 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import open_clip
 import pytest
@@ -26,14 +25,14 @@ LABELLED = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
 
 
 @pytest.fixture(scope="module")
-def settings(coca_json: dict[str, Any]) -> dict[str, Any]:
+def settings(coca_json):
     """The `model_cfg` of a CoCa of 300 words."""
     words = {"vocab_size": 300}
     return coca_json | {p: coca_json[p] | words for p in ("text_cfg", "multimodal_cfg")}
 
 
 @pytest.fixture(scope="module")
-def published(settings: dict[str, Any]) -> Any:
+def published(settings):
     torch.manual_seed(2)
     coca = open_clip.CoCa(**{key: value for key, value in settings.items() if key != "custom_text"})
     # open_clip leaves it to whatever was in memory.
@@ -43,12 +42,7 @@ def published(settings: dict[str, Any]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def coca_folder(
-    tmp_path_factory: pytest.TempPathFactory,
-    published_tokenizer: PreTrainedTokenizerFast,
-    settings: dict[str, Any],
-    published: Any,
-) -> Path:
+def coca_folder(tmp_path_factory, published_tokenizer, settings, published):
     """The folder that open_clip's own function writes for a hub."""
     folder = tmp_path_factory.mktemp("hub") / "coca"
     save_for_hf(published, published_tokenizer, settings, str(folder), safe_serialization=True)
@@ -56,19 +50,17 @@ def coca_folder(
 
 
 @pytest.fixture
-def folder(coca_folder: Path, tmp_path: Path) -> Path:
+def folder(coca_folder, tmp_path):
     """A copy to be damaged."""
     return Path(shutil.copytree(coca_folder, tmp_path / "copy"))
 
 
-def _config(folder: Path | str, **changes: Any) -> TrainingConfig:
+def _config(folder, **changes):
     settings = {"classifier": "coca", "text_length": 16, "batch_size": 8, "phases": (LABELLED,)}
     return TrainingConfig(name="coca-tiny", towers=f"open_clip:{folder}", **settings | changes)
 
 
-def test_a_classifier_starts_on_all_of_the_published_weights(
-    coca_folder: Path, published: Any, tmp_path: Path
-) -> None:
+def test_a_classifier_starts_on_all_of_the_published_weights(coca_folder, published, tmp_path):
     classifier, tokenizer = start_classifier(_config(coca_folder), [], tmp_path / "unused")
     ours = {
         "visual": classifier.image_tower.visual,
@@ -86,9 +78,7 @@ def test_a_classifier_starts_on_all_of_the_published_weights(
 
 
 @pytest.mark.parametrize("missing", ["open_clip_config.json", WEIGHTS])
-def test_a_folder_without_configuration_or_safetensors_is_refused(
-    folder: Path, missing: str
-) -> None:
+def test_a_folder_without_configuration_or_safetensors_is_refused(folder, missing):
     (folder / missing).unlink()
     # open_clip itself would go on to this one.
     torch.save({}, folder / "open_clip_pytorch_model.bin")
@@ -97,7 +87,7 @@ def test_a_folder_without_configuration_or_safetensors_is_refused(
 
 
 @pytest.mark.parametrize("how", ["cut", "other sizes", "no CoCa", "no JSON"])
-def test_what_open_clip_cannot_read_is_a_config_error(folder: Path, how: str) -> None:
+def test_what_open_clip_cannot_read_is_a_config_error(folder, how):
     config, weights = folder / "open_clip_config.json", folder / WEIGHTS
     settings = json.loads(config.read_text())
     if how == "cut":
@@ -111,7 +101,7 @@ def test_what_open_clip_cannot_read_is_a_config_error(folder: Path, how: str) ->
         open_open_clip(str(folder))
 
 
-def test_a_tokenizer_of_more_words_than_the_model_knows_is_refused(folder: Path) -> None:
+def test_a_tokenizer_of_more_words_than_the_model_knows_is_refused(folder):
     # open_clip's own stands in, which is of another vocabulary than this small model.
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ConfigError, match="found 49408 tokens, expected at most 300"):
@@ -121,7 +111,7 @@ def test_a_tokenizer_of_more_words_than_the_model_knows_is_refused(folder: Path)
         open_open_clip(str(folder))
 
 
-def test_open_clip_s_own_tokenizer_is_converted_token_for_token(tmp_path: Path) -> None:
+def test_open_clip_s_own_tokenizer_is_converted_token_for_token(tmp_path):
     tokenizer, _ = our_open_clip.read_tokenizer(tmp_path, {})
     theirs = open_clip.SimpleTokenizer()
     texts = [
@@ -137,9 +127,7 @@ def test_open_clip_s_own_tokenizer_is_converted_token_for_token(tmp_path: Path) 
     assert tokenizer.get_vocab_size() == 49408
 
 
-def test_a_tokenizer_beside_the_weights_reads_quotes_as_plain_ones(
-    coca_folder: Path,
-) -> None:
+def test_a_tokenizer_beside_the_weights_reads_quotes_as_plain_ones(coca_folder):
     tokenizer = open_open_clip(str(coca_folder)).tokenizer
     assert (
         tokenizer.encode("men\u2019s \u201cslim\u201d").ids == tokenizer.encode('men\'s "slim"').ids
@@ -154,12 +142,10 @@ def test_a_tokenizer_beside_the_weights_reads_quotes_as_plain_ones(
         ("somebody/their-coca", "somebody/their-coca"),
     ],
 )
-def test_a_name_is_fetched_from_the_hub_without_its_pickles(
-    coca_folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, asked: str
-) -> None:
+def test_a_name_is_fetched_from_the_hub_without_its_pickles(coca_folder, monkeypatch, name, asked):
     calls: list[tuple[str, list[str]]] = []
 
-    def fetch(hub_name: str, *, allow_patterns: list[str]) -> str:
+    def fetch(hub_name, *, allow_patterns):
         calls.append((hub_name, allow_patterns))
         return str(coca_folder)
 
@@ -181,13 +167,8 @@ def test_a_name_is_fetched_from_the_hub_without_its_pickles(
     ],
 )
 def test_an_activation_that_files_lack_is_open_clip_s_for_the_name(
-    coca_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    said: dict[str, Any],
-    activation: str,
-) -> None:
+    coca_folder, tmp_path, monkeypatch, name, said, activation
+):
     folder = _save(open_clip.CLIP(**CLIP), CLIP | said, coca_folder, tmp_path / "clip")
     monkeypatch.setattr(our_open_clip, "snapshot_download", lambda *_, **__: str(folder))
     assert open_open_clip(name).towers.model.get("quick_gelu", False) == (
@@ -197,8 +178,8 @@ def test_an_activation_that_files_lack_is_open_clip_s_for_the_name(
 
 @pytest.mark.parametrize("kind", ["clip", "coca"])
 def test_the_temperature_that_it_ended_at_travels_in_the_towers(
-    folder: Path, coca_folder: Path, tmp_path: Path, kind: str
-) -> None:
+    folder, coca_folder, tmp_path, kind
+):
     if kind == "clip":
         folder = _save(open_clip.CLIP(**CLIP), CLIP, coca_folder, tmp_path / "clip")
     weights = load_file(folder / WEIGHTS)
@@ -208,7 +189,7 @@ def test_the_temperature_that_it_ended_at_travels_in_the_towers(
 
 
 @pytest.mark.parametrize("name", ["somebody/their-coca", "/no/such/folder"])
-def test_a_name_that_leads_nowhere_is_told(name: str) -> None:
+def test_a_name_that_leads_nowhere_is_told(name):
     with pytest.raises(ConfigError, match=f"'{name}' cannot be opened"):
         open_open_clip(name)
 
@@ -221,7 +202,7 @@ CLIP = {
 
 
 @pytest.fixture(params=["plain", "quick_gelu", "custom_text"])
-def clip(request: pytest.FixtureRequest) -> tuple[Any, dict[str, Any]]:
+def clip(request):
     """A CLIP with random weights, and its `model_cfg`."""
     torch.manual_seed(3)
     settings = CLIP if request.param == "plain" else CLIP | {request.param: True}
@@ -229,7 +210,7 @@ def clip(request: pytest.FixtureRequest) -> tuple[Any, dict[str, Any]]:
     return build(**{k: v for k, v in settings.items() if k != "custom_text"}).eval(), settings
 
 
-def _save(clip: Any, settings: dict[str, Any], coca_folder: Path, folder: Path) -> Path:
+def _save(clip, settings, coca_folder, folder):
     clip.visual.image_mean, clip.visual.image_std = MEAN, STD
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(coca_folder / "tokenizer.json"))
     save_for_hf(clip, tokenizer, settings, str(folder), safe_serialization=True)
@@ -237,9 +218,7 @@ def _save(clip: Any, settings: dict[str, Any], coca_folder: Path, folder: Path) 
     return folder
 
 
-def test_a_clip_of_open_clip_s_reads_pictures_and_texts_as_before(
-    clip: tuple[Any, dict[str, Any]], coca_folder: Path, tmp_path: Path
-) -> None:
+def test_a_clip_of_open_clip_s_reads_pictures_and_texts_as_before(clip, coca_folder, tmp_path):
     published, settings = clip
     folder = _save(published, settings, coca_folder, tmp_path / "clip")
     config = _config(folder, classifier="clip_zero_shot")
@@ -260,14 +239,12 @@ def test_a_clip_of_open_clip_s_reads_pictures_and_texts_as_before(
     assert (image.size_px, image.fit, image.mean, image.std) == (64, "crop", MEAN, STD)
 
 
-def test_a_mistyped_tag_is_answered_with_those_that_there_are() -> None:
+def test_a_mistyped_tag_is_answered_with_those_that_there_are():
     with pytest.raises(ConfigError, match=r"a tag of ViT-B-32: openai, .*laion2b_s34b_b79k"):
         open_open_clip("ViT-B-32/laion2b_s34b_b79")
 
 
-def test_another_tokenizer_than_open_clip_s_must_lie_beside_the_weights(
-    coca_folder: Path, tmp_path: Path
-) -> None:
+def test_another_tokenizer_than_open_clip_s_must_lie_beside_the_weights(coca_folder, tmp_path):
     folder = _save(open_clip.CLIP(**CLIP), CLIP, coca_folder, tmp_path / "clip")
     settings = json.loads((folder / CONFIG).read_text())
     settings["model_cfg"]["text_cfg"] |= {"hf_tokenizer_name": "bert-base-uncased"}

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
 
 from enrich.classifiers.small_towers import EfficientNetTower
 from enrich.errors import ConfigError
@@ -18,14 +17,14 @@ HEADS = Phase(loss="multitask", epochs=3, learning_rate=3e-3)
 Make = Callable[..., Trainer]
 
 
-def _compute_in(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def _compute_in(dtype, monkeypatch):
     monkeypatch.setattr("enrich.engine.device.choose_dtype", lambda _: dtype)
     monkeypatch.setattr(optimiser, "choose_dtype", lambda _: dtype)
     # A GPU merges no layers, and few CPUs convolve in float16.
     monkeypatch.setattr(EfficientNetTower, "fuse", lambda _: None)
 
 
-def _gradients(trainer: Trainer) -> dict[str, Tensor]:
+def _gradients(trainer):
     """Return the gradients of the first batch, with nothing hidden and no dropout."""
     classifier = trainer.classifier.eval()
     objective = Objective(classifier, HEADS, trainer.config)
@@ -41,9 +40,7 @@ def _gradients(trainer: Trainer) -> dict[str, Tensor]:
     return {n: p.grad for n, p in classifier.named_parameters() if p.grad is not None}
 
 
-def test_a_batch_in_parts_has_the_gradients_of_the_batch_in_one(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_in_parts_has_the_gradients_of_the_batch_in_one(make, monkeypatch):
     _compute_in(torch.float32, monkeypatch)
     trainer = make("a", HEADS)
     trainer.batches.products.targets[1::3, 0] = -100
@@ -54,9 +51,7 @@ def test_a_batch_in_parts_has_the_gradients_of_the_batch_in_one(
         torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-6)
 
 
-def test_half_precision_that_would_lose_small_gradients_scales_them(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_half_precision_that_would_lose_small_gradients_scales_them(make, monkeypatch):
     _compute_in(torch.float16, monkeypatch)
     trainer = make("a", Phase(loss="multitask", epochs=8, learning_rate=1e-2))
     trainer.train()
@@ -65,7 +60,7 @@ def test_half_precision_that_would_lose_small_gradients_scales_them(
     assert state["stepper"]["scaler"]["scale"] > 1
 
 
-def _step(trainer: Trainer, scale: float | None = None) -> Stepper:
+def _step(trainer, scale=None):
     """Take the first step of a training; `scale` is that of its gradients."""
     stepper = Stepper(trainer.classifier, HEADS, trainer.config)
     if scale is not None:
@@ -77,9 +72,7 @@ def _step(trainer: Trainer, scale: float | None = None) -> Stepper:
     return stepper
 
 
-def test_a_step_whose_scaled_gradients_overflow_is_left_out(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_step_whose_scaled_gradients_overflow_is_left_out(make, monkeypatch):
     _compute_in(torch.float16, monkeypatch)
     trainer = make("a", HEADS)
     before = {n: p.clone() for n, p in trainer.classifier.named_parameters()}
@@ -88,7 +81,7 @@ def test_a_step_whose_scaled_gradients_overflow_is_left_out(
     assert stepper.state_dict()["scaler"]["scale"] == 2.0**126
 
 
-def test_bfloat16_needs_no_scale(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_needs_no_scale(make, monkeypatch):
     _compute_in(torch.bfloat16, monkeypatch)
     trainer = make("a", HEADS)
     stepper = Stepper(trainer.classifier, HEADS, trainer.config)
@@ -97,8 +90,8 @@ def test_bfloat16_needs_no_scale(make: Make, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_gradients_are_clipped_without_their_scale_and_those_of_frozen_parts(
-    make: Make, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
-) -> None:
+    make, monkeypatch, dtype
+):
     _compute_in(dtype, monkeypatch)
     trainer = make("a", HEADS, gradient_clip=1e-3)
     frozen = {*trainer.classifier.image_tower.pretrained().parameters()}
@@ -111,9 +104,7 @@ def test_gradients_are_clipped_without_their_scale_and_those_of_frozen_parts(
     assert length.item() == pytest.approx(1e-3, rel=1e-2)
 
 
-def test_a_loss_that_is_no_number_stops_the_run(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loss_that_is_no_number_stops_the_run(make, monkeypatch):
     monkeypatch.setattr(
         "enrich.training.optimiser.label_loss",
         lambda logits, *_: logits["color"].sum() * float("nan"),
@@ -122,21 +113,21 @@ def test_a_loss_that_is_no_number_stops_the_run(
         make("a", HEADS).train()
 
 
-def test_a_phase_that_would_train_nothing_is_refused(make: Make) -> None:
+def test_a_phase_that_would_train_nothing_is_refused(make):
     classifier = make("a", HEADS).classifier
     classifier.pretrained = lambda: [classifier]  # type: ignore[method-assign]
     with pytest.raises(ConfigError, match="cannot train cma_clip"):
         build_optimiser(classifier, HEADS, 0.0)
 
 
-def test_learning_rates_rise_and_then_fall_to_nothing() -> None:
+def test_learning_rates_rise_and_then_fall_to_nothing():
     assert [schedule(share, 0.2) for share in (0.0, 0.1, 0.2)] == [0, 0.5, 1]
     assert schedule(0.6, 0.2) == pytest.approx(0.5)
     assert schedule(1.0, 0.2) == pytest.approx(0)
     assert schedule(0.0, 0.0) == 1
 
 
-def test_modules_have_rates_of_their_own_and_norms_and_biases_do_not_decay(make: Make) -> None:
+def test_modules_have_rates_of_their_own_and_norms_and_biases_do_not_decay(make):
     phase = HEADS.model_copy(update={"tower_learning_rate": 1e-5})
     classifier = make("a", phase).classifier
     pretrained = {p for module in classifier.pretrained() for p in module.parameters()}

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -19,7 +18,6 @@ from enrich.images.settings import ImageProblem, ImageShape
 from enrich.images.store import ImageStore
 from enrich.records import Status
 from enrich.training import pixel_cache
-from enrich.training.labelled import LabelledProducts
 from enrich.training.pixel_cache import CachedImages
 
 SHAPE = ImageShape(size_px=64, fit="pad", mean=(0, 0, 0), std=(1, 1, 1))
@@ -27,9 +25,7 @@ PRODUCTS = labelled_products(["a", "b"], "shop", image_paths=["red.jpg", "blue.j
 Cache = Callable[..., CachedImages]
 
 
-def test_pictures_that_cannot_be_read_are_counted_on_standard_error_alone(
-    cache: Cache, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_pictures_that_cannot_be_read_are_counted_on_standard_error_alone(cache, capsys):
     images = cache("red.jpg", "bad.jpg", "gone.jpg", "lost.jpg", None, " ")
     assert images.has_image.tolist() == [True] + [False] * 5
     said = capsys.readouterr()
@@ -37,20 +33,16 @@ def test_pictures_that_cannot_be_read_are_counted_on_standard_error_alone(
     assert said.out == ""
 
 
-def test_unreadable_pictures_are_refused_and_absent_ones_are_not(
-    cache: Cache,
-) -> None:
+def test_unreadable_pictures_are_refused_and_absent_ones_are_not(cache):
     with pytest.raises(ConfigError, match="not one of 2 images can be read"):
         cache("gone.jpg", "bad.jpg", None)
     assert not cache(None, "").has_image.any()
 
 
-def test_the_next_run_reads_a_picture_again_that_a_store_failed_to_give(
-    cache: Cache, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_next_run_reads_a_picture_again_that_a_store_failed_to_give(cache, monkeypatch):
     read = ImageStore.read
 
-    def fail(store: ImageStore, image_path: str | None) -> bytes:
+    def fail(store, image_path):
         if image_path == "blue.jpg":
             raise ImageProblem(Status.IMAGE_UNREADABLE, "no answer")
         return read(store, image_path)
@@ -72,9 +64,7 @@ def test_the_next_run_reads_a_picture_again_that_a_store_failed_to_give(
     assert (first.folder / "kept").exists(), "what is whole is kept"
 
 
-def test_pictures_are_decoded_once_and_read_anew_when_they_came_or_changed(
-    cache: Cache, tmp_path: Path
-) -> None:
+def test_pictures_are_decoded_once_and_read_anew_when_they_came_or_changed(cache, tmp_path):
     first = cache("red.jpg", "late.jpg")
     assert first.has_image.tolist() == [True, False]
     assert first.pixels[0, 0].mean() > 190 and first.pixels[0, 1:].mean() < 60
@@ -91,18 +81,14 @@ def test_pictures_are_decoded_once_and_read_anew_when_they_came_or_changed(
     assert (cache(uri, None).pixels[0] != before.pixels[0]).any()
 
 
-def test_a_product_without_a_picture_does_not_depend_on_other_files(
-    cache: Cache, tmp_path: Path
-) -> None:
+def test_a_product_without_a_picture_does_not_depend_on_other_files(cache, tmp_path):
     first = cache("red.jpg", None)
     (tmp_path / "half-towers").mkdir()
     assert cache("red.jpg", None).folder == first.folder
 
 
-def test_a_cache_without_its_list_of_pictures_is_incomplete(
-    cache: Cache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fill_the_disk(file: Any, array: np.ndarray) -> None:
+def test_a_cache_without_its_list_of_pictures_is_incomplete(cache, monkeypatch):
+    def fill_the_disk(file, array):
         with file if hasattr(file, "write") else Path(file).open("wb") as out:
             out.write(b"\x93NUMPY")
         raise OSError("no space left")
@@ -113,12 +99,10 @@ def test_a_cache_without_its_list_of_pictures_is_incomplete(
     assert cache("red.jpg", "blue.jpg").has_image.all()
 
 
-def test_a_training_that_finds_another_at_the_same_pictures_waits_for_it(
-    cache: Cache, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_training_that_finds_another_at_the_same_pictures_waits_for_it(cache, monkeypatch):
     decode_all, decoded = pixel_cache.decode_all, []
 
-    def decode_slowly(*args: Any) -> list[ImageProblem | None]:
+    def decode_slowly(*args):
         decoded.append(args)
         time.sleep(0.3)
         return decode_all(*args)
@@ -130,12 +114,10 @@ def test_a_training_that_finds_another_at_the_same_pictures_waits_for_it(
     assert all(one.pixels.any(axis=(1, 2, 3)).all() for one in found)
 
 
-def test_an_error_ends_the_decoding_without_waiting_for_all_other_pictures(
-    cache: Cache, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_ends_the_decoding_without_waiting_for_all_other_pictures(cache, monkeypatch):
     decoded = []
 
-    def decode(products: LabelledProducts, row: int, shape: ImageShape) -> np.ndarray:
+    def decode(products, row, shape):
         decoded.append(row)
         if row == 3:
             raise OSError("a damaged chunk")
@@ -147,21 +129,17 @@ def test_an_error_ends_the_decoding_without_waiting_for_all_other_pictures(
     assert len(decoded) < 500
 
 
-def test_a_complete_cache_that_cannot_be_written_is_read(
-    cache: Cache, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_complete_cache_that_cannot_be_written_is_read(cache, monkeypatch):
     cache("red.jpg", "blue.jpg")
 
-    def refuse(*_: Any) -> None:
+    def refuse(*_):
         raise PermissionError("read-only")
 
     monkeypatch.setattr(pixel_cache, "FileLock", refuse)
     assert cache("red.jpg", "blue.jpg").has_image.all()
 
 
-def test_a_disk_without_room_is_refused_before_decoding(
-    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_without_room_is_refused_before_decoding(cache, tmp_path, monkeypatch):
     full = Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(StorageFailed, match=r"No space left.*0\.0 GB"):

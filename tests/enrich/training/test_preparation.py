@@ -2,9 +2,8 @@
 
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -19,7 +18,7 @@ from enrich.training.run import check_training, train_checkpoint
 from schemas.labels import ATTRIBUTE_LABELS
 
 
-def _refused(settings: dict[str, Any], output: Path, *catalogs: Path, **given: Any) -> str:
+def _refused(settings, output, *catalogs, **given):
     config = TrainingConfig.model_validate(settings)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(ConfigError) as error:
         patch.setattr(Trainer, "train", lambda trainer: pytest.fail("it trains"))
@@ -27,9 +26,7 @@ def _refused(settings: dict[str, Any], output: Path, *catalogs: Path, **given: A
     return str(error.value)
 
 
-def test_attributes_without_labels_are_refused_before_decoding(
-    tmp_path: Path, catalog: Path, settings: dict[str, Any]
-) -> None:
+def test_attributes_without_labels_are_refused_before_decoding(tmp_path, catalog, settings):
     attributes = {
         "color": ["rot", "blau"],
         "pattern": ATTRIBUTE_LABELS["pattern"],
@@ -44,8 +41,8 @@ def test_attributes_without_labels_are_refused_before_decoding(
 
 @pytest.mark.parametrize("blocked", ["made", "made.training"])
 def test_a_file_where_a_folder_is_to_be_written_is_refused_before_training(
-    tmp_path: Path, catalog: Path, settings: dict[str, Any], blocked: str
-) -> None:
+    tmp_path, catalog, settings, blocked
+):
     (tmp_path / blocked).write_text("mine")
     assert f"{tmp_path / blocked} cannot be written" in _refused(
         settings, tmp_path / "made", catalog
@@ -57,8 +54,8 @@ def test_a_file_where_a_folder_is_to_be_written_is_refused_before_training(
     ("output", "said"), [("/", "lacks a name"), ("/proc/no", "nothing can be")]
 )
 def test_an_output_that_cannot_be_written_is_refused_before_training(
-    catalog: Path, settings: dict[str, Any], output: str, said: str
-) -> None:
+    catalog, settings, output, said
+):
     assert said in _refused(settings, Path(output), catalog)
 
 
@@ -75,17 +72,13 @@ def test_an_output_that_cannot_be_written_is_refused_before_training(
         ({"drop_text": 0.6, "drop_image": 0.6}, "found 1.2 together, expected at most 1"),
     ],
 )
-def test_settings_that_make_no_training_are_a_message(
-    tmp_path: Path, settings: dict[str, Any], wrong: dict[str, Any], message: str
-) -> None:
+def test_settings_that_make_no_training_are_a_message(tmp_path, settings, wrong, message):
     (tmp_path / "training.yaml").write_text("{}")
     with pytest.raises(ConfigError, match=re.escape(message)):
         load_yaml(tmp_path / "training.yaml", TrainingConfig, settings | wrong)
 
 
-def test_a_catalog_that_fills_no_batch_is_found_out_by_a_check(
-    tmp_path: Path, catalog: Path, settings: dict[str, Any]
-) -> None:
+def test_a_catalog_that_fills_no_batch_is_found_out_by_a_check(tmp_path, catalog, settings):
     config = TrainingConfig.model_validate(settings | {"batch_size": 64})
     with pytest.raises(ConfigError, match="expected a batch of 64"):
         check_training(config, [catalog], tmp_path / "made", [])
@@ -97,8 +90,8 @@ def test_a_catalog_that_fills_no_batch_is_found_out_by_a_check(
 
 
 def test_catalogs_and_unseen_sources_have_own_names_and_share_no_product(
-    tmp_path: Path, catalog: Path, settings: dict[str, Any]
-) -> None:
+    tmp_path, catalog, settings
+):
     made, other = tmp_path / "made", tmp_path / "elsewhere" / catalog.name
     other.parent.mkdir()
     other.symlink_to(catalog)
@@ -110,9 +103,7 @@ def test_catalogs_and_unseen_sources_have_own_names_and_share_no_product(
         assert f"{shop} is not unseen" in _refused(settings, made, catalog, unseen_sources=[shop])
 
 
-def test_an_unseen_source_without_any_label_is_refused_before_training(
-    tmp_path: Path, catalog: Path, settings: dict[str, Any]
-) -> None:
+def test_an_unseen_source_without_any_label_is_refused_before_training(tmp_path, catalog, settings):
     shop = tmp_path / "shop"
     assert "shop" in _refused(settings, tmp_path / "made", catalog, unseen_sources=[shop])
     shutil.copytree(catalog, shop)
@@ -131,12 +122,10 @@ Checked = Callable[..., str]
 
 
 @pytest.fixture
-def checked(
-    tmp_path: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> Checked:
+def checked(tmp_path, settings, capsys):
     """Return a function that checks a table of colors and says what is told of it."""
 
-    def write(name: str, colors: Sequence[str], to_test: Sequence[str]) -> Path:
+    def write(name, colors, to_test):
         """Write the colors in each split; to test, those that are given for it."""
         shown = {"train": [*colors] * 6, "valid": colors, "test": to_test}
         lines = [
@@ -147,12 +136,7 @@ def checked(
         csv, labels = "\n".join(["title,color,fit,part", *lines]), {"color": "color", "fit": "fit"}
         return write_table(tmp_path, csv, name, split="part", labels=labels)
 
-    def checked(
-        *colors: str,
-        to_test: Sequence[str] = (),
-        unseen: Sequence[str] = (),
-        **attributes: object,
-    ) -> str:
+    def checked(*colors, to_test=(), unseen=(), **attributes):
         config = TrainingConfig.model_validate(
             settings | {"attributes": attributes or {"color": "from_data"}}
         )
@@ -164,9 +148,7 @@ def checked(
     return checked
 
 
-def test_what_processes_share_are_parts_of_the_batch_too(
-    catalog: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_processes_share_are_parts_of_the_batch_too(catalog, settings, monkeypatch):
     monkeypatch.setattr("enrich.training.preparation.processes", lambda: 2)
     config = TrainingConfig.model_validate(settings | {"accumulate": 2})
     assert read_training_products(config, [catalog])[0].accumulate == 4
@@ -177,17 +159,13 @@ def test_what_processes_share_are_parts_of_the_batch_too(
         read_training_products(config, [catalog])
 
 
-def test_an_optional_attribute_that_is_none_is_told(
-    catalog: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_optional_attribute_that_is_none_is_told(catalog, settings, capsys):
     config = TrainingConfig.model_validate(settings | {"optional_attributes": ["colour", "style"]})
     read_training_products(config, [catalog])
     assert "optional_attributes that attributes lacks: colour\n" in capsys.readouterr().err
 
 
-def test_tests_without_labels_are_refused_or_told(
-    checked: Checked,
-) -> None:
+def test_tests_without_labels_are_refused_or_told(checked):
     with pytest.raises(ConfigError, match="found 0 labels"):
         checked("red", "blue", to_test=["", ""])
     said = checked("red", "blue", to_test=["", ""], color="from_data", fit=["wide", "slim"])

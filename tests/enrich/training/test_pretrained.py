@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -25,19 +23,13 @@ from transformers import (
 )
 
 from enrich.classifiers.config import ClassifierConfig, PairTowers, SmallTowers
-from enrich.classifiers.interface import Classifier, ModelInputs
+from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.registry import build_classifier
 from enrich.classifiers.tokenizer import TextEncoder
 from enrich.errors import ConfigError
 from enrich.images.settings import ImageShape
 from enrich.training.config import PublishedPair, TrainingConfig
-from enrich.training.pretrained import (
-    PublishedTowers,
-    load_parts,
-    open_hugging_face,
-    open_image_shape,
-    open_pair,
-)
+from enrich.training.pretrained import load_parts, open_hugging_face, open_image_shape, open_pair
 from enrich.training.start import start_classifier
 
 LAYER = {
@@ -60,7 +52,7 @@ PREPROCESSOR = {
 
 
 @pytest.fixture(scope="module")
-def vision_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def vision_folder(tmp_path_factory):
     """A ViT with the head that it was published with, in half precision."""
     folder = tmp_path_factory.mktemp("hub") / "vit"
     torch.manual_seed(0)
@@ -71,7 +63,7 @@ def vision_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def text_folder(tmp_path_factory):
     """A BERT with the head that it was published with, and its tokenizer."""
     folder = tmp_path_factory.mktemp("hub") / "bert"
     torch.manual_seed(1)
@@ -91,22 +83,20 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pair(vision_folder: Path, text_folder: Path) -> PublishedPair:
+def pair(vision_folder, text_folder):
     return PublishedPair(vision=str(vision_folder), text=str(text_folder), width=48)
 
 
 @pytest.fixture(scope="module")
-def published(pair: PublishedPair) -> PublishedTowers:
+def published(pair):
     return _open_pair(pair)
 
 
-def _open_pair(pair: PublishedPair) -> PublishedTowers:
+def _open_pair(pair):
     return open_pair(pair, SmallTowers(), 64)
 
 
-def _build(
-    published: PublishedTowers, config: ClassifierConfig, name: str = "cma_clip"
-) -> Classifier:
+def _build(published, config, name="cma_clip"):
     """Return a classifier on the towers, without the published weights."""
     config = config.model_copy(
         update={"towers": published.towers, "image": published.image, "classifier": name}
@@ -116,12 +106,7 @@ def _build(
     return build_classifier(config, published.tokenizer.get_vocab_size()).eval()
 
 
-def test_a_pair_answers_as_its_two_models_do(
-    published: PublishedTowers,
-    small_config: ClassifierConfig,
-    vision_folder: Path,
-    text_folder: Path,
-) -> None:
+def test_a_pair_answers_as_its_two_models_do(published, small_config, vision_folder, text_folder):
     classifier = _build(published, small_config)
     load_parts(classifier, published.parts)
     pixels = torch.randn(2, 3, 64, 64)
@@ -140,9 +125,7 @@ def test_a_pair_answers_as_its_two_models_do(
     assert {p.dtype for p in classifier.parameters()} == {torch.float32}
 
 
-def test_a_pair_s_pictures_are_prepared_as_the_vision_model_had_them(
-    published: PublishedTowers,
-) -> None:
+def test_a_pair_s_pictures_are_prepared_as_the_vision_model_had_them(published):
     assert published.image.model_dump() == {
         "size_px": 64,
         "fit": "pad",
@@ -152,8 +135,8 @@ def test_a_pair_s_pictures_are_prepared_as_the_vision_model_had_them(
 
 
 def test_nothing_but_the_architecture_is_kept_of_a_published_configuration(
-    published: PublishedTowers, vision_folder: Path
-) -> None:
+    published, vision_folder
+):
     kept = json.dumps(published.towers.model_dump())
     assert str(vision_folder) not in kept
     for machinery in ("auto_map", "dtype", "attn_implementation", "label2id", "_name_or_path"):
@@ -167,9 +150,7 @@ def test_nothing_but_the_architecture_is_kept_of_a_published_configuration(
     assert with_code.text == {"model_type": "bert", "nested": {}}
 
 
-def test_only_the_models_themselves_are_pretrained_in_a_pair(
-    published: PublishedTowers, small_config: ClassifierConfig
-) -> None:
+def test_only_the_models_themselves_are_pretrained_in_a_pair(published, small_config):
     classifier = _build(published, small_config)
     parts = classifier.pretrained()
     assert parts == [classifier.image_tower.vision, classifier.text_tower.text]
@@ -177,9 +158,7 @@ def test_only_the_models_themselves_are_pretrained_in_a_pair(
 
 
 @pytest.mark.parametrize("name", ["cma_clip", "image_only", "text_only"])
-def test_a_classifier_starts_from_a_pair_s_weights(
-    pair: PublishedPair, published: PublishedTowers, tmp_path: Path, name: str
-) -> None:
+def test_a_classifier_starts_from_a_pair_s_weights(pair, published, tmp_path, name):
     config = TrainingConfig(
         name="tiny",
         classifier=name,
@@ -204,9 +183,7 @@ def test_a_classifier_starts_from_a_pair_s_weights(
         assert {f"{part}.{key}" for key in published.parts[part].state_dict()} <= own.keys()
 
 
-def test_towers_that_a_classifier_has_no_place_for_are_refused(
-    published: PublishedTowers, small_config: ClassifierConfig
-) -> None:
+def test_towers_that_a_classifier_has_no_place_for_are_refused(published, small_config):
     classifier = _build(published, small_config, "text_only")
     parts = {"image_tower.vision": published.parts["image_tower.vision"]}
     with pytest.raises(ConfigError, match="text_only cannot start from these towers"):
@@ -217,10 +194,10 @@ Save = Callable[[PreTrainedModel], str]
 
 
 @pytest.fixture
-def save(tmp_path: Path) -> Save:
+def save(tmp_path):
     """Return a function that saves a model and returns its folder."""
 
-    def save(model: PreTrainedModel) -> str:
+    def save(model):
         model.save_pretrained(tmp_path / "saved")
         (tmp_path / "saved" / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
         return str(tmp_path / "saved")
@@ -238,12 +215,8 @@ def save(tmp_path: Path) -> Save:
     ],
 )
 def test_other_vision_models_than_vit_are_read_too(
-    save: Save,
-    text_folder: Path,
-    small_config: ClassifierConfig,
-    model_type: str,
-    sizes: dict[str, Any],
-) -> None:
+    save, text_folder, small_config, model_type, sizes
+):
     settings = (LAYER if model_type == "dinov2" else {}) | sizes | {"image_size": 64}
     vision = save(AutoModel.from_config(AutoConfig.for_model(model_type, **settings)))
     published = _open_pair(PublishedPair(vision=vision, text=str(text_folder), width=48))
@@ -261,9 +234,7 @@ def test_other_vision_models_than_vit_are_read_too(
 
 @pytest.mark.parametrize("name", ["cma_clip", "mmbt", "single_stream"])
 @pytest.mark.parametrize("model_type", ["roberta", "albert", "distilbert"])
-def test_other_text_encoders_than_bert_are_read_too(
-    published: PublishedTowers, small_config: ClassifierConfig, model_type: str, name: str
-) -> None:
+def test_other_text_encoders_than_bert_are_read_too(published, small_config, model_type, name):
     sizes = {"vocab_size": 300, "max_position_embeddings": 24}
     if model_type == "distilbert":
         sizes |= {"dim": 32, "hidden_dim": 64, "n_layers": 1, "n_heads": 2}
@@ -298,12 +269,8 @@ def test_other_text_encoders_than_bert_are_read_too(
     [("bert", 24, True), ("bert", 25, False), ("roberta", 22, True), ("roberta", 23, False)],
 )
 def test_texts_are_as_long_as_an_encoder_has_places_for(
-    published: PublishedTowers,
-    small_config: ClassifierConfig,
-    model_type: str,
-    text_length: int,
-    is_read: bool,
-) -> None:
+    published, small_config, model_type, text_length, is_read
+):
     text = {
         "model_type": model_type,
         "vocab_size": 300,
@@ -323,17 +290,13 @@ def test_texts_are_as_long_as_an_encoder_has_places_for(
     build_classifier(config, 300).text_tower(ids, both.expand(1, text_length))
 
 
-def test_a_model_that_sees_texts_as_well_is_no_vision_model(
-    clip_folder: Path, text_folder: Path
-) -> None:
+def test_a_model_that_sees_texts_as_well_is_no_vision_model(clip_folder, text_folder):
     wrong = PublishedPair(vision=str(clip_folder), text=str(text_folder))
     with pytest.raises(ConfigError, match="found type clip"):
         _open_pair(wrong)
 
 
-def test_a_text_model_that_is_not_read_at_its_first_token_is_refused(
-    save: Save, vision_folder: Path
-) -> None:
+def test_a_text_model_that_is_not_read_at_its_first_token_is_refused(save, vision_folder):
     settings = {"n_embd": 32, "n_layer": 1, "n_head": 2, "vocab_size": 9, "n_positions": 16}
     gpt = save(AutoModel.from_config(AutoConfig.for_model("gpt2", **settings)))
     with pytest.raises(ConfigError, match="found type gpt2"):
@@ -341,8 +304,8 @@ def test_a_text_model_that_is_not_read_at_its_first_token_is_refused(
 
 
 def test_weights_that_lack_a_layer_are_refused_and_not_filled_at_random(
-    save: Save, text_folder: Path, tmp_path: Path
-) -> None:
+    save, text_folder, tmp_path
+):
     vision = save(ViTModel(ViTConfig(**LAYER, image_size=64, patch_size=32)))
     file = tmp_path / "saved" / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"num_hidden_layers": 2}))
@@ -352,8 +315,8 @@ def test_weights_that_lack_a_layer_are_refused_and_not_filled_at_random(
 
 @pytest.mark.parametrize("model_type", [None, "of-nobody"])
 def test_a_checkpoint_of_a_model_that_is_not_shipped_is_refused(
-    published: PublishedTowers, small_config: ClassifierConfig, model_type: str | None
-) -> None:
+    published, small_config, model_type
+):
     strange = {k: v for k, v in published.towers.vision.items() if k != "model_type"}
     if model_type:
         strange["model_type"] = model_type
@@ -365,15 +328,13 @@ def test_a_checkpoint_of_a_model_that_is_not_shipped_is_refused(
 
 
 @pytest.fixture
-def siglip(save: Save) -> str:
+def siglip(save):
     tower = LAYER | {"image_size": 64, "patch_size": 32, "vocab_size": 9}
     config = AutoConfig.for_model("siglip", text_config=tower, vision_config=tower)
     return save(AutoModel.from_config(config))
 
 
-def test_the_vision_half_of_a_siglip_makes_a_pair(
-    siglip: str, text_folder: Path, small_config: ClassifierConfig
-) -> None:
+def test_the_vision_half_of_a_siglip_makes_a_pair(siglip, text_folder, small_config):
     published = _open_pair(PublishedPair(vision=siglip, text=str(text_folder), width=48))
     assert published.towers.vision["model_type"] == "siglip_vision_model"
     classifier = _build(published, small_config)
@@ -388,15 +349,13 @@ def test_the_vision_half_of_a_siglip_makes_a_pair(
     torch.testing.assert_close(found[:, 1:], wanted.last_hidden_state)
 
 
-def test_a_clip_without_its_tokenizer_is_refused(clip_folder: Path, tmp_path: Path) -> None:
+def test_a_clip_without_its_tokenizer_is_refused(clip_folder, tmp_path):
     CLIPModel.from_pretrained(clip_folder).save_pretrained(tmp_path / "clip")
     with pytest.raises(ConfigError, match="told apart"):
         open_hugging_face(str(tmp_path / "clip"))
 
 
-def test_a_tokenizer_of_more_tokens_than_its_model_is_refused(
-    clip_folder: Path, tmp_path: Path
-) -> None:
+def test_a_tokenizer_of_more_tokens_than_its_model_is_refused(clip_folder, tmp_path):
     clip = CLIPModel.from_pretrained(clip_folder)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(clip_folder)
     size = clip.config.text_config.vocab_size
@@ -407,7 +366,7 @@ def test_a_tokenizer_of_more_tokens_than_its_model_is_refused(
         open_hugging_face(str(tmp_path / "clip"))
 
 
-def test_a_clip_reads_typographic_quotes_as_plain_ones(clip_folder: Path, tmp_path: Path) -> None:
+def test_a_clip_reads_typographic_quotes_as_plain_ones(clip_folder, tmp_path):
     tokenizer = open_hugging_face(str(clip_folder)).tokenizer
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     for kept in (tokenizer, Tokenizer.from_file(str(tmp_path / "tokenizer.json"))):
@@ -417,7 +376,7 @@ def test_a_clip_reads_typographic_quotes_as_plain_ones(clip_folder: Path, tmp_pa
         )
 
 
-def test_the_temperature_that_a_clip_ended_at_travels_in_its_towers(copied_clip: Path) -> None:
+def test_the_temperature_that_a_clip_ended_at_travels_in_its_towers(copied_clip):
     clip = CLIPModel.from_pretrained(copied_clip)
     clip.logit_scale.data.fill_(4.0)
     clip.save_pretrained(copied_clip)
@@ -429,7 +388,7 @@ MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 NORMAL = {"image_mean": list(MEAN), "image_std": list(STD)}
 
 
-def _open(folder: Path, content: dict[str, Any]) -> ImageShape:
+def _open(folder, content):
     content = {"image_processor_type": "ViTImageProcessor"} | content
     (folder / "preprocessor_config.json").write_text(json.dumps(content))
     return open_image_shape(str(folder), 224)
@@ -447,44 +406,42 @@ def _open(folder: Path, content: dict[str, Any]) -> ImageShape:
         ({"size": {"height": 64, "width": 96}}, 224),
     ],
 )
-def test_a_whole_picture_is_padded_to_the_size_that_the_model_sees(
-    tmp_path: Path, size: dict[str, Any], size_px: int
-) -> None:
+def test_a_whole_picture_is_padded_to_the_size_that_the_model_sees(tmp_path, size, size_px):
     shape = _open(tmp_path, NORMAL | size)
     assert shape == ImageShape(size_px=size_px, fit="pad", mean=MEAN, std=STD)
 
 
 @pytest.mark.parametrize("crop_size", [64, {"height": 64, "width": 64}])
-def test_a_centre_crop_is_cut_at_the_size_of_the_crop(tmp_path: Path, crop_size: Any) -> None:
+def test_a_centre_crop_is_cut_at_the_size_of_the_crop(tmp_path, crop_size):
     content = NORMAL | {"do_center_crop": True, "size": 73, "crop_size": crop_size}
     shape = _open(tmp_path, content)
     assert shape == ImageShape(size_px=64, fit="crop", mean=MEAN, std=STD)
 
 
-def test_pixels_that_are_not_normalised_stay_from_0_to_1(tmp_path: Path) -> None:
+def test_pixels_that_are_not_normalised_stay_from_0_to_1(tmp_path):
     shape = _open(tmp_path, NORMAL | {"do_normalize": False})
     assert (shape.mean, shape.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 @pytest.mark.parametrize("content", [{"rescale_factor": 1 / 127.5}, {"do_rescale": False}])
-def test_pixels_of_another_range_are_refused(tmp_path: Path, content: dict[str, Any]) -> None:
+def test_pixels_of_another_range_are_refused(tmp_path, content):
     with pytest.raises(ConfigError, match="expected 1/255"):
         _open(tmp_path, content)
 
 
 @pytest.mark.parametrize("content", [{"image_mean": [0.5]}, {"size": "large"}])
-def test_a_file_of_another_kind_is_named(tmp_path: Path, content: dict[str, Any]) -> None:
+def test_a_file_of_another_kind_is_named(tmp_path, content):
     with pytest.raises(ConfigError, match=str(tmp_path)):
         _open(tmp_path, content)
 
 
-def _pickle(folder: Path) -> None:
+def _pickle(folder):
     """Leave the weights as older checkpoints have them."""
     torch.save(CLIPModel.from_pretrained(folder).state_dict(), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
 
 
-def _ask_for_code(folder: Path) -> None:
+def _ask_for_code(folder):
     config = json.loads((folder / "config.json").read_text())
     config |= {"model_type": "their-clip", "auto_map": {"AutoConfig": "their_clip.Config"}}
     (folder / "config.json").write_text(json.dumps(config))
@@ -504,16 +461,14 @@ def _ask_for_code(folder: Path) -> None:
         lambda folder: (folder / "preprocessor_config.json").write_text("{"),
     ],
 )
-def test_folders_that_cannot_be_read_are_named_with_the_page_that_helps(
-    copied_clip: Path, damage: Callable[[Path], Any]
-) -> None:
+def test_folders_that_cannot_be_read_are_named_with_the_page_that_helps(copied_clip, damage):
     damage(copied_clip)
     with pytest.raises(ConfigError, match=rf"'{copied_clip}' cannot be .*docs/training\.md"):
         open_hugging_face(str(copied_clip))
 
 
 @pytest.mark.parametrize("how", ["heads", "kind of value", "merges"])
-def test_what_the_libraries_refuse_is_a_message(copied_clip: Path, how: str) -> None:
+def test_what_the_libraries_refuse_is_a_message(copied_clip, how):
     file = copied_clip / "config.json"
     config = json.loads(file.read_text())
     if how == "merges":

@@ -3,8 +3,6 @@
 import json
 import shutil
 import string
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import open_clip
@@ -18,7 +16,6 @@ from transformers import (
     AutoTokenizer,
     BertConfig,
     BertModel,
-    PreTrainedTokenizerFast,
     Siglip2Tokenizer,
     SiglipConfig,
     SiglipImageProcessor,
@@ -64,22 +61,16 @@ OPEN_CLIP = {
         {},
         40,
     ),
-    "resnet that attends": (
-        {"layers": [1, 1, 1, 1], "width": 8, "head_width": 32},
-        {},
-        40,
-    ),
+    "resnet that attends": ({"layers": [1, 1, 1, 1], "width": 8, "head_width": 32}, {}, 40),
 }
 
 
 @pytest.fixture(scope="module")
-def hub(
-    tmp_path_factory: pytest.TempPathFactory, published_tokenizer: PreTrainedTokenizerFast
-) -> Callable[[str], Path]:
+def hub(tmp_path_factory, published_tokenizer):
     """Return a function that saves a random model in a layout, and returns its folder."""
     folder = tmp_path_factory.mktemp("hub")
 
-    def save(kind: str) -> Path:
+    def save(kind):
         place = folder / kind.replace(" ", "-")
         if not place.exists():
             torch.manual_seed(5)
@@ -96,7 +87,7 @@ def hub(
     return save
 
 
-def _spell() -> Siglip2Tokenizer:
+def _spell():
     """Return a tokenizer of SigLIP 2's kind, whose tokens are letters."""
     special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
     words = [*special, *string.printable[:95], "\u2581"]
@@ -104,7 +95,7 @@ def _spell() -> Siglip2Tokenizer:
     return Siglip2Tokenizer(vocab={word: at for at, word in enumerate(words)}, **ends)
 
 
-def _build(kind: str) -> Any:
+def _build(kind):
     text = LAYER | {"vocab_size": WORDS, "max_position_embeddings": LONGEST}
     vision = LAYER | {"patch_size": 16}
     if kind.startswith("siglip"):
@@ -114,7 +105,7 @@ def _build(kind: str) -> Any:
     return BertModel(BertConfig(**text))
 
 
-def _save_open_clip(place: Path, kind: str, tokenizer: PreTrainedTokenizerFast) -> None:
+def _save_open_clip(place, kind, tokenizer):
     vision, text, width = OPEN_CLIP[kind]
     settings = {
         "embed_dim": width,
@@ -134,13 +125,13 @@ def _save_open_clip(place: Path, kind: str, tokenizer: PreTrainedTokenizerFast) 
     tokenizer.save_pretrained(place)
 
 
-def _start(towers: str | dict[str, Any], folder: Path, **changes: Any) -> tuple[Classifier, Any]:
+def _start(towers, folder, **changes):
     config = _config(towers, classifier="clip_zero_shot", **changes)
     classifier, tokenizer = start_classifier(config, [], folder)
     return classifier.eval(), TextEncoder(tokenizer, config.text_length)
 
 
-def _config(towers: str | dict[str, Any], **changes: Any) -> TrainingConfig:
+def _config(towers, **changes):
     settings = {
         "name": "tiny",
         "towers": towers,
@@ -176,9 +167,7 @@ def _assert_embeds(
 
 @pytest.mark.parametrize("kind", ["siglip", "siglip2"])
 @torch.inference_mode()
-def test_both_halves_of_a_siglip_embed_as_transformers_does(
-    hub: Callable[[str], Path], tmp_path: Path, kind: str
-) -> None:
+def test_both_halves_of_a_siglip_embed_as_transformers_does(hub, tmp_path, kind):
     folder = hub(kind)
     classifier, encoder = _start(str(folder), tmp_path)
     theirs = AutoModel.from_pretrained(folder).eval()
@@ -198,9 +187,7 @@ def test_both_halves_of_a_siglip_embed_as_transformers_does(
 
 @pytest.mark.parametrize("kind", OPEN_CLIP)
 @torch.inference_mode()
-def test_a_model_of_open_clip_embeds_as_open_clip_does(
-    hub: Callable[[str], Path], tmp_path: Path, kind: str
-) -> None:
+def test_a_model_of_open_clip_embeds_as_open_clip_does(hub, tmp_path, kind):
     folder = hub(kind)
     classifier, encoder = _start(f"open_clip:{folder}", tmp_path)
     theirs, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
@@ -220,9 +207,7 @@ def test_a_model_of_open_clip_embeds_as_open_clip_does(
 
 @pytest.mark.parametrize("pooling", ["first", "mean"])
 @torch.inference_mode()
-def test_a_bert_beside_the_small_image_tower_keeps_its_published_pooling(
-    hub: Callable[[str], Path], tmp_path: Path, pooling: str
-) -> None:
+def test_a_bert_beside_the_small_image_tower_keeps_its_published_pooling(hub, tmp_path, pooling):
     folder = shutil.copytree(hub("bert"), tmp_path / "bert")
     if pooling == "mean":
         (folder / "1_Pooling").mkdir()
@@ -244,9 +229,7 @@ def test_a_bert_beside_the_small_image_tower_keeps_its_published_pooling(
 
 
 @pytest.mark.parametrize("kind", ["siglip2", "bert", "timm mobileclip"])
-def test_towers_of_each_layout_are_trained_and_run_by_the_engine(
-    hub: Callable[[str], Path], catalog: Path, tmp_path: Path, kind: str
-) -> None:
+def test_towers_of_each_layout_are_trained_and_run_by_the_engine(hub, catalog, tmp_path, kind):
     """Remove the published folder before the checkpoint is run: it must not be asked for."""
     folder = shutil.copytree(hub(kind), tmp_path / "published")
     towers: str | dict[str, Any] = str(folder)

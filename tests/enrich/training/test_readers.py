@@ -12,11 +12,7 @@ from enrich.classifiers.manifest import read_manifest
 from enrich.errors import ConfigError
 from enrich.settings_files import load_yaml
 from enrich.training.config import Phase, TrainingConfig
-from enrich.training.labelled import (
-    UNLABELLED,
-    join_catalogs,
-    read_catalogs,
-)
+from enrich.training.labelled import UNLABELLED, join_catalogs, read_catalogs
 from enrich.training.preparation import with_labels_of
 from enrich.training.readers import Split, group_near_identical, read_labelled
 from enrich.training.run import train_checkpoint
@@ -25,9 +21,7 @@ CONF = Path(__file__).parents[3] / "jobs" / "conf"
 FOODS = {"class": ("apple pie", "beet salad")}
 
 
-def test_a_catalog_is_a_folder_of_ours_or_names_its_layout(
-    catalog: Path, foods: Path, tmp_path: Path
-) -> None:
+def test_a_catalog_is_a_folder_of_ours_or_names_its_layout(catalog, foods, tmp_path):
     assert read_labelled(catalog).labels.keys() >= {"color", "pattern", "style"}
     assert read_labelled(Path(f"catalog:{catalog}")).root == catalog
     assert read_labelled(foods).labels.keys() == {"class"}
@@ -54,11 +48,8 @@ def test_a_catalog_is_a_folder_of_ours_or_names_its_layout(
     ],
 )
 def test_labels_come_from_the_data_where_the_configuration_says_so(
-    foods: Path,
-    attributes: dict[str, tuple[str, ...]],
-    optional: list[str],
-    found: dict[str, tuple[str, ...]] | str,
-) -> None:
+    foods, attributes, optional, found
+):
     read = read_catalogs([foods])
     if isinstance(found, dict):
         assert with_labels_of(read, attributes, optional) == found
@@ -67,19 +58,19 @@ def test_labels_come_from_the_data_where_the_configuration_says_so(
             with_labels_of(read, attributes, optional)
 
 
-def test_labels_of_the_data_that_look_the_same_are_one(tmp_path: Path) -> None:
+def test_labels_of_the_data_that_look_the_same_are_one(tmp_path):
     colors = ["Gr\u00fcn", "Gru\u0308n", "dark  blue", "dark blue"] * 15 + ["Dark Blue"] * 20
     read = read_catalogs([write_folder(tmp_path, 80, color=colors)])
     assert with_labels_of(read, {"color": ()}) == {"color": ("Gr\u00fcn", "dark blue")}
 
 
-def test_reserved_labels_of_the_data_are_not_learnt(tmp_path: Path) -> None:
+def test_reserved_labels_of_the_data_are_not_learnt(tmp_path):
     colors = ["red", "blue", "not_applicable", "Other"] * 5
     read = read_catalogs([write_folder(tmp_path, 20, color=colors)])
     assert with_labels_of(read, {"color": ()}) == {"color": ("blue", "red")}
 
 
-def test_a_label_that_only_the_test_split_has_is_none(tmp_path: Path) -> None:
+def test_a_label_that_only_the_test_split_has_is_none(tmp_path):
     csv = "title,color,part\na,red,train\nb,blue,train\nc,green,test\n"
     read = read_catalogs([write_table(tmp_path, csv, split="part")])
     attributes = with_labels_of(read, {"color": ()})
@@ -87,9 +78,7 @@ def test_a_label_that_only_the_test_split_has_is_none(tmp_path: Path) -> None:
     assert join_catalogs(read, attributes).targets[:, 0].tolist() == [1, 0, UNLABELLED]
 
 
-def test_a_table_is_trained_into_a_checkpoint_of_its_own_classes(
-    tmp_path: Path, foods: Path, clip_folder: Path
-) -> None:
+def test_a_table_is_trained_into_a_checkpoint_of_its_own_classes(tmp_path, foods, clip_folder):
     shipped = load_yaml(CONF / "training_food101.yaml", TrainingConfig)
     changes: dict[str, Any] = {
         "towers": str(clip_folder),
@@ -108,7 +97,7 @@ def test_a_table_is_trained_into_a_checkpoint_of_its_own_classes(
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     """A catalog with a row without an id, and columns of all kinds."""
     products = {
         "product_id": ["a", "b", None, "c"],
@@ -126,7 +115,7 @@ def folder(tmp_path: Path) -> Path:
     return write_folder(tmp_path, 4, products, **labels)
 
 
-def test_a_row_is_a_product_with_an_id_and_plain_columns_are_labels(folder: Path) -> None:
+def test_a_row_is_a_product_with_an_id_and_plain_columns_are_labels(folder):
     rows = read_labelled(folder)
     assert rows.titles == ["A shirt", "A shoe", "A hat"]
     assert rows.labels == {
@@ -137,7 +126,7 @@ def test_a_row_is_a_product_with_an_id_and_plain_columns_are_labels(folder: Path
 
 
 @pytest.mark.parametrize("name", ["products.parquet", "labels.parquet"])
-def test_a_table_may_be_a_folder_of_parts_as_spark_writes_it(folder: Path, name: str) -> None:
+def test_a_table_may_be_a_folder_of_parts_as_spark_writes_it(folder, name):
     table = pd.read_parquet(folder / name)
     (folder / name).unlink()
     (folder / name).mkdir()
@@ -147,7 +136,7 @@ def test_a_table_may_be_a_folder_of_parts_as_spark_writes_it(folder: Path, name:
     assert read_labelled(folder).titles == ["A shirt", "A shoe", "A hat"]
 
 
-def test_labels_may_have_a_row_each(folder: Path) -> None:
+def test_labels_may_have_a_row_each(folder):
     rows = [("a", "size", "40"), ("c", "fit", "slim"), ("c", "size", "41")]
     labels = pd.DataFrame(rows, columns=["product_id", "attribute", "label"])
     labels.to_parquet(folder / "labels.parquet")
@@ -159,7 +148,7 @@ def test_labels_may_have_a_row_each(folder: Path) -> None:
         read_labelled(folder)
 
 
-def test_labels_of_a_row_each_keep_the_groups_of_their_products(folder: Path) -> None:
+def test_labels_of_a_row_each_keep_the_groups_of_their_products(folder):
     columns = ["product_id", "attribute", "label", "group_id"]
     rows = [("a", "fit", "slim", "7"), ("a", "size", "40", None), ("c", "fit", "wide", None)]
     labels = pd.DataFrame(rows, columns=columns)
@@ -172,7 +161,7 @@ def test_labels_of_a_row_each_keep_the_groups_of_their_products(folder: Path) ->
         read_labelled(folder)
 
 
-def test_a_labelled_product_that_is_there_twice_is_refused(folder: Path) -> None:
+def test_a_labelled_product_that_is_there_twice_is_refused(folder):
     products = pd.read_parquet(folder / "products.parquet")
     pd.concat([products, products[1:2]]).to_parquet(folder / "products.parquet")
     with pytest.raises(ConfigError, match=r"products\.parquet repeats a product.*'b'"):
@@ -181,9 +170,7 @@ def test_a_labelled_product_that_is_there_twice_is_refused(folder: Path) -> None
     assert read_labelled(folder).titles == ["A shirt"], "nobody labelled the other"
 
 
-def test_labels_of_products_that_are_not_there_are_told(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_labels_of_products_that_are_not_there_are_told(folder, capsys):
     labels = {"product_id": ["a", "x-1", "x-2"], "size": "40"}
     pd.DataFrame(labels).to_parquet(folder / "labels.parquet")
     assert read_labelled(folder).titles == ["A shirt"]
@@ -200,7 +187,7 @@ LABELS = {"color": "base_colour", "style": "usage"}
 SHOP = {"title": "name", "image_path": "picture", "image_root": "photos", "labels": LABELS}
 
 
-def test_columns_of_any_name_become_texts_images_labels_and_split(tmp_path: Path) -> None:
+def test_columns_of_any_name_become_texts_images_labels_and_split(tmp_path):
     rows = read_labelled(write_table(tmp_path, CSV, **SHOP, split="part"))
     assert rows.titles == ["Red shirt", "Blue, plain shirt", None]
     assert rows.descriptions == [None] * 3
@@ -211,7 +198,7 @@ def test_columns_of_any_name_become_texts_images_labels_and_split(tmp_path: Path
     assert read_labelled(write_table(tmp_path, CSV, **SHOP)).split is None
 
 
-def test_a_parquet_table_with_numbers_and_nulls_is_read_as_text(tmp_path: Path) -> None:
+def test_a_parquet_table_with_numbers_and_nulls_is_read_as_text(tmp_path):
     table = pd.DataFrame({"title": ["a", None], "size": pd.array([40, None], dtype="Int64")})
     table.to_parquet(tmp_path / "products.parquet")
     described = {"table": "products.parquet", "labels": {"size": "size"}}
@@ -232,26 +219,24 @@ def test_a_parquet_table_with_numbers_and_nulls_is_read_as_text(tmp_path: Path) 
         ({"labels": {}}, "labels"),
     ],
 )
-def test_a_description_that_does_not_fit_is_refused(
-    tmp_path: Path, described: dict[str, Any], message: str
-) -> None:
+def test_a_description_that_does_not_fit_is_refused(tmp_path, described, message):
     with pytest.raises(ConfigError, match=message):
         read_labelled(write_table(tmp_path, CSV, **(SHOP | described)))
 
 
-def test_groups_are_numbered_by_their_first_products_and_blanks_name_none() -> None:
+def test_groups_are_numbered_by_their_first_products_and_blanks_name_none():
     texts = ["a", "b", "c", "b", "", "", ""]
     pictures = ["1", "2", None, "1", " ", None, " "]
     assert group_near_identical(texts, pictures, 5).tolist() == [0, 0, 1, 0, 2, 3, 4]
     assert group_near_identical([], [], 5).tolist() == []
 
 
-def test_a_picture_counts_by_how_many_different_texts_it_has() -> None:
+def test_a_picture_counts_by_how_many_different_texts_it_has():
     assert group_near_identical(["a", "b", "b", "c"], ["1"] * 4, 3).tolist() == [0] * 4
     assert group_near_identical(["a", "b", "b", "c"], ["1"] * 4, 2).tolist() == [0, 1, 1, 2]
 
 
-def test_a_long_chain_is_one_group_and_found_at_once() -> None:
+def test_a_long_chain_is_one_group_and_found_at_once():
     links = np.random.default_rng(0).permutation(100_000)
     texts, pictures = [[str(n) for n in (links + more) // 2] for more in (0, 1)]
     assert not group_near_identical(texts, pictures, 5).any()

@@ -14,8 +14,6 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from enrich.calibration import Calibration
-from enrich.classifiers.interface import Classifier
 from enrich.errors import ConfigError
 from enrich.settings_files import load_yaml
 from enrich.training.config import TrainingConfig
@@ -27,15 +25,13 @@ JOB = Path(__file__).parents[3] / "jobs" / "train_classifier.py"
 
 
 @pytest.fixture(scope="module")
-def undisturbed(
-    tmp_path_factory: pytest.TempPathFactory, catalog: Path, settings: dict[str, Any]
-) -> Path:
+def undisturbed(tmp_path_factory, catalog, settings):
     output = tmp_path_factory.mktemp("runs") / "undisturbed"
     train_checkpoint(TrainingConfig.model_validate(settings), [catalog], output)
     return output
 
 
-def _run(*command: str | Path, settings: dict[str, Any], catalog: Path, output: Path) -> int:
+def _run(*command, settings, catalog, output):
     config = output.with_suffix(".yaml")
     config.write_text(yaml.safe_dump(settings))
     arguments = [*command, "--config", config, "--catalog", catalog, "--output", output]
@@ -47,13 +43,13 @@ def _run(*command: str | Path, settings: dict[str, Any], catalog: Path, output: 
     return finished.returncode
 
 
-def _state(output: Path) -> dict[str, Any]:
+def _state(output):
     file = output.with_name(f"{output.name}.training") / "training_state.pt"
     state: dict[str, Any] = torch.load(file, weights_only=True)
     return state
 
 
-def _differences(found: Path, wanted: Path) -> dict[str, float]:
+def _differences(found, wanted):
     """By tensor, how far two runs' weights lie apart, as a share of the largest of them."""
     ours, theirs = (load_file(output / "model.safetensors") for output in (found, wanted))
     return {
@@ -63,11 +59,11 @@ def _differences(found: Path, wanted: Path) -> dict[str, float]:
     }
 
 
-def _train_until_killed(config: TrainingConfig, catalog: Path, output: Path) -> None:
+def _train_until_killed(config, catalog, output):
     """Ends as on a full machine, in the middle of the second phase's only epoch."""
     whole_step, steps = Stepper.step, []
 
-    def step(*given: Any) -> Any:
+    def step(*given):
         if len(steps) == 5:
             os.kill(os.getpid(), signal.SIGKILL)
         steps.append(1)
@@ -79,12 +75,8 @@ def _train_until_killed(config: TrainingConfig, catalog: Path, output: Path) -> 
 
 
 def test_a_run_killed_within_an_epoch_goes_on_to_the_same_weights(
-    tmp_path: Path,
-    catalog: Path,
-    settings: dict[str, Any],
-    undisturbed: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    tmp_path, catalog, settings, undisturbed, capsys
+):
     config = TrainingConfig.model_validate(settings | {"save_every_s": 0})
     output = tmp_path / "killed"
     # A fork, because torch takes seconds to import.
@@ -105,8 +97,8 @@ def test_a_run_killed_within_an_epoch_goes_on_to_the_same_weights(
 
 
 def test_the_checkpoints_own_training_file_gives_the_same_weights_again(
-    tmp_path: Path, catalog: Path, undisturbed: Path
-) -> None:
+    tmp_path, catalog, undisturbed
+):
     config = load_yaml(undisturbed / "training.yaml", TrainingConfig)
     train_checkpoint(config, [catalog], tmp_path / "again")
     assert _differences(tmp_path / "again", undisturbed) == {}
@@ -114,9 +106,7 @@ def test_the_checkpoints_own_training_file_gives_the_same_weights_again(
     assert set(written) == set(TrainingConfig.model_fields) - {"cache"}
 
 
-def test_settings_stay_usable_without_an_optional_attribute(
-    tmp_path: Path, catalog: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_settings_stay_usable_without_an_optional_attribute(tmp_path, catalog, settings, capsys):
     optional = {
         "attributes": {"color": "from_data", "fit": "from_data"},
         "optional_attributes": ["color", "fit"],
@@ -127,17 +117,13 @@ def test_settings_stay_usable_without_an_optional_attribute(
 
 
 def test_a_run_goes_on_until_pictures_have_changed(
-    tmp_path: Path,
-    catalog: Path,
-    clip_folder: Path,
-    settings: dict[str, Any],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    tmp_path, catalog, clip_folder, settings, capsys
+):
     shop = tmp_path / "shop"
     shutil.copytree(catalog, shop)
     config = settings | {"towers": str(clip_folder), "phases": settings["phases"][:1]}
 
-    def train() -> str:
+    def train():
         train_checkpoint(TrainingConfig.model_validate(config), [shop], tmp_path / "made")
         return "goes on" if "resuming" in capsys.readouterr().err else "anew"
 
@@ -151,18 +137,18 @@ def test_a_run_goes_on_until_pictures_have_changed(
         train()
 
 
-def test_only_features_of_a_tower_that_other_runs_can_share_are_kept(undisturbed: Path) -> None:
+def test_only_features_of_a_tower_that_other_runs_can_share_are_kept(undisturbed):
     workspace = undisturbed.with_name("undisturbed.training")
     # Those of the published tower, which the first phase leaves as it is and the second trains.
     assert len(list(workspace.rglob("image_features-*.npy"))) == 1
 
 
 def test_what_is_calibrated_and_measured_are_the_weights_that_are_stored(
-    tmp_path: Path, catalog: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path, catalog, settings, monkeypatch
+):
     measured = []
 
-    def calibrate_and_look(classifier: Classifier, *given: Any) -> Calibration:
+    def calibrate_and_look(classifier, *given):
         measured.append({name: t.clone() for name, t in classifier.state_dict().items()})
         return calibrate(classifier, *given)
 
@@ -175,8 +161,8 @@ def test_what_is_calibrated_and_measured_are_the_weights_that_are_stored(
 
 @pytest.mark.long
 def test_two_processes_of_torchrun_reach_what_one_reaches_in_two_parts(
-    tmp_path: Path, catalog: Path, settings: dict[str, Any], undisturbed: Path
-) -> None:
+    tmp_path, catalog, settings, undisturbed
+):
     output = tmp_path / "shared"
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     settings = settings | {"accumulate": 1}
@@ -194,12 +180,10 @@ def test_two_processes_of_torchrun_reach_what_one_reaches_in_two_parts(
         assert found[name] == wanted[name]
 
 
-def test_fit_modality_bias_off_leaves_bias_and_penalty_at_zero(
-    tmp_path: Path, catalog: Path, settings: dict[str, Any]
-) -> None:
+def test_fit_modality_bias_off_leaves_bias_and_penalty_at_zero(tmp_path, catalog, settings):
     quick = settings | {"phases": settings["phases"][:1], "swap_text": 0.1}
 
-    def fitted(name: str, **more: object) -> list[float]:
+    def fitted(name, **more):
         config = TrainingConfig.model_validate(quick | more)
         train_checkpoint(config, [catalog], tmp_path / name)
         weights = load_file(tmp_path / name / "model.safetensors")

@@ -1,20 +1,16 @@
 """Every classifier is trained by the same run and used by the same engine."""
 
-from pathlib import Path
-from typing import Any
-
 import pandas as pd
 import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier
 from enrich.engine.spec import open_engine
 from enrich.errors import ConfigError
-from enrich.records import EnrichedProduct, Modalities, Product
+from enrich.records import Modalities, Product
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.run import train_checkpoint
 from enrich.training.start import keep_usable_phases, start_classifier
@@ -25,12 +21,12 @@ LABELS = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache(tmp_path_factory):
     """Pictures that all runs share."""
     return tmp_path_factory.mktemp("cache")
 
 
-def _config(cache: Path, **settings: Any) -> TrainingConfig:
+def _config(cache, **settings):
     small = {"width": 32, "heads": 2, "text_layers": 1}
     given = {
         "name": "tiny",
@@ -47,7 +43,7 @@ def _config(cache: Path, **settings: Any) -> TrainingConfig:
     return TrainingConfig.model_validate(given | settings)
 
 
-def _enrich(checkpoint: Path, catalog: Path) -> list[EnrichedProduct]:
+def _enrich(checkpoint, catalog):
     """Return what the job's engine says of a whole product, and of one without text or image."""
     row = pd.read_parquet(catalog / "products.parquet").iloc[0]
     products = [
@@ -59,9 +55,7 @@ def _enrich(checkpoint: Path, catalog: Path) -> list[EnrichedProduct]:
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_every_classifier_is_trained_and_run_by_the_same_job(
-    tmp_path: Path, catalog: Path, cache: Path, name: str
-) -> None:
+def test_every_classifier_is_trained_and_run_by_the_same_job(tmp_path, catalog, cache, name):
     metrics = train_checkpoint(_config(cache, classifier=name), [catalog], tmp_path / "made")
     assert set(metrics["test_groups_catalog"]["as is"]) == set(ATTRIBUTE_LABELS)
     card = (tmp_path / "made" / "MODEL_CARD.md").read_text()
@@ -80,9 +74,7 @@ def test_every_classifier_is_trained_and_run_by_the_same_job(
 
 
 @pytest.mark.parametrize("name, starts", [("image_only", True), ("text_only", False)])
-def test_a_checkpoint_s_image_tower_goes_where_there_is_one(
-    tmp_path: Path, cache: Path, name: str, starts: bool
-) -> None:
+def test_a_checkpoint_s_image_tower_goes_where_there_is_one(tmp_path, cache, name, starts):
     config = _config(cache, classifier=name, image_tower=BUNDLED)
     classifier, _ = start_classifier(config, ["a red shirt"] * 9, tmp_path)
     kept = load_file(BUNDLED / "model.safetensors")
@@ -101,21 +93,15 @@ def test_a_checkpoint_s_image_tower_goes_where_there_is_one(
         ({"classifier": "cma_clip", "modality_wise": False}, None),
     ],
 )
-def test_a_switch_that_a_classifier_does_not_have_is_told(
-    tmp_path: Path,
-    cache: Path,
-    capsys: pytest.CaptureFixture[str],
-    settings: dict[str, Any],
-    told: str | None,
-) -> None:
+def test_a_switch_that_a_classifier_does_not_have_is_told(tmp_path, cache, capsys, settings, told):
     start_classifier(_config(cache, **settings), ["a red shirt"] * 9, tmp_path)
     said = capsys.readouterr().err
     assert told is None or told in said
     assert ("without effect" in said) is (told is not None)
 
 
-def test_a_tokenizer_is_kept_for_its_texts_and_vocabulary(tmp_path: Path, cache: Path) -> None:
-    def tokens(text: str, vocabulary: int) -> list[str]:
+def test_a_tokenizer_is_kept_for_its_texts_and_vocabulary(tmp_path, cache):
+    def tokens(text, vocabulary):
         config = _config(cache, classifier="text_only", vocabulary=vocabulary)
         _, tokenizer = start_classifier(config, [text] * 9, tmp_path)
         return tokenizer.encode("shirt hemd", add_special_tokens=False).tokens
@@ -127,8 +113,8 @@ def test_a_tokenizer_is_kept_for_its_texts_and_vocabulary(tmp_path: Path, cache:
 
 
 def test_zero_shot_answers_from_published_weights_without_any_epoch(
-    tmp_path: Path, catalog: Path, cache: Path, clip_folder: Path
-) -> None:
+    tmp_path, catalog, cache, clip_folder
+):
     config = _config(cache, classifier="clip_zero_shot", towers=str(clip_folder), phases=[])
     train_checkpoint(config, [catalog], tmp_path / "made")
     calibration = read_manifest(tmp_path / "made").calibration
@@ -138,7 +124,7 @@ def test_zero_shot_answers_from_published_weights_without_any_epoch(
     assert len({answer.predictions[0].confidence for answer in answers}) == 3
 
 
-def _kept(config: TrainingConfig, small_config: ClassifierConfig) -> tuple[Phase, ...]:
+def _kept(config, small_config):
     chosen = small_config.model_copy(update={"classifier": config.classifier})
     return keep_usable_phases(config, build_classifier(chosen, 300)).phases
 
@@ -152,32 +138,24 @@ def _kept(config: TrainingConfig, small_config: ClassifierConfig) -> tuple[Phase
         ("text_only", (LABELS,)),
     ],
 )
-def test_phases_that_cannot_train_a_classifier_are_left_out(
-    cache: Path, small_config: ClassifierConfig, name: str, kept: tuple[Phase, ...]
-) -> None:
+def test_phases_that_cannot_train_a_classifier_are_left_out(cache, small_config, name, kept):
     assert _kept(_config(cache, classifier=name), small_config) == kept
 
 
 @pytest.mark.parametrize("name", ["cma_clip", "image_only"])
-def test_heads_that_no_phase_would_train_are_refused(
-    cache: Path, small_config: ClassifierConfig, name: str
-) -> None:
+def test_heads_that_no_phase_would_train_are_refused(cache, small_config, name):
     with pytest.raises(ConfigError, match="found 0 multitask phases"):
         _kept(_config(cache, classifier=name, phases=[CONTRAST]), small_config)
 
 
-def test_towers_that_never_compared_images_with_texts_are_refused(
-    cache: Path, small_config: ClassifierConfig
-) -> None:
+def test_towers_that_never_compared_images_with_texts_are_refused(cache, small_config):
     for phases in ([], [LABELS]):
         config = _config(cache, classifier="clip_zero_shot", phases=phases)
         with pytest.raises(ConfigError, match="a CLIP or a contrastive phase"):
             _kept(config, small_config)
 
 
-def test_upper_stages_of_other_towers_are_refused(
-    cache: Path,
-) -> None:
+def test_upper_stages_of_other_towers_are_refused(cache):
     phase = LABELS.model_copy(update={"tower_learning_rate": 1e-5, "upper_stages_only": True})
     with pytest.raises(ValueError, match="upper_stages_only does not fit"):
         _config(cache, towers="openai/clip-vit-base-patch32", phases=(phase,))
@@ -191,20 +169,18 @@ def test_upper_stages_of_other_towers_are_refused(
         ({"towers": "some/clip", "image_tower": BUNDLED}, "image_tower does not fit"),
     ],
 )
-def test_settings_that_fit_nothing_are_refused_before_anything_is_read(
-    cache: Path, settings: dict[str, Any], message: str
-) -> None:
+def test_settings_that_fit_nothing_are_refused_before_anything_is_read(cache, settings, message):
     with pytest.raises(ValidationError, match=message):
         _config(cache, **settings)
 
 
-def test_sizes_that_make_no_classifier_are_a_message(tmp_path: Path, cache: Path) -> None:
+def test_sizes_that_make_no_classifier_are_a_message(tmp_path, cache):
     config = _config(cache, small_towers={"width": 32, "heads": 2}, joint_heads=5)
     with pytest.raises(ConfigError, match="joint_heads"):
         start_classifier(config, ["a red shirt"] * 9, tmp_path)
 
 
-def test_an_attribute_may_be_called_as_a_method_of_modules_is(tmp_path: Path, cache: Path) -> None:
+def test_an_attribute_may_be_called_as_a_method_of_modules_is(tmp_path, cache):
     config = _config(cache, attributes={"type": ["shirt", "shoe"], "half": ["a", "b"]})
     classifier, _ = start_classifier(config, ["a red shirt"] * 9, tmp_path)
     assert {"heads.type.0.weight", "modality_wise.half.score"} <= classifier.state_dict().keys()
