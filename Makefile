@@ -167,7 +167,7 @@ known-labels: | train-environment
 		$(addprefix --unseen-source ,$(UNSEEN_SOURCES)) --output trained/cma-clip-small
 
 compare: $(SMALL_TOWERS:%=$(COMPARISON)/%-tower) | comparison-environment ## Train every system alike on frozen towers, on CATALOGS without the kinds LEAVE_OUT, and write PAGE.
-	$(IN_VENV) python jobs/compare.py --config $(CONFIG) --folder $(COMPARISON) --output $(PAGE) \
+	$(IN_VENV) python -m bench.comparison --config $(CONFIG) --folder $(COMPARISON) --output $(PAGE) \
 		--set cache=$(CACHE) $(LEFT_OUT) $(foreach half,$(SMALL_TOWERS),--set $(half)_tower=$(COMPARISON)/$(half)-tower) \
 		$(addprefix --catalog ,$(CATALOGS)) $(addprefix --unseen-source ,$(UNSEEN_SOURCES))
 

@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "adapt": ("adapt_checkpoint:main", "Fit a checkpoint to a shop with labelled products."),
     "attributes add": ("add_attribute:main", "Add your own attribute with labelled products."),
     "train": ("train_classifier:main", "Train a classifier on labelled products."),
-    "compare": ("compare:main", "Compare checkpoints, or train and compare all systems."),
+    "compare": ("compare:main", "Compare checkpoints on labelled products."),
     "export": ("export_checkpoint:main", "Write a checkpoint that computes in int8, for CPUs."),
 }
 GROUPS = {

@@ -23,7 +23,7 @@ def _comparison(*variables):
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     commands = made.stdout.replace("\\\n", "").splitlines()
-    (comparison,) = (line for line in commands if "jobs/compare.py" in line)
+    (comparison,) = (line for line in commands if "bench.comparison" in line)
     return [line for line in commands if "train_classifier.py" in line], comparison
 
 

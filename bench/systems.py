@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from safetensors import safe_open
 from safetensors.torch import save_file
-from schemas.labels import LABEL_WORDS
 from torch import Tensor
 
 from enrich.analysis.bootstrap import Key, ScoredAnswers
@@ -61,6 +60,7 @@ from enrich.training.preparation import (
     read_unseen_source,
 )
 from enrich.training.start import keep_usable_phases, start_classifier
+from schemas.labels import LABEL_WORDS
 
 _BATCH = 256
 # Rows of an unseen source, evenly spread. One in `_CHOSEN_BY` validation rows chooses the epoch.

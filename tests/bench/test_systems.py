@@ -4,9 +4,9 @@ import pytest
 import torch
 from colored_shop import write_colored_shop
 
-from enrich.analysis import systems
-from enrich.analysis.system_page import write_page
-from enrich.analysis.systems import (
+from bench import systems
+from bench.comparison import write_page
+from bench.systems import (
     HOME,
     LEFT_OUT,
     LEXICON,

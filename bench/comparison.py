@@ -1,14 +1,20 @@
-"""The page that compares systems: all tables, and how they came about.
+"""Train every system alike on frozen towers, and compare them.
 
-What stands above the tables is a person's: a page that is written again keeps it.
+    python -m bench.comparison --catalog shop/ --unseen-source other/ --output page.md \
+        --set image_tower=tower --set text_tower=texts
+
+Runs that are in `--folder` are not repeated, so a killed command resumes. What stands above the
+tables of a page is a person's: a page that is written again keeps it.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
-from enrich.analysis.bootstrap import Measures, Run
-from enrich.analysis.report import count_costs, divide_columns, tabulate
-from enrich.analysis.systems import (
+import typer
+
+from bench.systems import (
     HOME,
     LEFT_OUT,
     LEXICON,
@@ -17,10 +23,20 @@ from enrich.analysis.systems import (
     build,
     file_of,
     load_run,
+    make_run,
+    open_setting,
 )
+from enrich.analysis.bootstrap import Measures, Run
+from enrich.analysis.report import count_costs, divide_columns, tabulate
+from enrich.cli import SetOption, run_command
+from enrich.errors import ConfigError
+from enrich.files.atomic_write import prepare_target
+from enrich.settings_files import load_yaml, parse_settings
 from enrich.terminal import escape, to_markdown
 from enrich.training.batches import Condition
+from enrich.training.config import TrainingConfig
 
+_RECIPE = Path(__file__).parents[1] / "jobs" / "conf" / "training_comparison.yaml"
 _DRAWS = 1000
 # Differences are to the paper's system.
 _PAPER = "cma_clip"
@@ -129,3 +145,46 @@ def _explain_towers(setting: Setting) -> str:
         'are their joint layers. Read them as "fusion as in" the paper, and `coca`, `embracenet` '
         "and `perceiver_io` likewise."
     )
+
+
+def main(
+    catalog: Annotated[
+        list[Path], typer.Option(help="Labelled catalog to train and measure on; repeatable.")
+    ],
+    output: Annotated[Path, typer.Option(help="Markdown page to write.")],
+    unseen_source: Annotated[
+        list[Path] | None, typer.Option(help="Labelled catalog to measure on only; repeatable.")
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("trained/comparison"),
+    config: Annotated[Path, typer.Option(help="Training configuration.")] = _RECIPE,
+    set_: SetOption = None,
+    system: Annotated[
+        list[str] | None, typer.Option(help="System to train; repeatable (default: all).")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="At most N seeds a system.")] = 3,
+) -> None:
+    """Train every system alike, and compare them."""
+    recipe = load_yaml(config, TrainingConfig, {}, parse_settings(set_ or []))
+    if unknown := set(system or ()) - set(SYSTEMS):
+        raise ConfigError(
+            f"--system is unknown: found {', '.join(sorted(unknown))}, expected some of "
+            f"{', '.join(SYSTEMS)}. Correct it."
+        )
+    prepare_target(output)
+    unseen = unseen_source or []
+    setting = open_setting(recipe, catalog, unseen, folder.resolve())
+    for seed in range(seeds):
+        for name, one in SYSTEMS.items():
+            if seed < one.seeds and (not system or name in system):
+                make_run(setting, name, seed)
+    shown = (" ".join(each.name for each in sources) for sources in (catalog, unseen))
+    made_by = 'make compare CATALOGS="{}" UNSEEN_SOURCES="{}"'.format(*shown)
+    if recipe.leave_out:
+        kinds = (f"{column}: [{', '.join(values)}]" for column, values in recipe.leave_out.items())
+        made_by += f" LEAVE_OUT='{{{', '.join(kinds)}}}'"
+    write_page(setting, output, made_by, datetime.now(UTC).strftime("%-d %B %Y"))
+    typer.echo(f"page: {output}")
+
+
+if __name__ == "__main__":
+    run_command(main)
