@@ -23,7 +23,7 @@ from torch import Tensor
 from enrich.analysis.bootstrap import draw_groups, interval
 from enrich.analysis.compare import LabelledSource, load_checkpoints
 from enrich.analysis.explain import joint_attention, require_grid
-from enrich.analysis.plots import new_figure
+from enrich.analysis.explanation_figure import new_figure
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.manifest import BUNDLED
 from enrich.cli import run_command

@@ -19,8 +19,8 @@ from enrich.classifiers.registry import build_classifier
 from enrich.images.settings import ImageShape
 from enrich.lexicon import Evidence
 from enrich.records import Modalities
+from enrich.training.preparation import train_tokenizer
 from enrich.training.pretrained import OPENAI_MEAN, OPENAI_STD
-from enrich.training.start import train_tokenizer
 
 _BASE_TEXT = {"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8}
 _LARGE_TEXT = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}

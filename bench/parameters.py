@@ -15,7 +15,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from enrich.analysis.parameters import count_flops, count_parameters
+from enrich.analysis.report import count_flops, count_parameters
 from enrich.classifiers.config import (
     ClassifierConfig,
     ClassifierName,

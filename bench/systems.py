@@ -22,10 +22,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from enrich.analysis.bootstrap import Key, ScoredAnswers
-from enrich.analysis.words import LEXICON, Words
+from enrich.analysis.compare import LEXICON, Words
 from enrich.classifiers.checkpoint import round_as_stored
 from enrich.classifiers.interface import Classifier, Vectors
-from enrich.classifiers.tokenizer import TextEncoder
+from enrich.classifiers.towers import TextEncoder
 from enrich.engine.device import autocast
 from enrich.errors import ConfigError
 from enrich.files.atomic_write import atomic_write
@@ -56,10 +56,11 @@ from enrich.training.loop import Trainer
 from enrich.training.preparation import (
     Rows,
     choose_rows,
+    keep_usable_phases,
     read_training_products,
     read_unseen_source,
+    start_classifier,
 )
-from enrich.training.start import keep_usable_phases, start_classifier
 from schemas.labels import LABEL_WORDS
 
 _BATCH = 256

@@ -11,6 +11,7 @@ import typer
 
 from enrich.analysis.bootstrap import Measures
 from enrich.analysis.compare import (
+    LEXICON,
     build_sources,
     find_shared,
     load_checkpoints,
@@ -18,7 +19,6 @@ from enrich.analysis.compare import (
     score_words,
 )
 from enrich.analysis.report import compare_checkpoints
-from enrich.analysis.words import LEXICON
 from enrich.cli import run_command
 from enrich.engine.device import local_device
 from enrich.files.atomic_write import prepare_target

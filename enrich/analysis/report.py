@@ -1,13 +1,18 @@
-"""The tables by which systems or checkpoints are compared.
+"""The tables by which systems or checkpoints are compared, and their costs.
 
 No cell compares two rows without an interval. A star marks a difference whose interval leaves out
 zero.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from enrich.analysis.bootstrap import (
     ACCURACY,
@@ -18,12 +23,60 @@ from enrich.analysis.bootstrap import (
     Estimate,
     Measures,
 )
-from enrich.analysis.compare import LoadedCheckpoint
-from enrich.analysis.parameters import count_flops, count_parameters
-from enrich.analysis.words import LEXICON
-from enrich.classifiers.interface import Classifier
+from enrich.analysis.compare import LEXICON, LoadedCheckpoint
+from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.terminal import Table, escape, to_markdown
 from enrich.training.batches import Condition
+
+
+def count_parameters(classifier: Classifier) -> tuple[int, int]:
+    """Count all parameters, and those that started from published weights."""
+    pretrained = {p for module in classifier.pretrained() for p in module.parameters()}
+    total = sum(parameter.numel() for parameter in classifier.parameters())
+    return total, sum(parameter.numel() for parameter in pretrained)
+
+
+def count_flops(classifier: Classifier) -> int:
+    """Count the operations that one more product in a batch takes.
+
+    The product has a picture and a text of full length. A multiplication with its addition counts
+    as two. Convolutions, matrix products and attention count; norms, activations, pooling,
+    look-ups, and work done once a batch do not.
+    """
+    one, two = (_count_batch_flops(classifier, products) for products in (1, 2))
+    return two - one
+
+
+def _count_batch_flops(classifier: Classifier, products: int) -> int:
+    config, device = classifier.config, classifier.device
+    size_px, length = config.image.size_px, config.text_length
+    # The fused transformer layer of inference is one operation that the counter does not know.
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        # With gradients: without, a view of a parameter, as Perceiver's latents are, breaks it.
+        with _mode_of(classifier), FlopCounterMode(display=False) as counter:
+            present = torch.ones(products, dtype=torch.bool, device=device)
+            classifier(
+                ModelInputs(
+                    token_ids=torch.ones(products, length, dtype=torch.long, device=device),
+                    token_mask=torch.ones(products, length, dtype=torch.bool, device=device),
+                    has_image=present,
+                    has_text=present,
+                    pixel_values=torch.zeros(
+                        products, 3, size_px, size_px, dtype=torch.uint8, device=device
+                    ),
+                )
+            )
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    return int(counter.get_total_flops())
+
+
+def _mode_of(classifier: Classifier) -> contextlib.AbstractContextManager[object]:
+    """Return the context for tensors without numbers, if any is among the tensors."""
+    mean = classifier.pixel_mean
+    return mean.fake_mode if isinstance(mean, FakeTensor) else contextlib.nullcontext()
 
 
 @dataclass(frozen=True, slots=True)

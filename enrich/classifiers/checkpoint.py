@@ -19,7 +19,7 @@ from enrich.classifiers.int8 import use_int8
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import Manifest, digest_checkpoint
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier
-from enrich.classifiers.tokenizer import TextEncoder
+from enrich.classifiers.towers import TextEncoder
 from enrich.errors import CheckpointError, ConfigError, EnrichError, NoAnswer
 from enrich.files.atomic_write import atomic_write_folder, prepare_target, refuse_existing
 from enrich.lexicon import Lexicon

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from enrich.classifiers.config import ANSWERING_MODULES, ClassifierConfig
-from enrich.classifiers.tokenizer import TextEncoder
-from enrich.classifiers.towers import Encoded, ImageTower, TextTower, build_towers
+from enrich.classifiers.towers import Encoded, ImageTower, TextEncoder, TextTower, build_towers
 
 # The vectors that nearly every classifier has: both towers' pooled embeddings.
 IMAGE, TEXT = "image_pooled", "text_pooled"

@@ -1,4 +1,4 @@
-"""Classifiers that answer from both towers' pooled embeddings alone.
+"""Classifiers that answer from pooled embeddings, of both towers or of one.
 
 CLIP with a head or without one: Radford et al., "Learning Transferable Visual Models From Natural
 Language Supervision", arXiv 2103.00020; zero-shot is its section 3.1. EmbraceNet: Choi and Lee,
@@ -6,10 +6,11 @@ Language Supervision", arXiv 2103.00020; zero-shot is its section 3.1. EmbraceNe
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from enrich.classifiers.config import ClassifierConfig
@@ -22,8 +23,7 @@ from enrich.classifiers.interface import (
     Vectors,
     build_heads,
 )
-from enrich.classifiers.tokenizer import TextEncoder
-from enrich.classifiers.towers import TextTower
+from enrich.classifiers.towers import Encoded, ImageTower, TextEncoder, TextTower, build_towers
 
 
 class PooledPair(Classifier):
@@ -226,3 +226,122 @@ def embrace(
 
 def _build_docking(width: int) -> nn.Module:
     return nn.Sequential(nn.Linear(width, COMPONENTS), nn.ReLU())
+
+
+class NoImageTower(ImageTower):
+    """The place of an image tower in a text classifier, one empty token."""
+
+    absent = True
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def features(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B M C"]:
+        return pixels.new_zeros(len(pixels), 1, 1)
+
+    def embed(self, features: Float[Tensor, "B M C"]) -> Encoded:
+        return _empty(features, self.width)
+
+    def lower(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B N"]:
+        return pixels.new_zeros(len(pixels), 1)
+
+    def upper(self, lower: Float[Tensor, "B N"]) -> Float[Tensor, "B M C"]:
+        return lower.new_zeros(len(lower), 1, 1)
+
+    def upper_parameters(self) -> list[nn.Parameter]:
+        return []
+
+    def pretrained(self) -> nn.Module:
+        return self
+
+
+class NoTextTower(TextTower):
+    """The place of a text tower in an image classifier, one empty token."""
+
+    absent = True
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, token_ids: Int[Tensor, "B L"], token_mask: Bool[Tensor, "B L"]) -> Encoded:
+        return _empty(token_ids, self.width)
+
+    def pretrained(self) -> None:
+        return None
+
+
+def _empty(like: Tensor, width: int) -> Encoded:
+    embeds = torch.zeros(len(like), 1, width, device=like.device)
+    mask = torch.zeros(len(like), 1, dtype=torch.bool, device=like.device)
+    return Encoded(embeds, mask, torch.zeros(len(like), dtype=torch.long, device=like.device))
+
+
+class OneModality(Classifier):
+    """A tower's pooled embedding, then one MLP an attribute.
+
+    A learnt embedding replaces a missing modality; from it the heads give about the labels' shares
+    in training.
+    """
+
+    trained_by = frozenset({"multitask"})
+
+    def vector_shapes(self, config: ClassifierConfig) -> dict[str, tuple[int, ...]]:
+        return {self.answers_from: (self.image_tower.width,)}
+
+
+class ImageOnly(OneModality):
+    """The image tower's pooled embedding, then one MLP an attribute.
+
+    The image's weight is 1, and 0 without an image.
+    """
+
+    answers_from = IMAGE
+    paper = "ViT: Dosovitskiy et al. 2020, arXiv 2010.11929"
+
+    def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
+        self.image_tower, _ = build_towers(config, vocabulary)
+        self.text_tower = NoTextTower(self.image_tower.width)
+        self.no_image = nn.Parameter(torch.zeros(self.image_tower.width))
+
+    def join(
+        self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
+    ) -> Vectors:
+        read = torch.where(has_image.unsqueeze(1), tokens.image.pooled, self.no_image)
+        return Vectors({IMAGE: read}, has_image, has_text)
+
+    def _answer(self, vectors: Vectors) -> ModelOutput:
+        output = super()._answer(vectors)
+        return replace(output, image_weight=dict.fromkeys(output.logits, vectors.has_image.float()))
+
+
+class TextOnly(OneModality):
+    """The text tower's pooled embedding, then one MLP an attribute.
+
+    The image's weight is always 0.
+    """
+
+    answers_from = TEXT
+    paper = "BERT: Devlin et al. 2018, arXiv 1810.04805"
+    starts_from = (
+        "Hugging Face CLIP or SigLIP",
+        "Hugging Face vision and text models",
+        "any open_clip model",
+    )
+
+    def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
+        _, self.text_tower = build_towers(config, vocabulary)
+        self.image_tower = NoImageTower(self.text_tower.width)
+        self.no_text = nn.Parameter(torch.zeros(self.text_tower.width))
+
+    def join(
+        self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
+    ) -> Vectors:
+        read = torch.where(has_text.unsqueeze(1), tokens.text.pooled, self.no_text)
+        return Vectors({TEXT: read}, has_image, has_text)
+
+    def _answer(self, vectors: Vectors) -> ModelOutput:
+        output = super()._answer(vectors)
+        weight = torch.zeros(len(vectors.text), device=vectors.text.device)
+        return replace(output, image_weight=dict.fromkeys(output.logits, weight))

@@ -7,8 +7,14 @@ from enrich.classifiers.coca import Coca
 from enrich.classifiers.config import ClassifierConfig, ClassifierName
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.joint import ClipTransformer, PerceiverIo
-from enrich.classifiers.one_modality import ImageOnly, TextOnly
-from enrich.classifiers.pooled import ClipMlp, ClipSum, ClipZeroShot, EmbraceNet
+from enrich.classifiers.pooled import (
+    ClipMlp,
+    ClipSum,
+    ClipZeroShot,
+    EmbraceNet,
+    ImageOnly,
+    TextOnly,
+)
 from enrich.classifiers.stream import Mmbt, SingleStream
 
 CLASSIFIERS: dict[ClassifierName, type[Classifier]] = {

@@ -24,9 +24,9 @@ from enrich.classifiers.interface import (
     Tokens,
     Vectors,
 )
-from enrich.classifiers.tokenizer import TextEncoder
 from enrich.classifiers.towers import (
     Encoded,
+    TextEncoder,
     TextTower,
     build_transformer,
     end_of_text,

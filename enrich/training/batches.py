@@ -21,7 +21,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from enrich.classifiers.interface import Classifier, ModelInputs
-from enrich.classifiers.tokenizer import TextEncoder
+from enrich.classifiers.towers import TextEncoder
 from enrich.images.settings import ImageShape
 from enrich.lexicon import ProductText
 from enrich.terminal import rank

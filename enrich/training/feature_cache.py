@@ -23,7 +23,7 @@ from torch import Tensor
 
 from enrich.classifiers.int8 import Int8Linear
 from enrich.classifiers.interface import Classifier
-from enrich.classifiers.tokenizer import TextEncoder
+from enrich.classifiers.towers import TextEncoder
 from enrich.engine.device import autocast, cast_weights
 from enrich.errors import ConfigError
 from enrich.files.atomic_write import atomic_write

@@ -11,7 +11,7 @@ from enrich.classifiers.config import ClassifierConfig, HuggingFaceTowers, Small
 from enrich.classifiers.registry import build_classifier
 from enrich.images.settings import ImageShape
 from enrich.records import Modalities
-from enrich.training.start import train_tokenizer
+from enrich.training.preparation import train_tokenizer
 
 # Models this small only lose by a second thread: 20 times slower where the cores are taken.
 torch.set_num_threads(1)

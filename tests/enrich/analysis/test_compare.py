@@ -19,7 +19,7 @@ from enrich.analysis.compare import (
     load_checkpoints,
     score_checkpoint,
 )
-from enrich.analysis.parameters import count_flops, count_parameters
+from enrich.analysis.report import count_flops, count_parameters
 from enrich.classifiers.interface import TEXT, Classifier, ModelOutput, Vectors
 from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.registry import build_classifier

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from enrich.analysis.plots import new_figure
+from enrich.analysis.explanation_figure import new_figure
 
 
 def _check(file):

@@ -5,7 +5,7 @@ import torch
 
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.registry import build_classifier
-from enrich.classifiers.tokenizer import TextEncoder
+from enrich.classifiers.towers import TextEncoder
 
 PRODUCTS = ["a red striped shirt for the office", "blue shoes", "white cotton shirt"]
 

@@ -16,7 +16,7 @@ from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
 from enrich.classifiers.hugging_face_towers import build_encoder
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest, read_manifest
 from enrich.classifiers.registry import build_classifier
-from enrich.classifiers.tokenizer import TextEncoder
+from enrich.classifiers.towers import TextEncoder
 from enrich.config import JobConfig
 from enrich.engine.spec import build_spec
 from enrich.errors import CheckpointError, ConfigError, NoAnswer

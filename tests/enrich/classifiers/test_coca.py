@@ -14,8 +14,7 @@ from enrich.classifiers.config import OpenClipTowers
 from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.towers import end_of_text, take
 from enrich.errors import ConfigError
-from enrich.training.open_clip import open_clip_parts
-from enrich.training.pretrained import load_parts
+from enrich.training.pretrained import load_parts, open_clip_parts
 
 BOTH_TOWERS = pytest.mark.parametrize("towers", ["small", "open_clip"])
 CPU = torch.device("cpu")

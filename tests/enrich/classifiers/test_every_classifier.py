@@ -25,7 +25,7 @@ from enrich.classifiers.int8 import use_int8
 from enrich.classifiers.interface import Classifier, ModelInputs, Vectors
 from enrich.classifiers.manifest import read_manifest
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier, summarise
-from enrich.classifiers.tokenizer import TextEncoder
+from enrich.classifiers.towers import TextEncoder
 from enrich.engine.device import cast_weights
 from enrich.training.batches import count_labelled
 from enrich.training.optimiser import contrastive_loss, label_loss

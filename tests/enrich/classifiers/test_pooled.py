@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from enrich.classifiers.interface import ModelInputs, ModelOutput
 from enrich.classifiers.pooled import SCALE, ClipZeroShot, embrace
-from enrich.classifiers.tokenizer import TextEncoder
+from enrich.classifiers.towers import TextEncoder
 
 LABELS = ["red", "green", "blue", "white", "solid", "striped", "printed", "casual", "formal"]
 

@@ -7,7 +7,7 @@ from unittest.mock import Mock
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-from enrich.classifiers.tokenizer import TextEncoder
+from enrich.classifiers.towers import TextEncoder
 
 LENGTH = 8
 WORDS = [

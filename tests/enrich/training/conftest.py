@@ -12,7 +12,7 @@ from labelled import labelled_products, write_table
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, PreTrainedTokenizerFast
 
 from enrich.classifiers.registry import build_classifier
-from enrich.classifiers.tokenizer import TextEncoder
+from enrich.classifiers.towers import TextEncoder
 from enrich.images.settings import ImageShape
 from enrich.lexicon import Lexicon
 from enrich.training.augmentation import LabelWords
@@ -20,7 +20,7 @@ from enrich.training.batches import Batches
 from enrich.training.config import TrainingConfig
 from enrich.training.loop import Trainer
 from enrich.training.pixel_cache import CachedImages, cache_pixels
-from enrich.training.start import train_tokenizer
+from enrich.training.preparation import train_tokenizer
 
 COUNT = 40
 COLORS = ("red", "green", "blue", "white")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from labelled import labelled_products
 
-from enrich.classifiers.tokenizer import TextEncoder
+from enrich.classifiers.towers import TextEncoder
 from enrich.lexicon import Lexicon
 from enrich.training.augmentation import LabelWords
 from enrich.training.batches import Batches, Condition, in_phase, shuffled

@@ -18,10 +18,9 @@ from enrich.classifiers.interface import (
     Tokens,
     Vectors,
 )
-from enrich.classifiers.one_modality import NoImageTower, NoTextTower
+from enrich.classifiers.pooled import NoImageTower, NoTextTower
 from enrich.classifiers.registry import build_classifier
-from enrich.classifiers.tokenizer import TextEncoder
-from enrich.classifiers.towers import Encoded, ImageTower, TextTower
+from enrich.classifiers.towers import Encoded, ImageTower, TextEncoder, TextTower
 from enrich.engine.device import autocast
 from enrich.errors import ConfigError
 from enrich.training.augmentation import build_transform

@@ -12,12 +12,12 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
-from enrich.classifiers.tokenizer import TextEncoder
+from enrich.classifiers.towers import TextEncoder
 from enrich.errors import ConfigError
-from enrich.training import open_clip as our_open_clip
+from enrich.training import pretrained as our_open_clip
 from enrich.training.config import Phase, TrainingConfig
-from enrich.training.open_clip import CONFIG, WEIGHTS, open_open_clip
-from enrich.training.start import start_classifier
+from enrich.training.preparation import start_classifier
+from enrich.training.pretrained import CONFIG, WEIGHTS, open_open_clip
 
 MSCOCO = "laion/mscoco_finetuned_CoCa-ViT-B-32-laion2B-s13B-b90k"
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
@@ -112,7 +112,7 @@ def test_a_tokenizer_of_more_words_than_the_model_knows_is_refused(folder):
 
 
 def test_open_clip_s_own_tokenizer_is_converted_token_for_token(tmp_path):
-    tokenizer, _ = our_open_clip.read_tokenizer(tmp_path, {})
+    tokenizer, _ = our_open_clip.read_open_clip_tokenizer(tmp_path, {})
     theirs = open_clip.SimpleTokenizer()
     texts = [
         "",

@@ -25,12 +25,12 @@ from transformers import (
 from enrich.classifiers.config import ClassifierConfig, PairTowers, SmallTowers
 from enrich.classifiers.interface import ModelInputs
 from enrich.classifiers.registry import build_classifier
-from enrich.classifiers.tokenizer import TextEncoder
+from enrich.classifiers.towers import TextEncoder
 from enrich.errors import ConfigError
 from enrich.images.settings import ImageShape
 from enrich.training.config import PublishedPair, TrainingConfig
+from enrich.training.preparation import start_classifier
 from enrich.training.pretrained import load_parts, open_hugging_face, open_image_shape, open_pair
-from enrich.training.start import start_classifier
 
 LAYER = {
     "hidden_size": 32,

@@ -24,12 +24,12 @@ from transformers import (
 
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.manifest import read_manifest
-from enrich.classifiers.tokenizer import TextEncoder
+from enrich.classifiers.towers import TextEncoder
 from enrich.engine.spec import open_engine
 from enrich.records import Product, Status
 from enrich.training.config import TrainingConfig
+from enrich.training.preparation import start_classifier
 from enrich.training.run import train_checkpoint
-from enrich.training.start import start_classifier
 
 WORDS, LONGEST = 300, 16
 LAYER = {

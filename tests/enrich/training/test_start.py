@@ -12,8 +12,8 @@ from enrich.engine.spec import open_engine
 from enrich.errors import ConfigError
 from enrich.records import Modalities, Product
 from enrich.training.config import Phase, TrainingConfig
+from enrich.training.preparation import keep_usable_phases, start_classifier
 from enrich.training.run import train_checkpoint
-from enrich.training.start import keep_usable_phases, start_classifier
 from schemas.labels import ATTRIBUTE_LABELS
 
 CONTRAST = Phase(loss="contrastive", epochs=1, learning_rate=1e-3)
