@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from schemas.tables import IMAGE_PROBLEMS
@@ -33,12 +33,14 @@ _DEVICE = torch.device("cpu")
 _DELTA = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class LabelAgreement:
+class LabelAgreement(NamedTuple):
     """Agreement of the answers to one attribute before and after.
 
     Attributes:
+        products: products that were answered by both.
         same: products with the same published value, a label or NULL.
+        surely: lower bound of the share that stays, exceeded in nine of ten samples. The smaller of
+            `same` and `same_best` counts.
         same_best: products with the same best label, published or not. Without this, a classifier
             that always abstains would agree with every other classifier.
         mean_move, largest_move: differences of the confidences, in [0, 1].
@@ -46,17 +48,10 @@ class LabelAgreement:
 
     products: int
     same: int
+    surely: float
     same_best: int
     mean_move: float
     largest_move: float
-
-    @property
-    def at_least(self) -> float:
-        """The lower bound of the share that stays, exceeded in nine of ten samples.
-
-        The smaller of `same` and `same_best` counts.
-        """
-        return bound_share(min(self.same, self.same_best), self.products, _DELTA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +129,15 @@ def _image_problem(product: EnrichedProduct) -> ImageProblem | None:
 def measure_agreement(pairs: Sequence[tuple[Prediction, Prediction]]) -> LabelAgreement:
     """Return the agreement of pairs of predictions of one attribute."""
     moves = [abs(old.confidence - new.confidence) for old, new in pairs]
+    same = sum(_shown(old) == _shown(new) for old, new in pairs)
+    same_best = sum(old.label == new.label for old, new in pairs)
     return LabelAgreement(
         products=len(pairs),
-        same=sum(_shown(old) == _shown(new) for old, new in pairs),
-        same_best=sum(old.label == new.label for old, new in pairs),
-        mean_move=sum(moves) / len(moves),
-        largest_move=max(moves),
+        same=same,
+        surely=round(bound_share(min(same, same_best), len(pairs), _DELTA), 4),
+        same_best=same_best,
+        mean_move=round(sum(moves) / len(moves), 5),
+        largest_move=round(max(moves), 4),
     )
 
 
@@ -149,8 +147,7 @@ def _shown(prediction: Prediction) -> str | None:
 
 def format_report(comparison: Int8Comparison) -> str:
     """Return the comparison as Markdown."""
-    found = summarise(comparison)["attributes"]
-    rows = [[attribute, *map(str, one.values())] for attribute, one in found.items()]
+    rows = [[attribute, *map(str, one)] for attribute, one in comparison.attributes.items()]
     columns = (
         *("attribute", "products", "same answer", "surely", "same best label"),
         *("confidence moves by", "at most"),
@@ -165,17 +162,7 @@ def summarise(comparison: Int8Comparison) -> dict[str, Any]:
     """Return the comparison as plain values."""
     return {
         "with_image": comparison.with_image,
-        "attributes": {
-            attribute: {
-                "products": agreement.products,
-                "same": agreement.same,
-                "surely": round(agreement.at_least, 4),
-                "same_best": agreement.same_best,
-                "mean_move": round(agreement.mean_move, 5),
-                "largest_move": round(agreement.largest_move, 4),
-            }
-            for attribute, agreement in comparison.attributes.items()
-        },
+        "attributes": {a: one._asdict() for a, one in comparison.attributes.items()},
     }
 
 
@@ -183,9 +170,9 @@ def refuse_other_answers(comparison: Int8Comparison, least: float) -> None:
     """Raise ExportRefused if less than the share `least` surely stays of an attribute."""
     short = [
         f"found {attribute} unchanged in {min(answers.same, answers.same_best):,} of "
-        f"{answers.products:,} products (lower bound {answers.at_least:.3f})"
+        f"{answers.products:,} products (lower bound {answers.surely:.3f})"
         for attribute, answers in comparison.attributes.items()
-        if answers.at_least < least
+        if answers.surely < least
     ]
     if short:
         raise ExportRefused(

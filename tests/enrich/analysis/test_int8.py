@@ -9,7 +9,6 @@ import pytest
 from enrich.analysis import int8
 from enrich.analysis.int8 import (
     Int8Comparison,
-    LabelAgreement,
     compare_with_int8,
     refuse_other_answers,
     summarise,
@@ -92,6 +91,15 @@ def test_products_or_images_that_cannot_be_read_are_refused_or_told(
     assert "1 of 16 images cannot be read: 1 image_missing" in capsys.readouterr().err
 
 
+def _agree(products, same, same_best):
+    """Return the agreement of so many products of either kind."""
+    red = Prediction("color", "red", 0.9, False, 0.5, ())
+    other, unsure = replace(red, label="blue", abstained=True), replace(red, abstained=True)
+    abstained = replace(other, label="red")
+    pairs = [(red, unsure)] * (same_best - same) + [(abstained, other)] * (same - same_best)
+    return int8.measure_agreement([*pairs, *[(red, red)] * (products - len(pairs))])
+
+
 @pytest.mark.parametrize(
     ("same", "same_best", "is_refused"),
     [
@@ -103,15 +111,14 @@ def test_products_or_images_that_cannot_be_read_are_refused_or_told(
     ],
 )
 def test_other_labels_are_refused_and_so_are_other_answers(same, same_best, is_refused):
-    agreement = LabelAgreement(1_000, same, same_best, 0.01, 0.1)
-    comparison = Int8Comparison({"color": agreement}, 900)
+    comparison = Int8Comparison({"color": _agree(1_000, same, same_best)}, 900)
     if is_refused:
         with pytest.raises(ExportRefused, match="found color unchanged"):
             refuse_other_answers(comparison, 0.98)
     else:
         refuse_other_answers(comparison, 0.98)
     # A few products that all stay are too few to tell.
-    few = Int8Comparison({"color": LabelAgreement(20, 20, 20, 0, 0)}, 20)
+    few = Int8Comparison({"color": _agree(20, 20, 20)}, 20)
     with pytest.raises(ExportRefused, match="larger --sample"):
         refuse_other_answers(few, 0.98)
 
