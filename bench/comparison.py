@@ -8,12 +8,14 @@ tables of a page is a person's: a page that is written again keeps it.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bench.parameters import count_flops, count_parameters
 from bench.systems import (
     HOME,
     LEFT_OUT,
@@ -27,12 +29,13 @@ from bench.systems import (
     open_setting,
 )
 from enrich.analysis.bootstrap import Measures, Run
-from enrich.analysis.report import count_costs, divide_columns, tabulate
+from enrich.analysis.report import divide_columns, tabulate
+from enrich.classifiers.interface import Classifier
 from enrich.cli import SetOption, run_command
 from enrich.errors import ConfigError
 from enrich.files.atomic_write import prepare_target
 from enrich.settings_files import load_yaml, parse_settings
-from enrich.terminal import escape, to_markdown
+from enrich.terminal import Table, escape, to_markdown
 from enrich.training.batches import Condition
 from enrich.training.config import TrainingConfig
 
@@ -77,10 +80,44 @@ def write_page(setting: Setting, output: Path, command: str, date: str) -> None:
         f"Written by `{command}` on {date}: {_count(runs)}. Figures are of products that neither "
         "towers nor heads have seen, with 95 % intervals over groups of near-identical products "
         "and over seeds.\n",
-        *map(to_markdown, tabulate(measures, rows, by_attribute, costs)),
+        *map(to_markdown, [*tabulate(measures, rows, by_attribute), _tabulate_costs(costs)]),
         *_explain(setting, runs),
     ]
     output.write_text("\n".join(page))
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Costs of a classifier: parameters, those trained here, and operations a product."""
+
+    parameters: int
+    trained: int
+    flops: int
+
+
+def count_costs(classifiers: Mapping[str, Classifier]) -> dict[str, Cost]:
+    """Count what each classifier is made of, in floating point.
+
+    Layers in int8 have no parameters.
+    """
+    costs = {}
+    for name, classifier in classifiers.items():
+        total, pretrained = count_parameters(classifier)
+        costs[name] = Cost(total, total - pretrained, count_flops(classifier))
+    return costs
+
+
+def _tabulate_costs(costs: Mapping[str, Cost]) -> Table:
+    rows = [
+        [
+            name,
+            f"{cost.parameters / 1e6:.1f} M",
+            f"{cost.trained / 1e6:.1f} M",
+            f"{cost.flops / 1e6:,.0f}",
+        ]
+        for name, cost in costs.items()
+    ]
+    return Table("Costs", ("", "parameters", "not pre-trained", "MFLOPs"), [rows])
 
 
 def _count(runs: Mapping[str, Sequence[Run]]) -> str:

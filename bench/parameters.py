@@ -6,6 +6,7 @@ Systems are built without data or weights: their tensors have shapes and no numb
 that of docs/parameters.md.
 """
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +15,8 @@ import typer
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.utils.flop_counter import FlopCounterMode
 
-from enrich.analysis.report import count_flops, count_parameters
 from enrich.classifiers.config import (
     ClassifierConfig,
     ClassifierName,
@@ -23,7 +24,7 @@ from enrich.classifiers.config import (
     OpenClipTowers,
     PairTowers,
 )
-from enrich.classifiers.interface import Classifier
+from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.open_clip_towers import import_open_clip
 from enrich.classifiers.registry import build_classifier
 from enrich.cli import run_command
@@ -98,6 +99,56 @@ def build_system(system: System) -> Classifier:
         for name, parameter in part.named_parameters(recurse=False):
             part._parameters[name] = nn.Parameter(FakeTensor(mode, parameter.detach(), gpu))
     return classifier
+
+
+def count_parameters(classifier: Classifier) -> tuple[int, int]:
+    """Count all parameters, and those that started from published weights."""
+    pretrained = {p for module in classifier.pretrained() for p in module.parameters()}
+    total = sum(parameter.numel() for parameter in classifier.parameters())
+    return total, sum(parameter.numel() for parameter in pretrained)
+
+
+def count_flops(classifier: Classifier) -> int:
+    """Count the operations that one more product in a batch takes.
+
+    The product has a picture and a text of full length. A multiplication with its addition counts
+    as two. Convolutions, matrix products and attention count; norms, activations, pooling,
+    look-ups, and work done once a batch do not.
+    """
+    one, two = (_count_batch_flops(classifier, products) for products in (1, 2))
+    return two - one
+
+
+def _count_batch_flops(classifier: Classifier, products: int) -> int:
+    config, device = classifier.config, classifier.device
+    size_px, length = config.image.size_px, config.text_length
+    # The fused transformer layer of inference is one operation that the counter does not know.
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        # With gradients: without, a view of a parameter, as Perceiver's latents are, breaks it.
+        with _mode_of(classifier), FlopCounterMode(display=False) as counter:
+            present = torch.ones(products, dtype=torch.bool, device=device)
+            classifier(
+                ModelInputs(
+                    token_ids=torch.ones(products, length, dtype=torch.long, device=device),
+                    token_mask=torch.ones(products, length, dtype=torch.bool, device=device),
+                    has_image=present,
+                    has_text=present,
+                    pixel_values=torch.zeros(
+                        products, 3, size_px, size_px, dtype=torch.uint8, device=device
+                    ),
+                )
+            )
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    return int(counter.get_total_flops())
+
+
+def _mode_of(classifier: Classifier) -> contextlib.AbstractContextManager[object]:
+    """Return the context for tensors without numbers, if any is among the tensors."""
+    mean = classifier.pixel_mean
+    return mean.fake_mode if isinstance(mean, FakeTensor) else contextlib.nullcontext()
 
 
 def tabulate_systems() -> Table:

@@ -7,7 +7,7 @@ training has not seen, and calibrated as every classifier is.
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -240,17 +240,6 @@ class LoadedCheckpoint:
     def fitted_to(self) -> list[str]:
         """The sources whose labelled products the checkpoint was fitted to, of any split."""
         return [adaptation["shop"] for adaptation in list_adaptations(self.manifest)]
-
-    def as_stored(self) -> Classifier:
-        """Return the classifier with all layers in floating point.
-
-        Layers in int8 have no parameters, and the FLOP counter does not know them.
-        """
-        config = self.manifest.config
-        if not config.int8:
-            return self.classifier
-        exact = replace(self.manifest, config=config.model_copy(update={"int8": False}))
-        return load_classifier(exact, self.classifier.device)[0]
 
     def batches(self, products: LabelledProducts, cache: Path) -> Batches:
         """Return the products as inputs of this checkpoint, with decoded pictures."""

@@ -1,18 +1,14 @@
-"""The tables by which systems or checkpoints are compared, and their costs.
+"""The tables by which systems or checkpoints are compared.
 
 No cell compares two rows without an interval. A star marks a difference whose interval leaves out
 zero.
 """
 
-import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import isnan
+from math import isnan, prod
 from pathlib import Path
 
-import torch
-from torch._subclasses.fake_tensor import FakeTensor
-from torch.utils.flop_counter import FlopCounterMode
+from safetensors import safe_open
 
 from enrich.analysis.bootstrap import (
     ACCURACY,
@@ -24,80 +20,8 @@ from enrich.analysis.bootstrap import (
     Measures,
 )
 from enrich.analysis.compare import LEXICON, LoadedCheckpoint
-from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.terminal import Table, escape, to_markdown
 from enrich.training.batches import Condition
-
-
-def count_parameters(classifier: Classifier) -> tuple[int, int]:
-    """Count all parameters, and those that started from published weights."""
-    pretrained = {p for module in classifier.pretrained() for p in module.parameters()}
-    total = sum(parameter.numel() for parameter in classifier.parameters())
-    return total, sum(parameter.numel() for parameter in pretrained)
-
-
-def count_flops(classifier: Classifier) -> int:
-    """Count the operations that one more product in a batch takes.
-
-    The product has a picture and a text of full length. A multiplication with its addition counts
-    as two. Convolutions, matrix products and attention count; norms, activations, pooling,
-    look-ups, and work done once a batch do not.
-    """
-    one, two = (_count_batch_flops(classifier, products) for products in (1, 2))
-    return two - one
-
-
-def _count_batch_flops(classifier: Classifier, products: int) -> int:
-    config, device = classifier.config, classifier.device
-    size_px, length = config.image.size_px, config.text_length
-    # The fused transformer layer of inference is one operation that the counter does not know.
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        # With gradients: without, a view of a parameter, as Perceiver's latents are, breaks it.
-        with _mode_of(classifier), FlopCounterMode(display=False) as counter:
-            present = torch.ones(products, dtype=torch.bool, device=device)
-            classifier(
-                ModelInputs(
-                    token_ids=torch.ones(products, length, dtype=torch.long, device=device),
-                    token_mask=torch.ones(products, length, dtype=torch.bool, device=device),
-                    has_image=present,
-                    has_text=present,
-                    pixel_values=torch.zeros(
-                        products, 3, size_px, size_px, dtype=torch.uint8, device=device
-                    ),
-                )
-            )
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-    return int(counter.get_total_flops())
-
-
-def _mode_of(classifier: Classifier) -> contextlib.AbstractContextManager[object]:
-    """Return the context for tensors without numbers, if any is among the tensors."""
-    mean = classifier.pixel_mean
-    return mean.fake_mode if isinstance(mean, FakeTensor) else contextlib.nullcontext()
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Costs of a classifier: parameters, those trained here, and operations a product."""
-
-    parameters: int
-    trained: int
-    flops: int
-
-
-def count_costs(classifiers: Mapping[str, Classifier]) -> dict[str, Cost]:
-    """Count what each classifier is made of, in floating point.
-
-    Layers in int8 have no parameters.
-    """
-    costs = {}
-    for name, classifier in classifiers.items():
-        total, pretrained = count_parameters(classifier)
-        costs[name] = Cost(total, total - pretrained, count_flops(classifier))
-    return costs
 
 
 def divide_columns(measures: Measures, without: Sequence[Condition]) -> dict[str, list[Column]]:
@@ -113,7 +37,6 @@ def tabulate(
     measures: Measures,
     rows: Sequence[str],
     columns: Mapping[str, Sequence[Column]],
-    costs: Mapping[str, Cost],
 ) -> list[Table]:
     """Return all tables: figures, differences to the first row, and kept promises."""
     tables = []
@@ -136,7 +59,7 @@ def tabulate(
         cells = [[row, *(_promise(measures, row, one) for one in own)] for row in rows]
         title = f"{attribute}: share right of those given at a target of 90 %, and share given"
         tables.append(Table(title, ("", *headings), [cells]))
-    return [*tables, _tabulate_costs(costs)]
+    return tables
 
 
 def _less(measures: Measures, row: str, other: str, column: Column) -> Estimate:
@@ -162,19 +85,6 @@ def _promise(measures: Measures, row: str, column: Column) -> str:
     return f"{right}; {measures.given(row, column):.2f}" if right else ""
 
 
-def _tabulate_costs(costs: Mapping[str, Cost]) -> Table:
-    rows = [
-        [
-            name,
-            f"{cost.parameters / 1e6:.1f} M",
-            f"{cost.trained / 1e6:.1f} M",
-            f"{cost.flops / 1e6:,.0f}",
-        ]
-        for name, cost in costs.items()
-    ]
-    return Table("Costs", ("", "parameters", "not pre-trained", "MFLOPs"), [rows])
-
-
 def compare_checkpoints(
     measures: Measures,
     checkpoints: Sequence[LoadedCheckpoint],
@@ -185,7 +95,7 @@ def compare_checkpoints(
     words = [name for name in measures.runs if name == LEXICON]
     rows = [first, *words, *others]
     columns = divide_columns(measures, ())
-    costs = count_costs({one.name: one.as_stored() for one in checkpoints})
+    sizes = (f"{escape(one.name)} {_count_numbers(one) / 1e6:.1f} M" for one in checkpoints)
     fitted = [
         f"{escape(one.name)} was fitted to labelled products of "
         f"{escape(' and '.join(one.fitted_to))}, test groups or not: figures on those products "
@@ -202,6 +112,14 @@ def compare_checkpoints(
         f"{LEAST_GROUPS} groups. Compared are attributes with the same labels in all that products "
         f"have. `{LEXICON}` are label words alone, fitted to the groups to validate.\n",
         *([f"Without figures: {lacking}.\n"] if lacking else []),
-        *map(to_markdown, tabulate(measures, rows, columns, costs)),
+        f"Parameters: {', '.join(sizes)}.\n",
+        *map(to_markdown, tabulate(measures, rows, columns)),
     ]
     output.write_text("\n".join(page))
+
+
+def _count_numbers(checkpoint: LoadedCheckpoint) -> int:
+    """Count the numbers in a checkpoint's weights, also where they compute in int8."""
+    with safe_open(checkpoint.manifest.folder / "model.safetensors", framework="np") as weights:
+        names = weights.keys()
+        return sum(prod(weights.get_slice(name).get_shape()) for name in names)

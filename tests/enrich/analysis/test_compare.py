@@ -1,4 +1,4 @@
-"""Checkpoints, sources, figures and costs of a comparison."""
+"""Checkpoints, sources and figures of a comparison."""
 
 import json
 import shutil
@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import torch
 from labelled import load_labelled
-from torch import nn
 
 from enrich.adaptation.widening import write_widened
 from enrich.analysis.compare import (
@@ -19,11 +18,7 @@ from enrich.analysis.compare import (
     load_checkpoints,
     score_checkpoint,
 )
-from enrich.analysis.report import count_flops, count_parameters
-from enrich.classifiers.interface import TEXT, Classifier, ModelOutput, Vectors
 from enrich.classifiers.manifest import read_manifest
-from enrich.classifiers.registry import build_classifier
-from enrich.classifiers.towers import build_transformer
 from enrich.errors import CheckpointError, ConfigError
 from enrich.training.batches import Condition
 from enrich.training.evaluation import evaluate
@@ -119,14 +114,6 @@ def test_all_checkpoints_are_asked_about_the_same_masked_texts(two_checkpoints, 
         assert checkpoint.label_words.remove("a red striped kind1 shirt") == "a shirt"
 
 
-def test_costs_of_an_int8_checkpoint_are_counted_in_floating_point(two_checkpoints, tmp_path):
-    exported = _copy(two_checkpoints["tiny"], tmp_path, int8=True)
-    before, after = load_checkpoints([str(two_checkpoints["tiny"]), str(exported)], CPU)
-    assert count_parameters(after.classifier) != count_parameters(before.classifier)
-    assert count_parameters(after.as_stored()) == count_parameters(before.classifier)
-    assert before.as_stored() is before.classifier
-
-
 def test_a_checkpoint_says_to_which_sources_it_was_fitted(two_checkpoints, tmp_path):
     fitted = shutil.copytree(two_checkpoints["tiny"], tmp_path / "fitted")
     earlier = {"shop": "one source", "from": "tiny", "attributes": {}}
@@ -205,64 +192,3 @@ def test_labels_and_attributes_added_after_training_are_measured_too(
     )
     for key, found in before.items():
         assert scored[key].right.equal(found.right)
-
-
-WIDTH, LABELS = 32, 4
-
-
-@pytest.fixture(scope="module")
-def classifier(small_config, tokenizer):
-    config = small_config.model_copy(update={"attributes": {"color": ("a", "b", "c", "d")}})
-    return build_classifier(config, tokenizer.get_vocab_size()).eval()
-
-
-def test_pretrained_parameters_are_those_of_the_backbone(classifier):
-    total, pretrained = count_parameters(classifier)
-    backbone = sum(p.numel() for p in classifier.image_tower.pretrained().parameters())
-    assert pretrained == backbone and 1_000_000 < backbone < total
-    assert total == sum(p.numel() for p in classifier.parameters())
-
-
-class Counted(Classifier):
-    """A convolution, a transformer layer and a head, small enough to count by hand."""
-
-    def build_encoder(self, config, vocabulary):
-        self.convolution = nn.Conv2d(3, 8, kernel_size=16, stride=16)
-        self.tokens = nn.Embedding(vocabulary, WIDTH)
-        self.transformer = build_transformer(WIDTH, layers=1, heads=2, dropout=0.1)
-
-    def build_answering(self, config):
-        self.head = nn.Linear(WIDTH, LABELS)
-
-    def vector_shapes(self, config):
-        return {TEXT: (WIDTH,)}
-
-    def encode(self, inputs):
-        self.convolution(self.normalise_pixels(inputs.pixel_values))
-        hidden = self.transformer(
-            self.tokens(inputs.token_ids), src_key_padding_mask=~inputs.token_mask
-        )
-        return Vectors({TEXT: hidden[:, 0]}, inputs.has_image, inputs.has_text)
-
-    def _answer(self, vectors):
-        return ModelOutput({"color": self.head(vectors.text)}, vectors)
-
-
-def test_flops_count_every_multiplication_with_its_addition_twice(small_config):
-    cells, tokens = (64 // 16) ** 2, small_config.text_length
-    convolution = 2 * cells * 8 * (3 * 16 * 16)
-    # Queries, keys, values and output, then a feed-forward of four widths.
-    projections = 2 * tokens * WIDTH * (3 * WIDTH + WIDTH + 4 * WIDTH + 4 * WIDTH)
-    attention = 2 * 2 * tokens * tokens * WIDTH
-    head = 2 * WIDTH * LABELS
-    assert torch.backends.mha.get_fastpath_enabled()
-    counted = count_flops(Counted(small_config, vocabulary=40).eval())
-    assert counted == convolution + projections + attention + head
-    assert torch.backends.mha.get_fastpath_enabled(), "inference is left as fast as it was"
-
-
-@pytest.mark.parametrize("name", ["cma_clip", "mmbt", "perceiver_io"])
-def test_operations_of_every_joint_layer_can_be_counted(small_config, tokenizer, name):
-    config = small_config.model_copy(update={"classifier": name})
-    classifier = build_classifier(config, tokenizer.get_vocab_size()).eval()
-    assert count_flops(classifier) > 10_000
