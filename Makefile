@@ -142,7 +142,7 @@ HALF_TOWERS = --set 'half_towers=[$(TRAINED)/half-0, $(TRAINED)/half-1]'
 # Pictures are decoded, and looked at by the frozen tower, once for all of them.
 CACHE = trained/cache
 # What all systems of a comparison share; a recipe with towers of its own needs none trained before.
-CONFIG ?= jobs/conf/training_comparison.yaml
+CONFIG ?= bench/training_comparison.yaml
 RECIPE = $(patsubst training_%,%,$(basename $(notdir $(CONFIG))))
 SMALL_TOWERS = $(if $(filter $(RECIPE),comparison),image text)
 # Kinds of goods to train without and to measure on, by columns of products.parquet.
@@ -191,7 +191,7 @@ $(COMPARISON)/image-tower: | train-environment
 		--output $@
 
 $(COMPARISON)/text-tower: | train-environment
-	$(TRAIN) --config jobs/conf/training_comparison.yaml --set half=0 $(LEFT_OUT) --classifier text_only --name text-tower \
+	$(TRAIN) --config bench/training_comparison.yaml --set half=0 $(LEFT_OUT) --classifier text_only --name text-tower \
 		--output $@
 
 comparison-environment:

@@ -39,7 +39,7 @@ from enrich.terminal import Table, escape, to_markdown
 from enrich.training.batches import Condition
 from enrich.training.config import TrainingConfig
 
-_RECIPE = Path(__file__).parents[1] / "jobs" / "conf" / "training_comparison.yaml"
+_RECIPE = Path(__file__).with_name("training_comparison.yaml")
 _DRAWS = 1000
 # Differences are to the paper's system.
 _PAPER = "cma_clip"

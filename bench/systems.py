@@ -51,6 +51,7 @@ from enrich.training.labelled import (
     join_catalogs,
     name_catalog,
     read_catalogs,
+    read_to_measure,
 )
 from enrich.training.loop import Trainer
 from enrich.training.preparation import (
@@ -58,7 +59,6 @@ from enrich.training.preparation import (
     choose_rows,
     keep_usable_phases,
     read_training_products,
-    read_unseen_source,
     start_classifier,
 )
 from schemas.labels import LABEL_WORDS
@@ -167,7 +167,7 @@ def open_setting(
         left_out = join_catalogs(without, config.attributes)
         others[LEFT_OUT] = left_out.take(np.flatnonzero(left_out.split == TEST))
     for source in unseen:
-        others[name_catalog(source)] = read_unseen_source(source, config.attributes)
+        others[name_catalog(source)] = read_to_measure(source, config.attributes)
     for name, labelled in others.items():
         known = np.flatnonzero((labelled.targets != UNLABELLED).any(1))
         spread = np.linspace(0, len(known) - 1, min(len(known), _MOST_UNSEEN)).astype(int)

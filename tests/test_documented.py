@@ -133,7 +133,9 @@ def test_every_expectation_is_documented():
 
 
 @pytest.mark.parametrize(
-    "file", sorted((ROOT / "jobs" / "conf").glob("*.yaml")), ids=lambda f: f.name
+    "file",
+    sorted([*ROOT.glob("jobs/conf/*.yaml"), *ROOT.glob("bench/*.yaml")]),
+    ids=lambda f: f.name,
 )
 def test_configurations_that_come_along_are_valid(file):
     load_yaml(file, TrainingConfig if file.name.startswith("training_") else JobConfig, {})

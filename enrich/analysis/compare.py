@@ -46,7 +46,6 @@ from enrich.training.labelled import (
     read_catalogs,
     read_to_measure,
     refuse_same_names,
-    require_any_label,
 )
 from enrich.training.pixel_cache import CachedImages
 from enrich.training.preparation import Rows
@@ -185,7 +184,7 @@ class LabelledSource:
         Raises:
             ConfigError: the catalog cannot be read, or has 0 products to evaluate.
         """
-        products = read_to_measure(self.folder, attributes, self.title)
+        products = read_to_measure(self.folder, attributes)
         rows = np.arange(len(products))
         if self.trained_on:
             rows = rows[products.split == TEST]
@@ -198,9 +197,7 @@ class LabelledSource:
         if self.limit is not None and self.limit < len(rows):
             # Evenly spread, because a catalog is often sorted by kind of product.
             rows = rows[np.linspace(0, len(rows) - 1, self.limit).astype(int)]
-        products = products.take(rows)
-        require_any_label(products, attributes, self.folder)
-        return products
+        return products.take(rows)
 
 
 def build_sources(

@@ -261,21 +261,18 @@ def tell_unlisted(
             )
 
 
-def read_to_measure(
-    catalog: Path, attributes: dict[str, tuple[str, ...]], title: str
-) -> LabelledProducts:
-    """Read a catalog to measure answers on; log its labels that are not listed."""
+def read_to_measure(catalog: Path, attributes: dict[str, tuple[str, ...]]) -> LabelledProducts:
+    """Read a catalog to measure answers on; log its labels that are not listed.
+
+    Raises:
+        ConfigError: the catalog cannot be read, or has 0 labels of the attributes.
+    """
     read = read_catalogs([catalog])
-    tell_unlisted(read, attributes, title)
-    return join_catalogs(read, attributes)
-
-
-def require_any_label(
-    products: LabelledProducts, attributes: dict[str, tuple[str, ...]], catalog: Path
-) -> None:
-    """Raise ConfigError if all products are unlabelled."""
+    tell_unlisted(read, attributes, name_catalog(catalog))
+    products = join_catalogs(read, attributes)
     if (products.targets == UNLABELLED).all():
         raise ConfigError(
             f"{catalog} is not labelled: found 0 labels of {', '.join(attributes)} that the "
             "checkpoint knows, expected 1 or more. Add such a column to labels.parquet."
         )
+    return products

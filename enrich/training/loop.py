@@ -30,7 +30,6 @@ from enrich.training.optimiser import (
     Stepper,
     add_adapters,
     freeze_norms,
-    merge_adapters,
     recompute_activations,
 )
 
@@ -131,7 +130,8 @@ class Trainer:
             self.train_phase(number, phase, stepper_state)
             stepper_state = None
         self.classifier.load_state_dict(self.best)
-        merge_adapters(self.adapters)
+        for one in self.adapters:
+            one.merge_and_unload()
 
     def train_phase(self, number: int, phase: Phase, stepper_state: dict[str, Any] | None) -> None:
         """Train the epochs that are left of a phase."""

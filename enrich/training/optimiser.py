@@ -61,12 +61,6 @@ def add_adapters(classifier: Classifier, lora: Lora) -> list[Any]:
     return added
 
 
-def merge_adapters(adapters: list[Any]) -> None:
-    """Add the low-rank matrices to the weights that they belong to, and remove them."""
-    for one in adapters:
-        one.merge_and_unload()
-
-
 def recompute_activations(classifier: Classifier) -> None:
     """Let pre-trained layers compute their activations again in the backward pass.
 
@@ -99,19 +93,15 @@ def count_layers(part: nn.Module) -> int:
     return max((int(match[1]) + 1 for match in found if match), default=0)
 
 
-def rates(classifier: Classifier, phase: Phase) -> Iterator[tuple[str, nn.Parameter, float]]:
-    """Yield group, pre-trained parameter and learning rate, 0 if frozen.
+def rates(classifier: Classifier, phase: Phase) -> Iterator[tuple[nn.Parameter, float]]:
+    """Yield each pre-trained parameter and its learning rate, 0 if frozen.
 
     The rate of a layer is `layer_decay` times that of the layer above it.
     """
     image, text = classifier.image_tower.pretrained(), classifier.text_tower.pretrained()
     upper = set(classifier.image_tower.upper_parameters()) if phase.upper_stages_only else None
     for part in classifier.pretrained():
-        group, rate = "pretrained", phase.tower_learning_rate
-        if part is image:
-            group = "image"
-        elif part is text:
-            group, rate = "text", phase.text_rate
+        rate = phase.text_rate if part is text else phase.tower_learning_rate
         layers = count_layers(part)
         is_adapted = any(".lora_" in name for name, _ in part.named_parameters())
         for name, parameter in part.named_parameters():
@@ -119,7 +109,7 @@ def rates(classifier: Classifier, phase: Phase) -> Iterator[tuple[str, nn.Parame
                 part is image and upper is not None and parameter not in upper
             )
             below = layers - _depth(name, layers)
-            yield group, parameter, 0.0 if frozen else rate * phase.layer_decay**below
+            yield parameter, 0.0 if frozen else rate * phase.layer_decay**below
 
 
 def _depth(name: str, layers: int) -> int:
@@ -341,24 +331,24 @@ def build_optimiser(
     Raises:
         ConfigError: the phase trains 0 parameters of the classifier.
     """
-    chosen = dict.fromkeys(classifier.parameters(), ("new", phase.learning_rate))
-    for group, parameter, rate in rates(classifier, phase):
-        chosen[parameter] = (group, rate)
+    chosen = dict.fromkeys(classifier.parameters(), phase.learning_rate)
+    for parameter, rate in rates(classifier, phase):
+        chosen[parameter] = rate
         parameter.requires_grad_(rate > 0)
-    members: dict[tuple[str, float, float], list[nn.Parameter]] = {}
-    for parameter, (group, rate) in chosen.items():
+    members: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter, rate in chosen.items():
         if parameter.requires_grad:
             # Norms and biases, of one dimension, are not decayed.
             decay = weight_decay if parameter.ndim > 1 else 0.0
-            members.setdefault((group, rate, decay), []).append(parameter)
+            members.setdefault((rate, decay), []).append(parameter)
     if not members:
         raise ConfigError(
             f"a {phase.loss} phase cannot train {classifier.config.classifier}: found a "
             "tower_learning_rate of 0, expected one above 0, because all of it is pre-trained"
         )
     groups = [
-        {"params": parameters, "weight_decay": decay, "peak_lr": rate, "name": group}
-        for (group, rate, decay), parameters in members.items()
+        {"params": parameters, "weight_decay": decay, "peak_lr": rate}
+        for (rate, decay), parameters in members.items()
     ]
     return torch.optim.AdamW(groups, lr=phase.learning_rate, fused=True)
 

@@ -49,7 +49,6 @@ from enrich.training.labelled import (
     name_catalog,
     read_catalogs,
     read_to_measure,
-    require_any_label,
     splits_of,
     tell_unlisted,
 )
@@ -105,7 +104,7 @@ def prepare(
     config, products = read_training_products(config, catalogs)
     # Only the first of several processes evaluates.
     to_measure = {
-        name_catalog(source): read_unseen_source(source, config.attributes)
+        name_catalog(source): read_to_measure(source, config.attributes)
         for source in unseen_sources
         if rank() == 0
     }
@@ -145,13 +144,6 @@ def choose_rows(config: TrainingConfig, batches: Batches) -> Rows:
     )
     _require_enough(config, rows)
     return rows
-
-
-def read_unseen_source(source: Path, attributes: dict[str, tuple[str, ...]]) -> LabelledProducts:
-    """Read a catalog that is evaluated on only; raise ConfigError without a label."""
-    products = read_to_measure(source, attributes, f"the unseen source {name_catalog(source)}")
-    require_any_label(products, attributes, source)
-    return products
 
 
 def read_training_products(

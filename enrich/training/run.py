@@ -32,6 +32,7 @@ from enrich.training.fitting import (
 from enrich.training.labelled import (
     count_known_tests,
     name_catalog,
+    read_to_measure,
     refuse_same_names,
 )
 from enrich.training.loop import Trainer
@@ -39,7 +40,6 @@ from enrich.training.preparation import (
     Preparation,
     prepare,
     read_training_products,
-    read_unseen_source,
 )
 from enrich.training.readers import locate
 from enrich.unseen import FEWEST, SAMPLE, Reference
@@ -177,7 +177,7 @@ def check_training(
     _check_paths(catalogs, output, unseen_sources)
     config, _ = read_training_products(config, catalogs)
     for source in unseen_sources:
-        read_unseen_source(source, config.attributes)
+        read_to_measure(source, config.attributes)
 
 
 def _check_paths(catalogs: list[Path], output: Path, unseen_sources: Sequence[Path]) -> None:
