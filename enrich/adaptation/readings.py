@@ -237,21 +237,6 @@ def _weigh(
 
 def fullest(readings: list[Answers]) -> Answers:
     """Return each product once, read from all that it has, as in the job."""
-    first, *others = readings  # the first of Modalities is both
-    for one in others:
-        first = _concatenate(first, one.where(~torch.isin(one.product, first.product)))
-    return first
-
-
-def _concatenate(first: Answers, second: Answers) -> Answers:
-    weights = [part.image_weight for part in (first, second) if part.image_weight is not None]
-    return Answers(
-        product=torch.cat([first.product, second.product]),
-        groups=torch.cat([first.groups, second.groups]),
-        modalities=first.modalities + second.modalities,
-        logits=torch.cat([first.logits, second.logits]),
-        embeds=torch.cat([first.embeds, second.embeds]),
-        targets=torch.cat([first.targets, second.targets]),
-        image_weight=torch.cat(weights) if len(weights) == 2 else None,
-        named=torch.cat([first.named, second.named]),
-    )
+    both, *alone = readings
+    left = [one.where(~torch.isin(one.product, both.product)) for one in alone]
+    return Answers.join([both, *left])

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from enrich.adaptation.readings import Readings, fullest
 from enrich.calibration import CalibratedSets, Matrix, ScoreCorrection
 from enrich.classifiers.calibrated import Layer, to_layer
+from enrich.records import Modalities
 from enrich.training.answers import Answers
 
 # From no correction at all to hardly any penalty: of equals the first, the strongest, is chosen.
@@ -33,50 +34,17 @@ _EMBEDS_COST = 10.0
 # The prior of the weight of named labels is wide, whatever the strength: one number is told by few
 # labels. On six attributes of a shop of fashion it was 0.4 to 5.
 _NAMED_SPREAD = 3.0
+# How much a product read from its picture or its text alone counts beside one read from both, where
+# an attribute has no head that has learnt to do without either.
+_APART = 0.3
 
 
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """N rows with a label of one attribute.
-
-    Attributes:
-        logits: scores before temperatures.
-        embeds: vectors as `join_embeds` returns them.
-        named: labels that each text names.
-        targets: index of each row's label.
-        log_temperature: logarithm of the checkpoint's temperature of each row, so that rows count
-            by the uncertainty of the classifier.
-        weight: weight of each row besides.
-        product, groups: number of each row's product, and of its near-identical ones.
-    """
-
-    logits: Float[Tensor, "N C"]
-    embeds: Float[Tensor, "N E"]
-    named: Bool[Tensor, "N C"]
-    targets: Int[Tensor, " N"]
-    log_temperature: Float[Tensor, " N"]
-    weight: Float[Tensor, " N"]
-    product: Int[Tensor, " N"]
-    groups: Int[Tensor, " N"]
-
-    def __getitem__(self, rows: Tensor) -> "Labelled":
-        return Labelled(*(getattr(self, name)[rows] for name in self.__slots__))
-
-    @staticmethod
-    def join(parts: Sequence["Labelled"]) -> "Labelled":
-        """Return the rows of all parts, in order."""
-        names = Labelled.__slots__
-        return Labelled(*(torch.cat([getattr(one, name) for one in parts]) for name in names))
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-
-def fit_layer(labelled: Labelled, strength: float) -> Layer:
+def fit_layer(labelled: Answers, base: CalibratedSets, strength: float) -> Layer:
     """Return the layer of least penalised negative log-likelihood, which is convex.
 
     Args:
         labelled: rows to fit to.
+        base: the checkpoint's temperatures, so that rows count by its uncertainty.
         strength: strength of the prior, above 0; inf leaves the logits as they are.
     """
     labels = labelled.logits.shape[1]
@@ -91,7 +59,8 @@ def fit_layer(labelled: Labelled, strength: float) -> Layer:
         torch.zeros(shape, requires_grad=True)
         for shape in ((labels, labels), (labels, embeds.shape[1]), (labels,), ())
     ]
-    spread = (logits / labelled.log_temperature.exp().unsqueeze(1)).square().mean().sqrt()
+    temperature, weight = _count_rows(labelled, base)
+    spread = (logits / temperature).square().mean().sqrt()
     optimiser = torch.optim.LBFGS(
         fitted, max_iter=100, line_search_fn="strong_wolfe", tolerance_change=1e-7
     )
@@ -99,7 +68,7 @@ def fit_layer(labelled: Labelled, strength: float) -> Layer:
     def penalised_loss() -> Tensor:
         optimiser.zero_grad()
         corrected = logits + logits @ mixture.T + embeds @ look.T + of_named * named + shift
-        loss = _loss_of(corrected, labelled)
+        loss = _sum_losses(corrected, labelled.targets, temperature, weight)
         penalty = (
             (spread * mixture).square().sum()
             + _EMBEDS_COST * look.square().sum()
@@ -119,11 +88,25 @@ def fit_layer(labelled: Labelled, strength: float) -> Layer:
     )
 
 
-def _loss_of(logits: Float[Tensor, "N C"], labelled: Labelled) -> Float[Tensor, ""]:
+def _count_rows(
+    labelled: Answers, base: CalibratedSets
+) -> tuple[Float[Tensor, "N 1"], Float[Tensor, " N"]]:
+    """Return temperature and weight of each row."""
+    is_whole = torch.tensor([one is Modalities.IMAGE_AND_TEXT for one in labelled.modalities])
+    is_again = ~is_whole & torch.isin(labelled.product, labelled.product[is_whole])
+    weight = torch.ones(len(labelled)).masked_fill(is_again, _APART)
+    return labelled.log_temperature(base).exp().unsqueeze(1), weight
+
+
+def _sum_losses(
+    logits: Float[Tensor, "N C"],
+    targets: Int[Tensor, " N"],
+    temperature: Float[Tensor, "N 1"],
+    weight: Float[Tensor, " N"],
+) -> Float[Tensor, ""]:
     """Return the weighted, summed negative log-likelihood of the labels, in nats."""
-    scaled = logits / labelled.log_temperature.exp().unsqueeze(1)
-    losses = F.cross_entropy(scaled, labelled.targets, reduction="none")
-    return (losses * labelled.weight).sum()
+    losses = F.cross_entropy(logits / temperature, targets, reduction="none")
+    return (losses * weight).sum()
 
 
 def _standardise(embeds: Float[Tensor, "N E"]) -> Float[Tensor, "E F"]:
@@ -143,22 +126,22 @@ def _standardise(embeds: Float[Tensor, "N E"]) -> Float[Tensor, "E F"]:
     return torch.block_diag(*blocks)
 
 
-def choose_strength(labelled: Labelled) -> float:
+def choose_strength(labelled: Answers, base: CalibratedSets) -> float:
     """Return the strength that predicts the rows of a fold best from all others."""
     folds = deal_folds(labelled.groups)
-    losses = {strength: _held_out_loss(labelled, folds, strength) for strength in _STRENGTHS}
+    losses = {one: _held_out_loss(labelled, base, folds, one) for one in _STRENGTHS}
     return min(losses, key=losses.__getitem__)
 
 
-def _held_out_loss(labelled: Labelled, folds: Int[Tensor, " N"], strength: float) -> float:
+def _held_out_loss(
+    labelled: Answers, base: CalibratedSets, folds: Int[Tensor, " N"], strength: float
+) -> float:
     """Return the mean negative log-likelihood under layers of the other folds."""
     total = 0.0
     for fold in folds.unique():
-        here = labelled[folds == fold]
-        corrected = fit_layer(labelled[folds != fold], strength)(
-            here.logits, here.embeds, here.named
-        )
-        total += _loss_of(corrected, here).item()
+        here = labelled.where(folds == fold)
+        corrected = here.corrected(fit_layer(labelled.where(folds != fold), base, strength))
+        total += _sum_losses(corrected.logits, here.targets, *_count_rows(here, base)).item()
     return total / max(1, len(labelled))
 
 
@@ -188,9 +171,6 @@ def choose_shift(readings: Readings, seen: Bool[Tensor, " N"], calibrated: Calib
 
 
 FOLDS = 5
-# How much a product read from its picture or its text alone counts beside one read from both, where
-# an attribute has no head that has learnt to do without either.
-_APART = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,53 +244,43 @@ def with_correction(
 
     `is_added` means an attribute without a head. Then products read from one modality count too.
     """
-    rows = _to_labelled(scoring.answers, base, is_added)
-    layer = fit_layer(rows, choose_strength(rows))
+    rows = _to_fit(scoring.answers, is_added)
+    layer = fit_layer(rows, base, choose_strength(rows, base))
     return replace(
         scoring,
         correction=compose(layer, scoring.correction),
         without=[
-            _correct_without(fold, answers, fold_of, _to_labelled(answers, base, is_added))
+            _correct_without(fold, answers, fold_of, _to_fit(answers, is_added), base)
             for fold, answers in enumerate(scoring.without)
         ],
     )
 
 
-def _to_labelled(answers: list[Answers], base: CalibratedSets, is_added: bool) -> Labelled:
+def _to_fit(answers: list[Answers], is_added: bool) -> Answers:
     """Return the rows that a layer is fitted to."""
-    whole = fullest(answers)
-    parts = [whole]
+    parts = [fullest(answers)]
     if is_added:
         both, *alone = answers
         parts += [one.where(torch.isin(one.product, both.product)) for one in alone]
-    return Labelled.join(
-        [
-            Labelled(
-                one.logits,
-                one.embeds,
-                one.named,
-                one.targets,
-                one.log_temperature(base),
-                torch.full((len(one),), 1.0 if one is whole else _APART),
-                one.product,
-                one.groups,
-            )
-            for one in parts
-        ]
-    )
+    return Answers.join(parts)
 
 
 def _correct_without(
-    fold: int, answers: list[Answers], fold_of: Int[Tensor, " N"], rows: Labelled
+    fold: int,
+    answers: list[Answers],
+    fold_of: Int[Tensor, " N"],
+    rows: Answers,
+    base: CalibratedSets,
 ) -> list[Answers]:
     """Return the answers corrected by layers that have seen no label of this fold.
 
     Each other fold has a layer that has not seen its own labels either.
     """
     folds = fold_of[rows.product]
-    strength = choose_strength(rows[folds != fold])
+    strength = choose_strength(rows.where(folds != fold), base)
     layers = [
-        fit_layer(rows[(folds != fold) & (folds != other)], strength) for other in range(FOLDS)
+        fit_layer(rows.where((folds != fold) & (folds != other)), base, strength)
+        for other in range(FOLDS)
     ]
     return [_correct_held_out(one, layers, fold_of) for one in answers]
 

@@ -226,6 +226,21 @@ class Answers:
             named=self.named[kept],
         )
 
+    @staticmethod
+    def join(parts: "Sequence[Answers]") -> "Answers":
+        """Return the rows of all parts, in order; image weights only if all have them."""
+        weights = [one.image_weight for one in parts if one.image_weight is not None]
+        return Answers(
+            product=torch.cat([one.product for one in parts]),
+            groups=torch.cat([one.groups for one in parts]),
+            modalities=[modalities for one in parts for modalities in one.modalities],
+            logits=torch.cat([one.logits for one in parts]),
+            embeds=torch.cat([one.embeds for one in parts]),
+            targets=torch.cat([one.targets for one in parts]),
+            image_weight=torch.cat(weights) if len(weights) == len(parts) else None,
+            named=torch.cat([one.named for one in parts]),
+        )
+
     def corrected(self, layer: Layer | None) -> "Answers":
         """Return the answers with logits corrected by a layer, if one is given."""
         return replace(self, logits=apply_layer(self.logits, self.embeds, self.named, layer))

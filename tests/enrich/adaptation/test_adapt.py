@@ -217,7 +217,7 @@ def test_held_out_labels_have_no_say_in_how_their_products_are_answered(correcte
 
 @pytest.mark.parametrize("is_added", [False, True])
 def test_no_product_is_scored_by_a_correction_that_has_seen_its_label(monkeypatch, is_added):
-    monkeypatch.setattr("enrich.adaptation.scores.choose_strength", lambda labelled: 3.0)
+    monkeypatch.setattr("enrich.adaptation.scores.choose_strength", lambda labelled, base: 3.0)
     base = _calibration().attributes["color"]
     fold_of = deal_folds(torch.arange(100))
     here = fold_of == 1

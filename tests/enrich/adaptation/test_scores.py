@@ -6,9 +6,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from enrich.adaptation.scores import Labelled, choose_strength, fit_layer
+from enrich.adaptation.scores import choose_strength, fit_layer
+from enrich.calibration import CalibratedModalities
+from enrich.lexicon import Evidence
+from enrich.records import Modalities
+from enrich.training.answers import Answers
 
 LABELS, WIDTH = 6, 12
+_NEVER = {name: dict.fromkeys(Evidence) for name in ("0.90", "0.95")}
+_PLAIN = CalibratedModalities(temperature=1, thresholds=_NEVER, rows=0)
+BASE = dict.fromkeys(Modalities, _PLAIN)
 
 
 def _shop(rows, seed, confused=None):
@@ -25,8 +32,9 @@ def _shop(rows, seed, confused=None):
     embeds[:, :WIDTH] = 5 + torch.randn(rows, WIDTH, generator=random) / 100
     embeds[::2, WIDTH + 1 :] = 0
     unnamed = torch.zeros(rows, LABELS, dtype=torch.bool)
-    once = (torch.zeros(rows), torch.ones(rows), torch.arange(rows), torch.arange(rows))
-    return Labelled(logits, embeds, unnamed, targets, *once)
+    shown = [Modalities.IMAGE if row % 2 == 0 else Modalities.IMAGE_AND_TEXT for row in range(rows)]
+    each = torch.arange(rows)
+    return Answers(each, each, shown, logits, embeds, targets, None, unnamed)
 
 
 def _seen(rows, seed):
@@ -39,7 +47,7 @@ def _seen(rows, seed):
 
 
 def _accuracy(labelled, strength, unseen):
-    answers = fit_layer(labelled, strength)(unseen.logits, unseen.embeds, unseen.named).argmax(1)
+    answers = unseen.corrected(fit_layer(labelled, BASE, strength)).logits.argmax(1)
     return (answers == unseen.targets).float().mean().item()
 
 
@@ -56,7 +64,7 @@ def test_neither_origin_nor_unit_of_the_embeddings_matters():
     moved[WIDTH, :WIDTH] = origin  # for the rows that have a picture
     other = replace(labelled, embeds=labelled.embeds @ moved)
     answers, others = (
-        fit_layer(one, 3.0)(one.logits, one.embeds, one.named) for one in (labelled, other)
+        fit_layer(one, BASE, 3.0)(one.logits, one.embeds, one.named) for one in (labelled, other)
     )
     torch.testing.assert_close(answers, others, atol=0.02, rtol=0)
 
@@ -79,19 +87,19 @@ def _named(rows, seed):
 
 def test_an_embedding_that_is_always_the_same_says_nothing():
     labelled = _shop(100, 0, confused=(1, 2))
-    layer = fit_layer(labelled, 3.0)
+    layer = fit_layer(labelled, BASE, 3.0)
     assert layer.embeds_weight[:, WIDTH + 1 :].abs().max() < 1e-3 < layer.embeds_weight.abs().max()
 
 
 def test_an_infinite_prior_changes_no_answer():
     labelled = _shop(50, 0, confused=(1, 2))
-    corrected = fit_layer(labelled, math.inf)(labelled.logits, labelled.embeds, labelled.named)
-    assert torch.allclose(corrected.softmax(1), labelled.logits.softmax(1), atol=1e-6)
+    corrected = labelled.corrected(fit_layer(labelled, BASE, math.inf))
+    assert torch.allclose(corrected.logits.softmax(1), labelled.logits.softmax(1), atol=1e-6)
 
 
 def test_a_constant_added_to_all_scores_changes_nothing():
     labelled = _shop(100, 0, confused=(1, 2))
-    layer = fit_layer(labelled, 3.0)
+    layer = fit_layer(labelled, BASE, 3.0)
     moved, there = (layer(labelled.logits + by, labelled.embeds, labelled.named) for by in (7, 0))
     assert torch.allclose(moved, there, atol=1e-4)
 
@@ -99,14 +107,14 @@ def test_a_constant_added_to_all_scores_changes_nothing():
 @pytest.mark.parametrize(("confused", "weak"), [((1, 2), True), (None, False)])
 def test_the_prior_is_weak_where_labels_disagree_and_strong_where_they_do_not(confused, weak):
     labelled = _shop(200, 0, confused)
-    assert (choose_strength(labelled) <= 10) == weak
+    assert (choose_strength(labelled, BASE) <= 10) == weak
 
 
 def test_a_label_that_nobody_gave_keeps_its_chance():
     labelled = _shop(150, 0)
-    seen = labelled[labelled.targets != 5]
+    seen = labelled.where(labelled.targets != 5)
     unseen = _shop(2000, 1)
-    fives = unseen[unseen.targets == 5]
+    fives = unseen.where(unseen.targets == 5)
     before = _accuracy(seen, math.inf, fives)
     # Where most of the labels say that it does not occur, it is answered less often, and still is.
     assert before / 2 < _accuracy(seen, 10.0, fives) < before
