@@ -6,10 +6,9 @@ have limits. Assumes Pillow 13 or newer, which bounds text chunks and tags by it
 """
 
 import io
-import struct
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
@@ -22,7 +21,7 @@ from enrich.redaction import describe_error
 
 Made = TypeVar("Made")
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 # What is no picture for the job and yet to be named: where its mark stands in the file, the mark.
 _MARKS = (
     (4, b"ftypavi", "AVIF"),
@@ -30,18 +29,16 @@ _MARKS = (
     (4, b"ftypmif1", "HEIF"),
     (4, b"jP  ", "JPEG 2000"),
     (0, b"%PDF", "PDF"),
+    (0, b"II*\0", "TIFF"),
+    (0, b"MM\0*", "TIFF"),
     # Pillow knows none of these where what stands before the pixels is damaged.
     (0, b"\xff\xd8\xff", "a damaged JPEG"),
     (0, b"\x89PNG", "a damaged PNG"),
     (0, b"GIF8", "a damaged GIF"),
     (0, b"BM", "a damaged BMP"),
-    *((0, mark, "a damaged TIFF") for mark in (b"II*\0", b"MM\0*")),
 )
 
 LONGEST_SIDE_PX = 65_535
-# A picture of 50 megapixels in tiles of 16 x 16 has 195,000 of them. Pillow needs 240 bytes and
-# 3 microseconds for each value of a tag (12 million: 2.9 GB, 42 s).
-MOST_TAG_VALUES = 200_000
 # libjpeg walks over all pixels once a scan, however little the scan holds. Encoders write about
 # ten. A video behind the picture holds the marker once in 65,536 bytes by chance.
 MOST_SCANS = 256
@@ -52,11 +49,6 @@ MOST_EXIF_PARTS = 32
 # Reads of a header bit by bit, a few microseconds each, in place of a few hundred.
 MOST_READS = 2_000_000
 LONGEST_EXIF = 1_000_000
-
-# With the number in either byte order, as Pillow takes it.
-_TIFF_HEADS = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
-_BYTE_TYPES = {1, 2, 6, 7}  # BYTE, ASCII, SBYTE, UNDEFINED: kept as they are
-_TILE_WIDTH, _TILE_LENGTH = 322, 323
 
 # While transparency is laid on white.
 _MOST_BYTES_A_PIXEL = 20
@@ -107,11 +99,10 @@ def _decode(
     """Return what `make` makes of the picture; large pictures take turns."""
     pixels = limits.max_pixels  # for all that is known before the header is read
     try:
-        refuse_costly_structure(data, max_pixels=limits.max_pixels)
+        _refuse_costly_jpeg(data)
         image = Image.open(CountedReads(data), formats=FORMATS)
         width, height = image.size
-        refuse_many_pixels(width, height, limits.max_pixels)
-        refuse_long_sides(width, height)
+        _refuse_large(width, height, limits.max_pixels)
         pixels = width * height
         image.draft("RGB", (2 * target_px, 2 * target_px))
         with one_if_large(_count_kept(image, pixels)):
@@ -219,20 +210,16 @@ class CountedReads(io.BytesIO):
         return super().read(size)
 
 
-def refuse_costly_structure(data: bytes, *, max_pixels: int) -> None:
-    """Raise ImageProblem for what a decoder would not ask about.
-
-    That is more scans, tag values or pixels a tile than any sound picture has.
-    """
-    if data.startswith(b"\xff\xd8"):
-        scans = _count_scans(data)
-        if scans > MOST_SCANS + len(data) // _BYTES_A_CHANCE_SCAN:
-            raise _too_costly(f"a JPEG of {scans:,} scans")
-        parts = data.count(b"Exif\0\0")
-        if parts > MOST_EXIF_PARTS:
-            raise _too_costly(f"a JPEG with EXIF in {parts:,} parts")
-    elif data.startswith(_TIFF_HEADS):
-        _refuse_costly_tiff(data, max_pixels)
+def _refuse_costly_jpeg(data: bytes) -> None:
+    """Raise ImageProblem for more scans or EXIF parts than any sound JPEG has."""
+    if not data.startswith(b"\xff\xd8"):
+        return
+    scans = _count_scans(data)
+    if scans > MOST_SCANS + len(data) // _BYTES_A_CHANCE_SCAN:
+        raise _too_costly(f"a JPEG of {scans:,} scans")
+    parts = data.count(b"Exif\0\0")
+    if parts > MOST_EXIF_PARTS:
+        raise _too_costly(f"a JPEG with EXIF in {parts:,} parts")
 
 
 def _count_scans(data: bytes) -> int:
@@ -244,62 +231,13 @@ def _count_scans(data: bytes) -> int:
     return found
 
 
-def refuse_many_pixels(width: int, height: int, max_pixels: int) -> None:
+def _refuse_large(width: int, height: int, max_pixels: int) -> None:
     """Raise ImageProblem by the size in a header, before a pixel is decoded."""
     if width * height > max_pixels:
         raise _too_costly(f"{width} x {height} px is over max_pixels = {max_pixels:,}")
-
-
-def refuse_long_sides(width: int, height: int) -> None:
-    """Raise ImageProblem for very long sides: a decoder has costs for each row."""
+    # A decoder has costs for each row.
     if max(width, height) > LONGEST_SIDE_PX:
         raise _too_costly(f"{width} x {height} px: a side of more than {LONGEST_SIDE_PX:,} px")
-
-
-def _refuse_costly_tiff(data: bytes, max_pixels: int) -> None:
-    tile = {_TILE_WIDTH: 1, _TILE_LENGTH: 1}
-    for tag, kind, count, value in _tags(data):
-        # More values than the file has bytes are damage, which Pillow passes over.
-        if MOST_TAG_VALUES < count <= len(data) and kind not in _BYTE_TYPES:
-            raise _too_costly(f"a TIFF with a tag of {count:,} values")
-        if tag in tile:
-            # Of a tag that comes twice decoders differ in which one counts.
-            tile[tag] = max(tile[tag], value)
-    width, length = tile.values()
-    # A tile is decoded whole, also where the picture is a corner of it.
-    if width * length > max_pixels:
-        raise _too_costly(f"a TIFF with tiles of {width} x {length} px")
-
-
-def _tags(data: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """Yield (tag, type, count, value or place) of a TIFF's first folder."""
-    if b"+" in data[2:4]:
-        yield from _read_folder(data, 8, "Q", "HHQQ", "Q")
-    # Pillow takes `MM\0+` for a classic TIFF, where libtiff sees a BigTIFF.
-    if data[2:3] != b"+":
-        yield from _read_folder(data, 4, "H", "HHII", "I")
-
-
-def _read_folder(
-    data: bytes, head: int, length: str, entry: str, at: str
-) -> Iterator[tuple[int, int, int, int]]:
-    """Yield the entries of the folder whose place stands at byte `head`."""
-    order = "<" if data[:2] == b"II" else ">"
-    try:
-        (place,) = struct.unpack_from(order + at, data, head)
-        (entries,) = struct.unpack_from(order + length, data, place)
-        place += struct.calcsize(order + length)
-        for _ in range(entries):
-            tag, kind, count, value = struct.unpack_from(order + entry, data, place)
-            if kind == 3 and order == ">":
-                # A short stands at the front of its field.
-                value >>= 8 * struct.calcsize(at) - 16
-            elif kind == 3:
-                value &= 0xFFFF
-            yield tag, kind, count, value
-            place += struct.calcsize(order + entry)
-    except (struct.error, OverflowError):
-        return
 
 
 def _too_costly(what: str) -> ImageProblem:

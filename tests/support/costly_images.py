@@ -56,32 +56,12 @@ def tiff(entries: Sequence[Entry], data: bytes = b"", order: str = "<") -> bytes
     return head + struct.pack(f"{order}I", 8 + len(data)) + data + folder + bytes(4)
 
 
-def gray_tiff(width: int, height: int, more: Sequence[Entry], data: bytes = b"") -> bytes:
-    size = [(256, LONG, 1, long(width)), (257, LONG, 1, long(height))]
-    kind = [(258, SHORT, 1, short(8)), (262, SHORT, 1, short(1)), (277, SHORT, 1, short(1))]
-    return tiff([*size, *kind, *more], data)
-
-
 def short(value: int) -> bytes:
     return struct.pack("<HH", value, 0)
 
 
 def long(value: int) -> bytes:
     return struct.pack("<I", value)
-
-
-def tiff_of_one_tile(side: int) -> bytes:
-    """Ten pixels of a tile of side x side."""
-    tile = zeros(side * side)
-    edges = [(322, LONG, 1, long(side)), (323, LONG, 1, long(side))]
-    place = [(324, LONG, 1, long(8)), (325, LONG, 1, long(len(tile)))]
-    return gray_tiff(10, 10, [(259, SHORT, 1, short(8)), *edges, *place], tile)
-
-
-def tiff_of_strips(count: int) -> bytes:
-    """Ten pixels in so many strips, all of them at the same place."""
-    strips = [(273, LONG, count, long(8)), (279, LONG, count, long(8)), (278, LONG, 1, long(1))]
-    return gray_tiff(10, 10, [(259, SHORT, 1, short(1)), *strips], long(8) * count)
 
 
 def jpeg_of_scans(count: int, side: int = 64) -> bytes:
@@ -144,8 +124,6 @@ REFUSED: dict[str, Callable[[], bytes]] = {
     "jpeg of a million segments": lambda: jpeg_after(jpeg_segment(0xE5, b"") * 1_000_000),
     "jpeg of exif in 40 parts": lambda: jpeg_after(jpeg_segment(0xE1, _EXIF) * 40),
     "jpeg of 5,000 scans": lambda: jpeg_of_scans(5_000),
-    "tiff of 250,000 strips": lambda: tiff_of_strips(250_000),
-    "tiff of a tile of 100 megapixels": lambda: tiff_of_one_tile(10_000),
     "bmp of two million line ends": lambda: bmp_of_runs(2_000_000),
 }
 # What looks as bad and is decoded at no cost.
@@ -158,5 +136,4 @@ HARMLESS: dict[str, Callable[[], bytes]] = {
     "webp of 500 frames": lambda: animation(500, "WEBP"),
     "jpeg of 50 scans": lambda: jpeg_of_scans(50),
     "jpeg of exif in 20 parts": lambda: jpeg_after(jpeg_segment(0xE1, _EXIF) * 20),
-    "tiff of one tile": lambda: tiff_of_one_tile(1_024),
 }

@@ -90,12 +90,6 @@ _ENCODINGS: dict[str, Callable[[Image.Image], bytes]] = {
     "gif": lambda one: saved(one, "GIF"),
     "gif animated": lambda one: _animated(one, "GIF"),
     "bmp": lambda one: saved(one, "BMP"),
-    "tiff": lambda one: saved(one, "TIFF"),
-    "tiff lzw": lambda one: saved(one, "TIFF", compression="tiff_lzw"),
-    "tiff deflate": lambda one: saved(one, "TIFF", compression="tiff_adobe_deflate"),
-    "tiff jpeg": lambda one: saved(one, "TIFF", compression="jpeg"),
-    "tiff cmyk": lambda one: saved(one.convert("CMYK"), "TIFF"),
-    "tiff 16 bit": lambda one: saved(_sixteen_bit(one), "TIFF"),
 }
 
 
@@ -191,17 +185,12 @@ def _zero_bytes(chance: Random) -> bytes:
 def _absurd_size(chance: Random) -> bytes:
     """A header that claims another size than that of the pixels behind it."""
     width, height = (chance.choice((0, 1, 7, 9_999, 65_535, 2**31 - 1, 2**32 - 1)) for _ in "xy")
-    kind = chance.choice(("png", "gif", "bmp", "jpeg", "tiff", "webp"))
+    kind = chance.choice(("png", "gif", "bmp", "jpeg", "webp"))
     if kind == "png":
         bits, color = chance.choice((1, 8, 16)), chance.choice((0, 2, 3, 4, 6))
         return png(width, height, zeros(chance.choice((10, 10_000))), color=color, bits=bits)
     if kind == "gif":
         return costly_images.gif_after(b"", (width & 0xFFFF, height & 0xFFFF))
-    if kind == "tiff":
-        rows = struct.pack("<I", chance.choice((0, 1, 2**31, 2**32 - 1)))
-        place = [(273, 4, chance.choice((0, 1, 2**31)), rows), (279, 4, 1, rows), (278, 4, 1, rows)]
-        compression = (259, 3, 1, costly_images.short(chance.choice((1, 5, 7, 8, 32_773))))
-        return costly_images.gray_tiff(width, height, [compression, *place], bytes(100))
     data = bytearray(_sound("jpeg" if kind == "jpeg" else kind, chance.randrange(_PICTURES)))
     if kind == "bmp":
         struct.pack_into("<II", data, 18, width, height)
@@ -238,8 +227,6 @@ def _large(number: int) -> bytes:
         lambda: saved(Image.new("CMYK", (side, side)), "JPEG", quality=60),
         lambda: saved(Image.new("RGB", (side, side), "red"), "WEBP", quality=10, method=0),
         lambda: saved(Image.new("L", (side, side), 99), "GIF"),
-        lambda: saved(Image.new("1", (side, side)), "TIFF", compression="group4"),
-        lambda: saved(Image.new("RGB", (side, side), "red"), "TIFF", compression="tiff_lzw"),
     )
     return variants[number % len(variants)]()
 
@@ -247,8 +234,8 @@ def _large(number: int) -> bytes:
 _SOUND: dict[str, Callable[[Random], bytes]] = {
     "sound": _any_sound,
     "animated": _of("gif animated", "webp animated"),
-    "16 bit": _of("png 16 bit", "tiff 16 bit"),
-    "CMYK": _of("jpeg cmyk", "tiff cmyk"),
+    "16 bit": _of("png 16 bit"),
+    "CMYK": _of("jpeg cmyk"),
     "EXIF rotated": lambda chance: _rotated(_pictures()[0], chance.randrange(2, 9)),
     "looks costly": _harmless,
 }

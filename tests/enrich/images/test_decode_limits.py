@@ -8,20 +8,14 @@ import numpy as np
 import pytest
 from costly_images import (
     HARMLESS,
-    LONG,
     REFUSED,
-    SHORT,
-    gray_tiff,
     jpeg_of_scans,
-    long,
-    short,
-    tiff,
 )
 from memory import peak_mb, reset_peak
 from PIL import Image
 
 from enrich.images import decoding, preprocess
-from enrich.images.decoding import MOST_TAG_VALUES, decode, decode_pixels
+from enrich.images.decoding import decode, decode_pixels
 from enrich.images.preprocess import to_pixels
 from enrich.images.settings import ImageLimits, ImageProblem, ImageShape
 from enrich.records import Status
@@ -69,48 +63,6 @@ def test_a_video_behind_a_jpeg_does_not_count_as_scans():
     assert video.count(b"\xff\xda") > 256
     picture = jpeg_of_scans(1)
     assert decoded(picture + video).size == (64, 64)
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_tags_of_both_byte_orders_and_of_bigtiff_are_counted(order):
-    many = MOST_TAG_VALUES + 1
-    strips = (273, 4, many, (8).to_bytes(4, "little" if order == "<" else "big"))
-    assert "200,001 values" in str(problem(tiff([strips], bytes(4 * many), order)))
-
-    data = bytes(4 * many)
-    head = b"II+\0" if order == "<" else b"MM\0+"
-    numbers = "little" if order == "<" else "big"
-    entry = b"".join(
-        n.to_bytes(size, numbers) for n, size in ((273, 2), (4, 2), (many, 8), (16, 8))
-    )
-    folder = (1).to_bytes(8, numbers) + entry + bytes(8)
-    first = (8).to_bytes(2, numbers) + bytes(2) + (16 + len(data)).to_bytes(8, numbers)
-    assert "200,001 values" in str(problem(head + first + data + folder))
-
-
-@pytest.mark.parametrize("head", [b"II*\0", b"II\0*", b"MM\0*", b"MM*\0", b"MM\0+"])
-def test_a_tiff_is_looked_into_under_every_head_that_pillow_takes(head):
-    order, many = "<" if head[:2] == b"II" else ">", MOST_TAG_VALUES + 1
-    place = (8).to_bytes(4, "little" if order == "<" else "big")
-    data = head + tiff([(273, 4, many, place)], bytes(4 * many), order)[4:]
-    assert "200,001 values" in str(problem(data))
-
-
-def test_a_small_tile_behind_a_large_one_hides_nothing():
-    # Entries are written in the order of tag, type and value.
-    large = [(tag, SHORT, 1, short(10_000)) for tag in (322, 323)]
-    small = [(tag, LONG, 1, long(16)) for tag in (322, 323)]
-    assert "tiles of 10000 x 10000 px" in str(problem(tiff([*large, *small])))
-
-
-def test_a_damaged_count_of_a_tiff_is_damage_and_not_size():
-    place = [(273, 4, 2**31, long(8)), (279, 4, 1, long(100)), (259, 3, 1, short(1))]
-    assert problem(gray_tiff(10, 10, place, bytes(100))).status is Status.IMAGE_CORRUPT
-
-
-@pytest.mark.parametrize("data", [b"II*\0", b"II*\0\xff\xff\xff\xff", b"MM\0+" + b"\xff" * 12])
-def test_a_tiff_of_a_head_alone_is_corrupt(data):
-    assert problem(data).status is Status.IMAGE_CORRUPT
 
 
 def test_a_picture_of_several_jpegs_is_read_as_its_first():

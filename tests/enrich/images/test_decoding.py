@@ -1,14 +1,12 @@
 """Pictures are decoded within limits, and come out upright, on white and as RGB."""
 
 import io
-import struct
 import subprocess
 import sys
 import zlib
 
 import numpy as np
 import pytest
-from costly_images import tiff
 from PIL import Image
 
 from enrich.images.decoding import LONGEST_EXIF, decode
@@ -77,7 +75,7 @@ def test_bad_bytes_are_a_status(data, status):
         (b"\xff\xd8\xff\xe0", "a damaged JPEG"),
         (b"GIF89a", "a damaged GIF"),
         (b"BM", "a damaged BMP"),
-        (_encode(_noise(), "TIFF")[:100], "a damaged TIFF"),
+        (_encode(_noise(), "TIFF"), "TIFF"),
         (_encode(_noise(), "PNG").replace(b"IHDR", b"IHDX"), "a damaged PNG"),
         (b"P6 1 1 255 red", "no image of a known format"),
     ],
@@ -85,7 +83,7 @@ def test_bad_bytes_are_a_status(data, status):
 def test_what_is_read_by_no_decoder_is_named_with_what_is_wanted(data, found):
     with pytest.raises(ImageProblem) as problem:
         _decode(data)
-    wanted = "expected JPEG, PNG, WEBP, GIF, BMP, TIFF"
+    wanted = "expected JPEG, PNG, WEBP, GIF, BMP"
     assert str(problem.value) == f"{found} ({len(data):,} bytes), {wanted}"
 
 
@@ -146,19 +144,7 @@ def test_cmyk_and_gray_become_rgb():
 @pytest.mark.parametrize(("value", "wanted"), [(0, 0), (32_768, 127), (65_535, 255)])
 def test_gray_of_16_bits_keeps_its_brightness(value, wanted):
     image = Image.fromarray(np.full((20, 20), value, dtype=np.uint16))
-    for kind in ("PNG", "TIFF"):
-        assert _center(_decode(_encode(image, kind))) == pytest.approx((wanted,) * 3, abs=1)
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_gray_of_16_bits_is_the_same_in_either_byte_order(order):
-    values = np.arange(2**16, dtype=np.uint16).reshape(256, 256)
-    side, bits, one = (struct.pack(f"{order}HH", number, 0) for number in (256, 16, 1))
-    place, length = (struct.pack(f"{order}I", number) for number in (8, values.nbytes))
-    tags = [(256, 3, 1, side), (257, 3, 1, side), (258, 3, 1, bits), (259, 3, 1, one)]
-    tags += [(262, 3, 1, one), (273, 4, 1, place), (279, 4, 1, length)]
-    picture = _decode(tiff(tags, values.astype(f"{order}u2").tobytes(), order))
-    assert (np.array(picture) == (values // 257)[:, :, None]).all()
+    assert _center(_decode(_encode(image, "PNG"))) == pytest.approx((wanted,) * 3, abs=1)
 
 
 def test_a_picture_taken_sideways_stands_upright():
