@@ -6,7 +6,6 @@ the first URL. Few requests run at a time, and each wait has an end. Proxies of 
 not used. The caller retries.
 """
 
-import io
 import re
 import select
 import socket
@@ -47,7 +46,7 @@ _IPV4_METADATA = (IPv4Network("192.0.0.0/24"), IPv4Network("168.63.129.16/32"))
 _HEADERS = {
     "User-Agent": "catalog-enrichment",
     # Without a list some hosts send formats that cannot be decoded here.
-    "Accept": "image/jpeg, image/png, image/webp, image/gif, image/bmp, image/tiff, */*;q=0.1",
+    "Accept": "image/jpeg, image/png, image/webp, image/gif, image/bmp, */*;q=0.1",
     "Accept-Encoding": "identity",
 }
 
@@ -86,56 +85,26 @@ def resolve(name: str, port: int) -> list[str]:
     return addresses
 
 
-class _Wire:
-    """An open connection as http.client uses it; each of its waits ends by a deadline."""
+class _Limited:
+    """A socket's part that ends each wait by a deadline."""
 
-    def __init__(self, opened: socket.socket) -> None:
-        self._socket = opened
-        self._deadline = self._silence_s = 0.0
+    deadline = silence_s = 0.0
 
-    def use(self, deadline: float, silence_s: float) -> "_Wire":
-        """Set the limits of the next request."""
-        self._deadline, self._silence_s = deadline, silence_s
-        return self
+    def recv_into(self: Any, *arguments: Any) -> int:
+        self.settimeout(min(_left(self.deadline), self.silence_s))
+        return super().recv_into(*arguments)  # type: ignore[misc]
 
-    def is_fresh(self) -> bool:
-        """Return True if the host has neither closed the connection nor sent data."""
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return not poll.poll(0)
-
-    def sendall(self, data: bytes) -> None:
-        self._limit()
-        self._socket.sendall(data)
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Reader(self))
-
-    def receive(self, buffer: Any) -> int:
-        """Fill the buffer's beginning and return how many bytes came; 0 at the end."""
-        self._limit()
-        return self._socket.recv_into(buffer)
-
-    def close(self) -> None:
-        """Do nothing: http.client closes connections whose answer is yet to be read."""
-
-    def shut(self) -> None:
-        """Close the connection."""
-        self._socket.close()
-
-    def _limit(self) -> None:
-        self._socket.settimeout(min(_left(self._deadline), self._silence_s))
+    def sendall(self: Any, *arguments: Any) -> None:
+        self.settimeout(min(_left(self.deadline), self.silence_s))
+        super().sendall(*arguments)  # type: ignore[misc]
 
 
-class _Reader(io.RawIOBase):
-    def __init__(self, wire: _Wire) -> None:
-        self._wire = wire
+class _Socket(_Limited, socket.socket):
+    pass
 
-    def readable(self) -> bool:
-        return True
 
-    def readinto(self, buffer: Any) -> int:
-        return self._wire.receive(buffer)
+class _TlsSocket(_Limited, ssl.SSLSocket):
+    pass
 
 
 class Host:
@@ -149,7 +118,7 @@ class Host:
         self._name, _, port = authority.partition(":")
         self._port = int(port or PORTS[scheme])
         self._slots = threading.BoundedSemaphore(MOST_AT_ONCE)
-        self._idle: deque[_Wire] = deque()
+        self._idle: deque[HTTPConnection] = deque()
         self._pause_ends = 0.0
 
     @contextmanager
@@ -165,25 +134,26 @@ class Host:
             silence_s: seconds for which the host may say nothing.
         """
         self._slots.acquire()
-        wire: _Wire | None = None
+        connection: HTTPConnection | None = None
         try:
             # Not of the request's time: a pause is mostly longer.
             time.sleep(max(0.0, self._pause_ends - time.monotonic()))
             deadline = time.monotonic() + limit_s
-            wire = self._find_idle() or self._connect(deadline)
-            connection = HTTPConnection(self._name, self._port)
-            connection.auto_open, connection.sock = 0, wire.use(deadline, silence_s)
+            connection = self._find_idle() or self._connect(deadline)
+            opened: Any = connection.sock
+            opened.deadline, opened.silence_s = deadline, silence_s
             connection.request(method, target, headers={"Host": self._authority, **_HEADERS})
-            answer = connection.getresponse()
-            yield answer, deadline
-            if answer.isclosed() and not answer.will_close:
-                self._idle.append(wire)
-                wire = None
+            with connection.getresponse() as answer:
+                yield answer, deadline
+                is_usable = answer.isclosed() and not answer.will_close
+            if is_usable:
+                self._idle.append(connection)
+                connection = None
         except HTTPException as error:
             raise OSError(f"the host's answer cannot be read: {type(error).__name__}") from error
         finally:
-            if wire is not None:
-                wire.shut()
+            if connection is not None:
+                connection.close()
             self._slots.release()
 
     def check(self, answer: HTTPResponse) -> None:
@@ -201,20 +171,24 @@ class Host:
         is_busy = status in _BUSY or (status >= 500 and status != 501)
         raise OSError(said) if is_busy else PermissionError(said)
 
-    def _find_idle(self) -> _Wire | None:
+    def _find_idle(self) -> HTTPConnection | None:
+        """Return a connection that the host has neither closed nor sent data on."""
         while self._idle:
             try:
-                wire = self._idle.pop()
+                connection = self._idle.pop()
             except IndexError:  # another thread was quicker
                 return None
-            if wire.is_fresh():
-                return wire
-            wire.shut()
+            poll = select.poll()
+            poll.register(connection.sock, select.POLLIN)
+            if not poll.poll(0):
+                return connection
+            connection.close()
         return None
 
-    def _connect(self, deadline: float) -> _Wire:
+    def _connect(self, deadline: float) -> HTTPConnection:
         """Connect to the first address that answers, of those that were checked."""
-        failure = OSError("the host has no address")
+        connection, failure = HTTPConnection(self._name, self._port), OSError("no address")
+        connection.auto_open = 0
         for address in resolve(self._name, self._port):
             limit_s = min(_left(deadline), _CONNECT_TIMEOUT_S)
             try:
@@ -224,13 +198,14 @@ class Host:
                 continue
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._scheme == "http":
-                return _Wire(opened)
-            try:
+                connection.sock = _Socket(fileno=opened.detach())
+                return connection
+            context = open_tls()
+            context.sslsocket_class = _TlsSocket
+            with opened:  # which the wrapped one replaces
                 # The certificate is held against the name, not against the address.
-                return _Wire(open_tls().wrap_socket(opened, server_hostname=self._name))
-            except BaseException:
-                opened.close()
-                raise
+                connection.sock = context.wrap_socket(opened, server_hostname=self._name)
+            return connection
         raise failure
 
 
