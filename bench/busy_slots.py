@@ -16,8 +16,8 @@ from unittest import mock
 
 from pyspark.sql import DataFrame
 
+from bench.fake_engine import FakeEngineSpec
 from bench.refresh import draw_products, find_event_log, open_logged_session, refresh
-from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.spark.tables import Tables, Transaction
 
 _ENGINE = FakeEngineSpec(seconds_per_product=0.01)

@@ -17,10 +17,10 @@ from typing import Any
 import psutil
 from pyspark.sql import functions as F
 
+from bench.fake_engine import FakeEngineSpec
 from bench.refresh import draw_products, find_event_log, open_logged_session
 from bench.scale import read_figures
 from enrich.config import JobConfig
-from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.spark.inputs import Inputs, Request
 from enrich.spark.runs import RunSummary, append_event, make_event, read_runs

@@ -33,7 +33,7 @@ from enrich.analysis.report import divide_columns, tabulate
 from enrich.classifiers.interface import Classifier
 from enrich.cli import SetOption, run_command
 from enrich.errors import ConfigError
-from enrich.files.atomic_write import prepare_target
+from enrich.places import prepare_target
 from enrich.settings_files import load_yaml, parse_settings
 from enrich.terminal import Table, escape, to_markdown
 from enrich.training.batches import Condition

@@ -19,8 +19,8 @@ import psutil
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from bench.fake_engine import FakeEngineSpec
 from enrich.config import JobConfig
-from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.spark.inputs import Inputs, Request
 from enrich.spark.refresh import Refresh

@@ -21,8 +21,8 @@ from pyspark.sql import functions as F
 from rich.console import Console
 from rich.table import Table
 
+from bench.fake_engine import FakeEngineSpec
 from bench.refresh import draw_products, find_event_log, open_logged_session, refresh
-from enrich.engine.fake_engine import FakeEngineSpec
 
 _NAMED = re.compile(r"\brun (\d{8}-[0-9a-f]{8})(?:: ([a-z]+))?")
 # Fast enough for Spark to be what is measured.

@@ -28,8 +28,8 @@ from enrich.classifiers.interface import Classifier, Vectors
 from enrich.classifiers.towers import TextEncoder
 from enrich.engine.device import autocast
 from enrich.errors import ConfigError
-from enrich.files.atomic_write import atomic_write
 from enrich.lexicon import Lexicon
+from enrich.places import atomic_write
 from enrich.records import Modalities
 from enrich.terminal import say
 from enrich.training.answers import Answers

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from enrich.errors import ConfigError
-from enrich.files.atomic_write import atomic_write_folder
+from enrich.places import atomic_write_folder
 
 Row = dict[str, str | None]
 # Columns in which a second listing differs, and the content of its image file: None for no file.

@@ -1,9 +1,19 @@
-"""Options and error handling that all commands share."""
+"""Options, error handling and the outcome file that all commands share.
 
+The outcome file (`--summary`) is for schedulers that see neither exit code nor standard output,
+because the driver runs in a cluster (`--deploy-mode cluster`, Kubernetes, Databricks). It is
+written twice: as the command begins, and as it ends. So nobody reads an older one, and a place that
+cannot be written is found before hours of work.
+"""
+
+import dataclasses
+import json
+import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature, getfile, signature, unwrap
@@ -14,10 +24,13 @@ import typer
 from typer.core import TyperGroup
 
 from enrich.config import DEMO_CATALOG, JobConfig, check_database, home, is_checkout
-from enrich.errors import ConfigError, EnrichError
+from enrich.errors import ConfigError, EnrichError, kind_of
 from enrich.logs import report_crash, report_error, start_logging
-from enrich.places import Place, parse_flag
+from enrich.places import Place, parse_flag, write_place
+from enrich.redaction import describe_error, redact
 from enrich.settings_files import load_yaml
+
+log = logging.getLogger("enrich")
 
 # Of typer or of click, as typer's version has it.
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
@@ -231,3 +244,74 @@ def _recognise(error: Exception) -> EnrichError | None:
         listed = "commands" if context and isinstance(context.command, TyperGroup) else "flags"
         return ConfigError(f"{error.format_message().rstrip('.')}. --help lists the {listed}.")
     return error if isinstance(error, EnrichError) else None
+
+
+RUNNING = "running"
+
+
+@dataclasses.dataclass(slots=True)
+class Outcome:
+    """Content of the file beside the exit code.
+
+    `summary` is a dataclass, a dictionary or None.
+    """
+
+    summary: Any = None
+
+    def as_line(self) -> dict[str, Any]:
+        """Return the JSON line's keys."""
+        if self.summary is None or isinstance(self.summary, dict):
+            return {**(self.summary or {})}
+        return dataclasses.asdict(self.summary)
+
+
+@contextmanager
+def written_outcome(
+    place: Place | None, explain: Callable[[Exception], EnrichError | None]
+) -> Iterator[Outcome]:
+    """Write how the block ends to a file: the JSON line, `exit_code` and `error`.
+
+    A process that is killed leaves `{"outcome": "running"}`.
+
+    Args:
+        place: The file; None writes nothing.
+        explain: Returns the known error that lies behind one of a library, None if there is none.
+
+    Raises:
+        ConfigError, NoAnswer: Nothing can be written there.
+    """
+    outcome = Outcome()
+    if place is None:
+        yield outcome
+        return
+    try:
+        _write(place, {"outcome": RUNNING, "exit_code": None})
+    except OSError as error:
+        kind = kind_of([str(error)], ConfigError)
+        raise kind(f"--summary {place} cannot be written: {error.strerror}") from error
+    try:
+        yield outcome
+    except typer.Exit as end:
+        _write_end(place, outcome.as_line() | {"exit_code": end.exit_code})
+        raise
+    except BaseException as error:
+        known = explain(error) if isinstance(error, Exception) else None
+        known = error if isinstance(error, EnrichError) else known
+        said = describe_error(error) if known is None else redact(str(known))
+        code = 1 if known is None else known.exit_code
+        failed = {"outcome": "failed", "exit_code": code, "error": said}
+        _write_end(place, outcome.as_line() | failed)
+        raise
+    _write_end(place, outcome.as_line() | {"exit_code": 0})
+
+
+def _write_end(place: Place, content: Mapping[str, Any]) -> None:
+    """Write the file; what goes wrong is logged, because the run has done its work."""
+    try:
+        _write(place, content)
+    except OSError as error:
+        log.error("--summary %s could not be written: %s", place, error.strerror)
+
+
+def _write(place: Place, content: Mapping[str, Any]) -> None:
+    write_place(place, f"{json.dumps(content)}\n".encode())

@@ -8,50 +8,37 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from schemas.tables import SUCCEEDED, State
 
-from enrich.files.atomic_write import write_place
-from enrich.places import Place
+from enrich.places import Place, write_place
 
 log = logging.getLogger(__name__)
 
 PREFIX = "catalog_enrichment"
 
 
-@dataclass(slots=True)
-class Recording:
-    """A refresh's summary, a `RunSummary`, for its metrics; None before there is one."""
-
-    summary: Any = None
-
-
 @contextmanager
-def recorded(folder: Place | None, database: str) -> Iterator[Recording]:
-    """Write the metrics of the refresh inside, however it ends.
-
-    An error makes it a failed run. Where the block ends well without a summary, the file stays
-    as it is.
+def recorded(folder: Place | None, database: str, summary: Any) -> Iterator[None]:
+    """Write the metrics of the refresh inside; an error makes it a failed run.
 
     Args:
         folder: The folder of node_exporter's `--collector.textfile.directory`; None writes no file.
         database: The run's database.
+        summary: The refresh's `RunSummary`, which it fills in.
     """
-    started_at, recording = datetime.now(UTC), Recording()
+    started_at = datetime.now(UTC)
     try:
-        yield recording
+        yield
     except BaseException:
-        said = {} if recording.summary is None else dataclasses.asdict(recording.summary)
-        failed = said | {"outcome": State.FAILED}
+        failed = dataclasses.asdict(summary) | {"outcome": State.FAILED}
         write_metrics(folder, database, failed, started_at, datetime.now(UTC))
         raise
-    if recording.summary is not None:
-        summary = dataclasses.asdict(recording.summary)
-        write_metrics(folder, database, summary, started_at, datetime.now(UTC))
+    said = dataclasses.asdict(summary)
+    write_metrics(folder, database, said, started_at, datetime.now(UTC))
 
 
 def write_metrics(

@@ -15,8 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 from schemas.labels import ABSTAINED, NOT_APPLICABLE
-from schemas.quoting import quote_part
-from schemas.tables import select_typed_attributes
+from schemas.tables import quote_part, select_typed_attributes
 
 # Products of categories that a baseline counts together, and without a category.
 OTHER = "(other)"

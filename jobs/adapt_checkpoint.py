@@ -18,9 +18,9 @@ from enrich.classifiers.checkpoint import check_checkpoint_target
 from enrich.classifiers.manifest import Manifest, fetch_manifest
 from enrich.cli import Given, common_options, run_command
 from enrich.errors import ConfigError
-from enrich.files.atomic_write import prepare_target, refuse_existing
 from enrich.files.labels import read_labels
 from enrich.files.products import Source, open_source, read_catalog
+from enrich.places import prepare_target, refuse_existing
 
 
 @common_options("catalog", "image_root", "checkpoint")

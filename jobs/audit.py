@@ -16,9 +16,9 @@ from enrich.cli import Given, common_options, run_command
 from enrich.config import JobConfig
 from enrich.engine.spec import published_labels
 from enrich.errors import ConfigError
-from enrich.files.atomic_write import atomic_write, prepare_target, refuse_existing, require_suffix
 from enrich.files.labels import read_labels
 from enrich.files.tables import guard, write_csv
+from enrich.places import atomic_write, prepare_target, refuse_existing, require_suffix
 from enrich.spark.audit import DEFAULT_COUNT, draw, find_source, record_draw, record_labels
 from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure

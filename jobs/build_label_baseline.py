@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from enrich.cli import Given, common_options, run_command
 from enrich.errors import ConfigError
-from enrich.files.atomic_write import atomic_write, prepare_target
+from enrich.places import atomic_write, prepare_target
 from enrich.spark.corrections import with_classifier_labels
 from enrich.spark.failures import explain_failure
 from enrich.spark.runs import find_run, read_runs

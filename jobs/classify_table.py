@@ -25,8 +25,8 @@ from enrich.engine.engine import Engine
 from enrich.engine.spec import open_engine
 from enrich.engine.unreadable import FailureCounts
 from enrich.errors import StorageFailed, first_line
-from enrich.files.atomic_write import atomic_write, prepare_target, require_suffix
 from enrich.files.products import open_source, read_catalog, read_products
+from enrich.places import atomic_write, prepare_target, require_suffix
 from enrich.records import Product
 from enrich.terminal import watch
 

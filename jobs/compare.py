@@ -21,7 +21,7 @@ from enrich.analysis.compare import (
 from enrich.analysis.report import compare_checkpoints
 from enrich.cli import run_command
 from enrich.engine.device import local_device
-from enrich.files.atomic_write import prepare_target
+from enrich.places import prepare_target
 
 _DRAWS = 1000
 

@@ -22,10 +22,11 @@ from pyspark.sql import SparkSession
 
 from enrich.calibration import list_never_answered
 from enrich.classifiers.manifest import Manifest, fetch_manifest, list_changes
-from enrich.cli import Given, SummaryOption, common_options, run_command
+from enrich.cli import Given, SummaryOption, common_options, run_command, written_outcome
+from enrich.cli import Outcome as Written
 from enrich.config import DEMO_CATALOG, DEMO_FOLDER, Follow, JobConfig, home
-from enrich.engine.settings import OwnSettings
 from enrich.engine.spec import (
+    OwnSettings,
     build_spec,
     locate_checkpoint,
     name_model_version,
@@ -34,9 +35,7 @@ from enrich.engine.spec import (
 from enrich.errors import ConfigError, NothingPublished
 from enrich.images.store import ImageStore
 from enrich.logs import LogFormat, report_error, start_logging
-from enrich.metrics import Recording, recorded, write_metrics
-from enrich.outcome import Outcome as Written
-from enrich.outcome import written_outcome
+from enrich.metrics import recorded, write_metrics
 from enrich.places import names_in
 from enrich.spark.console import show_run
 from enrich.spark.encode import refuse_impossible_executors
@@ -175,10 +174,10 @@ def main(
                 outcome.summary = plan(settings, request)
                 show_plan(outcome.summary)
                 return
-            with recorded(settings.metrics_dir, settings.database) as recording:
-                # A run that fails has an id to be found by.
-                outcome.summary = recording.summary = RunSummary()
-                ended = refresh_catalog(settings, given, request, recording)
+            # A run that fails has an id to be found by.
+            outcome.summary = started = RunSummary()
+            with recorded(settings.metrics_dir, settings.database, started):
+                ended = refresh_catalog(settings, given, request, started)
             if settings.catalog == DEMO_CATALOG and ended.summary.counts.get("published"):
                 scores = score_demo(ended.tables)
         outcome.summary = ended.summary
@@ -285,7 +284,7 @@ def refresh_catalog(
     settings: JobConfig,
     given: Given,
     request: Request,
-    recording: Recording,
+    summary: RunSummary,
     followed_in: SparkSession | None = None,
 ) -> Ended:
     """Run one refresh and write its page; check settings and inputs first.
@@ -303,7 +302,7 @@ def refresh_catalog(
     exit_code = 0
     never = list_never_answered(inputs.spec.thresholds)
     gate = Gate(settings.validation, inputs.spec.attributes, baseline, never)
-    refresh = Refresh(inputs, gate, recording.summary)
+    refresh = Refresh(inputs, gate, summary)
     try:
         refresh.run()
     except NothingPublished as error:
@@ -339,9 +338,9 @@ def follow_catalog(settings: JobConfig, given: Given, outcome: Written, how: Fol
 
     def run() -> Source:
         request = Request(choose_run_date(None), window=settings.follow_window)
-        with recorded(settings.metrics_dir, settings.database) as recording:
-            outcome.summary = recording.summary = RunSummary()
-            ended[:] = [refresh_catalog(settings, given, request, recording, spark)]
+        outcome.summary = started = RunSummary()
+        with recorded(settings.metrics_dir, settings.database, started):
+            ended[:] = [refresh_catalog(settings, given, request, started, spark)]
         show_run(ended[0].tables, ended[0].summary, is_last=bool(ended[0].exit_code))
         if ended[0].exit_code or ended[0].source is None:
             raise Stopped

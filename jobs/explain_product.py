@@ -17,9 +17,9 @@ from enrich.classifiers.manifest import fetch_manifest
 from enrich.cli import Given, common_options, run_command
 from enrich.engine.spec import open_engine
 from enrich.errors import ConfigError, load_extra
-from enrich.files.atomic_write import prepare_target, require_suffix
 from enrich.files.products import Source, find_product, open_source
 from enrich.images.store import ImageStore
+from enrich.places import prepare_target, require_suffix
 from enrich.records import Product
 
 

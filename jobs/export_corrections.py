@@ -17,8 +17,8 @@ import typer
 from enrich.classifiers.manifest import fetch_manifest
 from enrich.cli import Given, common_options, run_command
 from enrich.engine.spec import published_labels
-from enrich.files.atomic_write import atomic_write, prepare_target, require_suffix
 from enrich.files.tables import guard, write_csv
+from enrich.places import atomic_write, prepare_target, require_suffix
 from enrich.spark.corrections import count_unknown, read_last_labels
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session

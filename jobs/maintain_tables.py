@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from enrich.cli import Given, SummaryOption, common_options, run_command
-from enrich.outcome import written_outcome
+from enrich.cli import Given, SummaryOption, common_options, run_command, written_outcome
 from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure
 from enrich.spark.maintenance import maintain_tables

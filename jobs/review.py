@@ -16,8 +16,8 @@ from enrich.cli import Given, common_options, run_command
 from enrich.config import JobConfig
 from enrich.engine.spec import choose_thresholds, published_labels
 from enrich.errors import ConfigError
-from enrich.files.atomic_write import atomic_write, prepare_target, refuse_existing, require_suffix
 from enrich.files.labels import read_sample
+from enrich.places import atomic_write, prepare_target, refuse_existing, require_suffix
 from enrich.report.review import (
     AUDIT,
     RANKINGS,

@@ -8,7 +8,7 @@ import csv
 from collections.abc import Sequence
 from importlib import resources
 
-from schemas.quoting import quote_literal, quote_part
+from schemas.tables import quote_literal, quote_part
 
 # The title is called wrong if the answer is at least this many times likelier than the label that
 # the title names. Of titles called wrong, 87 of 100 were; of the others, 32 (376 contradictions in

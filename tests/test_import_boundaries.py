@@ -73,7 +73,7 @@ def test_no_package_imports_one_that_imports_it():
     for file in [file for package in packages for file in (root / package).rglob("*.py")]:
         package = _package_of(".".join(file.relative_to(root).with_suffix("").parts))
         nodes = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.ImportFrom)]
-        # A name may be a module: from enrich.report import charts.
+        # A name may be a module: from enrich.report import formatting.
         names = [f"{n.module}.{alias.name}" for n in nodes for alias in n.names]
         ours = {_package_of(name) for name in names if name.startswith(_OURS)}
         imports.setdefault(package, set()).update(ours - {package, "enrich.__init__"})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.quoting import quote
+from schemas.tables import quote
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ from enrich.adaptation.widening import (
     fewest_products,
     measure_shares,
 )
-from enrich.engine.settings import OwnLabels, name_own_words
+from enrich.engine.spec import OwnLabels, name_own_words
 from enrich.errors import ConfigError, name_some
-from enrich.files.atomic_write import atomic_write
 from enrich.files.labels import read_labels
 from enrich.files.products import Catalog
 from enrich.files.tables import guard, write_csv
+from enrich.places import atomic_write
 from enrich.records import Product
 from enrich.text import build_text
 from enrich.training.labelled import UNLABELLED

@@ -36,7 +36,7 @@ from enrich.classifiers.interface import IMAGE, TEXT
 from enrich.classifiers.manifest import Manifest, read_manifest, read_metrics
 from enrich.classifiers.pooled import SCALE, embed_prompts
 from enrich.classifiers.registry import CLASSIFIERS
-from enrich.engine.settings import CategorySets
+from enrich.engine.spec import CategorySets
 from enrich.errors import ConfigError
 from enrich.lexicon import Evidence
 from enrich.records import Modalities

@@ -21,8 +21,8 @@ from enrich.classifiers.manifest import Manifest, digest_checkpoint
 from enrich.classifiers.registry import CLASSIFIERS, build_classifier
 from enrich.classifiers.towers import TextEncoder
 from enrich.errors import CheckpointError, ConfigError, EnrichError, NoAnswer
-from enrich.files.atomic_write import atomic_write_folder, prepare_target, refuse_existing
 from enrich.lexicon import Lexicon
+from enrich.places import atomic_write_folder, prepare_target, refuse_existing
 from enrich.unseen import Reference
 
 _LONGEST_SAID = 300

@@ -20,8 +20,7 @@ from enrich.classifiers.cma_clip import cls_of
 from enrich.classifiers.interface import ModelOutput, Vectors
 from enrich.classifiers.manifest import Manifest
 from enrich.engine.columns import AttributeAnswers, to_record_batch
-from enrich.engine.settings import name_own_words, rename, rename_sets
-from enrich.engine.spec import EngineSpec
+from enrich.engine.spec import EngineSpec, name_own_words, rename, rename_sets
 from enrich.lexicon import Evidence, LabelFinder, Named, ProductText, weigh
 from enrich.records import EnrichedProduct, Modalities
 from enrich.unseen import FEWEST, AttributeProfile, Reference, SourceProfile

@@ -1,25 +1,38 @@
 """HTML pages of a run and of the list of runs, one file each.
 
-A page loads no other file. Its own script shows the products of a label after a click on the label.
-Texts of others are escaped.
+A page loads no other file. Its own script shows the products of a label after a click on the label:
+it has numbers of facts only, such as ("label", "color", "red"), so no text of a product table is
+ever part of a script or of a selector. Texts of others are escaped. `templates/charts.html` draws
+charts as inline SVG: widths are in percent, heights in pixels.
 """
 
 import base64
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import ImageColor
 from schemas.labels import ABSTAINED, NOT_APPLICABLE
 from schemas.tables import Outcome, State
 
 from enrich.redaction import redact
-from enrich.report import charts, formatting
-from enrich.report.content import BINS, NO_BASELINE, RunFacts, RunReport
-from enrich.report.finder import Finder
+from enrich.report import formatting
+from enrich.report.content import (
+    BINS,
+    NO_BASELINE,
+    AttributeFacts,
+    Card,
+    Gallery,
+    RunFacts,
+    RunReport,
+)
 
 
 def render_page(report: RunReport, thumbnails: Mapping[str, str]) -> bytes:
@@ -100,18 +113,176 @@ def _templates() -> Environment:
         "NOT_APPLICABLE": NOT_APPLICABLE,
         "BINS": BINS,
         "CAUSES": formatting.CAUSES,
-        "HISTOGRAM_PX": charts.HISTOGRAM_PX,
+        "HISTOGRAM_PX": HISTOGRAM_PX,
         "NO_BASELINE": NO_BASELINE,
-        "Piece": charts.Piece,
+        "Piece": Piece,
         "REASONS": formatting.REASONS,
         "STATUSES": formatting.STATUSES,
         "State": State,
-        "compare_labels": charts.compare_labels,
-        "find_swatch": charts.find_swatch,
+        "compare_labels": compare_labels,
+        "find_swatch": find_swatch,
         "format_beside": formatting.format_beside,
-        "lay_out_histogram": charts.lay_out_histogram,
-        "lay_out_strip": charts.lay_out_strip,
+        "lay_out_histogram": lay_out_histogram,
+        "lay_out_strip": lay_out_strip,
         "name_reviews": formatting.name_reviews,
         "name_state": formatting.name_state,
     }
     return environment
+
+
+class FactCount(NamedTuple):
+    """Number of a fact, and the number of cards and rows of the page that share it."""
+
+    number: int
+    products: int
+
+
+class Finder:
+    """Facts of the products on a page."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        shown = (*gallery.cards, *gallery.failed)
+        counts = Counter(fact for card in shown for fact in set(_facts_of(card)))
+        self._found = {fact: FactCount(n, counts[fact]) for n, fact in enumerate(counts, 1)}
+
+    def find(self, *fact: str) -> FactCount | None:
+        """Return the count of a fact, None if the page has no product with it."""
+        return self._found.get(fact)
+
+    def numbers(self, card: Card) -> str:
+        """Return the numbers of a card's facts, separated by blanks."""
+        numbers = (self._found[fact].number for fact in _facts_of(card) if fact in self._found)
+        return " ".join(map(str, sorted(set(numbers))))
+
+
+def _facts_of(card: Card) -> Iterator[tuple[str, ...]]:
+    yield "status", card.status
+    if card.reason:
+        yield "reason", card.reason
+    for answer in card.answers:
+        yield "label", answer.attribute, answer.label
+        if answer.old is not None and answer.old != answer.label:
+            yield "change", answer.attribute, answer.old, answer.label
+        confidence = answer.candidates[0].confidence
+        # The threshold is of the classifier's own label.
+        if not answer.is_corrected and not math.isnan(confidence):
+            style = "abstained" if answer.label in (ABSTAINED, NOT_APPLICABLE) else "answered"
+            yield style, answer.attribute, bin_of(confidence)
+        if answer.image_weight is not None:
+            yield "weight", answer.attribute, bin_of(answer.image_weight)
+
+
+def bin_of(share: float) -> str:
+    """Return the bin of a number in [0, 1]; 1 belongs to the last one."""
+    return str(min(int(share * BINS), BINS - 1))
+
+
+HISTOGRAM_PX = 120
+_NO_LABEL = (ABSTAINED, NOT_APPLICABLE)
+
+
+class Piece(NamedTuple):
+    """A named part of a whole; `style` is a class of the style sheet.
+
+    `fact` is the common property of its products, as `enrich.report.page` names it.
+    """
+
+    name: str
+    amount: float
+    style: str
+    fact: tuple[str, ...] = ()
+
+
+class Segment(NamedTuple):
+    """A piece with its place in a strip, in percent of the strip's width."""
+
+    piece: Piece
+    start: float
+    width: float
+
+
+def lay_out_strip(pieces: Sequence[Piece]) -> list[Segment]:
+    """Return the pieces side by side over the whole width, without those of amount 0."""
+    pieces = [piece for piece in pieces if piece.amount > 0]
+    whole = sum(piece.amount for piece in pieces)
+    ends = accumulate(100 * piece.amount / whole for piece in pieces)
+    return [
+        Segment(piece, end - (width := 100 * piece.amount / whole), width)
+        for piece, end in zip(pieces, ends, strict=True)
+    ]
+
+
+class Block(NamedTuple):
+    """One rectangle of a histogram: its bin, its style and its place, top down."""
+
+    bin: int
+    style: str
+    products: int
+    top: float
+    height: float
+
+
+def lay_out_histogram(stacks: Mapping[str, Sequence[int]]) -> list[Block]:
+    """Return rectangles of counts by bin, stacked by style in the order of `stacks`."""
+    highest = max((sum(counts) for counts in zip(*stacks.values(), strict=True)), default=0)
+    blocks = []
+    below = [0] * len(next(iter(stacks.values())))
+    for style, counts in stacks.items():
+        for place, count in enumerate(counts):
+            below[place] += count
+            if count:
+                top = HISTOGRAM_PX * (1 - below[place] / highest)
+                blocks.append(Block(place, style, count, top, HISTOGRAM_PX * count / highest))
+    return blocks
+
+
+class LabelRow(NamedTuple):
+    """One label; a share of all products is in [0, 1], None if there are no products."""
+
+    label: str
+    products: int
+    share: float | None
+    baseline: float | None
+    before: float | None
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Known shares."""
+        return tuple(s for s in (self.share, self.baseline, self.before) if s is not None)
+
+
+def compare_labels(attribute: AttributeFacts) -> list[LabelRow]:
+    """Return a row for every label, the most frequent first; no label is last.
+
+    Labels are those of the run, of the published table before it, and of the baseline.
+    """
+    names = {*attribute.labels, *attribute.before, *attribute.baseline}
+    rows = [
+        LabelRow(
+            label=name,
+            products=attribute.labels.get(name, 0),
+            share=_share(attribute.labels, name),
+            baseline=_share(attribute.baseline, name),
+            before=_share(attribute.before, name),
+        )
+        for name in names
+    ]
+    return sorted(rows, key=_most_frequent_first)
+
+
+def find_swatch(label: str) -> str | None:
+    """Return the color that a label names, as #rrggbb, None for any other label."""
+    name = label.lower().replace(" ", "")
+    if name not in ImageColor.colormap:
+        return None
+    red, green, blue, *_ = ImageColor.getrgb(name)
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def _share(products: Mapping[str, int], label: str) -> float | None:
+    counted = sum(products.values())
+    return products.get(label, 0) / counted if counted else None
+
+
+def _most_frequent_first(row: LabelRow) -> tuple[bool, list[float], str]:
+    return row.label in _NO_LABEL, [-share for share in row.shares], row.label

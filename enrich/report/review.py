@@ -18,9 +18,8 @@ from markupsafe import Markup
 
 from enrich.images.store import ImageStore
 from enrich.records import Candidate, confidence_of
-from enrich.report.charts import find_swatch
 from enrich.report.formatting import make_printable
-from enrich.report.page import render
+from enrich.report.page import find_swatch, render
 from enrich.report.thumbnails import make_thumbnails
 
 MAX_PAGE_BYTES = 5_000_000

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
-from schemas.quoting import quote_part
 from schemas.tables import (
     BROKEN,
     IMAGE_PROBLEMS,
@@ -19,6 +18,7 @@ from schemas.tables import (
     Reason,
     Status,
     answer_columns,
+    quote_part,
 )
 
 from enrich.config import JobConfig, is_too_much

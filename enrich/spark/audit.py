@@ -16,8 +16,7 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from schemas.labels import AuditedLabel
-from schemas.quoting import quote_part
-from schemas.tables import State
+from schemas.tables import State, quote_part
 
 from enrich.calibration import DEFAULT_TARGET_PRECISION
 from enrich.certificates import (

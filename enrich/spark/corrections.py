@@ -14,8 +14,7 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from schemas.labels import NOT_APPLICABLE, RESERVED
-from schemas.quoting import quote_literal, quote_part
-from schemas.tables import CORRECTIONS
+from schemas.tables import CORRECTIONS, quote_literal, quote_part
 
 from enrich.spark.tables import Tables
 from enrich.text import spell_without_case

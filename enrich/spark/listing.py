@@ -13,7 +13,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.functions import pandas_udf
-from schemas.quoting import quote
+from schemas.tables import quote
 
 from enrich.config import ImageIdentity, JobConfig
 from enrich.errors import ConfigError

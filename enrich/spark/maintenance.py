@@ -10,7 +10,7 @@ from typing import Any
 from pyspark.sql import Column, Window
 from pyspark.sql import functions as F
 from schemas import tables as ddl
-from schemas.quoting import quote, quote_literal
+from schemas.tables import quote, quote_literal
 
 from enrich.spark.rules import (
     KEEP_UNUSED_ENCODINGS,

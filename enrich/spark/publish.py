@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from schemas.quoting import quote, quote_literal, quote_part
-from schemas.tables import DUE, Op, Outcome, State
+from schemas.tables import DUE, Op, Outcome, State, quote, quote_literal, quote_part
 
 from enrich.errors import ConfigError, TableContended
 from enrich.spark.corrections import AttributeLabels, select_corrections, with_corrections

@@ -17,24 +17,21 @@ from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from schemas.labels import ABSTAINED, NOT_APPLICABLE
-from schemas.quoting import quote_part
-from schemas.tables import COUNTS, CheckOutcome, DiffKind, Modalities, Status
+from schemas.tables import COUNTS, CheckOutcome, DiffKind, Modalities, Status, quote_part
 
 from enrich.calibration import Least, Thresholds
 from enrich.certificates import exact_interval
 from enrich.classifiers.manifest import Manifest, read_metrics
 from enrich.config import JobConfig
-from enrich.engine.settings import OwnSettings
-from enrich.engine.spec import choose_thresholds, name_model_version, published_labels
+from enrich.engine.spec import OwnSettings, choose_thresholds, name_model_version, published_labels
 from enrich.errors import EnrichError
-from enrich.files.atomic_write import write_place
 from enrich.images.locations import LONGEST_PATH
 from enrich.images.settings import NO_IMAGE_PATH
 from enrich.images.store import ImageStore
 from enrich.lexicon import Evidence
-from enrich.places import Place, names_in
+from enrich.places import Place, names_in, write_place
 from enrich.report import content
-from enrich.report.gallery import CARDS_A_PART, SECTIONS, SEPARATOR, fill_gallery
+from enrich.report.content import CARDS_A_PART, SECTIONS, SEPARATOR, fill_gallery
 from enrich.report.page import render_index, render_page
 from enrich.report.thumbnails import make_thumbnails
 from enrich.spark.audit import read_certificates

@@ -22,7 +22,7 @@ from pyspark.sql.types import (
     StructField,
     StructType,
 )
-from schemas.quoting import quote, quote_part
+from schemas.tables import quote, quote_part
 
 from enrich.config import ColumnNames, JobConfig
 from enrich.errors import ConfigError, NoAnswer, SchemaMismatch, kind_of

@@ -22,7 +22,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructField, StructType
 from schemas import tables as ddl
-from schemas.quoting import quote, quote_literal, quote_part
+from schemas.tables import quote, quote_literal, quote_part
 from schemas.views import views
 from tenacity import (
     RetryCallState,

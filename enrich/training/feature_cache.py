@@ -26,7 +26,7 @@ from enrich.classifiers.interface import Classifier
 from enrich.classifiers.towers import TextEncoder
 from enrich.engine.device import autocast, cast_weights
 from enrich.errors import ConfigError
-from enrich.files.atomic_write import atomic_write
+from enrich.places import atomic_write
 from enrich.terminal import watch
 from enrich.training.augmentation import vary
 from enrich.training.config import CacheKind

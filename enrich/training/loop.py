@@ -19,7 +19,7 @@ from enrich.classifiers.interface import Classifier
 from enrich.engine.device import local_device
 from enrich.engine.prefetch import prefetch_iterator
 from enrich.errors import ConfigError, load_extra
-from enrich.files.atomic_write import atomic_write
+from enrich.places import atomic_write
 from enrich.terminal import Steps, rank, say
 from enrich.training.batches import Batches, Condition, Part, deal, in_phase, shown_in_training
 from enrich.training.config import Phase, TrainingConfig

@@ -19,10 +19,10 @@ from filelock import FileLock, Timeout
 from enrich.engine.prefetch import open_pool, prefetch
 from enrich.engine.unreadable import describe_failures
 from enrich.errors import StorageFailed
-from enrich.files.atomic_write import atomic_write
 from enrich.images.decoding import decode_pixels
 from enrich.images.settings import ImageProblem, ImageShape
 from enrich.images.store import ImageStore
+from enrich.places import atomic_write
 from enrich.records import Status
 from enrich.terminal import rank, say, watch
 from enrich.training.labelled import LabelledProducts

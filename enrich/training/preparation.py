@@ -30,8 +30,8 @@ from enrich.classifiers.interface import Classifier
 from enrich.classifiers.registry import build_classifier
 from enrich.classifiers.towers import TextEncoder
 from enrich.errors import ConfigError, name_some
-from enrich.files.atomic_write import atomic_write
 from enrich.lexicon import Lexicon
+from enrich.places import atomic_write
 from enrich.terminal import rank, say
 from enrich.training.augmentation import LabelWords
 from enrich.training.batches import Batches, open_batches

@@ -14,7 +14,7 @@ from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Vectors
 from enrich.classifiers.registry import CLASSIFIERS, summarise
 from enrich.errors import ConfigError
-from enrich.files.atomic_write import refuse_existing, require_writable
+from enrich.places import refuse_existing, require_writable
 from enrich.records import Modalities
 from enrich.terminal import Table, escape, format_figure, name_once, rank, say, to_markdown
 from enrich.training.answers import HEADINGS, Figures, LabelTruth

@@ -13,9 +13,10 @@ import pyarrow as pa
 from pyspark import cloudpickle
 from pyspark.sql import SparkSession
 
+from bench import fake_engine
+from bench.fake_engine import FakeEngineSpec
 from enrich.config import JobConfig
 from enrich.engine.columns import AttributeAnswers, to_record_batch
-from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageStore
 from enrich.lexicon import ProductText
 from enrich.records import EncodedProduct, Modalities, Product, Status
@@ -67,7 +68,8 @@ class DeviceAnswerer:
 
 
 def main(master: str, folder: Path, catalog: Path, gpu_executors: str) -> None:
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    for module in (fake_engine, sys.modules[__name__]):
+        cloudpickle.register_pickle_by_value(module)
     settings = json.loads(gpu_executors)
     derby = f"jdbc:derby:;databaseName={folder / 'metastore'};create=true"
     builder = SparkSession.builder.master(master).enableHiveSupport()

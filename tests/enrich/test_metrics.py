@@ -92,34 +92,25 @@ def test_nothing_to_do_is_a_success(tmp_path):
     assert read(tmp_path)["last_success_timestamp_seconds"] == {(): ENDED.timestamp()}
 
 
-@pytest.mark.parametrize("summary", [None, Summary(), PUBLISHED])
+@pytest.mark.parametrize("summary", [Summary(), PUBLISHED])
 def test_a_run_that_ends_in_an_error_has_failed_whatever_it_had_done(tmp_path, summary):
-    with pytest.raises(RuntimeError, match="lost"), recorded(tmp_path, "shop") as recording:
-        recording.summary = summary
+    with pytest.raises(RuntimeError, match="lost"), recorded(tmp_path, "shop", summary):
         raise RuntimeError("lost")
     outcome = read(tmp_path)["last_run_outcome"]
     assert (outcome[("failed",)], outcome[("published",)]) == (1, 0)
 
 
 def test_a_run_is_recorded_as_it_is_at_its_end(tmp_path):
-    with recorded(tmp_path, "shop") as recording:
-        recording.summary = summary = Summary()
+    summary = Summary()
+    with recorded(tmp_path, "shop", summary):
         summary.outcome = "staged"
     assert read(tmp_path)["last_run_outcome"][("staged",)] == 1
 
 
-def test_what_has_nothing_new_to_say_leaves_the_figures_of_the_last_run(tmp_path):
-    write(tmp_path, PUBLISHED)
-    before = read(tmp_path)
-    with recorded(tmp_path, "shop"):
-        pass
-    assert read(tmp_path) == before
-
-
 def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with recorded(None, "shop") as recording:
-        recording.summary = PUBLISHED
+    with recorded(None, "shop", PUBLISHED):
+        pass
     assert not list(tmp_path.iterdir())
 
 
@@ -131,8 +122,8 @@ def test_no_run_fails_by_its_metrics(tmp_path, obstacle, caplog):
     else:
         file.mkdir(parents=True)
 
-    with caplog.at_level(logging.ERROR), recorded(folder, "shop") as recording:
-        recording.summary = PUBLISHED
+    with caplog.at_level(logging.ERROR), recorded(folder, "shop", PUBLISHED):
+        pass
     (said,) = caplog.records
     assert said.getMessage().startswith("the metrics of shop could not be written")
     # One line: a folder that may not be written is no defect of the job's.

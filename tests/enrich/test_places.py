@@ -11,12 +11,11 @@ import pytest
 import typer
 from object_store import served_bucket
 
+from enrich.cli import written_outcome
 from enrich.config import JobConfig
 from enrich.errors import ConfigError, NoAnswer, TooManyFailures
-from enrich.files.atomic_write import write_place
 from enrich.metrics import write_metrics
-from enrich.outcome import written_outcome
-from enrich.places import ObjectUri, names_in, parse_place, remove_place, start_in
+from enrich.places import ObjectUri, names_in, parse_place, remove_place, start_in, write_place
 from enrich.settings_files import load_yaml
 from expectations.baseline import load_baseline
 

@@ -15,7 +15,7 @@ import psutil
 from own_process import open_local
 from shop import Shop, products
 
-from enrich.engine.fake_engine import FakeEngineSpec
+from bench.fake_engine import FakeEngineSpec
 from enrich.spark.tables import Tables
 
 PRODUCTS = 1_500

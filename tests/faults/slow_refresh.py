@@ -7,7 +7,7 @@ from pathlib import Path
 from own_process import open_local
 from shop import Shop, products
 
-from enrich.engine.fake_engine import FakeEngineSpec
+from bench.fake_engine import FakeEngineSpec
 
 folder = Path(sys.argv[1])
 shop = Shop(open_local(folder, {"spark.master": "local[2]"}), folder, "shop")

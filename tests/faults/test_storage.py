@@ -19,7 +19,7 @@ from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import JobConfig
 from enrich.engine.spec import build_spec
 from enrich.errors import ConfigError
-from enrich.images import retries
+from enrich.images import store as retries
 from enrich.images.settings import ImageProblem, ImageReading
 from enrich.images.store import ImageStore, _breaker_of
 from enrich.records import Modalities, Product, Status

@@ -12,12 +12,11 @@ from job_script import load_job, run_job
 from object_store import served_bucket
 from shop import products
 
+from bench.fake_engine import FakeEngineSpec
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import JobConfig
-from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError
-from enrich.files.atomic_write import write_place
-from enrich.places import names_in, parse_place
+from enrich.places import names_in, parse_place, write_place
 
 pytestmark = [pytest.mark.spark, pytest.mark.long]
 

@@ -12,8 +12,8 @@ from job_script import load_job, run_job
 from PIL import Image
 from shop import products
 
+from bench.fake_engine import FakeEngineSpec
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.files.labels import read_labels
 from schemas.labels import RESERVED
 

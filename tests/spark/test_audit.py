@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from shop import FakeGate, Shop, products
 
+from bench.fake_engine import FakeEngineSpec
 from enrich.certificates import Stage, lower_bound
 from enrich.config import ColumnNames
-from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError
 from enrich.spark.audit import (
     _mark_skipped,

@@ -9,8 +9,8 @@ import pytest
 from cases import only_in_full
 from shop import FakeGate, Shop
 
+from bench.fake_engine import FakeEngineSpec
 from enrich.config import Follow
-from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ValidationFailed
 from enrich.spark.follow import follow
 from enrich.spark.refresh import Refresh

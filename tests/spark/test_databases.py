@@ -6,7 +6,7 @@ import shutil
 import pytest
 from shop import Shop, products
 
-from enrich.engine.fake_engine import FakeEngineSpec
+from bench.fake_engine import FakeEngineSpec
 from enrich.spark.maintenance import maintain_tables
 from enrich.spark.tables import open_tables
 

@@ -4,8 +4,8 @@ import pytest
 from pyspark.sql import functions as F
 from shop import products
 
+from bench.fake_engine import FakeEngineSpec
 from enrich.config import JobConfig
-from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import EnrichError, WorkersDied
 from enrich.spark import encode
 from enrich.spark.encode import choose_tasks, cut_into_chunks, select_contents, take_chunk

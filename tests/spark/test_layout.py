@@ -5,7 +5,7 @@ from pathlib import Path
 
 from shop import products
 
-from enrich.engine.fake_engine import FakeEngineSpec
+from bench.fake_engine import FakeEngineSpec
 
 
 def commits(shop, table):

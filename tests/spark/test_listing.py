@@ -11,7 +11,7 @@ from faulty_store import KEYS, FaultyStore, faulty_store
 from moto.s3.models import s3_backends
 from shop import FakeGate
 
-from enrich.engine.fake_engine import FakeEngineSpec
+from bench.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError, ValidationFailed
 from enrich.images.store import ImageStore
 from enrich.spark.diff import append_image_states

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from shop import products
 
-from enrich.engine.fake_engine import FakeEngineSpec
+from bench.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError
 from enrich.spark import maintenance, runs, tables
 

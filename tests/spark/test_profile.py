@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import pytest
 from pyspark import cloudpickle
 
+from bench.fake_engine import FakeEngineSpec
 from enrich.config import DEMO_FOLDER
-from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.spark.dry_run import plan_refresh
 from enrich.unseen import AttributeProfile, SourceProfile
 from tests.support.shop import products

@@ -6,7 +6,7 @@ import pytest
 from prepared_shop import BETTER, blocked, rolled_back, staged
 from shop import products
 
-from enrich.engine.fake_engine import FakeEngineSpec
+from bench.fake_engine import FakeEngineSpec
 from enrich.errors import ConfigError, TableContended
 from enrich.spark import publish, rules, runs
 from enrich.spark.runs import read_event, read_runs

@@ -19,7 +19,7 @@ from pyspark import cloudpickle
 from random_commands import DAY, PICTURES, RECIPES, TEXTS, Command, Draw
 from shop import FakeGate, Shop
 
-from enrich.engine.fake_engine import FakeEngine, FakeEngineSpec
+from bench.fake_engine import FakeEngine, FakeEngineSpec
 from enrich.errors import ConfigError, NothingPublished, TableContended
 from enrich.images.locations import Location
 from enrich.images.settings import ImageProblem

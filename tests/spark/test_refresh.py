@@ -9,7 +9,7 @@ import pytest
 from prepared_shop import blocked
 from shop import DAY, products
 
-from enrich.engine.fake_engine import FakeEngineSpec
+from bench.fake_engine import FakeEngineSpec
 from enrich.errors import TooManyFailures, ValidationFailed
 from enrich.spark import tables
 from enrich.spark.dry_run import plan_refresh

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from shop import products
 
+from bench.fake_engine import FakeEngineSpec
 from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import ColumnNames, JobConfig
-from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.errors import ValidationFailed
 from enrich.images.store import ImageStore
 from enrich.report.content import Change, ExpectedLabels, GivenFlags

@@ -12,7 +12,7 @@ import pytest
 from pyspark.sql import SparkSession
 from shop import Shop, products
 
-from enrich.engine.fake_engine import FakeEngineSpec
+from bench.fake_engine import FakeEngineSpec
 from enrich.errors import ValidationFailed
 from enrich.spark.runs import RunSummary
 

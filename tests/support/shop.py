@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 
+from bench.fake_engine import FakeEngineSpec
 from enrich.config import JobConfig
-from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.images.store import ImageSample, ImageStore
 from enrich.spark import publish
 from enrich.spark.inputs import Inputs, Request

@@ -10,10 +10,10 @@ from unittest.mock import Mock
 import pytest
 import torch
 
+from bench.fake_engine import FakeEngineSpec
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest, read_manifest
 from enrich.config import JobConfig
 from enrich.engine.columns import to_enriched
-from enrich.engine.fake_engine import FakeEngineSpec
 from enrich.engine.spec import build_spec, name_model_version, open_engine
 from enrich.errors import CheckpointError
 from enrich.images.decoding import decode_pixels

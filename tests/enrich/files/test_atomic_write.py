@@ -2,7 +2,7 @@
 
 import pytest
 
-from enrich.files.atomic_write import atomic_write, atomic_write_folder
+from enrich.places import atomic_write, atomic_write_folder
 
 
 def test_a_file_whose_writing_fails_stays_as_it_was_and_nothing_lies_beside_it(tmp_path):

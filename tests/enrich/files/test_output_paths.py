@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from enrich.errors import ConfigError
-from enrich.files.atomic_write import prepare_target
+from enrich.places import prepare_target
 
 
 @pytest.mark.parametrize("output", ["s3://shop/out.parquet", "s3://shop", "file:///out.csv"])

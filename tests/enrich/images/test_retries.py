@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from enrich.images import retries
-from enrich.images.retries import CircuitBreaker, StoreDown
+from enrich.images import store as retries
+from enrich.images.store import CircuitBreaker, StoreDown
 
 
 class Passing(Exception):

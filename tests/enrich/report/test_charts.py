@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from PIL import ImageColor
 
-from enrich.report.charts import HISTOGRAM_PX, compare_labels, find_swatch, lay_out_histogram
 from enrich.report.formatting import format_beside
+from enrich.report.page import HISTOGRAM_PX, compare_labels, find_swatch, lay_out_histogram
 from schemas.labels import ABSTAINED
 
 

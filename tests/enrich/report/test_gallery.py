@@ -1,7 +1,7 @@
 """Choice of cards, and what on the page leads to them."""
 
-from enrich.report.finder import Finder, bin_of
-from enrich.report.gallery import SECTIONS, SEPARATOR, fill_gallery
+from enrich.report.content import SECTIONS, SEPARATOR, fill_gallery
+from enrich.report.page import Finder, bin_of
 
 
 def offered(section, part, place, product_id):

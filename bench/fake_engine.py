@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from schemas.labels import ABSTENTIONS, NOT_APPLICABLE
 
 from enrich.calibration import Least, Thresholds
 from enrich.engine.columns import AttributeAnswers, to_enriched, to_record_batch
@@ -25,6 +24,7 @@ from enrich.images.store import ImageStore
 from enrich.lexicon import Evidence, ProductText
 from enrich.records import EncodedProduct, EnrichedProduct, Modalities, Product, Status
 from enrich.text import build_text
+from schemas.labels import ABSTENTIONS, NOT_APPLICABLE
 
 if TYPE_CHECKING:
     import torch
