@@ -92,18 +92,21 @@ def _predictions(answers: Sequence[AttributeAnswers]) -> pa.Array:
     starts = np.cumsum([0, *(len(one.labels) for one in answers)])
     labels = pa.array([label for one in answers for label in one.labels], pa.string())
     # Row by row, and in a row attribute by attribute, as the lists hold them.
-    candidates = _CandidateColumns(
-        labels,
-        [one.places + start for one, start in zip(answers, starts, strict=False)],
-        [one.confidences for one in answers],
-    )
+    places = [one.places + start for one, start in zip(answers, starts, strict=False)]
+
+    def pick(ranks: slice) -> pa.StructArray:
+        at = np.concatenate([one[:, ranks] for one in places], axis=1).ravel()
+        sure = np.concatenate([one.confidences[:, ranks] for one in answers], axis=1).ravel()
+        columns = [labels.take(pa.array(at)), pa.array(sure, pa.float64())]
+        return pa.StructArray.from_arrays(columns, fields=list(_CANDIDATE))
+
     names = pa.array([one.attribute for one in answers], pa.string())
     weights = np.full((rows, width), np.nan)
     for place, one in enumerate(answers):
         if one.image_weight is not None:
             weights[:, place] = one.image_weight
     weighs_none = np.tile([one.image_weight is None for one in answers], rows)
-    first = candidates.first()
+    first, behind = pick(slice(0, 1)), [one.places.shape[1] - 1 for one in answers]
     values = pa.StructArray.from_arrays(
         [
             names.take(pa.array(np.tile(np.arange(width), rows))),
@@ -111,7 +114,7 @@ def _predictions(answers: Sequence[AttributeAnswers]) -> pa.Array:
             first.field("confidence"),
             pa.array(np.stack([one.abstained for one in answers], axis=1).ravel()),
             pa.array(weights.ravel(), mask=weighs_none),
-            candidates.others(),
+            _lists(np.tile(behind, rows), pick(slice(1, None))),
             _named(answers, labels, starts),
             _abstention(answers),
         ],
@@ -133,37 +136,6 @@ def _abstention(answers: Sequence[AttributeAnswers]) -> pa.Array:
     reasons = [unsure if one.abstention is None else one.abstention for one in answers]
     given = ~np.stack([one.abstained for one in answers], axis=1).ravel()
     return pa.array(ABSTENTIONS).take(pa.array(np.stack(reasons, axis=1).ravel(), mask=given))
-
-
-@dataclass(frozen=True, slots=True)
-class _CandidateColumns:
-    """Candidates of all attributes, (N, K) per attribute.
-
-    `places` are places in `labels`.
-    """
-
-    labels: pa.Array
-    places: list[np.ndarray]
-    confidences: list[np.ndarray]
-
-    def first(self) -> pa.StructArray:
-        """Return the best candidates."""
-        return self._pick(slice(0, 1))
-
-    def others(self) -> pa.ListArray:
-        """Return the lists of the candidates behind them."""
-        counts = [places.shape[1] - 1 for places in self.places]
-        return _lists(np.tile(counts, len(self.places[0])), self._pick(slice(1, None)))
-
-    def _pick(self, ranks: slice) -> pa.StructArray:
-        places, confidences = (
-            np.concatenate([one[:, ranks] for one in each], axis=1).ravel()
-            for each in (self.places, self.confidences)
-        )
-        return pa.StructArray.from_arrays(
-            [self.labels.take(pa.array(places)), pa.array(confidences, pa.float64())],
-            fields=list(_CANDIDATE),
-        )
 
 
 def _lists(lengths: np.ndarray, values: pa.Array) -> pa.ListArray:

@@ -1,4 +1,4 @@
-"""Contents of a run's page, as plain values of bounded size, and its choice of products."""
+"""Contents of a run's page, and its choice of products, without HTML."""
 
 import math
 import shlex
@@ -25,6 +25,9 @@ NO_BASELINE = "none"
 
 # Bins of equal width over [0, 1], of confidences and of modality weights.
 BINS = 20
+
+# Of a table.
+Row = Mapping[str, Any]
 
 
 class GivenFlags(NamedTuple):
@@ -78,25 +81,6 @@ class RunFacts:
         """Seconds in the order of the stages; unknown stages come last."""
         known = {stage: place for place, stage in enumerate(STAGES)}
         return sorted(self.seconds.items(), key=lambda item: (known.get(item[0], 99), item[0]))
-
-
-@dataclass(frozen=True, slots=True)
-class CheckRow:
-    """One row of `label_quality`.
-
-    `attribute` and `category` are None for a check of all products. `baseline` names the expected
-    shares at the time of the run; the settings may name others by now.
-    """
-
-    expectation: str
-    outcome: str
-    observed: float | None
-    threshold: float | None
-    detail: str | None
-    attribute: str | None = None
-    category: str | None = None
-    suite: str | None = None
-    baseline: str = NO_BASELINE
 
 
 class Change(NamedTuple):
@@ -231,15 +215,6 @@ class Before:
     changed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """Newest certificate of an attribute; `ended_because` is None while it is valid."""
-
-    attribute: str
-    statement: str
-    ended_because: str | None
-
-
 class ExpectedLabels(NamedTuple):
     """Label baseline: expected products by attribute and label, including ABSTAINED."""
 
@@ -253,19 +228,19 @@ class RunReport:
 
     `reasons` counts the run's candidates by reason, deletions as `missing`. `statuses` counts the
     answered products, `quarantined` the run's findings. `attributes` are those that the run
-    answered. `proofs` are of the attributes that people have audited. `profile` is None for a
-    source without a profile.
+    answered. `checks` are rows of `label_quality`, `proofs` rows of the view `certificates`, one an
+    audited attribute. `profile` is None for a source without a profile.
     """
 
     run: RunFacts
-    checks: tuple[CheckRow, ...]
+    checks: Sequence[Row]
     attributes: tuple[AttributeFacts, ...]
     before: Before
     gallery: Gallery
     reasons: Mapping[str, int]
     statuses: Mapping[str, int]
     quarantined: Mapping[str, int]
-    proofs: tuple[Proof, ...] = ()
+    proofs: Sequence[Row] = ()
     profile: SourceProfile | None = None
 
     @property
@@ -279,12 +254,12 @@ class RunReport:
         return name_baseline(self.checks)
 
 
-def name_baseline(checks: Iterable[CheckRow]) -> str | None:
+def name_baseline(checks: Iterable[Row]) -> str | None:
     """Return the baseline that a run's candidates were compared to.
 
     NO_BASELINE for none, None for candidates that were not checked.
     """
-    return next((check.baseline for check in checks if check.suite == "candidates"), None)
+    return next((check["baseline"] for check in checks if check["suite"] == "candidates"), None)
 
 
 # Number of cards in each section.
@@ -302,8 +277,6 @@ _ABOUT = ("changed", "contradictions", "unsure", "examples")
 CARDS_A_PART = 6
 # Between an attribute and its labels in the name of a part.
 SEPARATOR = "\x1f"
-
-Row = Mapping[str, Any]
 
 
 def fill_gallery(rows: Iterable[Row], counts: Mapping[str, int]) -> Gallery:

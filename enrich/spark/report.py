@@ -193,12 +193,11 @@ def collect_report(
     )
 
 
-def _read_proofs(tables: Tables) -> tuple[content.Proof, ...]:
+def _read_proofs(tables: Tables) -> list[content.Row]:
     """Return the proof of each audited attribute: the valid one, or else the newest."""
     rows = sorted(read_certificates(tables), key=itemgetter("stands", "made_at"))
     newest = {row["attribute"]: row for row in rows}
-    names = [field.name for field in fields(content.Proof)]
-    return tuple(content.Proof(*(newest[a][n] for n in names)) for a in sorted(newest))
+    return [newest[attribute] for attribute in sorted(newest)]
 
 
 def _read_before(tables: Tables, version: int | None) -> DataFrame:
@@ -231,14 +230,14 @@ def _describe_run(sources: ReportSources, event: Event) -> content.RunFacts:
     )
 
 
-def _read_checks(tables: Tables, run_id: str) -> tuple[content.CheckRow, ...]:
+def _read_checks(tables: Tables, run_id: str) -> list[content.Row]:
     """Return the run's checks, with those that did not pass first. One action."""
-    columns = [field.name for field in fields(content.CheckRow)]
-    checks = tables.read_run("label_quality", run_id).select(*columns)
+    # A check lists up to a thousand products.
+    checks = tables.read_run("label_quality", run_id).drop("products")
     badness = F.array_position(F.lit([*reversed(CheckOutcome)]), F.col("outcome"))
     order = (badness, "suite", "attribute", "category", "expectation")
     first = checks.orderBy(*order).limit(_CHECKS_READ)
-    return tuple(content.CheckRow(**row.asDict()) for row in first.collect())
+    return [row.asDict() for row in first.collect()]
 
 
 def _describe_attributes(

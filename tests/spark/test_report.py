@@ -102,7 +102,7 @@ def test_page_of_a_first_run_says_what_the_tables_say(shop, tmp_path):
         0,
         0,
     )
-    assert [check.expectation for check in report.checks] == ["expect_all_rows"]
+    assert [check["expectation"] for check in report.checks] == ["expect_all_rows"]
     assert (report.run.counts["read"], report.run.counts["published"]) == (123, 120)
 
     gallery = report.gallery

@@ -18,10 +18,8 @@ from enrich.report.content import (
     Before,
     Card,
     Change,
-    CheckRow,
     Gallery,
     GivenFlags,
-    Proof,
     RunFacts,
     RunReport,
     ShownAnswer,
@@ -47,14 +45,14 @@ def make_report():
         check = _make_check(text)
         return RunReport(
             run=_make_facts(text, outcome),
-            checks=(check, replace(check, outcome="warn"), replace(check, outcome="pass")),
+            checks=(check, check | {"outcome": "warn"}, check | {"outcome": "pass"}),
             attributes=(_make_attribute(text),),
             before=Before(7, 1000, 900, 12),
             gallery=_make_gallery(text, cards),
             reasons={text("changed"): 890, "new": 300, "missing": 3},
             statuses={"ok": 1180, text("image_missing"): 20},
             quarantined={text("no_modality"): 10},
-            proofs=(Proof(text("style"), text("at least 86 % are right"), text("a new model")),),
+            proofs=[_make_proof(text)],
             profile=SourceProfile(
                 500, 0.05, {text("color"): AttributeProfile(0.8, 0.8, named=0.5, contradicted=0.1)}
             ),
@@ -64,17 +62,22 @@ def make_report():
 
 
 def _make_check(text):
-    return CheckRow(
-        expectation=text("expect_known_labels"),
-        outcome="fail",
-        observed=3.0,
-        threshold=0.0,
-        detail=text("3 rows hold a label unknown to the checkpoint"),
-        attribute=text("color"),
-        category=text("shirts"),
-        suite="candidates",
-        baseline=text("shop"),
-    )
+    return {
+        "expectation": text("expect_known_labels"),
+        "outcome": "fail",
+        "observed": 3.0,
+        "threshold": 0.0,
+        "detail": text("3 rows hold a label unknown to the checkpoint"),
+        "attribute": text("color"),
+        "category": text("shirts"),
+        "suite": "candidates",
+        "baseline": text("shop"),
+    }
+
+
+def _make_proof(text):
+    said, ended = text("at least 86 % are right"), text("a new model")
+    return {"attribute": text("style"), "statement": said, "ended_because": ended}
 
 
 def _make_facts(text, outcome):
