@@ -10,7 +10,7 @@ drew, and two processes draw what one process draws in two parts.
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -288,15 +288,9 @@ class Part:
 
     def to(self, device: torch.device) -> "Part":
         """Return the part on `device`."""
-        return replace(
-            self,
-            inputs=self.inputs.to(device),
-            own_text=self.own_text.to(device),
-            targets=self.targets.to(device),
-            image_targets=self.image_targets.to(device),
-            groups=self.groups.to(device),
-            labelled=self.labelled.to(device),
-        )
+        named = {one.name: getattr(self, one.name) for one in fields(self)}
+        moved = {n: one.to(device) for n, one in named.items() if not isinstance(one, int | float)}
+        return replace(self, **moved)
 
 
 def deal(

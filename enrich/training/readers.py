@@ -162,7 +162,7 @@ def read_catalog_folder(folder: Path) -> LabelledRows:
     products, labels = (_read_as_text(folder / name, wanted) for name, wanted in _REQUIRED.items())
     products = products.drop(columns=_GROUP, errors="ignore")
     labels = _as_columns(labels, folder / "labels.parquet")
-    _require_one_row_each(labels, folder / "labels.parquet")
+    _require_one_each(labels, "product_id", "row", folder / "labels.parquet")
     if lost := (labels["product_id"][~labels["product_id"].isin(products["product_id"])]).tolist():
         say(
             f"{len(lost):,} of {len(labels):,} labelled products of {folder} are not in its "
@@ -173,7 +173,7 @@ def read_catalog_folder(folder: Path) -> LabelledRows:
         labels.rename(columns={attribute: f"label {attribute}" for attribute in attributes}),
         on="product_id",
     )
-    _require_one_row_each(joined, folder / "products.parquet")
+    _require_one_each(joined, "product_id", "row", folder / "products.parquet")
     named = {*_REQUIRED["products.parquet"], *attributes}
     categories = [column for column in products.columns if column not in named]
     shown = [as_texts(joined[name]) for name in ("title", "description", "image_path")]
@@ -194,35 +194,21 @@ def _as_columns(labels: pd.DataFrame, file: Path) -> pd.DataFrame:
     """Return one column an attribute, also of tables with a row a label."""
     if not {"attribute", "label"} <= {*labels.columns}:
         return labels
-    key = ["product_id", "attribute"]
-    if (is_again := labels.duplicated(key)).any():
-        twice = labels["product_id"][is_again].iloc[0]
-        raise ConfigError(
-            f"{file} repeats a label: found an attribute of product {twice!r} twice, expected once"
-        )
+    _require_one_each(labels, ["product_id", "attribute"], "label of an attribute", file)
     columns = labels.pivot(index="product_id", columns="attribute", values="label")
     if _GROUP in labels:
         groups = labels.dropna(subset=_GROUP).drop_duplicates(["product_id", _GROUP])
-        _require_one_group_each(groups, file)
+        _require_one_each(groups, "product_id", _GROUP, file)
         columns[_GROUP] = groups.set_index("product_id")[_GROUP]
     return columns.reset_index()
 
 
-def _require_one_group_each(groups: pd.DataFrame, file: Path) -> None:
-    if (is_again := groups["product_id"].duplicated()).any():
-        twice = groups["product_id"][is_again].iloc[0]
-        found = groups.loc[groups["product_id"] == twice, _GROUP]
+def _require_one_each(table: pd.DataFrame, key: str | list[str], what: str, file: Path) -> None:
+    """Raise ConfigError if a product has more than one row of a key."""
+    if (is_again := table.duplicated(key)).any():
+        twice = table["product_id"][is_again].iloc[0]
         raise ConfigError(
-            f"{file} names several groups of a product: found {' and '.join(found)}, expected one "
-            f"{_GROUP} in all rows of {twice!r}"
-        )
-
-
-def _require_one_row_each(products: pd.DataFrame, file: Path) -> None:
-    if (is_again := products["product_id"].duplicated()).any():
-        twice = products["product_id"][is_again].iloc[0]
-        raise ConfigError(
-            f"{file} repeats a product: found more than one row of {twice!r}, expected one"
+            f"{file} is not clear about product {twice!r}: found more than one {what}, expected one"
         )
 
 

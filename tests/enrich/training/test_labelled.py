@@ -184,7 +184,7 @@ def _write_text(folder):
         (lambda folder: write_folder(folder, 0), "found 0 labelled products"),
         (
             lambda folder: write_folder(folder, 2, product_id=["p0", "p0"]),
-            r"labels\.parquet repeats a product",
+            r"labels\.parquet .* more than one row",
         ),
         (_write_text, "no Parquet file can be read at"),
     ],
