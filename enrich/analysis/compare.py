@@ -30,6 +30,7 @@ from enrich.terminal import say
 from enrich.training.answers import Answers
 from enrich.training.augmentation import LabelWords
 from enrich.training.batches import Batches, Condition, open_batches
+from enrich.training.caches import CachedImages
 from enrich.training.evaluation import answer, apply_calibration, find_named, to_answers
 from enrich.training.fitting import (
     BIAS_FITTED_UNDER,
@@ -47,7 +48,6 @@ from enrich.training.labelled import (
     read_to_measure,
     refuse_same_names,
 )
-from enrich.training.pixel_cache import CachedImages
 from enrich.training.preparation import Rows
 from enrich.training.readers import Split
 

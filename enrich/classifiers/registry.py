@@ -3,10 +3,9 @@
 import inspect
 
 from enrich.classifiers.cma_clip import CmaClip
-from enrich.classifiers.coca import Coca
 from enrich.classifiers.config import ClassifierConfig, ClassifierName
 from enrich.classifiers.interface import Classifier
-from enrich.classifiers.joint import ClipTransformer, PerceiverIo
+from enrich.classifiers.joint import ClipTransformer, Coca, PerceiverIo
 from enrich.classifiers.pooled import (
     ClipMlp,
     ClipSum,

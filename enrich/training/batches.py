@@ -26,17 +26,18 @@ from enrich.images.settings import ImageShape
 from enrich.lexicon import ProductText
 from enrich.terminal import rank
 from enrich.training.augmentation import LabelWords, mask, relabel, reword, swap, vary
-from enrich.training.config import LossName, TrainingConfig
-from enrich.training.distributed import processes
-from enrich.training.feature_cache import (
+from enrich.training.caches import (
+    CachedImages,
     CachedTexts,
     CachedViews,
+    cache_pixels,
     cache_texts,
     cache_views,
     digest_text_tower,
 )
+from enrich.training.config import LossName, TrainingConfig
+from enrich.training.distributed import processes
 from enrich.training.labelled import UNLABELLED, LabelledProducts
-from enrich.training.pixel_cache import CachedImages, cache_pixels
 
 
 class Condition(StrEnum):

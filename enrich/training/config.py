@@ -138,7 +138,7 @@ class TrainingConfig(Architecture):
 
     A training on one `half` knows one half of the groups. `half_towers` are the checkpoints of two
     such trainings, on half 0 and on half 1: features of a frozen image tower are cross-fitted with
-    them, see `feature_cache.py`.
+    them, see `caches.py`.
 
     `fit_modality_bias` fits modality bias and disagreement penalty of CMA-CLIP to validation groups
     after training. Other classifiers lack both, so a comparison of attentions turns it off.

@@ -22,10 +22,10 @@ from enrich.errors import ConfigError, load_extra
 from enrich.places import atomic_write
 from enrich.terminal import Steps, rank, say
 from enrich.training.batches import Batches, Condition, Part, deal, in_phase, shown_in_training
+from enrich.training.caches import CachedViews, cache_views, cross_fit_views
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.distributed import first_then_others, from_first
 from enrich.training.evaluation import selection_score
-from enrich.training.feature_cache import CachedViews, cache_views, cross_fit_views
 from enrich.training.optimiser import (
     Stepper,
     add_adapters,

@@ -22,7 +22,7 @@ from enrich.analysis.explain import explain
 from enrich.lexicon import Lexicon
 from enrich.training.augmentation import LabelWords
 from enrich.training.batches import Batches, Condition
-from enrich.training.pixel_cache import CachedImages
+from enrich.training.caches import CachedImages
 
 
 def test_hidden_patches_are_white_and_all_others_stay():

@@ -17,9 +17,9 @@ from enrich.images.settings import ImageShape
 from enrich.lexicon import Lexicon
 from enrich.training.augmentation import LabelWords
 from enrich.training.batches import Batches
+from enrich.training.caches import CachedImages, cache_pixels
 from enrich.training.config import TrainingConfig
 from enrich.training.loop import Trainer
-from enrich.training.pixel_cache import CachedImages, cache_pixels
 from enrich.training.preparation import train_tokenizer
 
 COUNT = 40

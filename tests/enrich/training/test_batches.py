@@ -11,8 +11,8 @@ from enrich.classifiers.towers import TextEncoder
 from enrich.lexicon import Lexicon
 from enrich.training.augmentation import LabelWords
 from enrich.training.batches import Batches, Condition, in_phase, shuffled
+from enrich.training.caches import CachedImages
 from enrich.training.config import TrainingConfig
-from enrich.training.pixel_cache import CachedImages
 
 COUNT = 300
 ALL = np.arange(COUNT)

@@ -17,11 +17,11 @@ from enrich.settings_files import load_yaml
 from enrich.training.answers import Answers, CalibratedAnswers
 from enrich.training.augmentation import LabelWords
 from enrich.training.batches import Batches, Condition, shown_in_training
+from enrich.training.caches import CachedImages
 from enrich.training.config import TrainingConfig
 from enrich.training.evaluation import answer, apply_calibration, evaluate, measure_answers
 from enrich.training.fitting import calibrate
 from enrich.training.labelled import UNLABELLED
-from enrich.training.pixel_cache import CachedImages
 
 BOTH, IMAGE, TEXT = Modalities.IMAGE_AND_TEXT, Modalities.IMAGE, Modalities.TEXT
 

@@ -12,10 +12,10 @@ from labelled import labelled_products
 from enrich.errors import ConfigError
 from enrich.settings_files import load_yaml
 from enrich.training.batches import Batches
+from enrich.training.caches import CachedImages
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.labelled import TEST
 from enrich.training.loop import Trainer, digest_products
-from enrich.training.pixel_cache import CachedImages
 from enrich.training.pretrained import load_efficientnet_weights
 
 HEADS = Phase(loss="multitask", epochs=3, learning_rate=3e-3)

@@ -12,11 +12,10 @@ from torch import nn
 from enrich.classifiers.int8 import use_int8
 from enrich.classifiers.registry import build_classifier
 from enrich.errors import ConfigError
-from enrich.training import feature_cache
+from enrich.training import caches
 from enrich.training.batches import Condition
+from enrich.training.caches import CachedImages, CachedViews, cache_views, cross_fit_views
 from enrich.training.config import Phase
-from enrich.training.feature_cache import CachedViews, cache_views, cross_fit_views
-from enrich.training.pixel_cache import CachedImages
 
 Cache = Callable[..., CachedImages]
 
@@ -78,7 +77,7 @@ def _see(trainer, *half_towers):
 def test_each_half_has_features_of_the_other_half_s_tower(make, tmp_path, monkeypatch):
     # So few products say nothing of so many features: here both towers' are taken as they are.
     as_they_are = torch.eye(516, 515)
-    monkeypatch.setattr(feature_cache, "fit_map", lambda *given: as_they_are)
+    monkeypatch.setattr(caches, "fit_map", lambda *given: as_they_are)
     trainer = make("whole")
     alike = _write_tower(trainer, tmp_path / "half-0", lambda classifier: None)
     shifted = _write_tower(trainer, tmp_path / "half-1", _shift_last_stage)
@@ -99,7 +98,7 @@ def test_a_map_takes_one_tower_s_features_to_another_s(make, monkeypatch):
     monkeypatch.setattr(one.image_tower, "upper", lambda lower: 2 * lower)
     monkeypatch.setattr(own.image_tower, "upper", lambda lower: 2 * lower @ turn + shift)
 
-    fitted = feature_cache.fit_map(one, own, CachedViews("image_lower", lower), np.arange(50))
+    fitted = caches.fit_map(one, own, CachedViews("image_lower", lower), np.arange(50))
 
     features = torch.from_numpy(2 * lower[0][50:].astype(np.float32))
     found = torch.cat([features, torch.ones(10, 4, 1)], dim=2) @ fitted

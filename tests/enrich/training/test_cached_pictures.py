@@ -17,8 +17,8 @@ from enrich.errors import ConfigError, StorageFailed
 from enrich.images.settings import ImageProblem, ImageShape
 from enrich.images.store import ImageStore
 from enrich.records import Status
-from enrich.training import pixel_cache
-from enrich.training.pixel_cache import CachedImages
+from enrich.training import caches
+from enrich.training.caches import CachedImages
 
 SHAPE = ImageShape(size_px=64, fit="pad", mean=(0, 0, 0), std=(1, 1, 1))
 PRODUCTS = labelled_products(["a", "b"], "shop", image_paths=["red.jpg", "blue.jpg"])
@@ -53,7 +53,7 @@ def test_the_next_run_reads_a_picture_again_that_a_store_failed_to_give(cache, m
     features = first.folder / "image_features-1-0.npy"
     features.touch()
     with monkeypatch.context() as patch:
-        patch.setattr("enrich.training.pixel_cache.rank", lambda: 1)
+        patch.setattr("enrich.training.caches.rank", lambda: 1)
         other_process = cache("red.jpg", "blue.jpg")
     again = cache("red.jpg", "blue.jpg")
     assert first.has_image.tolist() == other_process.has_image.tolist() == [True, False]
@@ -94,20 +94,20 @@ def test_a_cache_without_its_list_of_pictures_is_incomplete(cache, monkeypatch):
         raise OSError("no space left")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no space left"):
-        patch.setattr(pixel_cache.np, "save", fill_the_disk)
+        patch.setattr(caches.np, "save", fill_the_disk)
         cache("red.jpg", "blue.jpg")
     assert cache("red.jpg", "blue.jpg").has_image.all()
 
 
 def test_a_training_that_finds_another_at_the_same_pictures_waits_for_it(cache, monkeypatch):
-    decode_all, decoded = pixel_cache.decode_all, []
+    decode_all, decoded = caches.decode_all, []
 
     def decode_slowly(*args):
         decoded.append(args)
         time.sleep(0.3)
         return decode_all(*args)
 
-    monkeypatch.setattr(pixel_cache, "decode_all", decode_slowly)
+    monkeypatch.setattr(caches, "decode_all", decode_slowly)
     with ThreadPoolExecutor(2) as trainings:
         found = list(trainings.map(lambda _: cache("red.jpg", "blue.jpg"), range(2)))
     assert len(decoded) == 1, "the second one wrote over what the first was writing"
@@ -123,7 +123,7 @@ def test_an_error_ends_the_decoding_without_waiting_for_all_other_pictures(cache
             raise OSError("a damaged chunk")
         return np.zeros((3, shape.size_px, shape.size_px), np.uint8)
 
-    monkeypatch.setattr(pixel_cache, "decode_one", decode)
+    monkeypatch.setattr(caches, "decode_one", decode)
     with pytest.raises(OSError, match="a damaged chunk"):
         cache(*["red.jpg"] * 2000)
     assert len(decoded) < 500
@@ -135,7 +135,7 @@ def test_a_complete_cache_that_cannot_be_written_is_read(cache, monkeypatch):
     def refuse(*_):
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(pixel_cache, "FileLock", refuse)
+    monkeypatch.setattr(caches, "FileLock", refuse)
     assert cache("red.jpg", "blue.jpg").has_image.all()
 
 
