@@ -7,12 +7,17 @@ Runs that are in `--folder` are not repeated, so a killed command resumes. What 
 tables of a page is a person's: a page that is written again keeps it.
 """
 
+import math
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated
 
+import numpy as np
+import torch
 import typer
 
 from bench.parameters import count_flops, count_parameters
@@ -28,7 +33,7 @@ from bench.systems import (
     make_run,
     open_setting,
 )
-from enrich.analysis.bootstrap import Measures, Run
+from enrich.analysis.bootstrap import ACCURACY, Column, Estimate, Measures, Run
 from enrich.analysis.report import divide_columns, tabulate
 from enrich.classifiers.interface import Classifier
 from enrich.cli import SetOption, run_command
@@ -46,6 +51,54 @@ _PAPER = "cma_clip"
 _TABLES = "## Systems\n"
 
 
+class SeededMeasures(Measures):
+    """Figures of systems with intervals over groups and seeds, from one run or more of each.
+
+    Each draw gets the noise of a mean over so many seeds. How much seeds differ is pooled over the
+    systems that have several, and counts for those that have one. `fixed` are systems without a
+    seed.
+    """
+
+    def __init__(self, runs: Mapping[str, Sequence[Run]], fixed: Sequence[str], draws: int) -> None:
+        self._seeds: dict[str, list[str]] = {name: [] for name in runs}
+        of_seeds = {}
+        for name, own in runs.items():
+            for seed, run in enumerate(own):
+                self._seeds[name].append(named := f"{name}, seed {seed}")
+                of_seeds[named] = run
+        super().__init__(of_seeds, draws)
+        self._fixed = fixed
+        self._spreads: dict[tuple[Column, str], float] = {}
+
+    def estimate(self, name: str, column: Column, figure: str = ACCURACY) -> Estimate:
+        """Return a figure of a system in a column; see `Measures.estimate`."""
+        ask = super().estimate
+        each = [ask(one, column, figure) for one in self._seeds[name]]
+        spread = 0.0 if name in self._fixed else self._spread(column, figure)
+        draws = torch.stack([one.draws for one in each]).mean(0)
+        generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+        noise = torch.randn(len(draws), generator=generator)
+        value = fmean(one.value for one in each)
+        return Estimate(value, draws + noise * spread / len(each) ** 0.5)
+
+    def given(self, name: str, column: Column) -> float:
+        """Return the share that is given at a target precision of 90 %."""
+        ask = super().given
+        return fmean(ask(one, column) for one in self._seeds[name])
+
+    def _spread(self, column: Column, figure: str) -> float:
+        """Return the pooled standard deviation of a figure over seeds."""
+        if (column, figure) not in self._spreads:
+            several = [seeds for seeds in self._seeds.values() if len(seeds) > 1]
+            ask = super().estimate
+            found = [[ask(one, column, figure).value for one in seeds] for seeds in several]
+            squares = [np.var(values, ddof=1) for values in found]
+            # A system without answers has no precision, and shows nothing about seeds.
+            known = [one for one in squares if not math.isnan(one)]
+            self._spreads[column, figure] = float(np.mean(known)) ** 0.5 if known else 0.0
+        return self._spreads[column, figure]
+
+
 def write_page(setting: Setting, output: Path, command: str, date: str) -> None:
     """Write the page, of the runs that are there.
 
@@ -56,7 +109,7 @@ def write_page(setting: Setting, output: Path, command: str, date: str) -> None:
         files = (file_of(setting, name, seed) for seed in range(system.seeds))
         for file in filter(Path.exists, files):
             runs.setdefault(name, []).append(load_run(file))
-    measures = Measures(runs, [LEXICON], _DRAWS)
+    measures = SeededMeasures(runs, [LEXICON], _DRAWS)
     # Without a text there is one modality, as in `image_only`.
     found = divide_columns(measures, [Condition.NO_TEXT])
     # Files keep their answers in the order of the alphabet.

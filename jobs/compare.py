@@ -45,10 +45,10 @@ def main(
     prepare_target(output)
     with tempfile.TemporaryDirectory() as temporary:
         cache = Path(temporary)
-        runs = {one.name: [score_checkpoint(one, shared, sources, cache)] for one in checkpoints}
+        runs = {one.name: score_checkpoint(one, shared, sources, cache) for one in checkpoints}
         if catalogs:
-            runs[LEXICON] = [score_words(checkpoints[0], shared, catalogs, sources, cache)]
-        compare_checkpoints(Measures(runs, [LEXICON], _DRAWS), checkpoints, output)
+            runs[LEXICON] = score_words(checkpoints[0], shared, catalogs, sources, cache)
+        compare_checkpoints(Measures(runs, _DRAWS), checkpoints, output)
     typer.echo(f"page: {output}")
 
 

@@ -1,16 +1,12 @@
-"""Figures of answers with intervals over groups of products and over seeds.
+"""Figures of answers with intervals over groups of products.
 
 Whole groups are drawn with replacement, never single rows: the near-identical products of a group
-repeat each other (Field and Welsh 2007, the cluster bootstrap). Each draw gets the noise of a mean
-over so many seeds. How much seeds differ is pooled over the systems that have several, and counts
-for those that have one. All rows share the draws, so that a difference is taken on the same
-products.
+repeat each other (Field and Welsh 2007, the cluster bootstrap). All rows share the draws, so that a
+difference is taken on the same products.
 """
 
 import math
-import zlib
-from collections.abc import Mapping, Sequence
-from statistics import fmean
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -100,81 +96,54 @@ class Estimate(NamedTuple):
 
 
 class Measures:
-    """Figures of systems with intervals, from one run or more of each.
+    """Figures of runs by name, with intervals; all runs share the draws."""
 
-    `fixed` are systems without a seed.
-    """
-
-    def __init__(self, runs: Mapping[str, Sequence[Run]], fixed: Sequence[str], draws: int) -> None:
+    def __init__(self, runs: Mapping[str, Run], draws: int) -> None:
         self.runs = runs
-        self._fixed = fixed
         self._count = draws
         self._draws: dict[str, tuple[np.ndarray, Float[Tensor, "R G"]]] = {}
-        self._known: dict[tuple[str, Column, str], tuple[list[float], Tensor]] = {}
-        self._spreads: dict[tuple[Column, str], float] = {}
+        self._known: dict[tuple[str, Column, str], Estimate] = {}
 
     def columns(self) -> list[Column]:
         """Return all columns that have answers, in the order of the sources."""
         return list(dict.fromkeys(Column(s, Condition(c), a) for s, c, a in self._any_run()))
 
     def estimate(self, name: str, column: Column, figure: str = ACCURACY) -> Estimate:
-        """Return a figure of a system in a column.
+        """Return a figure of a run in a column.
 
         Args:
-            name: the system.
+            name: the run.
             column: the products.
             figure: `ACCURACY`; `FOUND`, the share of all products that are answered right above
                 the lowest threshold of 90 % precision on these very products; or `KEPT`, the share
                 of right ones among the answers that are given at a target precision of 90 %.
         """
-        values, draws = self._measure(name, column, figure)
-        spread = 0.0 if name in self._fixed else self._spread(column, figure)
-        generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-        noise = torch.randn(len(draws), generator=generator)
-        return Estimate(fmean(values), draws + noise * spread / len(values) ** 0.5)
+        known = (name, column, figure)
+        if known not in self._known:
+            scored = self.runs[name][column.key]
+            groups, draws = self._draw(column.source)
+            weights = draws[:, np.searchsorted(groups, scored.group.numpy())]
+            value = measure(scored, figure, once(len(scored.right)).float()).item()
+            drawn = measure(scored, figure, weights)
+            if _count_groups(scored, figure) < LEAST_GROUPS:
+                drawn = torch.full_like(drawn, math.nan)
+            self._known[known] = Estimate(value, drawn)
+        return self._known[known]
 
     def given(self, name: str, column: Column) -> float:
         """Return the share that is given at a target precision of 90 %."""
-        runs = (run[column.key] for run in self.runs[name])
-        return fmean(one.given.float().mean().item() for one in runs)
-
-    def _measure(
-        self, name: str, column: Column, figure: str
-    ) -> tuple[list[float], Float[Tensor, " R"]]:
-        """Return a figure of each seed, and the draws of their mean."""
-        known = (name, column, figure)
-        if known not in self._known:
-            scored = [run[column.key] for run in self.runs[name]]
-            groups, draws = self._draw(column.source)
-            weights = draws[:, np.searchsorted(groups, scored[0].group.numpy())]
-            values = [measure(one, figure, once(len(one.right)).float()).item() for one in scored]
-            mean = torch.stack([measure(one, figure, weights) for one in scored]).mean(0)
-            if any(_count_groups(one, figure) < LEAST_GROUPS for one in scored):
-                mean = torch.full_like(mean, math.nan)
-            self._known[known] = (values, mean)
-        return self._known[known]
+        return self.runs[name][column.key].given.float().mean().item()
 
     def _any_run(self) -> Run:
-        return next(iter(self.runs.values()))[0]
+        return next(iter(self.runs.values()))
 
     def _draw(self, source: str) -> tuple[np.ndarray, Float[Tensor, "R G"]]:
-        """Return the labelled groups of a source, and the draws that all systems share."""
+        """Return the labelled groups of a source, and the draws that all runs share."""
         if source not in self._draws:
             here = [one.group.numpy() for key, one in self._any_run().items() if key[0] == source]
             groups = np.unique(np.concatenate(here))
             self._draws[source] = groups, draw_groups(len(groups), self._count)
         return self._draws[source]
-
-    def _spread(self, column: Column, figure: str) -> float:
-        """Return the pooled standard deviation of a figure over seeds."""
-        if (column, figure) not in self._spreads:
-            several = [name for name, runs in self.runs.items() if len(runs) > 1]
-            found = [self._measure(name, column, figure)[0] for name in several]
-            squares = [np.var(values, ddof=1) for values in found]
-            # A system without answers has no precision, and shows nothing about seeds.
-            known = [one for one in squares if not math.isnan(one)]
-            self._spreads[column, figure] = float(np.mean(known)) ** 0.5 if known else 0.0
-        return self._spreads[column, figure]
 
 
 def _count_groups(scored: ScoredAnswers, figure: str) -> int:

@@ -5,7 +5,7 @@ import torch
 from colored_shop import write_colored_shop
 
 from bench import systems
-from bench.comparison import write_page
+from bench.comparison import SeededMeasures, write_page
 from bench.systems import (
     HOME,
     LEFT_OUT,
@@ -17,6 +17,7 @@ from bench.systems import (
     make_run,
     open_setting,
 )
+from enrich.analysis.bootstrap import Column, ScoredAnswers
 from enrich.errors import ConfigError
 from enrich.training.batches import Condition
 from enrich.training.config import Phase, TrainingConfig
@@ -104,3 +105,32 @@ def test_the_page_compares_with_intervals_and_says_what_is_not_there(setting, tm
     assert "color: share right, less that of cma_clip" in page
     # Words need no seed and no tower: they have no row of costs.
     assert page.count("| lexicon |") == page.count("| text_only |") - 1
+
+
+COLUMN = Column("shop", Condition.AS_IS, "color")
+
+
+def _scored(right):
+    confidence = torch.linspace(1, 0.5, len(right)).round(decimals=2)
+    return ScoredAnswers(confidence, right.bool(), confidence > 0, torch.arange(len(right)))
+
+
+def _measures(fixed, **runs):
+    found = {name: [{COLUMN.key: one} for one in scored] for name, scored in runs.items()}
+    return SeededMeasures(found, fixed, 500)
+
+
+def test_how_seeds_differ_widens_intervals_also_of_systems_with_one_seed():
+    seeds = [_scored(torch.arange(200) < count) for count in (120, 140, 160)]
+    alone = _scored(torch.arange(200) < 140)
+    plain = _measures((), one=[alone], words=[alone])
+    seeded = _measures(("words",), one=[alone], words=[alone], seeded=seeds)
+
+    def width(measures, name):
+        low, high = measures.estimate(name, COLUMN).bounds
+        return high - low
+
+    assert width(seeded, "one") > 2 * width(plain, "one")
+    # A mean of three varies less, and words do not vary at all.
+    assert width(plain, "words") < width(seeded, "seeded") < width(seeded, "one")
+    assert width(seeded, "words") == pytest.approx(width(plain, "words"))

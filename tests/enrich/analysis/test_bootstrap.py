@@ -1,4 +1,4 @@
-"""Figures with intervals over groups and seeds, and their differences."""
+"""Figures with intervals over groups, and their differences."""
 
 import math
 
@@ -31,10 +31,8 @@ def _scored(right, groups=None, given=None):
     )
 
 
-def _measures(fixed=(), draws=500, **runs):
-    key = COLUMN.key
-    found = {name: [{key: one} for one in scored] for name, scored in runs.items()}
-    return Measures(found, fixed, draws)
+def _measures(**runs):
+    return Measures({name: {COLUMN.key: one} for name, one in runs.items()}, draws=500)
 
 
 def _draw(rows, share, seed):
@@ -77,7 +75,7 @@ def test_interval_covers_the_truth_about_as_often_as_said():
     for seed in range(100):
         # Rows of one group are right or wrong together, which single rows would not show.
         right = _draw(100, 0.8, seed).repeat_interleave(3)
-        low, high = _measures(one=[_scored(right, groups)]).estimate("one", COLUMN).bounds
+        low, high = _measures(one=_scored(right, groups)).estimate("one", COLUMN).bounds
         covered += low <= 0.8 <= high
     assert 88 <= covered <= 99
 
@@ -85,33 +83,17 @@ def test_interval_covers_the_truth_about_as_often_as_said():
 def test_paired_difference_is_narrower_than_the_two_intervals_suggest():
     right = _draw(200, 0.7, 2)
     better = right | _draw(200, 0.15, 3)
-    measures = _measures(one=[_scored(right)], other=[_scored(better)])
+    measures = _measures(one=_scored(right), other=_scored(better))
     one, other = measures.estimate("one", COLUMN), measures.estimate("other", COLUMN)
     gain = other.less(one)
     assert gain.is_significant and one.bounds[1] > other.bounds[0]
     assert gain.bounds[0] <= (better.float().mean() - right.float().mean()) <= gain.bounds[1]
 
 
-def test_how_seeds_differ_widens_intervals_also_of_systems_with_one_seed():
-    seeds = [_scored(torch.arange(200) < count) for count in (120, 140, 160)]
-    alone = _scored(torch.arange(200) < 140)
-    plain = _measures(one=[alone], words=[alone])
-    seeded = _measures(("words",), one=[alone], words=[alone], seeded=seeds)
-
-    def width(measures, name):
-        low, high = measures.estimate(name, COLUMN).bounds
-        return high - low
-
-    assert width(seeded, "one") > 2 * width(plain, "one")
-    # A mean of three varies less, and words do not vary at all.
-    assert width(plain, "words") < width(seeded, "seeded") < width(seeded, "one")
-    assert width(seeded, "words") == pytest.approx(width(plain, "words"))
-
-
 @pytest.mark.parametrize("groups", [1, LEAST_GROUPS - 1, LEAST_GROUPS])
 def test_a_handful_of_groups_gives_no_interval_and_so_no_difference_that_is_told(groups):
     right = torch.arange(60) % 3 > 0
-    measures = _measures(one=[_scored(right, torch.arange(60) % groups)])
+    measures = _measures(one=_scored(right, torch.arange(60) % groups))
     found = measures.estimate("one", COLUMN)
     assert math.isnan(found.bounds[0]) == (groups < LEAST_GROUPS)
     assert found.value == pytest.approx(2 / 3) and not found.less(found).is_significant
@@ -120,7 +102,7 @@ def test_a_handful_of_groups_gives_no_interval_and_so_no_difference_that_is_told
 @pytest.mark.parametrize("answered", [0, LEAST_GROUPS - 1, LEAST_GROUPS])
 def test_the_interval_of_a_precision_wants_groups_that_are_answered(answered):
     right, given = torch.arange(60) % 3 > 0, torch.arange(60) < answered
-    found = _measures(one=[_scored(right, given=given)]).estimate("one", COLUMN, KEPT)
+    found = _measures(one=_scored(right, given=given)).estimate("one", COLUMN, KEPT)
     assert math.isnan(found.bounds[0]) == (answered < LEAST_GROUPS)
     assert math.isnan(found.value) == (answered == 0)
 
