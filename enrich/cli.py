@@ -24,10 +24,9 @@ import typer
 from typer.core import TyperGroup
 
 from enrich.config import DEMO_CATALOG, JobConfig, check_database, home, is_checkout
-from enrich.errors import ConfigError, EnrichError, kind_of
+from enrich.errors import ConfigError, EnrichError, describe_error, kind_of, redact
 from enrich.logs import report_crash, report_error, start_logging
 from enrich.places import Place, parse_flag, write_place
-from enrich.redaction import describe_error, redact
 from enrich.settings_files import load_yaml
 
 log = logging.getLogger("enrich")

@@ -15,10 +15,10 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from schemas.labels import LANGUAGES, read_language
 
 from enrich.calibration import DEFAULT_TARGET_PRECISION, UnseenSource
+from enrich.errors import refuse_secrets
 from enrich.images.settings import ImageLimits, ImageLists, ImageReading
 from enrich.logs import LogFormat
 from enrich.places import Place, PlaceField, start_in
-from enrich.redaction import refuse_secrets
 from enrich.settings_files import YamlSettings
 
 DEMO_CATALOG = "demo"

@@ -15,7 +15,7 @@ import structlog
 import typer
 from structlog.typing import EventDict, WrappedLogger
 
-from enrich.redaction import describe_error, redact, tame
+from enrich.errors import describe_error, redact, tame
 
 # What a line may say besides its message; anything else that a library hands over is left out.
 FIELDS = ("run_id", "stage", "seconds", "counts", "outcome")

@@ -27,11 +27,10 @@ from obstore.exceptions import (
 )
 from pydantic import PlainValidator
 
-from enrich.errors import ConfigError, first_line
+from enrich.errors import ConfigError, first_line, redact, refuse_secrets
 from enrich.images.clients import open_object_store
 from enrich.images.locations import local_path, s3_endpoint
 from enrich.images.settings import ImageReading
-from enrich.redaction import redact, refuse_secrets
 
 SCHEMES = {"s3": "s3", "s3a": "s3", "gs": "gs", "az": "az", "abfss": "abfss"}
 

@@ -7,8 +7,7 @@ from typing import Any, Protocol, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from enrich.errors import ConfigError, kind_of
-from enrich.redaction import redact
+from enrich.errors import ConfigError, kind_of, redact
 
 # 2026-02-30 raises a ValueError, brackets within brackets without end a RecursionError.
 _NO_YAML = (yaml.YAMLError, ValueError, RecursionError)

@@ -228,25 +228,14 @@ def check_images(images: "ImageSample", settings: ValidationSettings) -> list[Ch
     )
     checks = []
     for name, setting, what, broken, of in shares:
-        if not of:
-            continue
-        observed, threshold = broken / of, getattr(settings, setting)
-        most = bound_share(threshold, of, settings.false_alarm_rate / len(shares))
-        found, _ = tell_apart(observed, most, ".1%")
-        limit = say_limit(setting, threshold, most - threshold)
-        checks.append(
-            Check(
-                suite="input",
-                expectation=name,
-                attribute=None,
-                category=None,
-                observed=observed,
-                threshold=threshold,
-                allowance=most - threshold,
-                outcome=CheckOutcome.PASS if observed <= most else CheckOutcome.FAIL,
-                detail=f"{broken} of {of} images of a sample {what} ({found}); {limit}",
-            )
-        )
+        if of:
+            threshold = getattr(settings, setting)
+            most = bound_share(threshold, of, settings.false_alarm_rate / len(shares))
+            found, _ = tell_apart(broken / of, most, ".1%")
+            limit = say_limit(setting, threshold, most - threshold)
+            said = f"{broken} of {of} images of a sample {what} ({found}); {limit}"
+            figures = (broken / of, threshold, most)
+            checks.append(_judge("input", name, None, figures, CheckOutcome.FAIL, said))
     return checks
 
 
@@ -259,19 +248,26 @@ def _check_audits(audited: Sequence[AuditedLabel], settings: ValidationSettings)
         wrong = one.labels - one.right
         observed, threshold = wrong / one.labels, 1 - one.target
         most = bound_share(threshold, one.labels, settings.false_alarm_rate / len(audited))
-        yield Check(
-            suite="candidates",
-            expectation="expect_audited_labels_to_be_right",
-            attribute=one.attribute,
-            category=None,
-            observed=observed,
-            threshold=threshold,
-            allowance=most - threshold,
-            outcome=CheckOutcome.PASS if observed <= most else CheckOutcome.WARN,
-            detail=(
-                f"{one.attribute} {one.label}: {wrong} of {one.labels} audited answers are wrong "
-                f"({observed:.1%}), allowed {threshold:.1%} (target precision) and "
-                f"{most - threshold:.1%} by chance. Fit the checkpoint to the audit's labels by "
-                "`catalog-enrich adapt`, or map the label to null in the settings (labels)"
-            ),
+        said = (
+            f"{one.attribute} {one.label}: {wrong} of {one.labels} audited answers are wrong "
+            f"({observed:.1%}), allowed {threshold:.1%} (target precision) and "
+            f"{most - threshold:.1%} by chance. Fit the checkpoint to the audit's labels by "
+            "`catalog-enrich adapt`, or map the label to null in the settings (labels)"
         )
+        figures, name = (observed, threshold, most), "expect_audited_labels_to_be_right"
+        yield _judge("candidates", name, one.attribute, figures, CheckOutcome.WARN, said)
+
+
+def _judge(
+    suite: Suite,
+    expectation: str,
+    attribute: str | None,
+    figures: tuple[float, float, float],
+    otherwise: CheckOutcome,
+    detail: str,
+) -> Check:
+    """Return the check of an observed share, the threshold, and the most with chance."""
+    observed, threshold, most = figures
+    outcome = CheckOutcome.PASS if observed <= most else otherwise
+    shares = (observed, threshold, most - threshold)
+    return Check(suite, expectation, attribute, None, *shares, outcome, detail)

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from pyspark.sql import SparkSession
@@ -55,9 +55,6 @@ from expectations.baseline import (
     refuse_unknown_labels,
 )
 from expectations.gate import Gate
-
-if TYPE_CHECKING:
-    from enrich.spark.dry_run import Plan
 
 # Airflow's run ids fit; quotes and slashes do not.
 _TRIGGER = re.compile(r"[A-Za-z0-9._:+~-]{1,250}")
@@ -169,9 +166,12 @@ def main(
                 ended = follow_catalog(settings, given, outcome, follow)
                 raise typer.Exit(ended.exit_code)
             if dry_run:
-                from enrich.spark.dry_run import show_plan
+                from enrich.spark.dry_run import plan_refresh, show_plan
 
-                outcome.summary = plan(settings, request)
+                manifest = fetch_manifest(settings.checkpoint)
+                # A baseline that does not fit would stop the refresh, and so it stops the plan.
+                load_label_baseline(settings, manifest)
+                outcome.summary = plan_refresh(open_inputs(settings, request, manifest))
                 show_plan(outcome.summary)
                 return
             # A run that fails has an id to be found by.
@@ -351,16 +351,6 @@ def follow_catalog(settings: JobConfig, given: Given, outcome: Written, how: Fol
     return ended[0]
 
 
-def plan(settings: JobConfig, request: Request) -> "Plan":
-    """Return the plan of a refresh."""
-    from enrich.spark.dry_run import plan_refresh
-
-    manifest = fetch_manifest(settings.checkpoint)
-    # A baseline that does not fit would stop the refresh, and so it stops the plan.
-    load_label_baseline(settings, manifest)
-    return plan_refresh(open_inputs(settings, request, manifest))
-
-
 def open_inputs(
     settings: JobConfig, request: Request, manifest: Manifest, spark: SparkSession | None = None
 ) -> Inputs:
@@ -416,12 +406,11 @@ def decide_run(settings: JobConfig, given: Given, decision: Decision) -> Ended:
     # Attributes of this checkpoint that were never published have no columns.
     there = set(published_attributes(spark, settings.database))
     tables = dataclasses.replace(tables, attributes=tuple(a for a in labels if a in there))
-
-    def open_again() -> tuple[Source, ImageStore]:
+    record_end(
+        *(tables, summary, manifest, settings, given, baseline),
         # From run_events, because the settings may name another table now.
-        return open_both(spark, event["source"], settings)
-
-    record_end(tables, summary, manifest, settings, given, baseline, open_again)
+        lambda: open_both(spark, event["source"], settings),
+    )
     return Ended(tables, summary, 0)
 
 
@@ -431,12 +420,11 @@ def rewrite_page(tables: Tables, run_id: str, settings: JobConfig, given: Given)
     if folder is None or f"{run_id}.html" not in names_in(folder):
         return
     manifest, event = fetch_manifest(settings.checkpoint), read_event(tables, run_id)
-    baseline = load_label_baseline(settings, manifest)
-
-    def open_again() -> tuple[Source, ImageStore]:
-        return open_both(tables.spark, event["source"], settings)
-
-    record_end(tables, summarise(event), manifest, settings, given, baseline, open_again)
+    record_end(
+        *(tables, summarise(event), manifest, settings, given),
+        load_label_baseline(settings, manifest),
+        lambda: open_both(tables.spark, event["source"], settings),
+    )
 
 
 def load_label_baseline(settings: JobConfig, manifest: Manifest) -> LabelBaseline | None:
@@ -487,13 +475,13 @@ def record_end(
     log.info("run %s: %s", summary.run_id, summary.outcome, extra=fields)
     if summary.had_nothing_to_do:
         return
-    from enrich.report.content import ExpectedLabels, GivenFlags
+    from enrich.report.content import ExpectedLabels
     from enrich.spark.report import ReportSources, write_page
 
     expected = None
     if baseline is not None:
         expected = ExpectedLabels(baseline.catalog, baseline.label_counts)
-    flags = GivenFlags(**given.repeat("config", "checkpoint", "image_root"))
+    flags = given.repeat("config", "checkpoint", "image_root")
     sources = ReportSources(tables, manifest, settings, flags, expected, open_source)
     write_page(sources, summary)
 

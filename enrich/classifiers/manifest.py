@@ -31,10 +31,9 @@ from safetensors import SafetensorError, safe_open
 
 from enrich.calibration import Calibration
 from enrich.classifiers.config import ANSWERING_MODULES, ClassifierConfig
-from enrich.errors import CheckpointError, NoAnswer, kind_of
+from enrich.errors import CheckpointError, NoAnswer, kind_of, refuse_secrets
 from enrich.images.locations import spell_out
 from enrich.lexicon import Lexicon
-from enrich.redaction import refuse_secrets
 from enrich.settings_files import describe_invalid
 from enrich.unseen import FILE as REFERENCE_FILE
 

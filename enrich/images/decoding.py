@@ -16,8 +16,8 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from schemas.tables import Status
 
+from enrich.errors import describe_error
 from enrich.images.settings import ImageLimits, ImageProblem, ImageShape
-from enrich.redaction import describe_error
 
 Made = TypeVar("Made")
 

@@ -23,7 +23,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from enrich.errors import ConfigError, NoAnswer
+from enrich.errors import ConfigError, NoAnswer, describe_error, redact
 from enrich.images.clients import (
     CLIENT_ERRORS,
     check_s3_settings,
@@ -43,7 +43,6 @@ from enrich.images.settings import (
     ImageReading,
     ImageStat,
 )
-from enrich.redaction import describe_error, redact
 
 Answer = TypeVar("Answer")
 

@@ -1,7 +1,6 @@
 """Contents of a run's page, and its choice of products, without HTML."""
 
 import math
-import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,33 +29,13 @@ BINS = 20
 Row = Mapping[str, Any]
 
 
-class GivenFlags(NamedTuple):
-    """Arguments of the job that commands repeat, None where it had none."""
-
-    config: str | None = None
-    checkpoint: str | None = None
-    image_root: str | None = None
-
-    def to_flags(self) -> str:
-        """Return the flags as a shell takes them, each with a blank in front."""
-        flags = {
-            "--config": self.config,
-            "--checkpoint": self.checkpoint,
-            "--image-root": self.image_root,
-        }
-        return "".join(f" {flag} {shlex.quote(one)}" for flag, one in flags.items() if one)
-
-
-_NO_FLAGS = GivenFlags()
-
-
 @dataclass(frozen=True, slots=True)
 class RunFacts:
     """Last event of a run; `counts` are those of `schemas.tables.COUNTS`.
 
     `error` is why the run was stopped, `reason` why a person decided otherwise. `caused_by` is the
-    run whose rollback undid this one. `given` are flags of the job that commands on the page
-    repeat.
+    run whose rollback undid this one. `given` are flags of the job, by name, that
+    commands on the page repeat.
     """
 
     run_id: str
@@ -74,7 +53,7 @@ class RunFacts:
     error: str | None = None
     reason: str | None = None
     caused_by: str | None = None
-    given: GivenFlags = _NO_FLAGS
+    given: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def stages(self) -> list[tuple[str, float]]:

@@ -151,8 +151,8 @@ def _name_command(name: str, run: RunFacts) -> str:
 
 def _name_flags(run: RunFacts) -> str:
     # Without a file of settings, the catalog would be the demo, and its baseline the demo's.
-    catalog = "" if run.given.config else f" --catalog {shlex.quote(run.source)}"
-    return f"{run.given.to_flags()}{catalog}"
+    given = run.given if "config" in run.given else {**run.given, "catalog": run.source}
+    return "".join(f" --{name.replace('_', '-')} {shlex.quote(one)}" for name, one in given.items())
 
 
 def name_reviews(run: RunFacts) -> tuple[Markup, ...]:

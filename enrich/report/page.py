@@ -22,7 +22,7 @@ from PIL import ImageColor
 from schemas.labels import ABSTAINED, NOT_APPLICABLE
 from schemas.tables import Outcome, State
 
-from enrich.redaction import redact
+from enrich.errors import redact
 from enrich.report import formatting
 from enrich.report.content import (
     BINS,

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from schemas.tables import COUNTS, State
 
+from enrich.errors import tame
 from enrich.logs import is_json
-from enrich.redaction import tame
 from enrich.spark.runs import RunSummary
 from enrich.spark.session import stop_java_log
 from enrich.spark.tables import Tables

@@ -13,8 +13,8 @@ from pyspark.sql import functions as F
 from rich.table import Table
 from schemas.tables import BROKEN, DUE, TO_ANSWER, Outcome, State
 
+from enrich.errors import tame
 from enrich.logs import is_json
-from enrich.redaction import tame
 from enrich.spark.console import open_console, print_json_line
 from enrich.spark.diff import sample_images
 from enrich.spark.encode import encode_rows, is_worker_death, select_contents, select_holding

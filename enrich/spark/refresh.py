@@ -35,10 +35,10 @@ from enrich.errors import (
     NothingPublished,
     TooManyFailures,
     ValidationFailed,
+    describe_error,
 )
 from enrich.logs import bind_run
 from enrich.metrics import write_running
-from enrich.redaction import describe_error
 from enrich.spark.answer import (
     AnswerCounts,
     count_candidates,

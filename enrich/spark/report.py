@@ -81,7 +81,7 @@ class ReportSources:
     tables: Tables
     manifest: Manifest
     settings: JobConfig
-    given: content.GivenFlags
+    given: Mapping[str, str]
     expected: content.ExpectedLabels | None
     open_source: Callable[[], tuple[Source, ImageStore]]
 

@@ -33,10 +33,9 @@ from pyspark.sql.catalog import Database
 from pyspark.util import inheritable_thread_target
 
 from enrich.config import HOME, GpuExecutors, home
-from enrich.errors import ConfigError, MetastoreBusy, NoAnswer, first_line
+from enrich.errors import ConfigError, MetastoreBusy, NoAnswer, first_line, refuse_secrets
 from enrich.images.locations import local_path
 from enrich.logs import is_json
-from enrich.redaction import refuse_secrets
 
 log = logging.getLogger(__name__)
 

@@ -3,8 +3,7 @@
 import pytest
 
 from enrich.config import JobConfig
-from enrich.errors import ConfigError
-from enrich.redaction import describe_error, redact
+from enrich.errors import ConfigError, describe_error, redact
 from enrich.settings_files import load_yaml
 
 SECRET = "hunter2/x+y"

@@ -16,7 +16,7 @@ from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import ColumnNames, JobConfig
 from enrich.errors import ValidationFailed
 from enrich.images.store import ImageStore
-from enrich.report.content import Change, ExpectedLabels, GivenFlags
+from enrich.report.content import Change, ExpectedLabels
 from enrich.spark import runs
 from enrich.spark.report import ReportSources, _read_events, collect_report, write_page
 from enrich.spark.runs import read_event, summarise
@@ -36,7 +36,7 @@ def sources_of(shop, folder=None, attributes=ATTRIBUTES):
         replace(shop.tables, attributes=tuple(attributes)),
         replace(manifest, config=config),
         settings=JobConfig(report_dir=folder),
-        given=GivenFlags(),
+        given={},
         expected=ExpectedLabels("reviewed", {"color": {"red": 3, ABSTAINED: 1}}),
         open_source=lambda: (
             open_source(shop.spark, str(shop.file), ColumnNames()),

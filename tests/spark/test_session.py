@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from own_lakehouse import Lakehouse
 
-from enrich.errors import ConfigError, MetastoreBusy
-from enrich.redaction import redact
+from enrich.errors import ConfigError, MetastoreBusy, redact
 from enrich.spark import session
 from enrich.spark.session import (
     escape_pattern,

@@ -19,7 +19,6 @@ from enrich.report.content import (
     Card,
     Change,
     Gallery,
-    GivenFlags,
     RunFacts,
     RunReport,
     ShownAnswer,
@@ -107,7 +106,7 @@ def _make_facts(text, outcome):
         error=text("too many failures"),
         reason=text("a new season"),
         caused_by=text("20261123-0a1b2c3d") if outcome == "rolled_back" else None,
-        given=GivenFlags(text("our shop.yaml")),
+        given={"config": text("our shop.yaml")},
     )
 
 

@@ -10,7 +10,7 @@ from importlib.resources import files
 
 import pytest
 
-from enrich.report.content import STAGES, GivenFlags
+from enrich.report.content import STAGES
 from enrich.report.formatting import CAUSES, REASONS, STATUSES
 from enrich.report.page import render_index, render_page
 from schemas.tables import DUE, Outcome, Reason, State, Status
@@ -213,7 +213,7 @@ def test_product_without_a_picture_gets_a_placeholder(make_report, picture):
 
 def test_commands_are_whole_however_long_a_path_is(make_report):
     path = f"/volume/{'long-folder/' * 60}<shop>\u202e.yaml"
-    report = with_run(make_report(outcome="blocked"), given=GivenFlags(path))
+    report = with_run(make_report(outcome="blocked"), given={"config": path})
     page = render_page(report, {})
 
     shown = path.replace("\u202e", " ")
@@ -224,7 +224,7 @@ def test_commands_are_whole_however_long_a_path_is(make_report):
 
 
 def test_a_decision_without_a_file_of_settings_names_the_product_table(make_report):
-    report = with_run(make_report(outcome="blocked"), given=GivenFlags(), source="/our shop")
+    report = with_run(make_report(outcome="blocked"), given={}, source="/our shop")
     text = Page(render_page(report, {})).text
     for decides in ("approve", "discard"):
         assert f"{decides} --catalog '/our shop' --database shop --run-id" in text
