@@ -30,4 +30,10 @@ airflow db migrate > /dev/null
 # Once: its slots are the user's to change.
 airflow pools get gpu_cluster > /dev/null 2>&1 ||
   airflow pools set gpu_cluster 1 "Spark applications at a time" > /dev/null
-exec airflow standalone
+# In a group of its own, so that Ctrl-C reaches this script alone. Airflow's components wait for ever
+# if they are told to end twice: by the terminal and by their parent.
+set -m
+airflow standalone &
+trap 'kill -INT "$!"' INT TERM HUP
+while kill -0 "$!" 2> /dev/null; do wait "$!" && code=0 || code=$?; done
+exit "$code"

@@ -142,6 +142,12 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def listens(port):
+    """Whether something answers at this port of this machine."""
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextmanager
 def serve(home):
     """Runs what `make airflow` runs: its process, and a login once the DAG files are read."""
@@ -178,6 +184,8 @@ def serve(home):
         ready = "Airflow is ready"
         wait_for(lambda: ready in said.read_text() or process.poll() is not None, "Airflow", 300)
         assert process.poll() is None, said.read_text()
+        # Its API server may listen a little later than it says so.
+        wait_for(lambda: listens(int(port)), "Airflow's API server", 300)
         passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
         client = Airflow(int(port), passwords["admin"])
         wait_for(lambda: len(client.call("GET", "/dags")["dags"]) == 4, "four DAGs")

@@ -116,7 +116,11 @@ def shop(tmp_path_factory):
         for file in (folder / day).iterdir():
             os.utime(file, (0, 0))
     (folder / "lenient.yaml").write_text("database: shop\n")
-    (folder / "strict.yaml").write_text("validation: {max_abstained_share: 0.0}\n")
+    # No style is answered in a source that looks unlike training.
+    (folder / "strict.yaml").write_text(
+        "validation:\n"
+        "  expectations: [{type: expect_column_values_to_not_be_null, column: style}]\n"
+    )
     return folder
 
 
