@@ -144,7 +144,9 @@ CACHE = trained/cache
 # What all systems of a comparison share; a recipe with towers of its own needs none trained before.
 CONFIG ?= bench/training_comparison.yaml
 RECIPE = $(patsubst training_%,%,$(basename $(notdir $(CONFIG))))
-SMALL_TOWERS = $(if $(filter $(RECIPE),comparison),image text)
+SMALL_TOWERS = $(if $(shell grep -s '^towers: small' $(CONFIG)),image text)
+# Flags for some of the runs, such as --system cma_clip --seeds 1.
+RUNS ?=
 # Kinds of goods to train without and to measure on, by columns of products.parquet.
 LEAVE_OUT ?= {}
 COMPARISON := trained/$(RECIPE)-$(call digest,$(CATALOGS) $(LEAVE_OUT))
@@ -167,7 +169,7 @@ known-labels: | train-environment
 		$(addprefix --unseen-source ,$(UNSEEN_SOURCES)) --output trained/cma-clip-small
 
 compare: $(SMALL_TOWERS:%=$(COMPARISON)/%-tower) | comparison-environment ## Train every system alike on frozen towers, on CATALOGS without the kinds LEAVE_OUT, and write PAGE.
-	$(IN_VENV) python -m bench.comparison --config $(CONFIG) --folder $(COMPARISON) --output $(PAGE) \
+	$(IN_VENV) python -m bench.comparison --config $(CONFIG) --folder $(COMPARISON) --output $(PAGE) $(RUNS) \
 		--set cache=$(CACHE) $(LEFT_OUT) $(foreach half,$(SMALL_TOWERS),--set $(half)_tower=$(COMPARISON)/$(half)-tower) \
 		$(addprefix --catalog ,$(CATALOGS)) $(addprefix --unseen-source ,$(UNSEEN_SOURCES))
 
@@ -191,7 +193,7 @@ $(COMPARISON)/image-tower: | train-environment
 		--output $@
 
 $(COMPARISON)/text-tower: | train-environment
-	$(TRAIN) --config bench/training_comparison.yaml --set half=0 $(LEFT_OUT) --classifier text_only --name text-tower \
+	$(TRAIN) --config $(CONFIG) --set half=0 $(LEFT_OUT) --classifier text_only --name text-tower \
 		--output $@
 
 comparison-environment:

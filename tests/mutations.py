@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-_COPIED = ("enrich", "schemas", "expectations", "demo", "jobs", "tests", "docs", "pyproject.toml")
+_COPIED = (
+    *("enrich", "schemas", "expectations", "demo", "jobs", "bench", "tests", "docs"),
+    "pyproject.toml",
+)
 
 
 class Mutation(NamedTuple):

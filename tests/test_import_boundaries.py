@@ -63,6 +63,15 @@ def test_enrich_imports_neither_great_expectations_nor_the_jobs():
         assert not {"great_expectations", "airflow", "jobs"} & _top_level(names)
 
 
+def test_what_a_wheel_holds_imports_nothing_that_it_lacks():
+    for package in ("enrich", "expectations", "schemas", "demo", "jobs"):
+        for file in (Path(__file__).parents[1] / package).rglob("*.py"):
+            nodes = [*ast.walk(ast.parse(file.read_text()))]
+            names = {alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names}
+            names |= {n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)}
+            assert not {"bench", "tests"} & _top_level(names), file
+
+
 _OURS = ("enrich.", "expectations.", "schemas.")
 
 

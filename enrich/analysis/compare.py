@@ -286,7 +286,8 @@ def score_checkpoint(
         if (products.targets[rows] == UNLABELLED).all():
             raise ConfigError(
                 f"{source.folder} cannot be evaluated: found 0 labelled products with a readable "
-                "text or picture, expected 1 or more. Give titles or images."
+                f"text or picture among {len(products):,} to measure, expected 1 or more. Label "
+                "more, give titles or images, or raise --limit."
             )
         for condition in Condition:
             answers = answer(checkpoint.classifier, batches, rows, condition, attributes)

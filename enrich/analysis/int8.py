@@ -134,7 +134,7 @@ def measure_agreement(pairs: Sequence[tuple[Prediction, Prediction]]) -> LabelAg
     return LabelAgreement(
         products=len(pairs),
         same=same,
-        surely=round(bound_share(min(same, same_best), len(pairs), _DELTA), 4),
+        surely=bound_share(min(same, same_best), len(pairs), _DELTA),
         same_best=same_best,
         mean_move=round(sum(moves) / len(moves), 5),
         largest_move=round(max(moves), 4),
@@ -145,9 +145,14 @@ def _shown(prediction: Prediction) -> str | None:
     return None if prediction.abstained else prediction.label
 
 
+def _rounded(agreement: LabelAgreement) -> LabelAgreement:
+    """Return an agreement for people; the gate compares the exact bound."""
+    return agreement._replace(surely=round(agreement.surely, 4))
+
+
 def format_report(comparison: Int8Comparison) -> str:
     """Return the comparison as Markdown."""
-    rows = [[attribute, *map(str, one)] for attribute, one in comparison.attributes.items()]
+    rows = [[a, *map(str, _rounded(one))] for a, one in comparison.attributes.items()]
     columns = (
         *("attribute", "products", "same answer", "surely", "same best label"),
         *("confidence moves by", "at most"),
@@ -162,7 +167,7 @@ def summarise(comparison: Int8Comparison) -> dict[str, Any]:
     """Return the comparison as plain values."""
     return {
         "with_image": comparison.with_image,
-        "attributes": {a: one._asdict() for a, one in comparison.attributes.items()},
+        "attributes": {a: _rounded(one)._asdict() for a, one in comparison.attributes.items()},
     }
 
 

@@ -112,7 +112,7 @@ def compare_checkpoints(
         f"{LEAST_GROUPS} groups. Compared are attributes with the same labels in all that products "
         f"have. `{LEXICON}` are label words alone, fitted to the groups to validate.\n",
         *([f"Without figures: {lacking}.\n"] if lacking else []),
-        f"Parameters: {', '.join(sizes)}.\n",
+        f"Numbers in the weights: {', '.join(sizes)}.\n",
         *map(to_markdown, tabulate(measures, rows, columns)),
     ]
     output.write_text("\n".join(page))

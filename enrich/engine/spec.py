@@ -1,6 +1,7 @@
-"""The recipe of an engine: small, picklable, and free of torch.
+"""The recipe of an engine, and a source's own settings that change answers.
 
-A driver makes one from a checkpoint's JSON; a worker builds the engine from it. A source's own
+Small, picklable, and free of torch: a driver makes a recipe from a checkpoint's JSON, and a worker
+builds the engine from it. A source's own
 labels are other names than the checkpoint's, several labels as one, or labels that are never used:
 `labels: {color: {grey: gray, turquoise: blue, multi: null}}`. Confidences stay calibrated: those of
 labels that become one are added, and what a label is left out with goes to the others in

@@ -1,1 +1,1 @@
-"""Files on a local disk: product tables and labels, and output files."""
+"""Files on a local disk: product tables and labels."""

@@ -31,6 +31,8 @@ _MARKS = (
     (0, b"%PDF", "PDF"),
     (0, b"II*\0", "TIFF"),
     (0, b"MM\0*", "TIFF"),
+    (0, b"II+\0", "TIFF"),
+    (0, b"MM\0+", "TIFF"),
     # Pillow knows none of these where what stands before the pixels is damaged.
     (0, b"\xff\xd8\xff", "a damaged JPEG"),
     (0, b"\x89PNG", "a damaged PNG"),

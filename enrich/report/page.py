@@ -184,7 +184,7 @@ _NO_LABEL = (ABSTAINED, NOT_APPLICABLE)
 class Piece(NamedTuple):
     """A named part of a whole; `style` is a class of the style sheet.
 
-    `fact` is the common property of its products, as `enrich.report.page` names it.
+    `fact` is the common property of its products, as `_facts_of` names it.
     """
 
     name: str

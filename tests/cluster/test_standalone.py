@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from standalone import Worker, standalone_cluster, with_python
+from own_process import with_support
+from standalone import Worker, standalone_cluster
 
 pytestmark = [pytest.mark.spark, pytest.mark.long]
 
@@ -57,7 +58,7 @@ def run_refresh(cluster, folder, settings, gpu_executors):
     arguments = [part for pair in settings.items() for part in ("--conf", "=".join(pair))]
     done = subprocess.run(
         [sys.executable, DRIVER, cluster, folder, folder / "products.parquet", gpu_executors],
-        env=with_python() | {"PYSPARK_SUBMIT_ARGS": " ".join([*arguments, "pyspark-shell"])},
+        env=with_support(PYSPARK_SUBMIT_ARGS=" ".join([*arguments, "pyspark-shell"])),
         capture_output=True,
         text=True,
         timeout=300,

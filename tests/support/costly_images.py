@@ -9,7 +9,7 @@ from PIL import Image
 
 Entry = tuple[int, int, int, bytes]
 
-SHORT, LONG = 3, 4
+SHORT = 3
 
 
 def saved(picture: Image.Image, file_format: str, **options: object) -> bytes:
@@ -54,10 +54,6 @@ def tiff(entries: Sequence[Entry], data: bytes = b"", order: str = "<") -> bytes
         folder += struct.pack(f"{order}HHI", tag, kind, count) + value
     head = b"II*\0" if order == "<" else b"MM\0*"
     return head + struct.pack(f"{order}I", 8 + len(data)) + data + folder + bytes(4)
-
-
-def short(value: int) -> bytes:
-    return struct.pack("<HH", value, 0)
 
 
 def long(value: int) -> bytes:
