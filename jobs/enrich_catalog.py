@@ -286,10 +286,13 @@ def refresh_catalog(
     request: Request,
     summary: RunSummary,
     followed_in: SparkSession | None = None,
+    *,
+    is_first: bool = True,
 ) -> Ended:
     """Run one refresh and write its page; check settings and inputs first.
 
-    `followed_in`: the session in which refreshes follow the product table.
+    `followed_in`: the session in which refreshes follow the product table. Its executors are
+    checked by the first one.
     """
     manifest = fetch_manifest(settings.checkpoint)
     baseline = load_label_baseline(settings, manifest)
@@ -298,7 +301,8 @@ def refresh_catalog(
         from enrich.spark.follow import refuse_without_feed
 
         refuse_without_feed(inputs.source)
-    check_executors(inputs, locate_checkpoint(settings))
+    if is_first:
+        check_executors(inputs, locate_checkpoint(settings))
     exit_code = 0
     never = list_never_answered(inputs.spec.thresholds)
     gate = Gate(settings.validation, inputs.spec.attributes, baseline, never)
@@ -340,7 +344,9 @@ def follow_catalog(settings: JobConfig, given: Given, outcome: Written, how: Fol
         request = Request(choose_run_date(None), window=settings.follow_window)
         outcome.summary = started = RunSummary()
         with recorded(settings.metrics_dir, settings.database, started):
-            ended[:] = [refresh_catalog(settings, given, request, started, spark)]
+            ended[:] = [
+                refresh_catalog(settings, given, request, started, spark, is_first=not ended)
+            ]
         show_run(ended[0].tables, ended[0].summary, is_last=bool(ended[0].exit_code))
         if ended[0].exit_code or ended[0].source is None:
             raise Stopped

@@ -145,13 +145,15 @@ def count_candidates(
     }
     row = own.agg(
         F.count("*").alias("answered"),
+        F.count_if(F.col("reason") == Outcome.REVISED).alias("revised"),
         F.count_if(_has_failed_image()).alias("failed"),
         *(F.count_if(is_null).alias(f"no {a}") for a, is_null in nothing.items()),
         *(F.count_if(is_outside).alias(f"n/a {a}") for a, is_outside in outside.items()),
     ).collect()[0]
     answered = row["answered"]
     inapplicable = {a: row[f"n/a {a}"] for a in tables.attributes}
-    unanswered = diff.count(*TO_ANSWER, Outcome.REVISED) - answered
+    # A product that another run has published meanwhile is not revised, and stays as it is.
+    unanswered = diff.count(*TO_ANSWER) - (answered - row["revised"])
     contents = unreadable = with_image = failed = 0
     if encodings is not None and (unanswered or row["failed"]):
         read = join_encodings(diff.select(Outcome.NEW, Outcome.CHANGED), encodings)

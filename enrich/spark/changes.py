@@ -37,23 +37,6 @@ log = logging.getLogger(__name__)
 
 # Above this share of the products a full diff costs about as much.
 _MAX_SHARE = 0.2
-# Settings that no outcome of a diff depends on, apart from source and model version. After a change
-# of any other setting all products are compared.
-_IGNORED_SETTINGS = {
-    *("catalog", "database", "checkpoint", "image_root", "target_precision", "unseen_source"),
-    *("lexicon", "languages", "applies_to", "labels", "baseline", "validation", "table_layout"),
-    *(
-        "batch_size",
-        "read_threads",
-        "products_per_task",
-        "products_per_chunk",
-        "seconds_per_chunk",
-        "gpu_executors",
-    ),
-    *("max_quarantined_share", "max_failed_images_share", "max_crashing_products"),
-    *("max_deleted_share", "full_diff_days", "follow_window", "temporary_folder"),
-    *("report_dir", "metrics_dir", "log_format"),
-}
 _PUBLISHED = (
     *("product_id", "content_hash", "model_version", "product_category", "corrections", "status"),
     *("run_date", "enriched_at", "run_id"),
@@ -80,7 +63,8 @@ class Changes:
 
 def digest_settings(config: JobConfig, store: ImageStore, feed: Feed | None) -> str:
     """Return 12 hex digits of the settings and the table that a diff depends on."""
-    settings = config.model_dump_json(exclude=_IGNORED_SETTINGS)
+    # Any other setting may change what is due, so all products are compared once.
+    settings = config.model_dump_json(exclude={"log_format"})
     parts = (settings, store.root, "" if feed is None else feed.table_id)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 

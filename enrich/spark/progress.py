@@ -177,12 +177,11 @@ def describe_progress(done: float, asked: int, seconds: float, active: int) -> s
     """
     encoded = f"encoded {done:,.0f} of {asked:,} contents"
     if not done or not seconds:
-        return f"{encoded} in {_format_time(seconds)}, {active} tasks are at work"
+        return f"{encoded} in {_format_time(seconds)}, tasks at work: {active}"
     speed = done / seconds
     left = max(asked - done, 0) / speed
-    return (
-        f"{encoded}, {speed:,.0f} a second, about {_format_time(left)} left, {active} tasks at work"
-    )
+    pace = f"{speed:,.0f} a second, about {_format_time(left)} left"
+    return f"{encoded}, {pace}, tasks at work: {active}"
 
 
 def _format_time(seconds: float) -> str:

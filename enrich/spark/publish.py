@@ -209,7 +209,7 @@ def may_have_committed(
 ) -> bool:
     """Return whether a run's act was committed; True if the history cannot be read."""
     with suppress(Exception):
-        return tables.find_commit(run_id, operation, since=since, newest=100) is not None
+        return tables.find_commit(run_id, operation, since=since) is not None
     return True
 
 

@@ -200,7 +200,7 @@ def complete_intents(tables: Tables, runs: Sequence[Run]) -> list[Run]:
     for run in sorted(left_open, key=lambda run: run.state == State.ROLLING_BACK):
         event = read_event(tables, run.run_id)
         operation = "MERGE" if run.state == State.PUBLISHING else "RESTORE"
-        commit = tables.find_commit(run.run_id, operation, since=run.at, newest=100)
+        commit = tables.find_commit(run.run_id, operation, since=run.at)
         if commit is not None:
             log.warning("run %s was killed after its commit: its last event is added", run.run_id)
         if commit is not None and run.state == State.ROLLING_BACK:

@@ -15,6 +15,7 @@ import signal
 import struct
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -48,6 +49,8 @@ _DELTA = "io.delta:delta-spark_4.1_2.13:4.4.0"
 # Spark stops itself after asking the masters of a cluster for a minute.
 _STOPPED = re.compile(r"stopped SparkContext|SparkContext (was|has been) shut ?down")
 _DESCRIPTION, _GROUP = "spark.job.description", "spark.jobGroup.id"
+# Derby makes a metastore in a few seconds.
+_IN_THE_MAKING_S = 30
 # The variable that asks for a session of Spark Connect.
 REMOTE = "SPARK_REMOTE"
 # A megabyte of a product table is some thousand products, whose images take seconds to inspect.
@@ -261,6 +264,11 @@ def refuse_unusable_metastore(folder: Path, warehouse: str | None) -> None:
         )
     properties = folder / "service.properties"
     if (folder / "dbex.lck").exists() and not properties.exists():
+        if time.time() - (folder / "dbex.lck").stat().st_mtime < _IN_THE_MAKING_S:
+            raise MetastoreBusy(
+                f"the metastore in {folder} is being made by another process: wait for that one "
+                "to end and repeat"
+            )
         # A process was killed while it made the metastore. Derby refuses such a folder.
         log.warning("%s was cut off while it was being made, and is made anew", folder)
         shutil.rmtree(folder)

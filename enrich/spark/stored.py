@@ -4,16 +4,14 @@ Delta tables are read by delta-rs. A picture is known by its size and time, as i
 picture is opened.
 """
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyspark
 from schemas.tables import Modalities, Status
 
-from enrich.config import HOME, home
+from enrich.config import home
 from enrich.engine.spec import EngineSpec
 from enrich.errors import ConfigError
 from enrich.files.tables import is_delta, read_delta
@@ -24,7 +22,6 @@ from enrich.records import EncodedProduct, Product
 from enrich.spark.diff import hash_content
 from enrich.spark.rules import holds
 
-_WAREHOUSE = "spark.sql.warehouse.dir"
 _IMAGE_STATE = ("path", "size", "etag", "modified_at", "digest", "looked_at")
 _ENCODING = (
     *("content_hash", "encoded_at", "status", "limits"),
@@ -126,7 +123,7 @@ def open_stored(database: str) -> StoredEncodings:
     """Return the encodings of a database on this machine.
 
     Args:
-        database: its name in the warehouse of Spark's settings, or the folder of its tables.
+        database: its name in the warehouse of this checkout, or the folder of its tables.
 
     Raises:
         ConfigError: its tables are not there.
@@ -135,7 +132,7 @@ def open_stored(database: str) -> StoredEncodings:
     if "/" not in database:
         # Of tables in another catalog than Spark's own nothing is on this machine.
         name = database.lower().removeprefix("spark_catalog.")
-        folder = _find_warehouse() / f"{name}.db"
+        folder = home() / "lakehouse" / "warehouse" / f"{name}.db"
     for table in ("encodings", "images"):
         if not is_delta(folder / table):
             raise ConfigError(
@@ -144,33 +141,3 @@ def open_stored(database: str) -> StoredEncodings:
                 "out."
             )
     return StoredEncodings(folder)
-
-
-def _find_warehouse() -> Path:
-    """Return the local warehouse that Spark's settings name.
-
-    Raises:
-        ConfigError: they name none on this machine.
-    """
-    spark = Path(pyspark.__file__).parent
-    is_set_up = (spark / "conf" / "spark-defaults.conf").exists() and not os.environ.get(HOME)
-    if given := os.environ.get("SPARK_CONF_DIR"):
-        folder = Path(given)
-    elif given := os.environ.get("SPARK_HOME"):
-        folder = Path(given) / "conf"
-    elif is_set_up:
-        folder = spark / "conf"
-    else:
-        # Where a session without spark-submit writes.
-        return home() / "lakehouse" / "warehouse"
-    file = folder / "spark-defaults.conf"
-    lines = file.read_text().splitlines() if file.is_file() else []
-    words = [line.replace("=", " ", 1).split(maxsplit=1) for line in lines]
-    named = next((word[1].strip() for word in words if word[:1] == [_WAREHOUSE]), None)
-    place = local_path(named or "")
-    if not place.startswith("/"):
-        raise ConfigError(
-            f"the database's tables cannot be found without Spark: found {named or 'nothing'} "
-            f"as {_WAREHOUSE} in {file}, expected a local folder. Name the folder of the tables."
-        )
-    return Path(place)

@@ -402,15 +402,16 @@ class Tables:
         newest = self.spark.sql(f"DESCRIBE HISTORY {quote(self.name(table))} LIMIT 1")
         return int(newest.collect()[0]["version"])
 
-    def read_commits(self, since: datetime | None = None, newest: int = 100) -> list[Commit]:
+    def read_commits(self, since: datetime | None = None, newest: int = 10) -> list[Commit]:
         """Return the newest versions of product_attributes, oldest first.
 
         Args:
-            since: older versions are left out.
-            newest: the number of versions that are read.
+            since: all versions since then, however many.
+            newest: the number of versions that are read without `since`.
         """
         name = quote(self.name("product_attributes"))
-        history = self.spark.sql(f"DESCRIBE HISTORY {name} LIMIT {int(newest)}")
+        most = f"LIMIT {int(newest)}" if since is None else ""
+        history = self.spark.sql(f"DESCRIBE HISTORY {name} {most}")
         commits = []
         for row in history.orderBy("version").collect():
             metrics = row["operationMetrics"] or {}
@@ -428,7 +429,7 @@ class Tables:
         return commits
 
     def find_commit(
-        self, run_id: str, operation: str, since: datetime | None = None, newest: int = 10
+        self, run_id: str, operation: str, since: datetime | None = None
     ) -> Commit | None:
         """Return a run's newest commit to product_attributes, if it is of an operation.
 
@@ -437,11 +438,10 @@ class Tables:
         Args:
             run_id: the run.
             operation: Delta's name of it, such as MERGE or RESTORE.
-            since: by this process's clock; much older commits do not count.
-            newest: the number of versions that are searched.
+            since: by this process's clock; much older commits do not count. None: the last few.
         """
         since = None if since is None else since - _CLOCK_SKEW
-        own = [one for one in self.read_commits(since, newest) if one.run_id == run_id]
+        own = [one for one in self.read_commits(since) if one.run_id == run_id]
         return own[-1] if own and own[-1].operation == operation else None
 
     def database_folder(self, table: str = "product_attributes") -> str:

@@ -91,6 +91,9 @@ def test_a_metastore_that_this_user_may_not_write_to_is_refused(metastore, monke
 def test_a_metastore_that_was_cut_off_while_being_made_is_removed(metastore):
     (metastore / "service.properties").unlink()
     (metastore / "seg0").mkdir()
+    with pytest.raises(MetastoreBusy, match="being made by another process"):
+        refuse_unusable_metastore(metastore, None)
+    os.utime(metastore / "dbex.lck", (0, 0))
     refuse_unusable_metastore(metastore, None)
     assert not metastore.exists()
 
