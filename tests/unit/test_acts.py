@@ -56,7 +56,7 @@ def test_an_act_is_found_though_the_clocks_differ_and_not_if_it_is_undone(
         for number, (what, minutes) in enumerate(commits)
     ]
 
-    def read(_, since, newest):
+    def read(_, since):
         return [one for one in made if one.made_at >= since]
 
     monkeypatch.setattr(Tables, "read_commits", read)
