@@ -144,7 +144,7 @@ CACHE = trained/cache
 # What all systems of a comparison share; a recipe with towers of its own needs none trained before.
 CONFIG ?= bench/training_comparison.yaml
 RECIPE = $(patsubst training_%,%,$(basename $(notdir $(CONFIG))))
-SMALL_TOWERS = $(if $(shell grep -s '^towers: small' $(CONFIG)),image text)
+SMALL_TOWERS := $(if $(shell grep -s '^towers: small' $(CONFIG)),image text)
 # Flags for some of the runs, such as --system cma_clip --seeds 1.
 RUNS ?=
 # Kinds of goods to train without and to measure on, by columns of products.parquet.

@@ -35,5 +35,6 @@ airflow pools get gpu_cluster > /dev/null 2>&1 ||
 set -m
 airflow standalone &
 trap 'kill -INT "$!"' INT TERM HUP
-while kill -0 "$!" 2> /dev/null; do wait "$!" && code=0 || code=$?; done
+# A signal ends the wait, and not yet Airflow.
+while wait "$!" && code=0 || code=$?; kill -0 "$!" 2> /dev/null; do :; done
 exit "$code"

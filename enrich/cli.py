@@ -6,7 +6,6 @@ written twice: as the command begins, and as it ends. So nobody reads an older o
 cannot be written is found before hours of work.
 """
 
-import dataclasses
 import json
 import logging
 import os
@@ -14,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import wraps
 from inspect import Parameter, Signature, getfile, signature, unwrap
 from pathlib import Path
@@ -248,7 +247,7 @@ def _recognise(error: Exception) -> EnrichError | None:
 RUNNING = "running"
 
 
-@dataclasses.dataclass(slots=True)
+@dataclass(slots=True)
 class Outcome:
     """Content of the file beside the exit code.
 
@@ -261,7 +260,7 @@ class Outcome:
         """Return the JSON line's keys."""
         if self.summary is None or isinstance(self.summary, dict):
             return {**(self.summary or {})}
-        return dataclasses.asdict(self.summary)
+        return asdict(self.summary)
 
 
 @contextmanager

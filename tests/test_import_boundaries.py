@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+ROOT = Path(__file__).parents[1]
 _IMPORT_ALL = """
 import importlib, pkgutil, sys
 before = set(sys.modules)
@@ -55,32 +56,37 @@ def test_expectations_import_no_torch():
     assert not {"torch", "airflow"} & _top_level(imported)
 
 
-def test_enrich_imports_neither_great_expectations_nor_the_jobs():
-    for file in (Path(__file__).parents[1] / "enrich").rglob("*.py"):
+def _name_imports(*packages):
+    """Returns the modules that the files of packages name in imports, by file."""
+    found = {}
+    for file in [one for name in packages for one in (ROOT / name).rglob("*.py")]:
         nodes = [*ast.walk(ast.parse(file.read_text()))]
         names = {alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names}
         names |= {n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)}
-        assert not {"great_expectations", "airflow", "jobs"} & _top_level(names)
+        found[file] = names
+    assert found
+    return found
+
+
+def test_enrich_imports_neither_great_expectations_nor_the_jobs():
+    for file, names in _name_imports("enrich").items():
+        assert not {"great_expectations", "airflow", "jobs"} & _top_level(names), file
 
 
 def test_what_a_wheel_holds_imports_nothing_that_it_lacks():
-    for package in ("enrich", "expectations", "schemas", "demo", "jobs"):
-        for file in (Path(__file__).parents[1] / package).rglob("*.py"):
-            nodes = [*ast.walk(ast.parse(file.read_text()))]
-            names = {alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names}
-            names |= {n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)}
-            assert not {"bench", "tests"} & _top_level(names), file
+    packages = ("enrich", "expectations", "schemas", "demo", "jobs")
+    for file, names in _name_imports(*packages).items():
+        assert not {"bench", "tests"} & _top_level(names), file
 
 
 _OURS = ("enrich.", "expectations.", "schemas.")
 
 
 def test_no_package_imports_one_that_imports_it():
-    root = Path(__file__).parents[1]
     imports: dict[str, set[str]] = {}
     packages = ("enrich", "schemas", "expectations")
-    for file in [file for package in packages for file in (root / package).rglob("*.py")]:
-        package = _package_of(".".join(file.relative_to(root).with_suffix("").parts))
+    for file in [file for package in packages for file in (ROOT / package).rglob("*.py")]:
+        package = _package_of(".".join(file.relative_to(ROOT).with_suffix("").parts))
         nodes = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.ImportFrom)]
         # A name may be a module: from enrich.report import formatting.
         names = [f"{n.module}.{alias.name}" for n in nodes for alias in n.names]
@@ -97,7 +103,7 @@ def _package_of(module):
 
 
 def test_driver_starts_with_what_an_ordinary_run_uses():
-    job = Path(__file__).parents[1] / "jobs" / "enrich_catalog.py"
+    job = ROOT / "jobs" / "enrich_catalog.py"
     loaded = _printed_by(f"import sys, runpy; runpy.run_path({str(job)!r}); print(*sys.modules)")
     assert "enrich.spark.refresh" in loaded
     assert not {"torch", "great_expectations", "scipy", "demo", "enrich.spark.report"} & loaded

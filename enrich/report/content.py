@@ -34,8 +34,8 @@ class RunFacts:
     """Last event of a run; `counts` are those of `schemas.tables.COUNTS`.
 
     `error` is why the run was stopped, `reason` why a person decided otherwise. `caused_by` is the
-    run whose rollback undid this one. `given` are flags of the job, by name, that
-    commands on the page repeat.
+    run whose rollback undid this one. `given` are flags of the job, by name, that commands on the
+    page repeat.
     """
 
     run_id: str

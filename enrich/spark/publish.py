@@ -204,9 +204,7 @@ def _withdraw(tables: Tables, intent: Event, decided: Event) -> None:
             append_outcome(tables, intent, decided["state"], error=decided["error"])
 
 
-def may_have_committed(
-    tables: Tables, run_id: str, operation: str, since: datetime | None = None
-) -> bool:
+def may_have_committed(tables: Tables, run_id: str, operation: str, since: datetime) -> bool:
     """Return whether a run's act was committed; True if the history cannot be read."""
     with suppress(Exception):
         return tables.find_commit(run_id, operation, since=since) is not None

@@ -509,8 +509,9 @@ class Refresh:
             raise
         except Exception as error:
             self.summary.error = describe_error(explain_failure(error) or error)
+            run_id, since = self.summary.run_id, self.header.started_at
             is_publishing = self.summary.outcome == State.PUBLISHING
-            if is_publishing and may_have_committed(self.tables, self.summary.run_id, "MERGE"):
+            if is_publishing and may_have_committed(self.tables, run_id, "MERGE", since):
                 # The next run completes the intent from the table's history.
                 self.summary.outcome = State.FAILED
             else:

@@ -256,15 +256,16 @@ def refuse_unusable_metastore(folder: Path, warehouse: str | None) -> None:
             f"the metastore in {folder} cannot be opened: this user may not write to {place}. Set "
             f"{HOME} to a folder for local tables (docs/operations.md)"
         )
-    if (holder := _lock_holder(folder / "dbex.lck")) is not None:
+    lock = folder / "dbex.lck"
+    if (holder := _lock_holder(lock)) is not None:
         raise MetastoreBusy(
             f"the metastore in {folder} is in use by {_describe(holder)}. The embedded metastore "
             "admits one process at a time: wait for that one to end, or set up a shared metastore "
             "(docs/metastore.md)"
         )
     properties = folder / "service.properties"
-    if (folder / "dbex.lck").exists() and not properties.exists():
-        if time.time() - (folder / "dbex.lck").stat().st_mtime < _IN_THE_MAKING_S:
+    if lock.exists() and not properties.exists():
+        if time.time() - lock.stat().st_mtime < _IN_THE_MAKING_S:
             raise MetastoreBusy(
                 f"the metastore in {folder} is being made by another process: wait for that one "
                 "to end and repeat"

@@ -143,7 +143,7 @@ def free_port():
 
 
 def listens(port):
-    """Whether something answers at this port of this machine."""
+    """Returns True if something answers at this port of this machine."""
     with socket.socket() as caller:
         return caller.connect_ex(("127.0.0.1", port)) == 0
 
