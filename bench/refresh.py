@@ -108,6 +108,8 @@ def open_session(folder: Path, **more: str) -> SparkSession:
     settings: dict[str, Any] = {
         "spark.master": f"local-cluster[1,{psutil.cpu_count()},3072]",
         "spark.executor.memory": "3g",
+        # Their Python workers load the fake engine.
+        "spark.executorEnv.PYTHONPATH": str(Path(__file__).parents[1]),
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
         "spark.hadoop.javax.jdo.option.ConnectionURL": (
             f"jdbc:derby:;databaseName={folder / 'metastore'};create=true"
