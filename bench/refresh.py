@@ -95,6 +95,9 @@ class _OpenGate:
 
     max_unusable_id_share = 1.0
 
+    def prepare(self) -> None:
+        pass
+
     def check_input(self, *_: Any) -> Verdict:
         return Verdict()
 

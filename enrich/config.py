@@ -328,6 +328,10 @@ class JobConfig(YamlSettings):
                     f"found '{host}', expected a host's name in small letters, such as "
                     "cdn.example.com, or name:port"
                 )
+            if host.endswith((":80", ":443")):
+                raise ValueError(
+                    f"found '{host}', expected the name alone: URLs have these ports anyway"
+                )
         return hosts
 
     @property

@@ -302,15 +302,19 @@ def write_place(place: Place, content: bytes) -> None:
 def atomic_write_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty temporary folder, which replaces `folder` at the end.
 
-    If the block raises, the temporary folder is deleted, and `folder` stays as it was.
+    If the block raises, the temporary folder is deleted, and `folder` stays as it was. A process
+    that is killed while it replaces leaves the old folder beside the new one, under a hidden name.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial, old = (
+        folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.{kind}")
+        for kind in ("partial", "old")
+    )
     partial.mkdir(parents=True)
     try:
         yield partial
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(old)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)

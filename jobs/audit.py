@@ -6,10 +6,12 @@
 The last line on standard output is one JSON object.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pyspark.sql import DataFrame
 
 from enrich.classifiers.manifest import fetch_manifest
 from enrich.cli import Given, common_options, run_command
@@ -19,12 +21,12 @@ from enrich.errors import ConfigError
 from enrich.files.labels import read_labels
 from enrich.files.tables import guard, write_csv
 from enrich.places import atomic_write, prepare_target, refuse_existing, require_suffix
-from enrich.spark.audit import DEFAULT_COUNT, draw, find_source, record_draw, record_labels
+from enrich.spark.audit import DEFAULT_COUNT, Draw, draw, find_source, record_draw, record_labels
 from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
 from enrich.spark.source import open_source
-from enrich.spark.tables import open_tables
+from enrich.spark.tables import Tables, open_tables
 
 
 @common_options("catalog", "database", "checkpoint")
@@ -59,6 +61,20 @@ def refuse_flags(beside: str, flags: dict[str, object]) -> None:
         raise ConfigError(f"{', '.join(given)} has no effect beside {beside}. Leave it out.")
 
 
+def draw_known(
+    tables: Tables, products: DataFrame, attributes: Collection[str], count: int
+) -> Draw:
+    """Draw published answers, only of `attributes`: the checkpoint's, whose labels can be taken."""
+    tables.create_missing(has_encodings=False)
+    known = tuple(one for one in tables.attributes if one in attributes)
+    if others := [one for one in tables.attributes if one not in known]:
+        typer.echo(f"not drawn, because the checkpoint lacks it: {', '.join(others)}", err=True)
+    drawn = draw(Tables(tables.spark, tables.database, known), products, count)
+    for attribute, number in drawn.drawn.items():
+        typer.echo(f"{attribute}: {number:,} answers drawn, {drawn.not_drawn[attribute]:,} left")
+    return drawn
+
+
 def draw_answers(output: Path, settings: JobConfig, count: int) -> None:
     """Write products to label."""
     require_suffix(output, ".csv")
@@ -66,15 +82,13 @@ def draw_answers(output: Path, settings: JobConfig, count: int) -> None:
     prepare_target(output)
     spark = open_session("audit")
     tables = open_tables(spark, settings.database)
-    tables.create_missing(has_encodings=False)
     source = open_source(spark, find_source(tables, settings.catalog), settings.columns)
-    drawn = draw(tables, source.products, count)
+    attributes = published_labels(settings, fetch_manifest(settings.checkpoint))
+    drawn = draw_known(tables, source.products, attributes, count)
     with atomic_write(output) as partial:
         write_csv(drawn.rows.map(guard, na_action="ignore"), partial)
         # Not earlier: what is recorded is not drawn again.
         record_draw(tables, drawn)
-    for attribute, number in drawn.drawn.items():
-        typer.echo(f"{attribute}: {number:,} answers drawn, {drawn.not_drawn[attribute]:,} left")
     print_json_line({"audit_id": drawn.audit_id, "drawn": dict(drawn.drawn), "output": str(output)})
 
 

@@ -18,8 +18,7 @@ from enrich.cli import DEFAULT_CONFIG, Given, common_options, run_command
 from enrich.config import DEMO_CATALOG, JobConfig
 from enrich.engine.spec import build_spec, published_labels
 from enrich.errors import ConfigError, kind_of
-from enrich.files.products import open_source, read_products
-from enrich.files.tables import format_of
+from enrich.files.products import is_table_name, open_source, read_products
 from enrich.images.locations import local_path
 from enrich.images.settings import ImageProblem
 from enrich.places import Place, names_in
@@ -95,8 +94,7 @@ def _check_baseline(settings: JobConfig, labels: dict[str, tuple[str, ...]]) -> 
 def _is_for_spark(catalog: str) -> bool:
     """Return whether a catalog is a URI or a table's name."""
     place = local_path(catalog)
-    is_name = "/" not in place and not Path(place).exists() and format_of(Path(place)) is None
-    return "://" in place or is_name
+    return "://" in place or is_table_name(place)
 
 
 def _size(table: Path) -> int:

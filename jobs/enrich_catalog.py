@@ -460,8 +460,8 @@ def score_demo(tables: Tables) -> list[str]:
 
     published = tables.read("product_attributes").select("product_id", *tables.attributes)
     return [
-        f"{attribute}: {score.right} of {score.answered} labels are right, by {score.labelled} "
-        "labels given by hand"
+        f"{attribute}: {score.right} of {score.answered} published labels agree with those given "
+        f"by hand ({score.labelled} products)"
         for attribute, score in score_answers(published.toPandas()).items()
     ]
 

@@ -5,7 +5,6 @@
 What the page hands over goes to jobs/import_corrections.py, that of an audit to jobs/audit.py.
 """
 
-from collections.abc import Container
 from pathlib import Path
 from typing import Annotated
 
@@ -26,12 +25,13 @@ from enrich.report.review import (
     choose_answers,
     render_review,
 )
-from enrich.spark.audit import DEFAULT_COUNT, Draw, draw, find_source, record_draw
+from enrich.spark.audit import DEFAULT_COUNT, find_source, record_draw
 from enrich.spark.failures import explain_failure
 from enrich.spark.review import Wanted, ask, read_answers
 from enrich.spark.session import open_session
 from enrich.spark.source import Source, open_image_store, open_source
 from enrich.spark.tables import Tables, open_tables
+from jobs.audit import draw_known
 
 DEFAULT_NUMBER = 200
 _OF_ATTRIBUTE = "attribute:"
@@ -85,7 +85,7 @@ def main(
         questions = [Question(*row) for row in rows]
     elif wanted is None:
         tables = open_tables(spark, settings.database)
-        drawn = draw_known(tables, source, attributes, n or DEFAULT_COUNT)
+        drawn = draw_known(tables, source.products, tuple(attributes), n or DEFAULT_COUNT)
         shown = drawn.rows[["product_id", "attribute", "title", "image_path"]]
         questions = [Question(*row) for row in shown.itertuples(index=False)]
     else:
@@ -141,18 +141,6 @@ def choose_questions(
     answers = read_answers(tables, wanted, labels, thresholds)
     chosen = choose_answers(wanted.aim, answers, wanted.number)
     return ask(chosen, source.products)
-
-
-def draw_known(tables: Tables, source: Source, attributes: Container[str], count: int) -> Draw:
-    """Draw published answers for an audit, of the checkpoint's attributes."""
-    tables.create_missing(has_encodings=False)
-    known = tuple(one for one in tables.attributes if one in attributes)
-    if others := [one for one in tables.attributes if one not in known]:
-        typer.echo(f"not drawn, because the checkpoint lacks it: {', '.join(others)}", err=True)
-    drawn = draw(Tables(tables.spark, tables.database, known), source.products, count)
-    for attribute, number in drawn.drawn.items():
-        typer.echo(f"{attribute}: {number:,} answers drawn, {drawn.not_drawn[attribute]:,} left")
-    return drawn
 
 
 if __name__ == "__main__":

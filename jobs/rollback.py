@@ -11,9 +11,11 @@ import logging
 from typing import Annotated
 
 import typer
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 
 from enrich.cli import Given, check_words, common_options, run_command
-from enrich.errors import EnrichError
+from enrich.errors import EnrichError, describe_error
 from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure
 from enrich.spark.publish import roll_back
@@ -37,8 +39,8 @@ def main(
     for one in rolled_back:
         try:
             rewrite_page(tables, one, settings, given)
-        except (EnrichError, OSError) as error:
-            log.warning("the page of run %s stays as it is: %s", one, error)
+        except (EnrichError, OSError, PySparkException, Py4JError) as error:
+            log.warning("the page of run %s stays as it is: %s", one, describe_error(error))
     print_json_line(
         {
             "rolled_back": rolled_back,

@@ -20,6 +20,7 @@ from schemas.tables import COUNTS
 
 ROOT = Path(__file__).parent.parent
 JOB = load_job("enrich_catalog")
+PARTS = ("enrich", "expectations", "schemas", "jobs", "airflow_dags", "bench", "demo", "tests")
 # Of set-up `--help` tells enough.
 USER_JOBS = sorted(
     {file.stem for file in (ROOT / "jobs").glob("*.py")} - {"__init__", "catalog_enrich", "set_up"}
@@ -172,3 +173,18 @@ def _anchors_of(file):
     """Returns the names that GitHub gives to a document's headings."""
     headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings}
+
+
+@pytest.mark.parametrize("file", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_guides_name_files_and_constants_that_exist(file):
+    named = re.findall(r"`([^`\s]+)`", (ROOT / file).read_text())
+    sources = [one for part in PARTS for one in (ROOT / part).rglob("*.py")]
+    code = "\n".join(one.read_text() for one in sources)
+    names = {one.name for one in sources}
+    files = [one for one in named if one.endswith(".py") and "*" not in one]
+    constants = [one for one in named if re.fullmatch(r"_?[A-Z_]{4,}", one) and "_" in one]
+    assert files
+    assert constants or file == "ARCHITECTURE.md"
+    assert not [one for one in files if Path(one).name not in names]
+    assert not [one for one in files if "/" in one and not (ROOT / one).exists()]
+    assert not [one for one in constants if one not in code and not hasattr(tables, one)]

@@ -6,8 +6,8 @@
 # Kubernetes files of this folder's neighbour apply. This command submits their SparkApplication.
 set -euo pipefail
 namespace=${NAMESPACE:-enrich}
-words=$(printf '"%s",' "$@")
+words=$(python3 -c 'import json, sys; print(json.dumps(sys.argv[1:]))' "$@")
 
 kubectl patch --local --filename deploy/kubernetes/spark-application.yaml --type merge --output yaml \
-    --patch "{\"spec\": {\"arguments\": [${words%,}]}}" |
+    --patch "{\"spec\": {\"arguments\": $words}}" |
     kubectl create --namespace "$namespace" --filename -

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs one refresh on EMR on EC2 as a step, by the Spark of the packed environment; further words are
 # the job's. The cluster was made with `--configurations file://deploy/emr/gpu-classifications.json`,
-# and environment.tar.gz (deploy/yarn/pack.sh), submit.sh and jobs/ lie below $APPS.
+# and environment.tar.gz (deploy/yarn/pack.sh), deploy/yarn/submit.sh and jobs/ lie below $APPS.
 #     CLUSTER=j-EXAMPLE APPS=s3://example-enrich/apps deploy/emr/submit-step.sh --config shop.yaml
 set -euo pipefail
 : "${CLUSTER:?the id of the cluster}" "${APPS:?where the environment lies}"

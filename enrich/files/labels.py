@@ -13,7 +13,7 @@ import pyarrow as pa
 from schemas.labels import RESERVED
 
 from enrich.errors import ConfigError, SchemaMismatch, name_some
-from enrich.files.tables import read_table, select_text, unguard
+from enrich.files.tables import format_of, read_table, select_text, unguard
 from enrich.text import REPLACED, fold_label, read_as
 
 KEY = ["product_id", "attribute"]
@@ -46,7 +46,7 @@ def read_labels(
     """
     table = read_table(file)
     rows = _as_rows(table, attribute_labels, file)
-    if file.suffix.lower() == ".csv":
+    if format_of(file) == "csv":
         rows["product_id"] = rows["product_id"].map(unguard, na_action="ignore")
     for name in ("attribute", "label", "by"):
         folded = [(isinstance(text, str) and fold_label(text)) or None for text in rows[name]]
@@ -163,7 +163,7 @@ def read_sample(
     rows = rows.where(rows.notna(), None)
     if rows.empty:
         raise ConfigError(f"{file} has no row to ask for.")
-    if file.suffix.lower() == ".csv":
+    if format_of(file) == "csv":
         rows = rows.map(unguard, na_action="ignore")
     rows["attribute"] = _spell(
         rows["attribute"].fillna(""), tuple(attribute_labels), f"{file}: attribute"

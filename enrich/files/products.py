@@ -10,15 +10,7 @@ import pyarrow.compute as pc
 
 from enrich.config import ColumnNames, JobConfig
 from enrich.errors import ConfigError
-from enrich.files.tables import (
-    COMPRESSED,
-    FORMATS,
-    find_parts,
-    format_of,
-    is_delta,
-    read_table,
-    select_text,
-)
+from enrich.files.tables import find_table, format_of, read_table, select_text
 from enrich.images.locations import local_path
 from enrich.records import Product
 
@@ -71,28 +63,21 @@ def open_source(settings: JobConfig) -> Source:
             f"{location} cannot be read without Spark: found a URI, expected a local file or "
             "folder. Copy the table to this machine."
         )
-    if not path.exists():
-        if "/" not in location and format_of(path) is None:
-            raise ConfigError(
-                f"the table '{location}' cannot be read without Spark: found a name, expected a "
-                "file or folder. Give --catalog the folder that the table lies in."
-            )
-        raise ConfigError(f"no product table is at {path}: the file or folder does not exist.")
-    if path.is_file() or format_of(path):
-        # Of a link the folder is the link's own.
-        return Source(path, path.parent.resolve(), settings)
-    inside = () if is_delta(path) else map(path.joinpath, _names_in_folder())
-    table = next((one for one in inside if _holds_table(one)), path)
-    return Source(table, path.resolve(), settings)
+    if is_table_name(location):
+        raise ConfigError(
+            f"the table '{location}' cannot be read without Spark: found a name, expected a "
+            "file or folder. Give --catalog the folder that the table lies in."
+        )
+    try:
+        found = find_table(path)
+    except FileNotFoundError as error:
+        raise ConfigError(f"no product table can be read: {error}.") from error
+    return Source(found.table, found.folder, settings)
 
 
-def _names_in_folder() -> list[str]:
-    endings = [f"{kind}{packed}" for kind in FORMATS for packed in ("", *COMPRESSED)]
-    return [f"products{ending}" for ending in ("", *endings)]
-
-
-def _holds_table(path: Path) -> bool:
-    return path.is_file() or is_delta(path) or (path.is_dir() and bool(find_parts(path)))
+def is_table_name(location: str) -> bool:
+    """Return True for the name of a table, which only Spark can read."""
+    return "/" not in location and not Path(location).exists() and not format_of(Path(location))
 
 
 def read_products(
@@ -130,8 +115,15 @@ def _lists_as_text(table: pa.Table, name: str | None) -> pa.Table:
         return table
     lists = table[place].cast(pa.list_(pa.binary())).to_pylist()
     given = ([image.decode(errors="replace") for image in one or () if image] for one in lists)
-    texts = [json.dumps(one, ensure_ascii=False) if one else None for one in given]
+    texts = [_write_images([image for image in one if image.strip()]) for one in given]
     return table.set_column(place, name, pa.array(texts, pa.string()))
+
+
+def _write_images(images: list[str]) -> str | None:
+    """Return a list of images as Spark writes it, so that stored encodings are found by it."""
+    if len(images) > 1:
+        return json.dumps(images, ensure_ascii=False, separators=(",", ":"))
+    return images[0] if images else None
 
 
 def _is_list_of_texts(kind: pa.DataType) -> bool:

@@ -1,4 +1,4 @@
-"""Tables as columns of text, outside Spark, and CSV for spreadsheets."""
+"""Tables: the files of one, columns of text outside Spark, and CSV for spreadsheets."""
 
 import contextlib
 import csv
@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import pandas as pd
@@ -18,9 +18,13 @@ import pyarrow.parquet as pq
 from enrich.errors import ConfigError, SchemaMismatch, first_line
 
 _TOO_LARGE = 2.0**63  # for 64 bits
-# The endings of files, with what they are compressed by.
-FORMATS = {".parquet": "Parquet", ".csv": "CSV", ".json": "JSON", ".jsonl": "JSON"}
+# Spark's names of formats, by the ending of a file's or folder's name.
+FORMATS = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json"}
+_TITLES = {"parquet": "Parquet", "csv": "CSV", "json": "JSON"}
+# May follow the ending. Spark recognises these by their names, but not .xz and .zip.
 COMPRESSED = (".gz", ".bz2", ".zst")
+# Name of the product table, without ending, in a folder that holds other files too.
+_TABLE_IN_FOLDER = "products"
 # What Spark calls a partition of NULL.
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 # Some also take the full-width ones of East Asia, and what follows a line break.
@@ -40,18 +44,80 @@ def is_delta(path: Path) -> bool:
     return (path / "_delta_log").is_dir()
 
 
-def find_parts(folder: Path) -> list[Path]:
-    """Return the files of a folder as Spark writes them, sorted by name.
+class FoundTable(NamedTuple):
+    """A table on this machine.
 
-    Files of partitions belong to them. Files with other suffixes, such as pictures, and other
-    folders are left out.
+    `table` is a file, a folder of files or a Delta folder. `paths` are what Spark reads: a folder
+    with the table's name or with partitions as a whole. Relative image paths start from `folder`.
     """
+
+    table: Path
+    format: str
+    paths: list[Path]
+    folder: Path
+
+
+def find_table(path: Path) -> FoundTable:
+    """Find a file, a folder of files, a Delta folder, or products.* in a folder.
+
+    Raises:
+        FileNotFoundError: Nothing is there, or files that do not make one table.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"no such file or folder: {path}")
+    # For a link, this is the folder of the link.
+    is_table = path.is_file() or bool(format_of(path))
+    folder = path.parent.resolve() if is_table else path.resolve()
+    table = folder / path.name if is_table else folder
+    is_alone = is_table or is_delta(table)
+    for one in (table,) if is_alone else (*_list_names_in_folder(table), table):
+        if found := _find_files(one):
+            return FoundTable(one, *found, folder)
+    raise FileNotFoundError(f"{path} is not a Delta table and holds no {', '.join(FORMATS)} file")
+
+
+def _list_names_in_folder(folder: Path) -> list[Path]:
+    endings = [f"{kind}{packed}" for kind in FORMATS for packed in ("", *COMPRESSED)]
+    return [folder / f"{_TABLE_IN_FOLDER}{ending}" for ending in ("", *endings)]
+
+
+def _find_files(path: Path) -> tuple[str, list[Path]] | None:
+    """Return the format of a file or folder and the paths to read; None without data.
+
+    In a folder without a table's name only files with a format's name are read: there may be a
+    million pictures beside them.
+    """
+    if not path.exists() or is_delta(path):
+        return ("delta", [path]) if path.exists() else None
+    inside = sorted(path.iterdir()) if path.is_dir() else []
+    visible = [one for one in inside if not one.name.startswith((".", "_"))]
+    files = [one for one in visible if format_of(one) and not one.is_dir()]
+    partitions = [one for one in visible if "=" in one.name and one.is_dir()]
+    if files and partitions:
+        # Spark would skip the files.
+        raise FileNotFoundError(
+            f"{files[0]} lies beside partitions such as {partitions[0].name}. Move one of them away"
+        )
+    if named := format_of(path):
+        return named, [path]
+    of_partitions = filter(None, map(_find_files, partitions))
+    formats = {*map(format_of, files), *(found for found, _ in of_partitions)}
+    if len(formats) > 1:
+        raise FileNotFoundError(
+            f"{path} holds files of several formats: {', '.join(sorted(map(str, formats)))}. Name "
+            "the file to read, or leave files of one format there"
+        )
+    return (str(formats.pop()), [path] if partitions else files) if formats else None
+
+
+def _list_parts(folder: Path) -> list[Path]:
+    """Return the files of a folder as Spark reads them, those of partitions too, by name."""
     parts: list[Path] = []
     for one in sorted(folder.iterdir()):
         if one.name.startswith((".", "_")):
             continue
         if one.is_dir():
-            parts += find_parts(one) if "=" in one.name else []
+            parts += _list_parts(one) if "=" in one.name else []
         elif format_of(one):
             parts.append(one)
     return parts
@@ -72,14 +138,14 @@ def read_table(path: Path) -> pa.Table:
         return read_delta(path)
     if path.is_dir():
         return _read_folder(path)
-    kind = format_of(path) or "Parquet"
+    kind = format_of(path) or "parquet"
     try:
-        if kind == "Parquet":
+        if kind == "parquet":
             return pq.read_table(path)
         with pa.input_stream(str(path), compression="detect") as content:
-            return _read_csv(content) if kind == "CSV" else _read_json(content.read())
+            return _read_csv(content) if kind == "csv" else _read_json(content.read())
     except (OSError, ValueError, RecursionError, pd.errors.ParserWarning, pa.ArrowException) as e:
-        raise ConfigError(f"no {kind} file can be read at {path}: {first_line(e)}") from e
+        raise ConfigError(f"no {_TITLES[kind]} file can be read at {path}: {first_line(e)}") from e
 
 
 def read_delta(
@@ -110,21 +176,19 @@ def read_delta(
 
 
 def _read_folder(folder: Path) -> pa.Table:
-    parts = find_parts(folder)
-    if not parts:
+    try:
+        found = _find_files(folder)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{error}.") from error
+    parts = _list_parts(folder)
+    if found is None or not parts:
         raise ConfigError(
             f"{folder} holds no table: found no file that ends in {', '.join(FORMATS)}, nor a "
             "Delta log."
         )
-    formats = sorted({str(format_of(part)) for part in parts})
-    if len(formats) > 1:
-        raise ConfigError(
-            f"{folder} holds files of several formats: found {' and '.join(formats)}, expected "
-            "one. Name the file to read."
-        )
     tables = [_read_part(part, folder) for part in parts]
     names = [set(table.column_names) for table in tables]
-    if formats == ["CSV"] and any(one != names[0] for one in names):
+    if found[0] == "csv" and any(one != names[0] for one in names):
         other = next(part for part, one in zip(parts, names, strict=True) if one != names[0])
         raise ConfigError(f"{other} has other columns than {parts[0]}: expected the same.")
     try:

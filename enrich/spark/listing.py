@@ -6,6 +6,7 @@ reads an image's bytes only where size, etag or time differ from the last run's.
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -17,10 +18,10 @@ from schemas.tables import quote
 
 from enrich.config import ImageIdentity, JobConfig
 from enrich.errors import ConfigError
+from enrich.files.tables import format_of
 from enrich.images.store import ImageStore
 from enrich.spark.failures import reason_of
 from enrich.spark.session import cores_of, tasks_for
-from enrich.spark.source import FORMATS
 
 # A task's images, a megabyte of a product table; a request lists as many.
 _ROWS_PER_TASK = 1_000
@@ -125,8 +126,7 @@ def _read_inventory(store: ImageStore, inventory: str, products: DataFrame) -> D
         if "/" not in inventory:
             rows = spark.read.table(quote(inventory))
         else:
-            ending = inventory.rstrip("/").rpartition(".")[2].lower()
-            found = FORMATS.get(f".{ending}", "delta")
+            found = format_of(Path(inventory)) or "delta"
             rows = spark.read.format(found).option("header", "true").load(inventory)
         listed = rows.select(
             "path",

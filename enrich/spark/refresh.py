@@ -125,6 +125,8 @@ class Refresh:
             if self._has_nothing_to_do(diff):
                 self._end_without_work(diff)
                 return self.summary
+            # Wrong settings of checks are refused before hours of encoding.
+            self.gate.prepare()
             self._append(State.STARTED)
             encodings = self._encode(diff, folder)
             answered = self._answer(diff, encodings)

@@ -1,7 +1,6 @@
 """Product table at one pinned version, in the columns that a run needs."""
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -26,18 +25,13 @@ from schemas.tables import quote, quote_part
 
 from enrich.config import ColumnNames, JobConfig
 from enrich.errors import ConfigError, NoAnswer, SchemaMismatch, kind_of
+from enrich.files.tables import find_table, format_of
 from enrich.images.locations import LONGEST_PATH, local_path, parse_location
 from enrich.images.store import ImageStore
 from enrich.spark.failures import messages_of, reason_of
 from enrich.spark.session import escape_pattern, has_folder, java_log_off, session_settings
 from enrich.text import LONGEST_READ, REPLACED
 
-# Formats of files, by the ending of a file's or folder's name.
-FORMATS = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json"}
-# May follow the ending. Spark recognises these by their names, but not .xz and .zip.
-COMPRESSED = (".gz", ".bz2", ".zst")
-# Name of the product table, without ending, in a folder that holds other files too.
-TABLE_IN_FOLDER = "products"
 # Column for a row that does not fit the columns: Spark's readers put it there as it is.
 _RECORD = "the row as it is"
 # Columns beside the table's own, which may have any plain name.
@@ -293,7 +287,7 @@ class _Files(NamedTuple):
 
 
 def _find_in_store(spark: SparkSession, path: str) -> _Files:
-    named = _format_of(path)
+    named = format_of(Path(path))
     folder = path.rpartition("/")[0] if named else path
     # Read as Parquet, a Delta table would include rows that were deleted or replaced.
     if not named or has_folder(spark, f"{path}/_delta_log"):
@@ -302,70 +296,11 @@ def _find_in_store(spark: SparkSession, path: str) -> _Files:
 
 
 def _find_locally(path: Path) -> _Files:
-    """Find a file, a folder of files, a Delta folder, or products.* in a folder."""
-    if not path.exists():
-        raise FileNotFoundError(f"no such file or folder: {path}")
-    # For a link, this is the folder of the link.
-    is_table = path.is_file() or bool(_format_of(path.name))
-    folder = path.parent.resolve() if is_table else path.resolve()
-    table = folder / path.name if is_table else folder
-    is_alone = is_table or _is_delta(table)
-    for one in (table,) if is_alone else (*_names_in_folder(table), table):
-        found, parts = _find_files(one)
-        if found:
-            escape = escape_pattern if found != "delta" else str
-            # With a scheme; without it Spark would use the cluster's own file system.
-            paths = [f"file://{escape(str(part))}" for part in parts]
-            return _Files(found, paths, str(folder))
-    raise FileNotFoundError(f"{path} is not a Delta table and holds no {', '.join(FORMATS)} file")
-
-
-def _names_in_folder(folder: Path) -> Iterator[Path]:
-    yield folder / TABLE_IN_FOLDER
-    for suffix in FORMATS:
-        for packed in ("", *COMPRESSED):
-            yield folder / f"{TABLE_IN_FOLDER}{suffix}{packed}"
-
-
-def _format_of(name: str) -> str:
-    """Return the format of a file or folder by its name, "" for other names."""
-    name = name.lower()
-    for packed in COMPRESSED:
-        name = name.removesuffix(packed)
-    return FORMATS.get(Path(name).suffix, "")
-
-
-def _find_files(path: Path) -> tuple[str, list[Path]]:
-    """Return the format of a file or folder, "" without data, and the paths to read.
-
-    A folder with a table's name, or with partitions, is read as a whole. In other folders, only
-    files with a format's name are read: there may be a million pictures beside them.
-    """
-    if not path.exists() or _is_delta(path):
-        return "delta" if path.exists() else "", [path]
-    named = _format_of(path.name)
-    inside = sorted(path.iterdir()) if path.is_dir() else []
-    visible = [one for one in inside if not one.name.startswith((".", "_"))]
-    files = [one for one in visible if _format_of(one.name) and not one.is_dir()]
-    partitions = [one for one in visible if "=" in one.name and one.is_dir()]
-    if files and partitions:
-        # Spark would skip the files.
-        raise FileNotFoundError(
-            f"{files[0]} lies beside partitions such as {partitions[0].name}. Move one of them away"
-        )
-    if named:
-        return named, [path]
-    formats = {_format_of(one.name) for one in files} | {_find_files(one)[0] for one in partitions}
-    if len(formats) > 1:
-        raise FileNotFoundError(
-            f"{path} holds files of several formats: {', '.join(sorted(formats))}. Name the file "
-            "to read, or leave files of one format there"
-        )
-    return next(iter(formats), ""), [path] if partitions else files
-
-
-def _is_delta(path: Path) -> bool:
-    return (path / "_delta_log").is_dir()
+    found = find_table(path)
+    escape = escape_pattern if found.format != "delta" else str
+    # With a scheme; without it Spark would use the cluster's own file system.
+    paths = [f"file://{escape(str(part))}" for part in found.paths]
+    return _Files(found.format, paths, str(found.folder))
 
 
 def _read_files(
