@@ -235,8 +235,8 @@ class Tables:
             has_encodings: False where nobody said which database holds the shared tables.
 
         Raises:
-            ConfigError: the tables are of an earlier version, or somebody's own column is in the way
-                of an attribute.
+            ConfigError: the tables are of an earlier version, or somebody's own column is in the
+                way of an attribute.
         """
         existing = self._list_tables(self.database)
         if "staged_attributes" in existing:
