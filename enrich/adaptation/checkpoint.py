@@ -84,7 +84,9 @@ def fit_checkpoint(
     for attribute, categories in applies_to.items():
         typer.echo(f"{attribute}: applies to {', '.join(categories)}", err=True)
     sets = manifest.config.answers | better
-    with widened(manifest, sets, labelled.shares, applies_to) as wide:
+    # Attributes without shares stay as they are, guessed ones too.
+    shares = {attribute: labelled.shares[attribute] for attribute in better}
+    with widened(manifest, sets, shares, applies_to) as wide:
         write_adapted(wide, adapted.effects, name, source.folder.name, output, manifest)
     return adapted
 

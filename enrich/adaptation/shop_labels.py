@@ -1,6 +1,7 @@
 """Labelled products of a shop, read as numbers, and products drawn to be labelled."""
 
 import itertools
+import logging
 import operator
 from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from enrich.records import Product
 from enrich.text import build_text
 from enrich.training.labelled import UNLABELLED
 from enrich.training.readers import group_near_identical
+
+log = logging.getLogger(__name__)
 
 # Of a few hundred labelled products few are of one article: more texts are those of a placeholder.
 _MOST_TEXTS_OF_A_PICTURE = 5
@@ -90,7 +93,15 @@ def read_shop_labels(
             named[attribute] += [name for name in names if name.casefold() not in folded]
     given = read_labels(file, named, open_to=known)
     if only is not None:
-        given = given[given["attribute"] == only]
+        is_other = given["attribute"] != only
+        if is_other.any():
+            counts = given["attribute"][is_other].value_counts()
+            log.warning(
+                "%s: labels of other attributes than %s are not used: %s. adapt_checkpoint takes "
+                "them",
+                *(file, only, ", ".join(f"{n:,} of {name}" for name, n in counts.items())),
+            )
+        given = given[~is_other]
     given = _name_as_checkpoint(given, known, own or {}, file)
     if given.empty:
         raise ConfigError(

@@ -18,10 +18,10 @@ from enrich.text import REPLACED, fold_label, read_as
 
 KEY = ["product_id", "attribute"]
 # Who gave a label, and when.
-_ABOUT = ("by", "at")
-COLUMNS = (*KEY, "label", *_ABOUT)
+ABOUT = ("by", "at")
+COLUMNS = (*KEY, "label", *ABOUT)
 # What stands beside labels for people, in files that jobs wrote to be filled in.
-_FOR_PEOPLE = ("title", "description", "image_path", "category", "note")
+FOR_PEOPLE = ("title", "description", "image_path", "category", "note")
 
 
 def read_labels(
@@ -72,8 +72,8 @@ def _as_rows(
     """Return a row a label, as texts; a label is NULL where a field is."""
     columns = table.column_names
     is_long = "attribute" in columns and "label" in columns
-    known = COLUMNS if is_long else ("product_id", *attribute_labels, *_ABOUT)
-    unread = [name for name in columns if name in _FOR_PEOPLE]
+    known = COLUMNS if is_long else ("product_id", *attribute_labels, *ABOUT)
+    unread = [name for name in columns if name in FOR_PEOPLE]
     attributes = [name for name in columns if name in attribute_labels]
     unknown = [name for name in columns if name not in known and name not in unread]
     if unknown or not (is_long or attributes):
@@ -81,9 +81,9 @@ def _as_rows(
         raise SchemaMismatch(
             f"{file} cannot be read as labels: found {found}, expected {', '.join(COLUMNS)}, or "
             f"product_id and a column for each of {', '.join(attribute_labels)}. Rename or remove "
-            f"it; left unread are {', '.join(_FOR_PEOPLE)}"
+            f"it; left unread are {', '.join(FOR_PEOPLE)}"
         )
-    about = [name for name in _ABOUT if name in columns]
+    about = [name for name in ABOUT if name in columns]
     wanted = COLUMNS[:3] if is_long else ("product_id", *attributes)
     texts = select_text(table, [*wanted, *about], file).to_pandas()
     if not is_long:

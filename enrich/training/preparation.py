@@ -61,6 +61,7 @@ from enrich.training.pretrained import (
     open_hugging_face,
     open_open_clip,
     open_pair,
+    open_small_tokenizer,
     small_image_shape,
 )
 from enrich.training.readers import LabelledRows
@@ -409,7 +410,7 @@ def _open_towers(config: TrainingConfig, texts: list[str], folder: Path) -> Publ
 def _keep_tokenizer(config: TrainingConfig, texts: list[str], folder: Path) -> Tokenizer:
     """Return the tokenizer of these texts, as an earlier attempt at the run left it."""
     if config.text_tower is not None:
-        return Tokenizer.from_file(str(config.text_tower / "tokenizer.json"))
+        return open_small_tokenizer(config.text_tower)
     digest = hashlib.sha256(repr((config.vocabulary, texts)).encode()).hexdigest()[:12]
     file = folder / f"tokenizer-{digest}.json"
     if not file.exists():

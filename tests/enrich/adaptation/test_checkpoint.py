@@ -5,13 +5,16 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from adaptations import make_effect
 from safetensors.torch import load_file
 
+from enrich.adaptation import checkpoint
 from enrich.adaptation.adapt import Adaptation
 from enrich.adaptation.checkpoint import (
+    fit_checkpoint,
     format_report,
     refuse_fitted,
     summarise,
@@ -19,13 +22,17 @@ from enrich.adaptation.checkpoint import (
     with_effects,
     write_adapted,
 )
+from enrich.adaptation.shop_labels import read_shop_labels
 from enrich.adaptation.trial import Gain
+from enrich.adaptation.widening import FEWEST_OF_NEW_ATTRIBUTE, write_widened
 from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
 from enrich.classifiers.checkpoint import add_to_weights, load_classifier
 from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.manifest import BUNDLED, read_manifest
+from enrich.config import JobConfig
 from enrich.errors import ConfigError
-from enrich.records import Modalities
+from enrich.files.products import Catalog, open_source
+from enrich.records import Modalities, Product
 
 ANSWERED = {"precision_at_90_threshold": 0.95, "answered_at_90_threshold": 0.5}
 ANSWERS = CalibratedModalities(temperature=1, thresholds={"0.90": 0.8, "0.95": None}, rows=60)
@@ -103,6 +110,32 @@ def test_a_second_adaptation_leaves_the_account_of_the_first(tiny_checkpoint, tm
     told = json.loads((tmp_path / "twice" / "metrics.json").read_text())["adaptation"]
     assert (told["shop"], told["from"]) == ("another shop", f"once-{once.digests.model}")
     assert told["earlier"]["shop"] == "one shop" and "earlier" not in told["earlier"]
+
+
+def test_a_guessed_attribute_that_no_fit_helps_is_left_as_it_was(
+    tiny_checkpoint, shop, tmp_path, monkeypatch
+):
+    manifest = read_manifest(tiny_checkpoint)
+    sets = manifest.config.answers | {"fabric": ("wool", "silk")}
+    write_widened(manifest, sets, "named", tmp_path / "named")
+    named = read_manifest(tmp_path / "named")
+    kinds = ["wool", "silk", "felt"] * (FEWEST_OF_NEW_ATTRIBUTE + 1)
+    products = {str(at): Product(str(at), kind) for at, kind in enumerate(kinds)}
+    catalog = Catalog(shop / "products.parquet", products, {})
+    table = pd.DataFrame({"product_id": [*products], "color": "red", "fabric": kinds})
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    labels = read_shop_labels(tmp_path / "labels.csv", catalog, sets, guessed=named.guessed)
+    assert labels.labels["fabric"] == ("wool", "silk", "felt")
+    effects = {"color": BETTER, "fabric": EFFECT}
+    monkeypatch.setattr(f"{checkpoint.__name__}.adapt", lambda *_: Adaptation(effects, {}, {}))
+    source = open_source(JobConfig(catalog=str(shop / "products.parquet")))
+
+    fit_checkpoint(named, labels, source, "fitted", tmp_path / "fitted")
+
+    fitted = read_manifest(tmp_path / "fitted")
+    assert fitted.config.answers == sets
+    assert fitted.calibration.corrections["fabric"] == named.calibration.corrections["fabric"]
+    assert fitted.guessed == {"fabric"}
 
 
 def test_labels_of_any_earlier_adaptation_are_refused(tiny_checkpoint, tmp_path):

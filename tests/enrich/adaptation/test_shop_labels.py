@@ -54,6 +54,14 @@ def test_a_new_attribute_applies_to_the_categories_of_its_labels(tmp_path):
     assert read_shop_labels(file, catalog, known, only="fit").applies_to == {}
 
 
+def test_labels_of_other_attributes_than_the_asked_one_are_told(tmp_path, shop, caplog):
+    file = tmp_path / "both.csv"
+    file.write_text("product_id,color,pattern\nwhole,red,solid\nno words,,striped\n")
+    catalog = read_catalog(shop / "products.parquet")
+    assert [*read_shop_labels(file, catalog, ATTRIBUTES, only="color").targets] == ["color"]
+    assert "not used: 2 of pattern. adapt_checkpoint takes them" in caplog.text
+
+
 def test_a_shop_s_own_names_mean_the_checkpoint_s_labels(tmp_path, shop):
     catalog, file = read_catalog(shop / "products.parquet"), tmp_path / "own.csv"
     known = {"color": ("red", "blue", "grey", "turquoise")}

