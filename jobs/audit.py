@@ -51,7 +51,6 @@ def main(
         refuse_flags("--labels", {"--n": n, "--catalog": given.catalog})
         certify_labels(labels, settings)
     elif output is not None:
-        refuse_flags("--output", {"--checkpoint": given.checkpoint})
         draw_answers(output, settings, n or DEFAULT_COUNT)
 
 
@@ -64,7 +63,10 @@ def refuse_flags(beside: str, flags: dict[str, object]) -> None:
 def draw_known(
     tables: Tables, products: DataFrame, attributes: Collection[str], count: int
 ) -> Draw:
-    """Draw published answers, only of `attributes`: the checkpoint's, whose labels can be taken."""
+    """Draw published answers of these attributes, and say how many.
+
+    They are the checkpoint's: labels of others could not be taken in.
+    """
     tables.create_missing(has_encodings=False)
     known = tuple(one for one in tables.attributes if one in attributes)
     if others := [one for one in tables.attributes if one not in known]:
@@ -80,10 +82,10 @@ def draw_answers(output: Path, settings: JobConfig, count: int) -> None:
     require_suffix(output, ".csv")
     refuse_existing(output)
     prepare_target(output)
+    attributes = published_labels(settings, fetch_manifest(settings.checkpoint))
     spark = open_session("audit")
     tables = open_tables(spark, settings.database)
     source = open_source(spark, find_source(tables, settings.catalog), settings.columns)
-    attributes = published_labels(settings, fetch_manifest(settings.checkpoint))
     drawn = draw_known(tables, source.products, attributes, count)
     with atomic_write(output) as partial:
         write_csv(drawn.rows.map(guard, na_action="ignore"), partial)

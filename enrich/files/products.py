@@ -68,6 +68,8 @@ def open_source(settings: JobConfig) -> Source:
             f"the table '{location}' cannot be read without Spark: found a name, expected a "
             "file or folder. Give --catalog the folder that the table lies in."
         )
+    if not path.exists():
+        raise ConfigError(f"no product table is at {path}: the file or folder does not exist.")
     try:
         found = find_table(path)
     except FileNotFoundError as error:
@@ -120,7 +122,7 @@ def _lists_as_text(table: pa.Table, name: str | None) -> pa.Table:
 
 
 def _write_images(images: list[str]) -> str | None:
-    """Return a list of images as Spark writes it, so that stored encodings are found by it."""
+    """Return a list of images as Spark writes it: stored encodings are found by it."""
     if len(images) > 1:
         return json.dumps(images, ensure_ascii=False, separators=(",", ":"))
     return images[0] if images else None

@@ -1,4 +1,4 @@
-"""Tables: the files of one, columns of text outside Spark, and CSV for spreadsheets."""
+"""Tables: their files, columns of text outside Spark, CSV for spreadsheets."""
 
 import contextlib
 import csv
@@ -111,7 +111,7 @@ def _find_files(path: Path) -> tuple[str, list[Path]] | None:
 
 
 def _list_parts(folder: Path) -> list[Path]:
-    """Return the files of a folder as Spark reads them, those of partitions too, by name."""
+    """Return the files of a folder and its partitions, by name."""
     parts: list[Path] = []
     for one in sorted(folder.iterdir()):
         if one.name.startswith((".", "_")):

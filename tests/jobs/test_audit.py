@@ -9,7 +9,7 @@ import pytest
         ([], ("--output", "--labels")),
         (["--output", "a.csv", "--labels", "b.csv"], ("--output", "--labels")),
         (["--labels", "b.csv", "--n", "60"], ("--n",)),
-        (["--output", "a.csv", "--checkpoint", "c"], ("--checkpoint",)),
+        (["--output", "a.csv", "--checkpoint", "nowhere"], ("nowhere",)),
         (["--output", "a.parquet"], (".csv",)),
         (["--output", "a.csv", "--database", "no name"], ("no name",)),
     ],

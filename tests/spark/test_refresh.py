@@ -7,12 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from prepared_shop import blocked
-from shop import DAY, products
+from shop import DAY, FakeGate, products
 
 from bench.fake_engine import FakeEngineSpec
-from enrich.errors import TooManyFailures, ValidationFailed
+from enrich.errors import ConfigError, TooManyFailures, ValidationFailed
 from enrich.spark import tables
 from enrich.spark.dry_run import plan_refresh
+from enrich.spark.refresh import Refresh
 
 DELETES = {"missing_products": "delete"}
 
@@ -225,6 +226,16 @@ def test_a_blocked_run_publishes_nothing_and_the_next_encodes_nothing_again(open
 def test_an_input_that_fails_its_check_is_not_encoded(shop):
     with pytest.raises(ValidationFailed, match="no images"):
         shop.refresh(input_failures=["no images"])
+    assert len(shop.table("encodings")) == 0
+
+
+def test_wrong_settings_of_the_gate_end_a_run_before_encoding(shop):
+    class WrongGate(FakeGate):
+        def prepare(self):
+            raise ConfigError("no such expectation")
+
+    with pytest.raises(ConfigError, match="no such expectation"):
+        Refresh(shop.prepare(), WrongGate()).run()
     assert len(shop.table("encodings")) == 0
 
 

@@ -1,5 +1,7 @@
 """Files and folders that others see whole or not at all."""
 
+import shutil
+
 import pytest
 
 from enrich.places import atomic_write, atomic_write_folder
@@ -68,12 +70,25 @@ def test_a_folder_that_is_there_is_replaced(tmp_path):
     assert [path.name for path in folder.parent.iterdir()] == ["checkpoint"]
 
 
-def test_what_a_killed_process_left_of_a_folder_is_no_part_of_the_next(tmp_path):
-    left = tmp_path / ".checkpoint.partial"
-    left.mkdir()
-    (left / "weights").write_text("of another classifier")
+def test_a_process_that_is_killed_while_it_replaces_a_folder_loses_neither(tmp_path, monkeypatch):
+    folder = tmp_path / "checkpoint"
+    with atomic_write_folder(folder) as partial:
+        (partial / "yesterday.json").touch()
 
-    with atomic_write_folder(tmp_path / "checkpoint") as partial:
-        (partial / "config.json").write_text("today's")
+    def killed(*_, **__):
+        raise KeyboardInterrupt
 
-    assert [path.name for path in (tmp_path / "checkpoint").iterdir()] == ["config.json"]
+    with pytest.raises(KeyboardInterrupt), atomic_write_folder(folder) as partial:
+        (partial / "today.json").touch()
+        monkeypatch.setattr(shutil, "rmtree", killed)
+
+    assert {one.name for one in tmp_path.rglob("*.json")} == {"yesterday.json", "today.json"}
+
+
+def test_two_writers_of_a_folder_do_not_meet(tmp_path):
+    folder = tmp_path / "checkpoint"
+    with atomic_write_folder(folder) as one:
+        (one / "one.json").touch()
+        with atomic_write_folder(folder) as other:
+            (other / "other.json").touch()
+    assert [path.name for path in folder.iterdir()] == ["one.json"]

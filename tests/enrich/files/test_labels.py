@@ -53,6 +53,12 @@ def test_a_row_a_label_and_a_column_an_attribute_say_the_same(tmp_path):
     assert wide["by"].isna().all() and wide["at"].isna().all()
 
 
+def test_ids_that_a_spreadsheet_took_for_formulas_are_read_from_compressed_files_too(tmp_path):
+    table = pd.DataFrame({"product_id": ["'=7"], "attribute": ["color"], "label": ["red"]})
+    table.to_csv(tmp_path / "labels.csv.gz", index=False)
+    assert read_labels(tmp_path / "labels.csv.gz", LABELS)["product_id"].tolist() == ["=7"]
+
+
 @pytest.mark.parametrize(
     ("header", "found"),
     [

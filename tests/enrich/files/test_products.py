@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
@@ -45,10 +46,19 @@ def test_a_delta_table_has_the_rows_of_its_newest_version(tmp_path, products):
     assert (source.table, source.image_root) == (tmp_path / "shop", str(tmp_path / "shop"))
     catalog = read_catalog(source.table, NAMES)
     assert catalog.products == {
-        "007": Product("007", "red", None, '["a.jpg", "b.jpg"]'),
+        "007": Product("007", "red", None, '["a.jpg","b.jpg"]'),
         "8": Product("8", "blue", None, None),
     }
     assert catalog.categories == {"007": "shoes"}
+
+
+def test_images_are_written_as_spark_writes_them_and_so_find_their_encodings(tmp_path):
+    lists = [["é.jpg", " ", "b.jpg"], ["a.jpg"], [None, ""], None]
+    table = pa.table({"product_id": ["1", "2", "3", "4"], "images": lists})
+    pq.write_table(table, tmp_path / "products.parquet")
+    names = ColumnNames(title=None, description=None, image_path="images")
+    read = read_products(tmp_path / "products.parquet", columns=names)
+    assert read["image_path"].to_pylist() == ['["é.jpg","b.jpg"]', "a.jpg", None, None]
 
 
 def test_a_delta_table_that_is_damaged_is_one_sentence(tmp_path):
@@ -85,13 +95,15 @@ def test_a_folder_as_spark_writes_it_is_read_with_its_partitions(tmp_path, kind)
     ("files", "said"),
     [
         ({"notes.txt": ""}, "holds no table"),
-        ({"a.csv": "product_id\n1\n", "b.json": '{"product_id": 1}'}, "found CSV and JSON"),
+        ({"a.csv": "product_id\n1\n", "b.json": '{"product_id": 1}'}, "several formats: csv, json"),
+        ({"a.csv": "product_id\n1\n", "c=1/b.csv": "product_id\n1\n"}, "lies beside partitions"),
         ({"a.csv": "product_id\n1\n", "b.csv": "id\n1\n"}, "b.csv has other columns than"),
         ({"a.json": '{"product_id": [[1]]}', "b.json": '{"product_id": 1}'}, "do not fit together"),
     ],
 )
 def test_files_that_make_no_table_are_refused(tmp_path, files, said):
     for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
     with pytest.raises(ConfigError, match=said):
         read_catalog(tmp_path)

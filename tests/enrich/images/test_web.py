@@ -413,7 +413,11 @@ def test_a_redirect_from_https_to_http_is_refused(host, certificate, monkeypatch
 
 
 @pytest.mark.parametrize(
-    "host", ["https://cdn.example.com", "*.example.com", "CDN.example.com", "a/b", "", "me@host"]
+    "host",
+    [
+        *("https://cdn.example.com", "*.example.com", "CDN.example.com", "cdn.example.com:443"),
+        *("a/b", "", "me@host"),
+    ],
 )
 def test_a_host_that_is_not_a_name_is_refused(host):
     with pytest.raises(ValueError, match=r"cdn\.example\.com"):
