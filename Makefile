@@ -72,7 +72,7 @@ test-report: test-environment ## Test the page of a run, in headless Chromium to
 test-sql: test-environment ## Run every view and every example of docs/tables.md.
 	@$(IN_VENV) pytest tests/spark/test_views.py
 
-test-bench: ## Hold the answers of the benchmark's peers against ours.
+test-bench: ## Hold the answers of the other systems in the benchmark against ours.
 	@$(PYTHON) -m jobs.set_up bench test
 	@$(IN_VENV) pytest tests/bench
 
@@ -80,7 +80,7 @@ test-airflow: test-environment airflow-environment ## Run the DAGs: a real sched
 	@env -u PYTHONPATH .venv-airflow/bin/python -m pytest -c tests/airflow_dags/pytest.ini \
 		--confcutdir tests/airflow_dags tests/airflow_dags
 
-bench: ## Set up with the peers, then time inference by stages: floors, engine, Spark job, peers. Long.
+bench: ## Time inference by stages: upper bounds, engine, Spark job, other systems. Long.
 	@$(PYTHON) -m jobs.set_up bench
 	@$(IN_VENV) python -m bench.inference
 

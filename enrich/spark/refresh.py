@@ -130,6 +130,7 @@ class Refresh:
             self._append(State.STARTED)
             encodings = self._encode(diff, folder)
             answered = self._answer(diff, encodings)
+            # Of a run that is blocked below, no later run believes what it writes here.
             self._quarantine(diff, encodings if answered.unanswered else None)
             self._check_candidates(diff, answered)
             self._publish(diff, answered)
@@ -151,7 +152,7 @@ class Refresh:
         inputs, request, spec = self.inputs, self.inputs.request, self.inputs.spec
         with self._timed("tables"):
             runs = read_runs(self.tables)
-            # The version of a source with a profile may go on.
+            # In a source with a profile, `model_version` has more at its end.
             if not any(run.model_version.startswith(spec.model_version) for run in runs):
                 self._prepare_gate()
             refuse_demo_among_products(inputs, runs)
@@ -266,7 +267,7 @@ class Refresh:
         return self._saved
 
     def _encode(self, diff: Diff, folder: str) -> DataFrame | None:
-        """Encode contents without a holding encoding; return all that hold; lazy."""
+        """Encode contents without a valid encoding; return all valid ones; lazy."""
         if not diff.count(*TO_ANSWER):
             return None
         since = None
@@ -346,6 +347,7 @@ class Refresh:
                 # Only rows with the content of the published ones are compared with these.
                 published = self._read_published() if diff.count(Outcome.REANSWERED) else None
                 failures += self._run_gate(validated, expected, published)
+            # With --follow: a few answers of each run are judged together with the last ones.
             if 0 < expected < self.inputs.request.window:
                 recent = self._add_recent_answers(validated, expected)
                 failures += self._run_gate(recent, recent.count(), None, is_window=True)
