@@ -18,16 +18,15 @@ from enrich.errors import ConfigError
 from enrich.files.labels import read_sample
 from enrich.places import atomic_write, prepare_target, refuse_existing, require_suffix
 from enrich.report.review import (
+    AIMS,
     AUDIT,
-    RANKINGS,
     Question,
     Review,
-    choose_answers,
     render_review,
 )
 from enrich.spark.audit import DEFAULT_COUNT, find_source, record_draw
 from enrich.spark.failures import explain_failure
-from enrich.spark.review import Wanted, ask, read_answers
+from enrich.spark.review import Wanted, read_questions
 from enrich.spark.session import open_session
 from enrich.spark.source import Source, open_image_store, open_source
 from enrich.spark.tables import Tables, open_tables
@@ -124,8 +123,8 @@ def choose_wanted(
         return Wanted("attribute", number, attribute, run_id)
     if what == AUDIT:
         return None
-    if what not in RANKINGS or what == "attribute":
-        aims = ", ".join(aim for aim in (AUDIT, *RANKINGS) if aim != "attribute")
+    if what not in AIMS or what == "attribute":
+        aims = ", ".join(aim for aim in (AUDIT, *AIMS) if aim != "attribute")
         raise ConfigError(
             f"--what is unknown: found '{what}', expected one of {aims}, {_OF_ATTRIBUTE}NAME."
         )
@@ -138,9 +137,7 @@ def choose_questions(
     """Return the questions that a page asks."""
     labels = published_labels(settings, manifest)
     thresholds = choose_thresholds(settings, manifest)
-    answers = read_answers(tables, wanted, labels, thresholds)
-    chosen = choose_answers(wanted.aim, answers, wanted.number)
-    return ask(chosen, source.products)
+    return read_questions(tables, source.products, wanted, labels, thresholds)
 
 
 if __name__ == "__main__":

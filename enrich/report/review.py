@@ -1,23 +1,19 @@
 """Review page: one HTML file in which people label products, and its questions.
 
 The page opens without a network, keeps choices over a reload, and saves labels in the format of
-`enrich.files.labels`. Pure functions rank the questions, one for each aim.
+`enrich.files.labels`.
 """
 
 import hashlib
 import json
-import math
 import shlex
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
-from operator import itemgetter
 
 from markupsafe import Markup
 
 from enrich.images.store import ImageStore
-from enrich.records import Candidate, confidence_of
+from enrich.records import Candidate
 from enrich.report.formatting import make_printable
 from enrich.report.page import find_swatch, render
 from enrich.report.thumbnails import make_thumbnails
@@ -29,77 +25,8 @@ _SIDE_PX = 560
 _CANDIDATES_SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The classifier's answer for one attribute of a product.
-
-    `candidates` are the best labels, the best first. From `threshold` on the classifier answers;
-    it is infinite if it never does. `named` is the label that the text names, None for 0 or
-    several labels.
-    """
-
-    product_id: str
-    attribute: str
-    candidates: tuple[Candidate, ...]
-    abstained: bool
-    threshold: float = math.inf
-    named: str | None = None
-
-    @property
-    def label(self) -> str:
-        """The best label."""
-        return self.candidates[0].label
-
-    @property
-    def confidence(self) -> float:
-        """The probability of the best label, in [0, 1]."""
-        return self.candidates[0].confidence
-
-    @property
-    def margin(self) -> float:
-        """Difference of confidence between the best label and the next one, in [0, 1]."""
-        return self.confidence - (self.candidates[1].confidence if self.candidates[1:] else 0.0)
-
-
-Answers = Iterable[Answer]
-
-
-def rank_unsure(answers: Answers) -> list[Answer]:
-    """Return the answers that the classifier withheld, nearest to the threshold first.
-
-    In an unseen source, real thresholds are higher than those here: confidences far above a
-    threshold are of an attribute that is not answered there.
-    """
-
-    def distance(one: Answer) -> tuple[float, float, str]:
-        return abs(one.threshold - one.confidence), -one.confidence, one.product_id
-
-    return sorted((one for one in answers if one.abstained), key=distance)
-
-
-def rank_contradictions(answers: Answers) -> list[Answer]:
-    """Return the answers whose text names another label, the least likely text first."""
-
-    def likelihood(one: Answer) -> tuple[float, float, str, str]:
-        named = confidence_of(one.named, one.candidates)
-        return named / one.confidence, -one.confidence, one.product_id, one.attribute
-
-    return sorted((one for one in answers if one.named not in (None, one.label)), key=likelihood)
-
-
-def rank_attribute(answers: Answers) -> list[Answer]:
-    """Return the answers by margin, smallest first, each best label in turn."""
-    turns: defaultdict[str, count[int]] = defaultdict(count)
-    by_margin = sorted(answers, key=lambda one: (one.margin, one.product_id))
-    in_turn = [(next(turns[one.label]), one) for one in by_margin]
-    return [one for _, one in sorted(in_turn, key=itemgetter(0))]
-
-
-RANKINGS: Mapping[str, Callable[[Answers], list[Answer]]] = {
-    "unsure": rank_unsure,
-    "contradictions": rank_contradictions,
-    "attribute": rank_attribute,
-}
+# What a page asks first. `enrich.spark.review` ranks the questions.
+AIMS = ("unsure", "contradictions", "attribute")
 # The aim of a page whose questions `enrich.spark.audit` draws.
 AUDIT = "audit"
 _TITLES = {
@@ -108,13 +35,6 @@ _TITLES = {
     "contradictions": "Text and answer differ",
     "attribute": "Most informative first",
 }
-
-
-def choose_answers(aim: str, answers: Answers, number: int) -> list[Answer]:
-    """Return the first answers of an aim's ranking, grouped by attribute."""
-    chosen = RANKINGS[aim](answers)[:number]
-    order = {attribute: n for n, attribute in enumerate(dict.fromkeys(a.attribute for a in chosen))}
-    return sorted(chosen, key=lambda one: order[one.attribute])
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +53,7 @@ class Question:
 class Review:
     """Everything on a review page.
 
-    `aim` is AUDIT or a key of RANKINGS. Labels of an audit go to `catalog-enrich audit`, others to
+    `aim` is AUDIT or one of AIMS. Labels of an audit go to `catalog-enrich audit`, others to
     `corrections import`; `flags` are for these.
     """
 

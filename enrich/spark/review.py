@@ -1,11 +1,9 @@
-"""Answers for a review page, from the output tables and the product table.
+"""Questions of a review page, from the output tables and the product table.
 
-For each attribute and label, at most as many rows as a page has reach the driver.
-`enrich.report.review` ranks them there.
+Those of an audit are drawn by `enrich.spark.audit`.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame, Window
@@ -15,7 +13,7 @@ from schemas.labels import UNSURE
 from enrich.calibration import Thresholds
 from enrich.lexicon import Evidence
 from enrich.records import Candidate
-from enrich.report.review import Answer, Question
+from enrich.report.review import Question
 from enrich.spark.corrections import AttributeLabels, select_last_spelled
 from enrich.spark.diff import read_texts
 from enrich.spark.report import LONGEST_TEXT, confidence_in
@@ -24,7 +22,7 @@ from enrich.spark.tables import Tables
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Request of a page: `aim` is a key of RANKINGS, `attribute` None for all of them.
+    """Request of a page: `aim` is one of AIMS, `attribute` None for all of them.
 
     `run_id` names the run whose candidates count, None for the published answers.
     """
@@ -35,15 +33,19 @@ class Wanted:
     run_id: str | None = None
 
 
-def read_answers(
+def read_questions(
     tables: Tables,
+    products: DataFrame,
     wanted: Wanted,
     attribute_labels: AttributeLabels,
     thresholds: Thresholds,
-) -> list[Answer]:
-    """Return answers that nobody has corrected, a number for each attribute and label.
+) -> list[Question]:
+    """Return questions about answers that nobody has corrected, grouped by attribute.
 
-    One action.
+    Two actions at most.
+
+    Args:
+        products: the product table, which has titles and pictures.
 
     Raises:
         ConfigError: The database has no such table.
@@ -60,28 +62,55 @@ def read_answers(
         .join(labelled.select("product_id", "attribute"), ["product_id", "attribute"], "left_anti")
         .withColumn("threshold", _threshold(thresholds, attribute_labels))
     )
+    answers = select_first(predictions, wanted.aim, wanted.number).collect()
+    order = {one: place for place, one in enumerate(dict.fromkeys(a["attribute"] for a in answers))}
+    texts = read_texts(products, {one["product_id"] for one in answers}, LONGEST_TEXT)
     return [
-        _answer(row.asDict(recursive=True)) for row in _select_first(predictions, wanted).collect()
+        Question(
+            one["product_id"],
+            one["attribute"],
+            candidates=(
+                Candidate(one["label"], one["confidence"]),
+                *(Candidate(*other) for other in one["alternatives"]),
+            ),
+            abstained=one["abstained"],
+            **texts.get(one["product_id"], {"title": None, "image_path": None}),
+        )
+        for one in sorted(answers, key=lambda answer: order[answer["attribute"]])
     ]
 
 
-def _select_first(predictions: DataFrame, wanted: Wanted) -> DataFrame:
-    """Return the first rows of the ranking, by attribute and label."""
+def select_first(predictions: DataFrame, aim: str, number: int) -> DataFrame:
+    """Return the `number` predictions that tell most, in order; lazy.
+
+    - `unsure`: what the classifier withheld, nearest to the threshold first. In an unseen source
+      real thresholds are higher than those here: confidences far above one are of an attribute
+      that is not answered there.
+    - `contradictions`: titles that name another label, the least likely first.
+    - `attribute`: small differences to the next best label first, alternately from each label.
+
+    Args:
+        predictions: fields of `predictions`, product_id, and `threshold`, inf for never.
+        aim: one of AIMS.
+        number: rows to return at most.
+    """
     next_best = F.coalesce(F.get("alternatives", F.lit(0))["confidence"], F.lit(0.0))
     order = {
         "unsure": F.abs(F.col("threshold") - F.col("confidence")),
         "contradictions": confidence_in(F.col("named"), F.col("alternatives"))
         / F.col("confidence"),
         "attribute": F.col("confidence") - next_best,
-    }[wanted.aim]
-    if wanted.aim == "unsure":
+    }[aim]
+    if aim == "unsure":
         predictions = predictions.where(F.col("abstention") == UNSURE)
-    if wanted.aim == "contradictions":
+    if aim == "contradictions":
         predictions = predictions.where("named <> label")
-    surest = F.col("confidence").desc()
-    best_first = Window.partitionBy("attribute", "label").orderBy(order, surest, "product_id")
-    placed = predictions.withColumn("place", F.row_number().over(best_first))
-    return placed.where(F.col("place") <= wanted.number)
+    of_label = Window.partitionBy("attribute", "label").orderBy(order, "product_id")
+    turn = F.row_number().over(of_label) if aim == "attribute" else F.lit(0)
+    ranked = predictions.withColumns({"turn": turn, "order": order})
+    return ranked.orderBy("turn", "order", F.desc("confidence"), "product_id", "attribute").limit(
+        number
+    )
 
 
 def _threshold(thresholds: Thresholds, attribute_labels: AttributeLabels) -> Column:
@@ -112,33 +141,3 @@ def _find_threshold(known: dict[str, float], last: Column) -> Column:
     pairs = [F.lit(word) for pair in known.items() for word in pair]
     name = F.concat_ws(" ", F.col("attribute"), F.col("modalities"), last)
     return F.coalesce(F.try_element_at(F.create_map(*pairs), name), F.lit(math.inf))
-
-
-def _answer(row: dict) -> Answer:
-    others = (Candidate(**one) for one in row["alternatives"])
-    return Answer(
-        row["product_id"],
-        row["attribute"],
-        (Candidate(row["label"], row["confidence"]), *others),
-        row["abstained"],
-        row["threshold"],
-        row["named"],
-    )
-
-
-def ask(answers: Sequence[Answer], products: DataFrame) -> list[Question]:
-    """Return the answers as questions, with titles and pictures of the product table.
-
-    At most one action.
-    """
-    texts = read_texts(products, {one.product_id for one in answers}, LONGEST_TEXT)
-    return [
-        Question(
-            one.product_id,
-            one.attribute,
-            candidates=one.candidates,
-            abstained=one.abstained,
-            **texts.get(one.product_id, {"title": None, "image_path": None}),
-        )
-        for one in answers
-    ]

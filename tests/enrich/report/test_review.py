@@ -1,7 +1,6 @@
-"""The review page: what it asks first, and what people's keys and touches make of it."""
+"""The review page, and what people's keys and touches make of it."""
 
 import json
-import math
 import os
 import re
 from dataclasses import replace
@@ -14,73 +13,13 @@ from PIL import Image
 from enrich.files.labels import read_labels
 from enrich.images.store import ImageStore
 from enrich.records import Candidate
-from enrich.report.review import RANKINGS, Answer, Question, Review, choose_answers, render_review
+from enrich.report.review import Question, Review, render_review
 
 LABELS = {"color": ("navy", "red", "rose", "blue"), "shirt_fit": ("slim", "wide")}
 HOSTILE = (
     "</script><script>window.owned = true</script><!--<img src=http://evil.invalid/a.png "
     "onerror='window.owned = true'>\u2028\" + alert(1) + \""
 )
-
-
-def answer(product_id, best, *confidences, **more):
-    others = (label for label in LABELS["color"] if label != best)
-    names = (best, *others)
-    candidates = tuple(Candidate(*pair) for pair in zip(names, confidences, strict=False))
-    return Answer(product_id, "color", candidates, **{"abstained": False, **more})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("aim", "answers", "asked"),
-    [
-        # Abstentions, the nearest to the threshold first.
-        (
-            "unsure",
-            [
-                answer("far", "red", 0.3, abstained=True, threshold=0.8),
-                answer("never", "red", 0.79, abstained=True, threshold=math.inf),
-                answer("near", "red", 0.55, abstained=True, threshold=0.6),
-                answer("sure", "red", 0.8, threshold=0.8),
-            ],
-            ["near", "far", "never"],
-        ),
-        # Small margins first, each label in turn.
-        (
-            "attribute",
-            [
-                answer("red 1", "red", 0.50, 0.48),
-                answer("red 2", "red", 0.50, 0.45),
-                answer("blue 1", "blue", 0.60, 0.30),
-                answer("blue 2", "blue", 0.90, 0.05),
-                answer("rose 1", "rose", 0.99),
-            ],
-            ["red 1", "blue 1", "rose 1", "red 2", "blue 2"],
-        ),
-        # Texts that name another label, the least likely first.
-        (
-            "contradictions",
-            [
-                answer("agrees", "red", 0.9, named="red"),
-                answer("silent", "red", 0.9),
-                answer("likely", "red", 0.5, 0.4, named="navy"),
-                answer("unlikely", "red", 0.5, 0.05, named="navy"),
-                answer("sure", "red", 0.8, named="blue"),
-            ],
-            ["sure", "unlikely", "likely"],
-        ),
-    ],
-)
-def test_each_aim_asks_first_what_tells_most(aim, answers, asked):
-    assert [one.product_id for one in RANKINGS[aim](answers)] == asked
-
-
-def test_questions_of_one_attribute_stay_together():
-    answers = [
-        replace(answer(str(n), "red", n / 40), attribute=("color", "shirt_fit")[n % 2])
-        for n in range(40)
-    ]
-    attributes = [one.attribute for one in choose_answers("attribute", answers, 20)]
-    assert attributes == ["color"] * 10 + ["shirt_fit"] * 10
 
 
 def questions(number, title="a shirt"):
