@@ -226,7 +226,7 @@ def configure(setting: Setting, name: str, seed: int) -> TrainingConfig:
         phases = tuple(
             phase.model_copy(update=rate) for phase, rate in zip(phases, along, strict=True)
         )
-    given = {"name": name, "seed": seed, "phases": phases, "fit_modality_bias": False}
+    given = {"name": name, "seed": seed, "phases": phases}
     settings = setting.config.model_dump() | given | system.settings
     return TrainingConfig.model_validate(settings)
 

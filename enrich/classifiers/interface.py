@@ -194,7 +194,6 @@ class Classifier(nn.Module):
 
     Attributes:
         paper: where the classifier is described.
-        starts_from: published weights that can fill it.
         trained_by: losses that can train it.
         contrasts_towers: contrast compares the towers' own embeddings.
         reads_text_features: of a text only the text tower's outputs are read.
@@ -203,12 +202,6 @@ class Classifier(nn.Module):
     """
 
     paper: ClassVar[str]
-    starts_from: ClassVar[tuple[str, ...]] = (
-        "EfficientNet-Lite0",
-        "Hugging Face CLIP or SigLIP",
-        "Hugging Face vision and text models",
-        "any open_clip model",
-    )
     trained_by: ClassVar[frozenset[str]] = frozenset({"contrastive", "multitask"})
     contrasts_towers: ClassVar[bool] = True
     answers_from: ClassVar[str] = JOINT

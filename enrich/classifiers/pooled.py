@@ -23,7 +23,7 @@ from enrich.classifiers.interface import (
     Vectors,
     build_heads,
 )
-from enrich.classifiers.towers import Encoded, ImageTower, TextEncoder, TextTower, build_towers
+from enrich.classifiers.towers import Encoded, ImageTower, TextEncoder, TextTower
 
 
 class PooledPair(Classifier):
@@ -278,70 +278,56 @@ def _empty(like: Tensor, width: int) -> Encoded:
     return Encoded(embeds, mask, torch.zeros(len(like), dtype=torch.long, device=like.device))
 
 
+# Names in the weights of the embedding that stands for what is missing.
+_MISSING = {IMAGE: "no_image", TEXT: "no_text"}
+
+
 class OneModality(Classifier):
     """A tower's pooled embedding, then one MLP an attribute.
 
     A learnt embedding replaces a missing modality; from it the heads give about the labels' shares
-    in training.
+    in training. The image's weight is 1 where the picture is read, else 0.
     """
 
     trained_by = frozenset({"multitask"})
 
+    def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
+        super().build_encoder(config, vocabulary)
+        if self.answers_from == IMAGE:
+            self.text_tower = NoTextTower(self.image_tower.width)
+        else:
+            self.image_tower = NoImageTower(self.text_tower.width)
+        missing = nn.Parameter(torch.zeros(self.image_tower.width))
+        self.register_parameter(_MISSING[self.answers_from], missing)
+
     def vector_shapes(self, config: ClassifierConfig) -> dict[str, tuple[int, ...]]:
         return {self.answers_from: (self.image_tower.width,)}
 
+    def join(
+        self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
+    ) -> Vectors:
+        is_image = self.answers_from == IMAGE
+        encoded, has = (tokens.image, has_image) if is_image else (tokens.text, has_text)
+        missing = self.get_parameter(_MISSING[self.answers_from])
+        read = torch.where(has.unsqueeze(1), encoded.pooled, missing)
+        return Vectors({self.answers_from: read}, has_image, has_text)
+
+    def _answer(self, vectors: Vectors) -> ModelOutput:
+        output = super()._answer(vectors)
+        has_image = vectors.has_image.float()
+        weight = has_image if self.answers_from == IMAGE else torch.zeros_like(has_image)
+        return replace(output, image_weight=dict.fromkeys(output.logits, weight))
+
 
 class ImageOnly(OneModality):
-    """The image tower's pooled embedding, then one MLP an attribute.
-
-    The image's weight is 1, and 0 without an image.
-    """
+    """The image tower's pooled embedding, then one MLP an attribute."""
 
     answers_from = IMAGE
     paper = "ViT: Dosovitskiy et al. 2020, arXiv 2010.11929"
 
-    def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
-        self.image_tower, _ = build_towers(config, vocabulary)
-        self.text_tower = NoTextTower(self.image_tower.width)
-        self.no_image = nn.Parameter(torch.zeros(self.image_tower.width))
-
-    def join(
-        self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
-    ) -> Vectors:
-        read = torch.where(has_image.unsqueeze(1), tokens.image.pooled, self.no_image)
-        return Vectors({IMAGE: read}, has_image, has_text)
-
-    def _answer(self, vectors: Vectors) -> ModelOutput:
-        output = super()._answer(vectors)
-        return replace(output, image_weight=dict.fromkeys(output.logits, vectors.has_image.float()))
-
 
 class TextOnly(OneModality):
-    """The text tower's pooled embedding, then one MLP an attribute.
-
-    The image's weight is always 0.
-    """
+    """The text tower's pooled embedding, then one MLP an attribute."""
 
     answers_from = TEXT
     paper = "BERT: Devlin et al. 2018, arXiv 1810.04805"
-    starts_from = (
-        "Hugging Face CLIP or SigLIP",
-        "Hugging Face vision and text models",
-        "any open_clip model",
-    )
-
-    def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
-        _, self.text_tower = build_towers(config, vocabulary)
-        self.image_tower = NoImageTower(self.text_tower.width)
-        self.no_text = nn.Parameter(torch.zeros(self.text_tower.width))
-
-    def join(
-        self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
-    ) -> Vectors:
-        read = torch.where(has_text.unsqueeze(1), tokens.text.pooled, self.no_text)
-        return Vectors({TEXT: read}, has_image, has_text)
-
-    def _answer(self, vectors: Vectors) -> ModelOutput:
-        output = super()._answer(vectors)
-        weight = torch.zeros(len(vectors.text), device=vectors.text.device)
-        return replace(output, image_weight=dict.fromkeys(output.logits, weight))

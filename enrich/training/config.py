@@ -109,14 +109,14 @@ class TrainingConfig(Architecture):
     """All settings of a training run.
 
     `towers` is `small`, the hub name or local folder of a Hugging Face CLIP, SigLIP or SigLIP 2,
-    `open_clip:` before the name (ViT-B-32, ViT-B-32/TAG, coca_ViT-B-32), hub name or local folder
-    of an open_clip model, or a pair of a vision model and a text encoder. `image_tower` is a
-    checkpoint whose small image tower replaces the published one, `text_tower` one whose small text
-    tower and tokenizer are started from, and frozen like others. `attributes` gives each attribute
-    its labels, or `from_data`; of the latter, `optional_attributes` are left out if fewer than two
-    labels are found. `conventions` are attributes whose labels other sources may mean otherwise,
-    such as style: they are not answered in unseen sources. `leave_out` has values of columns of the
-    catalogs, such as kinds of goods, whose products are left out. Shares are in [0, 1].
+    `open_clip:` before the hub name or local folder of an open_clip model, or a pair of a vision
+    model and a text encoder. `image_tower` is a checkpoint whose small image tower replaces the
+    published one, `text_tower` one whose small text tower and tokenizer are started from, and
+    frozen like others. `attributes` gives each attribute its labels, or `from_data`; of the latter,
+    `optional_attributes` are left out if fewer than two labels are found. `conventions` are
+    attributes whose labels other sources may mean otherwise, such as style: they are not answered
+    in unseen sources. `leave_out` has values of columns of the catalogs, such as kinds of goods,
+    whose products are left out. Shares are in [0, 1].
 
     `batch_size` is the number of products in one step of the weights. A step is computed in
     `accumulate` parts one after the other (to save memory) in each process of torchrun. The
@@ -140,8 +140,6 @@ class TrainingConfig(Architecture):
     such trainings, on half 0 and on half 1: features of a frozen image tower are cross-fitted with
     them, see `caches.py`.
 
-    `fit_modality_bias` fits modality bias and disagreement penalty of CMA-CLIP to validation groups
-    after training. Other classifiers lack both, so a comparison of attentions turns it off.
     The learning rate rises over the `warmup_share` of a phase's steps, then falls along a cosine.
     `weight_decay` is AdamW's, `gradient_clip` the largest norm of a step's gradients, and
     `label_smoothing` the share of a label's probability that is spread over all labels.
@@ -185,7 +183,6 @@ class TrainingConfig(Architecture):
     lora: Lora | None = None
     recompute_activations: bool = False
     captioning: float = Field(default=2.0, ge=0)
-    fit_modality_bias: bool = True
     half: Literal[0, 1] | None = None
     half_towers: tuple[Path, ...] = Field(default=(), max_length=2)
     cache: Path | None = None

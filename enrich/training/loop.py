@@ -37,7 +37,7 @@ from enrich.training.optimiser import (
 SELECTED_UNDER = (Condition.AS_IS, Condition.NO_TEXT, Condition.WORDS_MASKED, Condition.OTHER_TEXT)
 # Settings without effect on the weights of training: where pictures are cached, the pace of saving,
 # and fits after training.
-_WITHOUT_EFFECT = {"cache", "save_every_s", "fit_modality_bias", "conventions"}
+_WITHOUT_EFFECT = {"cache", "save_every_s", "conventions"}
 _STATE = "training_state.pt"
 
 

@@ -1,4 +1,4 @@
-"""Published weights to start from, by hub name, local folder or open_clip's name.
+"""Published weights to start from, by hub name or local folder.
 
 Weights are read from safetensors only, and code of a checkpoint is never run.
 """
@@ -236,8 +236,8 @@ def load_parts(classifier: Classifier, parts: dict[str, nn.Module]) -> None:
     shared = [name for name, part in parts.items() if type(own.get(name)) is type(part)]
     if not shared:
         raise ConfigError(
-            f"{classifier.config.classifier} cannot start from these towers: expected "
-            + ", ".join(classifier.starts_from)
+            f"{classifier.config.classifier} cannot start from these towers: expected one of the "
+            "towers in docs/training.md that it reads"
         )
     for name in shared:
         own[name].load_state_dict(parts[name].state_dict())
@@ -380,7 +380,7 @@ def open_open_clip(name: str) -> PublishedTowers:
     """Open a model of open_clip, by a name as for `find_open_clip`."""
     folder = find_open_clip(name)
     try:
-        settings = read_open_clip_settings(folder, name)
+        settings: dict[str, Any] = json.loads((folder / CONFIG).read_text())
         text = settings["model_cfg"]["text_cfg"]
         towers = OpenClipTowers(model=settings["model_cfg"])
         model = new_open_clip(towers)
@@ -408,11 +408,10 @@ def find_open_clip(name: str) -> Path:
     """Return the folder with a model's files.
 
     Args:
-        name: a local folder, a hub name, or open_clip's name of a model: ViT-B-32 for the first of
-            its published weights, `ViT-B-32/TAG` for those of a tag.
+        name: a local folder or a hub name.
 
     Raises:
-        ConfigError: the folder or a file is missing, or open_clip is not installed.
+        ConfigError: the folder or a file is missing.
     """
     folder = Path(name) if Path(name).is_dir() else _fetch(name)
     if lacking := [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]:
@@ -421,15 +420,6 @@ def find_open_clip(name: str) -> Path:
             "Pickles are not read: see Towers in docs/training.md."
         )
     return folder
-
-
-def read_open_clip_settings(folder: Path, name: str) -> dict[str, Any]:
-    """Return the configuration of a model in its folder."""
-    settings: dict[str, Any] = json.loads((folder / CONFIG).read_text())
-    # Some files lack it, but open_clip's list of published weights has it.
-    if _look_up(name).get("quick_gelu"):
-        settings["model_cfg"].setdefault("quick_gelu", True)
-    return settings
 
 
 def read_open_clip_shape(settings: dict[str, Any]) -> ImageShape:
@@ -477,29 +467,11 @@ def read_open_clip_tokenizer(folder: Path, text: dict[str, Any]) -> tuple[Tokeni
 
 def _fetch(name: str) -> Path:
     """Download the files of a model, and return their folder."""
-    model = name.partition("/")[0]
-    tags = import_open_clip().list_pretrained_tags_by_model(model)
-    hub_name = _look_up(name).get("hf_hub", "").strip("/") if tags else name
-    if not hub_name:
-        raise ConfigError(
-            f"open_clip lacks safetensors for '{name}': expected a tag of {model}: "
-            f"{', '.join(tags)}"
-        )
     files = [CONFIG, WEIGHTS, TOKENIZER, *_TOKENIZER_SETTINGS]
     try:
-        return Path(snapshot_download(hub_name, allow_patterns=files))
+        return Path(snapshot_download(name, allow_patterns=files))
     except (OSError, ValueError) as error:
         raise not_opened(name, "open_clip model", error) from error
-
-
-def _look_up(name: str) -> dict[str, Any]:
-    """Look up a name in open_clip's list of published weights; {} if it is missing."""
-    if Path(name).is_dir():
-        return {}
-    open_clip = import_open_clip()
-    model, _, tag = name.partition("/")
-    tags = open_clip.list_pretrained_tags_by_model(model)
-    return (open_clip.get_pretrained_cfg(model, tag or tags[0]) or {}) if tags else {}
 
 
 def _convert_own_tokenizer() -> Tokenizer:

@@ -57,9 +57,8 @@ confidence.
 Trained on: {catalogs}. Split by groups of near-identical products, or as the catalogs name it:
 {train:,} products to train on, {validation:,} to validate, {test:,} to test.{known}
 The products to validate chose the epoch. After training, the following was fitted to them: modality
-bias and disagreement penalty, where the classifier weighs its modalities (unless
-`fit_modality_bias` is off); for all classifiers a correction for rare labels, temperatures and
-thresholds.
+bias and disagreement penalty, where the classifier weighs its modalities; for all classifiers a
+correction for rare labels, temperatures and thresholds.
 
 ## Intended use and limits
 Filling these attributes of products like those trained on; a value below its threshold is left
@@ -130,10 +129,9 @@ def train_checkpoint(
     round_as_stored(run.classifier)
     _cache_features(run, batches)
     shown = shown_in_training(run.config)
-    if run.config.fit_modality_bias:
-        for_bias = only_shown(BIAS_FITTED_UNDER, shown)
-        for_penalty = only_shown(CALIBRATED_UNDER[Modalities.IMAGE_AND_TEXT], shown)
-        fit_modality_bias(run.classifier, batches, rows.validation, for_bias, for_penalty)
+    for_bias = only_shown(BIAS_FITTED_UNDER, shown)
+    for_penalty = only_shown(CALIBRATED_UNDER[Modalities.IMAGE_AND_TEXT], shown)
+    fit_modality_bias(run.classifier, batches, rows.validation, for_bias, for_penalty)
     calibration = calibrate(run.classifier, batches, rows.validation, rows.train, shown)
     calibration = calibration.model_copy(update={"conventions": run.config.conventions})
     for attribute, by_modalities in calibration.attributes.items():

@@ -180,19 +180,6 @@ def test_two_processes_of_torchrun_reach_what_one_reaches_in_two_parts(
         assert found[name] == wanted[name]
 
 
-def test_fit_modality_bias_off_leaves_bias_and_penalty_at_zero(tmp_path, catalog, settings):
-    quick = settings | {"phases": settings["phases"][:1], "swap_text": 0.1}
-
-    def fitted(name, **more):
-        config = TrainingConfig.model_validate(quick | more)
-        train_checkpoint(config, [catalog], tmp_path / name)
-        weights = load_file(tmp_path / name / "model.safetensors")
-        return [w.item() for n, w in weights.items() if n.endswith((".trust", ".doubt"))]
-
-    assert any(fitted("as-always"))
-    assert not any(fitted("without", fit_modality_bias=False))
-
-
 def test_a_card_names_the_small_tower_of_a_pair_and_no_origin_of_a_folder_s_name(small_config):
     phase = {"loss": "multitask", "epochs": 1, "learning_rate": 1e-3}
     pair = {"vision": "small", "text": "some/bert"}
