@@ -12,10 +12,9 @@ from enrich.calibration import (
     Calibration,
     EvidenceThresholds,
 )
-from enrich.classifiers.checkpoint import save_checkpoint
+from enrich.classifiers.checkpoint import build_classifier, save_checkpoint
 from enrich.classifiers.config import ClassifierConfig, HuggingFaceTowers
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.classifiers.registry import build_classifier
 from enrich.images.settings import ImageShape
 from enrich.lexicon import Evidence
 from enrich.records import Modalities

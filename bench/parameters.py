@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils.flop_counter import FlopCounterMode
 
+from enrich.classifiers.checkpoint import build_classifier
 from enrich.classifiers.config import (
     ClassifierConfig,
     ClassifierName,
@@ -26,7 +27,6 @@ from enrich.classifiers.config import (
 )
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.open_clip_towers import import_open_clip
-from enrich.classifiers.registry import build_classifier
 from enrich.cli import run_command
 from enrich.images.settings import ImageShape
 from enrich.terminal import Table, to_markdown

@@ -26,6 +26,7 @@ from enrich.calibration import (
     ScoreCorrection,
 )
 from enrich.classifiers.checkpoint import (
+    CLASSIFIERS,
     add_to_card,
     derived_checkpoint,
     load_classifier,
@@ -35,7 +36,6 @@ from enrich.classifiers.config import ClassifierConfig, HuggingFaceTowers, OpenC
 from enrich.classifiers.interface import IMAGE, TEXT
 from enrich.classifiers.manifest import Manifest, read_manifest, read_metrics
 from enrich.classifiers.pooled import SCALE, embed_prompts
-from enrich.classifiers.registry import CLASSIFIERS
 from enrich.engine.spec import CategorySets
 from enrich.errors import ConfigError
 from enrich.lexicon import Evidence

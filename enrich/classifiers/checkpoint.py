@@ -1,5 +1,6 @@
-"""Weights of checkpoints, in safetensors only, without pickle or remote code."""
+"""Classifiers by name, and their weights, in safetensors only and without pickle."""
 
+import inspect
 import json
 import re
 import shutil
@@ -14,11 +15,26 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from enrich.calibration import Calibration
-from enrich.classifiers.config import ANSWERING_MODULES, NAME_PATTERN, ClassifierConfig
+from enrich.classifiers.cma_clip import CmaClip
+from enrich.classifiers.config import (
+    ANSWERING_MODULES,
+    NAME_PATTERN,
+    ClassifierConfig,
+    ClassifierName,
+)
 from enrich.classifiers.int8 import use_int8
 from enrich.classifiers.interface import Classifier
+from enrich.classifiers.joint import ClipTransformer, Coca, PerceiverIo
 from enrich.classifiers.manifest import Manifest, digest_checkpoint
-from enrich.classifiers.registry import CLASSIFIERS, build_classifier
+from enrich.classifiers.pooled import (
+    ClipMlp,
+    ClipSum,
+    ClipZeroShot,
+    EmbraceNet,
+    ImageOnly,
+    TextOnly,
+)
+from enrich.classifiers.stream import Mmbt, SingleStream
 from enrich.classifiers.towers import TextEncoder
 from enrich.errors import CheckpointError, ConfigError, EnrichError, NoAnswer
 from enrich.lexicon import Lexicon
@@ -26,6 +42,31 @@ from enrich.places import atomic_write_folder, prepare_target, refuse_existing
 from enrich.unseen import Reference
 
 _LONGEST_SAID = 300
+
+CLASSIFIERS: dict[ClassifierName, type[Classifier]] = {
+    "cma_clip": CmaClip,
+    "clip_zero_shot": ClipZeroShot,
+    "clip_sum": ClipSum,
+    "clip_mlp": ClipMlp,
+    "clip_transformer": ClipTransformer,
+    "mmbt": Mmbt,
+    "embracenet": EmbraceNet,
+    "perceiver_io": PerceiverIo,
+    "coca": Coca,
+    "image_only": ImageOnly,
+    "text_only": TextOnly,
+    "single_stream": SingleStream,
+}
+
+
+def build_classifier(config: ClassifierConfig, vocabulary: int) -> Classifier:
+    """Return the classifier that the configuration names, with random weights."""
+    return CLASSIFIERS[config.classifier](config, vocabulary)
+
+
+def summarise(classifier: type[Classifier]) -> str:
+    """Return the first line of the classifier's docstring."""
+    return inspect.cleandoc(classifier.__doc__ or "").partition("\n")[0]
 
 
 def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifier, TextEncoder]:

@@ -24,10 +24,10 @@ from tokenizers import (
     trainers,
 )
 
+from enrich.classifiers.checkpoint import build_classifier
 from enrich.classifiers.config import Architecture, ClassifierConfig
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.joint import Coca
-from enrich.classifiers.registry import build_classifier
 from enrich.classifiers.towers import TextEncoder
 from enrich.errors import ConfigError, name_some
 from enrich.lexicon import Lexicon

@@ -8,11 +8,10 @@ import numpy as np
 import yaml
 
 from enrich.calibration import Calibration
-from enrich.classifiers.checkpoint import round_as_stored, save_checkpoint
+from enrich.classifiers.checkpoint import CLASSIFIERS, round_as_stored, save_checkpoint, summarise
 from enrich.classifiers.cma_clip import cls_of
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.interface import Vectors
-from enrich.classifiers.registry import CLASSIFIERS, summarise
 from enrich.errors import ConfigError
 from enrich.places import refuse_existing, require_writable
 from enrich.records import Modalities

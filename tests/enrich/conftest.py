@@ -6,9 +6,8 @@ import torch
 from PIL import Image
 
 from enrich.calibration import CalibratedModalities, Calibration
-from enrich.classifiers.checkpoint import save_checkpoint
+from enrich.classifiers.checkpoint import build_classifier, save_checkpoint
 from enrich.classifiers.config import ClassifierConfig, HuggingFaceTowers, SmallTowers
-from enrich.classifiers.registry import build_classifier
 from enrich.images.settings import ImageShape
 from enrich.records import Modalities
 from enrich.training.preparation import train_tokenizer

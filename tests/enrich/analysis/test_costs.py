@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from bench.parameters import count_flops, count_parameters
+from enrich.classifiers.checkpoint import build_classifier
 from enrich.classifiers.interface import TEXT, Classifier, ModelOutput, Vectors
-from enrich.classifiers.registry import build_classifier
 from enrich.classifiers.towers import build_transformer
 
 WIDTH, LABELS = 32, 4

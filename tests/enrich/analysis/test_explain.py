@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from enrich.analysis.explain import ReadWord, explain, joint_attention, read_words, without
-from enrich.classifiers.registry import build_classifier
+from enrich.classifiers.checkpoint import build_classifier
 from enrich.classifiers.towers import build_towers
 from enrich.errors import CheckpointError, ConfigError
 from enrich.records import Modalities, Product

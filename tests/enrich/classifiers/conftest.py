@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from enrich.classifiers.checkpoint import build_classifier
 from enrich.classifiers.interface import ModelInputs
-from enrich.classifiers.registry import build_classifier
 from enrich.classifiers.towers import TextEncoder
 
 PRODUCTS = ["a red striped shirt for the office", "blue shoes", "white cotton shirt"]

@@ -12,10 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
+from enrich.classifiers.checkpoint import build_classifier, load_classifier, save_checkpoint
 from enrich.classifiers.hugging_face_towers import build_encoder
 from enrich.classifiers.manifest import BUNDLED, fetch_manifest, read_manifest
-from enrich.classifiers.registry import build_classifier
 from enrich.classifiers.towers import TextEncoder
 from enrich.config import JobConfig
 from enrich.engine.spec import build_spec

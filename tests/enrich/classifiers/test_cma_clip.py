@@ -7,11 +7,11 @@ import torch
 from model_outputs import answer
 from transformers import CLIPConfig, CLIPModel
 
+from enrich.classifiers.checkpoint import build_classifier
 from enrich.classifiers.cma_clip import CmaClip, SequenceWiseAttention, cls_of, jensen_shannon
 from enrich.classifiers.config import ClassifierConfig
 from enrich.classifiers.hugging_face_towers import ImageHalf, TextHalf
 from enrich.classifiers.interface import ModelInputs
-from enrich.classifiers.registry import build_classifier
 from enrich.training.pretrained import load_parts
 
 ROWS, LENGTH, END = 4, 7, 2

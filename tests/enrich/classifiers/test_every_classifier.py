@@ -13,7 +13,13 @@ from model_outputs import answer, assert_same
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from enrich.classifiers.checkpoint import load_classifier, save_checkpoint
+from enrich.classifiers.checkpoint import (
+    CLASSIFIERS,
+    build_classifier,
+    load_classifier,
+    save_checkpoint,
+    summarise,
+)
 from enrich.classifiers.config import (
     ANSWERING_MODULES,
     ClassifierName,
@@ -24,7 +30,6 @@ from enrich.classifiers.config import (
 from enrich.classifiers.int8 import use_int8
 from enrich.classifiers.interface import Classifier, ModelInputs, Vectors
 from enrich.classifiers.manifest import read_manifest
-from enrich.classifiers.registry import CLASSIFIERS, build_classifier, summarise
 from enrich.classifiers.towers import TextEncoder
 from enrich.engine.device import cast_weights
 from enrich.training.batches import count_labelled

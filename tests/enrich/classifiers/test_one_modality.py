@@ -6,8 +6,8 @@ import pytest
 import torch
 from model_outputs import answer
 
+from enrich.classifiers.checkpoint import build_classifier
 from enrich.classifiers.interface import ModelInputs
-from enrich.classifiers.registry import build_classifier
 from enrich.training.batches import count_labelled
 from enrich.training.optimiser import label_loss
 

@@ -8,9 +8,8 @@ import pytest
 from torch import nn
 
 from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
-from enrich.classifiers.checkpoint import save_checkpoint
+from enrich.classifiers.checkpoint import build_classifier, save_checkpoint
 from enrich.classifiers.manifest import read_manifest
-from enrich.classifiers.registry import build_classifier
 from enrich.config import JobConfig
 from enrich.engine.answerer import Answerer
 from enrich.engine.columns import answer_fields

@@ -7,8 +7,8 @@ from unittest.mock import Mock
 import pytest
 import torch
 
+from enrich.classifiers.checkpoint import build_classifier
 from enrich.classifiers.interface import ModelInputs
-from enrich.classifiers.registry import build_classifier
 from enrich.engine.device import autocast
 from enrich.engine.forward import Forward
 

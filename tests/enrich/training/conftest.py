@@ -11,7 +11,7 @@ from colored_shop import write_colored_shop
 from labelled import labelled_products, write_table
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, PreTrainedTokenizerFast
 
-from enrich.classifiers.registry import build_classifier
+from enrich.classifiers.checkpoint import build_classifier
 from enrich.classifiers.towers import TextEncoder
 from enrich.images.settings import ImageShape
 from enrich.lexicon import Lexicon

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from enrich.classifiers.checkpoint import build_classifier
 from enrich.classifiers.int8 import use_int8
-from enrich.classifiers.registry import build_classifier
 from enrich.errors import ConfigError
 from enrich.training import caches
 from enrich.training.batches import Condition

@@ -5,11 +5,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from enrich.classifiers.checkpoint import load_classifier
+from enrich.classifiers.checkpoint import build_classifier, load_classifier
 from enrich.classifiers.config import HuggingFaceTowers, OpenClipTowers
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.manifest import read_manifest
-from enrich.classifiers.registry import build_classifier
 from enrich.training.config import Lora, Phase, TrainingConfig
 from enrich.training.optimiser import (
     add_adapters,

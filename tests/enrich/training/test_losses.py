@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from enrich.classifiers.checkpoint import build_classifier
 from enrich.classifiers.config import HuggingFaceTowers, OpenClipTowers
 from enrich.classifiers.interface import (
     IMAGE,
@@ -19,7 +20,6 @@ from enrich.classifiers.interface import (
     Vectors,
 )
 from enrich.classifiers.pooled import NoImageTower, NoTextTower
-from enrich.classifiers.registry import build_classifier
 from enrich.classifiers.towers import Encoded, ImageTower, TextEncoder, TextTower
 from enrich.engine.device import autocast
 from enrich.errors import ConfigError

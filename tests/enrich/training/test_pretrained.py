@@ -22,9 +22,9 @@ from transformers import (
     ViTModel,
 )
 
+from enrich.classifiers.checkpoint import build_classifier
 from enrich.classifiers.config import ClassifierConfig, PairTowers, SmallTowers
 from enrich.classifiers.interface import ModelInputs
-from enrich.classifiers.registry import build_classifier
 from enrich.classifiers.towers import TextEncoder
 from enrich.errors import ConfigError
 from enrich.images.settings import ImageShape

@@ -6,8 +6,8 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
+from enrich.classifiers.checkpoint import CLASSIFIERS, build_classifier
 from enrich.classifiers.manifest import BUNDLED, read_manifest
-from enrich.classifiers.registry import CLASSIFIERS, build_classifier
 from enrich.engine.spec import open_engine
 from enrich.errors import ConfigError
 from enrich.records import Modalities, Product
