@@ -93,8 +93,7 @@ def adapt(
 ) -> Adaptation:
     """Try adaptation on each attribute with enough labels that say enough.
 
-    Raises:
-        ConfigError: images are named, and 0 of them can be read.
+    Raises ConfigError if images are named, and 0 of them can be read.
     """
     calibration = engine.answerer.calibration
     read = take_readings(engine, labels, find_encodings)

@@ -50,23 +50,14 @@ def fit_checkpoint(
 ) -> Adaptation:
     """Write a checkpoint that is fitted to labels, some of which may be new to it.
 
-    Label sets become wider only where the fitted attribute has new answers. Progress and a table
-    go to the terminal.
+    Label sets become wider only where the fitted attribute has new answers. Progress and a table go
+    to the terminal. The source's settings say how pictures are read, and the model card names its
+    folder. Pictures of products with an encoding that `find_encodings` finds are not opened where
+    it holds all that is fitted.
 
-    Args:
-        manifest: checkpoint to start from.
-        labelled: labelled products.
-        source: source of the products. Its settings say how pictures are read, and the model card
-            names its folder.
-        name: name of the new checkpoint.
-        output: folder to write.
-        find_encodings: finds encodings that earlier runs stored. Pictures of products with one are
-            not opened where it holds all that is fitted.
-
-    Raises:
-        ConfigError: all attributes have too few labels, or one has been fitted before.
-        AdaptationRefused: all attributes would be answered worse or the same, or the labels say too
-            little of the source.
+    Raises ConfigError if all attributes have too few labels, or one has been fitted before, and
+    AdaptationRefused if all attributes would be answered worse or the same, or the labels say too
+    little of the source.
     """
     refuse_fitted(manifest, labelled.targets)
     for attribute, few in labelled.left_out.items():

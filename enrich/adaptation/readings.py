@@ -39,11 +39,9 @@ _SHIFTS = [shift for shift in np.arange(-8, 8.5, 0.5).tolist() if shift]
 class Readings:
     """One attribute's answers, an entry for each of `Modalities` in their order.
 
-    Attributes:
-        answers: answers by modalities.
-        weighed: logits and image weights of answers from both modalities, by shift of the modality
-            bias; empty for a classifier that does not weigh its modalities.
-        is_added: True for an attribute without a head.
+    `weighed` has logits and image weights of answers from both modalities by shift of the modality
+    bias; it is empty for a classifier that does not weigh its modalities. `is_added` is True for an
+    attribute without a head.
     """
 
     answers: list[Answers]
@@ -83,10 +81,7 @@ def take_readings(
     A product with picture and text is in all three sets: without one of them it stands for products
     that lack it. Its picture is opened once, or not at all if its encoding is stored and says what
     each modality says alone. A product that cannot be read is in no set. Logits are those after a
-    correction of the checkpoint.
-
-    Raises:
-        ConfigError: images are named, and 0 of them can be read.
+    correction of the checkpoint. Raises ConfigError if images are named, and 0 of them can be read.
     """
     shapes = engine.answerer.classifier.config.vectors or {}
     is_apart = _holds_modalities_apart(engine, labels.targets, shapes)
@@ -190,9 +185,7 @@ def _read(
 class _Reading:
     """Answers to M products of which these modalities were shown.
 
-    Attributes:
-        product: number of each row's product.
-        named: labels that texts name, by attribute.
+    `product` has their numbers, `named` the labels that their texts name, by attribute.
     """
 
     modalities: Modalities

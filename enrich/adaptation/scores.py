@@ -42,10 +42,8 @@ _APART = 0.3
 def fit_layer(labelled: Answers, base: CalibratedSets, strength: float) -> Layer:
     """Return the layer of least penalised negative log-likelihood, which is convex.
 
-    Args:
-        labelled: rows to fit to.
-        base: the checkpoint's temperatures, so that rows count by its uncertainty.
-        strength: strength of the prior, above 0; inf leaves the logits as they are.
+    `strength` is that of the prior, above 0; inf leaves the logits as they are. The temperatures of
+    `base` make rows count by the checkpoint's uncertainty.
     """
     labels = labelled.logits.shape[1]
     # A constant added to all logits means nothing, so the layer must not see it.
@@ -153,10 +151,7 @@ _SPREAD = 3.0
 def choose_shift(readings: Readings, seen: Bool[Tensor, " N"], calibrated: CalibratedSets) -> float:
     """Return the likeliest shift of the modality bias, given labels and prior.
 
-    Args:
-        readings: readings of one attribute.
-        seen: (N,), True for labelled products that count.
-        calibrated: the checkpoint's temperatures.
+    Labelled products count where `seen` is True. Temperatures are the checkpoint's.
     """
 
     def penalised_loss(shift: float) -> float:
@@ -177,13 +172,10 @@ FOLDS = 5
 class Scoring:
     """A way to score the labelled products, before temperatures.
 
-    Attributes:
-        bias_shift: shift of the modality bias.
-        correction: correction of the raw scores, fitted or not.
-        answers: answers with that bias, before a correction is fitted.
-        without: for each fold, answers to all products, scored without that fold's labels. The
-            fold's temperatures are fitted to them. Their correction has not seen the label of the
-            product itself either.
+    `answers` are those at the shifted modality bias, before the `correction` is fitted. For each
+    fold, `without` has answers to all products, scored without that fold's labels: the fold's
+    temperatures are fitted to them. Their correction has not seen the label of the product itself
+    either.
     """
 
     bias_shift: float

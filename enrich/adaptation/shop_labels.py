@@ -72,18 +72,14 @@ def read_shop_labels(
 ) -> ShopLabels:
     """Read labels of people, and find their products in the catalog.
 
-    Args:
-        file: labels in the format of `enrich.files.labels`.
-        catalog: products of the source.
-        attributes: the checkpoint's answers in the order of the logits.
-        only: the only attribute to read, which may be new.
-        guessed: attributes that nobody has labelled yet, `Manifest.guessed`.
-        own: the source's own names of labels, which the file may have in their place.
+    The file has the format of `enrich.files.labels`. `attributes` has the checkpoint's answers in
+    the order of the logits, `only` is the only attribute to read, which may be new, and `guessed`
+    are those that nobody has labelled yet. The file may have the source's `own` names in place of
+    labels.
 
-    Raises:
-        ConfigError: the file cannot be read or is empty, a product is labelled twice, the catalog
-            has 0 of the products, or a name may mean several labels.
-        SchemaMismatch: a column is missing or unknown.
+    Raises ConfigError if the file cannot be read or is empty, a product is labelled twice, the
+    catalog has 0 of the products, or a name may mean several labels, and SchemaMismatch if a column
+    is missing or unknown.
     """
     known = attributes if only is None else {only: (), **attributes}
     named = {a: [one for one in answers if one not in RESERVED] for a, answers in known.items()}
@@ -195,10 +191,8 @@ def write_suggestions(
 
     Of products with the same text and picture, such as sizes of an article, one is drawn: they get
     the same answer. Random labels prove thresholds, those of hard products alone do not. Products
-    of `known_ids` are labelled already.
-
-    Returns:
-        The number of products written, fewer than `count` where no more are left.
+    of `known_ids` are labelled already. Returns the number of products written, fewer than `count`
+    where no more are left.
     """
     articles: dict[tuple[str, str | None], Product] = {}
     known_first = sorted(catalog.products.values(), key=lambda one: one.product_id not in known_ids)

@@ -53,12 +53,10 @@ READ_FROM = {
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """Fall of the loss of a label as the mean over products, with standard error.
+    """Fall of the negative log-likelihood of a label, in nats.
 
-    Attributes:
-        mean: mean fall of the negative log-likelihood, in nats.
-        error: its standard error, in nats.
-        labels: number of products, near-identical ones counted once.
+    `mean` is over products, `error` its standard error. `labels` counts near-identical products
+    once.
     """
 
     mean: float

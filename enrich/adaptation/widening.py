@@ -58,12 +58,9 @@ def choose_labels(
 ) -> LabelSets:
     """Return the label sets with new labels that enough products carry.
 
-    RESERVED labels, for which NULL is published, are the last.
-
-    Args:
-        given: labels as `read_labels` returns them.
-        known: the checkpoint's answers by attribute; empty for a new attribute.
-        new: attributes that the checkpoint only guesses, by names.
+    `given` is as `read_labels` returns it, `known` has the checkpoint's answers by attribute, and
+    `new` are attributes that the checkpoint lacks or only guesses, by names. RESERVED labels, for
+    which NULL is published, are the last.
     """
     wider = {attribute: tuple(labels) for attribute, labels in known.items()}
     for attribute, rows in given.groupby("attribute", sort=False):
@@ -91,17 +88,11 @@ def widened(
 ) -> Iterator[Manifest]:
     """Yield a checkpoint with wider label sets in a temporary folder.
 
-    Args:
-        manifest: checkpoint to start from.
-        labels: label sets by attribute, as `choose_labels` orders them.
-        shares: share in (0, 1) of each label among labelled products, by attribute to fit. Without
-            shares labels that texts name come first, then those that the picture is most similar
-            to, if the towers are aligned. New labels are not published then, because no threshold
-            is proved.
-        applies_to: product categories of attributes that do not apply to others.
-
-    Raises:
-        ConfigError: the name of an attribute or a label is not allowed.
+    Label sets are as `choose_labels` orders them. `shares` has the share in (0, 1) of each label
+    among labelled products, by attribute to fit. Without shares labels that texts name come first,
+    then those that the picture is most similar to, if the towers are aligned. New labels are not
+    published then, because no threshold is proved. Attributes in `applies_to` do not apply to other
+    product categories. Raises ConfigError if the name of an attribute or a label is not allowed.
     """
     with tempfile.TemporaryDirectory(prefix="widened-", ignore_cleanup_errors=True) as folder:
         output = Path(folder) / "checkpoint"
@@ -155,11 +146,8 @@ def record_adaptation(
 ) -> None:
     """Add a change of a checkpoint to `metrics.json`; see `list_adaptations`.
 
-    Args:
-        folder: of the new checkpoint.
-        manifest: the checkpoint before.
-        shop: name of the source whose labels it was fitted to, empty without labels.
-        attributes: figures of each attribute with labels.
+    `manifest` is the checkpoint before, `shop` the source whose labels it was fitted to, empty
+    without labels, and `attributes` has the figures of each attribute with labels.
     """
     metrics = read_metrics(folder)
     # The figures of earlier changes are kept inside those of the last one.

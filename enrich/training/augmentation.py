@@ -69,13 +69,9 @@ def build_transform(
 ) -> Callable[[Tensor], Tensor]:
     """Return the listed transforms of torchvision as a function of a batch.
 
-    Each picture is changed in its own way, on the device that it is on.
-
-    Args:
-        listed: transforms of `torchvision.transforms.v2` by name, with their arguments.
-
-    Raises:
-        ConfigError: torchvision is not installed, lacks a transform, or refuses its arguments.
+    Each picture is changed in its own way, on the device that it is on. `listed` has transforms of
+    `torchvision.transforms.v2` by name, with their arguments. Raises ConfigError where torchvision
+    is not installed, lacks a transform, or refuses its arguments.
     """
     v2 = load_extra("torchvision.transforms.v2", "train")
     steps = []

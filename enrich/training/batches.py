@@ -269,13 +269,10 @@ def other_group(groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class Part:
     """The rows of a batch that are computed at once.
 
-    Attributes:
-        own_text: False for texts of another product.
-        targets: labels to learn from pictures and texts together.
-        image_targets: labels to learn from the pictures alone.
-        labelled: labelled rows of the whole batch, by attribute.
-        share: share of the batch's rows.
-        seed: seed of the part's dropout, the same in every process and in a resumed run.
+    Texts of another product have a False `own_text`. `targets` are to be learnt from pictures and
+    texts together, `image_targets` from the pictures alone. `labelled` counts the labelled rows of
+    the whole batch by attribute, `share` is the part's share of the batch's rows, and `seed` is
+    that of its dropout, the same in every process and in a resumed run.
     """
 
     inputs: ModelInputs

@@ -57,12 +57,9 @@ _HAS_IMAGE = "has_image.npy"
 
 @dataclass(frozen=True, slots=True)
 class CachedImages:
-    """Decoded pictures of all products.
+    """Decoded pictures of all products, uint8 (N, 3, S, S), and their cache folder.
 
-    Attributes:
-        pixels: uint8 (N, 3, S, S).
-        has_image: (N,), False for pictures that could not be read.
-        folder: folder of the cache, named after the files and the size.
+    `has_image` (N,) is False for pictures that could not be read.
     """
 
     pixels: np.ndarray
@@ -73,10 +70,8 @@ class CachedImages:
 def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> CachedImages:
     """Decode every image once, or open the pixels that an earlier run decoded.
 
-    If a store failed to give an image, the next run decodes all images anew.
-
-    Raises:
-        ConfigError: images are named, and 0 of them can be read.
+    If a store failed to give an image, the next run decodes all images anew. Raises ConfigError if
+    images are named, and 0 of them can be read.
     """
     files = list(zip(products.image_roots, products.image_paths, strict=True))
     stores = {image_root: ImageStore(image_root) for image_root in set(products.image_roots)}
@@ -143,11 +138,7 @@ def _decode_into(folder: Path, products: LabelledProducts, shape: ImageShape) ->
 
 
 def make_array(file: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> np.memmap:
-    """Create an array of zeros in a file, with room reserved on the disk.
-
-    Raises:
-        StorageFailed: the disk has too little room.
-    """
+    """Create an array of zeros in a file; raise StorageFailed on a full disk."""
     array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
     try:
         with file.open("r+b") as made:
@@ -216,12 +207,8 @@ def cache_views(
 ) -> CachedViews:
     """Compute the features of all pictures once, or open those of an earlier run.
 
-    Args:
-        classifier: a classifier whose image tower is frozen (`image_features`), or is frozen except
-            for its upper stages (`image_lower`).
-        images: the decoded pictures.
-        kind: the input of the classifier that is cached.
-        views: number of views: the pictures as they are, and `views` - 1 random variations.
+    The image tower is frozen (`image_features`), or frozen except for its upper stages
+    (`image_lower`). The first view has the pictures as they are, the others random variations.
     """
     # Files are named after the frozen weights, the readable pictures and the variations, so that a
     # change of one of these gives new files.
@@ -390,17 +377,11 @@ def cross_fit_views(
 ) -> CachedViews:
     """Compute features of all rows, cross-fitted for the rows to train on.
 
-    Args:
-        classifier: a classifier whose frozen image tower was trained on all `train_rows`.
-        images: the decoded pictures.
-        half: 0 or 1, the half of the groups that each row is in.
-        train_rows: rows that get the features of the tower of the other half.
-        validation_rows: rows that the linear maps are fitted to.
-        half_towers: checkpoints of two towers, trained on half 0 and on half 1 of the groups.
-        views: number of views: the pictures as they are, and `views` - 1 random variations.
-
-    Raises:
-        ConfigError: a tower cannot be read, or differs in more than its upper stages.
+    The classifier's frozen image tower was trained on all `train_rows`; the two `half_towers` were
+    trained on `half` 0 and on `half` 1 of the groups. A row to train on gets the features of the
+    tower of the other half. Linear maps are fitted to the rows to validate. Views are those of
+    `cache_views`. Raises ConfigError if a tower cannot be read, or differs in more than its upper
+    stages.
     """
     towers = [_with_tower(classifier, checkpoint) for checkpoint in half_towers]
     digest = hashlib.sha256(frozen_digest(classifier, "image_features").encode())

@@ -26,10 +26,7 @@ Made = TypeVar("Made")
 def process_group() -> Iterator[None]:
     """Join torchrun's processes, each with a GPU of its own, or the CPU.
 
-    They share the cores of the machine.
-
-    Raises:
-        ConfigError: there are more processes than GPUs.
+    They share the cores of the machine. Raises ConfigError if there are more processes than GPUs.
     """
     if not dist.is_torchelastic_launched():
         yield

@@ -197,13 +197,10 @@ def calibrate_answers(
 def fit_unread_weight(masked: Answers | None, whole: Answers | None, layer: Layer | None) -> float:
     """Return the weight of labels named by words that the text tower has not learnt.
 
-    It is fitted to texts whose label words the tower does not see, but the lexicon does. A tenth
-    of the texts are another product's, as in `calibration.fit`.
-
-    Args:
-        masked: answers to texts without their label words; None if they cannot be told.
-        whole: answers to the same products as they are.
-        layer: the correction for rare labels.
+    It is fitted to texts whose label words the tower does not see, but the lexicon does. A tenth of
+    the texts are another product's, as in `calibration.fit`. `masked` are answers to texts without
+    their label words, None if they cannot be told, and `whole` are answers to the same products as
+    they are.
     """
     if masked is None or whole is None or not torch.equal(masked.product, whole.product):
         return 0.0
@@ -246,13 +243,9 @@ def prefer_rare_labels(
     a label's share off its score. With tau = 1 all labels count alike, at the cost of many frequent
     ones. A small tau finds rare labels that are hardly ever answered otherwise.
 
-    Args:
-        conditions: labelled rows of one attribute that training has not seen. Accuracy and
-            macro-F1 are means over the conditions.
-        log_priors: logarithm of each label's share among the rows of training.
-
-    Returns:
-        None if scores as they are do best, or without a labelled row.
+    Returns None if scores as they are do best, or without a labelled row. Training has not seen the
+    conditions' rows, of one attribute; accuracy and macro-F1 are means over the conditions.
+    `log_priors` are logarithms of the labels' shares among the rows of training.
     """
     labelled = [condition for condition in conditions if len(condition.targets)]
     if not labelled:

@@ -93,13 +93,9 @@ def divide(
 ) -> tuple[list[LabelledRows], list[LabelledRows]]:
     """Return the catalogs without the products to leave out, and these products alone.
 
-    Args:
-        read: the catalogs.
-        leave_out: values by column. Left out is whoever has one of them, and of the products alone,
-            whoever shares a group with one that stays.
-
-    Raises:
-        ConfigError: not one product has a value.
+    `leave_out` has values by column: left out is whoever has one of them, and of the products
+    alone, whoever shares a group with one that stays. Raises ConfigError if not one product has a
+    value.
     """
     _require_values(read, leave_out)
     kept, left_out = [], []
@@ -140,10 +136,8 @@ def join_catalogs(
 ) -> LabelledProducts:
     """Return the rows of all catalogs as one table.
 
-    Args:
-        read: the catalogs. An attribute that a catalog lacks is unlabelled there.
-        attributes: labels in the order of the logits, spelled as `read_as` allows. Other labels
-            count as unlabelled.
+    `attributes` has labels in the order of the logits, spelled as `read_as` allows. Other labels
+    count as unlabelled, and so does an attribute that a catalog lacks.
     """
     return LabelledProducts(
         texts=[
@@ -264,8 +258,7 @@ def tell_unlisted(
 def read_to_measure(catalog: Path, attributes: dict[str, tuple[str, ...]]) -> LabelledProducts:
     """Read a catalog to measure answers on; log its labels that are not listed.
 
-    Raises:
-        ConfigError: the catalog cannot be read, or has 0 labels of the attributes.
+    Raises ConfigError if the catalog cannot be read, or has 0 labels of the attributes.
     """
     read = read_catalogs([catalog])
     tell_unlisted(read, attributes, name_catalog(catalog))

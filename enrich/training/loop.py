@@ -121,9 +121,8 @@ class Trainer:
     def train(self) -> None:
         """Run every phase that is left, and load the best weights.
 
-        Raises:
-            ConfigError: a phase has 0 parameters to train, the loss is not finite, or the folder
-                has the state of another training.
+        Raises ConfigError if a phase has 0 parameters to train, the loss is not finite, or the
+        folder has the state of another training.
         """
         stepper_state = self.resume()
         for number, phase in list(enumerate(self.config.phases))[self.progressed.phase :]:

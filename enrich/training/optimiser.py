@@ -328,8 +328,7 @@ def build_optimiser(
 ) -> torch.optim.Optimizer:
     """Build AdamW with rates for new modules and for each pre-trained layer.
 
-    Raises:
-        ConfigError: the phase trains 0 parameters of the classifier.
+    Raises ConfigError if the phase trains 0 parameters of the classifier.
     """
     chosen = dict.fromkeys(classifier.parameters(), phase.learning_rate)
     for parameter, rate in rates(classifier, phase):

@@ -153,10 +153,7 @@ def read_training_products(
     """Return the settings with all labels, and the products.
 
     `accumulate` of these settings counts the parts of all processes. Texts and pictures are not
-    read yet.
-
-    Raises:
-        ConfigError: a catalog cannot be read, or a split lacks products or labels.
+    read yet. Raises ConfigError if a catalog cannot be read, or a split lacks products or labels.
     """
     read, _ = divide(read_catalogs(catalogs), config.leave_out)
     attributes = with_labels_of(read, config.attributes, config.optional_attributes)
@@ -237,10 +234,8 @@ def with_labels_of(
 ) -> dict[str, tuple[str, ...]]:
     """Return the attributes, with labels of the rows to train on where they have none.
 
-    An optional attribute with fewer than two labels in the data is left out.
-
-    Raises:
-        ConfigError: another attribute has fewer than two labels, or 0 attributes are left.
+    An optional attribute with fewer than two labels in the data is left out. Raises ConfigError if
+    another attribute has fewer than two labels, or 0 attributes are left.
     """
     filled = {a: labels or _labels_to_train_on(read, a) for a, labels in attributes.items()}
     lacking = [a for a in attributes if not attributes[a] and len(filled[a]) < 2]
@@ -317,13 +312,9 @@ def start_classifier(
 ) -> tuple[Classifier, Tokenizer]:
     """Build the classifier on its published weights, with its tokenizer.
 
-    Args:
-        config: settings of the run.
-        texts: texts to train a tokenizer on, for towers without one.
-        folder: folder that keeps a trained tokenizer, so that a resumed run reads the same ids.
-
-    Raises:
-        ConfigError: the published weights cannot be read, or do not fit this classifier.
+    For towers without a tokenizer one is trained on the texts and kept in `folder`, so that a
+    resumed run reads the same ids. Raises ConfigError if the published weights cannot be read, or
+    do not fit this classifier.
     """
     _tell_unused(config)
     published = _open_towers(config, texts, folder)

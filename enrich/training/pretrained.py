@@ -136,8 +136,7 @@ def _has_no_tower(checkpoint: Path, tower: str, error: Exception) -> ConfigError
 def open_hugging_face(name_or_folder: str) -> PublishedTowers:
     """Open both halves of a CLIP, SigLIP or SigLIP 2 of Hugging Face's.
 
-    Raises:
-        ConfigError: it is missing, or of another kind.
+    Raises ConfigError if it is missing, or of another kind.
     """
     kind = _open(name_or_folder, "CLIP or SigLIP", AutoConfig.from_pretrained).model_type
     if kind not in BOTH_HALVES:
@@ -405,13 +404,9 @@ def open_clip_parts(model: OpenClipModule) -> dict[str, nn.Module]:
 
 
 def find_open_clip(name: str) -> Path:
-    """Return the folder with a model's files.
+    """Return the folder with the files of a local folder or a hub name.
 
-    Args:
-        name: a local folder or a hub name.
-
-    Raises:
-        ConfigError: the folder or a file is missing.
+    Raises ConfigError if the folder or a file is missing.
     """
     folder = Path(name) if Path(name).is_dir() else _fetch(name)
     if lacking := [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]:

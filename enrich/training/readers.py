@@ -33,11 +33,8 @@ def group_near_identical(
     others. Products of one text are often one product in several colors, and those of one picture
     one product under several names. A text or a picture that is missing is shared with none.
 
-    Args:
-        texts: As the classifier reads them, see `build_text`; "" is none.
-        pictures: What names each picture; None and blanks are none.
-        most_texts: A picture under more different texts than these is a placeholder, and makes no
-            products alike.
+    Texts are as `build_text` returns them, "" for a missing one. A picture under more than
+    `most_texts` different texts is a placeholder, and makes no products alike.
     """
     rows = np.arange(len(texts))
     text_of, _ = pd.factorize(np.array(texts, dtype=object))
@@ -71,11 +68,8 @@ class Split(IntEnum):
 class LabelledRows:
     """Labelled products of one catalog; all lists have the same length.
 
-    Attributes:
-        image_paths: paths from `root`.
-        groups: names of groups of near-identical products.
-        labels: labels by attribute, None for an unlabelled product.
-        split: the published split, if there is one.
+    Image paths start from `root`, `groups` names groups of near-identical products, unlabelled
+    products have None in `labels`, and `split` is the published one, if there is one.
     """
 
     root: Path
@@ -155,11 +149,8 @@ def read_catalog_folder(folder: Path) -> LabelledRows:
     picture are one group. Rows without a product_id are left out, and so are columns of
     labels.parquet that are about the product or the label, such as title or by. Further columns of
     products.parquet, except bytes and lists, can be trained on as attributes; no classifier reads
-    them.
-
-    Raises:
-        ConfigError: a file or a column is missing or cannot be read, or a labelled
-            product is in one of them twice.
+    them. Raises ConfigError if a file or a column is missing or cannot be read, or a labelled
+    product is in one of them twice.
     """
     products, labels = (_read_as_text(folder / name, wanted) for name, wanted in _REQUIRED.items())
     products = products.drop(columns=_GROUP, errors="ignore")

@@ -102,19 +102,12 @@ def train_checkpoint(
 ) -> dict[str, object] | None:
     """Train a classifier, fit and evaluate it on other groups, and write a checkpoint.
 
-    Args:
-        config: settings of the run.
-        catalogs: labelled catalogs, trained on together; folders, or `LAYOUT:PATH`.
-        output: checkpoint folder. The state to resume from lies in `<output>.training`.
-        unseen_sources: labelled catalogs that are evaluated on only.
+    Catalogs are folders, or `LAYOUT:PATH`; `unseen_sources` are evaluated on only. The state to
+    resume from lies in `<output>.training`. Returns the metrics as `metrics.json` holds them beside
+    its digest, but None in all processes of torchrun except the first, which writes the checkpoint.
 
-    Returns:
-        The metrics, as `metrics.json` holds them beside its digest. None in all processes of
-        torchrun but the first, which writes the checkpoint.
-
-    Raises:
-        ConfigError: a catalog or the towers cannot be read, two catalogs have the same name, there
-            are too few products or labels, or a file stands in the place of a folder to write.
+    Raises ConfigError if a catalog or the towers cannot be read, two catalogs have the same name,
+    there are too few products or labels, or a file stands in the place of a folder to write.
     """
     names = [*map(name_catalog, catalogs)]
     _check_paths(catalogs, output, unseen_sources)
