@@ -28,11 +28,8 @@ ACCURACY, FOUND, KEPT = "accuracy", "found", "kept"
 class ScoredAnswers(NamedTuple):
     """Answers to the labelled rows of one source, condition and attribute.
 
-    Attributes:
-        confidence: in [0, 1].
-        right: whether the answer is the label.
-        given: whether it is given at a target precision of 90 %.
-        group: number of each row's group of near-identical products.
+    Confidences are in [0, 1]. An answer is `right` if it is the label, and `given` at a target
+    precision of 90 %. `group` numbers groups of near-identical products.
     """
 
     confidence: Float[Tensor, " N"]
@@ -109,14 +106,11 @@ class Measures:
         return list(dict.fromkeys(Column(s, Condition(c), a) for s, c, a in self._any_run()))
 
     def estimate(self, name: str, column: Column, figure: str = ACCURACY) -> Estimate:
-        """Return a figure of a run in a column.
+        """Return a figure of a run in a column of products.
 
-        Args:
-            name: the run.
-            column: the products.
-            figure: `ACCURACY`; `FOUND`, the share of all products that are answered right above
-                the lowest threshold of 90 % precision on these very products; or `KEPT`, the share
-                of right ones among the answers that are given at a target precision of 90 %.
+        `ACCURACY` is the default. `FOUND` is the share of all products that are answered right
+        above the lowest threshold of 90 % precision on these very products, and `KEPT` is the share
+        of right ones among the answers that are given at a target precision of 90 %.
         """
         known = (name, column, figure)
         if known not in self._known:

@@ -181,8 +181,7 @@ class LabelledSource:
     def load(self, attributes: dict[str, tuple[str, ...]]) -> LabelledProducts:
         """Return the products to evaluate, with groups numbered from 0 without a gap.
 
-        Raises:
-            ConfigError: the catalog cannot be read, or has 0 products to evaluate.
+        Raises ConfigError if the catalog cannot be read, or has 0 products to evaluate.
         """
         products = read_to_measure(self.folder, attributes)
         rows = np.arange(len(products))
@@ -247,9 +246,7 @@ class LoadedCheckpoint:
 def load_checkpoints(locations: Sequence[str], device: torch.device) -> list[LoadedCheckpoint]:
     """Load every checkpoint, in the order given.
 
-    Raises:
-        CheckpointError: a checkpoint cannot be loaded.
-        ConfigError: two checkpoints have the same name.
+    Raises CheckpointError if one cannot be loaded, and ConfigError if two have the same name.
     """
     names = [Path(location).resolve().name for location in locations]
     refuse_same_names("checkpoint folder", names, "the report goes")
@@ -332,8 +329,7 @@ def score_words(
 def find_shared(checkpoints: Sequence[LoadedCheckpoint]) -> list[str]:
     """Return the attributes with the same labels, in any order, in all checkpoints.
 
-    Raises:
-        ConfigError: there is none.
+    Raises ConfigError if there are 0 of them.
     """
     first, *others = (one.answers for one in checkpoints)
     shared = [a for a, own in first.items() if all({*own} == {*o.get(a, ())} for o in others)]

@@ -117,10 +117,8 @@ class Explanation:
 def explain(engine: Engine, product: Product, most_words: int) -> Explanation:
     """Explain the answers to a product, with its `most_words` strongest words.
 
-    Raises:
-        ConfigError: neither picture nor text of the product can be read.
-        CheckpointError: the classifier lacks attention over the joint sequence, or its image tower
-            lacks a grid of patches.
+    Raises ConfigError if neither picture nor text of the product can be read, and CheckpointError
+    if the classifier lacks attention over the joint sequence, or its image tower a grid of patches.
     """
     prepared = engine.prepare(product)
     if prepared.modalities is None:
@@ -213,11 +211,9 @@ def require_grid(classifier: Classifier) -> int:
 def joint_attention(classifier: Classifier, inputs: ModelInputs) -> Float[Tensor, "B N N"]:
     """Return the attention of each token of the joint sequence over all tokens.
 
-    Attention rollout (Abnar and Zuidema, arXiv 2005.00928): heads are averaged, half of every
-    layer is the residual path, and the layers are multiplied. A row sums to 1.
-
-    Raises:
-        CheckpointError: the classifier lacks attention over the joint sequence.
+    Attention rollout (Abnar and Zuidema, arXiv 2005.00928): heads are averaged, half of every layer
+    is the residual path, and the layers are multiplied. A row sums to 1. Raises CheckpointError if
+    the classifier lacks attention over the joint sequence.
     """
     sequence_wise = getattr(classifier, "sequence_wise", None)
     if not isinstance(sequence_wise, SequenceWiseAttention):

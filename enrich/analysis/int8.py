@@ -76,9 +76,8 @@ def compare_with_int8(
     Of `settings` all but the checkpoint counts. Compared are products that both could read in the
     same modalities.
 
-    Raises:
-        ConfigError: there are 0 products, 0 readable products, or 0 readable images where images
-            are named: texts alone tell nothing about an image tower.
+    Raises ConfigError for 0 products, 0 readable products, or 0 readable images where images are
+    named: texts alone tell nothing about an image tower.
     """
     if not products:
         raise ConfigError("--catalog is empty: found 0 products, expected 1 or more")

@@ -72,10 +72,8 @@ def summarise(classifier: type[Classifier]) -> str:
 def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifier, TextEncoder]:
     """Load weights and tokenizer onto `device`, ready for inference.
 
-    Raises:
-        CheckpointError: weights or tokenizer do not fit the configuration, or this machine cannot
-            compute in int8.
-        NoAnswer: files were exchanged since the manifest was read.
+    Raises CheckpointError if they do not fit the configuration, or this machine cannot compute in
+    int8, and NoAnswer if files were exchanged since the manifest was read.
     """
     config = manifest.config
     try:

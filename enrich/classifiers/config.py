@@ -120,10 +120,8 @@ class SmallTowers(BaseModel):
 class HuggingFaceTowers(BaseModel):
     """Both halves of a CLIP, SigLIP or SigLIP 2 of transformers.
 
-    Attributes:
-        model: content of its `config.json`.
-        logit_scale: logarithm of the inverse temperature at the end of its own training.
-        pad_id: token that fills up texts.
+    `model` is the content of its `config.json`, `logit_scale` the logarithm of the inverse
+    temperature at the end of its own training, and `pad_id` the token that fills up texts.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -137,11 +135,8 @@ class HuggingFaceTowers(BaseModel):
 class PairTowers(BaseModel):
     """A vision model and a text encoder of transformers, projected to one `width`.
 
-    Attributes:
-        vision: content of its `config.json`, or the sizes of the small image tower.
-        text: content of its `config.json`.
-        width: width of both towers' embeddings.
-        pooling: pooling of texts, the `first` token or the `mean` of all.
+    Each is the content of its `config.json`; `vision` may be the sizes of the small image tower.
+    Texts are pooled by their `first` token or the `mean` of all.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

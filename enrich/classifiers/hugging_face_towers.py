@@ -187,9 +187,8 @@ def build_halves(
 ) -> tuple[ImageHalf, TextHalf]:
     """Return both halves of a CLIP or SigLIP with random weights.
 
-    Raises:
-        ValueError: transformers ships no such model, or it was not made for `size_px` or
-            `text_length`.
+    Raises ValueError if transformers ships no such model, or it was not made for `size_px` or
+    `text_length`.
     """
     if towers.model.get("model_type", "clip") not in BOTH_HALVES:
         raise ValueError(
@@ -211,8 +210,7 @@ def build_pair(
 ) -> tuple[ImageTower, EncoderTextTower]:
     """Return a vision model and a text encoder with random weights.
 
-    Raises:
-        ValueError: transformers ships no such model, or the encoder reads shorter texts.
+    Raises ValueError if transformers ships no such model, or the encoder reads shorter texts.
     """
     vision = None if isinstance(towers.vision, SmallTowers) else build_encoder(towers.vision)
     text = build_encoder(towers.text)

@@ -56,8 +56,7 @@ class Int8Linear(nn.Module):
 def use_int8(tower: nn.Module) -> None:
     """Replace the tower's linear layers in place, except those that torch fuses.
 
-    Raises:
-        CheckpointError: this torch or this CPU has no int8 layers.
+    Raises CheckpointError if this torch or this CPU lacks int8 layers.
     """
     # torch has announced that it will drop these layers some day.
     is_there = hasattr(torch, "quantize_per_channel")

@@ -165,10 +165,9 @@ class Vectors:
 class ModelOutput:
     """Logits of one batch, and the vectors that they were computed from.
 
-    Attributes:
-        image_weight: share of the image in each attribute's answer, in [0, 1]; empty for a
-            classifier that does not weigh its modalities.
-        matching: score of the text being the image's own, for classifiers that learn it.
+    `image_weight` is the share of the image in each attribute's answer, in [0, 1], and empty for a
+    classifier that does not weigh its modalities. `matching` scores the text as the image's own,
+    for classifiers that learn it.
     """
 
     logits: dict[str, Float[Tensor, "B _"]]
@@ -324,8 +323,7 @@ class Classifier(nn.Module):
     def encode_image(self, inputs: ModelInputs) -> Encoded:
         """Return the image tower's tokens of the batch.
 
-        Raises:
-            ValueError: the batch holds no `pixel_values`, `image_lower` or `image_features`.
+        Raises ValueError if it holds no `pixel_values`, `image_lower` or `image_features`.
         """
         tower = self.image_tower
         if inputs.image_features is not None:

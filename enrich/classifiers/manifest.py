@@ -83,8 +83,7 @@ class Digests:
 def read_manifest(folder: Path) -> Manifest:
     """Read the checkpoint's JSON files, check its weights and take its digests.
 
-    Raises:
-        CheckpointError: a file is missing or does not hold what it should.
+    Raises CheckpointError if a file is missing or does not hold what it should.
     """
     needed = (_CONFIG, *_OF_ANSWERS, *_OF_ENCODER, _WEIGHTS)
     if missing := [name for name in needed if not (folder / name).is_file()]:
@@ -116,12 +115,9 @@ def fetch_manifest(location: str | None) -> Manifest:
     """Read the checkpoint at `location`, None for the bundled one.
 
     One in an object store is copied here first. Every process makes its own copy, so that none is
-    stale.
-
-    Raises:
-        CheckpointError: it cannot be read, or a file does not hold what it should.
-        ConfigError: the address holds a password or a token.
-        NoAnswer: its store is out of reach.
+    stale. Raises CheckpointError if it cannot be read, or a file does not hold what it should,
+    ConfigError if the address holds a password or a token, and NoAnswer if its store is out of
+    reach.
     """
     location = str(BUNDLED) if location is None else location
     refuse_secrets(location, "checkpoint")
@@ -136,11 +132,8 @@ def fetched_checkpoint(location: str) -> Iterator[Path]:
     """Yield the local folder of a checkpoint, and remove a copy afterwards.
 
     It is for Spark's Python workers, which end without running their exit handlers. Errors of a
-    checkpoint inside the block name its location, not the copy.
-
-    Raises:
-        CheckpointError: the checkpoint cannot be read at `location`.
-        NoAnswer: its store is out of reach.
+    checkpoint inside the block name its location, not the copy. Raises CheckpointError if the
+    checkpoint cannot be read at `location`, and NoAnswer if its store is out of reach.
     """
     location = spell_out(location)
     if "://" not in location:
@@ -195,8 +188,7 @@ def _read_json(file: Path, model: type[Content]) -> Content:
 def digest_checkpoint(folder: Path) -> Digests:
     """Return the digests of a checkpoint's folder.
 
-    Raises:
-        CheckpointError: a file is missing, cannot be read or does not hold what it should.
+    Raises CheckpointError if a file is missing, cannot be read or does not hold what it should.
     """
     config = _read_json(folder / _CONFIG, ClassifierConfig)
     encoder, answers = hashlib.sha256(), hashlib.sha256()
@@ -241,8 +233,7 @@ def _read_tensors(file: Path) -> Iterator[tuple[str, bytes]]:
 def read_metrics(folder: Path) -> dict[str, Any]:
     """Return the content of `metrics.json`, empty without the file.
 
-    Raises:
-        CheckpointError: the file cannot be read.
+    Raises CheckpointError if the file cannot be read.
     """
     file = folder / "metrics.json"
     try:

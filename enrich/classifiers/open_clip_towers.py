@@ -155,12 +155,9 @@ def build_open_clip(
 ) -> tuple[ImageTower, TextTower, OpenClipModule]:
     """Return both towers with random weights, and a CoCa's multimodal decoder.
 
-    For other models the decoder is None.
-
-    Raises:
-        ValueError: open_clip does not build the model, or it was not made for `size_px` or
-            `text_length`.
-        ConfigError: open_clip is not installed.
+    For other models the decoder is None. Raises ValueError if open_clip does not build the model,
+    or it was not made for `size_px` or `text_length`, and ConfigError if open_clip is not
+    installed.
     """
     model = new_open_clip(towers)
     longest = model.text.context_length
@@ -182,9 +179,8 @@ def build_open_clip(
 def new_open_clip(towers: OpenClipTowers) -> OpenClipModule:
     """Return open_clip's own CoCa or CLIP with random weights.
 
-    Raises:
-        ValueError: open_clip does not build a model of this configuration, or would fetch a part.
-        ConfigError: open_clip is not installed.
+    Raises ValueError if open_clip does not build a model of this configuration, or would fetch a
+    part, and ConfigError if open_clip is not installed.
     """
     settings = {key: value for key, value in towers.model.items() if key != "custom_text"}
     vision, text = settings.get("vision_cfg", {}), settings.get("text_cfg", {})

@@ -205,12 +205,9 @@ def embrace(
 ) -> Float[Tensor, "B C"]:
     """Return for each row one vector of its available modalities, else zeros.
 
-    Args:
-        docked: docked embeddings of the modalities.
-        available: modalities that a row has; others are not drawn.
-        probabilities: weights of the modalities, above 0.
-        draw: draw each component from one modality. Otherwise take the expectation, so that the
-            same product gets the same answer every time.
+    `docked` are the docked embeddings of the modalities, whose weights in `probabilities` are above
+    0. With `draw` each component is drawn from one of the modalities. Without it the row is the
+    expectation, so that the same product gets the same answer every time.
     """
     chances = available * torch.tensor(probabilities, device=available.device)
     # Of a row without any modality the shares are 0.

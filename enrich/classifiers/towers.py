@@ -112,11 +112,9 @@ def take(embeds: Float[Tensor, "B N D"], at: Int[Tensor, " B"]) -> Float[Tensor,
 class ImageTower(nn.Module):
     """Pixels to patch embeddings, in two steps so that frozen features can be cached.
 
-    Attributes:
-        absent: True for the placeholder in a classifier that does not read images.
-        width: width of the embeddings.
-        grid: above 0 if the embeddings are CLS, then `grid` x `grid` patches row by row, then
-            anything else. The attention of such towers can be drawn over the picture.
+    `absent` is True for the placeholder in a classifier that does not read images. `grid` is above
+    0 if the embeddings are CLS, then `grid` x `grid` patches row by row, then anything else. The
+    attention of such towers can be drawn over the picture.
     """
 
     absent: ClassVar[bool] = False
@@ -253,9 +251,8 @@ def require_length(found: int, longest: int) -> None:
 def build_towers(config: ClassifierConfig, vocabulary: int) -> tuple[ImageTower, TextTower]:
     """Return both towers with random weights.
 
-    Raises:
-        ValueError: the image size or the text length is not what the towers were made for.
-        ConfigError: the towers are open_clip's, which is not installed.
+    Raises ValueError if the image size or the text length is not what the towers were made for, and
+    ConfigError if the towers are open_clip's, which is not installed.
     """
     # Imported here: transformers takes seconds to load, and towers are subclasses of those above.
     towers, size_px, length = config.towers, config.image.size_px, config.text_length

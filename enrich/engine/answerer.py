@@ -38,15 +38,10 @@ class Answerer:
     """A checkpoint's heads, calibration and thresholds."""
 
     def __init__(self, manifest: Manifest, spec: EngineSpec) -> None:
-        """Load the heads.
+        """Load the heads of the checkpoint that the recipe names.
 
-        Args:
-            manifest: The checkpoint that the recipe names.
-            spec: The recipe.
-
-        Raises:
-            CheckpointError: the weights do not fit the configuration.
-            NoAnswer: the files are not those any more that the manifest was read from.
+        Raises CheckpointError if the weights do not fit the configuration, and NoAnswer if the
+        files are not those any more that the manifest was read from.
         """
         self.classifier = load_answering(manifest)
         self._shapes = manifest.config.vectors or {}
@@ -89,11 +84,9 @@ class Answerer:
     ) -> pa.RecordBatch:
         """Return the columns of `columns.answer_fields`, a row for each of the vectors.
 
-        Args:
-            vectors: float16 in little endian, as `Engine.encode` yields them.
-            modalities: What each product was read from, values of `Modalities`.
-            texts: Title and description of each product, in which label words are looked for.
-            categories: The product categories, None for an unknown one: all attributes apply to it.
+        Vectors are float16 in little endian, as `Engine.encode` yields them, and modalities are
+        values of `Modalities`. Label words are looked for in title and description. To a product
+        without a category all attributes apply.
         """
         categories = [None] * len(vectors) if categories is None else categories
         read_from = [Modalities(one) for one in modalities]
@@ -138,9 +131,8 @@ class Answerer:
     def read(self, packed: Float[Tensor, "B N"], modalities: Sequence[Modalities]) -> ModelOutput:
         """Return logits before calibration.
 
-        Args:
-            packed: Each row's vectors, one after the other, as `Engine.encode_windows` yields them.
-            modalities: What each row was read from.
+        A row of `packed` has a product's vectors, one after the other, as `Engine.encode_windows`
+        yields them.
         """
         has_image, has_text = (
             torch.tensor([one is not other for one in modalities], dtype=torch.bool)
@@ -155,12 +147,9 @@ class Answerer:
         modalities: Sequence[Modalities],
         named: Mapping[str, Named],
     ) -> dict[str, Float[Tensor, "B _"]]:
-        """Return calibrated probabilities per attribute.
+        """Return calibrated probabilities per attribute; rows were read from `modalities`.
 
-        Args:
-            output: Of products that were read from `modalities`.
-            modalities: What each product was read from.
-            named: What `find_named` returns.
+        `named` is as `find_named` returns it.
         """
         embeds = join_embeds(output.vectors)
         return {
@@ -198,11 +187,7 @@ class Answerer:
     ) -> SourceProfile | None:
         """Return the profile of a source by a sample; None with too few pictures.
 
-        Args:
-            reference: pictures of training.
-            vectors: float16 in little endian, as `Engine.encode` yields them.
-            modalities: What each product was read from, values of `Modalities`.
-            texts: Title and description of each.
+        `reference` has pictures of training. Vectors, modalities and texts are as in `answer`.
         """
         read_from = [Modalities(one) for one in modalities]
         output = self.read(self._unpack(vectors), read_from)
@@ -238,11 +223,7 @@ class Answerer:
     def thresholds_of(self, answer: EnrichedProduct, text: ProductText) -> dict[str, float]:
         """Return by attribute the least confidence at which this answer is given.
 
-        inf is never.
-
-        Args:
-            answer: The answer to a product that could be read.
-            text: Title and description.
+        inf is never. The product of the answer could be read; `text` is its title and description.
         """
         assert answer.modalities is not None
         named = self._finder.find([text])

@@ -108,8 +108,7 @@ class Heap:
     def __init__(self, lanes: int) -> None:
         """Trim the heap, and take its size as the base of the bound.
 
-        Args:
-            lanes: How many batches compute at a time.
+        `lanes` batches compute at a time.
         """
         self._process, self._lanes = psutil.Process(), lanes
         self._allowed_bytes = self._give_back() + lanes * _MOST_GROWTH_BYTES

@@ -60,10 +60,8 @@ class Forward:
     def __call__(self, inputs: ModelInputs) -> Float[Tensor, "B N"]:
         """Return the rows' packed vectors on the CPU.
 
-        A batch that does not fit the device's memory is halved, and so are the later ones.
-
-        Raises:
-            torch.OutOfMemoryError, RuntimeError: not even one row fits.
+        A batch that does not fit the device's memory is halved, and so are the later ones. Raises
+        torch.OutOfMemoryError or RuntimeError if not even one row fits.
         """
         return self._in_parts(inputs, (Modalities.IMAGE_AND_TEXT,)).squeeze(1)
 

@@ -32,10 +32,8 @@ def prefetch(
 ) -> Iterator[Result]:
     """Yield the results in the order of the items, computed ahead.
 
-    Args:
-        items: The work.
-        start: Starts one item, and returns a function that waits for it, as a Future's `result`.
-        ahead: How many results may be started and not yet yielded.
+    `start` starts one item, and returns a function that waits for it, as a Future's `result`. At
+    most `ahead` results are started and not yet yielded.
     """
     started: deque[Callable[[], Result]] = deque()
     for item in items:
@@ -118,19 +116,12 @@ def submit_by_length(
 ) -> Callable[[], tuple[list[Prepared], Tensor | None]]:
     """Submit batches of like text length, in which equal products are one.
 
-    Padding is computed too, so texts of about equal length share a batch. The number of batches
-    is a multiple of `lanes`, so that all lanes finish together. Two products are equal if they
-    have the same array of pixels and equal texts.
+    Padding is computed too, so texts of about equal length share a batch. The number of batches is
+    a multiple of `lanes`, so that all lanes finish together. Two products are equal if they have
+    the same array of pixels and equal texts. Products without modalities are left out.
 
-    Args:
-        products: Products in order; those without modalities are left out.
-        batch_size: The most products in a batch.
-        lanes: How many batches compute at a time.
-        submit: Starts a batch.
-
-    Returns:
-        A function that waits for all batches, and returns the products and their rows. Rows are
-            those of the readable products, in order; None without any.
+    Returns a function that waits for all batches, and returns the products and their rows. Rows are
+    those of the readable products, in order; None without any.
     """
     unlike: dict[tuple[int, str], Prepared] = {}
     keys = []
@@ -184,12 +175,10 @@ class PixelCache:
         self._lock = threading.Lock()
 
     def get(self, digest: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """Return the read-only pixels of a file.
+        """Return the read-only pixels of a file, decoded by `make` if they are new.
 
-        Args:
-            digest: The SHA-256 of the file's bytes.
-            make: Decodes the file if it is new. An error is not cached: the next call tries
-                again.
+        `digest` is the SHA-256 of the file's bytes. An error is not cached: the next call tries
+        again.
         """
         picture = self._look_up(digest)
         # Equal products stand side by side, so threads want one picture at once: to wait for the

@@ -104,13 +104,8 @@ class Renaming:
 def rename(answers: LabelSets, own: OwnLabels) -> dict[str, Renaming]:
     """Return the renamings of the attributes that a source names.
 
-    Args:
-        answers: The checkpoint's, `ClassifierConfig.answers`.
-        own: The source's own labels.
-
-    Raises:
-        ConfigError: An attribute or label is unknown, an own label is reserved or empty, or fewer
-            than two labels are left.
+    `answers` are those of `ClassifierConfig.answers`. Raises ConfigError if an attribute or label
+    is unknown, an own label is reserved or empty, or fewer than two labels are left.
     """
     renamings = {}
     for attribute, names in own.items():
@@ -217,9 +212,8 @@ class EngineSpec:
     def build(self, device: "torch.device") -> "Engine":
         """Load the checkpoint onto `device`.
 
-        Raises:
-            CheckpointError: it is not there, or damaged.
-            NoAnswer: it is another one than the driver saw.
+        Raises CheckpointError if it is missing or damaged, and NoAnswer if it is another one than
+        the driver saw.
         """
         # The driver makes specs and never builds one: torch is loaded where it is used.
         from enrich.engine.engine import Engine
@@ -230,9 +224,7 @@ class EngineSpec:
     def build_answerer(self) -> "Answerer":
         """Load the answerer of a checkpoint's vectors, on the CPU and without the encoder.
 
-        Raises:
-            CheckpointError: the checkpoint is not there, or damaged.
-            NoAnswer: it is another one than the driver saw.
+        Raises as `build` does.
         """
         from enrich.engine.answerer import Answerer
 
@@ -244,13 +236,8 @@ class EngineSpec:
     ) -> SourceProfile | None:
         """Return the profile of a source; None without a reference or pictures.
 
-        Args:
-            vectors: of a random sample of the source's products, as `Engine.encode` yields them.
-            modalities: what each product was read from.
-            texts: title and description of each.
-
-        Raises:
-            CheckpointError: the checkpoint is not there, or damaged.
+        Vectors, modalities and texts are those of a random sample of the source's products, as in
+        `Answerer.answer`. Raises CheckpointError if the checkpoint is missing or damaged.
         """
         from enrich.engine.answerer import Answerer
 
@@ -273,12 +260,7 @@ class EngineSpec:
 
     @contextmanager
     def _read_checkpoint(self) -> Iterator[Manifest]:
-        """Yield the checkpoint's manifest while its folder is there.
-
-        Raises:
-            CheckpointError: the checkpoint is not there, or damaged.
-            NoAnswer: it is another one than the driver saw.
-        """
+        """Yield the checkpoint's manifest while its folder is there."""
         with fetched_checkpoint(self.checkpoint) as folder:
             manifest = read_manifest(folder)
             version = name_model_version(manifest, self.target_precision, self.own, self.rise)
@@ -316,8 +298,7 @@ def name_model_version(
 def published_labels(config: JobConfig, manifest: Manifest) -> dict[str, tuple[str, ...]]:
     """Return the labels that a source publishes, by attribute.
 
-    Raises:
-        ConfigError: the settings' labels are not those of the checkpoint.
+    Raises ConfigError if the settings' labels are not those of the checkpoint.
     """
     answers = rename_sets(manifest.config.answers, rename(manifest.config.answers, config.labels))
     return {a: tuple(one for one in said if one not in RESERVED) for a, said in answers.items()}
@@ -326,8 +307,7 @@ def published_labels(config: JobConfig, manifest: Manifest) -> dict[str, tuple[s
 def choose_thresholds(config: JobConfig, manifest: Manifest) -> Thresholds:
     """Return the least confidences of a source's answers, published labels first.
 
-    Raises:
-        ConfigError: the settings' labels are not those of the checkpoint.
+    Raises ConfigError if the settings' labels are not those of the checkpoint.
     """
     answers = manifest.config.answers
     known = manifest.calibration.thresholds(config.target_precision, answers)
@@ -337,11 +317,9 @@ def choose_thresholds(config: JobConfig, manifest: Manifest) -> Thresholds:
 def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> EngineSpec:
     """Return the recipe for a job's settings and a checkpoint.
 
-    Local paths start from this process's working directory, which need not be a worker's.
-
-    Raises:
-        CheckpointError: the checkpoint has no thresholds for the configured target precision.
-        ConfigError: the settings' lexicon names an attribute or label that the checkpoint lacks.
+    Local paths start from this process's working directory, which need not be a worker's. Raises
+    CheckpointError if the checkpoint has no thresholds for the configured target precision, and
+    ConfigError if the settings' lexicon names an attribute or label that the checkpoint lacks.
     """
     _refuse_unknown_labels(config.lexicon, manifest.config.attributes)
     _refuse_unknown_attributes(config, manifest.config.attributes)
@@ -377,14 +355,9 @@ def locate_checkpoint(config: JobConfig) -> str:
 def open_engine(manifest: Manifest, image_root: str, settings: JobConfig | None = None) -> "Engine":
     """Return the engine of a checkpoint on this machine.
 
-    Args:
-        manifest: What `fetch_manifest` read; the weights are loaded from its folder.
-        image_root: Where relative image paths start.
-        settings: Those of reading and answering, whose checkpoint does not count; the defaults.
-
-    Raises:
-        CheckpointError: the weights do not fit, or this machine cannot compute with them.
-        ConfigError: the settings' lexicon names an attribute or label that the checkpoint lacks.
+    Of `settings` all but the checkpoint counts. Raises CheckpointError if the weights do not fit,
+    or this machine cannot compute with them, and ConfigError if the settings' lexicon names an
+    attribute or label that the checkpoint lacks.
     """
     from enrich.engine.device import local_device
     from enrich.engine.engine import Engine

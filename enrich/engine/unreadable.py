@@ -38,11 +38,7 @@ class FailureCounts:
         self.failed_images += has_image and product.status in IMAGE_PROBLEMS
 
     def refuse_many(self, settings: JobConfig) -> None:
-        """Raise an error where the main job would.
-
-        Raises:
-            TooManyFailures: More rows or images failed than the settings allow.
-        """
+        """Raise TooManyFailures if more rows or images failed than the settings allow."""
         for what, failed, among, allowed in (
             ("products", self.unreadable, self.rows, settings.max_quarantined_share),
             ("images", self.failed_images, self.named_images, settings.max_failed_images_share),
@@ -58,11 +54,8 @@ class FailureCounts:
 def describe_failures(problems: Sequence[ImageProblem | None]) -> str | None:
     """Return the number of failed images and the reasons; None for none.
 
-    Args:
-        problems: The problem with each product's image, None where it can be read.
-
-    Raises:
-        ConfigError: Images are named, and none can be read.
+    `problems` has None for each image that can be read. Raises ConfigError if images are named, and
+    0 of them can be read.
     """
     named = [p for p in problems if p is None or names_an_image(str(p))]
     failed = [p for p in named if p is not None]
