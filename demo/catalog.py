@@ -45,12 +45,8 @@ class Score(NamedTuple):
 def write_demo_catalog(folder: Path, *, products: int = PRODUCTS, faults: bool = True) -> None:
     """Write `products.parquet` and `images/` into a new or empty folder.
 
-    The folder appears complete or not at all.
-
-    `products` is how many of the 300, from the first on. Faults come on top of them.
-
-    Raises:
-        ConfigError: the folder holds files already.
+    The folder appears complete or not at all. `products` is how many of the 300, from the first on.
+    Faults come on top of them. Raises ConfigError if the folder holds files already.
     """
     folder = folder.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -81,9 +77,8 @@ def read_labels() -> pd.DataFrame:
 def score_answers(published: pd.DataFrame) -> dict[str, Score]:
     """Compare published labels with those given by hand, per attribute.
 
-    Args:
-        published: rows of product_attributes with product_id and a column per attribute, where
-            NULL is no answer. Products without a label by hand do not count.
+    Rows are those of product_attributes with product_id and a column per attribute, where NULL is
+    no answer. Products without a label by hand do not count.
     """
     labels = read_labels()
     both = published.merge(labels, on="product_id", suffixes=("", "_by_hand"))

@@ -69,10 +69,9 @@ class Certificate:
 def certify(stages: Sequence[Stage], target: float, population: int | None = None) -> Certificate:
     """Return the certificate of the labels of one or more draws.
 
-    Args:
-        stages: in the order of their labels; at least one label.
-        target: the share that is to be proved, in (0, 1).
-        population: how many answers the draws chose from; None: unlimited, which is safe always.
+    Stages are in the order of their labels, of which there is at least one. `target` is the share
+    that is to be proved, in (0, 1), and `population` the number of answers that the draws chose
+    from; None: unlimited, which is safe always.
     """
     labels, right = sum(s.labels for s in stages), sum(s.right for s in stages)
     bound = lower_bound(stages, population)
@@ -91,11 +90,8 @@ def certify(stages: Sequence[Stage], target: float, population: int | None = Non
 def lower_bound(stages: Sequence[Stage], population: int | None = None) -> float:
     """Return the lower bound of the share of right answers, in [0, 1], at CONFIDENCE.
 
-    With probability CONFIDENCE it lies below the true share after every label of every draw.
-
-    Args:
-        stages: in the order of their labels.
-        population: how many answers the draws chose from, without repetition; None: unlimited.
+    With probability CONFIDENCE it lies below the true share after every label of every draw. Stages
+    and population are as in `certify`; the draws chose without repetition.
     """
     whole = 0
     for digit in range(1, _DIGITS + 1):
@@ -189,11 +185,8 @@ def _refute(stages: tuple[Stage, ...], shares: np.ndarray, population: int | Non
 def state(certificate: Certificate, answers: str, first: datetime, last: datetime) -> str:
     """Return a certificate as a sentence.
 
-    Args:
-        certificate: The certificate.
-        answers: Name of the answers in the plural: colors.
-        first: Time of the first label.
-        last: Time of the last label.
+    `answers` names the answers in the plural: colors. The times are those of the first and the last
+    label.
     """
     one = certificate
     proved = (

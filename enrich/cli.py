@@ -120,9 +120,7 @@ class Given:
         """Return the settings, `others` as if they were common options too.
 
         Those of the default file write beside the local tables, and their baseline is the demo's.
-
-        Raises:
-            ConfigError: The file cannot be read, or holds an unknown key or a wrong value.
+        Raises ConfigError if the file cannot be read, or holds an unknown key or a wrong value.
         """
         flags = {name: one for name, one in vars(self).items() if name != "config"} | others
         named = {"report_dir": "reports", "metrics_dir": "metrics"}
@@ -136,8 +134,7 @@ class Given:
     def read_with_catalog(self) -> JobConfig:
         """Return the settings for a job that does not work on the demo.
 
-        Raises:
-            ConfigError: As `read`, or neither a file nor a flag names the catalog.
+        Raises ConfigError as `read` does, or if neither a file nor a flag names the catalog.
         """
         if self.config is None and self.catalog is None:
             raise ConfigError(
@@ -178,9 +175,8 @@ def run_command(
 ) -> None:
     """Run `main` as a command line, and exit with a known error's code.
 
-    Args:
-        main: The command; its parameters are the flags.
-        explain: Returns the known error behind an error of a library, else None.
+    Its parameters are the flags. `explain` returns the known error behind an error of a library,
+    else None.
     """
     # rich tracebacks print local variables, among them product texts and secrets.
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -269,14 +265,8 @@ def written_outcome(
 ) -> Iterator[Outcome]:
     """Write how the block ends to a file: the JSON line, `exit_code` and `error`.
 
-    A process that is killed leaves `{"outcome": "running"}`.
-
-    Args:
-        place: The file; None writes nothing.
-        explain: Returns the known error that lies behind one of a library, None if there is none.
-
-    Raises:
-        ConfigError, NoAnswer: Nothing can be written there.
+    A process that is killed leaves `{"outcome": "running"}`. Without a place nothing is written.
+    `explain` is as in `run_command`. Raises ConfigError or NoAnswer if the file cannot be written.
     """
     outcome = Outcome()
     if place is None:

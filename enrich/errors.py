@@ -86,12 +86,8 @@ _MOST_DIGITS = 17
 def tell_apart(observed: float, limit: float, form: str) -> tuple[str, str]:
     """Return both figures with as many digits as tell them apart.
 
-    "0.53, allowed 0.53" would look as if nothing were wrong.
-
-    Args:
-        observed: One figure.
-        limit: The figure that it is compared to, in the same unit.
-        form: The least precise form, such as .2f or .1%.
+    "0.53, allowed 0.53" would look as if nothing were wrong. `form` is the least precise form, such
+    as .2f or .1%.
     """
     fewest, kind = int(form[1:-1]), form[-1]
     pairs = [
@@ -176,8 +172,7 @@ class TooManyFailures(NothingPublished):
 def load_extra(module: str, extra: str) -> Any:
     """Return a module of one of the extras in `pyproject.toml`.
 
-    Raises:
-        ConfigError: Its package is not installed, or cannot be loaded.
+    Raises ConfigError if its package is not installed, or cannot be loaded.
     """
     package = module.partition(".")[0]
     try:

@@ -157,9 +157,8 @@ def choose_title(title: str | None, description: str | None) -> str | None:
 def weigh(named: np.ndarray, best: np.ndarray) -> np.ndarray:
     """Return what texts say of answers, as places in `Evidence`.
 
-    Args:
-        named: which labels each text names, (N, C).
-        best: place of each answer's label, (N,).
+    `named` (N, C) is true for labels that a text names, `best` (N,) is the place of each answer's
+    label.
     """
     counts = named.sum(1)
     agrees = named[np.arange(len(best)), best]

@@ -25,10 +25,8 @@ PREFIX = "catalog_enrichment"
 def recorded(folder: Place | None, database: str, summary: Any) -> Iterator[None]:
     """Write the metrics of the refresh inside; an error makes it a failed run.
 
-    Args:
-        folder: The folder of node_exporter's `--collector.textfile.directory`; None writes no file.
-        database: The run's database.
-        summary: The refresh's `RunSummary`, which it fills in.
+    The folder is that of node_exporter's `--collector.textfile.directory`; None writes no file. The
+    refresh fills in the summary, its `RunSummary`.
     """
     started_at = datetime.now(UTC)
     try:
@@ -51,14 +49,8 @@ def write_metrics(
     """Write the metrics of a run to `catalog_enrichment_<database>.prom` atomically.
 
     The time of a success goes to `catalog_enrichment_<database>_success.prom`, which later runs
-    leave as it is until one succeeds. Never raises: errors are logged.
-
-    Args:
-        folder: As of `recorded`.
-        database: The run's database.
-        summary: Fields of `RunSummary`, as far as the run got.
-        started_at: Start of the run, with a time zone.
-        finished_at: End of the run, with a time zone.
+    leave as it is until one succeeds. `summary` has the fields of `RunSummary`, as far as the run
+    got. Times have a time zone. Never raises: errors are logged.
     """
     if folder is None:
         return
@@ -94,14 +86,9 @@ FIGURES = {
 def write_running(folder: Place | None, database: str, figures: Mapping[str, float] | None) -> None:
     """Write the metrics of a run that encodes now, or empty their file at its end.
 
-    The file is `<folder>/catalog_enrichment_<database>_running.prom`.
-
-    Never raises: what went wrong is logged.
-
-    Args:
-        folder: As of `recorded`.
-        database: What the run is for.
-        figures: As `enrich.spark.progress.Progress.figures`; None: it is over.
+    The file is `<folder>/catalog_enrichment_<database>_running.prom`. Figures are those of
+    `enrich.spark.progress.Progress.figures`; None: the run is over. Never raises: errors are
+    logged.
     """
     if folder is None:
         return

@@ -142,9 +142,8 @@ def _open_store(scheme: str, authority: str, endpoint: str | None) -> Any:
 def parse_place(given: object) -> Place:
     """Return the place that a path or an address names.
 
-    Raises:
-        ValueError: it is empty, or of another kind of store.
-        ConfigError: it holds a password or a token.
+    Raises ValueError if it is empty, or of another kind of store, and ConfigError if it holds a
+    password or a token.
     """
     if isinstance(given, Path | ObjectUri):
         return given
@@ -172,11 +171,7 @@ PlaceField = Annotated[Place, PlainValidator(parse_place)]
 
 
 def parse_flag(given: object) -> Place:
-    """Return the place that a flag names.
-
-    Raises:
-        ConfigError: it does not name one.
-    """
+    """Return the place that a flag names; raises ConfigError if it does not name one."""
     try:
         return parse_place(given)
     except ValueError as error:
@@ -217,12 +212,8 @@ _URI = re.compile(r"[a-z][a-z0-9+.-]+:(/|$)", re.IGNORECASE)
 def prepare_target(output: Path, *inputs: str | Path | None) -> None:
     """Create the folder of an output file.
 
-    Args:
-        output: The file.
-        inputs: Files, and folders of files, that the job reads, as far as they are given.
-
-    Raises:
-        ConfigError: The folder cannot be written, or `output` is one of the inputs or lies in one.
+    `inputs` are files, and folders of files, that the job reads. Raises ConfigError if the folder
+    cannot be written, or `output` is one of the inputs or lies in one.
     """
     target = output.resolve()
     for given in inputs:
@@ -238,11 +229,7 @@ def prepare_target(output: Path, *inputs: str | Path | None) -> None:
 
 
 def require_suffix(output: Path, *suffixes: str) -> None:
-    """Check the suffix of an output file.
-
-    Raises:
-        ConfigError: The name ends in none of the suffixes.
-    """
+    """Raise ConfigError if the name of an output file ends in none of the suffixes."""
     if output.suffix not in suffixes:
         known = " or ".join(suffixes)
         raise ConfigError(f"{output} has another suffix than its format: expected {known}.")
@@ -251,8 +238,7 @@ def require_suffix(output: Path, *suffixes: str) -> None:
 def require_writable(folder: Path) -> None:
     """Create a folder.
 
-    Raises:
-        ConfigError: The folder cannot be created or written, or is a URI.
+    Raises ConfigError if it cannot be created or written, or is a URI.
     """
     if _URI.match(str(folder)):
         raise ConfigError(

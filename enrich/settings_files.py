@@ -54,17 +54,12 @@ def load_yaml(
     flags: Mapping[str, object] | None = None,
     stated: Mapping[str, object] | None = None,
 ) -> Settings:
-    """Read a YAML file into validated settings.
+    """Read a YAML file, on a disk or in an object store, into validated settings.
 
-    Args:
-        file: The YAML file, on a disk or in an object store.
-        settings: What it is read into.
-        flags: Values that go before all others; of a flag that was not given it is None.
-        stated: Values that go before those of the file, as somebody wrote them: None is a value.
-
-    Raises:
-        ConfigError: the file cannot be read, or holds an unknown key or a wrong value.
-        NoAnswer: its store is out of reach.
+    `flags` go before all others; of a flag that was not given the value is None. `stated` values go
+    before those of the file, as somebody wrote them: None is a value. Raises ConfigError if the
+    file cannot be read, or holds an unknown key or a wrong value, and NoAnswer if its store is out
+    of reach.
     """
     try:
         content = _read_yaml(file.read_text(encoding="utf-8"))
@@ -87,8 +82,7 @@ def load_yaml(
 def parse_settings(given: Sequence[str]) -> dict[str, object]:
     """Return settings given as `KEY=VALUE`, values as in YAML.
 
-    Raises:
-        ConfigError: A setting has no `=`, or its value is not valid YAML.
+    Raises ConfigError if one has no `=`, or its value is not valid YAML.
     """
     settings: dict[str, object] = {}
     for one in given:

@@ -64,8 +64,7 @@ class Reference:
 def read_reference(folder: Path) -> Reference | None:
     """Read a checkpoint's reference; None for a checkpoint that brings none.
 
-    Raises:
-        CheckpointError: the file is damaged.
+    Raises CheckpointError if the file is damaged.
     """
     file = folder / FILE
     if not file.exists():
@@ -134,15 +133,10 @@ class SourceProfile:
 
 
 def raise_thresholds(thresholds: Thresholds, rise: float, transfer: Transfer) -> Thresholds:
-    """Return the thresholds for an unseen source.
+    """Return thresholds of a source like training's, raised by `rise` in log odds.
 
     Attributes that were fitted to a source's own labels keep theirs. Those whose labels are each
     shop's convention are not answered.
-
-    Args:
-        thresholds: those of a source like training's.
-        rise: in log odds.
-        transfer: the checkpoint's attributes that are exempt, or never answered.
     """
     return {
         attribute: by_modalities

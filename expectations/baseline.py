@@ -30,12 +30,9 @@ CountsNames = Callable[[GroupCounts], Mapping[str, int]]
 class LabelBaseline(CatalogCounts):
     """Counts of a catalog that somebody looked at and found sound.
 
-    Attributes:
-        catalog: name of the catalog in reports.
-        model_version: whose answers were counted; None fits every model.
-        source: the table and its version, or the run.
-        other_categories: categories that were counted together as OTHER. Products of further ones
-            are expected to look like the whole catalog. None: all further ones count as OTHER.
+    `model_version` says whose answers were counted; None fits every model. `source` is the table
+    and its version, or the run. `other_categories` were counted together as OTHER, and products of
+    further ones are expected to look like the whole catalog. None: all further ones count as OTHER.
     """
 
     catalog: str
@@ -92,11 +89,7 @@ def expect_like(
 
     A category of which the baseline has fewer than `min_rows` is expected to look like the whole
     catalog: else a run that is full of that category would be compared with next to nothing.
-
-    Args:
-        baseline: the counts to expect.
-        sizes: the run's products by category, the single key None without categories.
-        min_rows: as above.
+    `sizes` are products by category, with the single key None without categories.
     """
     known = {name: group for name, group in baseline.categories.items() if group.rows >= min_rows}
     rows = Counter[str | None]()
@@ -115,8 +108,7 @@ def expect_like(
 def load_baseline(file: Readable) -> LabelBaseline:
     """Read a baseline's file.
 
-    Raises:
-        ConfigError: the file is missing, is not JSON, or is not a baseline.
+    Raises ConfigError if the file is missing, is not JSON, or is not a baseline.
     """
     try:
         text = file.read_text(encoding="utf-8")
@@ -151,12 +143,9 @@ def carry_over(
 ) -> LabelBaseline:
     """Return a baseline for a checkpoint that was fitted since, where it holds.
 
-    A fit leaves the answers of other attributes as they were.
-
-    Args:
-        baseline: counts of an earlier checkpoint's answers, perhaps.
-        checkpoint: name and digest of the checkpoint, as they begin its model_version.
-        changes: the same before each fit, and the attributes that it changed; the last fit first.
+    A fit leaves the answers of other attributes as they were. `checkpoint` is its name and digest,
+    as they begin its model_version. `changes` are the same before each fit, and the attributes that
+    it changed; the last fit first.
     """
     for before, changed in changes:
         if baseline.model_version is None or set(changed) & set(baseline.products.attributes):
@@ -172,10 +161,8 @@ def refuse_unknown_labels(
 ) -> None:
     """Refuse a baseline that names what the checkpoint cannot answer.
 
-    A baseline may know less than the checkpoint: an attribute that it lacks is not compared.
-
-    Raises:
-        ConfigError: it names an attribute or a label unknown to the checkpoint.
+    A baseline may know less than the checkpoint: an attribute that it lacks is not compared. Raises
+    ConfigError if it names an attribute or a label unknown to the checkpoint.
     """
     for group in (baseline.products, *baseline.categories.values()):
         for attribute, counted in group.attributes.items():

@@ -48,11 +48,9 @@ class Check:
 class Verdict:
     """Decision on a run, and what is kept of how it was made.
 
-    Attributes:
-        failures: a sentence for each check that blocks the run.
-        notes: sentences that a person should read and that block nothing.
-        baseline: name of the catalog whose baseline was used, or NO_BASELINE.
-        quality: rows of `label_quality`, without the columns that say of which run they are.
+    A sentence of `failures` tells of each check that blocks the run; `notes` block nothing.
+    `baseline` is the catalog whose baseline was used, or NO_BASELINE. `quality` are rows of
+    `label_quality`, without the columns that say of which run they are.
     """
 
     failures: tuple[str, ...] = ()

@@ -50,9 +50,8 @@ Count = Annotated[int, Field(ge=0)]
 class AttributeCounts(BaseModel):
     """One attribute of some products.
 
-    Attributes:
-        labels: products by label, ABSTAINED among them.
-        confidences: products by bin of CONFIDENCE_EDGES, those without a label included.
+    `labels` counts products by label, ABSTAINED among them. `confidences` counts products by bin of
+    CONFIDENCE_EDGES, those without a label included.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -66,8 +65,7 @@ class AttributeCounts(BaseModel):
 class GroupCounts(BaseModel):
     """Counts of all products of a catalog, or of one category.
 
-    Attributes:
-        modalities: products by what their answer rests on.
+    `modalities` counts products by what their answer rests on.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -91,9 +89,8 @@ class GroupCounts(BaseModel):
 class CatalogCounts(BaseModel):
     """A catalog, or one run's part of it.
 
-    Attributes:
-        categories: the same products by category, OTHER among them. Empty where the catalog has
-            no categories.
+    `categories` has the same products by category, OTHER among them. It is empty where the catalog
+    has no categories.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -131,12 +128,10 @@ class MovedCounts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AnswerCounts:
-    """Counts of one run.
+    """Counts of one run; `catalog` is None where the run has no rows.
 
-    Attributes:
-        catalog: None where the run has no rows.
-        model_versions: products by whose answers they are.
-        moved: products whose content is published, by attribute and category.
+    `model_versions` counts products by whose answers they are. `moved` has products whose content
+    is published, by attribute and category.
     """
 
     catalog: CatalogCounts | None
@@ -271,10 +266,8 @@ def select_answered_attributes(rows: DataFrame) -> list[str]:
 def choose_categories(rows: DataFrame, largest: int, min_rows: int) -> list[str]:
     """Return the categories that are large enough to be told apart, largest first.
 
-    Args:
-        rows: product_category, NULL where a product has none, and content_hash.
-        largest: so many categories at most.
-        min_rows: different contents that a category needs.
+    Rows have product_category, NULL where a product has none, and content_hash. At most `largest`
+    categories are returned, each with at least `min_rows` different contents.
     """
     named = rows.where(F.col("product_category").isNotNull()).groupBy("product_category")
     by_size = named.agg(F.count_distinct("content_hash").alias("count"))

@@ -150,9 +150,7 @@ class AnswerCountsMetric(TableMetricProvider):
 class AnswersExpectation(BatchExpectation):
     """A rule on the counts of a run's answers, of all products or of one category.
 
-    Attributes:
-        column: the attribute; None for rules on all of them.
-        category: None for all products.
+    `column` is the attribute; None for rules on all of them. `category` is None for all products.
     """
 
     column: str | None = None
@@ -282,11 +280,9 @@ class ExpectModalitiesNearBaseline(BaselineExpectation):
 class ExpectLabelsToAgreeWithPublished(AnswersExpectation):
     """Expect few unchanged products to have another best label than the published one.
 
-    Attributes:
-        same_model: compare with rows of the same model_version, or with those of others.
-        max_moved: share of products, in [0, 1].
-        setting: name of the setting that `max_moved` is from.
-        alpha: probability with which a run whose true share is `max_moved` may fail, in (0, 1).
+    Compared are rows of the same model_version, or without `same_model` those of others.
+    `max_moved`, from a setting of this name, is a share of products in [0, 1]. `alpha` in (0, 1) is
+    the probability with which a run whose true share is `max_moved` may fail.
     """
 
     same_model: bool

@@ -58,12 +58,8 @@ def bound_shift(
     mean, standard deviation and skewness. Held against 400,000 draws, the probability of exceeding
     it is between 0.1 and 2.5 times `alpha`, from 20 rows on and for `alpha` from 0.001 to 0.00003.
 
-    Args:
-        statistic: figure of a run, from the differences of its shares and the baseline's.
-        shares: the baseline's, of every name; they sum to one.
-        baseline_rows: how many rows they were counted on.
-        rows: size of the run, 1 or more.
-        alpha: in (0, 1).
+    The statistic is made from the differences of a run's shares and the baseline's, which sum to
+    one and were counted on `baseline_rows`. The run has 1 row or more; `alpha` is in (0, 1).
     """
     key = tuple(np.round(shares, 9))
     return _bound_shift(statistic, key, round(baseline_rows), rows, alpha)
@@ -89,10 +85,7 @@ def _bound_shift(
 def bound_share(share: float, rows: int, alpha: float) -> float:
     """Return the share of rows exceeded with probability `alpha` (exact binomial).
 
-    Args:
-        share: the true share, in [0, 1].
-        rows: 1 or more.
-        alpha: in (0, 1).
+    `share` is the true one, in [0, 1], of 1 row or more.
     """
     from scipy import stats
 
@@ -103,10 +96,8 @@ def bound_share(share: float, rows: int, alpha: float) -> float:
 class Limit:
     """The limit of a rule.
 
-    Attributes:
-        setting: name of the setting that `most` is from.
-        most: share of products, in [0, 1].
-        alpha: probability with which a sound run may fail, in (0, 1).
+    `most` is the share of products, in [0, 1], that `setting` allows. `alpha` in (0, 1) is the
+    probability with which a sound run may fail.
     """
 
     setting: str
@@ -127,11 +118,9 @@ class BaselineShares:
 class Finding:
     """Outcome of a rule.
 
-    Attributes:
-        observed: share of products, in [0, 1].
-        allowance: what chance adds to the limit.
-        detail: the finding as a sentence.
-        grown: names that are more frequent than expected, which a failed check is about.
+    `observed` is a share of products in [0, 1], and `allowance` what chance adds to the limit.
+    `detail` is the finding as a sentence. A failed check is about the names in `grown`, which are
+    more frequent than expected.
     """
 
     observed: float
@@ -204,12 +193,8 @@ def judge_confidences(counts: Mapping[str, int], expected: BaselineShares, limit
 def judge_moved(counts: MovedCounts, model: str, limit: Limit) -> Finding:
     """Hold the share of unchanged products with another best label against the limit.
 
-    There is no baseline here, so the limit itself is the share that chance is reckoned from.
-
-    Args:
-        counts: products that were compared, 1 or more.
-        model: who wrote the published rows, in words.
-        limit: what is allowed.
+    There is no baseline here, so the limit itself is the share that chance is reckoned from. Counts
+    are of 1 product or more; `model` says in words who wrote the published rows.
     """
     observed = counts.moved / counts.compared
     most = bound_share(limit.most, counts.compared, limit.alpha)

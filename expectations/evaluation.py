@@ -34,14 +34,9 @@ _LIMITS = {"value": "", "min_value": "at least ", "max_value": "at most "}
 
 
 def evaluate(name: Suite, expectations: Sequence[gxe.Expectation], rows: DataFrame) -> list[Check]:
-    """Evaluate expectations on rows; return the checks in order.
+    """Evaluate one or more expectations on rows; return the checks in order.
 
-    Expectations that had nothing to look at give no check.
-
-    Args:
-        name: of the suite.
-        expectations: at least one.
-        rows: the batch, cached by the caller.
+    Expectations that had nothing to look at give no check. The caller caches the rows.
     """
     context = _open_context()
     source = context.data_sources.add_spark("run", persist=False)

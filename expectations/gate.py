@@ -50,12 +50,9 @@ _MIN_PATHS = 50
 class Gate:
     """Check runs of one catalog.
 
-    Args:
-        settings: what is allowed, and which expectations are added.
-        attribute_labels: the checkpoint's labels by attribute.
-        baseline: what the catalog is expected to look like; it fits the labels
-            (`baseline.refuse_unknown_labels`). None leaves out the comparisons with it.
-        never_answered: attributes of which no answer can be given, because no threshold is proved.
+    The baseline is what the catalog is expected to look like. It fits the checkpoint's labels
+    (`baseline.refuse_unknown_labels`); None leaves out the comparisons with it. To attributes in
+    `never_answered` no answer can be given, because no threshold is proved.
     """
 
     def __init__(
@@ -78,28 +75,20 @@ class Gate:
     def prepare(self) -> None:
         """Import Great Expectations, which takes seconds, and build the settings' checks.
 
-        Both checks do so too. Call it earlier to refuse wrong settings before a run begins, or in
-        a thread while Spark works.
-
-        Raises:
-            ConfigError: an expectation of the settings cannot be used.
+        Both checks do so too. Call it earlier to refuse wrong settings before a run begins, or in a
+        thread while Spark works. Raises ConfigError if an expectation of the settings cannot be
+        used.
         """
         from expectations import evaluation, suite  # noqa: F401
 
         suite.build_further(self._settings)
 
     def check_input(self, products: DataFrame, images: "ImageSample") -> Verdict:
-        """Check a product table before hours of inference.
+        """Check a product table before hours of inference, on the driver.
 
-        Runs on the driver.
-
-        Args:
-            products: product_id of every row, NULL where it cannot be used; title and description;
-                is_new, whether the row will be encoded for the first time.
-            images: a sample of the new products' images, which the caller tried to read.
-
-        Raises:
-            ConfigError: an expectation of the settings cannot be used.
+        `products` has product_id of every row, NULL where it cannot be used; title and description;
+        and is_new, whether the row will be encoded for the first time. The caller tried to read
+        `images`, a sample of those of new products. Raises as `prepare` does.
         """
         self.prepare()
         from expectations.suite import build_input_suite
@@ -122,19 +111,13 @@ class Gate:
         is_unseen: bool = False,
         audited: Sequence[AuditedLabel] = (),
     ) -> Verdict:
-        """Check answers before they are published.
+        """Check answers before they are published, on the driver.
 
-        Runs on the driver.
-
-        Args:
-            candidates: the run's answers: the columns of `candidates`, one row a product.
-            published: `product_attributes` as it is; None where there is none.
-            expected_rows: how many answers the run has by its own count.
-            is_unseen: the source looks unlike those of training, so few labels are a warning.
-            audited: labels of the same model_version that people have judged in audits.
-
-        Raises:
-            ConfigError: an expectation of the settings cannot be used.
+        `candidates` are the run's answers, one row a product, `expected_rows` by the run's own
+        count. `published` is `product_attributes` as it is; None where there is none. If
+        `is_unseen`, the source looks unlike those of training, so few labels are a warning.
+        `audited` are labels of the same model_version that people have judged. Raises as `prepare`
+        does.
         """
         self.prepare()
         from expectations.suite import build_candidates_suite

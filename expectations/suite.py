@@ -59,10 +59,7 @@ class _Scope:
 def build_input_suite(settings: ValidationSettings, rows: int, new: int) -> list[gxe.Expectation]:
     """Return the expectations on a product table before inference.
 
-    Args:
-        settings: what is allowed.
-        rows: rows of the table.
-        new: of these, rows that will be encoded for the first time.
+    Of its `rows`, `new` will be encoded for the first time.
     """
     of_new = partial(custom.ExpectTextPresent, row_condition=Column("is_new") == True)  # noqa: E712
     shares: list[tuple[Callable[..., gxe.Expectation], str, int]] = [
@@ -90,14 +87,10 @@ def build_candidates_suite(
 ) -> list[gxe.Expectation]:
     """Return the expectations on a run's answers, those on rows first.
 
-    Args:
-        settings: what is allowed.
-        attribute_labels: the checkpoint's labels by attribute.
-        baseline: None leaves out what is compared with one.
-        counts: of the run, which decide what there is to compare, and what chance adds.
-        answered: rows that the run answered, by its own count.
-        is_unseen: without a baseline, few labels are a warning.
-        never_answered: attributes without any label by their thresholds.
+    `counts` of the run decide what there is to compare, and what chance adds; `answered` is the
+    number of answers by the run's own count. Without a baseline nothing is compared with one, and
+    few labels are a warning if `is_unseen`. Attributes in `never_answered` have no label by their
+    thresholds.
     """
     suite = list(_row_expectations(attribute_labels, counts, answered, never_answered))
     is_other, severity = False, "critical"
@@ -131,8 +124,7 @@ def build_candidates_suite(
 def build_further(settings: ValidationSettings) -> list[gxe.Expectation]:
     """Return the expectations that the settings add.
 
-    Raises:
-        ConfigError: an expectation or a module of the settings cannot be used.
+    Raises ConfigError if an expectation or a module of the settings cannot be used.
     """
     for module in settings.expectation_modules:
         try:

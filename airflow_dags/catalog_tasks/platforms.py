@@ -183,8 +183,7 @@ _KINDS: Mapping[str, type[Any]] = {"kubernetes": Kubernetes, "databricks": Datab
 def open_platform(chosen: str, token: str) -> Platform:
     """Return the platform that the Variable describes.
 
-    Raises:
-        AirflowFailException: the description is not valid.
+    Raises AirflowFailException if the description is not valid.
     """
     try:
         given = json.loads(chosen)
@@ -202,9 +201,8 @@ def ask(
 ) -> dict[str, Any]:
     """Call a REST interface, and return its JSON object.
 
-    Raises:
-        AirflowFailException: the request is refused, and would be again.
-        OSError, HTTPException: no answer, or a temporary error.
+    Raises AirflowFailException if the request is refused, and would be again, and OSError or
+    HTTPException without an answer, or for a temporary error.
     """
     body = None if content is None else json.dumps(content).encode()
     headers = {"Authorization": f"Bearer {token.strip()}", "Content-Type": "application/json"}
@@ -229,9 +227,8 @@ def wait_for_end(
 ) -> JobState:
     """Wait until a job is over, and return its state.
 
-    Raises:
-        AirflowException: the platform has not answered for ten minutes, or not begun the job within
-            its `start_s`.
+    Raises AirflowException if the platform has not answered for ten minutes, or not begun the job
+    within its `start_s`.
     """
     begun_at = answered_at = time.monotonic()
     before = ""
@@ -266,10 +263,8 @@ def read_outcome(
 ) -> dict[str, Any] | None:
     """Return the content of a job's `--summary`, None if it is missing or incomplete.
 
-    For an object store, Airflow needs the provider of that store.
-
-    Raises:
-        AirflowFailException: it cannot be read. The job may have ended well: it is not repeated.
+    For an object store, Airflow needs the provider of that store. Raises AirflowFailException if it
+    cannot be read. The job may have ended well: it is not repeated.
     """
     text = ""
     for wait_s in (*_READ_AGAIN_S, None):

@@ -78,12 +78,8 @@ _FOR_THE_JOB = ("SPARK_LOCAL_IP", "SPARK_LOCAL_DIRS", "SPARK_SUBMIT_OPTS")
 class SparkJob(BaseOperator):
     """Run `spark-submit jobs/<job> <flags>`, here or on a platform.
 
-    The task returns the job's JSON object.
-
-    Args:
-        job: file name of the job.
-        flags: flag to value, both templated; True is a flag without value, "" is left out.
-        accepted: exit codes after which the task goes on.
+    The task returns the job's JSON object. Flags and their values are templated; True is a flag
+    without value, "" is left out. After the `accepted` exit codes the task goes on.
     """
 
     template_fields = ("flags", "checkout", "spark_submit", "platform", "summaries")
@@ -123,9 +119,8 @@ class SparkJob(BaseOperator):
     def execute(self, context: Any) -> dict[str, Any]:
         """Run the job to its end.
 
-        Raises:
-            AirflowFailException: a retry would fail again.
-            AirflowException: a retry may succeed.
+        Raises AirflowFailException if a retry would fail again, and AirflowException if it may
+        succeed.
         """
         summary = self._run_elsewhere(context) if self.platform else self._run_here()
         for asset in self.outlets:

@@ -29,20 +29,16 @@ def read_labels(
 ) -> pd.DataFrame:
     """Return product_id, attribute, label, by and at of each label in a file.
 
-    Labels are spelled as the checkpoint spells them. `by` is None and `at` (UTC) is NaT where
-    the file does not say. Surrounding blanks are ignored, and so is case where one label alone
-    can be meant. A NULL or empty label is skipped. An apostrophe that keeps an id of a CSV from
-    being a spreadsheet's formula is removed.
+    The file is Parquet, CSV or JSON. Labels are spelled as the checkpoint spells them in
+    `attribute_labels`; RESERVED ones go with each attribute. Of attributes in `open_to` other
+    labels are kept, spelled as most rows spell them. `by` is None and `at` (UTC) is NaT where the
+    file does not say. Surrounding blanks are ignored, and so is case where one label alone can be
+    meant. A NULL or empty label is skipped. An apostrophe that keeps an id of a CSV from being a
+    spreadsheet's formula is removed.
 
-    Args:
-        file: Parquet, CSV or JSON.
-        attribute_labels: The checkpoint's labels by attribute; RESERVED ones go with each.
-        open_to: Attributes of which other labels are kept, spelled as most rows spell them.
-
-    Raises:
-        ConfigError: The file cannot be read, an attribute, label or time is unknown, an id is not
-            UTF-8, or a product has two labels of an attribute.
-        SchemaMismatch: A column is missing or unknown.
+    Raises ConfigError if the file cannot be read, an attribute, label or time is unknown, an id is
+    not UTF-8, or a product has two labels of an attribute, and SchemaMismatch if a column is
+    missing or unknown.
     """
     table = read_table(file)
     rows = _as_rows(table, attribute_labels, file)
@@ -150,13 +146,9 @@ def read_sample(
 ) -> list[tuple[str, str, str | None, str | None]]:
     """Return product_id, attribute, title and image_path of each row of a file.
 
-    Args:
-        file: Parquet, CSV or JSON with these columns; others are ignored, `label` among them.
-        attribute_labels: The checkpoint's labels by attribute.
-
-    Raises:
-        ConfigError: The file cannot be read, is empty, or names an unknown attribute.
-        SchemaMismatch: A column is missing.
+    The file is Parquet, CSV or JSON with these columns; others are ignored, `label` among them.
+    Raises ConfigError if it cannot be read, is empty, or names an unknown attribute, and
+    SchemaMismatch if a column is missing.
     """
     columns = [*KEY, "title", "image_path"]
     rows = select_text(read_table(file), columns, file).to_pandas().astype(object)

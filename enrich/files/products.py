@@ -51,10 +51,8 @@ class Catalog:
 def open_source(settings: JobConfig) -> Source:
     """Find the product table of the settings, as the main job does.
 
-    See docs/input.md.
-
-    Raises:
-        ConfigError: Nothing is there, or only Spark can read it: a table's name or a URI.
+    See docs/input.md. Raises ConfigError if nothing is there, or only Spark can read it: a table's
+    name or a URI.
     """
     location = settings.catalog
     path = Path(local_path(location))
@@ -87,16 +85,10 @@ def read_products(
 ) -> pa.Table:
     """Return the columns of `Product` of a product table as strings.
 
-    A list of images becomes a text in JSON, as `ImageLists` reads it.
-
-    Args:
-        table: A file, a folder of files or a Delta folder.
-        limit: How many rows to read.
-        columns: The table's names of the columns. A column without a name is null.
-
-    Raises:
-        ConfigError: The table cannot be read.
-        SchemaMismatch: A column is missing or cannot be read as text.
+    The table is a file, a folder of files or a Delta folder. A column without a name in `columns`
+    is null. A list of images becomes a text in JSON, as `ImageLists` reads it. Raises ConfigError
+    if the table cannot be read, and SchemaMismatch if a column is missing or cannot be read as
+    text.
     """
     return _read_columns(table, columns or ColumnNames()).select(_COLUMNS).slice(0, limit)
 
@@ -136,12 +128,7 @@ def _is_list_of_texts(kind: pa.DataType) -> bool:
 
 
 def read_catalog(table: Path, columns: ColumnNames | None = None) -> Catalog:
-    """Return the products of a table, each once.
-
-    Raises:
-        ConfigError: The table cannot be read.
-        SchemaMismatch: A column is missing or cannot be read as text.
-    """
+    """Return the products of a table, each once; raises as `read_products` does."""
     products: dict[str, Product] = {}
     categories: dict[str, str] = {}
     rows = _read_columns(table, columns or ColumnNames())
@@ -159,9 +146,7 @@ def read_catalog(table: Path, columns: ColumnNames | None = None) -> Catalog:
 def find_product(table: Path, product_id: str, columns: ColumnNames | None = None) -> Product:
     """Return the first product of that id.
 
-    Raises:
-        ConfigError: The table cannot be read, or has no such product.
-        SchemaMismatch: A column is missing or cannot be read as text.
+    Raises as `read_products` does, and ConfigError if the table has no such product.
     """
     products = read_products(table, columns=columns)
     rows = products.filter(pc.equal(products["product_id"], product_id)).slice(0, 1).to_pylist()

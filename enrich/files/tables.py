@@ -60,8 +60,7 @@ class FoundTable(NamedTuple):
 def find_table(path: Path) -> FoundTable:
     """Find a file, a folder of files, a Delta folder, or products.* in a folder.
 
-    Raises:
-        FileNotFoundError: Nothing is there, or files that do not make one table.
+    Raises FileNotFoundError if nothing is there, or files that do not make one table.
     """
     if not path.exists():
         raise FileNotFoundError(f"no such file or folder: {path}")
@@ -127,12 +126,12 @@ def read_table(path: Path) -> pa.Table:
     """Return the table of a file, of a folder of files, or of a Delta table's folder.
 
     A file is `.csv`, `.json` or `.jsonl` (an object a line), else Parquet. CSV and JSON may be
-    compressed. Their columns are all text, because 007 is an id and 2020-01-01 may be one. An
-    empty field of a CSV is NULL. Bytes that are not UTF-8 become U+FFFD; in Parquet they stay
-    until `select_text` replaces them. Partitions (`country=de/`) are columns of text.
+    compressed. Their columns are all text, because 007 is an id and 2020-01-01 may be one. An empty
+    field of a CSV is NULL. Bytes that are not UTF-8 become U+FFFD; in Parquet they stay until
+    `select_text` replaces them. Partitions (`country=de/`) are columns of text.
 
-    Raises:
-        ConfigError: The file or folder cannot be read, or files of a folder do not fit together.
+    Raises ConfigError if the file or folder cannot be read, or files of a folder do not fit
+    together.
     """
     if is_delta(path):
         return read_delta(path)
@@ -153,13 +152,8 @@ def read_delta(
 ) -> pa.Table:
     """Return the rows of a Delta table's folder.
 
-    Args:
-        folder: folder with a Delta log.
-        columns: columns to read; all.
-        where: condition on rows, in SQL of DataFusion; all rows.
-
-    Raises:
-        ConfigError: The table cannot be read.
+    `columns` are all by default. `where` is a condition on rows in SQL of DataFusion. Raises
+    ConfigError if the table cannot be read.
     """
     # Imported only now, because few tables are read by it.
     from deltalake import DeltaTable
@@ -213,10 +207,8 @@ def select_text(table: pa.Table, columns: Sequence[str], file: Path) -> pa.Table
     """Return these columns of a file's table as strings in valid UTF-8.
 
     Bytes that are not UTF-8 become U+FFFD. Whole numbers are written as such: pandas makes
-    4006381333931.0 of an integer in a column that has a gap.
-
-    Raises:
-        SchemaMismatch: A column is missing, is there twice or cannot be read as text.
+    4006381333931.0 of an integer in a column that has a gap. Raises SchemaMismatch if a column is
+    missing, is there twice or cannot be read as text.
     """
     if missing := [name for name in columns if name not in table.column_names]:
         raise SchemaMismatch(

@@ -70,9 +70,8 @@ def is_failure(error: BaseException) -> bool:
 def read_local(path: str, limit: int, roots: Collection[Location]) -> bytes:
     """Return the bytes of a regular file below one of `roots`.
 
-    Raises:
-        ImageProblem: not a regular file, more than `limit` bytes, or no longer below a root.
-        OSError, ValueError: no such file, no access, or a broken disk.
+    Raises ImageProblem for what is not a regular file, has more than `limit` bytes or is no longer
+    below a root, and OSError or ValueError for a missing file, no access or a broken disk.
     """
     with open(path, "rb", opener=_open_at_once) as file:
         status = os.fstat(file.fileno())
@@ -101,8 +100,7 @@ def _path_of(opened: int, path: str) -> str:
 def stat_local(path: str) -> ImageStat:
     """Return size and modification time of a regular file.
 
-    Raises:
-        OSError, ValueError: no such file, not a regular one, or no access.
+    Raises OSError or ValueError for a missing file, one that is not regular, or no access.
     """
     status = os.stat(path)  # noqa: PTH116  half the time of Path.stat
     if not stat.S_ISREG(status.st_mode):
@@ -123,8 +121,7 @@ def check_s3_settings() -> None:
 def open_client(location: Location, reading: ImageReading) -> Client:
     """Return this process's client of a store.
 
-    Raises:
-        ConfigError, OSError, BaseError: the store's settings or credentials cannot be used.
+    Raises ConfigError, OSError or BaseError if its settings or credentials cannot be used.
     """
     return _client_of(location.scheme, location.authority, reading)
 
@@ -141,16 +138,9 @@ def list_objects(
 ) -> Iterator[tuple[str, ImageStat]]:
     """Yield the key and what is told of each object below a root, in the keys' order.
 
-    A request lists a thousand objects or more.
-
-    Args:
-        root: in an object store.
-        reading: limits of each request.
-        after: a key, only those behind which are listed. Azure lists all the same and skips them.
-        until: the last key that is listed, if it is there.
-
-    Raises:
-        ConfigError, OSError, BaseError: the store cannot be used, or refuses to list.
+    A request lists a thousand objects or more. Listed are keys behind `after`, until `until` is
+    passed. Azure lists those before `after` all the same and skips them. Raises ConfigError,
+    OSError or BaseError if the store cannot be used, or refuses to list.
     """
     store = open_object_store(root.scheme, root.authority, reading, reading.attempts - 1)
     for page in obstore.list(store, root.path.strip("/") or None, offset=after, chunk_size=1_000):
@@ -168,11 +158,8 @@ def _stat_of(meta: Any) -> ImageStat:
 def open_object_store(scheme: str, authority: str, reading: ImageReading, retries: int = 0) -> Any:
     """Return obstore's store of a bucket or container.
 
-    Args:
-        scheme: s3, gs, az or abfss.
-        authority: the bucket or container.
-        reading: limits of each request.
-        retries: of a request; 0 where the caller retries, with whose attempts they would multiply.
+    The scheme is s3, gs, az or abfss. `retries` of a request are 0 where the caller retries, with
+    whose attempts they would multiply.
     """
     options: Any = {
         # A slow answer may take all the time, a silent server the share of one attempt.
@@ -210,10 +197,8 @@ def open_object_store(scheme: str, authority: str, reading: ImageReading, retrie
 def _region_of(bucket: str) -> str:
     """Return a bucket's region: AWS refuses requests to another one.
 
-    Where AWS does not tell it, as in a closed network, it is the environment's.
-
-    Raises:
-        OSError: nor does the environment name a region.
+    Where AWS does not tell it, as in a closed network, it is the environment's. Raises OSError if
+    the environment names none either.
     """
     try:
         return fs.resolve_s3_region(bucket)

@@ -67,18 +67,13 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 def decode(data: bytes, *, limits: ImageLimits, target_px: int) -> Image.Image:
     """Return the picture in RGB, upright, transparency on white.
 
-    Of an animation the first frame counts.
+    Of an animation the first frame counts. The header's pixel count is checked before a pixel is
+    decoded. `target_px` pixels a side are needed: a larger JPEG is decoded at a power of two below
+    its size, to at least twice this many, which saves most of its decoding time. Other pictures of
+    many megapixels are scaled down to at least three times as many.
 
-    Args:
-        data: The file's bytes.
-        limits: The header's pixel count is checked before a pixel is decoded.
-        target_px: Pixels a side that are needed. A larger JPEG is decoded at a power of two below
-            its size, to at least twice this many, which saves most of its decoding time. Other
-            pictures of many megapixels are scaled down to at least three times as many.
-
-    Raises:
-        ImageProblem: The bytes are not a whole image of a known format, there are too many pixels,
-            or the structure costs far more than its pixels.
+    Raises ImageProblem if the bytes are not a whole image of a known format, there are too many
+    pixels, or the structure costs far more than its pixels.
     """
     return _decode(data, limits, target_px, lambda picture: picture)
 

@@ -39,14 +39,11 @@ class Location(NamedTuple):
 def parse_location(location: str, relative_to: Location | None = None) -> Location:
     """Return the normal form of a path or URI.
 
-    Symbolic links and `..` of a local path are resolved. The path of a URI is percent-decoded
-    once.
+    Symbolic links and `..` of a local path are resolved. The path of a URI is percent-decoded once.
 
-    Raises:
-        ConfigError: The scheme is not allowed, the URI holds credentials or a query, it is the
-            address of a machine's own metadata, or the path of an object holds `..`. The message
-            repeats only the scheme.
-        ValueError, OSError: No file system can spell such a path, or follow it.
+    Raises ConfigError, which repeats only the scheme, if the scheme is not allowed, the URI holds
+    credentials or a query, it is the address of a machine's own metadata, or the path of an object
+    holds `..`. Raises ValueError or OSError if no file system can spell such a path, or follow it.
     """
     location = spell_out(location)
     if "://" in location:
@@ -88,8 +85,7 @@ def local_path(location: str) -> str:
 def s3_endpoint() -> str | None:
     """Return the S3 server that the environment names; None for AWS itself.
 
-    Raises:
-        ConfigError: the address holds credentials, or is that of a machine's own metadata.
+    Raises ConfigError if the address holds credentials, or is that of a machine's own metadata.
     """
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if not endpoint:

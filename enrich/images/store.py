@@ -68,13 +68,11 @@ class CircuitBreaker:
     def __init__(
         self, *, attempts: int, timeout_s: float, is_failure: Callable[[BaseException], bool]
     ) -> None:
-        """Set the limits.
+        """Set the limits of one question: its attempts, and the seconds for all of them.
 
-        Args:
-            attempts: Requests for one question at most.
-            timeout_s: Seconds after which no further attempt begins.
-            is_failure: Whether an error is the store's own and may pass. Any other error is an
-                answer: it is raised at once and does not count against the store.
+        After `timeout_s` no further attempt begins. `is_failure` says whether an error is the
+        store's own and may pass. Any other error is an answer: it is raised at once and does not
+        count against the store.
         """
         self._is_failure = is_failure
         self._attempts, self._timeout_s = attempts, timeout_s
@@ -92,9 +90,8 @@ class CircuitBreaker:
     def ask(self, question: Callable[[], Answer]) -> Answer:
         """Return the answer to `question`, after up to 7 s if the store is down.
 
-        Raises:
-            StoreDown: the store is down, and the next trial is too far away to sleep.
-            Exception: the last error of the question.
+        Raises StoreDown if it is down and the next trial is too far away to sleep, else the last
+        error of the question.
         """
         while (left_s := self._seconds_to_sleep()) > 0:
             time.sleep(left_s)
@@ -197,27 +194,21 @@ class ImageStore:
     def read(self, image_path: str | None) -> bytes:
         """Return the bytes of a file, or of the first readable one of a list.
 
-        Raises:
-            ImageProblem: The path is missing, names no file, lies outside the allowed roots and
-                hosts, or names a file of too many bytes; or the store did not answer within
-                `attempts` and `timeout_s`.
+        Raises ImageProblem if the path is missing, names no file, lies outside the allowed roots
+        and hosts, or names a file of too many bytes, or if the store did not answer within
+        `attempts` and `timeout_s`.
         """
         return self.try_each(image_path, lambda image: self.read_at(self.resolve(image)))
 
     def stat(self, image_path: str | None) -> ImageStat:
         """Return the size, etag and modification time of one file by one request.
 
-        Raises:
-            ImageProblem: as `read`, but not for the size.
+        Raises ImageProblem as `read` does, but not for the size.
         """
         return self.stat_at(self.resolve(image_path))
 
     def stat_at(self, location: Location) -> ImageStat:
-        """Return the size, etag and modification time of a resolved file by one request.
-
-        Raises:
-            ImageProblem: as `read`, but not for the size.
-        """
+        """Return what `stat` returns, of a resolved file."""
         if location.scheme == "file":
             return self._ask(location, lambda: stat_local(location.path))
         if is_url(f"{location.scheme}://"):
@@ -229,8 +220,7 @@ class ImageStore:
     def try_each(self, image_path: str | None, read: Callable[[str | None], Answer]) -> Answer:
         """Return the first answer of `read` for the images of a path.
 
-        Raises:
-            ImageProblem: `read` raised it for every image. A problem that may pass is preferred.
+        If `read` raised ImageProblem for each of them, raises one that may pass, or else the first.
         """
         images: list[str | None] = [image_path]
         if isinstance(image_path, str):
@@ -259,9 +249,8 @@ class ImageStore:
     ) -> Iterator[tuple[str, int, str | None, int | None]]:
         """Yield key, size, etag and time in microseconds of the objects below the root.
 
-        Raises:
-            ConfigError: the store does not let this user list, or has names that cannot be listed.
-            NoAnswer: it is out of reach.
+        Raises ConfigError if the store does not let this user list, or has names that cannot be
+        listed, and NoAnswer if it is out of reach.
         """
         try:
             for key, found in list_objects(self._root, self._reading, after, until):
@@ -292,11 +281,7 @@ class ImageStore:
         return location.path if location.scheme == "file" else None
 
     def read_at(self, location: Location) -> bytes:
-        """Return the bytes of a resolved file.
-
-        Raises:
-            ImageProblem: as `read`.
-        """
+        """Return the bytes of a resolved file; raises ImageProblem as `read` does."""
         limit = self.limits.max_bytes
         if location.scheme == "file":
             return self._ask(location, lambda: read_local(location.path, limit, self._allowed))
@@ -325,8 +310,7 @@ class ImageStore:
     def resolve(self, image_path: str | None) -> Location:
         """Return where one image lies; no store is asked, but local links are followed.
 
-        Raises:
-            ImageProblem: The path is missing, or outside the allowed roots and hosts.
+        Raises ImageProblem if the path is missing, or outside the allowed roots and hosts.
         """
         # A column of a wrong type reaches an engine that runs without Spark as numbers or NaN.
         if not isinstance(image_path, str) or not image_path.strip():

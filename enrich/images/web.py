@@ -72,9 +72,8 @@ def is_public(address: str) -> bool:
 def resolve(name: str, port: int) -> list[str]:
     """Return a host's IP addresses.
 
-    Raises:
-        ImageProblem: An address is not public.
-        OSError: The name does not exist, or no name server answers.
+    Raises ImageProblem if one of them is not public, and OSError if the name does not exist or no
+    name server answers.
     """
     found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
@@ -127,11 +126,9 @@ class Host:
     ) -> Iterator[tuple[HTTPResponse, float]]:
         """Yield the answer to one request, and its deadline on the monotonic clock.
 
-        Args:
-            method: GET or HEAD.
-            target: path and query.
-            limit_s: seconds for request and answer, after the wait for a slot and the host's pause.
-            silence_s: seconds for which the host may say nothing.
+        The method is GET or HEAD, the target path and query. Request and answer have `limit_s`
+        seconds after the wait for a slot and the host's pause; for `silence_s` of them the host may
+        say nothing.
         """
         self._slots.acquire()
         connection: HTTPConnection | None = None
@@ -257,12 +254,9 @@ _BEFORE_A_PAGE = b"\xef\xbb\xbf \t\r\n"
 def parse_url(url: str, hosts: Collection[str]) -> Location:
     """Return the normal form of an http(s) URL; its path holds the query.
 
-    Args:
-        url: an http(s) URL; characters that no URL may hold are percent-encoded.
-        hosts: what `image_hosts` allows: names, with a port where it is not the scheme's own.
-
-    Raises:
-        ConfigError: not a URL, a login in it, or a host that is not one of `hosts`.
+    Characters that no URL may hold are percent-encoded. `hosts` is what `image_hosts` allows:
+    names, with a port where it is not the scheme's own. Raises ConfigError for what is not a URL, a
+    login in it, or a host that is not one of `hosts`.
     """
     if not url.isprintable() or "\\" in url:
         raise ConfigError("a URL with control characters or backslashes in it is not allowed")

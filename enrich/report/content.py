@@ -261,10 +261,9 @@ SEPARATOR = "\x1f"
 def fill_gallery(rows: Iterable[Row], counts: Mapping[str, int]) -> Gallery:
     """Return the gallery, with as many cards as each section holds.
 
-    Args:
-        rows: the products offered, with the fields of a card, and `section`, `part` and `place`.
-            A part of a section is a status, a reason, or an attribute and its labels.
-        counts: number of products of a part, for parts with labels; larger parts come first.
+    Rows are products offered, with the fields of a card, and `section`, `part` and `place`. A part
+    of a section is a status, a reason, or an attribute and its labels. `counts` has the number of
+    products of a part, for parts with labels; larger parts come first.
     """
     by_section: dict[str, list[Row]] = defaultdict(list)
     for row in rows:

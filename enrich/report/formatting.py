@@ -64,9 +64,7 @@ def name_state(state: str) -> Headline:
 def describe_run(run: RunFacts, deletions: int) -> Headline:
     """Return the state of a run, and the commands by which a person decides on it.
 
-    Args:
-        run: the run.
-        deletions: number of published rows that it would delete.
+    The run would delete `deletions` published rows.
     """
     headline = name_state(run.outcome)
     match run.outcome:

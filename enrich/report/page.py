@@ -36,12 +36,7 @@ from enrich.report.content import (
 
 
 def render_page(report: RunReport, thumbnails: Mapping[str, str]) -> bytes:
-    """Return the page of a run.
-
-    Args:
-        report: the contents.
-        thumbnails: data: URIs of pictures by image path.
-    """
+    """Return the page of a run, whose thumbnails are data: URIs by image path."""
     return render(
         "page.html",
         "page",
@@ -56,12 +51,9 @@ def render_page(report: RunReport, thumbnails: Mapping[str, str]) -> bytes:
 def render_index(
     runs: Sequence[RunFacts], pages: Collection[str], *, is_cut: bool = False
 ) -> bytes:
-    """Return the list of runs.
+    """Return the list of runs, the newest first.
 
-    Args:
-        runs: the newest first.
-        pages: ids of the runs that have a page beside it.
-        is_cut: older runs are left out.
+    The runs of `pages` have a page beside it. `is_cut` says that older runs are left out.
     """
     return render("index.html", "page", runs=runs, pages=pages, is_cut=is_cut)
 

@@ -43,11 +43,8 @@ def make_thumbnail(
 ) -> str | None:
     """Return the picture as a data: URI, None if it cannot be read.
 
-    Args:
-        store: Where the picture is.
-        image_path: Its path there.
-        side_px: Neither side is longer.
-        most_bytes: The size in bytes, before it is written as a URI.
+    Neither side is longer than `side_px`. Before it is written as a URI, the picture has
+    `most_bytes` bytes at most.
     """
     try:
         picture = decode(store.read(image_path), limits=store.limits, target_px=side_px)
