@@ -26,9 +26,8 @@ from enrich.lexicon import Evidence, weigh
 _DELTA = 0.1
 # An answer that is more likely wrong than right is never given, even if the precision would hold.
 _LEAST_CONFIDENCE = 0.5
-# Starts of the sequences of tests, and their step, as shares of all rows. Labels are noisy, and a
-# few wrong ones among the surest answers would end a single sequence at once.
-_STARTS, _STEP = (0.1, 0.4), 0.01
+# Of a sum of right answers: certain ones would have none.
+_LEAST_VARIANCE = 1e-6
 # Labels with few answers are not told from others; labels with many may miss the target precision
 # by the slack.
 _FEW, _MANY, _SLACK = 20, 200, 0.02
@@ -41,11 +40,12 @@ def pick_threshold(
     precision: float,
     confidence: np.ndarray | None = None,
 ) -> float | None:
-    """Return the lowest threshold that holds the precision; None if all fail.
+    """Return the lowest threshold that holds the precision; None if it cannot be proved.
 
-    Thresholds are tested from strict to loose in two sequences, each ended by its first failure.
-    The returned threshold misses the precision with a probability of 0.1 at most, whatever the
-    confidences are.
+    Thresholds are tested from strict to loose until the first failure. The first one is where the
+    confidences promise the surest pass: stricter ones have fewer rows, looser ones more doubt. As
+    only rightness is tested, the returned threshold misses the precision with a probability of 0.1
+    at most, whatever the confidences are.
 
     Args:
         score: (N,), order in which answers are given, such as their confidence; -inf for never.
@@ -60,23 +60,29 @@ def pick_threshold(
     _, first = np.unique(groups, return_index=True)
     first = first[(confidence[first] >= _LEAST_CONFIDENCE) & np.isfinite(score[first])]
     order = first[np.argsort(-score[first], kind="stable")]
-    surest, right = score[order], is_right[order].cumsum()
+    surest = score[order]
     # Answers of equal scores are given together or not at all.
-    counts = np.flatnonzero(np.append(surest[1:] != surest[:-1], True)[: len(surest)]) + 1
-    delta = _DELTA / len(_STARTS)
-    fewest = 2 * math.ceil(math.log(delta) / math.log(precision))
-    step = max(1.0, _STEP * len(order))
-    loosest = 0
-    for start in _STARTS:
-        at = int(np.searchsorted(counts, max(fewest, start * len(order))))
-        while at < len(counts):
-            answered = int(counts[at])
-            if stats.binom.sf(right[answered - 1] - 1, answered, precision) > delta:
-                break
-            loosest = max(loosest, answered)
-            # The loosest threshold is tested too.
-            at = max(at + 1, min(int(np.searchsorted(counts, answered + step)), len(counts) - 1))
-    return float(surest[loosest - 1]) if loosest else None
+    answered = np.flatnonzero(np.append(surest[1:] != surest[:-1], True)[: len(surest)]) + 1
+    right, hoped = is_right[order].cumsum(), confidence[order].cumsum()
+    # A test passes with so many right answers; with few answers, not even with all.
+    needed = stats.binom.isf(_DELTA, answered, precision) + 1
+    can_pass = needed <= answered
+    answered, needed = answered[can_pass], needed[can_pass]
+    if not len(answered):
+        return None
+    hoped = hoped[answered - 1]
+    spread = np.sqrt(np.maximum(hoped * (1 - hoped / answered), _LEAST_VARIANCE))
+    at, loosest = int(np.argmax((hoped - needed) / spread)), None
+    # Few tests, as each may end the sequence by chance.
+    step = math.sqrt(len(order)) / 2
+    while right[answered[at] - 1] >= needed[at]:
+        loosest = float(surest[answered[at] - 1])
+        if at == len(answered) - 1:
+            break
+        # The loosest threshold is tested too.
+        after = int(np.searchsorted(answered, answered[at] + step))
+        at = min(max(at + 1, after), len(answered) - 1)
+    return loosest
 
 
 def find_floors(
