@@ -27,7 +27,6 @@ from enrich.classifiers.interface import (
 from enrich.classifiers.towers import (
     Encoded,
     TextEncoder,
-    TextTower,
     build_transformer,
     end_of_text,
     padding_in,
@@ -44,18 +43,22 @@ class Segment:
     positions: Int[Tensor, " N"]
 
 
-class Stream(nn.Module):
-    """Layers that let a text encoder read pieces of an image between its words.
+class StreamClassifier(Classifier):
+    """A text encoder that reads pieces of an image between its words, and answers at [CLS].
 
-    The text tower's own layers run over the whole sequence. `joint_layers` new ones follow, except
-    behind a published BERT, which is the whole encoder. A tower whose layers read only words, such
-    as CLIP's causal one, gives its outputs as words, and all layers over the sequence are new.
+    Subclasses arrange the sequence. The text tower's own layers run over all of it. `joint_layers`
+    new ones follow, except behind a published BERT, which is the whole encoder. A tower whose
+    layers read only words, such as CLIP's causal one, gives its outputs as words, and all layers
+    over the sequence are new.
     """
 
-    def __init__(self, image_width: int, text_tower: TextTower, config: ClassifierConfig) -> None:
-        super().__init__()
-        width = text_tower.word_width
-        self.from_image = nn.Linear(image_width, width)
+    contrasts_towers = False
+    reads_text_features = False
+
+    def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
+        super().build_encoder(config, vocabulary)
+        width = self.text_tower.word_width
+        self.from_image = nn.Linear(self.image_tower.width, width)
         # [CLS] and [SEP]: not the row's own tokens, because a row may lack its text.
         self.marks = nn.Parameter(torch.randn(2, width) * 0.02)
         # Zero, so that a published encoder starts from the words that it knows.
@@ -63,53 +66,37 @@ class Stream(nn.Module):
         self.joint: nn.Module | None = None
         if not isinstance(config.towers, PairTowers):
             self.joint = build_transformer(
-                text_tower.width, config.joint_layers, config.joint_heads, config.dropout
+                self.text_tower.width, config.joint_layers, config.joint_heads, config.dropout
             )
-
-    def forward(
-        self, text_tower: TextTower, first: Segment, second: Segment
-    ) -> Float[Tensor, "B D"]:
-        """Return what stands at the sequence's first place, [CLS], after all layers."""
-        embeds = [first.embeds + self.segments[0], second.embeds + self.segments[1]]
-        mask = torch.cat([first.mask, second.mask], dim=1)
-        positions = torch.cat([first.positions, second.positions])
-        read = text_tower.attend(torch.cat(embeds, dim=1), mask, positions)
-        if self.joint is not None:
-            read = self.joint(read, src_key_padding_mask=padding_in(mask))
-        return read[:, 0]
-
-    def mark(self, number: int, rows: int) -> Float[Tensor, "B 1 W"]:
-        """Return [CLS] (0) or [SEP] (1) for every row."""
-        return self.marks[number].expand(rows, 1, -1)
-
-    @torch.no_grad()
-    def start_marks(self, text_tower: TextTower, encode_texts: TextEncoder) -> None:
-        """Start [CLS] and [SEP] as the tokens that the tokenizer puts around every text."""
-        words = text_tower.words(*encode_texts([""]))[0]
-        self.marks.copy_(words[[0, -1]])
-
-
-class StreamClassifier(Classifier):
-    """A classifier on [CLS] of a stream, whose sequence subclasses arrange."""
-
-    contrasts_towers = False
-    reads_text_features = False
-
-    def build_encoder(self, config: ClassifierConfig, vocabulary: int) -> None:
-        super().build_encoder(config, vocabulary)
-        self.stream = Stream(self.image_tower.width, self.text_tower, config)
 
     def vector_shapes(self, config: ClassifierConfig) -> dict[str, tuple[int, ...]]:
         word = (self.text_tower.word_width,)
         return {JOINT: (self.text_tower.width,), IMAGE: word, TEXT: word}
 
+    @torch.no_grad()
     def read_tokenizer(self, encode_texts: TextEncoder) -> None:
-        self.stream.start_marks(self.text_tower, encode_texts)
+        # [CLS] and [SEP] start as the tokens that the tokenizer puts around every text.
+        words = self.text_tower.words(*encode_texts([""]))[0]
+        self.marks.copy_(words[[0, -1]])
 
     def towers(self, inputs: ModelInputs) -> Tokens:
         words = self.text_tower.words(inputs.token_ids, inputs.token_mask)
         text = Encoded(words, inputs.token_mask, end_of_text(inputs.token_mask))
         return Tokens(self.encode_image(inputs), text, inputs.token_mask)
+
+    def mark(self, number: int, rows: int) -> Float[Tensor, "B 1 W"]:
+        """Return [CLS] (0) or [SEP] (1) for every row."""
+        return self.marks[number].expand(rows, 1, -1)
+
+    def attend(self, first: Segment, second: Segment) -> Float[Tensor, "B D"]:
+        """Return what stands at the sequence's first place, [CLS], after all layers."""
+        embeds = [first.embeds + self.segments[0], second.embeds + self.segments[1]]
+        mask = torch.cat([first.mask, second.mask], dim=1)
+        positions = torch.cat([first.positions, second.positions])
+        read = self.text_tower.attend(torch.cat(embeds, dim=1), mask, positions)
+        if self.joint is not None:
+            read = self.joint(read, src_key_padding_mask=padding_in(mask))
+        return read[:, 0]
 
     def to_vectors(
         self,
@@ -167,12 +154,12 @@ class Mmbt(StreamClassifier):
         self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
     ) -> Vectors:
         patches = tokens.image.embeds[:, 1:].transpose(1, 2)
-        cells = self.stream.from_image(F.adaptive_avg_pool1d(patches, CELLS).transpose(1, 2))
+        cells = self.from_image(F.adaptive_avg_pool1d(patches, CELLS).transpose(1, 2))
         words = tokens.text.embeds
         rows, length = tokens.token_mask.shape
         places = torch.arange(max(CELLS + 2, length), device=words.device)
 
-        cls, sep = self.stream.mark(0, rows), self.stream.mark(1, rows)
+        cls, sep = self.mark(0, rows), self.mark(1, rows)
         shown = has_image.unsqueeze(1)
         here = torch.ones_like(shown)
         image = Segment(
@@ -186,7 +173,7 @@ class Mmbt(StreamClassifier):
             tokens.token_mask[:, 1:] & has_text.unsqueeze(1),
             places[: length - 1],
         )
-        read = self.stream(self.text_tower, image, text)
+        read = self.attend(image, text)
         return self.to_vectors(read, cells, tokens, has_image, has_text)
 
 
@@ -202,13 +189,13 @@ class SingleStream(StreamClassifier):
     def join(
         self, tokens: Tokens, has_image: Bool[Tensor, " B"], has_text: Bool[Tensor, " B"]
     ) -> Vectors:
-        patches = self.stream.from_image(tokens.image.embeds[:, 1:])
+        patches = self.from_image(tokens.image.embeds[:, 1:])
         words = tokens.text.embeds
         rows, length = tokens.token_mask.shape
 
         shown = has_text.unsqueeze(1)
         text = Segment(
-            torch.cat([self.stream.mark(0, rows), words[:, 1:]], dim=1),
+            torch.cat([self.mark(0, rows), words[:, 1:]], dim=1),
             torch.cat([torch.ones_like(shown), tokens.token_mask[:, 1:] & shown], dim=1),
             torch.arange(length, device=words.device),
         )
@@ -220,5 +207,5 @@ class SingleStream(StreamClassifier):
             has_image.unsqueeze(1).expand(-1, patches.shape[1]),
             torch.full((patches.shape[1],), last, device=words.device),
         )
-        read = self.stream(self.text_tower, text, image)
+        read = self.attend(text, image)
         return self.to_vectors(read, patches, tokens, has_image, has_text)

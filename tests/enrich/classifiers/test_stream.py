@@ -63,7 +63,7 @@ def test_a_published_encoder_is_the_whole_stream_and_starts_on_its_weights(name,
     load_parts(classifier, {"text_tower.text": published})
     for key, tensor in published.state_dict().items():
         assert classifier.text_tower.text.state_dict()[key].equal(tensor), key
-    assert classifier.stream.joint is None
+    assert classifier.joint is None
     assert classifier.pretrained() == [classifier.image_tower.vision, classifier.text_tower.text]
 
 
@@ -71,7 +71,7 @@ def test_a_published_encoder_is_the_whole_stream_and_starts_on_its_weights(name,
 def test_contrast_compares_the_image_s_pieces_with_the_mean_word(name, build, products):
     classifier = build(name)
     pieces: list[torch.Tensor] = []
-    classifier.stream.from_image.register_forward_hook(lambda _, __, out: pieces.append(out))
+    classifier.from_image.register_forward_hook(lambda _, __, out: pieces.append(out))
     with torch.inference_mode():
         output = answer(classifier, products)
         words = classifier.text_tower.tokens(products.token_ids[1, products.token_mask[1]])
@@ -85,12 +85,17 @@ def classifier(build):
 
 
 def _segments(classifier, inputs):
-    """Return what the classifier gives to its stream."""
+    """Return what the classifier's layers read."""
     given: list[tuple[Segment, Segment]] = []
-    hook = classifier.stream.register_forward_pre_hook(lambda _, told: given.append(told[1:]))
-    with torch.inference_mode():
+    attend = classifier.attend
+
+    def note(*segments):
+        given.append(segments)
+        return attend(*segments)
+
+    with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
+        patch.setattr(classifier, "attend", note)
         classifier(inputs)
-    hook.remove()
     return given[0]
 
 
@@ -98,7 +103,7 @@ def test_the_sequence_is_cls_three_cells_sep_and_the_text(classifier, products):
     image, text = _segments(classifier, products)
     rows, length = products.token_ids.shape
     assert CELLS == 3 and image.embeds.shape == (rows, 5, 32)
-    cls, sep = classifier.stream.marks
+    cls, sep = classifier.marks
     assert (image.embeds[:, 0] == cls).all() and (image.embeds[:, 4] == sep).all()
     with torch.inference_mode():
         words = classifier.text_tower.tokens(products.token_ids[:, 1:])
@@ -114,7 +119,7 @@ def test_cells_are_the_mapped_means_of_the_image_s_patches_from_top_to_bottom(cl
         assert patches.shape[1] == 4
         # Four patches in three cells overlap by one.
         means = torch.stack([patches[:, at : at + 2].mean(1) for at in range(3)], dim=1)
-        wanted = classifier.stream.from_image(means)
+        wanted = classifier.from_image(means)
     torch.testing.assert_close(image.embeds[:, 1:4], wanted)
 
 
@@ -138,13 +143,13 @@ def test_words_and_patches_enter_the_first_layer_together(build, products):
         lambda _, given: entered.append(given)
     )
     with torch.inference_mode():
-        classifier.stream.segments.copy_(torch.tensor([[1.0], [-1.0]]).expand(2, 32))
+        classifier.segments.copy_(torch.tensor([[1.0], [-1.0]]).expand(2, 32))
         classifier(products)
         words = classifier.text_tower.tokens(products.token_ids)
-        patches = classifier.stream.from_image(classifier.encode_image(products).embeds[:, 1:])
+        patches = classifier.from_image(classifier.encode_image(products).embeds[:, 1:])
         tower = classifier.text_tower
         length, last = words.shape[1], classifier.config.text_length - 1
-        words[:, 0] = classifier.stream.marks[0]
+        words[:, 0] = classifier.marks[0]
         wanted = [words + 1 + tower.positions[:length], patches - 1 + tower.positions[last]]
     # Once, for both: no layer reads the text alone.
     (given,) = entered
