@@ -237,8 +237,12 @@ class BaselineExpectation(AnswersExpectation):
 class ExpectLabelSharesNearBaseline(BaselineExpectation):
     """Expect every label, NULL included, to be as frequent as in the baseline."""
 
-    count = staticmethod(distribution.count_labels)
     compare = staticmethod(distribution.judge_label_shares)
+
+    @staticmethod
+    def count(group: GroupCounts, attribute: str) -> Mapping[str, int]:
+        """Return the products by label, ABSTAINED among the labels."""
+        return group.attributes[attribute].labels
 
     def about(self, finding: Finding) -> Column:
         """Return whether a row has one of the labels that became more frequent."""
@@ -254,8 +258,13 @@ class ExpectLabelMixNearBaseline(ExpectLabelSharesNearBaseline):
 class ExpectConfidencesNearBaseline(BaselineExpectation):
     """Expect as many products below any confidence as in the baseline."""
 
-    count = staticmethod(distribution.count_confidences)
     compare = staticmethod(distribution.judge_confidences)
+
+    @staticmethod
+    def count(group: GroupCounts, attribute: str) -> Mapping[str, int]:
+        """Return the products by bin of confidence."""
+        counted = group.attributes[attribute].confidences
+        return dict(zip(CONFIDENCE_BINS, counted, strict=True))
 
     def about(self, finding: Finding) -> Column:
         """Return whether a row's confidence lies on the side that grew."""
@@ -269,8 +278,12 @@ class ExpectConfidencesNearBaseline(BaselineExpectation):
 class ExpectModalitiesNearBaseline(BaselineExpectation):
     """Expect answers to rest on pictures and texts as often as in the baseline."""
 
-    count = staticmethod(distribution.count_modalities)
     compare = staticmethod(distribution.judge_modalities)
+
+    @staticmethod
+    def count(group: GroupCounts, attribute: str) -> Mapping[str, int]:
+        """Return the products by modalities, the same for all attributes."""
+        return group.modalities
 
     def about(self, finding: Finding) -> Column:
         """Return whether a row rests on modalities that became more frequent."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from schemas.labels import ABSTAINED
 
 from expectations.checks import say_limit
-from expectations.counts import CONFIDENCE_EDGES, GroupCounts, MovedCounts
+from expectations.counts import CONFIDENCE_EDGES, MovedCounts
 
 # Bins of confidences by their upper edge, in order.
 CONFIDENCE_BINS = tuple(f"{edge:g}" for edge in CONFIDENCE_EDGES)
@@ -128,22 +128,6 @@ class Finding:
     passed: bool
     detail: str
     grown: tuple[str, ...] = ()
-
-
-def count_labels(group: GroupCounts, attribute: str) -> Mapping[str, int]:
-    """Return the products by label of an attribute, ABSTAINED among the labels."""
-    return group.attributes[attribute].labels
-
-
-def count_confidences(group: GroupCounts, attribute: str) -> Mapping[str, int]:
-    """Return the products by bin of an attribute's confidence."""
-    counted = group.attributes[attribute].confidences
-    return dict(zip(CONFIDENCE_BINS, counted, strict=True))
-
-
-def count_modalities(group: GroupCounts, attribute: str) -> Mapping[str, int]:
-    """Return the products by modalities, the same for all attributes."""
-    return group.modalities
 
 
 def judge_label_shares(
