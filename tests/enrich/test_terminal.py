@@ -1,10 +1,12 @@
-"""What is said while work takes long."""
+"""What is said while work takes long, and Markdown that shows texts as they stand."""
 
 import io
 
+import pytest
 from rich.console import Console
 
 from enrich import terminal
+from enrich.terminal import Table, escape, to_markdown
 
 
 def test_brackets_in_a_name_are_shown(monkeypatch):
@@ -31,3 +33,31 @@ def test_a_log_gets_a_line_at_intervals_and_not_at_every_step(monkeypatch):
         for _ in range(4):
             shown.count(": loss 0.25")
     assert log.getvalue() == "multitask epoch 2: loss 0.25: 103 of 1,000\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("cma-clip_v1.2 (0.9)", "cma-clip_v1.2 (0.9)"),
+        ("a|b", r"a\|b"),
+        ("*bold* _it_ `code`", r"\*bold\* \_it\_ \`code\`"),
+        ("[x](y) <br> $1$ & ~", r"\[x\](y) \<br\> \$1\$ \& \~"),
+        ("back\\slash", r"back\\slash"),
+        ("two\nlines\r\n  more", "two lines more"),
+    ],
+)
+def test_what_markdown_would_read_as_its_own_is_escaped(text, shown):
+    assert escape(text) == shown
+
+
+def test_table_has_a_heading_a_head_and_all_rows_of_all_blocks():
+    table = Table("a|b", ("x", "y_"), [[["1", "2"], ["", "3"]], [], [["4", "|"]]])
+    assert to_markdown(table).splitlines() == [
+        r"### a\|b",
+        "",
+        r"| x | y\_ |",
+        "| --- | --- |",
+        "| 1 | 2 |",
+        "|  | 3 |",
+        r"| 4 | \| |",
+    ]

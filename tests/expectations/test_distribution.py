@@ -1,5 +1,9 @@
-"""Rules on distributions: what passes, what fails, and what the sentence says."""
+"""Rules on distributions: what passes, what fails, and what the sentence says.
 
+Bounds of chance are held against hand-computed figures and simulated runs.
+"""
+
+import numpy as np
 import pytest
 
 from expectations.counts import MovedCounts
@@ -7,11 +11,16 @@ from expectations.distribution import (
     CONFIDENCE_BINS,
     BaselineShares,
     Limit,
+    bound_share,
+    bound_shift,
     judge_confidences,
     judge_label_mix,
     judge_label_shares,
     judge_modalities,
     judge_moved,
+    kolmogorov_distance,
+    largest_shift,
+    total_variation,
 )
 from schemas.labels import ABSTAINED
 
@@ -105,3 +114,65 @@ def test_moved_labels_are_reckoned_from_the_setting(compared, moved, passed):
     assert found.passed is passed
     assert 0 < found.allowance < 0.03
     assert f"{moved / compared:.1%} of 500 different products with unchanged" in found.detail
+
+
+PROBABILITIES = np.array([0.4, 0.3, 0.15, 0.1, 0.04, 0.01])
+STATISTICS = (largest_shift, total_variation, kolmogorov_distance)
+
+
+@pytest.mark.parametrize(
+    ("statistic", "found"),
+    [
+        (largest_shift, [0.3, 0.15]),
+        (total_variation, [0.3, 0.2]),
+        (kolmogorov_distance, [0.3, 0.2]),
+    ],
+)
+def test_figures_of_shifted_shares(statistic, found):
+    shifts = np.array([[0.3, -0.1, -0.2, 0.0], [-0.05, -0.15, 0.05, 0.15]])
+    assert statistic(shifts) == pytest.approx(found)
+
+
+@pytest.mark.parametrize("statistic", STATISTICS)
+@pytest.mark.parametrize("rows", [20, 100, 500])
+def test_a_sound_run_exceeds_the_bound_as_seldom_as_stated(statistic, rows):
+    alpha, runs = 0.01, 20_000
+    rng = np.random.default_rng(1)
+    counted = rng.multinomial(3_000, PROBABILITIES, 20) / 3_000
+    exceeded = [
+        statistic(rng.multinomial(rows, PROBABILITIES, runs // 20) / rows - baseline)
+        > bound_shift(statistic, baseline, 3_000, rows, alpha)
+        for baseline in counted
+    ]
+    # The draws differ from baseline to baseline; so does the true rate, around the stated one.
+    assert 0.2 * alpha < np.mean(exceeded) < 2.5 * alpha
+
+
+@pytest.mark.parametrize("statistic", STATISTICS)
+def test_larger_runs_and_baselines_leave_less_to_chance(statistic):
+    bounds = [
+        bound_shift(statistic, PROBABILITIES, baseline, rows, 1e-4)
+        for baseline, rows in ((300, 40), (3_000, 40), (3_000, 500), (3_000, 5_000))
+    ]
+    assert bounds == sorted(bounds, reverse=True)
+    assert bounds[-1] > 0
+
+
+def test_a_single_label_leaves_nothing_to_chance():
+    assert bound_shift(largest_shift, np.ones(1), 100, 40, 1e-4) == 0
+
+
+def test_a_label_that_the_baseline_never_saw_may_occur_once():
+    bound = bound_shift(largest_shift, np.array([1.0, 0.0]), 50, 30, 0.01)
+    assert 1 / 30 < bound < 0.5
+
+
+@pytest.mark.parametrize(("rows", "bound"), [(1, 1.0), (4, 1.0), (100, 0.34), (100_000, 0.204)])
+def test_few_rows_are_allowed_more_than_many(rows, bound):
+    assert bound_share(0.2, rows, 0.001) == pytest.approx(bound, abs=0.03)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 1.0])
+@pytest.mark.parametrize("rows", [1, 3, 40, 1_000])
+def test_never_less_than_the_share_itself_is_allowed(share, rows):
+    assert share <= bound_share(share, rows, 0.4) <= 1
