@@ -14,13 +14,7 @@ from schemas.labels import AuditedLabel
 from schemas.tables import CheckOutcome, Suite
 
 from expectations.baseline import LabelBaseline
-from expectations.checks import (
-    NO_BASELINE,
-    Check,
-    Verdict,
-    reach_verdict,
-    say_limit,
-)
+from expectations.checks import NO_BASELINE, Check, Verdict, reach_verdict, say_limit
 from expectations.counts import (
     MIN_COMPARED,
     MIN_NEW,

@@ -13,11 +13,7 @@ from enrich.adaptation.shop_labels import ShopLabels
 from enrich.adaptation.trial import FEWEST_LABELS, Effect, find_shifts
 from enrich.adaptation.widening import record_adaptation, widened
 from enrich.calibration import Calibration
-from enrich.classifiers.checkpoint import (
-    add_to_card,
-    add_to_weights,
-    derived_checkpoint,
-)
+from enrich.classifiers.checkpoint import add_to_card, add_to_weights, derived_checkpoint
 from enrich.classifiers.cma_clip import CmaClip
 from enrich.classifiers.manifest import Manifest, list_adaptations
 from enrich.engine.engine import Engine

@@ -11,12 +11,7 @@ import numpy as np
 import pandas as pd
 from schemas.labels import NOT_APPLICABLE, RESERVED
 
-from enrich.adaptation.widening import (
-    LabelSets,
-    choose_labels,
-    fewest_products,
-    measure_shares,
-)
+from enrich.adaptation.widening import LabelSets, choose_labels, fewest_products, measure_shares
 from enrich.engine.spec import OwnLabels, name_own_words
 from enrich.errors import ConfigError, name_some
 from enrich.files.labels import read_labels

@@ -12,11 +12,7 @@ import torch
 from schemas.tables import IMAGE_PROBLEMS
 
 from enrich.certificates import bound_share
-from enrich.classifiers.checkpoint import (
-    add_to_card,
-    derived_checkpoint,
-    write_metrics,
-)
+from enrich.classifiers.checkpoint import add_to_card, derived_checkpoint, write_metrics
 from enrich.classifiers.manifest import Manifest, read_metrics
 from enrich.config import JobConfig
 from enrich.engine.engine import Engine

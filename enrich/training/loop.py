@@ -26,12 +26,7 @@ from enrich.training.caches import CachedViews, cache_views, cross_fit_views
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.distributed import first_then_others, from_first
 from enrich.training.evaluation import selection_score
-from enrich.training.optimiser import (
-    Stepper,
-    add_adapters,
-    freeze_norms,
-    recompute_activations,
-)
+from enrich.training.optimiser import Stepper, add_adapters, freeze_norms, recompute_activations
 
 # The best epoch has the highest mean accuracy under these conditions.
 SELECTED_UNDER = (Condition.AS_IS, Condition.NO_TEXT, Condition.WORDS_MASKED, Condition.OTHER_TEXT)

@@ -39,18 +39,8 @@ from transformers import (
     Siglip2Tokenizer,
 )
 
-from enrich.classifiers.config import (
-    HuggingFaceTowers,
-    OpenClipTowers,
-    PairTowers,
-    SmallTowers,
-)
-from enrich.classifiers.hugging_face_towers import (
-    BOTH_HALVES,
-    ImageHalf,
-    TextHalf,
-    without_pooler,
-)
+from enrich.classifiers.config import HuggingFaceTowers, OpenClipTowers, PairTowers, SmallTowers
+from enrich.classifiers.hugging_face_towers import BOTH_HALVES, ImageHalf, TextHalf, without_pooler
 from enrich.classifiers.interface import Classifier
 from enrich.classifiers.open_clip_towers import (
     OpenClipModule,

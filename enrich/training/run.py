@@ -35,11 +35,7 @@ from enrich.training.labelled import (
     refuse_same_names,
 )
 from enrich.training.loop import Trainer
-from enrich.training.preparation import (
-    Preparation,
-    prepare,
-    read_training_products,
-)
+from enrich.training.preparation import Preparation, prepare, read_training_products
 from enrich.training.readers import locate
 from enrich.unseen import FEWEST, SAMPLE, Reference
 

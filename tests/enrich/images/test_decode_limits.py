@@ -6,11 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from costly_images import (
-    HARMLESS,
-    REFUSED,
-    jpeg_of_scans,
-)
+from costly_images import HARMLESS, REFUSED, jpeg_of_scans
 from memory import peak_mb, reset_peak
 from PIL import Image
 

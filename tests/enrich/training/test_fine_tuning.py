@@ -10,11 +10,7 @@ from enrich.classifiers.config import HuggingFaceTowers, OpenClipTowers
 from enrich.classifiers.interface import Classifier, ModelInputs
 from enrich.classifiers.manifest import read_manifest
 from enrich.training.config import Lora, Phase, TrainingConfig
-from enrich.training.optimiser import (
-    add_adapters,
-    build_optimiser,
-    recompute_activations,
-)
+from enrich.training.optimiser import add_adapters, build_optimiser, recompute_activations
 from enrich.training.run import train_checkpoint
 
 WHOLE = Phase(loss="multitask", epochs=1, learning_rate=1e-3, tower_learning_rate=1e-4)
