@@ -1,4 +1,4 @@
-"""Check of a local path for a product table that is complete, by its files.
+"""Wait for a product table at a local path that is complete, by its files.
 
 For the job half a table is a wrong input, and the task is not retried.
 """
@@ -8,7 +8,14 @@ import mimetypes
 import os
 import time
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
+
+from airflow.sdk import task
+from airflow.sdk.exceptions import AirflowSensorTimeout
+
+from catalog_tasks.alerts import keep_error
 
 QUIET_S = 60
 
@@ -58,3 +65,28 @@ def why_not_written(path: Path) -> str:
 def _is_image(name: str) -> bool:
     kind, _ = mimetypes.guess_type(name, strict=False)
     return kind is not None and kind.startswith("image/")
+
+
+def keep_sensor_error(context: dict[str, Any]) -> None:
+    """Keep a task's error; for a timeout, with the path and the state of the table."""
+    found = ""
+    if isinstance(context.get("exception"), AirflowSensorTimeout):
+        (products,) = context["ti"].task.op_args
+        found = why_not_written(Path(products))
+    keep_error(context, found)
+
+
+@task.sensor(
+    mode="reschedule",
+    poke_interval=timedelta(minutes=1),
+    timeout=timedelta(hours=6),
+    on_failure_callback=keep_sensor_error,
+)
+def wait_for_products(products: str) -> bool:
+    """Wait until a local product table exists and is complete.
+
+    Tables by name or URI cannot be checked from here. Their writers can send an event of the asset
+    product_table.
+    """
+    table = Path(products)
+    return not table.is_absolute() or is_written(table)

@@ -1,11 +1,33 @@
-"""Maintenance, a full refresh, and publication of a blocked run."""
+"""The DAGs: nightly refresh, maintenance, a full refresh, publication of a blocked run."""
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, CronTriggerTimetable, Param
+from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, Param
 
-from catalog_tasks.refresh import CONFIG, DATABASE, EVERY_DAG, add_publish, add_refresh
+from catalog_tasks.product_table import wait_for_products
+from catalog_tasks.refresh import (
+    CONFIG,
+    DATABASE,
+    EVERY_DAG,
+    PRODUCT_TABLE,
+    PRODUCTS,
+    add_publish,
+    add_refresh,
+)
 from catalog_tasks.spark_job import SparkJob
+
+with DAG(
+    "refresh_catalog",
+    schedule=AssetOrTimeSchedule(
+        timetable=CronTriggerTimetable("0 3 * * *", timezone="UTC"), assets=[PRODUCT_TABLE]
+    ),
+    doc_md="""Refresh of new and changed products, nightly and after a write to their table.
+
+For a range of past days, in order, use Airflow's own backfill of this DAG.
+""",
+    **EVERY_DAG,
+):
+    wait_for_products(PRODUCTS) >> add_refresh()
 
 with DAG(
     "maintain_tables",
