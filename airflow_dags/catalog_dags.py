@@ -1,4 +1,4 @@
-"""The DAGs: nightly refresh, maintenance, a full refresh, publication of a blocked run."""
+"""The DAGs: nightly and full refresh, maintenance, publication of a blocked run."""
 
 from datetime import timedelta
 

@@ -44,12 +44,12 @@ class Segment:
 
 
 class StreamClassifier(Classifier):
-    """A text encoder that reads pieces of an image between its words, and answers at [CLS].
+    """A text encoder that reads pieces of an image between its words.
 
-    Subclasses arrange the sequence. The text tower's own layers run over all of it. `joint_layers`
-    new ones follow, except behind a published BERT, which is the whole encoder. A tower whose
-    layers read only words, such as CLIP's causal one, gives its outputs as words, and all layers
-    over the sequence are new.
+    Answers are read at [CLS]. Subclasses arrange the sequence. The text tower's own layers run over
+    all of it. `joint_layers` new ones follow, except behind a published BERT, which is the whole
+    encoder. A tower whose layers read only words, such as CLIP's causal one, gives its outputs as
+    words, and all layers over the sequence are new.
     """
 
     contrasts_towers = False

@@ -40,7 +40,7 @@ def pick_threshold(
     precision: float,
     confidence: np.ndarray | None = None,
 ) -> float | None:
-    """Return the lowest threshold that holds the precision; None if it cannot be proved.
+    """Return the lowest threshold that holds the precision; None where unproved.
 
     Thresholds are tested from strict to loose until the first failure. The first one is where the
     confidences promise the surest pass: stricter ones have fewer rows, looser ones more doubt. As
