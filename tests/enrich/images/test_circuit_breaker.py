@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from enrich.images import store as retries
+from enrich.images import store
 from enrich.images.store import CircuitBreaker, StoreDown
 
 
@@ -53,7 +53,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(retries, "time", clock)
+    monkeypatch.setattr(store, "time", clock)
     return clock
 
 
