@@ -136,7 +136,7 @@ class SparkJob(BaseOperator):
         platform.cancel(job_id)
 
     def _run_elsewhere(self, context: Any) -> dict[str, Any]:
-        """Run the job on the platform, and reads the file that `--summary` names."""
+        """Run the job on the platform, and read the file that `--summary` names."""
         if not self.summaries:
             raise AirflowFailException(
                 "the Variable catalog_summaries is missing: expected an address that the job can "
@@ -172,7 +172,7 @@ class SparkJob(BaseOperator):
         return outcome
 
     def _run_here(self) -> dict[str, Any]:
-        """Run the job by spark-submit on this machine, and reads its last line."""
+        """Run the job by spark-submit on this machine, and read its last line."""
         spark_submit = ["spark-submit", *_NO_PROGRESS_BAR, *split_words(self.spark_submit)]
         command = [*spark_submit, f"jobs/{self.job}", *flag_words(self.flags)]
         env = job_environment(os.environ, self.checkout)

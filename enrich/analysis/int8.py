@@ -3,6 +3,7 @@
 `enrich.classifiers.int8` computes in int8.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -129,7 +130,8 @@ def measure_agreement(pairs: Sequence[tuple[Prediction, Prediction]]) -> LabelAg
     return LabelAgreement(
         products=len(pairs),
         same=same,
-        surely=bound_share(min(same, same_best), len(pairs), _DELTA),
+        # Rounded down: a bound that is lower holds as well.
+        surely=math.floor(1e4 * bound_share(min(same, same_best), len(pairs), _DELTA)) / 1e4,
         same_best=same_best,
         mean_move=round(sum(moves) / len(moves), 5),
         largest_move=round(max(moves), 4),
@@ -140,14 +142,9 @@ def _shown(prediction: Prediction) -> str | None:
     return None if prediction.abstained else prediction.label
 
 
-def _rounded(agreement: LabelAgreement) -> LabelAgreement:
-    """Return an agreement for people; the gate compares the exact bound."""
-    return agreement._replace(surely=round(agreement.surely, 4))
-
-
 def format_report(comparison: Int8Comparison) -> str:
     """Return the comparison as Markdown."""
-    rows = [[a, *map(str, _rounded(one))] for a, one in comparison.attributes.items()]
+    rows = [[a, *map(str, one)] for a, one in comparison.attributes.items()]
     columns = (
         *("attribute", "products", "same answer", "surely", "same best label"),
         *("confidence moves by", "at most"),
@@ -162,7 +159,7 @@ def summarise(comparison: Int8Comparison) -> dict[str, Any]:
     """Return the comparison as plain values."""
     return {
         "with_image": comparison.with_image,
-        "attributes": {a: _rounded(one)._asdict() for a, one in comparison.attributes.items()},
+        "attributes": {a: one._asdict() for a, one in comparison.attributes.items()},
     }
 
 
