@@ -2,7 +2,8 @@
 
 So an epoch waits neither for JPEGs nor for a tower that learns nothing. Pixels and image features
 are memory-mapped arrays in the order of the labelled products, text features are by distinct text.
-A folder belongs to one list of image files at one size. Trainings that share it fill it in turn.
+A folder belongs to one list of image files at one size. Of trainings that fill it at once each
+writes whole files, which are equal.
 
 A tower reads the pictures that it was trained on better than others, and heads
 that are trained on their features rely on pictures too much. Cross-fitting avoids that: two more
@@ -15,16 +16,13 @@ import copy
 import hashlib
 import itertools
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from filelock import FileLock, Timeout
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -77,28 +75,10 @@ def cache_pixels(products: LabelledProducts, shape: ImageShape, root: Path) -> C
     stores = {image_root: ImageStore(image_root) for image_root in set(products.image_roots)}
     stamps = [_stamp(stores[image_root], path) for image_root, path in files]
     folder = root / f"images-{_digest((shape, files, stamps))[:12]}"
-    with nullcontext() if _is_decoded(folder) else alone(folder):
-        if not _is_decoded(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            _decode_into(folder, products, shape)
-        pixels, has_image = np.load(folder / _PIXELS, mmap_mode="r"), np.load(folder / _HAS_IMAGE)
+    if not _is_decoded(folder):
+        _decode_into(folder, products, shape)
+    pixels, has_image = np.load(folder / _PIXELS, mmap_mode="r"), np.load(folder / _HAS_IMAGE)
     return CachedImages(pixels, has_image, folder)
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold the lock of a cache folder, which one process at a time fills."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{folder}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say(f"waiting for another training, which fills {folder}")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _stamp(store: ImageStore, path: str | None) -> tuple[int, int] | None:
@@ -125,16 +105,19 @@ def _is_decoded(folder: Path) -> bool:
 
 def _decode_into(folder: Path, products: LabelledProducts, shape: ImageShape) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    size = (len(products), 3, shape.size_px, shape.size_px)
-    pixels = make_array(folder / _PIXELS, np.uint8, size)
-    problems = decode_all(products, shape, pixels)
-    if warning := describe_failures(problems):
-        say(warning)
-    pixels.flush()
-    if any(one and one.status is Status.IMAGE_UNREADABLE for one in problems):
+    with atomic_write(folder / _PIXELS) as partial:
+        pixels = make_array(partial, np.uint8, (len(products), 3, shape.size_px, shape.size_px))
+        problems = decode_all(products, shape, pixels)
+        if warning := describe_failures(problems):
+            say(warning)
+        pixels.flush()
+    has_failed = any(one and one.status is Status.IMAGE_UNREADABLE for one in problems)
+    if has_failed:
         (folder / _STORE_FAILED).touch()
     with atomic_write(folder / _HAS_IMAGE) as partial, partial.open("wb") as out:
         np.save(out, np.array([one is None for one in problems], dtype=bool))
+    if not has_failed:
+        (folder / _STORE_FAILED).unlink(missing_ok=True)
 
 
 def make_array(file: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> np.memmap:
@@ -219,9 +202,7 @@ def cache_views(
     ]
     for view, file in enumerate(files):
         if not file.exists():
-            with alone(images.folder):
-                if not file.exists():
-                    _compute_view(classifier, images, kind, view, file)
+            _compute_view(classifier, images, kind, view, file)
     return CachedViews(kind, tuple(np.load(file, mmap_mode="r") for file in files))
 
 
@@ -306,11 +287,8 @@ def cache_texts(
         folder / f"texts-{digest.hexdigest()[:12]}-{name}.npy" for name in ("pooled", "embeds")
     ]
     if not all(map(Path.exists, files)):
-        with alone(folder):
-            # Another training may have written them in the meantime.
-            if not all(map(Path.exists, files)):
-                with atomic_write(files[0]) as pooled, atomic_write(files[1]) as embeds:
-                    _compute_texts(classifier, ids, mask, pooled, embeds)
+        with atomic_write(files[0]) as pooled, atomic_write(files[1]) as embeds:
+            _compute_texts(classifier, ids, mask, pooled, embeds)
     pooled_at, features = (np.load(file, mmap_mode="r") for file in files)
     at = {text: row for row, text in enumerate(every)}
     return CachedTexts(at, ids, mask, torch.from_numpy(np.array(pooled_at)), features)
@@ -389,17 +367,15 @@ def cross_fit_views(
         digest.update(np.ascontiguousarray(rows).tobytes())
     for tower in towers:
         digest.update(frozen_digest(tower, "image_features").encode())
-    files = [
-        images.folder / f"image_features-unseen-{digest.hexdigest()[:12]}-{view}.npy"
-        for view in range(views)
-    ]
+    name = f"image_features-unseen-{digest.hexdigest()[:12]}{_which_pictures(images.has_image)}"
+    files = [images.folder / f"{name}-{view}.npy" for view in range(views)]
     if not all(map(Path.exists, files)):
         lower = cache_views(classifier, images, "image_lower", views)
         validation_rows = validation_rows[images.has_image[validation_rows]]
         maps = [fit_map(tower, classifier, lower, validation_rows) for tower in towers]
         others = np.setdiff1d(np.arange(len(images.pixels)), train_rows)
         for view, file in enumerate(files):
-            with alone(images.folder), atomic_write(file) as partial:
+            with atomic_write(file) as partial:
                 tokens = next(_features(classifier, lower.views[view], others[:1]))[1][0]
                 size = (len(images.pixels), *tokens.shape)
                 array = make_array(partial, np.float16, size)
