@@ -29,6 +29,8 @@ def recorded(folder: Place | None, database: str, summary: Any) -> Iterator[None
     refresh fills in the summary, its `RunSummary`.
     """
     started_at = datetime.now(UTC)
+    # A killed run has left its last figures.
+    write_running(folder, database, None)
     try:
         yield
     except BaseException:

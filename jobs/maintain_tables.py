@@ -21,12 +21,17 @@ from enrich.spark.tables import open_tables
 def main(
     given: Given,
     retention_hours: Annotated[
-        int, typer.Option(min=168, help="Hours that time travel and rollback reach back.")
+        int,
+        typer.Option(min=168, max=8_760, help="Hours that time travel and rollback reach back."),
     ] = 720,
     keep_candidates_days: Annotated[
         int,
         typer.Option(min=1, help="Days to keep the candidates of finished runs."),
     ] = 30,
+    keep_history_days: Annotated[
+        int,
+        typer.Option(min=90, help="Days to keep checks, broken rows and the events of old runs."),
+    ] = 365,
     summary: SummaryOption = None,
 ) -> None:
     """Compact the output tables and delete what no reader needs any more."""
@@ -37,6 +42,7 @@ def main(
             tables,
             retention_hours=retention_hours,
             keep_candidates_days=keep_candidates_days,
+            keep_history_days=keep_history_days,
             temporary_folder=settings.temporary_folder,
         )
         print_json_line(outcome.summary)

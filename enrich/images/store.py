@@ -161,6 +161,8 @@ class ImageSample(NamedTuple):
 
 
 _SAMPLE_THREADS = 8
+# In errors about keys such as `a//b.jpg`, which obstore can neither list nor read.
+_UNLISTABLE = "path segment"
 _SHOWN = 200  # characters of a path
 
 
@@ -244,6 +246,11 @@ class ImageStore:
         """True if a listing may begin at any key without listing those before it."""
         return self._root.scheme == "s3"
 
+    def address_of_key(self) -> tuple[str, str]:
+        """Return the bucket's address, and what all keys below the root begin with."""
+        key = self._root.path.strip("/")
+        return f"{self._root.scheme}://{self._root.authority}/", f"{key}/" if key else ""
+
     def list_root(
         self, after: str | None, until: str | None
     ) -> Iterator[tuple[str, int, str | None, int | None]]:
@@ -256,10 +263,15 @@ class ImageStore:
             for key, found in list_objects(self._root, self._reading, after, until):
                 yield key, found.size, found.etag, found.modified_us
         except (ConfigError, *CLIENT_ERRORS) as error:
-            kind = NoAnswer if is_failure(error) else ConfigError
+            kind, reason = NoAnswer if is_failure(error) else ConfigError, describe_error(error)
+            action = (
+                "Rename or remove this object"
+                if _UNLISTABLE in reason
+                else "Allow the job to list it (s3:ListBucket)"
+            )
             raise kind(
-                f"image root {self.root} cannot be listed: {describe_error(error)}. Allow the job "
-                "to list it (s3:ListBucket), or set 'image_identity: stat'."
+                f"image root {self.root} cannot be listed: {reason}. {action}, or set "
+                "'image_identity: stat'."
             ) from error
 
     def locate(self, image_path: str | None) -> str | None:
@@ -313,7 +325,7 @@ class ImageStore:
         Raises ImageProblem if the path is missing, or outside the allowed roots and hosts.
         """
         # A column of a wrong type reaches an engine that runs without Spark as numbers or NaN.
-        if not isinstance(image_path, str) or not image_path.strip():
+        if not isinstance(image_path, str) or not (image_path := image_path.strip()):
             raise ImageProblem(Status.IMAGE_MISSING, NO_IMAGE_PATH)
         if len(image_path) > LONGEST_PATH:
             raise ImageProblem(

@@ -139,6 +139,11 @@ def _read_inventory(store: ImageStore, inventory: str, products: DataFrame) -> D
             f"image_inventory cannot be used: {reason_of(error)}. Expected a table's name, or a "
             "Delta, Parquet, CSV or JSON path, with the columns path, size, etag and modified."
         ) from error
+    # S3 Inventory tells keys, which begin with the root's own path.
+    bucket, prefix = store.address_of_key()
+    is_key = F.col("path").startswith(prefix) if prefix else F.lit(False)
+    path = F.when(is_key, F.concat(F.lit(bucket), "path")).otherwise(F.col("path"))
+    listed = listed.withColumn("path", path)
     listed = with_image_keys(listed.toDF("path", "size", "etag", "modified_us"), store, "path")
     # An inventory may have several versions of an image: the latest counts.
     latest = F.max_by(F.struct("size", "etag", "modified_us"), "modified_us").alias("latest")

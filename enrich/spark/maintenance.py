@@ -4,13 +4,13 @@ Safe beside runs: Delta keeps files that younger readers may still need, and a r
 at one version.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pyspark.sql import Column, Window
 from pyspark.sql import functions as F
 from schemas import tables as ddl
-from schemas.tables import quote, quote_literal
+from schemas.tables import BROKEN, quote, quote_literal
 
 from enrich.spark.rules import (
     KEEP_UNUSED_ENCODINGS,
@@ -21,6 +21,9 @@ from enrich.spark.runs import complete_intents, read_runs
 from enrich.spark.session import session_settings
 from enrich.spark.tables import Tables, now, remove_old_folders, retried_on_conflict
 
+# States of pictures without a size are written anew by each run that looks at them. A URL with a
+# query may be signed, and then is another one each night.
+_KEEP_UNSURE_STATES, _KEEP_SIGNED_STATES = timedelta(days=90), timedelta(days=7)
 # Without these Delta 4.4 ignores RETAIN n HOURS, unless n is 0, and uses a table property.
 _RESPECT_RETAIN = {
     "spark.databricks.delta.vacuum.retentionWindowIgnore.enabled": "false",
@@ -33,6 +36,7 @@ def maintain_tables(
     *,
     retention_hours: int,
     keep_candidates_days: int,
+    keep_history_days: int,
     temporary_folder: str | None = None,
 ) -> dict[str, Any]:
     """Compact every table, and delete rows and files that nothing refers to any more.
@@ -42,11 +46,14 @@ def maintain_tables(
             running job may lose files that it reads.
         keep_candidates_days: candidates of finished runs are kept for this time, and those of
             published runs as long as time travel reaches back too.
+        keep_history_days: events of runs to which no row refers, checks, and rows of the product
+            table that were broken are kept for this time.
         temporary_folder: the setting, where killed runs have left folders.
 
     Returns:
         Counts: `runs_removed` (runs whose candidates were deleted), `encodings_removed`,
-        `folders_removed`, and `files_before` and `files_after` by table.
+        `image_states_removed`, `history_removed` (rows), `folders_removed`, and `files_before` and
+        `files_after` by table.
 
     Raises:
         ConfigError: table run_events is missing.
@@ -65,6 +72,8 @@ def maintain_tables(
     done: dict[str, Any] = {
         "runs_removed": _delete_candidates(tables, unneeded),
         "encodings_removed": _delete_encodings(tables) if has_encodings else 0,
+        "image_states_removed": _delete_image_states(tables) if has_encodings else 0,
+        "history_removed": _delete_history(tables, now() - timedelta(days=keep_history_days)),
         "folders_removed": remove_old_folders(tables, LONGEST_RUN, temporary_folder),
     }
     tables.create_views()
@@ -142,3 +151,60 @@ def _delete_encodings(tables: Tables) -> int:
         return int(done["num_deleted_rows"])
     finally:
         unneeded.unpersist()
+
+
+@retried_on_conflict
+def _delete_image_states(tables: Tables) -> int:
+    """Delete states of pictures that no run will compare; return their number.
+
+    These are all but the latest of a path, and latest ones that a run would have written anew.
+    States are kept while a live run may have read them.
+    """
+    states = tables.read("images").select("path", "run_id", "looked_at", "size")
+    latest = Window.partitionBy("path").orderBy(F.desc("looked_at"))
+
+    def is_older(age: timedelta) -> Column:
+        return F.col("looked_at") < F.lit(now() - age)
+
+    is_unsure = F.col("size").isNull() & is_older(_KEEP_UNSURE_STATES)
+    is_signed = F.col("path").rlike("^https?://.*[?]") & is_older(_KEEP_SIGNED_STATES)
+    placed = states.withColumn("_place", F.row_number().over(latest))
+    is_replaced = is_older(LONGEST_RUN) & (F.col("_place") > 1)
+    unneeded = placed.where(is_replaced | is_unsure | is_signed)
+    unneeded = unneeded.select("path", "run_id", "looked_at").distinct().persist()
+    try:
+        if unneeded.isEmpty():
+            return 0
+        same = " AND ".join(f"old.{name} = new.{name}" for name in unneeded.columns)
+        done = tables.merge("images", unneeded, f"ON {same} WHEN MATCHED THEN DELETE")
+        return int(done["num_deleted_rows"])
+    finally:
+        unneeded.unpersist()
+
+
+@retried_on_conflict
+def _delete_history(tables: Tables, before: datetime) -> int:
+    """Delete what is only history, and older; return the number of rows.
+
+    Findings about unreadable products stay, or each run would try these again. So do the events of
+    runs that published a row, or whose candidates or findings are kept.
+    """
+    old = F.col("run_date") < F.lit(before.date())
+    reasons = ", ".join(map(quote_literal, BROKEN))
+    day, removed = quote_literal(before.date().isoformat()), 0
+    for table, more in (("label_quality", ""), ("quarantine", f" AND reason IN ({reasons})")):
+        name = quote(tables.name(table))
+        done = tables.spark.sql(f"DELETE FROM {name} WHERE run_date < DATE {day}{more}")
+        removed += int(done.collect()[0]["num_affected_rows"])
+    runs = tables.read("run_events").where(old & (F.col("at") < F.lit(before)))
+    runs = runs.select("run_id").distinct()
+    for table in ("product_attributes", "candidates", "quarantine"):
+        runs = runs.join(tables.read(table).select("run_id"), "run_id", "left_anti")
+    runs = runs.persist()
+    try:
+        if not runs.isEmpty():
+            clauses = "ON old.run_id = new.run_id WHEN MATCHED THEN DELETE"
+            removed += int(tables.merge("run_events", runs, clauses)["num_deleted_rows"])
+    finally:
+        runs.unpersist()
+    return removed

@@ -48,12 +48,12 @@ log = logging.getLogger(__name__)
 # Deletion vectors off: every reader of Delta tables can then read these.
 _DELETION_VECTORS = "delta.enableDeletionVectors"
 _TABLE_PROPERTIES = {_DELETION_VECTORS: "false"}
-# Old versions and their changes may be read until maintenance deletes their files. By default,
-# Delta refuses to read versions that are older than a week.
+# Old versions and their changes may be read until maintenance deletes their files, a year at most.
+# By default, Delta refuses to read versions that are older than a week.
 _PUBLISHED_PROPERTIES = {
     "delta.enableChangeDataFeed": "true",
-    "delta.deletedFileRetentionDuration": "interval 3650 days",
-    "delta.logRetentionDuration": "interval 3650 days",
+    "delta.deletedFileRetentionDuration": "interval 366 days",
+    "delta.logRetentionDuration": "interval 366 days",
     # The default is the first 32 columns, and a checkpoint may have more attributes than that.
     "delta.dataSkippingStatsColumns": (
         "product_id,product_category,status,content_hash,model_version,run_id,run_date,enriched_at"

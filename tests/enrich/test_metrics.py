@@ -100,6 +100,13 @@ def test_a_run_that_ends_in_an_error_has_failed_whatever_it_had_done(tmp_path, s
     assert (outcome[("failed",)], outcome[("published",)]) == (1, 0)
 
 
+def test_a_run_empties_the_figures_that_a_killed_one_has_left(tmp_path):
+    left = tmp_path / "catalog_enrichment_shop_running.prom"
+    left.write_text("catalog_enrichment_encoding_done 7\n")
+    with recorded(tmp_path, "shop", PUBLISHED):
+        assert not left.read_bytes()
+
+
 def test_a_run_is_recorded_as_it_is_at_its_end(tmp_path):
     summary = Summary()
     with recorded(tmp_path, "shop", summary):

@@ -12,6 +12,7 @@ from shop import FakeGate, Shop
 from bench.fake_engine import FakeEngineSpec
 from enrich.config import Follow
 from enrich.errors import ValidationFailed
+from enrich.spark import follow as follow_module
 from enrich.spark.follow import follow
 from enrich.spark.refresh import Refresh
 from enrich.spark.runs import RunSummary, read_runs
@@ -185,6 +186,31 @@ def test_all_products_are_compared_where_the_feed_does_not_tell(feed):
     rmtree(feed.file)
     feed.create(210)
     assert not is_compared_since()
+
+
+@pytest.mark.parametrize("happens", ["a new column", "nothing"])
+def test_following_goes_on(feed, monkeypatch, happens):
+    outcomes = list[str]()
+    monkeypatch.setattr(follow_module, "_WAKE_S", 1)
+    if happens == "nothing":
+        monkeypatch.setattr(follow_module, "_LONGEST_PAUSE_S", 2)
+
+    class Enough(Exception):
+        pass
+
+    def run():
+        inputs = feed.prepare(config=CONFIG)
+        if happens == "a new column" and not outcomes:
+            feed.run("ALTER TABLE products ADD COLUMN brand STRING")
+            feed.run("INSERT INTO products VALUES ('new', 'bag', NULL, 'men', NULL, 'ours')")
+        outcomes.append(Refresh(inputs, FakeGate()).run().outcome)
+        if len(outcomes) == 2:
+            raise Enough
+        return inputs.source
+
+    with pytest.raises(Enough):
+        follow(run, Follow.CONTINUOUS)
+    assert outcomes[1] == ("published" if happens == "a new column" else "nothing_to_do")
 
 
 def test_what_is_committed_is_published_until_a_batch_is_faulty(feed):

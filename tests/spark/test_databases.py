@@ -40,7 +40,10 @@ def test_a_second_label_set_opens_no_picture_that_another_database_has_read(shop
     assert counts["images_compared"] == 0
     assert trial.table("product_attributes")["material"].notna().any()
     maintain_tables(
-        open_tables(trial.spark, trial.database), retention_hours=168, keep_candidates_days=30
+        open_tables(trial.spark, trial.database),
+        retention_hours=168,
+        keep_candidates_days=30,
+        keep_history_days=365,
     )
     own = {
         row["tableName"] for row in trial.spark.sql(f"SHOW TABLES IN {trial.database}").collect()

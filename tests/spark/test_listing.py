@@ -34,9 +34,12 @@ class Bucket:
         self.store.fault = self._count
 
     def put(self, number, data):
+        self.put_key(f"images/{number % 7}/{number}.jpg", data)
+
+    def put_key(self, key, data):
         # Not by a request: there are thousands.
         moto: Any = s3_backends["123456789012"]["aws"]
-        moto.put_object("shop", f"images/{number % 7}/{number}.jpg", data)
+        moto.put_object("shop", key, data)
 
     def _count(self, method, key, before):
         self.asked["list" if key == "/shop" else method] += 1
@@ -170,11 +173,12 @@ def test_of_a_product_table_with_a_feed_changed_images_are_found(shop, bucket):
     assert (third.diff, third.counts["published"], third.counts["encoded"]) == ("changes", 1, 0)
 
 
-def test_an_inventory_is_taken_instead_and_what_it_lacks_is_asked_for(shop, bucket):
+@pytest.mark.parametrize("prefix", ["", "images/", "s3://shop/images/"])
+def test_an_inventory_is_taken_instead_and_what_it_lacks_is_asked_for(shop, bucket, prefix):
     write_products(shop, 3)
     for number in range(3):
         bucket.put(number, b"image %d" % number)
-    rows = [(f"{n}/{n}.jpg", 7, f"tag {n}", "2026-11-20 10:00:00") for n in range(2)]
+    rows = [(f"{prefix}{n}/{n}.jpg", 7, f"tag {n}", "2026-11-20 10:00:00") for n in range(2)]
     inventory = shop.folder / "inventory.csv"
     pd.DataFrame(rows, columns=["path", "size", "etag", "modified"]).to_csv(inventory, index=False)
     config = {"image_inventory": str(inventory)}
@@ -188,6 +192,12 @@ def test_an_inventory_is_taken_instead_and_what_it_lacks_is_asked_for(shop, buck
 def test_a_store_that_refuses_to_list_is_named_with_the_setting(shop, bucket):
     bucket.store.fault = lambda method, key, before: "403"
     with pytest.raises(ConfigError, match=r"cannot be listed.*image_identity: stat"):
+        list(ImageStore("s3://shop/images").list_root(None, None))
+
+
+def test_an_object_that_cannot_be_listed_is_named(bucket):
+    bucket.put_key("images/x//b.jpg", b"image")
+    with pytest.raises(ConfigError, match=r"x//b\.jpg.*Rename or remove this object"):
         list(ImageStore("s3://shop/images").list_root(None, None))
 
 

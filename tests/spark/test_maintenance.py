@@ -55,6 +55,45 @@ def test_encodings_that_nobody_reads_go_and_published_contents_stay(published_sh
     assert (summary.counts["encoded"], summary.counts["reused"]) == (0, 6)
 
 
+def test_history_goes_after_a_year_but_not_what_a_row_rests_on(published_shop, later):
+    shop = published_shop
+    first = shop.summary.run_id
+    broken = products()
+    broken.loc[0, "product_id"] = None
+    shop.write(broken)
+    shop.refresh()
+    shop.write(products(mark=" new"))
+    last = shop.refresh().run_id
+    assert shop.maintain()["history_removed"] == 0
+    later(400)
+    assert shop.maintain()["history_removed"] > 0
+    assert set(shop.table("run_events")["run_id"]) == {last}
+    assert shop.table("quarantine").empty and first != last
+    assert shop.refresh().outcome == "nothing_to_do"
+
+
+def test_states_of_pictures_go_that_no_run_compares(published_shop, later):
+    shop, day = published_shop, timedelta(1)
+    looks = [
+        ("replaced.jpg", 3, 10 * day),
+        ("replaced.jpg", 4, 0 * day),
+        ("https://cdn.example.com/a.jpg?signature=1", 5, 0 * day),
+        ("https://cdn.example.com/a.jpg", 5, 0 * day),
+        ("never-sure.jpg", None, 0 * day),
+    ]
+    rows = [
+        {"path": path, "size": size, "run_id": "run", "looked_at": tables.now() - age}
+        for path, size, age in looks
+    ]
+    shop.tables.append("images", shop.tables.to_rows("images", rows), "run")
+    assert shop.maintain()["image_states_removed"] == 1
+    later(10)
+    assert shop.maintain()["image_states_removed"] == 1
+    later(100)
+    assert shop.maintain()["image_states_removed"] == 1
+    assert set(shop.table("images")["path"]) == {"replaced.jpg", "https://cdn.example.com/a.jpg"}
+
+
 @pytest.mark.parametrize("is_set", [False, True])
 def test_folders_of_killed_runs_go_after_a_week(published_shop, tmp_path, is_set):
     shop, place = published_shop, str(tmp_path) if is_set else None

@@ -145,6 +145,7 @@ class Shop:
         self,
         retention_hours: int = 168,
         keep_candidates_days: int = 30,
+        keep_history_days: int = 365,
         temporary_folder: str | None = None,
     ) -> dict[str, Any]:
         """Run maintenance."""
@@ -152,6 +153,7 @@ class Shop:
             self.tables,
             retention_hours=retention_hours,
             keep_candidates_days=keep_candidates_days,
+            keep_history_days=keep_history_days,
             temporary_folder=temporary_folder,
         )
 

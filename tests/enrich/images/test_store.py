@@ -142,6 +142,7 @@ def test_paths_and_file_uris_under_an_allowed_root_are_read(root):
     store = ImageStore(str(root), (str(root.parent / "secret"), f"file://{root.parent}/shop-2"))
     for image_path in (
         "a b.jpg",
+        " a b.jpg\n",
         "./folder.jpg/../a b.jpg",
         str(root / "a b.jpg"),
         f"file://{root}/a b.jpg",
