@@ -8,7 +8,7 @@ applies them. Free of torch.
 import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
@@ -94,17 +94,6 @@ class CalibratedModalities(BaseModel):
     thresholds: dict[str, EvidenceThresholds]
     floors: dict[str, tuple[float | None, ...]] = {}
     rows: int = Field(ge=0)
-
-    @field_validator("thresholds", mode="before")
-    @classmethod
-    def _spread(cls, given: Any) -> Any:
-        """Take one threshold for every kind of evidence, too."""
-        if not isinstance(given, dict):
-            return given
-        return {
-            precision: found if isinstance(found, dict) else dict.fromkeys(Evidence, found)
-            for precision, found in given.items()
-        }
 
     @field_validator("thresholds")
     @classmethod

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from thresholds import alike
 
 from enrich.calibration import CalibratedModalities, Calibration
 from enrich.classifiers.checkpoint import build_classifier, save_checkpoint
@@ -126,7 +127,7 @@ def calibration():
             attribute: {
                 modalities: CalibratedModalities(
                     temperature=temperature,
-                    thresholds={"0.90": threshold, "0.95": threshold},
+                    thresholds=alike(threshold, threshold),
                     rows=100,
                 )
                 for modalities, temperature, threshold in zip(

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from pydantic import ValidationError
+from thresholds import alike
 
 from enrich.calibration import (
     CalibratedModalities,
@@ -88,9 +89,7 @@ def test_the_loss_of_a_rare_condition_counts_by_its_share():
 
 
 def test_few_labels_leave_each_temperature_near_the_checkpoint_s_own():
-    own = CalibratedModalities(
-        temperature=1, image_temperature=4, thresholds={"0.90": None, "0.95": None}, rows=9
-    )
+    own = CalibratedModalities(temperature=1, image_temperature=4, thresholds=alike(None), rows=9)
     torch.manual_seed(0)
     logits = 2 * torch.randn(4, 5)
     few = LabelledLogits(logits, logits.argmax(1).roll(1), torch.tensor([0.0, 1, 0, 1]))
@@ -115,7 +114,7 @@ def test_temperature_stays_in_its_range_where_every_answer_is_right_or_chance():
 
 
 def _every_set(**changes):
-    one = {"temperature": 1.0, "thresholds": {"0.90": 0.7, "0.95": None}, "rows": 9} | changes
+    one = {"temperature": 1.0, "thresholds": alike(0.7), "rows": 9} | changes
     return {str(modalities): one for modalities in Modalities}
 
 
@@ -133,8 +132,8 @@ def test_an_unreachable_threshold_is_never_met():
     "broken",
     [
         _every_set(temperature=0),
-        _every_set(thresholds={"0.90": 0.7}),
-        _every_set(thresholds={"0.90": 0.7, "0.95": "high"}),
+        _every_set(thresholds={"0.90": alike(0.7)["0.90"]}),
+        _every_set(thresholds=alike(0.7) | {"0.95": "high"}),
         _every_set(image_temperature=0),
         _every_set(image_temperatur=2.0),
         {str(Modalities.TEXT): _every_set()[Modalities.TEXT]},

@@ -7,6 +7,7 @@ import pytest
 import torch
 from adaptations import make_answers
 from cases import is_full
+from thresholds import alike
 
 from enrich.adaptation.adapt import adapt_attribute, find_flaw
 from enrich.adaptation.checkpoint import summarise, to_table, with_effects
@@ -20,7 +21,7 @@ from enrich.records import Modalities
 from enrich.training.answers import Answers, CalibratedAnswers
 
 LABELS, ROWS, WIDTH = 5, 300, 8
-THRESHOLDS = {"0.90": 0.05, "0.95": None}
+THRESHOLDS = alike(0.05)
 ONES, OF_TEXT = torch.tensor([WIDTH, 2 * WIDTH + 1]), torch.arange(WIDTH + 1, 2 * WIDTH + 2)
 
 
@@ -249,7 +250,7 @@ def test_rare_modalities_keep_their_temperature_and_the_higher_threshold():
     assert both.rows == ROWS and both.temperature != 1.7
     assert image.temperature == 1.7 and image.rows == 100
     assert image.thresholds["0.90"] == both.thresholds["0.90"]
-    assert both.thresholds["0.90"][Evidence.SILENT] > THRESHOLDS["0.90"]
+    assert both.thresholds["0.90"][Evidence.SILENT] > THRESHOLDS["0.90"][Evidence.SILENT]
     assert image.thresholds["0.95"] == dict.fromkeys(Evidence)
 
 
@@ -309,7 +310,7 @@ def test_products_without_a_text_do_not_stop_those_with_one_from_being_answered(
     right = both.logits.argmax(1)
     readings = [replace(one, targets=right, logits=5 * one.logits) for one in (both, image)]
     readings[0] = readings[0].where(torch.arange(60) < 45)
-    base = CalibratedModalities(temperature=1, thresholds={"0.90": 0.8, "0.95": 0.9}, rows=4_000)
+    base = CalibratedModalities(temperature=1, thresholds=alike(0.8, 0.9), rows=4_000)
     calibration = Calibration(attributes={"color": dict.fromkeys(Modalities, base)})
     effect = _adapt([*readings, text], calibration, torch.arange(60))
     found = effect.calibrated[Modalities.IMAGE_AND_TEXT]
@@ -319,7 +320,7 @@ def test_products_without_a_text_do_not_stop_those_with_one_from_being_answered(
 
 
 def test_labels_that_confirm_the_thresholds_count_as_a_fit_that_changes_nothing():
-    held = _calibration(thresholds={"0.90": 0.85, "0.95": 0.9})
+    held = _calibration(thresholds=alike(0.85, 0.9))
     effect = _adapt(_readings(swapped=False), held)
     assert effect.is_better and effect.is_confirmed
     fitted = with_effects(held, {"color": effect})
@@ -330,12 +331,12 @@ def test_labels_that_confirm_the_thresholds_count_as_a_fit_that_changes_nothing(
 
 def test_without_an_answer_that_could_confirm_the_thresholds_all_stays():
     readings = [one.where(one.product < 30) for one in _readings(swapped=False)]
-    effect = _adapt(readings, _calibration(thresholds={"0.90": 0.85, "0.95": 0.9}))
+    effect = _adapt(readings, _calibration(thresholds=alike(0.85, 0.9)))
     assert not effect.is_better
 
 
 def test_labels_that_speak_against_the_thresholds_change_them_alone():
-    effect = _adapt(_readings(swapped=False), _calibration(thresholds={"0.90": 0.5, "0.95": 0.6}))
+    effect = _adapt(_readings(swapped=False), _calibration(thresholds=alike(0.5, 0.6)))
     assert effect.is_better and effect.is_needed and effect.correction is None
     assert effect.before["precision_at_90_threshold"] < 0.9
     assert effect.after["precision_at_90_threshold"] > 0.9
@@ -345,7 +346,7 @@ def test_labels_that_speak_against_the_thresholds_change_them_alone():
 
 NAMES = ("black", "blue", "red", "white")
 CALIBRATED = dict.fromkeys(
-    Modalities, CalibratedModalities(temperature=1, thresholds={"0.90": 0.8, "0.95": None}, rows=9)
+    Modalities, CalibratedModalities(temperature=1, thresholds=alike(0.8), rows=9)
 )
 
 

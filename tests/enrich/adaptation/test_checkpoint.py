@@ -10,6 +10,7 @@ import pytest
 import torch
 from adaptations import make_effect
 from safetensors.torch import load_file
+from thresholds import alike
 
 from enrich.adaptation import checkpoint
 from enrich.adaptation.adapt import Adaptation
@@ -35,8 +36,8 @@ from enrich.files.products import Catalog, open_source
 from enrich.records import Modalities, Product
 
 ANSWERED = {"precision_at_90_threshold": 0.95, "answered_at_90_threshold": 0.5}
-ANSWERS = CalibratedModalities(temperature=1, thresholds={"0.90": 0.8, "0.95": None}, rows=60)
-NEVER = CalibratedModalities(temperature=1, thresholds={"0.90": None, "0.95": None}, rows=60)
+ANSWERS = CalibratedModalities(temperature=1, thresholds=alike(0.8), rows=60)
+NEVER = CalibratedModalities(temperature=1, thresholds=alike(None), rows=60)
 FIGURES = {"rows": 60, "accuracy": 0.5, **ANSWERED}
 BETTER = make_effect(FIGURES, Gain(0.2, 0.1, 100), dict.fromkeys(Modalities, ANSWERS))
 WORSE = Gain(-0.2, 0.1, 100)

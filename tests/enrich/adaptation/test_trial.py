@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 from adaptations import make_answers, make_effect
+from thresholds import alike
 
 from enrich.adaptation.trial import Gain, pick_thresholds
 from enrich.calibration import CalibratedModalities
 from enrich.lexicon import Evidence
 from enrich.records import Modalities
 
-OWN = CalibratedModalities(temperature=1, thresholds={"0.90": 0.9, "0.95": None}, rows=4_000)
+OWN = CalibratedModalities(temperature=1, thresholds=alike(0.9), rows=4_000)
 
 
 def read(margins, targets=None):
@@ -53,8 +54,8 @@ def test_an_attribute_that_was_never_answered_is_answered_where_labels_prove_it(
     assert pick(read(torch.linspace(4, 1, 60)), never)
 
 
-ANSWERS = CalibratedModalities(temperature=1, thresholds={"0.90": 0.05, "0.95": None}, rows=100)
-NEVER = CalibratedModalities(temperature=1, thresholds={"0.90": None, "0.95": None}, rows=60)
+ANSWERS = CalibratedModalities(temperature=1, thresholds=alike(0.05), rows=100)
+NEVER = CalibratedModalities(temperature=1, thresholds=alike(None), rows=60)
 FIGURES = {"accuracy": 0.9, "precision_at_90_threshold": 0.97, "answered_at_90_threshold": 0.9}
 WRONG_BEFORE = {"before": FIGURES | {"precision_at_90_threshold": 0.8}}
 EFFECT = make_effect(FIGURES, Gain(0.1, 0.01, 100), dict.fromkeys(Modalities, ANSWERS))

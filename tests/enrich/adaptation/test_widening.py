@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from adaptations import make_effect
+from thresholds import alike
 from torch.nn.functional import cosine_similarity
 
 from enrich.adaptation.checkpoint import write_adapted
@@ -60,7 +61,7 @@ def test_a_picture_is_not_compared_with_names_where_the_towers_are_mixed(
 
 def test_a_name_that_is_added_to_a_fitted_attribute_is_never_answered(tiny_checkpoint, tmp_path):
     manifest = read_manifest(tiny_checkpoint)
-    proved = CalibratedModalities(temperature=1, thresholds={"0.90": 0.5, "0.95": 0.6}, rows=60)
+    proved = CalibratedModalities(temperature=1, thresholds=alike(0.5, 0.6), rows=60)
     figures = {"rows": 60, "accuracy": 0.9, "answered_at_90_threshold": 0.5}
     figures["precision_at_90_threshold"] = 0.95
     effect = make_effect(figures, Gain(0.2, 0.1, 100), dict.fromkeys(Modalities, proved))

@@ -195,7 +195,7 @@ def test_another_revision_of_the_encoder_is_another_encoder(folder, monkeypatch)
 
 
 def _set_threshold(calibration):
-    _at(calibration, "attributes", "color", "text", "thresholds").update({"0.90": 0.123})
+    _at(calibration, "attributes", "color", "text", "thresholds", "0.90").update(silent=0.123)
 
 
 def _at(content, *keys):

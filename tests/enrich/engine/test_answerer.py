@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from thresholds import alike
 from torch import nn
 
 from enrich.calibration import CalibratedModalities, Calibration, ScoreCorrection
@@ -34,6 +35,9 @@ class _TextsFirst(nn.Module):
         return both[:, WIDTH : WIDTH + self.labels]
 
 
+ALWAYS = alike(0.0)["0.90"]
+
+
 @pytest.fixture
 def make(small_config, tokenizer, tmp_path):
     """Returns a function that makes an answerer of colors.
@@ -43,7 +47,7 @@ def make(small_config, tokenizer, tmp_path):
 
     def make(
         *,
-        thresholds=(0.0, 0.0, 0.0),
+        thresholds=(ALWAYS,) * 3,
         floors=None,
         labels=("red", "blue"),
         corrections=None,
@@ -53,7 +57,7 @@ def make(small_config, tokenizer, tmp_path):
         calibrated = {
             modalities: CalibratedModalities(
                 temperature=1,
-                thresholds={"0.90": threshold, "0.95": None},
+                thresholds=alike(None) | {"0.90": threshold},
                 floors={"0.90": floors} if floors else {},
                 rows=9,
             )
@@ -107,7 +111,8 @@ def test_a_fitted_checkpoint_reads_pictures_anew_where_there_is_one(make):
 
 def test_an_answer_is_held_against_the_threshold_of_what_it_was_read_from(make):
     rows = _answer(
-        make(thresholds=(0.5, 0.9, 0.6)), *((_store((1.0, 0.0)), one) for one in Modalities)
+        make(thresholds=[alike(least)["0.90"] for least in (0.5, 0.9, 0.6)]),
+        *((_store((1.0, 0.0)), one) for one in Modalities),
     )
     assert [row["color"] for row in rows] == ["red", None, "red"]
     assert [row["predictions"][0]["abstained"] for row in rows] == [False, True, False]
@@ -170,7 +175,9 @@ def test_rows_of_many_chunks_keep_their_order(make, monkeypatch):
 def test_a_source_has_its_own_names_and_leaves_labels_out(make):
     labels = ("red", "blue", "grey", "navy")
     own = {"grey": "gray", "navy": "blue", "red": None}
-    answerer = make(labels=labels, own={"labels": {"color": own}}, thresholds=(0.5,) * 3)
+    answerer = make(
+        labels=labels, own={"labels": {"color": own}}, thresholds=(alike(0.5)["0.90"],) * 3
+    )
     # Red is the likeliest; blue and navy together are more likely than grey.
     scores = (math.log(0.5), math.log(0.15), math.log(0.2), math.log(0.15))
     texts = [(None, None), ("navy shirt", None), ("Gray shirt", None), ("grey shirt", None)]
