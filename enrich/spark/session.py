@@ -159,14 +159,24 @@ def _prepare_start() -> None:
     # The default for workers is PATH's python3.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spark = Path(pyspark.__file__).parent
-    is_set_up = (spark / "conf" / "spark-defaults.conf").exists() and not os.environ.get(HOME)
-    if not (is_set_up or {"SPARK_HOME", "SPARK_CONF_DIR"} & os.environ.keys()):
+    if not _has_settings(spark):
         os.environ["SPARK_CONF_DIR"] = str(_write_settings(spark, home() / "lakehouse"))
     if not _has_user_name():
         # For a user without a name Java's home is "?", which Ivy refuses at each start.
         folder = os.environ.get("HOME") or tempfile.gettempdir()
         given = os.environ.get("SPARK_SUBMIT_OPTS", "")
         os.environ["SPARK_SUBMIT_OPTS"] = f'{given} -Duser.home="{folder}"'
+
+
+def _has_settings(spark: Path) -> bool:
+    """Return whether somebody has set up the Spark that PySpark starts; `spark` is PySpark's."""
+    given = os.environ.get("SPARK_HOME")
+    is_another = given is not None and Path(given).resolve() != spark.resolve()
+    if is_another or "SPARK_CONF_DIR" in os.environ:
+        return True
+    # The set-up of a checkout has filled in the checkout's folders, which are not those of HOME.
+    is_meant = given is not None or not os.environ.get(HOME)
+    return is_meant and (spark / "conf" / "spark-defaults.conf").exists()
 
 
 def _stop_java() -> None:

@@ -1,6 +1,7 @@
 """The image, without Docker: its steps are replayed in a folder, and a refresh runs there."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -12,15 +13,34 @@ from demo.catalog import write_demo_catalog
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
-pytestmark = [pytest.mark.spark, pytest.mark.long]
+PAGE = DEPLOY.with_name("docs") / "cluster.md"
+
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.long,
+    pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="NOT PYTHON 3.11: NOT tested here"),
+]
 
 
-@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="NOT PYTHON 3.11: NOT tested here")
-def test_the_image_enriches_a_catalog_by_what_its_steps_have_put_into_it(tmp_path):
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    built = Image(tmp_path_factory.mktemp("image"))
+    built.build()
+    return built
+
+
+def test_the_documented_command_runs_the_demo_in_the_image(image):
+    command = re.search(r"`docker run enrich (.+)` runs the demo", PAGE.read_text())
+    assert command
+    said = image.run(f"TINI= bash /opt/entrypoint.sh {command[1]}")
+    outcome = json.loads(said.splitlines()[-1])
+    assert outcome["outcome"] == "published" and outcome["counts"]["published"] > 0
+    assert (image.folder / "var/lib/enrich/lakehouse/warehouse").is_dir()
+
+
+def test_the_image_enriches_a_catalog_by_what_its_steps_have_put_into_it(image, tmp_path):
     shop = tmp_path / "shop"
     write_demo_catalog(shop, products=25, faults=False)
-    image = Image(tmp_path / "image")
-    image.build()
     # As Spark on Kubernetes starts a driver, with the SQL settings that it is given there.
     given = yaml.safe_load((DEPLOY / "kubernetes" / "spark-application.yaml").read_text())
     settings = {k: v for k, v in given["spec"]["sparkConf"].items() if k.startswith("spark.sql.")}
@@ -34,4 +54,4 @@ def test_the_image_enriches_a_catalog_by_what_its_steps_have_put_into_it(tmp_pat
     )
     outcome = json.loads(said.splitlines()[-1])
     assert (outcome["outcome"], outcome["counts"]["published"]) == ("published", 25)
-    assert (tmp_path / "image/var/lib/enrich/warehouse").is_dir()
+    assert (image.folder / "var/lib/enrich/warehouse").is_dir()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -129,6 +130,37 @@ def test_a_session_that_is_opened_ends_so(spark):
 
 
 # Settings and folders
+
+
+@pytest.mark.parametrize(
+    ("named", "given", "wants_own"),
+    [
+        ((), {}, True),
+        (("log4j2.properties",), {"SPARK_HOME": "pyspark"}, True),  # as in the image
+        (("spark-defaults.conf",), {"SPARK_HOME": "pyspark"}, False),
+        (("spark-defaults.conf",), {}, True),  # the checkout's, and its tables are elsewhere
+        ((), {"SPARK_HOME": "another"}, False),
+        ((), {"SPARK_CONF_DIR": "another"}, False),
+    ],
+)
+def test_spark_gets_settings_for_one_machine_unless_somebody_has_set_it_up(
+    monkeypatch, tmp_path, named, given, wants_own
+):
+    conf = tmp_path / "pyspark" / "conf"
+    conf.mkdir(parents=True)
+    for name in named:
+        (conf / name).touch()
+    paths = {name: str(tmp_path / folder) for name, folder in given.items()}
+    base = {"JAVA_HOME": "/java", "HOME": "/", "CATALOG_ENRICH_HOME": str(tmp_path)}
+    monkeypatch.setattr(os, "environ", base | paths)
+    monkeypatch.setattr(session, "pyspark", SimpleNamespace(__file__=str(conf.parent / "x.py")))
+    monkeypatch.setattr(session.atexit, "register", lambda _: None)
+    session._prepare_start()
+    own = tmp_path / "lakehouse" / "spark"
+    expected = str(own) if wants_own else paths.get("SPARK_CONF_DIR")
+    assert os.environ.get("SPARK_CONF_DIR") == expected
+    if wants_own:
+        assert "DeltaSparkSessionExtension" in (own / "spark-defaults.conf").read_text()
 
 
 @pytest.mark.spark
