@@ -35,7 +35,9 @@ REQUEST_S = 30
 SILENCE_S = 600
 # Time for a job to begin, a setting of each platform.
 START_S = 1800
-_NOT_BEGUN = ("NEW", "PENDING")
+# The Spark operator says SUBMITTED while the driver's pod is pending; QUEUED and BLOCKED are of
+# Databricks.
+_NOT_BEGUN = ("NEW", "PENDING", "SUBMITTED", "QUEUED", "BLOCKED")
 # Between tries to read a summary.
 _READ_AGAIN_S = (5, 30, 120)
 
