@@ -5,9 +5,8 @@
 # EMR's own releases have Spark 3.5 or 4.0, which do not fit: so the image brings its Spark, and the
 # Kubernetes files of this folder's neighbour apply. This command submits their SparkApplication.
 set -euo pipefail
-namespace=${NAMESPACE:-enrich}
 words=$(python3 -c 'import json, sys; print(json.dumps(sys.argv[1:]))' "$@")
 
 kubectl patch --local --filename deploy/kubernetes/spark-application.yaml --type merge --output yaml \
     --patch "{\"spec\": {\"arguments\": $words}}" |
-    kubectl create --namespace "$namespace" --filename -
+    kubectl create --filename -

@@ -4,6 +4,8 @@
 #     deploy/yarn/submit.sh --config hdfs.yaml --summary s3://example-enrich/summaries/last.json
 # YARN has to schedule yarn.io/gpu and to keep GPUs apart. `shop.yaml` and the baseline that it names
 # are shipped beside the job; the checkpoint has an address. JOB names another file of jobs/.
+# One attempt: YARN would repeat also what ends with exit codes 2 (wrong settings or input) and 3 (the
+# gate), which are for people.
 set -euo pipefail
 apps=${APPS:-hdfs:///apps/enrich}
 java=${NODES_JAVA:-/usr/lib/jvm/java-17}
@@ -12,6 +14,7 @@ exec spark-submit --master yarn --deploy-mode cluster \
     --properties-file jobs/conf/cluster/gpu-cluster.conf \
     --archives "$apps/environment.tar.gz#environment" \
     --files "${FILES:-shop.yaml,shop.json},jobs/conf/cluster/discover_gpus.sh" \
+    --conf spark.yarn.maxAppAttempts=1 \
     --conf spark.pyspark.python=./environment/bin/python \
     --conf "spark.yarn.appMasterEnv.JAVA_HOME=$java" --conf "spark.executorEnv.JAVA_HOME=$java" \
     "jobs/${JOB:-enrich_catalog.py}" "$@"

@@ -66,14 +66,22 @@ def test_kubernetes_objects_have_what_their_kind_requires(file):
             assert value, path
 
 
-def test_every_flag_that_a_file_gives_the_job_is_one_of_its_flags():
-    known, given = flags_of_the_job(), set()
-    container = read(DEPLOY / "kubernetes" / "cron-job.yaml")[0]["spec"]["jobTemplate"]["spec"]
-    words = container["template"]["spec"]["containers"][0]["args"]
-    job = next(at for at, word in enumerate(words) if word.endswith("jobs/enrich_catalog.py"))
+def driver_of_the_cron_job():
+    job = read(DEPLOY / "kubernetes" / "cron-job.yaml")[0]["spec"]["jobTemplate"]
+    return job["spec"]["template"]["spec"]["containers"][0]
+
+
+def task_of_the_bundle():
     bundle = read(DEPLOY / "databricks" / "databricks.yml")[0]["resources"]["jobs"]
     (task,) = bundle["enrich_catalog"]["tasks"]
-    command, *parameters = task["python_wheel_task"]["parameters"]
+    return task
+
+
+def test_every_flag_that_a_file_gives_the_job_is_one_of_its_flags():
+    known, given = flags_of_the_job(), set()
+    words = driver_of_the_cron_job()["args"]
+    job = next(at for at, word in enumerate(words) if word.endswith("jobs/enrich_catalog.py"))
+    command, *parameters = task_of_the_bundle()["python_wheel_task"]["parameters"]
     assert catalog_enrich.COMMANDS[command][0] == "enrich_catalog:main"
     for word in (*application()["arguments"], *words[job + 1 :], *parameters):
         given.add(word.partition("=")[0])
@@ -117,6 +125,35 @@ def test_kubernetes_and_the_reference_settings_agree():
     told = {name for name in reference if name not in given} - elsewhere
     prefixes = ("spark.executor.", "spark.driver.", "spark.dynamicAllocation.")
     assert all(name.startswith(prefixes) for name in told), told
+
+
+def test_executors_get_the_drivers_image_and_namespace_in_every_way_to_start_a_run():
+    file = DEPLOY / "kubernetes" / "pod-template.yaml"
+    driver, spec = driver_of_the_cron_job(), application()
+    (account,) = (one for one in read(file.with_name("access.yaml")) if "roleRef" in one)
+    namespace, template = account["metadata"]["namespace"], "spark.kubernetes.executor.podTemplate"
+    by_hand = re.findall(r"^#     --conf (\S+?)=(\S+)", file.read_text(), re.MULTILINE)
+    cron_job = re.findall(r"^--conf=(\S+?)=(\S+)$", "\n".join(driver["args"]), re.MULTILINE)
+    for given in (dict(by_hand), dict(cron_job)):
+        assert given["spark.kubernetes.namespace"] == namespace
+        assert given["spark.kubernetes.container.image"] == driver["image"] == spec["image"]
+        assert Path(given[f"{template}File"]).name == file.name
+    # Of the driver's pod; the CronJob and the operator have theirs in fields of their own.
+    name = dict(by_hand)["spark.kubernetes.authenticate.driver.serviceAccountName"]
+    assert {name} == {one["name"] for one in account["subjects"]}
+    assert spec["driver"]["serviceAccount"] == name
+    for name in ("spark-application.yaml", "cron-job.yaml"):
+        assert read(file.with_name(name))[0]["metadata"]["namespace"] == namespace
+
+
+def test_no_platform_repeats_a_run_of_itself_that_would_end_likewise():
+    assert "--conf spark.yarn.maxAppAttempts=1 " in (DEPLOY / "yarn" / "submit.sh").read_text()
+    assert "bash deploy/yarn/submit.sh" in (DEPLOY / "emr" / "submit-step.sh").read_text()
+    assert application()["restartPolicy"] == {"type": "Never"}
+    assert task_of_the_bundle()["max_retries"] == 0
+    job = read(DEPLOY / "kubernetes" / "cron-job.yaml")[0]["spec"]["jobTemplate"]["spec"]
+    (rule,) = job["podFailurePolicy"]["rules"]
+    assert rule["action"] == "FailJob" and rule["onExitCodes"]["values"] == [2, 3]
 
 
 def test_spills_go_to_the_volume_in_every_kind_of_pod():
