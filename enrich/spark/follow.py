@@ -66,7 +66,12 @@ def _follow_until_schema_changes(run: Callable[[], Source], how: Follow) -> bool
 
     def run_again() -> None:
         nonlocal seen, ran_at
-        seen = int(run().version)
+        try:
+            seen = int(run().version)
+        except BaseException as error:
+            # Kept, because Java would hand it back as a text in an error of its own.
+            stopped.append(error)
+            raise
         ran_at = time.monotonic()
         # Python frees DataFrames in cycles late, and Java keeps a plan of megabytes for each.
         gc.collect()
@@ -74,14 +79,8 @@ def _follow_until_schema_changes(run: Callable[[], Source], how: Follow) -> bool
     def on_changes(changes: DataFrame, _: int) -> None:
         newest = changes.selectExpr("max(_commit_version)").collect()[0][0]
         with one_at_a_time:
-            if newest is None or newest <= seen:
-                return
-            try:
+            if newest is not None and newest > seen and not stopped:
                 run_again()
-            except BaseException as error:
-                # Kept, because Java would hand it back as a text in an error of its own.
-                stopped.append(error)
-                raise
 
     with tempfile.TemporaryDirectory(prefix="follow-") as folder:
         writer = source.feed.open_stream().writeStream.foreachBatch(on_changes)
