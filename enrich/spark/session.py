@@ -169,7 +169,7 @@ def _prepare_start() -> None:
 
 
 def _has_settings(spark: Path) -> bool:
-    """Return whether somebody has set up the Spark that starts; `spark` is PySpark's own."""
+    """Return whether somebody has set up Spark; `spark` is PySpark's own folder."""
     given = os.environ.get("SPARK_HOME")
     is_another = given is not None and Path(given).resolve() != spark.resolve()
     if is_another or "SPARK_CONF_DIR" in os.environ:
