@@ -21,9 +21,10 @@ from enrich.spark.runs import complete_intents, read_runs
 from enrich.spark.session import session_settings
 from enrich.spark.tables import Tables, now, remove_old_folders, retried_on_conflict
 
-# States of pictures without a size are written anew by each run that looks at them. A URL with a
-# query may be signed, and then is another one each night.
+# States of pictures without a size are written anew by each run that looks at them. A signed URL is
+# another one each night.
 _KEEP_UNSURE_STATES, _KEEP_SIGNED_STATES = timedelta(days=90), timedelta(days=7)
+_SIGNATURE = r"(?i)^https?://.*[?&](x-\w+-)?(signature|sig|token)="
 # Without these Delta 4.4 ignores RETAIN n HOURS, unless n is 0, and uses a table property.
 _RESPECT_RETAIN = {
     "spark.databricks.delta.vacuum.retentionWindowIgnore.enabled": "false",
@@ -167,7 +168,7 @@ def _delete_image_states(tables: Tables) -> int:
         return F.col("looked_at") < F.lit(now() - age)
 
     is_unsure = F.col("size").isNull() & is_older(_KEEP_UNSURE_STATES)
-    is_signed = F.col("path").rlike("^https?://.*[?]") & is_older(_KEEP_SIGNED_STATES)
+    is_signed = F.col("path").rlike(_SIGNATURE) & is_older(_KEEP_SIGNED_STATES)
     placed = states.withColumn("_place", F.row_number().over(latest))
     is_replaced = is_older(LONGEST_RUN) & (F.col("_place") > 1)
     unneeded = placed.where(is_replaced | is_unsure | is_signed)
