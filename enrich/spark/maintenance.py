@@ -7,7 +7,7 @@ at one version.
 from datetime import datetime, timedelta
 from typing import Any
 
-from pyspark.sql import Column, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from schemas import tables as ddl
 from schemas.tables import BROKEN, quote, quote_literal
@@ -17,7 +17,7 @@ from enrich.spark.rules import (
     LONGEST_RUN,
     list_unneeded_candidates,
 )
-from enrich.spark.runs import complete_intents, read_runs
+from enrich.spark.runs import complete_intents, read_runs, select_last_events
 from enrich.spark.session import session_settings
 from enrich.spark.tables import Tables, now, remove_old_folders, retried_on_conflict
 
@@ -141,17 +141,9 @@ def _delete_encodings(tables: Tables) -> int:
     placed = placed.join(published.withColumn("_is_published", F.lit(True)), "content_hash", "left")
     is_needed: Column = is_used & (F.col("_place") == 1) & (is_young | F.col("_is_published"))
     unneeded = placed.where(is_settled & ~F.coalesce(is_needed, F.lit(False)))
-    unneeded = unneeded.select("run_id", "content_hash", "encoder_version").distinct().persist()
-    try:
-        if unneeded.isEmpty():
-            return 0
-        same = " AND ".join(
-            f"old.{name} = new.{name}" for name in ("encoder_version", "run_id", "content_hash")
-        )
-        done = tables.merge("encodings", unneeded, f"ON {same} WHEN MATCHED THEN DELETE")
-        return int(done["num_deleted_rows"])
-    finally:
-        unneeded.unpersist()
+    return _delete_rows(
+        tables, "encodings", unneeded.select("encoder_version", "run_id", "content_hash")
+    )
 
 
 @retried_on_conflict
@@ -172,40 +164,37 @@ def _delete_image_states(tables: Tables) -> int:
     placed = states.withColumn("_place", F.row_number().over(latest))
     is_replaced = is_older(LONGEST_RUN) & (F.col("_place") > 1)
     unneeded = placed.where(is_replaced | is_unsure | is_signed)
-    unneeded = unneeded.select("path", "run_id", "looked_at").distinct().persist()
-    try:
-        if unneeded.isEmpty():
-            return 0
-        same = " AND ".join(f"old.{name} = new.{name}" for name in unneeded.columns)
-        done = tables.merge("images", unneeded, f"ON {same} WHEN MATCHED THEN DELETE")
-        return int(done["num_deleted_rows"])
-    finally:
-        unneeded.unpersist()
+    return _delete_rows(tables, "images", unneeded.select("path", "run_id", "looked_at"))
 
 
 @retried_on_conflict
 def _delete_history(tables: Tables, before: datetime) -> int:
     """Delete what is only history, and older; return the number of rows.
 
-    Findings about unreadable products stay, or each run would try these again. So do the events of
-    runs that published a row, or whose candidates or findings are kept.
+    Findings about unreadable products stay, or each run would try these again. So do all events of
+    runs with a younger one, that published a row, or whose candidates or findings are kept.
     """
-    old = F.col("run_date") < F.lit(before.date())
     reasons = ", ".join(map(quote_literal, BROKEN))
     day, removed = quote_literal(before.date().isoformat()), 0
     for table, more in (("label_quality", ""), ("quarantine", f" AND reason IN ({reasons})")):
         name = quote(tables.name(table))
         done = tables.spark.sql(f"DELETE FROM {name} WHERE run_date < DATE {day}{more}")
         removed += int(done.collect()[0]["num_affected_rows"])
-    runs = tables.read("run_events").where(old & (F.col("at") < F.lit(before)))
-    runs = runs.select("run_id").distinct()
+    last = select_last_events(tables.read("run_events"))
+    runs = last.where(F.col("at") < F.lit(before)).select("run_id")
     for table in ("product_attributes", "candidates", "quarantine"):
         runs = runs.join(tables.read(table).select("run_id"), "run_id", "left_anti")
-    runs = runs.persist()
+    return removed + _delete_rows(tables, "run_events", runs)
+
+
+def _delete_rows(tables: Tables, table: str, keys: DataFrame) -> int:
+    """Delete the rows of a table that have one of the keys; return their number."""
+    keys = keys.distinct().persist()
     try:
-        if not runs.isEmpty():
-            clauses = "ON old.run_id = new.run_id WHEN MATCHED THEN DELETE"
-            removed += int(tables.merge("run_events", runs, clauses)["num_deleted_rows"])
+        if keys.isEmpty():
+            return 0
+        same = " AND ".join(f"old.{name} = new.{name}" for name in keys.columns)
+        done = tables.merge(table, keys, f"ON {same} WHEN MATCHED THEN DELETE")
+        return int(done["num_deleted_rows"])
     finally:
-        runs.unpersist()
-    return removed
+        keys.unpersist()

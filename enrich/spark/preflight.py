@@ -72,9 +72,10 @@ def check_executors(inputs: "Inputs", checkpoint: str) -> int:
         log.warning("the executors of a Spark Connect server are not checked")
         return 0
     database, token = inputs.config.database, uuid.uuid4().hex
-    root = inputs.config.temporary_folder or str(spark.conf.get(_TABLES))
-    if inputs.config.temporary_folder is None and spark.catalog.databaseExists(database):
-        root = database_folder(spark.catalog.getDatabase(database)) or root
+    root = inputs.config.temporary_folder
+    if not root and spark.catalog.databaseExists(database):
+        root = database_folder(spark.catalog.getDatabase(database))
+    root = root or str(spark.conf.get(_TABLES))
     # Spark would skip a folder whose name begins with an underscore.
     folder = f"{root}/preflight-{token}"
     expected_token = Observation(_TABLES, "token", local_path(root), token)

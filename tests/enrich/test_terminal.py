@@ -1,4 +1,4 @@
-"""What is said while work takes long, and Markdown that shows texts as they stand."""
+"""Progress of long work, and Markdown that escapes texts."""
 
 import io
 

@@ -302,7 +302,7 @@ def test_a_picture_is_answered_a_second_time_without_its_text():
 
 def test_a_picture_alone_is_taught_what_it_shows_whatever_its_text_says():
     class Sure(Indifferent):
-        """Says label 0 of all that it is asked."""
+        """Answer label 0 to every question."""
 
         def answer(self, vectors):
             output = super().answer(vectors)
@@ -349,7 +349,7 @@ def test_contrast_is_of_rows_that_have_both_modalities(small_config, has_image, 
 )
 def test_whether_a_text_matches_is_asked_of_rows_that_have_both_modalities(has_image, matching):
     class Matching(Indifferent):
-        """Says that the first text is the picture's own, and the second one surely not."""
+        """Match the first text with the picture, and surely not the second one."""
 
         def answer(self, vectors):
             return replace(super().answer(vectors), matching=torch.tensor([1.0, -9.0]))
