@@ -151,8 +151,6 @@ RUNS ?=
 LEAVE_OUT ?= {}
 COMPARISON := trained/$(RECIPE)-$(call digest,$(CATALOGS) $(LEAVE_OUT))
 LEFT_OUT = --set 'leave_out=$(LEAVE_OUT)'
-# The page to write: docs/comparison.md is that of the bundled checkpoint's catalogs.
-PAGE ?= $(COMPARISON)/comparison.md
 
 # What follows the tower learns from pictures as that tower of two sees them which does not know them.
 train: known-labels $(TOWER) $(TRAINED)/half-1 ## Train the bundled checkpoint again: CATALOGS="shop/ ..." UNSEEN_SOURCES="other/".
@@ -168,8 +166,8 @@ known-labels: | train-environment
 	@$(IN_VENV) python jobs/train_classifier.py --check $(addprefix --catalog ,$(CATALOGS)) \
 		$(addprefix --unseen-source ,$(UNSEEN_SOURCES)) --output trained/cma-clip-small
 
-compare: $(SMALL_TOWERS:%=$(COMPARISON)/%-tower) | comparison-environment ## Train every system alike on frozen towers, on CATALOGS without the kinds LEAVE_OUT, and write PAGE.
-	$(IN_VENV) python -m bench.comparison --config $(CONFIG) --folder $(COMPARISON) --output $(PAGE) $(RUNS) \
+compare: $(SMALL_TOWERS:%=$(COMPARISON)/%-tower) | comparison-environment ## Train every system alike on frozen towers, on CATALOGS without the kinds LEAVE_OUT.
+	$(IN_VENV) python -m bench.comparison --config $(CONFIG) --folder $(COMPARISON) --output $(COMPARISON)/comparison.md $(RUNS) \
 		--set cache=$(CACHE) $(LEFT_OUT) $(foreach half,$(SMALL_TOWERS),--set $(half)_tower=$(COMPARISON)/$(half)-tower) \
 		$(addprefix --catalog ,$(CATALOGS)) $(addprefix --unseen-source ,$(UNSEEN_SOURCES))
 

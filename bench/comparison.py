@@ -3,8 +3,7 @@
     python -m bench.comparison --catalog shop/ --unseen-source other/ --output page.md \
         --set image_tower=tower --set text_tower=texts
 
-Runs that are in `--folder` are not repeated, so a killed command resumes. What stands above the
-tables of a page is a person's: a page that is written again keeps it.
+Runs that are in `--folder` are not repeated, so a killed command resumes.
 """
 
 import math
@@ -48,7 +47,6 @@ _RECIPE = Path(__file__).with_name("training_comparison.yaml")
 _DRAWS = 1000
 # Differences are to the paper's system.
 _PAPER = "cma_clip"
-_TABLES = "## Systems\n"
 
 
 class SeededMeasures(Measures):
@@ -125,11 +123,8 @@ def write_page(setting: Setting, output: Path, command: str, date: str) -> None:
     rows = sorted(runs, key=lambda name: name != _PAPER)
     built = (name for name in runs if name != LEXICON)
     costs = count_costs({one: build(setting, one, 0, setting.folder / "costs")[0] for one in built})
-    head = "# Comparison of systems\n\n"
-    if output.exists():
-        head = output.read_text().partition(_TABLES)[0]
     page = [
-        head + _TABLES,
+        "# Comparison of systems\n",
         f"Written by `{command}` on {date}: {_count(runs)}. Figures are of products that neither "
         "towers nor heads have seen, with 95 % intervals over groups of near-identical products "
         "and over seeds.\n",
