@@ -50,6 +50,7 @@ def main(
     counts = ", ".join(f"{len(labels)} of {name}" for name, labels in spec.attributes.items())
     _report("checkpoint", f"{spec.model_version}: {counts}")
     _check_baseline(settings, published_labels(settings, manifest))
+    _check_expectations(settings)
     for folder in (settings.report_dir, settings.metrics_dir):
         if folder is not None:
             _report("folder", _check_folder(folder))
@@ -89,6 +90,17 @@ def _check_baseline(settings: JobConfig, labels: dict[str, tuple[str, ...]]) -> 
         return
     refuse_unknown_labels(load_baseline(settings.baseline), labels)
     _report("baseline", f"{settings.baseline} fits")
+
+
+def _check_expectations(settings: JobConfig) -> None:
+    validation = settings.validation
+    if not (validation.expectations or validation.expectation_modules):
+        return
+    # Great Expectations takes seconds to import.
+    from expectations.suite import build_further
+
+    count = len(build_further(validation))
+    _report("gate", f"{count} expectation{'' if count == 1 else 's'} of your own can be used")
 
 
 def _is_for_spark(catalog: str) -> bool:

@@ -190,10 +190,17 @@ def approve(
     intent = next_event(decided, State.PUBLISHING)
     append_exclusively(tables, [decided, intent])
     try:
-        return publish(tables, intent, labels)
+        published = publish(tables, intent, labels)
     except Exception:
         _withdraw(tables, intent, decided)
         raise
+    if not (published["published"] or published["deleted"]):
+        log.warning(
+            "the table is as it was: newer runs have answered all products of run '%s'. To have "
+            "its answers again, run the job again with its checkpoint and settings",
+            run.run_id,
+        )
+    return published
 
 
 def _withdraw(tables: Tables, intent: Event, decided: Event) -> None:

@@ -50,6 +50,10 @@ def test_a_file_with_a_typing_error_is_not_taken_for_a_table(run, shop):
         ("baseline: gone.json\n", "gone.json cannot be read"),
         ("image_root: gone\n", "none of the first 2 images"),
         ("report_dir: a.jpg/pages\n", "a.jpg, expected a folder"),
+        (
+            "validation: {expectations: [{type: expect_column_meen_to_be_between}]}\n",
+            "expect_column_mean_to_be_between",
+        ),
     ],
 )
 def test_what_a_run_would_refuse_is_refused(run, shop, more, said):

@@ -160,6 +160,15 @@ def test_a_released_run_is_published_again(open_shop):
     assert shop.refresh(spec=BETTER).outcome == "nothing_to_do"
 
 
+def test_a_run_that_newer_answers_keep_out_says_so(open_shop, caplog):
+    shop = open_shop(rolled_back)
+    run = shop.summary
+    assert shop.refresh(spec=FakeEngineSpec(model_version="fake-3-p90")).counts["published"] == 6
+    event = shop.approve(run.run_id, "was right", spec=BETTER)
+    assert (event["published"], set(labels_of(shop).values())) == (0, {"fake-3-p90"})
+    assert any(run.run_id in line and "newer runs" in line for line in caplog.messages)
+
+
 def test_an_intent_whose_merge_was_committed_is_completed(shop, monkeypatch):
     def die(*_, **__):
         raise KeyboardInterrupt
