@@ -100,7 +100,7 @@ def _check_expectations(settings: JobConfig) -> None:
     from expectations.suite import build_further
 
     count = len(build_further(validation))
-    _report("gate", f"{count} expectation{'' if count == 1 else 's'} of your own can be used")
+    _report("gate", f"{count} of your own expectations can be used")
 
 
 def _is_for_spark(catalog: str) -> bool:

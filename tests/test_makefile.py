@@ -34,7 +34,12 @@ def test_towers_of_a_comparison_know_neither_its_other_half_nor_what_is_left_out
         assert "--set half=0" in command and "leave_out={kind: [shoes]}" in command
         assert "--unseen-source" not in command
         assert f"_tower={command.split('--output ')[1].strip()}" in comparison
-    for flag in ("--catalog shop", "--unseen-source other", "leave_out={kind: [shoes]}"):
+    for flag in (
+        "--catalog shop",
+        "--unseen-source other",
+        "leave_out={kind: [shoes]}",
+        "/comparison.md",
+    ):
         assert flag in comparison
 
 

@@ -168,7 +168,7 @@ def test_every_sql_example_of_the_page_runs(history, tmp_path):
     catalog = products(12).rename(columns={"product_id": "sku"})
     catalog.to_csv(tmp_path / "products.csv", index=False)
     places = {"'labels_csv'": "labels", "'shop/products.csv'": "products.csv"}
-    assert len(statements()) >= 15
+    assert len(statements()) >= 20
     for one in statements():
         for written, place in places.items():
             one = one.replace(written, f"'{tmp_path / place}'")
