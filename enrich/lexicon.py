@@ -24,6 +24,8 @@ _REMEMBERED = 4_096
 
 # Title and description of a product.
 ProductText = tuple[str | None, str | None]
+# What a source adds to the lexicon, by attribute and word: a label, or None to take a word out.
+OwnWords = Mapping[str, Mapping[str, str | None]]
 
 
 class Named(NamedTuple):
@@ -59,17 +61,6 @@ class Lexicon(RootModel[dict[str, dict[str, str]]]):
             }
         )
 
-    def extended(self, words: Mapping[str, Mapping[str, str | None]]) -> "Lexicon":
-        """Return the lexicon with a source's own words; None takes a word out."""
-        every = {attribute: dict(known) for attribute, known in self.root.items()}
-        for attribute, own in words.items():
-            known = every.setdefault(attribute, {})
-            for word, label in own.items():
-                known.pop(word, None)
-                if label is not None:
-                    known[word] = label
-        return Lexicon(every)
-
 
 class LabelFinder:
     """Finder of the labels that texts name, by label or by a lexicon's word."""
@@ -79,19 +70,23 @@ class LabelFinder:
         attributes: Mapping[str, Sequence[str]],
         lexicon: Lexicon,
         in_descriptions: Iterable[str] = (),
-        learnt: Lexicon | None = None,
+        own: OwnWords | None = None,
     ) -> None:
         """Compile the words. Words of labels that an attribute does not have are left out.
 
         Labels are looked for in titles (see `choose_title`), those of the attributes
-        `in_descriptions` also in descriptions of products whose titles name none. `learnt` are the
-        words that the text tower knows beside the labels; None: all of the lexicon.
+        `in_descriptions` also in descriptions of products whose titles name none. A label's name
+        means that label, also where the lexicon has it as a word of another. `own` are the source's
+        own words, which go before both; None takes a word out of the lexicon.
         """
         self._in_descriptions = frozenset(in_descriptions)
         self._widths = {attribute: len(labels) for attribute, labels in attributes.items()}
-        self._places = {a: _place(labels, lexicon, a) for a, labels in attributes.items()}
-        known = lexicon if learnt is None else learnt
-        self._learnt = {a: _place(labels, known, a) for a, labels in attributes.items()}
+        added = own or {}
+        self._learnt = {a: _place(labels, lexicon, a) for a, labels in attributes.items()}
+        self._places = {
+            a: _add_words(self._learnt[a], labels, added.get(a, {}))
+            for a, labels in attributes.items()
+        }
         self._patterns = {
             attribute: match_any(places, re.NOFLAG) for attribute, places in self._places.items()
         }
@@ -117,7 +112,7 @@ class LabelFinder:
     def _find_in(
         self, title: str | None, description: str | None
     ) -> list[tuple[str, list[int], list[int]]]:
-        short, *others = (normalise(one).casefold() for one in (title, description) if one)
+        short, *others = (_fold(one) for one in (title, description) if one)
         found = []
         for attribute, pattern in self._patterns.items():
             words = pattern.findall(short)
@@ -133,14 +128,30 @@ class LabelFinder:
 
 def _place(labels: Sequence[str], lexicon: Lexicon, attribute: str) -> dict[str, int]:
     """Return the place in `labels` of the label that each word names."""
+    names = _place_names(labels)
+    words = lexicon.root.get(attribute, {}).items()
+    meant = {_fold(word): names[_fold(label)] for word, label in words if _fold(label) in names}
+    return meant | names
+
+
+def _add_words(
+    places: Mapping[str, int], labels: Sequence[str], own: Mapping[str, str | None]
+) -> dict[str, int]:
+    """Return the places with those of a source's own words."""
+    names = _place_names(labels)
+    taken_out = {_fold(word) for word in own} - names.keys()
+    kept = {word: place for word, place in places.items() if word not in taken_out}
+    given = ((_fold(word), _fold(label)) for word, label in own.items() if label is not None)
+    return kept | {word: names[label] for word, label in given if label in names}
+
+
+def _place_names(labels: Sequence[str]) -> dict[str, int]:
     # RESERVED ones are for people: "other" in a text is a word like any.
-    places = {
-        normalise(label).casefold(): at for at, label in enumerate(labels) if label not in RESERVED
-    }
-    for word, label in lexicon.root.get(attribute, {}).items():
-        if label in labels:
-            places[normalise(word).casefold()] = labels.index(label)
-    return places
+    return {_fold(label): at for at, label in enumerate(labels) if label not in RESERVED}
+
+
+def _fold(word: str) -> str:
+    return normalise(word).casefold()
 
 
 def choose_title(title: str | None, description: str | None) -> str | None:

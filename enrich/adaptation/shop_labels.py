@@ -78,10 +78,9 @@ def read_shop_labels(
     """
     known = attributes if only is None else {only: (), **attributes}
     named = {a: [one for one in answers if one not in RESERVED] for a, answers in known.items()}
-    for attribute, names in name_own_words(own or {}).items():
+    for attribute, names in name_own_words(own or {}, named).items():
         if attribute in named:
-            folded = {label.casefold() for label in named[attribute]}
-            named[attribute] += [name for name in names if name.casefold() not in folded]
+            named[attribute] += names
     given = read_labels(file, named, open_to=known)
     if only is not None:
         is_other = given["attribute"] != only
@@ -159,8 +158,12 @@ def _name_as_checkpoint(
     for attribute, names in own.items():
         meant: dict[str, list[str]] = {}
         for label in answers.get(attribute, ()):
-            for name in {label.casefold(), (names.get(label) or label).casefold()}:
-                meant.setdefault(name, []).append(label)
+            if name := names.get(label):
+                meant.setdefault(name.casefold(), []).append(label)
+        for label in answers.get(attribute, ()):
+            # A label that keeps its name means itself, also where others become it.
+            others = meant.get(label.casefold(), []) if label in names else []
+            meant[label.casefold()] = list(dict.fromkeys([*others, label]))
         rows = given.loc[given["attribute"] == attribute, "label"]
         found = [meant.get(name.casefold(), [name]) for name in rows]
         unclear = [name for name, labels in zip(rows, found, strict=True) if len(labels) > 1]

@@ -72,8 +72,9 @@ class Answerer:
         self.headless = manifest.config.headless
         # Confidences of attributes that nobody has labelled yet mean nothing.
         self._guessed = manifest.guessed
-        words = manifest.lexicon.extended(spec.own.words).extended(name_own_words(spec.own.labels))
-        self._finder = LabelFinder(answers, words, self.headless, learnt=manifest.lexicon)
+        names = name_own_words(spec.own.labels, answers)
+        own = {a: {**spec.own.words.get(a, {}), **names.get(a, {})} for a in answers}
+        self._finder = LabelFinder(answers, manifest.lexicon, self.headless, own)
 
     def answer(
         self,

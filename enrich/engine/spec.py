@@ -26,7 +26,7 @@ from enrich.errors import CheckpointError, ConfigError, NoAnswer
 from enrich.images.locations import spell_out
 from enrich.images.settings import ImageLimits, ImageLists, ImageReading
 from enrich.images.store import ImageStore
-from enrich.lexicon import ProductText
+from enrich.lexicon import OwnWords, ProductText
 from enrich.unseen import SourceProfile, raise_thresholds, read_reference
 
 if TYPE_CHECKING:
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 # By attribute and label of the checkpoint: the source's own label, or None for one never used.
 OwnLabels = Mapping[str, Mapping[str, str | None]]
 LabelSets = Mapping[str, tuple[str, ...]]
-# What a source adds to the lexicon, by attribute and word: a label, or None to take a word out.
-OwnWords = Mapping[str, Mapping[str, str | None]]
 # The product categories that an attribute applies to.
 CategorySets = dict[str, tuple[str, ...]]
 
@@ -133,12 +131,20 @@ def rename(answers: LabelSets, own: OwnLabels) -> dict[str, Renaming]:
     return renamings
 
 
-def name_own_words(own: OwnLabels) -> dict[str, dict[str, str | None]]:
-    """Return a source's own names as words that name the checkpoint's labels."""
-    return {
-        attribute: {name: label for label, name in names.items() if name is not None}
-        for attribute, names in own.items()
-    }
+def name_own_words(own: OwnLabels, answers: LabelSets) -> dict[str, dict[str, str | None]]:
+    """Return a source's own names as words that name the checkpoint's labels.
+
+    A label of the checkpoint, one of `answers`, that keeps its name means itself.
+    """
+    words: dict[str, dict[str, str | None]] = {}
+    for attribute, names in own.items():
+        known = {label.casefold() for label in answers.get(attribute, ()) if label not in names}
+        words[attribute] = {
+            name: label
+            for label, name in names.items()
+            if name is not None and name.casefold() not in known
+        }
+    return words
 
 
 def rename_sets(sets: LabelSets, renamings: Mapping[str, Renaming]) -> dict[str, tuple[str, ...]]:

@@ -206,7 +206,7 @@ class LabelWords:
 
 
 def _words_of(label: str, known: Mapping[str, str]) -> list[str]:
-    return [word for word, named in known.items() if named == label]
+    return [word for word, named in known.items() if named.casefold() == label.casefold()]
 
 
 def swap(

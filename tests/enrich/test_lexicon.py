@@ -19,10 +19,10 @@ WORDS = Lexicon.of_labels(
 )
 
 
-def find(title, lexicon=WORDS):
+def find(title, lexicon=WORDS, own=None):
     """Return the colors that a title names, in the order of the labels."""
-    (named,) = LabelFinder({"color": COLORS}, lexicon).find([(title, None)])["color"].every
-    return [COLORS[at] for at in np.flatnonzero(named)]
+    finder = LabelFinder({"color": COLORS}, lexicon, own={"color": own or {}})
+    return [COLORS[at] for at in np.flatnonzero(finder.find([(title, None)])["color"].every)]
 
 
 @pytest.mark.parametrize(
@@ -75,20 +75,33 @@ def test_descriptions_are_read_for_attributes_without_a_head_alone():
 
 
 def test_a_word_taken_out_is_found_no_more_and_one_put_in_is():
-    own = WORDS.extended({"color": {"navy": None, "sea green": "green", "ink": "blue", "no": None}})
-    assert find("navy", own) == []
-    assert find("sea green", own) == ["green"]
-    assert find("ink", own) == ["blue"]
-    assert find("navy") == ["blue"], "the lexicon itself stays as it was"
+    own = {"navy": None, "sea green": "green", "ink": "blue", "no": None, "Red": None}
+    assert find("navy", own=own) == []
+    assert find("sea green", own=own) == ["green"]
+    assert find("ink", own=own) == ["blue"]
+    assert find("red", own=own) == ["red"], "a label's own name stays"
 
 
 def test_a_source_may_have_words_of_an_attribute_that_the_lexicon_lacks():
-    assert find("crimson", Lexicon({}).extended({"color": {"crimson": "red"}})) == ["red"]
+    assert find("crimson", Lexicon({}), own={"crimson": "red"}) == ["red"]
+
+
+def test_a_label_that_the_lexicon_has_as_a_word_of_another_means_itself():
+    finder = LabelFinder({"color": ("blue", "Navy")}, WORDS)
+    assert finder.find([("navy shirt", None)])["color"].every.tolist() == [[False, True]]
+    own = LabelFinder({"color": ("blue", "Navy")}, WORDS, own={"color": {"navy": "blue"}})
+    assert own.find([("navy shirt", None)])["color"].every.tolist() == [[True, False]]
+
+
+def test_words_of_labels_in_capitals_are_found():
+    finder = LabelFinder({"color": ("Blue", "Red")}, WORDS, own={"color": {"rot": "red"}})
+    found = finder.find([("navy", None), ("rot", None)])["color"]
+    assert found.every.tolist() == [[True, False], [False, True]]
 
 
 def test_words_beside_those_that_the_text_tower_has_learnt_are_unread():
-    own = WORDS.extended({"color": {"rot": "red", "navy": "blue", "sea green": "green"}})
-    finder = LabelFinder({"color": COLORS}, own, learnt=WORDS)
+    own = {"rot": "red", "navy": "blue", "sea green": "green"}
+    finder = LabelFinder({"color": COLORS}, WORDS, own={"color": own})
     titles = ["Hemd rot", "navy", "sea green", "rot, red", "rot, green"]
     found = finder.find([(title, None) for title in titles])["color"]
     unread = [[COLORS[at] for at in np.flatnonzero(row)] for row in found.unread]

@@ -71,8 +71,16 @@ def test_a_shop_s_own_names_mean_the_checkpoint_s_labels(tmp_path, shop):
     assert read.labels == known
     assert read.targets["color"].tolist() == [2, 3, 0]
     file.write_text("product_id,color\nwhole,gray\nno words,Blue\n")
-    with pytest.raises(ConfigError, match=r"found 'blue' .* give to blue and turquoise"):
-        read_shop_labels(file, catalog, known, own=own)
+    # Blue keeps its name, and turquoise becomes it.
+    assert read_shop_labels(file, catalog, known, own=own).targets["color"].tolist() == [2, 1]
+    unclear = {"color": {"blue": "cold", "turquoise": "Cold"}}
+    file.write_text("product_id,color\nwhole,cold\n")
+    with pytest.raises(ConfigError, match=r"found 'cold' .* give to blue and turquoise"):
+        read_shop_labels(file, catalog, known, own=unclear)
+    exchanged = {"color": {"red": "blue", "blue": "red"}}
+    file.write_text("product_id,color\nwhole,red\n")
+    with pytest.raises(ConfigError, match=r"found 'red' .* give to blue and red"):
+        read_shop_labels(file, catalog, known, own=exchanged)
     assert read_shop_labels(file, catalog, known | {"color": ("red", "blue", "Gray")}).labels
 
 

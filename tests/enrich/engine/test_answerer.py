@@ -189,6 +189,22 @@ def test_a_source_has_its_own_names_and_leaves_labels_out(make):
     assert [one["named"] for one in said] == [None, "blue", "gray", "gray"]
 
 
+def test_a_label_that_another_becomes_is_a_word_that_was_learnt(make):
+    labels = ("red", "blue", "navy")
+    texts = [("blue shirt", None), ("navy shirt", None), ("shirt", None)]
+    rows = [_store((1.0, 0.0, 0.0))] * 3
+
+    def confidences(**given):
+        answers = make(labels=labels, unread=3.0, **given).answer(rows, ["text"] * 3, texts)
+        return [row["color_confidence"] for row in answers.to_pylist()]
+
+    assert (
+        len({*confidences()})
+        == len({*confidences(own={"labels": {"color": {"navy": "blue"}}})})
+        == 1
+    )
+
+
 @pytest.mark.parametrize(
     ("own", "said"),
     [
