@@ -179,14 +179,17 @@ def _leave_out_each(
         return []
     batch = [prepared, *(_without(word.text, prepared) for word in words)]
     inputs = engine.build_inputs(batch).to(engine.classifier.device)
-    with torch.inference_mode():
-        output = engine.classifier(inputs)
-    # Without its only word a text is empty, and the classifier's scores are NaN.
     modalities = [one.modalities or Modalities.TEXT for one in batch]
+    with torch.inference_mode():
+        packed = engine.classifier.encode(inputs).pack()
+    # Answers are computed on the CPU, wherever the encoder is.
+    output = engine.answerer.read(packed.cpu(), modalities)
+    can_be_answered = torch.tensor([one.modalities is not None for one in batch])
     adds: list[dict[str, float]] = [{} for _ in words]
     named = engine.answerer.find_named([one.wording for one in batch])
     for attribute, probs in engine.answerer.probabilities(output, modalities, named).items():
-        confidence = probs[:, probs[0].argmax()].nan_to_num(0)
+        # Without its only word a text is empty, and there is nothing to answer from.
+        confidence = probs[:, probs[0].argmax()] * can_be_answered
         for word, added in zip(adds, (confidence[0] - confidence[1:]).tolist(), strict=True):
             word[attribute] = added
     return adds

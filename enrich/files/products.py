@@ -2,11 +2,11 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from enrich.config import ColumnNames, JobConfig
 from enrich.errors import ConfigError
@@ -39,8 +39,9 @@ class Source:
 class Catalog:
     """The products of a table by id, and the categories of products that have one.
 
-    Of rows with the same id the first counts. Rows without an id are left out. There are no
-    categories where the settings name no column for them.
+    Of rows with the same id the first by title, description, image path and category counts, as in
+    a run. Rows without an id are left out. There are no categories where the settings name no
+    column for them.
     """
 
     table: Path
@@ -129,31 +130,34 @@ def _is_list_of_texts(kind: pa.DataType) -> bool:
 
 def read_catalog(table: Path, columns: ColumnNames | None = None) -> Catalog:
     """Return the products of a table, each once; raises as `read_products` does."""
-    products: dict[str, Product] = {}
-    categories: dict[str, str] = {}
-    rows = _read_columns(table, columns or ColumnNames())
-    for row, category in zip(
-        rows.select(_COLUMNS).to_pylist(), rows["category"].to_pylist(), strict=True
-    ):
-        product = Product(**row)
-        if product.product_id is not None and product.product_id not in products:
-            products[product.product_id] = product
-            if category is not None:
-                categories[product.product_id] = category
-    return Catalog(table, products, categories)
+    kept: dict[str, dict[str, str | None]] = {}
+    for row in _read_columns(table, columns or ColumnNames()).to_pylist():
+        product_id = row["product_id"]
+        if product_id is not None and _order(row) <= _order(kept.setdefault(product_id, row)):
+            kept[product_id] = row
+    return Catalog(
+        table,
+        {key: Product(**{name: row[name] for name in _COLUMNS}) for key, row in kept.items()},
+        {key: row["category"] for key, row in kept.items() if row["category"] is not None},
+    )
+
+
+def _order(row: Mapping[str, str | None]) -> list[tuple[bool, str]]:
+    """Return the place of a row among those with its id, of which a run keeps the first."""
+    told = (row[name] for name in (*_COLUMNS, "category"))
+    return [(value is None, value or "") for value in told]
 
 
 def find_product(table: Path, product_id: str, columns: ColumnNames | None = None) -> Product:
-    """Return the first product of that id.
+    """Return the product of that id.
 
     Raises as `read_products` does, and ConfigError if the table has no such product.
     """
-    products = read_products(table, columns=columns)
-    rows = products.filter(pc.equal(products["product_id"], product_id)).slice(0, 1).to_pylist()
-    if not rows:
-        known = ", ".join(map(repr, products["product_id"].slice(0, 3).to_pylist()))
+    products = read_catalog(table, columns).products
+    if product_id not in products:
+        known = ", ".join(map(repr, [*products][:3]))
         raise ConfigError(
-            f"{table} has no product '{product_id}' among its {products.num_rows:,}; "
+            f"{table} has no product '{product_id}' among its {len(products):,}; "
             f"the first are {known}"
         )
-    return Product(**rows[0])
+    return products[product_id]

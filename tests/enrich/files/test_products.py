@@ -28,12 +28,12 @@ def open_table(location):
     return open_source(JobConfig(catalog=str(location)))
 
 
-def test_of_rows_with_one_id_the_first_is_the_product_and_a_row_without_an_id_is_none(tmp_path):
-    rows = [("b", "red"), (None, "lost"), ("a", "green"), ("b", "blue"), (None, "lost")]
+def test_of_rows_with_one_id_a_run_s_is_the_product_and_a_row_without_an_id_is_none(tmp_path):
+    rows = [("b", None), ("b", "red"), (None, "lost"), ("a", "green"), ("b", "blue"), (None, "no")]
     table = pd.DataFrame(rows, columns=["product_id", "title"])
     table.assign(description=None, image_path=None).to_parquet(tmp_path / "products.parquet")
     found = read_catalog(tmp_path / "products.parquet").products
-    assert {key: one.title for key, one in found.items()} == {"b": "red", "a": "green"}
+    assert {key: one.title for key, one in found.items()} == {"b": "blue", "a": "green"}
     assert find_product(tmp_path / "products.parquet", "b") == found["b"]
 
 
