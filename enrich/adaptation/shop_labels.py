@@ -78,7 +78,7 @@ def read_shop_labels(
     """
     known = attributes if only is None else {only: (), **attributes}
     named = {a: [one for one in answers if one not in RESERVED] for a, answers in known.items()}
-    for attribute, names in name_own_words(own or {}, named).items():
+    for attribute, names in name_own_words(own or {}, known).items():
         if attribute in named:
             named[attribute] += names
     given = read_labels(file, named, open_to=known)

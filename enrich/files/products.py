@@ -137,7 +137,10 @@ def read_catalog(table: Path, columns: ColumnNames | None = None) -> Catalog:
             kept[product_id] = row
     return Catalog(
         table,
-        {key: Product(**{name: row[name] for name in _COLUMNS}) for key, row in kept.items()},
+        {
+            key: Product(key, row["title"], row["description"], row["image_path"])
+            for key, row in kept.items()
+        },
         {key: row["category"] for key, row in kept.items() if row["category"] is not None},
     )
 

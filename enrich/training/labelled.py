@@ -21,6 +21,7 @@ from enrich.training.readers import (
     LabelledRows,
     Split,
     group_near_identical,
+    identify_pictures,
     read_labelled,
 )
 
@@ -182,11 +183,11 @@ def count_known_tests(products: LabelledProducts) -> int:
 
     They share a group, a text or a picture with one to train on, the last two also through others.
     """
-    pictures = [
-        path and f"{root}/{path}"
-        for root, path in zip(products.image_roots, products.image_paths, strict=True)
-    ]
-    alike = group_near_identical(products.texts, pictures, MOST_TEXTS_OF_A_PICTURE)
+    roots, paths = np.array(products.image_roots, object), np.array(products.image_paths, object)
+    pictures = np.full(len(products), None, object)
+    for root in set(products.image_roots):
+        pictures[roots == root] = identify_pictures(root, paths[roots == root].tolist())
+    alike = group_near_identical(products.texts, pictures.tolist(), MOST_TEXTS_OF_A_PICTURE)
     is_known = np.zeros(len(products), dtype=bool)
     for groups in (alike, products.groups):
         is_known |= np.isin(groups, groups[products.split == TRAIN])

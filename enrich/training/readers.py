@@ -4,9 +4,12 @@
 `LabelledRows`; `enrich.training.labelled` numbers their labels and splits their groups.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from scipy import sparse
 from enrich.errors import ConfigError, name_some
 from enrich.files.labels import ABOUT, FOR_PEOPLE
 from enrich.files.tables import read_table, select_text
+from enrich.images.store import ImageStore
 from enrich.settings_files import load_yaml
 from enrich.terminal import say
 from enrich.text import build_text
@@ -33,8 +37,9 @@ def group_near_identical(
     others. Products of one text are often one product in several colors, and those of one picture
     one product under several names. A text or a picture that is missing is shared with none.
 
-    Texts are as `build_text` returns them, "" for a missing one. A picture under more than
-    `most_texts` different texts is a placeholder, and makes no products alike.
+    Texts are as `build_text` returns them, "" for a missing one, and pictures are paths, or what
+    `identify_pictures` makes of them. A picture under more than `most_texts` different texts is a
+    placeholder, and makes no products alike.
     """
     rows = np.arange(len(texts))
     text_of, _ = pd.factorize(np.array(texts, dtype=object))
@@ -50,6 +55,23 @@ def group_near_identical(
     graph = sparse.coo_array((np.ones(len(products)), (products, shared)), shape=(size, size))
     _, groups = sparse.csgraph.connected_components(graph, directed=False)
     return pd.factorize(groups[: len(rows)])[0]
+
+
+def identify_pictures(root: Path | str, paths: Iterable[str | None]) -> list[str | None]:
+    """Return a digest of each picture's bytes, or root and path if it is no local file.
+
+    Shops copy a picture for each size of an article, under a name of its own.
+    """
+    store = ImageStore(str(root))
+
+    @cache
+    def identify(path: str) -> str:
+        if file := store.find_local(path):
+            with contextlib.suppress(OSError, ValueError):
+                return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        return f"{root}/{path}"
+
+    return [path and identify(path) for path in paths]
 
 
 # Sizes of one article, each with a text of its own, are fewer.
@@ -106,6 +128,7 @@ def as_texts(column: pd.Series) -> list[str | None]:
 
 
 def name_groups(
+    root: Path,
     given: Sequence[str | None],
     own: Sequence[str],
     titles: Sequence[str | None],
@@ -123,7 +146,8 @@ def name_groups(
     if all(named):
         return named
     texts = [build_text(*both) for both in zip(titles, descriptions, strict=True)]
-    alike = group_near_identical(texts, image_paths, MOST_TEXTS_OF_A_PICTURE).tolist()
+    pictures = identify_pictures(root, image_paths)
+    alike = group_near_identical(texts, pictures, MOST_TEXTS_OF_A_PICTURE).tolist()
     least: dict[int, tuple[bool, str]] = {}
     for group, name, without in zip(alike, named, own, strict=True):
         rank = (not name, name or without)
@@ -177,7 +201,7 @@ def read_catalog_folder(folder: Path) -> LabelledRows:
         titles=titles,
         descriptions=descriptions,
         image_paths=image_paths,
-        groups=name_groups(given, joined["product_id"].tolist(), *shown),
+        groups=name_groups(folder, given, joined["product_id"].tolist(), *shown),
         labels={category: as_texts(joined[category]) for category in categories}
         | {attribute: as_texts(joined[f"label {attribute}"]) for attribute in attributes},
     )
@@ -276,12 +300,14 @@ def read_described_table(file: Path) -> LabelledRows:
         " ".join(filter(None, texts)) or path or f"row {row}"
         for row, (path, *texts) in enumerate(zip(image_paths, titles, descriptions, strict=True))
     ]
+    root = file.parent / described.image_root
+    given = columns[described.group_id]
     return LabelledRows(
-        root=file.parent / described.image_root,
+        root=root,
         titles=titles,
         descriptions=descriptions,
         image_paths=image_paths,
-        groups=name_groups(columns[described.group_id], own, titles, descriptions, image_paths),
+        groups=name_groups(root, given, own, titles, descriptions, image_paths),
         labels={attribute: columns[column] for attribute, column in described.labels.items()},
         split=_read_split(described, columns[described.split]) if described.split else None,
     )

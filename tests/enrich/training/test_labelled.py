@@ -143,6 +143,13 @@ def test_a_product_without_a_group_is_in_that_of_those_which_look_like_it(
     assert read_catalogs([folder])[0].groups == groups
 
 
+def test_copies_of_a_picture_under_other_names_are_in_one_group(tmp_path):
+    folder = write_folder(tmp_path, 4, group_id=None)
+    for name, content in (("0.jpg", b"one"), ("1.jpg", b"two"), ("2.jpg", b"one")):
+        (folder / name).write_bytes(content)
+    assert read_catalogs([folder])[0].groups == ["p0", "p1", "p0", "p3"]
+
+
 def test_tests_known_from_training_are_counted_across_groups(tmp_path):
     csv = """title,picture,color,split
 seen,1.jpg,red,train
