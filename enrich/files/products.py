@@ -146,7 +146,7 @@ def read_catalog(table: Path, columns: ColumnNames | None = None) -> Catalog:
 
 
 def _order(row: Mapping[str, str | None]) -> list[tuple[bool, str]]:
-    """Return the place of a row among those with its id, of which a run keeps the first."""
+    """Return the sort key of rows with one id, of which a run keeps the first."""
     told = (row[name] for name in (*_COLUMNS, "category"))
     return [(value is None, value or "") for value in told]
 

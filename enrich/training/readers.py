@@ -58,9 +58,9 @@ def group_near_identical(
 
 
 def identify_pictures(root: Path | str, paths: Iterable[str | None]) -> list[str | None]:
-    """Return a digest of each picture's bytes, or root and path if it is no local file.
+    """Return a digest of each picture's bytes.
 
-    Shops copy a picture for each size of an article, under a name of its own.
+    A picture that is no local file is known by root and path. Shops copy a picture for each size of an article, under a name of its own.
     """
     store = ImageStore(str(root))
 
