@@ -60,7 +60,8 @@ def group_near_identical(
 def identify_pictures(root: Path | str, paths: Iterable[str | None]) -> list[str | None]:
     """Return a digest of each picture's bytes.
 
-    A picture that is no local file is known by root and path. Shops copy a picture for each size of an article, under a name of its own.
+    A picture that is no local file is known by root and path. Shops copy a picture for each size of
+    an article, under a name of its own.
     """
     store = ImageStore(str(root))
 
