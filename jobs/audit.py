@@ -98,6 +98,8 @@ def certify_labels(file: Path, settings: JobConfig) -> None:
     """Take labels in, and say what they prove."""
     attributes = published_labels(settings, fetch_manifest(settings.checkpoint))
     given = read_labels(file, attributes)
+    if given.empty:
+        raise ConfigError(f"{file} is not filled in: found 0 labels, expected 1 or more.")
     tables = open_tables(open_session("audit"), settings.database)
     tables.create_missing(has_encodings=False)
     recorded = record_labels(tables, given)

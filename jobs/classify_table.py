@@ -59,6 +59,7 @@ def main(
         "read": counts.rows,
         "answered": counts.rows - counts.unreadable,
         "unreadable": counts.unreadable,
+        "failed_images": counts.failed_images,
         "seconds": round(seconds, 2),
         "products_per_second": round(counts.rows / seconds, 1) if counts.rows else None,
         "model_version": engine.spec.model_version,

@@ -74,6 +74,11 @@ def _as_rows(
     unknown = [name for name in columns if name not in known and name not in unread]
     if unknown or not (is_long or attributes):
         found = f"a column {name_some(unknown)}" if unknown else ", ".join(columns) or "no column"
+        if len(columns) == 1 and ";" in columns[0]:
+            raise SchemaMismatch(
+                f"{file} cannot be read as labels: found semicolons between its columns, expected "
+                "commas. Save it as CSV with commas"
+            )
         raise SchemaMismatch(
             f"{file} cannot be read as labels: found {found}, expected {', '.join(COLUMNS)}, or "
             f"product_id and a column for each of {', '.join(attribute_labels)}. Rename or remove "

@@ -64,8 +64,8 @@ def open_source(settings: JobConfig) -> Source:
         )
     if is_table_name(location):
         raise ConfigError(
-            f"the table '{location}' cannot be read without Spark: found a name, expected a "
-            "file or folder. Give --catalog the folder that the table lies in."
+            f"{location} cannot be read without Spark: found no file or folder of this name, so it "
+            "is taken for a table's. Correct the path, or give the folder that the table lies in."
         )
     if not path.exists():
         raise ConfigError(f"no product table is at {path}: the file or folder does not exist.")

@@ -106,7 +106,7 @@ def _decode(
             image.load()
             return make(_shrink_coarsely(_to_rgb(_upright(image)), target_px))
     except Image.DecompressionBombError as error:
-        raise ImageProblem(Status.IMAGE_TOO_LARGE, describe_error(error)) from error
+        raise _too_costly(f"over max_pixels = {limits.max_pixels:,}") from error
     except MemoryError as error:
         # This machine's, at this moment: another run may have it.
         raise ImageProblem(Status.IMAGE_UNREADABLE, describe_error(error)) from error

@@ -27,8 +27,8 @@ from enrich.errors import tell_apart
 from enrich.images.settings import NO_IMAGE_PATH
 from enrich.spark.corrections import classifier_label, find_entry, is_inapplicable
 from enrich.spark.diff import INPUT_FIELDS, Diff
-from enrich.spark.rules import CRASH_HOLDS, Run, holds
-from enrich.spark.tables import Tables, Transaction, now, schema_of
+from enrich.spark.rules import CRASH_HOLDS, Run, checkpoint_of, holds
+from enrich.spark.tables import Tables, Transaction, now, published_attributes, schema_of
 
 # Columns that a candidate takes from its product and the encoding.
 _CARRIED = (
@@ -199,6 +199,27 @@ def explain_unreadable(config: JobConfig, answered: AnswerCounts, tables: Tables
             f"not be read, allowed are {most} (max_failed_images_share): check the image root, its "
             "store and its permissions"
         )
+
+
+def explain_lost_labels(tables: Tables, header: Run) -> Iterator[str]:
+    """Yield the attributes whose published labels a run's candidates would empty.
+
+    They are those of another checkpoint: a run that forgets `--checkpoint` would lose them.
+    """
+    published = published_attributes(tables.spark, tables.database)
+    lacking = [attribute for attribute in published if attribute not in tables.attributes]
+    if not lacking:
+        return
+    answers = tables.read_run("candidates", header.run_id).where(F.col("op") == Op.UPSERT)
+    rows = tables.read("product_attributes").join(answers, "product_id", "left_semi")
+    labels = rows.agg(*(F.count(quote_part(a)).alias(a) for a in lacking)).collect()[0]
+    for attribute in lacking:
+        if labels[attribute]:
+            yield (
+                f"{labels[attribute]:,} published labels of {attribute} would become NULL, because "
+                f"{checkpoint_of(header.model_version)} does not have this attribute: run with a "
+                "checkpoint that has it (--checkpoint)"
+            )
 
 
 def write_findings(

@@ -39,19 +39,19 @@ _RUNS_READ = 50
 # Contents of an unknown source that are encoded to predict the quality of its answers.
 _SAMPLE = 500
 # Counts that are unknown before the products are answered.
-_UNKNOWN = ("answered", "published", "withheld", "encoded", "reused", "images_opened", "abstained")
+_UNKNOWN = ("answered", "published", "encoded", "reused", "images_opened", "abstained")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Plan of a run; becomes the last line on standard output.
 
-    `counts` are as in a run's summary. `reasons` counts why products are due or quarantined.
-    `to_encode` counts contents without a holding encoding. `images` is the `ImageSample` of new and
-    changed products. `error` would block the run. `expected_seconds` is estimated from the run
-    `expected_from`; both are None without such a run. `source_profile` is as in a run's summary:
-    the source's own, or that of a sample that is encoded for the plan. `answered_share` is by
-    attribute the share of that sample that would get a label, in [0, 1].
+    `counts` are as in a run's summary, and `reasons` says why products are due, quarantined or
+    withheld. `to_encode` counts contents without a holding encoding. `images` is the `ImageSample`
+    of new and changed products. `error` would block the run. `expected_seconds` is estimated from
+    the run `expected_from`; both are None without such a run. `source_profile` is as in a run's
+    summary: the source's own, or that of a sample that is encoded for the plan. `answered_share` is
+    by attribute the share of that sample that would get a label, in [0, 1].
     """
 
     counts: dict[str, int]
@@ -102,12 +102,14 @@ def plan_refresh(inputs: Inputs) -> Plan:
     superseded = is_superseded(own.attempt, runs)
     error = explain_truncation(inputs, diff, superseded)
     deleted = 0 if error else count_deletable(inputs, diff, superseded)
-    counted = count_diff(diff) | {"deleted": deleted}
+    held_back = diff.count(Outcome.HELD_BACK)
+    counted = count_diff(diff) | {"deleted": deleted, "withheld": held_back}
     reasons = {
         "due": {str(one): diff.count(one) for one in DUE if diff.count(one)},
         "quarantined": {
             str(one): diff.count(one) for one in (*BROKEN, Outcome.QUARANTINED) if diff.count(one)
         },
+        "withheld": {str(Outcome.HELD_BACK): held_back} if held_back else {},
     }
     similar = _find_similar_run(
         _read_earlier_runs(tables.read_or_empty("run_events")), to_encode, inputs

@@ -42,6 +42,7 @@ from enrich.metrics import write_running
 from enrich.spark.answer import (
     AnswerCounts,
     count_candidates,
+    explain_lost_labels,
     explain_unreadable,
     write_candidates,
     write_findings,
@@ -338,6 +339,7 @@ class Refresh:
         """Check the candidates by the guards and the gate."""
         failures = list(explain_unreadable(self.inputs.config, answered, self.tables))
         with self._timed("validation"):
+            failures += explain_lost_labels(self.tables, self.header)
             rows = self.tables.read_run("candidates", self.summary.run_id)
             validated = _select_validated(rows)
             expected = answered.answered

@@ -50,6 +50,7 @@ def test_output_has_the_rows_of_the_input_in_their_order(shop, run):
 
     summary = json.loads(out.splitlines()[-1])
     assert (summary["read"], summary["answered"], summary["unreadable"]) == (5, 4, 1)
+    assert summary["failed_images"] == 2
     assert summary["products_per_second"] > 0
     assert summary["output"] == str(shop / "out" / "a.parquet")
     assert set(rows["model_version"]) == {summary["model_version"]}

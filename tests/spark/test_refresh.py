@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from prepared_shop import blocked
+from prepared_shop import BETTER, blocked, rolled_back
 from shop import DAY, FakeGate, products
 
 from bench.fake_engine import FakeEngineSpec
@@ -14,6 +14,7 @@ from enrich.errors import ConfigError, TooManyFailures, ValidationFailed
 from enrich.spark import tables
 from enrich.spark.dry_run import plan_refresh
 from enrich.spark.refresh import Refresh
+from enrich.spark.runs import read_runs
 
 DELETES = {"missing_products": "delete"}
 
@@ -172,10 +173,18 @@ def test_a_dry_run_says_why_products_are_due_and_how_long_a_run_takes(published_
     table.loc[0, "title"], table.loc[7, "product_id"] = "another", None
     shop.write(table)
     plan = plan_refresh(shop.prepare())
-    assert plan.reasons == {"due": {"new": 1, "changed": 1}, "quarantined": {"null_id": 1}}
+    due = {"new": 1, "changed": 1}
+    assert plan.reasons == {"due": due, "quarantined": {"null_id": 1}, "withheld": {}}
     assert plan.expected_from is not None and plan.expected_seconds is not None
     assert plan.expected_from["run_id"] == shop.summary.run_id
     assert plan.expected_seconds > plan.seconds["diff"]
+
+
+def test_a_dry_run_counts_the_products_that_a_rollback_holds_back(open_shop):
+    shop = open_shop(rolled_back)
+    plan = plan_refresh(shop.prepare(BETTER))
+    assert (plan.counts["read"], plan.counts["withheld"]) == (6, 6)
+    assert plan.reasons["withheld"] == {"held_back": 6}
 
 
 def test_a_limited_run_deletes_nothing_and_publishes_the_first_rows(published_shop):
@@ -281,6 +290,20 @@ def test_a_wider_checkpoint_adds_its_attribute_and_keeps_foreign_columns(publish
     assert (summary.counts["published"], summary.counts["encoded"]) == (6, 0)
     assert rows["fit_confidence"].notna().all()
     assert set(rows["note"]) == {"ours"}
+
+
+def test_a_checkpoint_without_an_attribute_waits_before_it_empties_its_labels(published_shop):
+    shop = published_shop
+    labels = {**FakeEngineSpec().attributes, "fit": ("slim", "loose")}
+    shop.refresh(spec=FakeEngineSpec(model_version="fake-2", attributes=labels))
+    forgotten = FakeEngineSpec(model_version="fake-3")
+    with pytest.raises(TooManyFailures, match="4 published labels of fit would become NULL"):
+        shop.refresh(spec=forgotten)
+    assert shop.table("product_attributes")["fit"].notna().sum() == 4
+    (run_id,) = {run.run_id for run in read_runs(shop.tables) if run.state == "blocked"}
+    shop.approve(run_id, "fit is not sold any more", spec=forgotten)
+    assert shop.table("product_attributes")["fit"].isna().all()
+    assert shop.refresh(spec=forgotten).outcome == "nothing_to_do"
 
 
 def with_pictures(shop):

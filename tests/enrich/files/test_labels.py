@@ -78,6 +78,11 @@ def test_an_unknown_column_is_refused_with_what_there_is(tmp_path, header, found
     assert "color, pattern" in str(refusal.value)
 
 
+def test_a_spreadsheet_s_semicolons_are_named(tmp_path):
+    with pytest.raises(SchemaMismatch, match="found semicolons"):
+        read_text(tmp_path, "product_id;color", "1;red")
+
+
 @pytest.mark.parametrize(
     ("row", "listed"),
     [

@@ -132,7 +132,7 @@ def test_pictures_lie_beside_a_file_or_a_folder_that_is_named_as_one(tmp_path):
 @pytest.mark.parametrize(
     ("location", "said"),
     [
-        ("shop.products", "table 'shop.products' cannot be read without Spark: found a name"),
+        ("shop.products", "shop.products cannot be read without Spark: found no file"),
         ("s3://shop/products", "cannot be read without Spark: found a URI"),
         ("gone.csv", "no product table is at gone.csv"),
         ("gone/folder", "no product table is at gone/folder"),

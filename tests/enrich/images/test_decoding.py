@@ -69,6 +69,13 @@ def test_bad_bytes_are_a_status(data, status):
     assert str(problem.value)
 
 
+@pytest.mark.parametrize("side", [1_001, 20_000])
+def test_a_picture_over_the_limit_names_the_setting(side):
+    with pytest.raises(ImageProblem, match=r"max_pixels = 1,000,000") as problem:
+        _decode(_png_that_claims(side, side))
+    assert problem.value.status is Status.IMAGE_TOO_LARGE
+
+
 @pytest.mark.parametrize(
     ("data", "found"),
     [
