@@ -166,7 +166,7 @@ class ValidationFailed(NothingPublished):
 
 
 class TooManyFailures(NothingPublished):
-    """Products are unreadable, or would be deleted or emptied; or there are none."""
+    """Too many products are unreadable or would be deleted, or there are none."""
 
 
 def load_extra(module: str, extra: str) -> Any:

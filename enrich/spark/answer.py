@@ -202,9 +202,9 @@ def explain_unreadable(config: JobConfig, answered: AnswerCounts, tables: Tables
 
 
 def explain_lost_labels(tables: Tables, header: Run) -> Iterator[str]:
-    """Yield the attributes whose published labels a run's candidates would empty.
+    """Yield the attributes whose published labels a run's candidates empty.
 
-    They are those of another checkpoint: a run that forgets `--checkpoint` would lose them.
+    They are those of another checkpoint: a run that forgets `--checkpoint` loses them.
     """
     published = published_attributes(tables.spark, tables.database)
     lacking = [attribute for attribute in published if attribute not in tables.attributes]
@@ -216,9 +216,9 @@ def explain_lost_labels(tables: Tables, header: Run) -> Iterator[str]:
     for attribute in lacking:
         if labels[attribute]:
             yield (
-                f"{labels[attribute]:,} published labels of {attribute} would become NULL, because "
-                f"{checkpoint_of(header.model_version)} does not have this attribute: run with a "
-                "checkpoint that has it (--checkpoint)"
+                f"{labels[attribute]:,} published labels of {attribute} become NULL, because "
+                f"{checkpoint_of(header.model_version)} does not have this attribute. A run with a "
+                "checkpoint that has it (--checkpoint) brings them back without reading a picture"
             )
 
 

@@ -339,7 +339,7 @@ class Refresh:
         """Check the candidates by the guards and the gate."""
         failures = list(explain_unreadable(self.inputs.config, answered, self.tables))
         with self._timed("validation"):
-            failures += explain_lost_labels(self.tables, self.header)
+            self.summary.validation["notes"] += explain_lost_labels(self.tables, self.header)
             rows = self.tables.read_run("candidates", self.summary.run_id)
             validated = _select_validated(rows)
             expected = answered.answered

@@ -14,7 +14,6 @@ from enrich.errors import ConfigError, TooManyFailures, ValidationFailed
 from enrich.spark import tables
 from enrich.spark.dry_run import plan_refresh
 from enrich.spark.refresh import Refresh
-from enrich.spark.runs import read_runs
 
 DELETES = {"missing_products": "delete"}
 
@@ -292,18 +291,16 @@ def test_a_wider_checkpoint_adds_its_attribute_and_keeps_foreign_columns(publish
     assert set(rows["note"]) == {"ours"}
 
 
-def test_a_checkpoint_without_an_attribute_waits_before_it_empties_its_labels(published_shop):
+def test_a_checkpoint_without_an_attribute_says_which_labels_it_empties(published_shop):
     shop = published_shop
     labels = {**FakeEngineSpec().attributes, "fit": ("slim", "loose")}
     shop.refresh(spec=FakeEngineSpec(model_version="fake-2", attributes=labels))
-    forgotten = FakeEngineSpec(model_version="fake-3")
-    with pytest.raises(TooManyFailures, match="4 published labels of fit would become NULL"):
-        shop.refresh(spec=forgotten)
     assert shop.table("product_attributes")["fit"].notna().sum() == 4
-    (run_id,) = {run.run_id for run in read_runs(shop.tables) if run.state == "blocked"}
-    shop.approve(run_id, "fit is not sold any more", spec=forgotten)
+    summary = shop.refresh(spec=FakeEngineSpec(model_version="fake-3"))
+    assert any("4 published labels of fit become NULL" in n for n in summary.validation["notes"])
     assert shop.table("product_attributes")["fit"].isna().all()
-    assert shop.refresh(spec=forgotten).outcome == "nothing_to_do"
+    summary = shop.refresh(spec=FakeEngineSpec(model_version="fake-4"))
+    assert not any("become NULL" in note for note in summary.validation["notes"])
 
 
 def with_pictures(shop):
