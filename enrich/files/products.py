@@ -5,8 +5,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from enrich.config import ColumnNames, JobConfig
 from enrich.errors import ConfigError
@@ -133,16 +135,19 @@ def read_catalog(table: Path, columns: ColumnNames | None = None) -> Catalog:
     kept: dict[str, dict[str, str | None]] = {}
     for row in _read_columns(table, columns or ColumnNames()).to_pylist():
         product_id = row["product_id"]
-        if product_id is not None and _order(row) <= _order(kept.setdefault(product_id, row)):
+        if product_id is None:
+            continue
+        if product_id not in kept or _order(row) < _order(kept[product_id]):
             kept[product_id] = row
     return Catalog(
         table,
-        {
-            key: Product(key, row["title"], row["description"], row["image_path"])
-            for key, row in kept.items()
-        },
+        {key: _to_product(row) for key, row in kept.items()},
         {key: row["category"] for key, row in kept.items() if row["category"] is not None},
     )
+
+
+def _to_product(row: Mapping[str, Any]) -> Product:
+    return Product(**{name: row[name] for name in _COLUMNS})
 
 
 def _order(row: Mapping[str, str | None]) -> list[tuple[bool, str]]:
@@ -156,11 +161,12 @@ def find_product(table: Path, product_id: str, columns: ColumnNames | None = Non
 
     Raises as `read_products` does, and ConfigError if the table has no such product.
     """
-    products = read_catalog(table, columns).products
-    if product_id not in products:
-        known = ", ".join(map(repr, [*products][:3]))
+    products = _read_columns(table, columns or ColumnNames())
+    rows = products.filter(pc.equal(products["product_id"], product_id)).to_pylist()
+    if not rows:
+        known = ", ".join(map(repr, products["product_id"].slice(0, 3).to_pylist()))
         raise ConfigError(
-            f"{table} has no product '{product_id}' among its {len(products):,}; "
+            f"{table} has no product '{product_id}' among its {products.num_rows:,}; "
             f"the first are {known}"
         )
-    return products[product_id]
+    return _to_product(min(rows, key=_order))

@@ -41,6 +41,12 @@ _SAMPLE = 500
 # Counts that are unknown before the products are answered.
 _UNKNOWN = ("answered", "published", "encoded", "reused", "images_opened", "abstained")
 
+_REASONS = {
+    "due": DUE,
+    "quarantined": (*BROKEN, Outcome.QUARANTINED),
+    "withheld": (Outcome.HELD_BACK,),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -102,14 +108,10 @@ def plan_refresh(inputs: Inputs) -> Plan:
     superseded = is_superseded(own.attempt, runs)
     error = explain_truncation(inputs, diff, superseded)
     deleted = 0 if error else count_deletable(inputs, diff, superseded)
-    held_back = diff.count(Outcome.HELD_BACK)
-    counted = count_diff(diff) | {"deleted": deleted, "withheld": held_back}
+    counted = count_diff(diff) | {"deleted": deleted, "withheld": diff.count(Outcome.HELD_BACK)}
     reasons = {
-        "due": {str(one): diff.count(one) for one in DUE if diff.count(one)},
-        "quarantined": {
-            str(one): diff.count(one) for one in (*BROKEN, Outcome.QUARANTINED) if diff.count(one)
-        },
-        "withheld": {str(Outcome.HELD_BACK): held_back} if held_back else {},
+        name: {str(one): count for one in outcomes if (count := diff.count(one))}
+        for name, outcomes in _REASONS.items()
     }
     similar = _find_similar_run(
         _read_earlier_runs(tables.read_or_empty("run_events")), to_encode, inputs
