@@ -76,12 +76,10 @@ def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifie
     int8, and NoAnswer if files were exchanged since the manifest was read.
     """
     config = manifest.config
-    try:
-        classifier, tokenizer = _load(manifest.folder, config)
-    finally:
-        # Also when loading has failed: the exchange may be why. And if it has not, answers would go
-        # into tables under the version of the checkpoint that was there before.
-        _refuse_exchanged(manifest)
+    with _reading(manifest):
+        tokenizer = Tokenizer.from_file(str(manifest.folder / "tokenizer.json"))
+        classifier = build_classifier(config, tokenizer.get_vocab_size())
+        classifier.load_state_dict(load_file(manifest.folder / "model.safetensors"))
     classifier.to(device).to(memory_format=torch.channels_last).eval()
     if config.int8 and device.type == "cpu":
         use_int8(classifier.image_tower)
@@ -91,30 +89,24 @@ def load_classifier(manifest: Manifest, device: torch.device) -> tuple[Classifie
 
 def load_answering(manifest: Manifest) -> Classifier:
     """Load a classifier's answering half onto the CPU, without the encoder."""
-    file = manifest.folder / "model.safetensors"
-    try:
+    with _reading(manifest):
         classifier = CLASSIFIERS[manifest.config.classifier](manifest.config, None)
-        with safe_open(file, framework="pt") as weights:
+        with safe_open(manifest.folder / "model.safetensors", framework="pt") as weights:
             mine = {
                 name: weights.get_tensor(name)
                 for name in weights.keys()  # noqa: SIM118
                 if name.partition(".")[0] in ANSWERING_MODULES
             }
         classifier.load_state_dict(mine)
-    except (EnrichError, MemoryError):
-        raise
-    except Exception as error:
-        raise _does_not_fit(file, error) from error
-    finally:
-        _refuse_exchanged(manifest)
     return classifier.eval()
 
 
-def _load(folder: Path, config: ClassifierConfig) -> tuple[Classifier, Tokenizer]:
+@contextmanager
+def _reading(manifest: Manifest) -> Iterator[None]:
+    """Name the file that cannot be read, and refuse files that were exchanged."""
+    folder = manifest.folder
     try:
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        classifier = build_classifier(config, tokenizer.get_vocab_size())
-        classifier.load_state_dict(load_file(folder / "model.safetensors"))
+        yield
     except (EnrichError, MemoryError):
         raise
     except Exception as error:
@@ -122,17 +114,16 @@ def _load(folder: Path, config: ClassifierConfig) -> tuple[Classifier, Tokenizer
         # may raise anything at a configuration that does not fit its classes.
         if type(error) is Exception:
             raise CheckpointError(f"{folder}/tokenizer.json cannot be read: {error}") from error
-        raise _does_not_fit(folder / "model.safetensors", error) from error
-    return classifier, tokenizer
-
-
-def _does_not_fit(file: Path, error: Exception) -> CheckpointError:
-    # torch names each weight in a line of its own, and Spark hands on a worker's first line.
-    said = " ".join(str(error).split())[:_LONGEST_SAID]
-    return CheckpointError(
-        f"{file} is damaged or of another configuration: "
-        f"{type(error).__name__}: {said}. Copy the whole folder again"
-    )
+        # torch names each weight in a line of its own, and Spark hands on a worker's first line.
+        said = " ".join(str(error).split())[:_LONGEST_SAID]
+        raise CheckpointError(
+            f"{folder}/model.safetensors is damaged or of another configuration: "
+            f"{type(error).__name__}: {said}. Copy the whole folder again"
+        ) from error
+    finally:
+        # Also when loading has failed: the exchange may be why. And if it has not, answers would go
+        # into tables under the version of the checkpoint that was there before.
+        _refuse_exchanged(manifest)
 
 
 def _refuse_exchanged(manifest: Manifest) -> None:
