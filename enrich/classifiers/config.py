@@ -32,19 +32,17 @@ ANSWERING_MODULES = frozenset(
 )
 # What of a configuration changes no vector.
 _ANSWERING_SETTINGS = {
-    *(
-        "name",
-        "attributes",
-        "added",
-        "nulls",
-        "applies_to",
-        "dropout",
-        "modality_wise",
-        "matching",
-        "prompt",
-        "prompts",
-        "selection_probabilities",
-    )
+    "name",
+    "attributes",
+    "added",
+    "nulls",
+    "applies_to",
+    "dropout",
+    "modality_wise",
+    "matching",
+    "prompt",
+    "prompts",
+    "selection_probabilities",
 }
 
 

@@ -52,12 +52,6 @@ class ImageHalf(ImageTower):
         projected: Tensor = self.projection(self.vision.post_layernorm(hidden))
         return projected
 
-    def embed(self, features: Float[Tensor, "B M C"]) -> Encoded:
-        return Encoded.cls_first(features)
-
-    def pretrained(self) -> nn.Module:
-        return self
-
 
 class TextHalf(TextTower):
     """The text model of a CLIP, SigLIP or SigLIP 2, with its own pooling."""
@@ -87,9 +81,6 @@ class TextHalf(TextTower):
         words = self.text.get_input_embeddings().weight
         embeds: Tensor = (self.text.head if self.projection is None else self.projection)(words)
         return embeds
-
-    def pretrained(self) -> nn.Module:
-        return self
 
 
 class VisionTower(ImageTower):

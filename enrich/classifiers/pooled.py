@@ -249,9 +249,6 @@ class NoImageTower(ImageTower):
     def upper_parameters(self) -> list[nn.Parameter]:
         return []
 
-    def pretrained(self) -> nn.Module:
-        return self
-
 
 class NoTextTower(TextTower):
     """The place of a text tower in an image classifier, one empty token."""

@@ -127,7 +127,7 @@ class ImageTower(nn.Module):
 
     def embed(self, features: Float[Tensor, "B M C"]) -> Encoded:
         """Return the patch embeddings, CLS first, from the features."""
-        raise NotImplementedError
+        return Encoded.cls_first(features)
 
     def lower(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B N"]:
         """Return what is constant while the upper stages are trained; may be cached."""
@@ -143,7 +143,7 @@ class ImageTower(nn.Module):
 
     def pretrained(self) -> nn.Module:
         """Return the part that starts from published weights (its own learning rate)."""
-        raise NotImplementedError
+        return self
 
     def fuse(self) -> None:
         """Fuse layers in place for inference, if the device has faster ones.
@@ -195,7 +195,7 @@ class TextTower(nn.Module):
 
     def pretrained(self) -> nn.Module | None:
         """Return the part that starts from published weights, None if there is none."""
-        raise NotImplementedError
+        return self
 
 
 def fill_up(
