@@ -11,7 +11,7 @@ proportion.
 import hashlib
 import json
 import os
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -107,18 +107,10 @@ def rename(answers: LabelSets, own: OwnLabels) -> dict[str, Renaming]:
     """
     renamings = {}
     for attribute, names in own.items():
-        if attribute not in answers:
-            raise ConfigError(
-                f"labels names an unknown attribute: found {attribute}, expected one of "
-                f"{', '.join(answers)}."
-            )
+        _refuse_unknown("labels", "attribute", attribute, answers)
         known = [answer for answer in answers[attribute] if answer not in RESERVED]
         for label, name in names.items():
-            if label not in known:
-                raise ConfigError(
-                    f"labels.{attribute} names an unknown label: found {label}, expected one of "
-                    f"{', '.join(known)}."
-                )
+            _refuse_unknown(f"labels.{attribute}", "label", label, known)
             if name is not None and (name in RESERVED or not name.strip()):
                 raise ConfigError(
                     f"labels.{attribute}.{label} cannot be called so: found '{name}', expected "
@@ -150,19 +142,6 @@ def name_own_words(own: OwnLabels, answers: LabelSets) -> dict[str, dict[str, st
 def rename_sets(sets: LabelSets, renamings: Mapping[str, Renaming]) -> dict[str, tuple[str, ...]]:
     """Return label sets in a source's own words."""
     return {a: renamings[a].labels if a in renamings else labels for a, labels in sets.items()}
-
-
-def rename_thresholds(thresholds: Thresholds, renamings: Mapping[str, Renaming]) -> Thresholds:
-    """Return thresholds of a source's own labels."""
-    return {
-        attribute: {
-            modalities: Least(one.by_evidence, renamings[attribute].lowest(one.by_label))
-            if attribute in renamings
-            else one
-            for modalities, one in by_modalities.items()
-        }
-        for attribute, by_modalities in thresholds.items()
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,8 +295,15 @@ def choose_thresholds(config: JobConfig, manifest: Manifest) -> Thresholds:
     Raises ConfigError if the settings' labels are not those of the checkpoint.
     """
     answers = manifest.config.answers
-    known = manifest.calibration.thresholds(config.target_precision, answers)
-    return rename_thresholds(known, rename(answers, config.labels))
+    thresholds = manifest.calibration.thresholds(config.target_precision, answers)
+    renamed = {
+        attribute: {
+            modalities: Least(one.by_evidence, renaming.lowest(one.by_label))
+            for modalities, one in thresholds[attribute].items()
+        }
+        for attribute, renaming in rename(answers, config.labels).items()
+    }
+    return {**thresholds, **renamed}
 
 
 def build_spec(config: JobConfig, manifest: Manifest, image_root: str) -> EngineSpec:
@@ -372,13 +358,10 @@ def open_engine(manifest: Manifest, image_root: str, settings: JobConfig | None 
     return Engine(build_spec(used, manifest, image_root), manifest, local_device())
 
 
-def _refuse_unknown_attributes(config: JobConfig, attributes: Container[str]) -> None:
+def _refuse_unknown_attributes(config: JobConfig, attributes: Collection[str]) -> None:
     """Raise ConfigError where `applies_to` names an unknown attribute."""
-    if unknown := [attribute for attribute in config.applies_to if attribute not in attributes]:
-        raise ConfigError(
-            f"applies_to names an unknown attribute: found {unknown[0]}, expected one of the "
-            "checkpoint's."
-        )
+    for attribute in config.applies_to:
+        _refuse_unknown("applies_to", "attribute", attribute, attributes)
     if config.applies_to and config.columns.category is None:
         raise ConfigError("applies_to needs categories. Name their column: columns.category.")
 
@@ -386,17 +369,20 @@ def _refuse_unknown_attributes(config: JobConfig, attributes: Container[str]) ->
 def _refuse_unknown_labels(words: OwnWords, attributes: Mapping[str, Sequence[str]]) -> None:
     """Raise ConfigError where the settings' words are of no attribute or label."""
     for attribute, named in words.items():
-        if attribute not in attributes:
-            raise ConfigError(
-                f"lexicon names an unknown attribute: found {attribute}, expected one of "
-                f"{', '.join(attributes)}."
-            )
+        _refuse_unknown("lexicon", "attribute", attribute, attributes)
         for word, label in named.items():
             if label is not None and label not in attributes[attribute]:
                 raise ConfigError(
                     f"lexicon.{attribute} gives '{word}' an unknown label: found {label}, expected "
                     f"one of {', '.join(attributes[attribute])}, or null."
                 )
+
+
+def _refuse_unknown(setting: str, what: str, found: str, known: Collection[str]) -> None:
+    if found not in known:
+        raise ConfigError(
+            f"{setting} names an unknown {what}: found {found}, expected one of {', '.join(known)}."
+        )
 
 
 def _absolute(location: str) -> str:
