@@ -185,7 +185,6 @@ class FakeAnswerer:
             labels,
             np.stack([first, (first + 1) % len(labels)], axis=1),
             np.stack([confidence, np.full(len(first), 0.25)], axis=1),
-            (confidence < self._spec.threshold) | outside,
+            np.where(outside, _NOT_APPLICABLE, np.where(confidence < self._spec.threshold, 0, -1)),
             np.zeros(len(first)),
-            abstention=np.where(outside, _NOT_APPLICABLE, 0),
         )

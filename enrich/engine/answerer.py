@@ -282,10 +282,9 @@ class Answerer:
             labels,
             best.indices.numpy(),
             confidences,
-            reason != _GIVEN,
+            reason,
             None if weight is None else weight.double().numpy(),
             np.where(named.sum(1) == 1, named.argmax(1), -1),
-            reason,
         )
 
     def _is_outside(self, attribute: str, categories: Sequence[str | None]) -> np.ndarray:

@@ -34,21 +34,20 @@ class AttributeAnswers:
     """The best K candidates for one attribute of N products, best first.
 
     `places` (N, K) are the candidates' indices in `labels`, `confidences` (N, K) their calibrated
-    probabilities in [0, 1]. `abstained` (N,) says where the first one is not given as the answer.
-    `image_weight` (N,) is the image's share in the answer, in [0, 1]; None where a classifier does
-    not weigh its modalities. `named` (N,) is the place of the one label that the title names, -1
-    where it names none or several; None where nobody looked. `abstention` (N,) is why no answer is
-    given, as a place in `schemas.labels.ABSTENTIONS`; None where each is unsure.
+    probabilities in [0, 1]. `abstention` (N,) is why the first one is not given as the answer, as a
+    place in `schemas.labels.ABSTENTIONS`, -1 where it is given. `image_weight` (N,) is the image's
+    share in the answer, in [0, 1]; None where a classifier does not weigh its modalities. `named`
+    (N,) is the place of the one label that the title names, -1 where it names none or several; None
+    where nobody looked.
     """
 
     attribute: str
     labels: tuple[str, ...]
     places: np.ndarray
     confidences: np.ndarray
-    abstained: np.ndarray
+    abstention: np.ndarray
     image_weight: np.ndarray | None = None
     named: np.ndarray | None = None
-    abstention: np.ndarray | None = None
 
 
 def answer_fields(attributes: Iterable[str]) -> list[pa.Field]:
@@ -80,7 +79,7 @@ def to_record_batch(answers: Sequence[AttributeAnswers]) -> pa.RecordBatch:
     """
     columns: list[pa.Array] = []
     for one in answers:
-        best = pa.array(one.places[:, 0], mask=one.abstained)
+        best = pa.array(one.places[:, 0], mask=one.abstention >= 0)
         columns += [pa.array(one.labels, pa.string()).take(best), pa.array(one.confidences[:, 0])]
     fields = answer_fields(one.attribute for one in answers)
     return pa.RecordBatch.from_arrays([*columns, _predictions(answers)], schema=pa.schema(fields))
@@ -88,7 +87,7 @@ def to_record_batch(answers: Sequence[AttributeAnswers]) -> pa.RecordBatch:
 
 def _predictions(answers: Sequence[AttributeAnswers]) -> pa.Array:
     """Return each product's list of predictions, one an attribute."""
-    rows, width = len(answers[0].abstained), len(answers)
+    rows, width = len(answers[0].abstention), len(answers)
     starts = np.cumsum([0, *(len(one.labels) for one in answers)])
     labels = pa.array([label for one in answers for label in one.labels], pa.string())
     # Row by row, and in a row attribute by attribute, as the lists hold them.
@@ -106,17 +105,18 @@ def _predictions(answers: Sequence[AttributeAnswers]) -> pa.Array:
         if one.image_weight is not None:
             weights[:, place] = one.image_weight
     weighs_none = np.tile([one.image_weight is None for one in answers], rows)
+    reasons = np.stack([one.abstention for one in answers], axis=1).ravel()
     first, behind = pick(slice(0, 1)), [one.places.shape[1] - 1 for one in answers]
     values = pa.StructArray.from_arrays(
         [
             names.take(pa.array(np.tile(np.arange(width), rows))),
             first.field("label"),
             first.field("confidence"),
-            pa.array(np.stack([one.abstained for one in answers], axis=1).ravel()),
+            pa.array(reasons >= 0),
             pa.array(weights.ravel(), mask=weighs_none),
             _lists(np.tile(behind, rows), pick(slice(1, None))),
             _named(answers, labels, starts),
-            _abstention(answers),
+            pa.array(ABSTENTIONS).take(pa.array(reasons, mask=reasons < 0)),
         ],
         fields=list(_PREDICTION),
     )
@@ -125,17 +125,9 @@ def _predictions(answers: Sequence[AttributeAnswers]) -> pa.Array:
 
 def _named(answers: Sequence[AttributeAnswers], labels: pa.Array, starts: np.ndarray) -> pa.Array:
     """Return the label that each product's title names for each attribute, or null."""
-    nobody = np.full(len(answers[0].abstained), -1)
+    nobody = np.full(len(answers[0].abstention), -1)
     places = np.stack([nobody if one.named is None else one.named for one in answers], axis=1)
     return labels.take(pa.array((places + starts[:-1]).ravel(), mask=(places < 0).ravel()))
-
-
-def _abstention(answers: Sequence[AttributeAnswers]) -> pa.Array:
-    """Return why each answer is not given, null for those that are."""
-    unsure = np.zeros(len(answers[0].abstained), dtype=np.int64)
-    reasons = [unsure if one.abstention is None else one.abstention for one in answers]
-    given = ~np.stack([one.abstained for one in answers], axis=1).ravel()
-    return pa.array(ABSTENTIONS).take(pa.array(np.stack(reasons, axis=1).ravel(), mask=given))
 
 
 def _lists(lengths: np.ndarray, values: pa.Array) -> pa.ListArray:

@@ -63,8 +63,8 @@ class DeviceAnswerer:
     ) -> pa.RecordBatch:
         places = np.frombuffer(b"".join(vectors), "<f2").astype(np.int64).reshape(-1, 1)
         sure = np.ones_like(places, dtype=np.float64)
-        abstained = np.zeros(len(places), dtype=bool)
-        return to_record_batch([AttributeAnswers("color", DEVICES, places, sure, abstained)])
+        given = np.full(len(places), -1)
+        return to_record_batch([AttributeAnswers("color", DEVICES, places, sure, given)])
 
 
 def main(master: str, folder: Path, catalog: Path, gpu_executors: str) -> None:

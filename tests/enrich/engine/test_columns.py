@@ -14,6 +14,7 @@ from enrich.engine.columns import (
 )
 from enrich.records import EncodedProduct, Modalities, Status
 from schemas import tables
+from schemas.labels import ABSTENTIONS, UNSURE
 
 
 def _color(*confidences, abstained=()):
@@ -24,14 +25,14 @@ def _color(*confidences, abstained=()):
         ("pink", "red"),
         np.array([[1, 0]] * rows),
         np.array([[one, 1 - one] for one in confidences]),
-        np.array(abstained or [False] * rows),
+        np.where(abstained or [False] * rows, ABSTENTIONS.index(UNSURE), -1),
         np.full(rows, 0.25),
     )
 
 
 def test_answers_of_attributes_with_other_numbers_of_labels_stand_side_by_side():
     fit = AttributeAnswers(
-        "fit", ("slim",), np.zeros((2, 1), np.int64), np.ones((2, 1)), np.array([False, True])
+        "fit", ("slim",), np.zeros((2, 1), np.int64), np.ones((2, 1)), np.array([-1, 0])
     )
     first, second = to_record_batch([_color(0.75, 0.5, abstained=[True, False]), fit]).to_pylist()
     assert (first["color"], first["color_confidence"], first["fit"]) == (None, 0.75, "slim")
