@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
-from enrich.lexicon import Evidence
+from enrich.lexicon import Evidence, weigh
 from enrich.records import Modalities
 
 DEFAULT_TARGET_PRECISION = 0.90
@@ -38,6 +39,25 @@ class Least(NamedTuple):
 
     by_evidence: Mapping[Evidence, float]
     by_label: tuple[float, ...]
+
+
+def find_least(
+    by_modalities: Mapping[Modalities, Least],
+    modalities: Sequence[Modalities],
+    named: np.ndarray,
+    best: np.ndarray,
+) -> np.ndarray:
+    """Return the confidence from which on each answer is given, (N,); inf is never.
+
+    `named` (N, C) is true for labels that a text names, `best` (N,) is the place of each answer's
+    label.
+    """
+    order = {one: place for place, one in enumerate(by_modalities)}
+    places = np.array([order[one] for one in modalities], dtype=np.int64)
+    all_least = by_modalities.values()
+    by_evidence = np.array([[one.by_evidence[kind] for kind in Evidence] for one in all_least])
+    by_label = np.array([one.by_label for one in all_least])
+    return np.maximum(by_evidence[places, weigh(named, best)], by_label[places, best])
 
 
 # By attribute and set of modalities.

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from schemas.labels import ABSTENTIONS, NOT_APPLICABLE, RESERVED, UNSURE
 from torch import Tensor
 
+from enrich.calibration import find_least
 from enrich.classifiers.calibrated import apply_layer, at_temperatures, join_embeds, to_layer
 from enrich.classifiers.checkpoint import load_answering
 from enrich.classifiers.cma_clip import cls_of
@@ -21,7 +22,7 @@ from enrich.classifiers.interface import ModelOutput, Vectors
 from enrich.classifiers.manifest import Manifest
 from enrich.engine.columns import AttributeAnswers, to_record_batch
 from enrich.engine.spec import EngineSpec, name_own_words, rename, rename_sets
-from enrich.lexicon import Evidence, LabelFinder, Named, ProductText, weigh
+from enrich.lexicon import LabelFinder, Named, ProductText
 from enrich.records import EnrichedProduct, Modalities
 from enrich.unseen import FEWEST, AttributeProfile, Reference, SourceProfile
 
@@ -31,7 +32,6 @@ _ROWS_AT_ONCE = 2_000
 # Places in ABSTENTIONS.
 _GIVEN, _UNSURE = -1, ABSTENTIONS.index(UNSURE)
 _NOT_APPLICABLE = ABSTENTIONS.index(NOT_APPLICABLE)
-_ORDER = {modalities: place for place, modalities in enumerate(Modalities)}
 
 
 class Answerer:
@@ -59,15 +59,7 @@ class Answerer:
         self._applies_to = {a: pa.array(sets) for a, sets in spec.applies_to.items()}
         self.calibration = manifest.calibration
         self._corrections = {a: to_layer(one) for a, one in self.calibration.corrections.items()}
-        # By place in Modalities, and in Evidence or in the labels.
-        self._by_evidence = {
-            attribute: np.array([[found[m].by_evidence[e] for e in Evidence] for m in Modalities])
-            for attribute, found in spec.thresholds.items()
-        }
-        self._by_label = {
-            attribute: np.array([found[m].by_label for m in Modalities])
-            for attribute, found in spec.thresholds.items()
-        }
+        self._thresholds = spec.thresholds
         # Attributes that were added as a whole after training.
         self.headless = manifest.config.headless
         # Confidences of attributes that nobody has labelled yet mean nothing.
@@ -113,7 +105,6 @@ class Answerer:
         output = self.read(self._unpack(vectors), modalities)
         named = self._finder.find(texts)
         probs = self.probabilities(output, modalities, named)
-        places = np.array([_ORDER[one] for one in modalities], dtype=np.int64)
         return to_record_batch(
             [
                 self._to_answers(
@@ -121,7 +112,7 @@ class Answerer:
                     self._rename(attribute, probs[attribute]),
                     self._rename_named(attribute, named[attribute].every),
                     output,
-                    places,
+                    modalities,
                     categories,
                 )
                 for attribute in self._attributes
@@ -228,23 +219,17 @@ class Answerer:
         """
         assert answer.modalities is not None
         named = self._finder.find([text])
-        place, found = np.array([_ORDER[answer.modalities]]), {}
+        found = {}
         for one in answer.predictions:
             best = np.array([self._attributes[one.attribute].index(one.label)])
-            found[one.attribute] = self._least(
-                one.attribute,
-                place,
+            least = find_least(
+                self._thresholds[one.attribute],
+                [answer.modalities],
                 self._rename_named(one.attribute, named[one.attribute].every),
                 best,
             )
-        return {attribute: float(least[0]) for attribute, least in found.items()}
-
-    def _least(
-        self, attribute: str, places: np.ndarray, named: np.ndarray, best: np.ndarray
-    ) -> np.ndarray:
-        """Return the confidence from which on each answer is given, (N,); inf is never."""
-        by_evidence = self._by_evidence[attribute][places, weigh(named, best)]
-        return np.maximum(by_evidence, self._by_label[attribute][places, best])
+            found[one.attribute] = float(least[0])
+        return found
 
     def _rename(self, attribute: str, probs: Float[Tensor, "B C"]) -> Float[Tensor, "B D"]:
         """Return the probabilities of a source's own labels."""
@@ -265,7 +250,7 @@ class Answerer:
         probs: Float[Tensor, "B C"],
         named: np.ndarray,
         output: ModelOutput,
-        places: np.ndarray,
+        modalities: Sequence[Modalities],
         categories: Sequence[str | None],
     ) -> AttributeAnswers:
         labels = self._attributes[attribute]
@@ -273,7 +258,7 @@ class Answerer:
         confidences = best.values.double().numpy()
         weight = output.image_weight.get(attribute)
         first = best.indices[:, 0].numpy()
-        least = self._least(attribute, places, named, first)
+        least = find_least(self._thresholds[attribute], modalities, named, first)
         # Not `<`: a confidence that is NaN is below no threshold, and no answer either.
         reason = np.where(~(confidences[:, 0] >= least), _UNSURE, self._nulls[attribute][first])
         reason[self._is_outside(attribute, categories)] = _NOT_APPLICABLE

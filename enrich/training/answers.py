@@ -9,10 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from enrich.calibration import TARGET_PRECISIONS, CalibratedSets
+from enrich.calibration import TARGET_PRECISIONS, CalibratedSets, find_least
 from enrich.certificates import exact_interval
 from enrich.classifiers.calibrated import Layer, apply_layer, at_temperatures, log_temperatures
-from enrich.lexicon import Evidence, weigh
 from enrich.records import Modalities
 from enrich.training.calibration import LabelledLogits
 
@@ -288,15 +287,12 @@ class CalibratedAnswers:
         """Return the answers as the job gives them, after a correction if one is given."""
         rows = [calibrated[m] for m in answers.modalities]
         probs = at_temperatures(answers.corrected(correction).logits, rows, answers.image_weight)
-        best = probs.argmax(1)
-        evidence = weigh(answers.named.numpy(), best.numpy()).tolist()
-        each = [*zip(answers.modalities, evidence, best.tolist(), strict=True)]
-        kinds, labels = list(Evidence), probs.shape[1]
+        named, best, labels = answers.named.numpy(), probs.argmax(1).numpy(), probs.shape[1]
         thresholds = {}
         for precision in TARGET_PRECISIONS:
             at = {m: one.at_precision(precision, labels) for m, one in calibrated.items()}
-            least = [max(at[m].by_evidence[kinds[e]], at[m].by_label[b]) for m, e, b in each]
-            thresholds[precision] = torch.tensor(least)
+            least = find_least(at, answers.modalities, named, best)
+            thresholds[precision] = torch.from_numpy(least).float()
         return cls(of=answers, probs=probs, thresholds=thresholds)
 
     def measure(self) -> Figures:

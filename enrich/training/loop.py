@@ -132,7 +132,7 @@ class Trainer:
         self.batches.cached = first_then_others(lambda: self._cache_views(phase))
         stepper = Stepper(self.classifier, phase, self.config)
         if self._has_frozen_texts():
-            self.batches.cache_texts(self.classifier)
+            first_then_others(lambda: self.batches.cache_texts(self.classifier))
         else:
             self.batches.texts = None
         if self.average is not None and phase.cached is not None:

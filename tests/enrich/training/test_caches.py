@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -23,7 +24,7 @@ from enrich.errors import ConfigError, StorageFailed
 from enrich.images.settings import ImageProblem, ImageShape
 from enrich.images.store import ImageStore
 from enrich.records import Status
-from enrich.training import caches
+from enrich.training import caches, loop
 from enrich.training.batches import Condition
 from enrich.training.caches import CachedImages, CachedViews, cache_views, cross_fit_views
 from enrich.training.config import Phase
@@ -167,6 +168,28 @@ def test_texts_are_cached_while_their_tower_is_frozen_and_they_are_known_before(
         assert (trainer.batches.texts is not None) == (folder == "frozen")
         after = trainer.classifier.text_tower.state_dict()
         assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_texts_and_pictures_are_cached_by_the_first_process_before_the_others(make, monkeypatch):
+    trainer, events = make("first", HEADS), []
+
+    def first_then_others(make_files):
+        events.append("wait")
+        made = make_files()
+        events.append("done")
+        return made
+
+    def record(name, compute, *given):
+        events.append(name)
+        return compute(*given)
+
+    batches = trainer.batches
+    trainer.classifier.text_tower.is_trained = True
+    monkeypatch.setattr(loop, "first_then_others", first_then_others)
+    monkeypatch.setattr(loop, "cache_views", partial(record, "views", loop.cache_views))
+    monkeypatch.setattr(batches, "cache_texts", partial(record, "texts", batches.cache_texts))
+    trainer.train()
+    assert events == ["wait", "views", "done", "wait", "texts", "done"]
 
 
 SHAPE = ImageShape(size_px=64, fit="pad", mean=(0, 0, 0), std=(1, 1, 1))
