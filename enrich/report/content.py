@@ -106,77 +106,14 @@ class AttributeFacts:
     truth: Mapping[str, Truth] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ShownAnswer:
-    """One attribute on the card of a product.
-
-    `label` is for publication: a person's, else the classifier's, ABSTAINED for none. `candidates`
-    are the classifier's, the best first. `old` is the published label before the run, ABSTAINED
-    for none, None for a product that was not published. `named` is the single label that the title
-    names, None for 0 or several labels.
-    """
-
-    attribute: str
-    label: str
-    candidates: tuple[Candidate, ...]
-    is_corrected: bool = False
-    old: str | None = None
-    image_weight: float | None = None
-    named: str | None = None
-
-    def find_likely_error(self, *, is_unseen: bool) -> str | None:
-        """Return the one of "title" and "classifier" that is probably wrong, or None.
-
-        The rule is that of the view `contradictions`. `is_unseen` is a property of the source.
-        """
-        if is_unseen and self.label == ABSTAINED:
-            return None
-        best, *others = self.candidates
-        named_confidence = confidence_of(self.named, others)
-        return (
-            "title" if best.confidence >= TITLE_IS_WRONG_FROM * named_confidence else "classifier"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """One product of the gallery.
-
-    `reason` is why the run answered it, `about` the attribute that it was chosen for.
-    """
-
-    product_id: str | None
-    status: str
-    answers: tuple[ShownAnswer, ...] = ()
-    title: str | None = None
-    image_path: str | None = None
-    category: str | None = None
-    modalities: str | None = None
-    error: str | None = None
-    reason: str | None = None
-    about: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Gallery:
-    """Products of the page. The `status` of a quarantined one is the reason for it."""
-
-    changed: tuple[Card, ...] = ()
-    contradictions: tuple[Card, ...] = ()
-    unsure: tuple[Card, ...] = ()
-    examples: tuple[Card, ...] = ()
-    failed: tuple[Card, ...] = ()
-    quarantined: tuple[Card, ...] = ()
-
-    @property
-    def cards(self) -> tuple[Card, ...]:
-        """All cards that show a picture, in the order of the page."""
-        return (*self.changed, *self.contradictions, *self.unsure, *self.examples)
-
-    @property
-    def pictures(self) -> list[str]:
-        """Image paths of these cards."""
-        return [card.image_path for card in self.cards if card.image_path]
+# Products of the page by section. A card has `product_id`, `status`, `title`, `image_path`,
+# `product_category`, `modalities`, `error`, `reason` (why the run answered the product), `about`
+# (the attribute that it was chosen for, None in the last two sections), and `answers`. The `status`
+# of a quarantined row is the reason for it. An answer has `attribute`; `label` for publication,
+# ABSTAINED or NOT_APPLICABLE for none; `is_corrected`, if a person gave it; `candidates` of the
+# classifier, the best first; `old`, the published label before the run, None for a product that was
+# not published; `image_weight`; and `named`, the single label that the title names, or None.
+Gallery = Mapping[str, Sequence[Row]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,8 +187,8 @@ SECTIONS = {
     "failed": 18,
     "quarantined": 18,
 }
-# Sections whose cards are about an attribute.
-_ABOUT = ("changed", "contradictions", "unsure", "examples")
+# Sections whose cards are about an attribute, and show a picture.
+PICTURED = ("changed", "contradictions", "unsure", "examples")
 # Number of products that are offered for each part of a section.
 CARDS_A_PART = 6
 # Between an attribute and its labels in the name of a part.
@@ -261,15 +198,34 @@ SEPARATOR = "\x1f"
 def fill_gallery(rows: Iterable[Row], counts: Mapping[str, int]) -> Gallery:
     """Return the gallery, with as many cards as each section holds.
 
-    Rows are products offered, with the fields of a card, and `section`, `part` and `place`. A part
+    Rows are products offered, with the fields of a card, `section`, `part` and `place`. A part
     of a section is a status, a reason, or an attribute and its labels. `counts` has the number of
     products of a part, for parts with labels; larger parts come first.
     """
     by_section: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_section[row["section"]].append(row)
-    sections = {name: _choose(name, by_section[name], counts) for name in SECTIONS}
-    return Gallery(**{name: tuple(map(_card, chosen)) for name, chosen in sections.items()})
+    return {
+        name: [_card(row) for row in _choose(name, by_section[name], counts)] for name in SECTIONS
+    }
+
+
+def pictures_of(gallery: Gallery) -> list[str]:
+    """Return the image paths of cards that show a picture, in the order of the page."""
+    cards = (card for name in PICTURED for card in gallery[name])
+    return [card["image_path"] for card in cards if card["image_path"]]
+
+
+def find_likely_error(answer: Row, *, is_unseen: bool) -> str | None:
+    """Return the one of "title" and "classifier" that is probably wrong, or None.
+
+    The rule is that of the view `contradictions`. `is_unseen` is a property of the source.
+    """
+    if is_unseen and answer["label"] == ABSTAINED:
+        return None
+    best, *others = answer["candidates"]
+    named_confidence = confidence_of(answer["named"], others)
+    return "title" if best.confidence >= TITLE_IS_WRONG_FROM * named_confidence else "classifier"
 
 
 def _choose(section: str, rows: list[Row], counts: Mapping[str, int]) -> Sequence[Row]:
@@ -297,18 +253,12 @@ def _group(row: Row) -> str:
     return group
 
 
-def _card(row: Row) -> Card:
-    same = ("product_id", "status", "title", "image_path", "modalities", "error", "reason")
-    return Card(
-        **{name: row[name] for name in same},
-        answers=tuple(map(_answer, row["answers"] or ())),
-        category=row["product_category"],
-        about=_group(row) if row["section"] in _ABOUT else None,
-    )
+def _card(row: Row) -> Row:
+    about = _group(row) if row["section"] in PICTURED else None
+    return {**row, "about": about, "answers": [_answer(one) for one in row["answers"] or ()]}
 
 
-def _answer(answer: Row) -> ShownAnswer:
-    same = ("attribute", "label", "is_corrected", "old", "image_weight", "named")
+def _answer(answer: Row) -> Row:
     pairs = [(one["label"], one["confidence"]) for one in answer["candidates"]]
-    candidates = tuple(Candidate(label, math.nan if c is None else c) for label, c in pairs)
-    return ShownAnswer(**{name: answer[name] for name in same}, candidates=candidates)
+    candidates = [Candidate(label, math.nan if c is None else c) for label, c in pairs]
+    return {**answer, "candidates": candidates}

@@ -27,11 +27,13 @@ from enrich.report import formatting
 from enrich.report.content import (
     BINS,
     NO_BASELINE,
+    PICTURED,
     AttributeFacts,
-    Card,
     Gallery,
+    Row,
     RunFacts,
     RunReport,
+    find_likely_error,
 )
 
 
@@ -112,6 +114,7 @@ def _templates() -> Environment:
         "STATUSES": formatting.STATUSES,
         "State": State,
         "compare_labels": compare_labels,
+        "find_likely_error": find_likely_error,
         "find_swatch": find_swatch,
         "format_beside": formatting.format_beside,
         "lay_out_histogram": lay_out_histogram,
@@ -133,7 +136,7 @@ class Finder:
     """Facts of the products on a page."""
 
     def __init__(self, gallery: Gallery) -> None:
-        shown = (*gallery.cards, *gallery.failed)
+        shown = [card for name in (*PICTURED, "failed") for card in gallery[name]]
         counts = Counter(fact for card in shown for fact in set(_facts_of(card)))
         self._found = {fact: FactCount(n, counts[fact]) for n, fact in enumerate(counts, 1)}
 
@@ -141,27 +144,27 @@ class Finder:
         """Return the count of a fact, None if the page has no product with it."""
         return self._found.get(fact)
 
-    def numbers(self, card: Card) -> str:
+    def numbers(self, card: Row) -> str:
         """Return the numbers of a card's facts, separated by blanks."""
         numbers = (self._found[fact].number for fact in _facts_of(card) if fact in self._found)
         return " ".join(map(str, sorted(set(numbers))))
 
 
-def _facts_of(card: Card) -> Iterator[tuple[str, ...]]:
-    yield "status", card.status
-    if card.reason:
-        yield "reason", card.reason
-    for answer in card.answers:
-        yield "label", answer.attribute, answer.label
-        if answer.old is not None and answer.old != answer.label:
-            yield "change", answer.attribute, answer.old, answer.label
-        confidence = answer.candidates[0].confidence
+def _facts_of(card: Row) -> Iterator[tuple[str, ...]]:
+    yield "status", card["status"]
+    if card["reason"]:
+        yield "reason", card["reason"]
+    for answer in card["answers"]:
+        attribute, label, old = answer["attribute"], answer["label"], answer["old"]
+        yield "label", attribute, label
+        if old is not None and old != label:
+            yield "change", attribute, old, label
+        confidence = answer["candidates"][0].confidence
         # The threshold is of the classifier's own label.
-        if not answer.is_corrected and not math.isnan(confidence):
-            style = "abstained" if answer.label in (ABSTAINED, NOT_APPLICABLE) else "answered"
-            yield style, answer.attribute, bin_of(confidence)
-        if answer.image_weight is not None:
-            yield "weight", answer.attribute, bin_of(answer.image_weight)
+        if not answer["is_corrected"] and not math.isnan(confidence):
+            yield "abstained" if label in _NO_LABEL else "answered", attribute, bin_of(confidence)
+        if answer["image_weight"] is not None:
+            yield "weight", attribute, bin_of(answer["image_weight"])
 
 
 def bin_of(share: float) -> str:

@@ -8,7 +8,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import reduce
 from itertools import starmap
 from operator import itemgetter
@@ -31,7 +31,7 @@ from enrich.images.store import ImageStore
 from enrich.lexicon import Evidence
 from enrich.places import Place, names_in, write_place
 from enrich.report import content
-from enrich.report.content import CARDS_A_PART, SECTIONS, SEPARATOR, fill_gallery
+from enrich.report.content import CARDS_A_PART, SEPARATOR, fill_gallery, pictures_of
 from enrich.report.page import render_index, render_page
 from enrich.report.thumbnails import make_thumbnails
 from enrich.spark.audit import read_certificates
@@ -143,7 +143,7 @@ def render_report(sources: ReportSources, event: Event) -> bytes:
         log.warning("the page shows no texts and no pictures: %s", error)
         return render_page(collect_report(sources, event, None), {})
     report = collect_report(sources, event, source.products)
-    return render_page(report, make_thumbnails(store, report.gallery.pictures))
+    return render_page(report, make_thumbnails(store, pictures_of(report.gallery)))
 
 
 def collect_report(
@@ -553,11 +553,13 @@ def _place_quarantined(quarantine: DataFrame) -> DataFrame:
 
 def _with_texts(gallery: content.Gallery, products: DataFrame) -> content.Gallery:
     """Return the gallery with titles and image paths of the product table."""
-    sections = {name: getattr(gallery, name) for name in SECTIONS if name != "quarantined"}
-    ids = {card.product_id for cards in sections.values() for card in cards}
-    texts = read_texts(products, ids, LONGEST_TEXT)
-    with_text = {
-        name: tuple(replace(card, **texts.get(card.product_id, {})) for card in cards)
-        for name, cards in sections.items()
+    ids = {
+        card["product_id"] for name in gallery for card in gallery[name] if name != "quarantined"
     }
-    return replace(gallery, **with_text)
+    texts = read_texts(products, ids, LONGEST_TEXT)
+    return {
+        name: cards
+        if name == "quarantined"
+        else [{**card, **texts.get(card["product_id"], {})} for card in cards]
+        for name, cards in gallery.items()
+    }

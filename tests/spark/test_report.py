@@ -16,7 +16,7 @@ from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import ColumnNames, JobConfig
 from enrich.errors import ValidationFailed
 from enrich.images.store import ImageStore
-from enrich.report.content import Change, ExpectedLabels
+from enrich.report.content import Change, ExpectedLabels, pictures_of
 from enrich.spark import runs
 from enrich.spark.report import ReportSources, _read_events, collect_report, write_page
 from enrich.spark.runs import read_event, summarise
@@ -106,13 +106,15 @@ def test_page_of_a_first_run_says_what_the_tables_say(shop, tmp_path):
     assert (report.run.counts["read"], report.run.counts["published"]) == (123, 120)
 
     gallery = report.gallery
-    assert gallery.changed == gallery.failed == ()
-    said = {(a.attribute, a.label) for card in gallery.examples for a in card.answers}
+    assert gallery["changed"] == gallery["failed"] == []
+    said = {(a["attribute"], a["label"]) for card in gallery["examples"] for a in card["answers"]}
     assert said >= {(a, label) for a, labels in ATTRIBUTES.items() for label in labels}
-    assert len({card.product_id for card in gallery.examples}) == len(gallery.examples)
-    assert len(gallery.unsure) == 12
-    assert all(card.title == f"shirt number {card.product_id[1:]}" for card in gallery.unsure)
-    assert {card.status: card.product_id for card in gallery.quarantined} == {
+    assert len({card["product_id"] for card in gallery["examples"]}) == len(gallery["examples"])
+    assert len(gallery["unsure"]) == 12
+    assert all(
+        card["title"] == f"shirt number {card['product_id'][1:]}" for card in gallery["unsure"]
+    )
+    assert {card["status"]: card["product_id"] for card in gallery["quarantined"]} == {
         "duplicate_id": "p1",
         "null_id": None,
         "no_modality": "empty",
@@ -120,7 +122,9 @@ def test_page_of_a_first_run_says_what_the_tables_say(shop, tmp_path):
 
     write_page(sources_of(shop, tmp_path / "pages"), shop.summary)
     page = Path(shop.summary.report or "").read_text()
-    assert page.count("data:image/webp") == sum(path != "p0.jpg" for path in gallery.pictures) > 0
+    assert (
+        page.count("data:image/webp") == sum(path != "p0.jpg" for path in pictures_of(gallery)) > 0
+    )
     assert "&lt;script&gt;no id" in page
     assert "https://***@cdn.example/a.jpg" in page and "secretsecret" not in page
     assert "publish <b>" in page, "also what its event cannot know"
@@ -191,14 +195,14 @@ def test_page_shows_each_candidate_beside_the_row_that_it_replaces(published_sho
         assert set(attribute.changes) == {Change(*pair, n) for pair, n in Counter(pairs).items()}
         assert attribute.before == labels_of(old, attribute.name)
         assert attribute.labels == labels_of(new, attribute.name)
-    cards = {(card.product_id, card.about): card for card in report.gallery.changed}
+    cards = {(card["product_id"], card["about"]): card for card in report.gallery["changed"]}
     assert cards.keys() == {(p, a) for a in ATTRIBUTES for p in differs.index[differs[a]]}
     for (product_id, about), card in cards.items():
-        (said,) = (answer for answer in card.answers if answer.attribute == about)
+        (said,) = (answer for answer in card["answers"] if answer["attribute"] == about)
         row = both.loc[product_id].fillna(ABSTAINED)
-        assert (said.old, said.label) == (row[about], row[f"{about}_new"])
-        assert said.is_corrected == (product_id in labels and about == "color")
-    assert ("p30", "color") not in {(c.product_id, c.about) for c in report.gallery.unsure}
+        assert (said["old"], said["label"]) == (row[about], row[f"{about}_new"])
+        assert said["is_corrected"] == (product_id in labels and about == "color")
+    assert ("p30", "color") not in {(c["product_id"], c["about"]) for c in report.gallery["unsure"]}
     # Spread over other files and tasks, the same products are shown.
     shop.sql("OPTIMIZE shop.candidates")
     with_tasks = shop.spark.conf.get("spark.sql.shuffle.partitions")

@@ -14,14 +14,12 @@ from PIL import Image
 from enrich.records import Candidate
 from enrich.report.content import (
     BINS,
+    SECTIONS,
     AttributeFacts,
     Before,
-    Card,
     Change,
-    Gallery,
     RunFacts,
     RunReport,
-    ShownAnswer,
     Truth,
 )
 from enrich.unseen import AttributeProfile, SourceProfile
@@ -127,37 +125,41 @@ def _make_attribute(text):
 
 
 def _make_gallery(text, cards):
-    answer = ShownAnswer(
-        text("color"),
-        text("red"),
-        (Candidate(text("red"), 0.93), Candidate(text("blue"), 0.04)),
-        is_corrected=True,
-        old=text("blue"),
-        image_weight=0.4,
-    )
-    unsure = replace(answer, label=ABSTAINED, is_corrected=False)
-    contradicted = replace(unsure, named=text("blue"))
-    card = Card(
-        product_id=text("p-1"),
-        status=text("image_corrupt"),
-        answers=(answer,),
-        title=text("A red shirt"),
-        image_path="pictures/p-1.jpg",
-        category=text("shirts"),
-        modalities=text("text"),
-        error=text("broken data stream"),
-        reason=text("changed"),
-        about=text("color"),
-    )
-    section = tuple(replace(card, image_path=f"pictures/{n}.jpg") for n in range(cards))
-    return Gallery(
-        changed=section,
-        contradictions=tuple(replace(one, answers=(contradicted,)) for one in section),
-        unsure=tuple(replace(one, answers=(unsure,)) for one in section),
-        examples=section,
-        failed=section,
-        quarantined=(replace(card, status=text("no_modality")), replace(card, product_id=None)),
-    )
+    answer = {
+        "attribute": text("color"),
+        "label": text("red"),
+        "candidates": [Candidate(text("red"), 0.93), Candidate(text("blue"), 0.04)],
+        "is_corrected": True,
+        "old": text("blue"),
+        "image_weight": 0.4,
+        "named": None,
+    }
+    unsure = answer | {"label": ABSTAINED, "is_corrected": False}
+    contradicted = unsure | {"named": text("blue")}
+    card = {
+        "product_id": text("p-1"),
+        "status": text("image_corrupt"),
+        "answers": [answer],
+        "title": text("A red shirt"),
+        "product_category": text("shirts"),
+        "modalities": text("text"),
+        "error": text("broken data stream"),
+        "reason": text("changed"),
+        "about": text("color"),
+    }
+    section = [card | {"image_path": f"pictures/{n}.jpg"} for n in range(cards)]
+    quarantined = card | {"image_path": "pictures/p-1.jpg"}
+    return {
+        "changed": section,
+        "contradictions": [one | {"answers": [contradicted]} for one in section],
+        "unsure": [one | {"answers": [unsure]} for one in section],
+        "examples": section,
+        "failed": section,
+        "quarantined": [
+            quarantined | {"status": text("no_modality")},
+            quarantined | {"product_id": None},
+        ],
+    }
 
 
 @pytest.fixture(scope="session")
@@ -170,7 +172,7 @@ def empty_report():
         error=None,
         reason=None,
     )
-    return RunReport(run, (), (), Before(0, 0, 0, 0), Gallery(), {}, {}, {})
+    return RunReport(run, (), (), Before(0, 0, 0, 0), dict.fromkeys(SECTIONS, ()), {}, {}, {})
 
 
 @pytest.fixture(scope="session")

@@ -136,13 +136,13 @@ def test_control_and_direction_characters_do_not_reach_the_page(make_report):
 def test_secrets_in_image_addresses_do_not_reach_the_page(make_report, path):
     report = make_report()
     gallery = report.gallery
-    (failed, *_), (row, *_) = gallery.failed, gallery.quarantined
+    (failed, *_), (row, *_) = gallery["failed"], gallery["quarantined"]
     sections = {
-        "failed": (replace(failed, image_path=path),),
+        "failed": [failed | {"image_path": path}],
         # A line that is not JSON stands there as a title.
-        "quarantined": (replace(row, image_path=path), replace(row, title=f'{{"image": "{path}"')),
+        "quarantined": [row | {"image_path": path}, row | {"title": f'{{"image": "{path}"'}],
     }
-    page = render_page(replace(report, gallery=replace(gallery, **sections)), {}).decode()
+    page = render_page(replace(report, gallery=gallery | sections), {}).decode()
 
     assert "deadbeef" not in page and "AKIAEXAMPLE" not in page
     shown = path.rpartition("@")[2].partition("?")[0]
