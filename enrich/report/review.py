@@ -15,8 +15,7 @@ from markupsafe import Markup
 from enrich.images.store import ImageStore
 from enrich.records import Candidate
 from enrich.report.formatting import make_printable
-from enrich.report.page import find_swatch, render
-from enrich.report.thumbnails import make_thumbnails
+from enrich.report.page import find_swatch, make_thumbnails, render
 
 MAX_PAGE_BYTES = 5_000_000
 # Bytes of a picture, however many products a page has.

@@ -32,8 +32,7 @@ from enrich.lexicon import Evidence
 from enrich.places import Place, names_in, write_place
 from enrich.report import content
 from enrich.report.content import CARDS_A_PART, SEPARATOR, fill_gallery, pictures_of
-from enrich.report.page import render_index, render_page
-from enrich.report.thumbnails import make_thumbnails
+from enrich.report.page import make_thumbnails, render_index, render_page
 from enrich.spark.audit import read_certificates
 from enrich.spark.corrections import (
     classifier_label,

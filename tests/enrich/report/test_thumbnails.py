@@ -10,7 +10,7 @@ from PIL import Image
 
 from enrich.images.settings import ImageLimits
 from enrich.images.store import ImageStore
-from enrich.report.thumbnails import MOST_BYTES, SIDE_PX, make_thumbnail, make_thumbnails
+from enrich.report.page import MOST_BYTES, SIDE_PX, make_thumbnail, make_thumbnails
 
 WriteJpeg = Callable[..., Path]
 
