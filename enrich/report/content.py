@@ -4,7 +4,6 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
 from typing import Any, NamedTuple
 
 from schemas.labels import ABSTAINED
@@ -29,37 +28,10 @@ BINS = 20
 Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class RunFacts:
-    """Last event of a run; `counts` are those of `schemas.tables.COUNTS`.
-
-    `error` is why the run was stopped, `reason` why a person decided otherwise. `caused_by` is the
-    run whose rollback undid this one. `given` are flags of the job, by name, that commands on the
-    page repeat.
-    """
-
-    run_id: str
-    outcome: str
-    run_date: date
-    started_at: datetime
-    database: str
-    source: str
-    source_version: str
-    model_version: str
-    counts: Mapping[str, int]
-    seconds: Mapping[str, float]
-    trigger: str | None = None
-    products_per_second: float | None = None
-    error: str | None = None
-    reason: str | None = None
-    caused_by: str | None = None
-    given: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def stages(self) -> list[tuple[str, float]]:
-        """Seconds in the order of the stages; unknown stages come last."""
-        known = {stage: place for place, stage in enumerate(STAGES)}
-        return sorted(self.seconds.items(), key=lambda item: (known.get(item[0], 99), item[0]))
+def order_stages(seconds: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Return a run's seconds by stage, in the order of STAGES; unknown stages come last."""
+    known = {stage: place for place, stage in enumerate(STAGES)}
+    return sorted(seconds.items(), key=lambda item: (known.get(item[0], 99), item[0]))
 
 
 class Change(NamedTuple):
@@ -142,13 +114,17 @@ class ExpectedLabels(NamedTuple):
 class RunReport:
     """Everything on the page.
 
+    `run` is the last event of the run, a row of `run_events`, with `database`, `counts` (those of
+    `schemas.tables.COUNTS`), and `given`: flags of the job, by name, that commands on the page
+    repeat.
+
     `reasons` counts the run's candidates by reason, deletions as `missing`. `statuses` counts the
     answered products, `quarantined` the run's findings. `attributes` are those that the run
     answered. `checks` are rows of `label_quality`, `proofs` rows of the view `certificates`, one an
     audited attribute. `profile` is None for a source without a profile.
     """
 
-    run: RunFacts
+    run: Row
     checks: Sequence[Row]
     attributes: tuple[AttributeFacts, ...]
     before: Before

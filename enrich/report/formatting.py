@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 from schemas.tables import Outcome, Reason, State, Status
 
 from enrich.errors import tell_apart
-from enrich.report.content import RunFacts
+from enrich.report.content import Row
 
 LONGEST_TEXT = 400
 
@@ -61,19 +61,19 @@ def name_state(state: str) -> Headline:
     return Headline(as_heading(state.replace("_", " ")), _STYLES.get(state, "calm"))
 
 
-def describe_run(run: RunFacts, deletions: int) -> Headline:
+def describe_run(run: Row, deletions: int) -> Headline:
     """Return the state of a run, and the commands by which a person decides on it.
 
     The run would delete `deletions` published rows.
     """
-    headline = name_state(run.outcome)
-    match run.outcome:
+    headline = name_state(run["state"])
+    match run["state"]:
         case State.PUBLISHED:
-            sentence = _describe_published(run.counts)
+            sentence = _describe_published(run["counts"])
         case State.STAGED | State.BLOCKED | State.APPROVED:
             return _describe_waiting(run, deletions, headline)
         case State.NOTHING_TO_DO:
-            due = format_count(run.counts["due"], "product was due", "products were due")
+            due = format_count(run["counts"]["due"], "product was due", "products were due")
             sentence = f"{due}, and none of them could be read."
         case State.DISCARDED:
             sentence = "A person decided not to publish the answers of this run."
@@ -85,10 +85,10 @@ def describe_run(run: RunFacts, deletions: int) -> Headline:
             sentence = (
                 "The run ended with an error. The next run does not repeat what this one encoded."
             )
-        case State.ROLLED_BACK if run.caused_by:
+        case State.ROLLED_BACK if run["caused_by"]:
             sentence = (
-                f"Undone with run {run.caused_by}, which had published before it. The products of "
-                "this run are due again: the next run publishes them without reading a picture."
+                f"Undone with run {run['caused_by']}, which had published before it. The products "
+                "of this run are due again: the next run publishes them without reading a picture."
             )
         case State.ROLLED_BACK:
             return _describe_rolled_back(run, headline)
@@ -112,8 +112,8 @@ def _describe_published(counts: Mapping[str, int]) -> str:
     return " ".join(sentences)
 
 
-def _describe_waiting(run: RunFacts, deletions: int, headline: Headline) -> Headline:
-    answered = run.counts["answered"]
+def _describe_waiting(run: Row, deletions: int, headline: Headline) -> Headline:
+    answered = run["counts"]["answered"]
     sentences = []
     if answered:
         sentences.append(f"{format_count(answered, 'answer waits', 'answers wait')} for a person.")
@@ -128,12 +128,12 @@ def _describe_waiting(run: RunFacts, deletions: int, headline: Headline) -> Head
         return headline._replace(sentence=sentence)
     sentences.append("Look at this page. Then publish or discard them, with the flags of the run:")
     reason = ' --reason "..."'
-    approve = f"{_name_command('approve', run)}{'' if run.outcome == State.STAGED else reason}"
+    approve = f"{_name_command('approve', run)}{'' if run['state'] == State.STAGED else reason}"
     commands = approve, f"{_name_command('discard', run)}{reason}"
     return headline._replace(sentence=" ".join(sentences), commands=_to_paste(*commands))
 
 
-def _describe_rolled_back(run: RunFacts, headline: Headline) -> Headline:
+def _describe_rolled_back(run: Row, headline: Headline) -> Headline:
     sentence = (
         "The published table is again as it was before this run. What the run had published is "
         "held back until the product or the checkpoint changes. To publish it all the same:"
@@ -142,24 +142,24 @@ def _describe_rolled_back(run: RunFacts, headline: Headline) -> Headline:
     return headline._replace(sentence=sentence, commands=_to_paste(command))
 
 
-def _name_command(name: str, run: RunFacts) -> str:
-    of_run = f"--database {run.database} --run-id {run.run_id}"
+def _name_command(name: str, run: Row) -> str:
+    of_run = f"--database {run['database']} --run-id {run['run_id']}"
     return f"catalog-enrich {name}{_name_flags(run)} {of_run}"
 
 
-def _name_flags(run: RunFacts) -> str:
+def _name_flags(run: Row) -> str:
     # Without a file of settings, the catalog would be the demo, and its baseline the demo's.
-    given = run.given if "config" in run.given else {**run.given, "catalog": run.source}
+    given = run["given"] if "config" in run["given"] else {**run["given"], "catalog": run["source"]}
     return "".join(f" --{name.replace('_', '-')} {shlex.quote(one)}" for name, one in given.items())
 
 
-def name_reviews(run: RunFacts) -> tuple[Markup, ...]:
+def name_reviews(run: Row) -> tuple[Markup, ...]:
     """Return the shell commands that write review pages of a run's answers."""
     given = _name_flags(run)
     return _to_paste(
         *(
-            f"catalog-enrich review --what {what} --run-id {run.run_id}{given} "
-            f"--database {run.database} --output review.html"
+            f"catalog-enrich review --what {what} --run-id {run['run_id']}{given} "
+            f"--database {run['database']} --output review.html"
             for what in ("unsure", "contradictions")
         )
     )

@@ -37,9 +37,9 @@ from enrich.report.content import (
     AttributeFacts,
     Gallery,
     Row,
-    RunFacts,
     RunReport,
     find_likely_error,
+    order_stages,
 )
 
 SIDE_PX = 220
@@ -65,12 +65,11 @@ def render_page(report: RunReport, thumbnails: Mapping[str, str]) -> bytes:
     )
 
 
-def render_index(
-    runs: Sequence[RunFacts], pages: Collection[str], *, is_cut: bool = False
-) -> bytes:
+def render_index(runs: Sequence[Row], pages: Collection[str], *, is_cut: bool = False) -> bytes:
     """Return the list of runs, the newest first.
 
-    The runs of `pages` have a page beside it. `is_cut` says that older runs are left out.
+    Runs are those of `RunReport.run`. The runs of `pages` have a page beside it. `is_cut` says that
+    older runs are left out.
     """
     return render("index.html", "page", runs=runs, pages=pages, is_cut=is_cut)
 
@@ -136,6 +135,7 @@ def _templates() -> Environment:
         "lay_out_strip": lay_out_strip,
         "name_reviews": formatting.name_reviews,
         "name_state": formatting.name_state,
+        "order_stages": order_stages,
     }
     return environment
 

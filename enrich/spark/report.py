@@ -8,7 +8,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import reduce
 from itertools import starmap
 from operator import itemgetter
@@ -217,16 +217,14 @@ def _bounded_memory(tables: Tables, rows: int) -> AbstractContextManager[None]:
     return session_settings(tables.spark, {tasks: str(wanted), at_a_time: "1000"})
 
 
-def _describe_run(sources: ReportSources, event: Event) -> content.RunFacts:
-    names = {field.name for field in fields(content.RunFacts)} & event.keys()
-    given = {name: event[name] for name in names}
-    return content.RunFacts(
-        **{**given, "seconds": event["seconds"] or {}},
-        outcome=event["state"],
-        counts={name: event[name] or 0 for name in COUNTS},
-        database=sources.tables.database,
-        given=sources.given,
-    )
+def _describe_run(sources: ReportSources, event: Event) -> content.Row:
+    """Return `RunReport.run`."""
+    return event | {
+        "seconds": event["seconds"] or {},
+        "counts": {name: event[name] or 0 for name in COUNTS},
+        "database": sources.tables.database,
+        "given": sources.given,
+    }
 
 
 def _read_checks(tables: Tables, run_id: str) -> list[content.Row]:

@@ -103,7 +103,7 @@ def test_page_of_a_first_run_says_what_the_tables_say(shop, tmp_path):
         0,
     )
     assert [check["expectation"] for check in report.checks] == ["expect_all_rows"]
-    assert (report.run.counts["read"], report.run.counts["published"]) == (123, 120)
+    assert (report.run["counts"]["read"], report.run["counts"]["published"]) == (123, 120)
 
     gallery = report.gallery
     assert gallery["changed"] == gallery["failed"] == []
@@ -230,7 +230,7 @@ def test_pages_and_the_list_follow_what_people_decide(published_shop, tmp_path):
     style = next(attribute for attribute in blocked.attributes if attribute.name == "style")
     assert (sum(style.labels.values()), style.before, style.changes) == (6, {}, ())
     assert (blocked.reasons, blocked.before.answered_again) == ({"reanswered": 6}, 6)
-    assert blocked.run.error and "color: too blue" in blocked.run.error
+    assert blocked.run["error"] and "color: too blue" in blocked.run["error"]
     assert f"--run-id {second} --reason" in page.read_text()
     listed = index.read_text()
     assert listed.index(f'href="{second}.html"') < listed.index(f'href="{first}.html"')

@@ -4,7 +4,6 @@ import base64
 import io
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -18,7 +17,6 @@ from enrich.report.content import (
     AttributeFacts,
     Before,
     Change,
-    RunFacts,
     RunReport,
     Truth,
 )
@@ -88,24 +86,24 @@ def _make_facts(text, outcome):
         "quarantined": 30,
         "withheld": 1190 - published,
     }
-    return RunFacts(
-        run_id=text("20261124-0a1b2c3d"),
-        outcome=outcome,
-        run_date=date(2026, 11, 24),
-        started_at=datetime(2026, 11, 24, 4, 5, tzinfo=UTC),
-        database=text("shop"),
-        source=text("shop/products.parquet"),
-        source_version=text("12"),
-        model_version=text("cma-clip-small-0123-p90"),
-        counts=dict.fromkeys(COUNTS, 0) | counts,
-        seconds={"encode": 40.0, text("diff"): 20.0, "tables": 5.0},
-        trigger=text("scheduled"),
-        products_per_second=30.0,
-        error=text("too many failures"),
-        reason=text("a new season"),
-        caused_by=text("20261123-0a1b2c3d") if outcome == "rolled_back" else None,
-        given={"config": text("our shop.yaml")},
-    )
+    return {
+        "run_id": text("20261124-0a1b2c3d"),
+        "state": outcome,
+        "run_date": date(2026, 11, 24),
+        "started_at": datetime(2026, 11, 24, 4, 5, tzinfo=UTC),
+        "database": text("shop"),
+        "source": text("shop/products.parquet"),
+        "source_version": text("12"),
+        "model_version": text("cma-clip-small-0123-p90"),
+        "counts": dict.fromkeys(COUNTS, 0) | counts,
+        "seconds": {"encode": 40.0, text("diff"): 20.0, "tables": 5.0},
+        "trigger": text("scheduled"),
+        "products_per_second": 30.0,
+        "error": text("too many failures"),
+        "reason": text("a new season"),
+        "caused_by": text("20261123-0a1b2c3d") if outcome == "rolled_back" else None,
+        "given": {"config": text("our shop.yaml")},
+    }
 
 
 def _make_attribute(text):
@@ -165,13 +163,12 @@ def _make_gallery(text, cards):
 @pytest.fixture(scope="session")
 def empty_report():
     """The first run of an empty catalog."""
-    run = replace(
-        _make_facts(lambda usual: usual, "nothing_to_do"),
-        counts=dict.fromkeys(COUNTS, 0),
-        seconds={},
-        error=None,
-        reason=None,
-    )
+    run = _make_facts(lambda usual: usual, "nothing_to_do") | {
+        "counts": dict.fromkeys(COUNTS, 0),
+        "seconds": {},
+        "error": None,
+        "reason": None,
+    }
     return RunReport(run, (), (), Before(0, 0, 0, 0), dict.fromkeys(SECTIONS, ()), {}, {}, {})
 
 

@@ -81,7 +81,7 @@ def test_page_runs_its_own_script_alone_loads_nothing_and_fits_the_screen(
 ):
     report = make_report(says)
     page = render_page(report, {f"pictures/{n}.jpg": picture for n in range(6)})
-    index = render_index([report.run] * 3, {report.run.run_id})
+    index = render_index([report.run] * 3, {report.run["run_id"]})
     for shown, scripts, pictures in ((page, 1, 24), (index, 0, 0)):
         found = measure(shown, screen)
         assert (found["owned"], found["scripts"], found["requests"]) == (False, scripts, [])
