@@ -29,7 +29,7 @@ Row = Mapping[str, Any]
 
 
 def order_stages(seconds: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Return a run's seconds by stage, in the order of STAGES; unknown stages come last."""
+    """Return seconds by stage in the order of STAGES; unknown stages come last."""
     known = {stage: place for place, stage in enumerate(STAGES)}
     return sorted(seconds.items(), key=lambda item: (known.get(item[0], 99), item[0]))
 
