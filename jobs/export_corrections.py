@@ -6,7 +6,6 @@
 One row a product, one column an attribute, as training reads `labels.parquet`.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +15,7 @@ import typer
 
 from enrich.classifiers.manifest import fetch_manifest
 from enrich.cli import Given, common_options, run_command
-from enrich.engine.spec import published_labels
+from enrich.engine.spec import find_meant, published_labels
 from enrich.files.tables import guard, write_csv
 from enrich.places import atomic_write, prepare_target, require_suffix
 from enrich.spark.corrections import count_unknown, read_last_labels
@@ -77,10 +76,11 @@ def name_as_checkpoint(
     """
     named, ambiguous = labels.copy(), 0
     for attribute, names in own.items():
-        called = {label: names.get(label, label) for label in attributes[attribute]}
-        counts = Counter(called.values())
-        back = {name: label for label, name in called.items() if counts[name] == 1}
-        back |= {name: name for name in RESERVED}
+        known, back = attributes[attribute], {name: name for name in RESERVED}
+        for name in labels[attribute].dropna().unique():
+            meant = find_meant(name, known, names)
+            if len(meant) == 1:
+                back[name] = meant[0]
         named[attribute] = labels[attribute].map(back)
         ambiguous += int((labels[attribute].notna() & named[attribute].isna()).sum())
     return named, ambiguous

@@ -12,7 +12,7 @@ import pandas as pd
 from schemas.labels import NOT_APPLICABLE, RESERVED
 
 from enrich.adaptation.widening import LabelSets, choose_labels, fewest_products, measure_shares
-from enrich.engine.spec import OwnLabels, name_own_words
+from enrich.engine.spec import OwnLabels, find_meant, name_own_words
 from enrich.errors import ConfigError, name_some
 from enrich.files.labels import read_labels
 from enrich.files.products import Catalog
@@ -156,25 +156,22 @@ def _name_as_checkpoint(
     """Return the labels in the checkpoint's words in place of the source's own."""
     given = given.copy()
     for attribute, names in own.items():
-        meant: dict[str, list[str]] = {}
-        for label in answers.get(attribute, ()):
-            if name := names.get(label):
-                meant.setdefault(name.casefold(), []).append(label)
-        for label in answers.get(attribute, ()):
-            # A label that keeps its name means itself, also where others become it.
-            others = meant.get(label.casefold(), []) if label in names else []
-            meant[label.casefold()] = list(dict.fromkeys([*others, label]))
         rows = given.loc[given["attribute"] == attribute, "label"]
-        found = [meant.get(name.casefold(), [name]) for name in rows]
-        unclear = [name for name, labels in zip(rows, found, strict=True) if len(labels) > 1]
+        meant: dict[str, list[str]] = {}
+        for name in rows.unique():
+            # People may also write a checkpoint's label that has another name here.
+            replaced = [label for label in names if label.casefold() == name.casefold()]
+            found = [*find_meant(name, answers.get(attribute, ()), names), *replaced]
+            meant[name] = list(dict.fromkeys(found)) or [name]
+        unclear = [name for name in rows if len(meant[name]) > 1]
         if unclear:
-            several = " and ".join(meant[unclear[0].casefold()])
+            several = " and ".join(meant[unclear[0]])
             raise ConfigError(
                 f"{file}: {attribute} is not clear: found '{unclear[0]}' ({len(unclear)} rows of "
                 f"such names), which the settings' labels give to {several}, expected names of one "
                 "label. Write the checkpoint's labels, and use settings without these names."
             )
-        given.loc[rows.index, "label"] = [labels[0] for labels in found]
+        given.loc[rows.index, "label"] = [meant[name][0] for name in rows]
     return given
 
 

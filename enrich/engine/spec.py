@@ -123,6 +123,19 @@ def rename(answers: LabelSets, own: OwnLabels) -> dict[str, Renaming]:
     return renamings
 
 
+def find_meant(name: str, answers: Sequence[str], own: Mapping[str, str | None]) -> list[str]:
+    """Return the answers that a source's name may mean, the inverse of `Renaming`.
+
+    Case does not count where one answer alone can be meant. An answer that keeps its name means
+    itself, also where others become it.
+    """
+    kept = [answer for answer in answers if answer not in own]
+    if name in kept:
+        return [name]
+    alike = [answer for answer in kept if answer.casefold() == name.casefold()]
+    return alike or [one for one in answers if (own.get(one) or "").casefold() == name.casefold()]
+
+
 def name_own_words(own: OwnLabels, answers: LabelSets) -> dict[str, dict[str, str | None]]:
     """Return a source's own names as words that name the checkpoint's labels.
 

@@ -134,9 +134,12 @@ def test_exporting_from_a_database_without_corrections_says_what_is_missing(tmp_
 
 
 def test_a_shop_s_own_names_are_exported_as_the_checkpoint_s_labels():
-    labels = pd.DataFrame({"product_id": [*"12345"], "color": ["gray", "blue", "red", *RESERVED]})
-    attributes = {"color": ("grey", "blue", "turquoise", "red", "multi")}
-    own = {"color": {"grey": "gray", "turquoise": "blue", "multi": None}}
+    given = ["gray", "blue", "red", "dark", *RESERVED]
+    labels = pd.DataFrame({"product_id": [*"123456"], "color": given})
+    attributes = {"color": ("grey", "blue", "turquoise", "red", "multi", "black", "navy")}
+    names = {"grey": "gray", "turquoise": "blue", "multi": None, "black": "dark", "navy": "dark"}
+    own = {"color": names}
     named, ambiguous = load_job("export_corrections").name_as_checkpoint(labels, attributes, own)
-    assert named["color"].fillna("").tolist() == ["grey", "", "red", *RESERVED]
-    assert ambiguous == 1 and named["product_id"].tolist() == [*"12345"]
+    # Blue keeps its name, and turquoise becomes it.
+    assert named["color"].fillna("").tolist() == ["grey", "blue", "red", "", *RESERVED]
+    assert ambiguous == 1 and named["product_id"].tolist() == [*"123456"]
