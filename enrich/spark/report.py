@@ -550,13 +550,12 @@ def _place_quarantined(quarantine: DataFrame) -> DataFrame:
 
 def _with_texts(gallery: content.Gallery, products: DataFrame) -> content.Gallery:
     """Return the gallery with titles and image paths of the product table."""
-    ids = {
-        card["product_id"] for name in gallery for card in gallery[name] if name != "quarantined"
-    }
+    # Quarantined rows keep their own.
+    answered = {name: cards for name, cards in gallery.items() if name != "quarantined"}
+    ids = {card["product_id"] for cards in answered.values() for card in cards}
     texts = read_texts(products, ids, LONGEST_TEXT)
-    return {
-        name: cards
-        if name == "quarantined"
-        else [{**card, **texts.get(card["product_id"], {})} for card in cards]
-        for name, cards in gallery.items()
+    with_texts = {
+        name: [{**card, **texts.get(card["product_id"], {})} for card in cards]
+        for name, cards in answered.items()
     }
+    return {**gallery, **with_texts}
