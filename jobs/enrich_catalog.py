@@ -399,10 +399,8 @@ def decide_run(settings: JobConfig, given: Given, decision: Decision) -> Ended:
     tables.require("run_events")
     if decision.is_discard:
         assert decision.reason is not None
-        log.info("discarding the candidates of run %s", decision.run)
         event = discard(tables, decision.run, decision.reason)
     else:
-        log.info("publishing the candidates of run %s", decision.run)
         version = name_model_version(manifest, settings.target_precision, OwnSettings.of(settings))
         event = approve(tables, decision.run, decision.reason, labels, version)
     summary = summarise(event)

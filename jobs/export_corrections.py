@@ -17,7 +17,7 @@ from enrich.classifiers.manifest import fetch_manifest
 from enrich.cli import Given, common_options, run_command
 from enrich.engine.spec import find_meant, published_labels
 from enrich.files.tables import guard, write_csv
-from enrich.places import atomic_write, prepare_target, require_suffix
+from enrich.places import atomic_write, prepare_target, refuse_existing, require_suffix
 from enrich.spark.corrections import count_unknown, read_last_labels
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
@@ -32,6 +32,7 @@ def main(
 ) -> None:
     """Write people's labels to a file, in the checkpoint's words."""
     require_suffix(output, ".csv", ".parquet")
+    refuse_existing(output)
     prepare_target(output)
     settings = given.read()
     manifest = fetch_manifest(settings.checkpoint)

@@ -189,6 +189,7 @@ def approve(
     )
     intent = next_event(decided, State.PUBLISHING)
     append_exclusively(tables, [decided, intent])
+    log.info("publishing the candidates of run %s", run.run_id)
     try:
         published = publish(tables, intent, labels)
     except Exception:

@@ -33,6 +33,14 @@ def export(*flags):
     return run_job(load_job("export_corrections"), *flags)
 
 
+def test_export_leaves_an_existing_file_as_it_is(tmp_path, capsys):
+    kept = tmp_path / "labels.csv"
+    kept.write_text("product_id,color\n7,Red\n")
+    assert export("--output", kept, "--database", "gone") == 2
+    assert "exists already" in capsys.readouterr().err
+    assert kept.read_text() == "product_id,color\n7,Red\n"
+
+
 def test_imported_labels_are_exported_as_they_were_and_importing_again_changes_nothing(
     run, spark, database, tmp_path
 ):
