@@ -85,13 +85,14 @@ class Gate:
         `images`, a sample of those of new products. Raises as `prepare` does.
         """
         self.prepare()
+        from expectations.evaluation import evaluate
         from expectations.suite import build_input_suite
 
         shown = F.when(shows_text(F.concat_ws(" ", "title", "description")), True)
         with _cached(products.select("product_id", "is_new", shown.alias("text"))) as rows:
             sizes = rows.agg(F.count("*"), F.count_if("is_new")).collect()[0]
             suite = build_input_suite(self._settings, *sizes)
-            checks = _evaluate("input", suite, rows)
+            checks = evaluate("input", suite, rows) if suite else []
         checks += check_images(images, self._settings)
         notes = () if images.tried else ("0 images were tried before inference",)
         return reach_verdict(checks, notes, NO_BASELINE)
@@ -114,6 +115,7 @@ class Gate:
         does.
         """
         self.prepare()
+        from expectations.evaluation import evaluate
         from expectations.suite import build_candidates_suite
 
         baseline = self._baseline
@@ -131,7 +133,7 @@ class Gate:
                 is_unseen=is_unseen,
                 never_answered=self._never_answered,
             )
-            checks = _evaluate("candidates", suite, rows)
+            checks = evaluate("candidates", suite, rows)
         checks += _check_audits(audited, self._settings)
         name = baseline.catalog if baseline else NO_BASELINE
         return reach_verdict(checks, self._list_gaps(counts), name)
@@ -171,12 +173,6 @@ class Gate:
 def shows_text(text: Column) -> Column:
     """Return whether there is anything in a text but markup and spaces; lazy."""
     return F.regexp_replace(text, _MARKUP, "").rlike(_SHOWS)
-
-
-def _evaluate(name: Suite, suite: list, rows: DataFrame) -> list[Check]:
-    from expectations.evaluation import evaluate
-
-    return evaluate(name, suite, rows) if suite else []
 
 
 @contextmanager

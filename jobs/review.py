@@ -10,9 +10,8 @@ from typing import Annotated
 
 import typer
 
-from enrich.classifiers.manifest import Manifest, fetch_manifest
+from enrich.classifiers.manifest import fetch_manifest
 from enrich.cli import Given, common_options, run_command
-from enrich.config import JobConfig
 from enrich.engine.spec import choose_thresholds, published_labels
 from enrich.errors import ConfigError
 from enrich.files.labels import read_sample
@@ -28,7 +27,7 @@ from enrich.spark.audit import DEFAULT_COUNT, find_source, record_draw
 from enrich.spark.failures import explain_failure
 from enrich.spark.review import Wanted, read_questions
 from enrich.spark.session import open_session
-from enrich.spark.source import Source, open_image_store, open_source
+from enrich.spark.source import open_image_store, open_source
 from enrich.spark.tables import Tables, open_tables
 from jobs.audit import draw_known
 
@@ -89,7 +88,8 @@ def main(
         questions = [Question(*row) for row in shown.itertuples(index=False)]
     else:
         tables = Tables(spark, settings.database, tuple(attributes))
-        questions = choose_questions(tables, manifest, settings, source, wanted)
+        thresholds = choose_thresholds(settings, manifest)
+        questions = read_questions(tables, source.products, wanted, attributes, thresholds)
     if not questions:
         raise ConfigError(
             f"--what {what} finds nothing to ask for in {settings.database}. What a waiting or "
@@ -129,15 +129,6 @@ def choose_wanted(
             f"--what is unknown: found '{what}', expected one of {aims}, {_OF_ATTRIBUTE}NAME."
         )
     return Wanted(what, number, None, run_id)
-
-
-def choose_questions(
-    tables: Tables, manifest: Manifest, settings: JobConfig, source: Source, wanted: Wanted
-) -> list[Question]:
-    """Return the questions that a page asks."""
-    labels = published_labels(settings, manifest)
-    thresholds = choose_thresholds(settings, manifest)
-    return read_questions(tables, source.products, wanted, labels, thresholds)
 
 
 if __name__ == "__main__":
