@@ -33,7 +33,7 @@ from bench.systems import (
     open_setting,
 )
 from enrich.analysis.bootstrap import ACCURACY, Column, Estimate, Measures, Run
-from enrich.analysis.report import divide_columns, tabulate
+from enrich.analysis.compare import divide_columns, tabulate
 from enrich.classifiers.interface import Classifier
 from enrich.cli import SetOption, run_command
 from enrich.errors import ConfigError

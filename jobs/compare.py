@@ -13,12 +13,12 @@ from enrich.analysis.bootstrap import Measures
 from enrich.analysis.compare import (
     LEXICON,
     build_sources,
+    compare_checkpoints,
     find_shared,
     load_checkpoints,
     score_checkpoint,
     score_words,
 )
-from enrich.analysis.report import compare_checkpoints
 from enrich.cli import run_command
 from enrich.engine.device import local_device
 from enrich.places import prepare_target

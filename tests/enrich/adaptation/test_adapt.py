@@ -9,8 +9,13 @@ from adaptations import make_answers
 from cases import is_full
 from thresholds import alike
 
-from enrich.adaptation.adapt import adapt_attribute, find_flaw
-from enrich.adaptation.checkpoint import summarise, to_table, with_effects
+from enrich.adaptation.checkpoint import (
+    adapt_attribute,
+    find_flaw,
+    summarise,
+    to_table,
+    with_effects,
+)
 from enrich.adaptation.readings import Readings
 from enrich.adaptation.scores import compose, deal_folds, leave_scores, weigh_anew, with_correction
 from enrich.adaptation.trial import calibrate_held_out, measure_gain

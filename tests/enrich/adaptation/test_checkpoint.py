@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from thresholds import alike
 
 from enrich.adaptation import checkpoint
-from enrich.adaptation.adapt import Adaptation
 from enrich.adaptation.checkpoint import (
+    Adaptation,
     fit_checkpoint,
     format_report,
     refuse_fitted,
