@@ -27,7 +27,7 @@ from enrich.errors import tell_apart
 from enrich.images.settings import NO_IMAGE_PATH
 from enrich.spark.corrections import classifier_label, find_entry, is_inapplicable
 from enrich.spark.diff import INPUT_FIELDS, Diff
-from enrich.spark.rules import CRASH_HOLDS, Run, checkpoint_of, holds
+from enrich.spark.rules import Run, checkpoint_of, row_holds
 from enrich.spark.tables import Tables, Transaction, now, published_attributes, schema_of
 
 # Columns that a candidate takes from its product and the encoding.
@@ -263,14 +263,8 @@ def write_findings(
     # An expired finding is written again, or its product would be due each night. The finding about
     # a picture that stays unreadable is not.
     is_kept = F.col("status").isNull() | (F.col("status") == Status.IMAGE_UNREADABLE)
-    still_holds = holds(
-        F.col("status"),
-        has_same_limits=F.col("limits") == limits,
-        is_own=F.lit(False),
-        is_recent=F.col("found_at") > F.lit(now() - CRASH_HOLDS),
-    )
     accepted = tables.read("quarantine").where(~F.col("run_id").isin(not_accepted))
-    earlier = accepted.where(is_kept | still_holds)
+    earlier = accepted.where(is_kept | row_holds("found_at", limits))
     names = ("product_id", "content_hash", "reason", "status")
     is_same = [F.col(f"new.{name}").eqNullSafe(F.col(f"old.{name}")) for name in names]
     new = found.alias("new").join(earlier.alias("old"), is_same, "left_anti").persist()

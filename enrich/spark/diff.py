@@ -33,7 +33,7 @@ from enrich.images.store import (
     try_images,
 )
 from enrich.spark.listing import Listing
-from enrich.spark.rules import Attempt, Comparison, holds, is_newer, outcome_of
+from enrich.spark.rules import Attempt, Comparison, is_newer, outcome_of, row_holds
 from enrich.spark.session import cores_of, count_partitions, size_in_bytes, tasks_for
 from enrich.spark.tables import Tables
 from enrich.text import build_text
@@ -286,15 +286,9 @@ def select_findings(quarantine: DataFrame, limits: str, refused: list[str]) -> D
         refused: runs that are not accepted.
     """
     is_unreadable = F.col("reason").isin(Reason.NO_MODALITY, Reason.WORKER_CRASHED)
-    still_holds = holds(
-        F.col("status"),
-        has_same_limits=F.col("limits") == limits,
-        is_own=F.lit(False),
-        is_recent=F.col("found_at") > F.expr("current_timestamp() - INTERVAL 7 DAYS"),
-    )
     accepted = quarantine.where(is_unreadable & ~F.col("run_id").isin(refused))
     by_content = accepted.groupBy("product_id", "content_hash")
-    return by_content.agg(F.bool_or(still_holds).alias("is_quarantined"))
+    return by_content.agg(F.bool_or(row_holds("found_at", limits)).alias("is_quarantined"))
 
 
 def duplicate_order() -> list[Column]:

@@ -28,7 +28,7 @@ from enrich.config import GpuExecutors, JobConfig
 from enrich.engine.spec import EngineSpec
 from enrich.errors import ConfigError, EnrichError, WorkersDied
 from enrich.spark.progress import Progress, Work
-from enrich.spark.rules import CRASH_HOLDS, holds
+from enrich.spark.rules import row_holds
 from enrich.spark.session import application_of, in_spark_thread, name_jobs, slots_of
 from enrich.spark.tables import Tables, Transaction, now
 from enrich.spark.worker import FIELDS, REPLACED, VECTORS, build_encode
@@ -306,15 +306,7 @@ def select_contents(due: DataFrame) -> DataFrame:
 
 def select_holding(encodings: DataFrame, limits: str, run_id: str) -> DataFrame:
     """Return the encodings that still say what encoding again would say (R3); lazy."""
-    is_recent = F.col("encoded_at") > F.lit(now() - CRASH_HOLDS)
-    return encodings.where(
-        holds(
-            F.col("status"),
-            has_same_limits=F.col("limits") == limits,
-            is_own=F.col("run_id") == run_id,
-            is_recent=is_recent,
-        )
-    )
+    return encodings.where(row_holds("encoded_at", limits, run_id))
 
 
 def _has_failed(result: Future[None]) -> bool:

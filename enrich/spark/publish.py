@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -30,6 +30,7 @@ from enrich.spark.runs import (
     Event,
     append_exclusively,
     append_outcome,
+    append_publication,
     append_rollback_outcomes,
     complete_intents,
     find_run,
@@ -113,20 +114,7 @@ def publish(tables: Tables, intent: Event, labels: AttributeLabels) -> Event:
         labels: the checkpoint's labels by attribute.
     """
     run = Run(**{name: intent[name] for name in Run._fields})
-    done = merge_candidates(tables, run, labels)
-    upserts = (intent["answered"] or 0) - done.written
-    held_back = (intent["withheld"] or 0) - (intent["answered"] or 0)
-    return append_outcome(
-        tables,
-        intent,
-        State.PUBLISHED,
-        published=done.written,
-        deleted=done.deleted,
-        withheld=max(0, held_back) + max(0, upserts),
-        published_version=done.version,
-        # The error that had stopped the run does not count any more; the reason says why.
-        error=None,
-    )
+    return append_publication(tables, intent, *merge_candidates(tables, run, labels))
 
 
 def approve(
@@ -193,7 +181,7 @@ def approve(
     try:
         published = publish(tables, intent, labels)
     except Exception:
-        _withdraw(tables, intent, decided)
+        _withdraw(tables, intent, "MERGE", decided["state"], error=decided["error"])
         raise
     if not (published["published"] or published["deleted"]):
         log.warning(
@@ -204,12 +192,12 @@ def approve(
     return published
 
 
-def _withdraw(tables: Tables, intent: Event, decided: Event) -> None:
-    """Return to the decision before an intent whose MERGE failed, for a repetition."""
+def _withdraw(tables: Tables, intent: Event, operation: str, before: State, **changes: Any) -> None:
+    """Return to the state before an intent whose commit failed, for a repetition."""
     # Else the next command completes the intent from the table's history.
-    if not may_have_committed(tables, intent["run_id"], "MERGE", since=intent["at"]):
+    if not may_have_committed(tables, intent["run_id"], operation, since=intent["at"]):
         with suppress(Exception):
-            append_outcome(tables, intent, decided["state"], error=decided["error"])
+            append_outcome(tables, intent, before, **changes)
 
 
 def may_have_committed(tables: Tables, run_id: str, operation: str, since: datetime) -> bool:
@@ -283,9 +271,7 @@ def roll_back(tables: Tables, run_id: str, reason: str) -> list[str]:
     try:
         _restore(tables, run_id, version)
     except Exception:
-        # Else the next command completes the intent from the table's history.
-        if not may_have_committed(tables, run_id, "RESTORE", since=intent["at"]):
-            append_outcome(tables, intent, State.PUBLISHED, reason=event["reason"])
+        _withdraw(tables, intent, "RESTORE", State.PUBLISHED, reason=event["reason"])
         raise
     # Read again: others may have published or ended meanwhile.
     undone = append_rollback_outcomes(tables, intent, read_runs(tables), until=now())

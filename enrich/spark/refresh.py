@@ -162,13 +162,10 @@ class Refresh:
             tune_for_table_size(inputs.spark, inputs.source.products, published)
             self._runs = complete_intents(self.tables, runs)
             warn_of_concurrent_runs(self.tables, self._runs)
-        self.profile = read_profile(self.tables, inputs.source.name, spec.encoder_version)
-        self.inputs = inputs = inputs.with_profile(self.profile)
-        self._header = header = inputs.make_header(make_run_id(request.run_date))
+        self._use_profile(read_profile(self.tables, inputs.source.name, spec.encoder_version))
+        self._header = header = self.inputs.make_header(make_run_id(request.run_date))
         self.summary.run_id = header.run_id
-        self.summary.model_version = header.model_version
         self.summary.encoder_version = header.encoder_version
-        self._summarise_profile()
         bind_run(self.summary.run_id)
 
     def _prepare_gate(self) -> None:
@@ -317,15 +314,13 @@ class Refresh:
         """Profile an unknown source, and use the thresholds for it from here on."""
         spec = self.inputs.spec
         with self._timed("profile"):
-            self.profile = profile_source(self.tables, self.header, spec, diff, encodings)
-        self.inputs = self.inputs.with_profile(self.profile)
-        version = self.inputs.spec.model_version
-        self._header = self.header._replace(model_version=version)
-        self.summary.model_version = version
-        self._summarise_profile()
+            self._use_profile(profile_source(self.tables, self.header, spec, diff, encodings))
+        self._header = self.header._replace(model_version=self.summary.model_version)
 
-    def _summarise_profile(self) -> None:
-        self.summary.source_profile = None if self.profile is None else asdict(self.profile)
+    def _use_profile(self, profile: SourceProfile | None) -> None:
+        self.profile, self.inputs = profile, self.inputs.with_profile(profile)
+        self.summary.model_version = self.inputs.spec.model_version
+        self.summary.source_profile = None if profile is None else asdict(profile)
 
     def _quarantine(self, diff: Diff, encodings: DataFrame | None) -> None:
         if encodings is None and not diff.count(*BROKEN):

@@ -7,7 +7,7 @@ values.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -144,6 +144,22 @@ def holds(status: Any, *, has_same_limits: Any, is_own: Any, is_recent: Any) -> 
         | (lasts("same limits") & has_same_limits)
         | (lasts("a week") & is_recent)
         | (lasts("one run") & is_own)
+    )
+
+
+def row_holds(time: str, limits: str, run_id: str = "") -> Column:
+    """Return `holds` for rows of `encodings` or `quarantine`.
+
+    Args:
+        time: column with the time at which the row was written.
+        limits: digest of today's image limits and allowed roots.
+        run_id: the run that asks; "": no row is its own.
+    """
+    return holds(
+        F.col("status"),
+        has_same_limits=F.col("limits") == limits,
+        is_own=F.col("run_id") == run_id,
+        is_recent=F.col(time) > F.lit(datetime.now(UTC) - CRASH_HOLDS),
     )
 
 

@@ -19,7 +19,7 @@ from schemas.tables import COUNTS, DiffKind, State
 from enrich.errors import ConfigError, TableContended
 from enrich.spark.rules import INTENT_TIMEOUT, LONGEST_RUN, NEXT_STATES, Run
 from enrich.spark.session import in_utc
-from enrich.spark.tables import Commit, Tables, now, retried_on_conflict
+from enrich.spark.tables import Tables, now, retried_on_conflict
 
 log = logging.getLogger(__name__)
 
@@ -206,7 +206,7 @@ def complete_intents(tables: Tables, runs: Sequence[Run]) -> list[Run]:
         if commit is not None and run.state == State.ROLLING_BACK:
             append_rollback_outcomes(tables, event, read_runs(tables), until=commit.made_at)
         elif commit is not None:
-            _append_publication_outcome(tables, event, commit)
+            append_publication(tables, event, commit.written, commit.deleted, commit.version)
         elif now() - run.at > INTENT_TIMEOUT:
             before = read_event(tables, run.run_id, run.number - 1)
             is_started = before["state"] == State.STARTED
@@ -221,16 +221,23 @@ def complete_intents(tables: Tables, runs: Sequence[Run]) -> list[Run]:
     return read_runs(tables)
 
 
-def _append_publication_outcome(tables: Tables, intent: Event, commit: Commit) -> None:
-    withheld = (intent["withheld"] or 0) + (intent["published"] or 0) - commit.written
-    append_outcome(
+def append_publication(
+    tables: Tables, intent: Event, written: int, deleted: int, version: int | None
+) -> Event:
+    """Append the outcome of a publication, and return it.
+
+    Until then, all answers of the run count as withheld.
+    """
+    withheld = (intent["withheld"] or 0) + (intent["published"] or 0) - written
+    return append_outcome(
         tables,
         intent,
         State.PUBLISHED,
-        published=commit.written,
-        deleted=commit.deleted,
+        published=written,
+        deleted=deleted,
         withheld=max(0, withheld),
-        published_version=commit.version,
+        published_version=version,
+        # The error that had stopped the run does not count any more; the reason says why.
         error=None,
     )
 

@@ -174,7 +174,7 @@ def test_an_intent_whose_merge_was_committed_is_completed(shop, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(publish, "append_outcome", die)
+        patched.setattr(publish, "append_publication", die)
         with pytest.raises(KeyboardInterrupt):
             shop.refresh()
     run_id = shop.summary.run_id
