@@ -22,7 +22,6 @@ from enrich.spark.corrections import count_unknown, read_last_labels
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
 from enrich.spark.tables import Tables
-from schemas.labels import RESERVED
 
 
 @common_options("database", "checkpoint")
@@ -77,12 +76,10 @@ def name_as_checkpoint(
     """
     named, ambiguous = labels.copy(), 0
     for attribute, names in own.items():
-        known, back = attributes[attribute], {name: name for name in RESERVED}
-        for name in labels[attribute].dropna().unique():
-            meant = find_meant(name, known, names)
-            if len(meant) == 1:
-                back[name] = meant[0]
-        named[attribute] = labels[attribute].map(back)
+        given = labels[attribute].dropna().unique()
+        meant = {name: find_meant(name, attributes[attribute], names) for name in given}
+        clear = {name: found[0] for name, found in meant.items() if len(found) == 1}
+        named[attribute] = labels[attribute].map(clear)
         ambiguous += int((labels[attribute].notna() & named[attribute].isna()).sum())
     return named, ambiguous
 

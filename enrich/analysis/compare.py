@@ -1,4 +1,4 @@
-"""Comparison of checkpoints, and of label words alone, as tables.
+"""Comparison of checkpoints, and of label words alone, on the same products.
 
 Label words are those of the lexicon, in titles and descriptions. The score of a label is the
 logarithm of its share in training, and what being named adds to it. That is fitted to products that
@@ -401,7 +401,10 @@ def _less(measures: Measures, row: str, other: str, column: Column) -> Estimate:
 
 
 def to_cell(estimate: Estimate, *, signed: bool = False) -> str:
-    """Return a figure with its interval, if there is one."""
+    """Return a figure with its interval, if there is one.
+
+    A star marks a difference whose interval leaves out zero.
+    """
     (low, high), sign = estimate.bounds, "+" if signed else ""
     if isnan(estimate.value):
         return ""

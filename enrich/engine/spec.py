@@ -126,12 +126,14 @@ def rename(answers: LabelSets, own: OwnLabels) -> dict[str, Renaming]:
 def find_meant(name: str, answers: Sequence[str], own: Mapping[str, str | None]) -> list[str]:
     """Return the answers that a source's name may mean, the inverse of `Renaming`.
 
-    Case does not count where one answer alone can be meant. An answer that keeps its name means
-    itself, also where others become it.
+    An answer that the settings do not name means itself, also where others become it. Case does
+    not count for a name that nothing is called exactly.
     """
     kept = [answer for answer in answers if answer not in own]
-    if name in kept:
+    if name in RESERVED or name in kept:
         return [name]
+    if exact := [answer for answer in answers if own.get(answer) == name]:
+        return exact
     alike = [answer for answer in kept if answer.casefold() == name.casefold()]
     return alike or [one for one in answers if (own.get(one) or "").casefold() == name.casefold()]
 

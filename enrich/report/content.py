@@ -24,7 +24,7 @@ NO_BASELINE = "none"
 # Bins of equal width over [0, 1], of confidences and of modality weights.
 BINS = 20
 
-# Of a table.
+# Of a table, perhaps with more fields.
 Row = Mapping[str, Any]
 
 

@@ -1,6 +1,6 @@
 """Inputs of a run, its diff, and guards on its product table (R7).
 
-With a change feed, only products are compared that may have changed since an earlier run (R13).
+With a change feed, a run compares only products that may have changed since an earlier run (R13).
 `Inputs._find_changes` adds products that are due for another reason. A full diff finds the same
 products, and decides in case of doubt.
 """

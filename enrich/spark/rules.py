@@ -1,8 +1,8 @@
 """Rules of the refresh: newer, due, held back, and how long an encoding holds.
 
 Each rule is a pure function that takes plain Python values or Spark columns; `may_update` takes
-terms of SQL too. The refresh applies rules to columns, and the in-memory model of the tests to
-values.
+terms of SQL too, and `row_holds` reads the clock. The refresh applies rules to columns, and the
+in-memory model of the tests to values.
 """
 
 import re

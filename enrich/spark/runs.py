@@ -228,14 +228,13 @@ def append_publication(
 
     Until then, all answers of the run count as withheld.
     """
-    withheld = (intent["withheld"] or 0) + (intent["published"] or 0) - written
     return append_outcome(
         tables,
         intent,
         State.PUBLISHED,
         published=written,
         deleted=deleted,
-        withheld=max(0, withheld),
+        withheld=max(0, (intent["withheld"] or 0) - written),
         published_version=version,
         # The error that had stopped the run does not count any more; the reason says why.
         error=None,

@@ -142,12 +142,15 @@ def test_exporting_from_a_database_without_corrections_says_what_is_missing(tmp_
 
 
 def test_a_shop_s_own_names_are_exported_as_the_checkpoint_s_labels():
-    given = ["gray", "blue", "red", "dark", *RESERVED]
-    labels = pd.DataFrame({"product_id": [*"123456"], "color": given})
-    attributes = {"color": ("grey", "blue", "turquoise", "red", "multi", "black", "navy")}
+    given = ["gray", "GRAY", "blue", "Blue", "red", "dark", *RESERVED]
+    labels = pd.DataFrame({"product_id": [*"12345678"], "color": given})
+    attributes = {
+        "color": ("grey", "blue", "turquoise", "red", "multi", "black", "navy", "teal", "tan")
+    }
     names = {"grey": "gray", "turquoise": "blue", "multi": None, "black": "dark", "navy": "dark"}
-    own = {"color": names}
+    own = {"color": names | {"teal": "Blue", "tan": "Other"}}
     named, ambiguous = load_job("export_corrections").name_as_checkpoint(labels, attributes, own)
     # Blue keeps its name, and turquoise becomes it.
-    assert named["color"].fillna("").tolist() == ["grey", "blue", "red", "", *RESERVED]
-    assert ambiguous == 1 and named["product_id"].tolist() == [*"123456"]
+    meant = ["grey", "grey", "blue", "teal", "red", ""]
+    assert named["color"].fillna("").tolist() == [*meant, *RESERVED]
+    assert ambiguous == 1 and named["product_id"].tolist() == [*"12345678"]

@@ -73,9 +73,9 @@ def test_a_shop_s_own_names_mean_the_checkpoint_s_labels(tmp_path, shop):
     file.write_text("product_id,color\nwhole,gray\nno words,Blue\n")
     # Blue keeps its name, and turquoise becomes it.
     assert read_shop_labels(file, catalog, known, own=own).targets["color"].tolist() == [2, 1]
-    unclear = {"color": {"blue": "cold", "turquoise": "Cold"}}
+    unclear = {"color": {"blue": "Cold", "turquoise": "Cold"}}
     file.write_text("product_id,color\nwhole,cold\n")
-    with pytest.raises(ConfigError, match=r"found 'cold' .* give to blue and turquoise"):
+    with pytest.raises(ConfigError, match=r"found 'Cold' .* give to blue and turquoise"):
         read_shop_labels(file, catalog, known, own=unclear)
     exchanged = {"color": {"red": "blue", "blue": "red"}}
     file.write_text("product_id,color\nwhole,red\n")
