@@ -6,14 +6,14 @@ applies them. Free of torch.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
-from enrich.lexicon import Evidence, weigh
+from enrich.lexicon import Evidence
 from enrich.records import Modalities
 
 DEFAULT_TARGET_PRECISION = 0.90
@@ -41,23 +41,39 @@ class Least(NamedTuple):
     by_label: tuple[float, ...]
 
 
-def find_least(
-    by_modalities: Mapping[Modalities, Least],
-    modalities: Sequence[Modalities],
-    named: np.ndarray,
-    best: np.ndarray,
-) -> np.ndarray:
-    """Return the confidence from which on each answer is given, (N,); inf is never.
+class LeastTable(NamedTuple):
+    """An attribute's `Least` for M sets of modalities, as arrays.
 
-    `named` (N, C) is true for labels that a text names, `best` (N,) is the place of each answer's
-    label.
+    `by_evidence` (M, 4) is by place in `Evidence`, `by_label` (M, C) by label.
     """
-    order = {one: place for place, one in enumerate(by_modalities)}
-    places = np.array([order[one] for one in modalities], dtype=np.int64)
-    all_least = by_modalities.values()
-    by_evidence = np.array([[one.by_evidence[kind] for kind in Evidence] for one in all_least])
-    by_label = np.array([one.by_label for one in all_least])
-    return np.maximum(by_evidence[places, weigh(named, best)], by_label[places, best])
+
+    by_evidence: np.ndarray
+    by_label: np.ndarray
+
+    @classmethod
+    def of(
+        cls, by_modalities: Mapping[Modalities, Least], order: Iterable[Modalities] = Modalities
+    ) -> "LeastTable":
+        """Return the table of an attribute, with rows in this order."""
+        each = [by_modalities[one] for one in order]
+        by_evidence = [[one.by_evidence[kind] for kind in Evidence] for one in each]
+        return cls(np.array(by_evidence), np.array([one.by_label for one in each]))
+
+    def find(self, places: np.ndarray, evidence: np.ndarray, best: np.ndarray) -> np.ndarray:
+        """Return the confidence from which on each answer is given, (N,); inf is never.
+
+        `places` (N,) are those of `places_of`, `evidence` (N,) those of `weigh`, and `best` (N,)
+        the places of the answers' labels.
+        """
+        return np.maximum(self.by_evidence[places, evidence], self.by_label[places, best])
+
+
+def places_of(
+    modalities: Sequence[Modalities], order: Iterable[Modalities] = Modalities
+) -> np.ndarray:
+    """Return the place of each one in an order, (N,)."""
+    known = {one: place for place, one in enumerate(order)}
+    return np.array([known[one] for one in modalities], dtype=np.int64)
 
 
 # By attribute and set of modalities.

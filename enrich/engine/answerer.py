@@ -14,7 +14,7 @@ from jaxtyping import Float
 from schemas.labels import ABSTENTIONS, NOT_APPLICABLE, RESERVED, UNSURE
 from torch import Tensor
 
-from enrich.calibration import find_least
+from enrich.calibration import LeastTable, places_of
 from enrich.classifiers.calibrated import apply_layer, at_temperatures, join_embeds, to_layer
 from enrich.classifiers.checkpoint import load_answering
 from enrich.classifiers.cma_clip import cls_of
@@ -22,7 +22,7 @@ from enrich.classifiers.interface import ModelOutput, Vectors
 from enrich.classifiers.manifest import Manifest
 from enrich.engine.columns import AttributeAnswers, to_record_batch
 from enrich.engine.spec import EngineSpec, name_own_words, rename, rename_sets
-from enrich.lexicon import LabelFinder, Named, ProductText
+from enrich.lexicon import LabelFinder, Named, ProductText, weigh
 from enrich.records import EnrichedProduct, Modalities
 from enrich.unseen import FEWEST, AttributeProfile, Reference, SourceProfile
 
@@ -59,7 +59,7 @@ class Answerer:
         self._applies_to = {a: pa.array(sets) for a, sets in spec.applies_to.items()}
         self.calibration = manifest.calibration
         self._corrections = {a: to_layer(one) for a, one in self.calibration.corrections.items()}
-        self._thresholds = spec.thresholds
+        self._least = {a: LeastTable.of(found) for a, found in spec.thresholds.items()}
         # Attributes that were added as a whole after training.
         self.headless = manifest.config.headless
         # Confidences of attributes that nobody has labelled yet mean nothing.
@@ -105,6 +105,7 @@ class Answerer:
         output = self.read(self._unpack(vectors), modalities)
         named = self._finder.find(texts)
         probs = self.probabilities(output, modalities, named)
+        places = places_of(modalities)
         return to_record_batch(
             [
                 self._to_answers(
@@ -112,7 +113,7 @@ class Answerer:
                     self._rename(attribute, probs[attribute]),
                     self._rename_named(attribute, named[attribute].every),
                     output,
-                    modalities,
+                    places,
                     categories,
                 )
                 for attribute in self._attributes
@@ -219,16 +220,11 @@ class Answerer:
         """
         assert answer.modalities is not None
         named = self._finder.find([text])
-        found = {}
+        places, found = places_of([answer.modalities]), {}
         for one in answer.predictions:
             best = np.array([self._attributes[one.attribute].index(one.label)])
-            least = find_least(
-                self._thresholds[one.attribute],
-                [answer.modalities],
-                self._rename_named(one.attribute, named[one.attribute].every),
-                best,
-            )
-            found[one.attribute] = float(least[0])
+            evidence = weigh(self._rename_named(one.attribute, named[one.attribute].every), best)
+            found[one.attribute] = self._least[one.attribute].find(places, evidence, best).item()
         return found
 
     def _rename(self, attribute: str, probs: Float[Tensor, "B C"]) -> Float[Tensor, "B D"]:
@@ -250,7 +246,7 @@ class Answerer:
         probs: Float[Tensor, "B C"],
         named: np.ndarray,
         output: ModelOutput,
-        modalities: Sequence[Modalities],
+        places: np.ndarray,
         categories: Sequence[str | None],
     ) -> AttributeAnswers:
         labels = self._attributes[attribute]
@@ -258,7 +254,7 @@ class Answerer:
         confidences = best.values.double().numpy()
         weight = output.image_weight.get(attribute)
         first = best.indices[:, 0].numpy()
-        least = find_least(self._thresholds[attribute], modalities, named, first)
+        least = self._least[attribute].find(places, weigh(named, first), first)
         # Not `<`: a confidence that is NaN is below no threshold, and no answer either.
         reason = np.where(~(confidences[:, 0] >= least), _UNSURE, self._nulls[attribute][first])
         reason[self._is_outside(attribute, categories)] = _NOT_APPLICABLE

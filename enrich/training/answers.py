@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from enrich.calibration import TARGET_PRECISIONS, CalibratedSets, find_least
+from enrich.calibration import TARGET_PRECISIONS, CalibratedSets, LeastTable, places_of
 from enrich.certificates import exact_interval
 from enrich.classifiers.calibrated import Layer, apply_layer, at_temperatures, log_temperatures
+from enrich.lexicon import weigh
 from enrich.records import Modalities
 from enrich.training.calibration import LabelledLogits
 
@@ -287,11 +288,12 @@ class CalibratedAnswers:
         """Return the answers as the job gives them, after a correction if one is given."""
         rows = [calibrated[m] for m in answers.modalities]
         probs = at_temperatures(answers.corrected(correction).logits, rows, answers.image_weight)
-        named, best, labels = answers.named.numpy(), probs.argmax(1).numpy(), probs.shape[1]
-        thresholds = {}
+        best, labels = probs.argmax(1).numpy(), probs.shape[1]
+        places = places_of(answers.modalities, calibrated)
+        evidence, thresholds = weigh(answers.named.numpy(), best), {}
         for precision in TARGET_PRECISIONS:
             at = {m: one.at_precision(precision, labels) for m, one in calibrated.items()}
-            least = find_least(at, answers.modalities, named, best)
+            least = LeastTable.of(at, calibrated).find(places, evidence, best)
             thresholds[precision] = torch.from_numpy(least).float()
         return cls(of=answers, probs=probs, thresholds=thresholds)
 
