@@ -118,12 +118,16 @@ def check_s3_settings() -> None:
         )
 
 
-@lru_cache(maxsize=64)
-def open_client(scheme: str, authority: str, reading: ImageReading) -> Client:
+def open_client(location: Location, reading: ImageReading) -> Client:
     """Return this process's client of a store.
 
     Raises ConfigError, OSError or BaseError if its settings or credentials cannot be used.
     """
+    return _client_of(location.scheme, location.authority, reading)
+
+
+@lru_cache(maxsize=64)
+def _client_of(scheme: str, authority: str, reading: ImageReading) -> Client:
     if scheme == "hdfs":
         return _HdfsClient(authority)
     return _ObjectClient(open_object_store(scheme, authority, reading))

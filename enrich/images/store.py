@@ -217,8 +217,7 @@ class ImageStore:
             from enrich.images.web import stat_url
 
             return self._ask(location, lambda: stat_url(location, self._hosts, self._reading))
-        scheme, authority, path = location
-        return self._ask(location, lambda: open_client(scheme, authority, self._reading).stat(path))
+        return self._ask(location, lambda: open_client(location, self._reading).stat(location.path))
 
     def try_each(self, image_path: str | None, read: Callable[[str | None], Answer]) -> Answer:
         """Return the first answer of `read` for the images of a path.
@@ -304,9 +303,8 @@ class ImageStore:
             return self._ask(
                 location, lambda: read_url(location, limit, self._hosts, self._reading)
             )
-        scheme, authority, path = location
         return self._ask(
-            location, lambda: open_client(scheme, authority, self._reading).read(path, limit)
+            location, lambda: open_client(location, self._reading).read(location.path, limit)
         )
 
     def _ask(self, location: Location, question: Callable[[], Answer]) -> Answer:
