@@ -164,7 +164,7 @@ SECTIONS = {
     "quarantined": 18,
 }
 # Sections whose cards are about an attribute, and show a picture.
-PICTURED = ("changed", "contradictions", "unsure", "examples")
+_PICTURED = ("changed", "contradictions", "unsure", "examples")
 # Number of products that are offered for each part of a section.
 CARDS_A_PART = 6
 # Between an attribute and its labels in the name of a part.
@@ -186,10 +186,9 @@ def fill_gallery(rows: Iterable[Row], counts: Mapping[str, int]) -> Gallery:
     }
 
 
-def pictures_of(gallery: Gallery) -> list[str]:
-    """Return the image paths of cards that show a picture, in the order of the page."""
-    cards = (card for name in PICTURED for card in gallery[name])
-    return [card["image_path"] for card in cards if card["image_path"]]
+def pictured_cards(gallery: Gallery) -> list[Row]:
+    """Return the cards that show a picture, in the order of the page."""
+    return [card for name in _PICTURED for card in gallery[name]]
 
 
 def find_likely_error(answer: Row, *, is_unseen: bool) -> str | None:
@@ -230,7 +229,7 @@ def _group(row: Row) -> str:
 
 
 def _card(row: Row) -> Row:
-    about = _group(row) if row["section"] in PICTURED else None
+    about = _group(row) if row["section"] in _PICTURED else None
     return {**row, "about": about, "answers": [_answer(one) for one in row["answers"] or ()]}
 
 

@@ -33,13 +33,13 @@ from enrich.report import formatting
 from enrich.report.content import (
     BINS,
     NO_BASELINE,
-    PICTURED,
     AttributeFacts,
     Gallery,
     Row,
     RunReport,
     find_likely_error,
     order_stages,
+    pictured_cards,
 )
 
 SIDE_PX = 220
@@ -136,6 +136,7 @@ def _templates() -> Environment:
         "name_reviews": formatting.name_reviews,
         "name_state": formatting.name_state,
         "order_stages": order_stages,
+        "pictured_cards": pictured_cards,
     }
     return environment
 
@@ -151,7 +152,7 @@ class Finder:
     """Facts of the products on a page."""
 
     def __init__(self, gallery: Gallery) -> None:
-        shown = [card for name in (*PICTURED, "failed") for card in gallery[name]]
+        shown = [*pictured_cards(gallery), *gallery["failed"]]
         counts = Counter(fact for card in shown for fact in set(_facts_of(card)))
         self._found = {fact: FactCount(n, counts[fact]) for n, fact in enumerate(counts, 1)}
 

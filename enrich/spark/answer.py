@@ -264,7 +264,7 @@ def write_findings(
     # a picture that stays unreadable is not.
     is_kept = F.col("status").isNull() | (F.col("status") == Status.IMAGE_UNREADABLE)
     accepted = tables.read("quarantine").where(~F.col("run_id").isin(not_accepted))
-    earlier = accepted.where(is_kept | row_holds("found_at", limits))
+    earlier = accepted.where(is_kept | row_holds("found_at", limits, now()))
     names = ("product_id", "content_hash", "reason", "status")
     is_same = [F.col(f"new.{name}").eqNullSafe(F.col(f"old.{name}")) for name in names]
     new = found.alias("new").join(earlier.alias("old"), is_same, "left_anti").persist()

@@ -35,7 +35,7 @@ from enrich.images.store import (
 from enrich.spark.listing import Listing
 from enrich.spark.rules import Attempt, Comparison, is_newer, outcome_of, row_holds
 from enrich.spark.session import cores_of, count_partitions, size_in_bytes, tasks_for
-from enrich.spark.tables import Tables
+from enrich.spark.tables import Tables, now
 from enrich.text import build_text
 
 INPUT_FIELDS = ("title", "description", "image_path")
@@ -288,7 +288,7 @@ def select_findings(quarantine: DataFrame, limits: str, refused: list[str]) -> D
     is_unreadable = F.col("reason").isin(Reason.NO_MODALITY, Reason.WORKER_CRASHED)
     accepted = quarantine.where(is_unreadable & ~F.col("run_id").isin(refused))
     by_content = accepted.groupBy("product_id", "content_hash")
-    return by_content.agg(F.bool_or(row_holds("found_at", limits)).alias("is_quarantined"))
+    return by_content.agg(F.bool_or(row_holds("found_at", limits, now())).alias("is_quarantined"))
 
 
 def duplicate_order() -> list[Column]:

@@ -306,7 +306,7 @@ def select_contents(due: DataFrame) -> DataFrame:
 
 def select_holding(encodings: DataFrame, limits: str, run_id: str) -> DataFrame:
     """Return the encodings that still say what encoding again would say (R3); lazy."""
-    return encodings.where(row_holds("encoded_at", limits, run_id))
+    return encodings.where(row_holds("encoded_at", limits, now(), run_id))
 
 
 def _has_failed(result: Future[None]) -> bool:

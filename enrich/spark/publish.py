@@ -114,7 +114,8 @@ def publish(tables: Tables, intent: Event, labels: AttributeLabels) -> Event:
         labels: the checkpoint's labels by attribute.
     """
     run = Run(**{name: intent[name] for name in Run._fields})
-    return append_publication(tables, intent, *merge_candidates(tables, run, labels))
+    done = merge_candidates(tables, run, labels)
+    return append_publication(tables, intent, done.written, done.deleted, done.version)
 
 
 def approve(

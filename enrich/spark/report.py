@@ -31,7 +31,7 @@ from enrich.images.store import ImageStore
 from enrich.lexicon import Evidence
 from enrich.places import Place, names_in, write_place
 from enrich.report import content
-from enrich.report.content import CARDS_A_PART, SEPARATOR, fill_gallery, pictures_of
+from enrich.report.content import CARDS_A_PART, SEPARATOR, fill_gallery, pictured_cards
 from enrich.report.page import make_thumbnails, render_index, render_page
 from enrich.spark.audit import read_certificates
 from enrich.spark.corrections import (
@@ -142,7 +142,8 @@ def render_report(sources: ReportSources, event: Event) -> bytes:
         log.warning("the page shows no texts and no pictures: %s", error)
         return render_page(collect_report(sources, event, None), {})
     report = collect_report(sources, event, source.products)
-    return render_page(report, make_thumbnails(store, pictures_of(report.gallery)))
+    paths = [card["image_path"] for card in pictured_cards(report.gallery) if card["image_path"]]
+    return render_page(report, make_thumbnails(store, paths))
 
 
 def collect_report(

@@ -1,13 +1,13 @@
 """Rules of the refresh: newer, due, held back, and how long an encoding holds.
 
 Each rule is a pure function that takes plain Python values or Spark columns; `may_update` takes
-terms of SQL too, and `row_holds` reads the clock. The refresh applies rules to columns, and the
-in-memory model of the tests to values.
+terms of SQL too. The refresh applies rules to columns, and the in-memory model of the tests to
+values.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -147,19 +147,20 @@ def holds(status: Any, *, has_same_limits: Any, is_own: Any, is_recent: Any) -> 
     )
 
 
-def row_holds(time: str, limits: str, run_id: str = "") -> Column:
+def row_holds(time: str, limits: str, at: datetime, run_id: str = "") -> Column:
     """Return `holds` for rows of `encodings` or `quarantine`.
 
     Args:
         time: column with the time at which the row was written.
         limits: digest of today's image limits and allowed roots.
+        at: when the row has to hold.
         run_id: the run that asks; "": no row is its own.
     """
     return holds(
         F.col("status"),
         has_same_limits=F.col("limits") == limits,
         is_own=F.col("run_id") == run_id,
-        is_recent=F.col(time) > F.lit(datetime.now(UTC) - CRASH_HOLDS),
+        is_recent=F.col(time) > F.lit(at - CRASH_HOLDS),
     )
 
 

@@ -16,7 +16,7 @@ from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import ColumnNames, JobConfig
 from enrich.errors import ValidationFailed
 from enrich.images.store import ImageStore
-from enrich.report.content import Change, ExpectedLabels, pictures_of
+from enrich.report.content import Change, ExpectedLabels, pictured_cards
 from enrich.spark import runs
 from enrich.spark.report import ReportSources, _read_events, collect_report, write_page
 from enrich.spark.runs import read_event, summarise
@@ -122,9 +122,8 @@ def test_page_of_a_first_run_says_what_the_tables_say(shop, tmp_path):
 
     write_page(sources_of(shop, tmp_path / "pages"), shop.summary)
     page = Path(shop.summary.report or "").read_text()
-    assert (
-        page.count("data:image/webp") == sum(path != "p0.jpg" for path in pictures_of(gallery)) > 0
-    )
+    paths = [card["image_path"] for card in pictured_cards(gallery) if card["image_path"]]
+    assert page.count("data:image/webp") == sum(path != "p0.jpg" for path in paths) > 0
     assert "&lt;script&gt;no id" in page
     assert "https://***@cdn.example/a.jpg" in page and "secretsecret" not in page
     assert "publish <b>" in page, "also what its event cannot know"
