@@ -90,6 +90,7 @@ def adapt_checkpoint(
         manifest.config.answers,
         guessed=manifest.guessed,
         own=source.settings.labels,
+        image_root=source.image_root,
     )
     adapted = fit_checkpoint(manifest, labelled, source, name, output)
     summary = {

@@ -115,8 +115,15 @@ def add_by_labels(
 ) -> None:
     """Write a checkpoint whose attribute is fitted to labelled products."""
     catalog = read_catalog(source.table, source.settings.columns)
-    answers, own = manifest.config.answers, source.settings.labels
-    labelled = read_shop_labels(labels, catalog, answers, attribute, manifest.guessed, own)
+    labelled = read_shop_labels(
+        labels,
+        catalog,
+        manifest.config.answers,
+        attribute,
+        manifest.guessed,
+        source.settings.labels,
+        source.image_root,
+    )
     adapted = fit_checkpoint(manifest, labelled, source, name, output, find_encodings)
     summary = {
         "output": str(output),

@@ -21,7 +21,7 @@ from enrich.places import atomic_write
 from enrich.records import Product
 from enrich.text import build_text
 from enrich.training.labelled import UNLABELLED
-from enrich.training.readers import group_near_identical
+from enrich.training.readers import group_near_identical, identify_pictures
 
 log = logging.getLogger(__name__)
 
@@ -64,13 +64,14 @@ def read_shop_labels(
     only: str | None = None,
     guessed: Container[str] = (),
     own: OwnLabels | None = None,
+    image_root: str = "",
 ) -> ShopLabels:
     """Read labels of people, and find their products in the catalog.
 
     The file has the format of `enrich.files.labels`. `attributes` has the checkpoint's answers in
     the order of the logits, `only` is the only attribute to read, which may be new, and `guessed`
     are those that nobody has labelled yet. The file may have the source's `own` names in place of
-    labels.
+    labels. Pictures below `image_root` with the same bytes are the same picture.
 
     Raises ConfigError if the file cannot be read or is empty, a product is labelled twice, the
     catalog has 0 of the products, or a name may mean several labels, and SchemaMismatch if a column
@@ -134,7 +135,7 @@ def read_shop_labels(
         targets=targets,
         groups=group_near_identical(
             [build_text(product.title, product.description) for product in products],
-            [product.image_path for product in products],
+            identify_pictures(image_root, [product.image_path for product in products]),
             _MOST_TEXTS_OF_A_PICTURE,
         ),
         unknown_ids=int((~is_known).sum()),

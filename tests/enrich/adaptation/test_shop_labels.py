@@ -37,6 +37,19 @@ def test_rows_without_a_label_and_reserved_labels_teach_nothing(tmp_path, shop):
     assert list(read.targets) == ["color"]
 
 
+def test_copies_of_a_picture_are_of_one_group(tmp_path):
+    for name in ("small.jpg", "large.jpg"):
+        (tmp_path / name).write_bytes(b"the same picture")
+    (tmp_path / "other.jpg").write_bytes(b"another picture")
+    paths = {"1": "small.jpg", "2": "large.jpg", "3": "other.jpg"}
+    products = {i: Product(i, f"shirt {i}", image_path=path) for i, path in paths.items()}
+    file = tmp_path / "labels.csv"
+    file.write_text("product_id,color\n1,red\n2,red\n3,blue\n")
+    catalog = Catalog(tmp_path, products, {})
+    read = read_shop_labels(file, catalog, ATTRIBUTES, image_root=str(tmp_path))
+    assert read.groups[0] == read.groups[1] != read.groups[2]
+
+
 def test_a_new_attribute_applies_to_the_categories_of_its_labels(tmp_path):
     kinds = ["shirts"] * 5 + ["tops"] * 5 + ["shoes"] * 5 + [None]
     fits = ["slim"] * 5 + ["loose"] * 5 + ["not_applicable"] * 5 + ["slim"]
