@@ -64,6 +64,7 @@ def check_executors(inputs: "Inputs", checkpoint: str) -> int:
     """
     # Not above: executors import this module, and need no package of Delta.
     from enrich.spark.failures import messages_of
+    from enrich.spark.tables import name_temporary_folder
 
     spark = inputs.spark
     if is_on_one_machine(spark):
@@ -76,11 +77,10 @@ def check_executors(inputs: "Inputs", checkpoint: str) -> int:
     if not root and spark.catalog.databaseExists(database):
         root = database_folder(spark.catalog.getDatabase(database))
     root = root or str(spark.conf.get(_TABLES))
-    # Spark would skip a folder whose name begins with an underscore.
-    folder = f"{root}/preflight-{token}"
     expected_token = Observation(_TABLES, "token", local_path(root), token)
     question = partial(find_differences, expected_token, list(_probe_driver(inputs, checkpoint)))
     try:
+        folder = name_temporary_folder(root)
         answers, executors = run_on_executors(spark, folder, token, question)
     except (PySparkException, Py4JJavaError) as error:
         lines = (line for one in messages_of(error) for line in one.splitlines())

@@ -496,9 +496,7 @@ def temporary_folder(tables: Tables, parent: str | None = None) -> Iterator[str]
             f"Database {tables.database} has no folder of its own: found no place for what a run "
             "writes down for itself. Give temporary_folder an address."
         )
-    # An object store keeps no time for a folder, so the name holds the time.
-    name = f"{now():{_FOLDER_TIME}}-{uuid.uuid4().hex}"
-    folder = f"{parent}/{_TEMPORARY}/{name}"
+    folder = name_temporary_folder(parent)
     try:
         yield folder
     finally:
@@ -507,6 +505,12 @@ def temporary_folder(tables: Tables, parent: str | None = None) -> Iterator[str]
             remove_folder(tables.spark, folder)
         except Exception as error:
             log.warning("the temporary folder %s stays: %s", folder, first_line(error))
+
+
+def name_temporary_folder(parent: str) -> str:
+    """Return a new name below `parent`, which maintenance finds."""
+    # An object store keeps no time for a folder, so the name holds the time.
+    return f"{parent}/{_TEMPORARY}/{now():{_FOLDER_TIME}}-{uuid.uuid4().hex}"
 
 
 def remove_old_folders(tables: Tables, age: timedelta, parent: str | None = None) -> int:
