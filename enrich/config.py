@@ -215,8 +215,8 @@ class JobConfig(YamlSettings):
     image_inventory: Location | None = None
     """Table of the objects below the image root, [read instead of a listing](#image-identity)."""
     target_precision: float = DEFAULT_TARGET_PRECISION
-    """Share of given labels that should be right: 0.9 or 0.95. With 0.95 the bundled checkpoint
-    gives no pattern to products with a picture. Each value needs its own baseline.
+    """Share of given labels that should be right: 0.9 or 0.95. With 0.95 fewer products get
+    a label. Each value needs its own baseline.
     """
     lexicon: dict[str, dict[str, str | None]] = Field(default={})
     """Words that name labels, [in addition to the

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pyspark.sql import DataFrame
 
 from enrich.classifiers.manifest import fetch_manifest
 from enrich.cli import Given, common_options, run_command
@@ -25,7 +24,7 @@ from enrich.spark.audit import DEFAULT_COUNT, Draw, draw, find_source, record_dr
 from enrich.spark.console import print_json_line
 from enrich.spark.failures import explain_failure
 from enrich.spark.session import open_session
-from enrich.spark.source import open_source
+from enrich.spark.source import Source, open_source
 from enrich.spark.tables import Tables, open_tables
 
 
@@ -60,9 +59,7 @@ def refuse_flags(beside: str, flags: dict[str, object]) -> None:
         raise ConfigError(f"{', '.join(given)} has no effect beside {beside}. Leave it out.")
 
 
-def draw_known(
-    tables: Tables, products: DataFrame, attributes: Collection[str], count: int
-) -> Draw:
+def draw_known(tables: Tables, source: Source, attributes: Collection[str], count: int) -> Draw:
     """Draw published answers of these attributes, and say how many.
 
     They are the checkpoint's: labels of others could not be taken in.
@@ -71,7 +68,7 @@ def draw_known(
     known = tuple(one for one in tables.attributes if one in attributes)
     if others := [one for one in tables.attributes if one not in known]:
         typer.echo(f"not drawn, because the checkpoint lacks it: {', '.join(others)}", err=True)
-    drawn = draw(Tables(tables.spark, tables.database, known), products, count)
+    drawn = draw(Tables(tables.spark, tables.database, known), source, count)
     for attribute, number in drawn.drawn.items():
         typer.echo(f"{attribute}: {number:,} answers drawn, {drawn.not_drawn[attribute]:,} left")
     return drawn
@@ -86,7 +83,7 @@ def draw_answers(output: Path, settings: JobConfig, count: int) -> None:
     spark = open_session("audit")
     tables = open_tables(spark, settings.database)
     source = open_source(spark, find_source(tables, settings.catalog), settings.columns)
-    drawn = draw_known(tables, source.products, attributes, count)
+    drawn = draw_known(tables, source, attributes, count)
     with atomic_write(output) as partial:
         write_csv(drawn.rows.map(guard, na_action="ignore"), partial)
         # Not earlier: what is recorded is not drawn again.

@@ -19,6 +19,7 @@ from enrich.config import DEMO_CATALOG, JobConfig
 from enrich.engine.spec import build_spec, published_labels
 from enrich.errors import ConfigError, kind_of
 from enrich.files.products import is_table_name, open_source, read_products
+from enrich.files.tables import is_delta, list_parts
 from enrich.images.locations import local_path
 from enrich.images.settings import ImageProblem
 from enrich.places import Place, names_in
@@ -110,7 +111,13 @@ def _is_for_spark(catalog: str) -> bool:
 
 
 def _size(table: Path) -> int:
-    files = [table] if table.is_file() else [one for one in table.rglob("*") if one.is_file()]
+    if table.is_file():
+        files = [table]
+    elif is_delta(table):
+        files = [one for one in table.rglob("*") if one.is_file()]
+    else:
+        # Pictures may lie beside them.
+        files = list_parts(table)
     return sum(one.stat().st_size for one in files)
 
 

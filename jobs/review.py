@@ -5,6 +5,7 @@
 What the page hands over goes to jobs/import_corrections.py, that of an audit to jobs/audit.py.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,7 @@ from enrich.report.review import (
 from enrich.spark.audit import DEFAULT_COUNT, find_source, record_draw
 from enrich.spark.failures import explain_failure
 from enrich.spark.review import Wanted, read_questions
+from enrich.spark.runs import find_run, read_runs
 from enrich.spark.session import open_session
 from enrich.spark.source import open_image_store, open_source
 from enrich.spark.tables import Tables, open_tables
@@ -75,26 +77,28 @@ def main(
         raise ConfigError("--from goes with --what audit, and without --n.")
     rows = None if sample is None else read_sample(sample, attributes)
     spark = open_session("review")
-    location = find_source(open_tables(spark, settings.database), settings.catalog, run_id)
+    tables = open_tables(spark, settings.database)
+    if run_id:
+        run_id = find_run(tables, run_id, read_runs(tables)).run_id
+    location = find_source(tables, settings.catalog, run_id)
     source = open_source(spark, location, settings.columns)
     store = open_image_store(source, settings)
     drawn = None
     if rows is not None:
         questions = [Question(*row) for row in rows]
     elif wanted is None:
-        tables = open_tables(spark, settings.database)
-        drawn = draw_known(tables, source.products, tuple(attributes), n or DEFAULT_COUNT)
+        drawn = draw_known(tables, source, tuple(attributes), n or DEFAULT_COUNT)
         shown = drawn.rows[["product_id", "attribute", "title", "image_path"]]
         questions = [Question(*row) for row in shown.itertuples(index=False)]
     else:
-        tables = Tables(spark, settings.database, tuple(attributes))
+        known = Tables(spark, settings.database, tuple(attributes))
+        wanted = replace(wanted, run_id=run_id)
         thresholds = choose_thresholds(settings, manifest)
-        questions = read_questions(tables, source.products, wanted, attributes, thresholds)
+        questions = read_questions(known, source.products, wanted, attributes, thresholds)
     if not questions:
-        raise ConfigError(
-            f"--what {what} finds nothing to ask for in {settings.database}. What a waiting or "
-            "blocked run would publish is asked for with --run-id RUN."
-        )
+        named = f"run {run_id}" if run_id else settings.database
+        hint = "" if run_id else " --run-id RUN asks about a waiting or blocked run."
+        raise ConfigError(f"--what {what} finds nothing to ask for in {named}.{hint}")
     again = given.repeat("config", "database", "checkpoint")
     words = [word for name, value in again.items() for word in (f"--{name}", value)]
     aim = wanted.aim if wanted else AUDIT
@@ -104,7 +108,7 @@ def main(
         partial.write_bytes(page)
         # Not earlier: what is recorded is not drawn again.
         if drawn is not None:
-            record_draw(open_tables(spark, settings.database), drawn)
+            record_draw(tables, drawn)
     typer.echo(f"{output}: {len(questions):,} questions, {len(page) / 1e6:.1f} MB")
 
 

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 VARIABLE = "catalog_platform"
 # Where Kubernetes puts a pod's own account.
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_AUTHORITY = _ACCOUNT / "ca.crt"
 _PACKAGES = "/opt/enrich/lib/python3.11/site-packages/jobs"
 # A job's command of `catalog-enrich`, for platforms that run a wheel and not a file.
 COMMANDS = {"enrich_catalog.py": "enrich", "maintain_tables.py": "maintain"}
@@ -82,11 +83,17 @@ class Kubernetes:
 
     def start(self, job: str, words: Sequence[str], name: str) -> str:
         """Create a SparkApplication."""
-        found = json.loads(Path(self.application).read_text())
-        found["metadata"] = {**found["metadata"], "namespace": self.namespace, "name": name}
-        found["metadata"].pop("generateName", None)
         spec = {"arguments": [*words], "mainApplicationFile": f"local://{self.jobs}/{job}"}
-        found["spec"] = {**found["spec"], **spec}
+        try:
+            found = json.loads(Path(self.application).read_text())
+            found["metadata"] = {**found["metadata"], "namespace": self.namespace, "name": name}
+            found["metadata"].pop("generateName", None)
+            found["spec"] = {**found["spec"], **spec}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise AirflowFailException(
+                f"{self.application} is not usable: expected a SparkApplication in JSON, as "
+                f"`kubectl create --dry-run=client -o json -f FILE` prints it, found {error!r}"
+            ) from error
         return self._ask("POST", "", found)["metadata"]["name"]
 
     def poll(self, job_id: str) -> JobState:
@@ -103,9 +110,21 @@ class Kubernetes:
         group = "apis/sparkoperator.k8s.io/v1beta2"
         url = f"{self.api}/{group}/namespaces/{self.namespace}/sparkapplications{path}"
         # Read anew each time: Kubernetes replaces it every hour.
-        token = self.token or (_ACCOUNT / "token").read_text()
-        authority = _ACCOUNT / "ca.crt"
-        return ask(method, url, token, content, authority if authority.exists() else None)
+        token = self.token or _read_token()
+        # Of another cluster the pod's authority knows nothing.
+        authority = None if self.token or not _AUTHORITY.exists() else _AUTHORITY
+        return ask(method, url, token, content, authority)
+
+
+def _read_token() -> str:
+    """Return the token of the pod's account."""
+    try:
+        return (_ACCOUNT / "token").read_text()
+    except OSError as error:
+        raise AirflowFailException(
+            f"Kubernetes cannot be asked: found no pod's account ({error}), expected one, or the "
+            "Variable catalog_platform_secret_token"
+        ) from error
 
 
 @dataclass(frozen=True)

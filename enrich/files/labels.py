@@ -122,7 +122,8 @@ def _as_times(given: pd.Series, file: Path) -> pd.Series:
             f"{file}: at lies in the future: found {name_some(late.astype(str))}, expected a time "
             "that has been. Set the clock of who labelled right, or leave it empty"
         )
-    return times
+    # Tables keep microseconds.
+    return times.dt.floor("us")
 
 
 def _refuse_unusable_ids(rows: pd.DataFrame, file: Path) -> None:

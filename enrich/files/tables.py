@@ -109,14 +109,14 @@ def _find_files(path: Path) -> tuple[str, list[Path]] | None:
     return (str(formats.pop()), [path] if partitions else files) if formats else None
 
 
-def _list_parts(folder: Path) -> list[Path]:
+def list_parts(folder: Path) -> list[Path]:
     """Return the files of a folder and its partitions, by name."""
     parts: list[Path] = []
     for one in sorted(folder.iterdir()):
         if one.name.startswith((".", "_")):
             continue
         if one.is_dir():
-            parts += _list_parts(one) if "=" in one.name else []
+            parts += list_parts(one) if "=" in one.name else []
         elif format_of(one):
             parts.append(one)
     return parts
@@ -174,7 +174,7 @@ def _read_folder(folder: Path) -> pa.Table:
         found = _find_files(folder)
     except FileNotFoundError as error:
         raise ConfigError(f"{error}.") from error
-    parts = _list_parts(folder)
+    parts = list_parts(folder)
     if found is None or not parts:
         raise ConfigError(
             f"{folder} holds no table: found no file that ends in {', '.join(FORMATS)}, nor a "

@@ -159,7 +159,7 @@ def name_reviews(run: Row) -> tuple[Markup, ...]:
     return _to_paste(
         *(
             f"catalog-enrich review --what {what} --run-id {run['run_id']}{given} "
-            f"--database {run['database']} --output review.html"
+            f"--database {run['database']} --output review-{what}.html"
             for what in ("unsure", "contradictions")
         )
     )

@@ -34,6 +34,7 @@ from enrich.files.labels import KEY
 from enrich.spark.diff import read_texts
 from enrich.spark.runs import read_event, read_runs
 from enrich.spark.session import in_utc
+from enrich.spark.source import Source
 from enrich.spark.tables import Tables, now
 
 # What a file of drawn products shows to people beside the columns of `enrich.files.labels`.
@@ -74,7 +75,7 @@ def find_source(tables: Tables, catalog: str, run_id: str | None = None) -> str:
     return str((read_event(tables, run_id) if run_id else _read_newest(tables))["source"])
 
 
-def draw(tables: Tables, products: DataFrame, count: int) -> Draw:
+def draw(tables: Tables, source: Source, count: int) -> Draw:
     """Draw published answers at random.
 
     Write `Draw.rows` to a file and then call `record_draw`: what is recorded is not drawn again.
@@ -84,7 +85,7 @@ def draw(tables: Tables, products: DataFrame, count: int) -> Draw:
     so that a picture is looked at once.
 
     Args:
-        products: the product table, as `enrich.spark.source` opens it.
+        source: the product table.
         count: answers of each attribute.
 
     Raises:
@@ -92,13 +93,13 @@ def draw(tables: Tables, products: DataFrame, count: int) -> Draw:
     """
     newest = _read_newest(tables)
     audit_id, version = f"audit-{secrets.token_hex(4)}", newest["model_version"]
-    answers = _select_drawable(tables, products, version)
+    answers = _select_drawable(tables, source.products, version)
     found = {r["attribute"]: r["count"] for r in answers.groupBy("attribute").count().collect()}
     if not found:
         raise ConfigError(
             f"{tables.name('product_attributes')} has no answers left to draw: found 0 of "
-            f"{version} that are of a product in {newest['source']}, uncorrected, and not drawn "
-            "before. Label the answers that were drawn."
+            f"{version} that are of a product in {source.name}, uncorrected, and not drawn "
+            "before. Label the answers that were drawn, or name the catalog that was enriched."
         )
     # By a hash, an order that has nothing to do with what products are, and that stays on a retry.
     order = _draw_order(F.lit(audit_id))
@@ -106,9 +107,9 @@ def draw(tables: Tables, products: DataFrame, count: int) -> Draw:
     drawn = answers.withColumn("order", order).withColumn("place", place)
     rows = [row.asDict() for row in drawn.where(F.col("place") <= count).collect()]
     rows.sort(key=lambda row: (row["order"], row["product_id"], row["attribute"]))
-    common = {"audit_id": audit_id, "source": newest["source"], "drawn_at": now()}
+    common = {"audit_id": audit_id, "source": source.name, "drawn_at": now()}
     stored = [row | common | {"drawn_from": found[row["attribute"]]} for row in rows]
-    texts = read_texts(products, {row["product_id"] for row in rows})
+    texts = read_texts(source.products, {row["product_id"] for row in rows})
     shown = [{name: row[name] for name in KEY} | texts[row["product_id"]] for row in rows]
     counts = {a: min(count, number) for a, number in sorted(found.items())}
     return Draw(

@@ -490,8 +490,8 @@ class Refresh:
             )
         if diff.out_of_reach:
             notes.append(
-                f"{diff.out_of_reach:,} pictures are out of reach. What is published of their "
-                "products stays; new products are answered by their texts"
+                f"{diff.out_of_reach:,} pictures are out of reach. What is published of those that "
+                "an earlier run has seen stays; other products are answered by their texts"
             )
         if diff.undecodable:
             notes.append(

@@ -290,6 +290,19 @@ def test_a_platform_that_is_not_described_is_refused(chosen):
         platforms.open_platform(chosen, "")
 
 
+def test_an_application_that_is_not_json_fails_at_once_and_by_name(address, tmp_path):
+    application = tmp_path / "application.yaml"
+    application.write_text("apiVersion: v1\n")
+    kubernetes = platforms.Kubernetes(str(application), api=address, token="hush")
+    with pytest.raises(AirflowFailException, match=r"application\.yaml is not usable"):
+        kubernetes.start("enrich_catalog.py", [], "name")
+
+
+def test_outside_of_a_pod_the_missing_token_is_named(address):
+    with pytest.raises(AirflowFailException, match="catalog_platform_secret_token"):
+        platforms.Kubernetes("application.json", api=address).poll("name")
+
+
 def test_without_a_place_for_summaries_no_job_is_started(tmp_path):
     job = job_of('{"kind": "databricks", "host": "http://x", "job": 1}', tmp_path)
     job.summaries = ""

@@ -31,6 +31,13 @@ def test_what_settings_name_is_looked_at(run, shop):
     assert not (shop / "pages").exists(), "a check writes nothing"
 
 
+def test_pictures_beside_a_table_do_not_make_it_too_large(run, shop):
+    with (shop / "large.jpg").open("wb") as large:
+        large.truncate(300_000_000)
+    code, out, _ = run("--config", write(shop), "--catalog", shop)
+    assert code == 0 and "2 rows" in out
+
+
 def test_a_table_that_spark_alone_can_read_is_not_looked_at(run, shop):
     code, out, _ = run("--config", write(shop), "--catalog", "shop.products")
     assert code == 0 and "shop.products is not looked at" in out and "images" not in out

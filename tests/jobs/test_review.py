@@ -84,6 +84,12 @@ def test_labels_that_were_given_by_keys_are_what_the_next_run_publishes(run, sho
     pd.testing.assert_frame_equal(after[names].sort_index(), expected[names].sort_index())
 
 
+def test_a_run_that_is_not_there_is_named(run, shop, tmp_path):
+    flags = ("--catalog", shop.file, "--database", shop.database, "--run-id", "typo")
+    code, _, error = run("--what", "unsure", *flags, "--output", tmp_path / "review.html")
+    assert code == 2 and "No run 'typo'" in error
+
+
 def test_an_audit_s_page_is_a_draw_whose_labels_the_audit_takes(run, shop, tmp_path, capsys):
     page, file = tmp_path / "audit.html", tmp_path / "labels.csv"
     # Of the product table that was published, not of the demo's.

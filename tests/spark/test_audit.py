@@ -53,7 +53,7 @@ def audited(spark, tmp_path_factory):
 
 def draw_of(shop, count):
     source = open_source(shop.spark, str(shop.file), ColumnNames())
-    drawn = draw(shop.tables, source.products, count)
+    drawn = draw(shop.tables, source, count)
     record_draw(shop.tables, drawn)
     return drawn
 

@@ -35,7 +35,7 @@ def test_a_row_a_label_and_a_column_an_attribute_say_the_same(tmp_path):
         "1,color,Red,ana,2026-11-24T09:30:00Z",
         "2,color,,ana,2026-11-24T09:31:00Z",
         "3,Pattern,not_applicable,,",
-        "2,color,other,ben,2026-11-24 10:31:00+01:00",
+        "2,color,other,ben,2026-11-24 10:31:00.1234567+01:00",
     )
     wide = read_text(
         tmp_path, "product_id,title,color,pattern", "1,a,red,", "3,,,Not_Applicable", "2,,other,"
@@ -50,6 +50,8 @@ def test_a_row_a_label_and_a_column_an_attribute_say_the_same(tmp_path):
     assert sorted(wide[said].values.tolist()) == sorted(long[said].values.tolist())
     assert long["by"].tolist() == ["ana", None, "ben"]
     assert long["at"].dropna().dt.strftime("%H:%M").tolist() == ["09:30", "09:31"]
+    last = long["at"].iloc[-1]
+    assert (last.microsecond, last.nanosecond) == (123_456, 0), "as tables keep it"
     assert wide["by"].isna().all() and wide["at"].isna().all()
 
 
