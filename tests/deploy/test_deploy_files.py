@@ -148,7 +148,7 @@ def test_executors_get_the_drivers_image_and_namespace_in_every_way_to_start_a_r
 
 def test_no_platform_repeats_a_run_of_itself_that_would_end_likewise():
     assert "--conf spark.yarn.maxAppAttempts=1 " in (DEPLOY / "yarn" / "submit.sh").read_text()
-    assert "bash deploy/yarn/submit.sh" in (DEPLOY / "emr" / "submit-step.sh").read_text()
+    assert "bash deploy/yarn/submit.sh" in (DEPLOY / "emr" / "step.sh").read_text()
     assert application()["restartPolicy"] == {"type": "Never"}
     assert task_of_the_bundle()["max_retries"] == 0
     job = read(DEPLOY / "kubernetes" / "cron-job.yaml")[0]["spec"]["jobTemplate"]["spec"]
@@ -182,17 +182,17 @@ def test_emr_classifications_have_the_form_that_emr_reads():
 
 @pytest.fixture
 def started(tmp_path):
-    """Return a function that runs the image's entry point, with programs that print their words."""
+    """Return a function that runs a script, with programs that print their words."""
     for name in ("spark-submit", "java"):
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)
         program.write_text(f'#!/bin/bash\nprintf "%s\\n" {name} "$@"\n')
         program.chmod(0o755)
 
-    def start(*words, **environment):
+    def start(*words, script="image/entrypoint.sh", **environment):
         env = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "TINI": "", **environment}
         env |= {"SPARK_HOME": "/spark", "JAVA_HOME": str(tmp_path)}
-        command = ["bash", DEPLOY / "image" / "entrypoint.sh", *words]
+        command = ["bash", DEPLOY / script, *words]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
         return done.stdout.splitlines()
 
@@ -213,6 +213,15 @@ def test_the_image_starts_what_spark_on_kubernetes_asks_for(started):
     assert "/spark/conf::/spark/jars/*" in executor
     assert executor[executor.index("--driver-url") + 1] == "driver_url"
     assert started("java", "-version") == ["java", "-version"]
+
+
+@pytest.mark.parametrize(
+    ("files", "shipped"), [({}, ""), ({"FILES": "shop.yaml,shop.json"}, "shop.yaml,shop.json,")]
+)
+def test_yarn_ships_the_files_that_are_given(started, files, shipped):
+    words = started("--config", "shop.yaml", script="yarn/submit.sh", **files)
+    assert words[words.index("--files") + 1] == f"{shipped}jobs/conf/cluster/discover_gpus.sh"
+    assert words[-3:] == ["jobs/enrich_catalog.py", "--config", "shop.yaml"]
 
 
 def test_the_page_shows_the_files_as_they_are():
