@@ -157,7 +157,9 @@ class AnswerCounts:
         """Return the counts of one category, or of all products; None without any."""
         if self.catalog is None:
             return None
-        return self.catalog.categories.get(category) if category else self.catalog.products
+        if category is None:
+            return self.catalog.products
+        return self.catalog.categories.get(category)
 
 
 def mark_rows(

@@ -97,7 +97,8 @@ def _contradictions(database: str) -> str:
             coalesce(get(filter(alternatives, one -> one.label = named), 0).confidence, 0.0)
               AS named_confidence
           FROM {database}.product_attribute_values
-          WHERE named <> candidate AND NOT is_corrected)
+          WHERE named <> candidate AND NOT is_corrected
+            AND coalesce(abstention, 'unsure') = 'unsure')
     CROSS JOIN (SELECT coalesce(max_by(is_unseen, looked_at), false) AS is_unseen
                 FROM {database}.source_profiles)
     ORDER BY named_confidence / confidence, confidence DESC"""

@@ -56,7 +56,7 @@ class Answerer:
             attribute: np.array([ABSTENTIONS.index(a) if a in RESERVED else _GIVEN for a in said])
             for attribute, said in self._attributes.items()
         }
-        self._applies_to = {a: pa.array(sets) for a, sets in spec.applies_to.items()}
+        self._applies_to = {a: pa.array(sets, pa.string()) for a, sets in spec.applies_to.items()}
         self.calibration = manifest.calibration
         self._corrections = {a: to_layer(one) for a, one in self.calibration.corrections.items()}
         self._least = {a: LeastTable.of(found) for a, found in spec.thresholds.items()}

@@ -142,7 +142,7 @@ def read_catalog(table: Path, columns: ColumnNames | None = None) -> Catalog:
     return Catalog(
         table,
         {key: _to_product(row) for key, row in kept.items()},
-        {key: row["category"] for key, row in kept.items() if row["category"] is not None},
+        {key: name for key, row in kept.items() if (name := row["category"]) and name.strip()},
     )
 
 

@@ -15,6 +15,7 @@ from enrich.classifiers.manifest import fetch_manifest
 from enrich.config import JobConfig
 from enrich.engine.columns import to_table
 from enrich.engine.spec import EngineSpec, build_spec
+from enrich.errors import ConfigError
 from enrich.records import Product
 from enrich.spark.worker import get_engine
 
@@ -60,6 +61,10 @@ def register_classify(
 
 def _build_spec(image_root: str, settings: JobConfig | None) -> EngineSpec:
     settings = JobConfig() if settings is None else settings
+    if settings.applies_to:
+        raise ConfigError(
+            "applies_to has no effect here, as products have no category. Leave it out."
+        )
     return build_spec(settings, fetch_manifest(settings.checkpoint), image_root)
 
 

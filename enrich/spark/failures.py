@@ -62,11 +62,13 @@ _NOT_FOUND = {"TABLE_OR_VIEW_NOT_FOUND": "relationName", "SCHEMA_NOT_FOUND": "sc
 
 
 def explain_failure(error: Exception) -> EnrichError | None:
-    """Return the known error behind an exception of Spark or Python, or None.
+    """Return the known error behind an exception, or None; an own one as it is.
 
     In this order: an error of ours that a worker raised; a failed disk or store; a table whose
     folder was deleted; the metastore; a server that does not answer; a file that Spark cannot read.
     """
+    if isinstance(error, EnrichError):
+        return error
     messages = list(messages_of(error))
     return (
         _find_raised(messages)

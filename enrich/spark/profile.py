@@ -125,5 +125,5 @@ def describe_profile(profile: SourceProfile) -> str:
     if doubtful := [name for name, one in by_name if not one.is_trusted]:
         told += f". Best labels alone are not to be trusted for {', '.join(doubtful)}"
     if profile.is_unseen:
-        told += ". Thresholds are higher here; some 150 labels of this source lower them again"
+        told += ". Some 150 labels of this unseen source tell what its thresholds should be"
     return told

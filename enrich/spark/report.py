@@ -16,7 +16,7 @@ from operator import itemgetter
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
-from schemas.labels import ABSTAINED, NOT_APPLICABLE
+from schemas.labels import ABSTAINED, NOT_APPLICABLE, RESERVED
 from schemas.tables import COUNTS, CheckOutcome, DiffKind, Modalities, Status, quote_part
 
 from enrich.calibration import Least, Thresholds
@@ -517,8 +517,10 @@ def _places() -> Iterator[Column]:
 
 
 def _is_contradicted(answer: Column) -> Column:
-    differs = answer["named"] != answer["candidates"][0]["label"]
-    return ~answer["is_corrected"] & F.coalesce(differs, F.lit(False))
+    best = answer["candidates"][0]["label"]
+    differs = (answer["named"] != best) & ~best.isin(*RESERVED)
+    applies = answer["label"] != NOT_APPLICABLE
+    return ~answer["is_corrected"] & applies & F.coalesce(differs, F.lit(False))
 
 
 def confidence_in(label: Column, candidates: Column) -> Column:

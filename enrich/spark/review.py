@@ -104,7 +104,8 @@ def select_first(predictions: DataFrame, aim: str, number: int) -> DataFrame:
     if aim == "unsure":
         predictions = predictions.where(F.col("abstention") == UNSURE)
     if aim == "contradictions":
-        predictions = predictions.where("named <> label")
+        is_label = F.coalesce("abstention", F.lit(UNSURE)) == UNSURE
+        predictions = predictions.where(is_label & F.expr("named <> label"))
     of_label = Window.partitionBy("attribute", "label").orderBy(order, "product_id")
     turn = F.row_number().over(of_label) if aim == "attribute" else F.lit(0)
     ranked = predictions.withColumns({"turn": turn, "order": order})

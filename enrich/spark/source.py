@@ -434,8 +434,8 @@ def _read_column(role: str, field: StructField | None) -> Column:
         column = F.when(F.size(given) > 1, F.to_json(given)).otherwise(F.get(given, F.lit(0)))
     # A single byte that is not UTF-8 would stop Arrow, and with it the whole run.
     text = F.make_valid_utf8(column.cast("string"))
-    if role == "product_id":
-        # A blank id is missing, like an empty field of a CSV file.
+    if role in ("product_id", "category"):
+        # A blank one is missing, like an empty field of a CSV file.
         return F.when(text.rlike(r"(?U)\S"), text)
     return F.substring(text, 1, _LONGEST[role]) if role in _LONGEST else text
 

@@ -95,6 +95,12 @@ def test_best_labels_of_unchanged_products_are_compared(spark):
     }
 
 
+def test_a_category_without_counts_is_not_the_whole_run(of_categories):
+    counts = count_answers(mark_rows(of_categories, None, ATTRIBUTES, ["shoes"]))
+    assert counts.group(None).rows == 4 and counts.group("shoes").rows == 1
+    assert counts.group("") is None
+
+
 @pytest.fixture
 def of_categories(spark):
     place = F.substring("product_id", 9, 1).cast("int") + 1

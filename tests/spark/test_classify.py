@@ -8,6 +8,9 @@ import pytest
 from PIL import Image
 
 import enrich
+from enrich.config import JobConfig
+from enrich.errors import ConfigError
+from enrich.spark.classify import classify
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,6 +46,14 @@ def test_examples_run_as_they_stand(spark, shop, capsys):
         None,
         None,
     )
+
+
+def test_settings_that_need_a_category_are_refused(spark):
+    settings = JobConfig.model_validate(
+        {"applies_to": {"color": ["shirts"]}, "columns": {"category": "kind"}}
+    )
+    with pytest.raises(ConfigError, match="applies_to has no effect"):
+        classify("title", "description", "image_path", image_root=".", settings=settings)
 
 
 def test_each_public_name_is_there():

@@ -17,6 +17,7 @@ from enrich.errors import (
     NoAnswer,
     StorageFailed,
     TableContended,
+    WorkersDied,
     is_no_answer,
 )
 from enrich.spark import failures, tables
@@ -53,6 +54,12 @@ def test_an_error_of_a_worker_is_known_again_where_it_is_one_of_ours(spark, rais
     else:
         assert type(found) is kind and said in str(found)
         assert "\n" not in str(found)
+
+
+def test_an_error_of_ours_is_the_known_one_whatever_lies_behind_it():
+    own = WorkersDied("too many products crash their Python worker")
+    own.__cause__ = ConnectionResetError("java.net.SocketException: Connection reset")
+    assert explain_failure(own) is own
 
 
 @pytest.mark.parametrize(

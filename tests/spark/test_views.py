@@ -287,6 +287,7 @@ def test_a_title_is_called_wrong_where_the_answer_is_much_likelier(spark):
         ("unheard of", "red", "blue", 0.6, [("green", 0.3)]),
         ("agrees", "red", "red", 0.6, []),
         ("silent", "red", None, 0.6, []),
+        ("a shoe", "red", "blue", 0.6, []),
     ]
     schema = (
         "product_id string, candidate string, named string, confidence double, "
@@ -295,6 +296,7 @@ def test_a_title_is_called_wrong_where_the_answer_is_much_likelier(spark):
     values = spark.createDataFrame(rows, schema).selectExpr(
         "*", "'shirts' product_category", "'color' attribute", "0.5 image_weight",
         "product_id = 'unheard of' abstained",
+        "if(product_id = 'a shoe', 'not_applicable', null) abstention",
         "false is_corrected", "'r' run_id", "DATE'2026-11-24' run_date",
     )  # fmt: skip
     spark.sql("CREATE DATABASE contradicted")

@@ -225,6 +225,12 @@ def test_an_attribute_is_answered_where_it_applies(make):
     assert said == [("red", None), (None, "not_applicable"), ("red", None)]
 
 
+def test_an_attribute_may_apply_to_no_category(make):
+    answerer = make(own={"applies_to": {"color": ()}, "columns": {"category": "kind"}})
+    found = answerer.answer([_store((2.0, 0.0))] * 2, ["text"] * 2, [(None, None)] * 2, ["a", None])
+    assert found["color"].to_pylist() == [None, "red"]
+
+
 def test_no_rows_have_the_same_columns(make):
     answers = make().answer([], [], [])
     assert answers.num_rows == 0 and list(answers.schema) == answer_fields(["color"])
