@@ -72,6 +72,7 @@ HEADINGS = {
     "answered_at_90_threshold": "answered at t90",
     "precision_at_95_threshold": "precision at t95",
     "answered_at_95_threshold": "answered at t95",
+    "right_of_unsure_at_90_threshold": "right of unsure at t90",
     "ece_before_calibration": "ECE before",
     "ece": "ECE",
     "mean_image_weight": "image weight",
@@ -99,22 +100,23 @@ def measure_thresholds(
     targets: Int[Tensor, " N"],
     thresholds: Mapping[float, Float[Tensor, " N"]],
 ) -> Figures:
-    """Return precision and answered share of thresholds, on one row or more.
+    """Return precision and share of given answers, and how many others are right.
 
-    `thresholds` maps a target precision to the confidence from which on each row is answered. The
-    precision of 0 answers is None.
+    Of one row or more, `thresholds` maps a target precision to the confidence from which on each is
+    answered. A share of 0 rows is None.
     """
     confidence, best = probs.max(1)
-    figures: Figures = {}
+    is_right, figures = best == targets, Figures()
     for precision, threshold in thresholds.items():
-        answered = confidence >= threshold
-        right = (best == targets)[answered].float()
-        percent = f"{100 * precision:.0f}"
-        figures[f"precision_at_{percent}_threshold"] = (
-            round(right.mean().item(), 4) if len(right) else None
-        )
-        figures[f"answered_at_{percent}_threshold"] = round(answered.float().mean().item(), 4)
+        answered, at = confidence >= threshold, f"at_{100 * precision:.0f}_threshold"
+        figures[f"precision_{at}"] = _mean(is_right[answered])
+        figures[f"answered_{at}"] = _mean(answered)
+        figures[f"right_of_unsure_{at}"] = _mean(is_right[~answered])
     return figures
+
+
+def _mean(of: Bool[Tensor, " N"]) -> float | None:
+    return round(of.double().mean().item(), 4) if len(of) else None
 
 
 def macro_f1(

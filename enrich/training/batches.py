@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from enrich.classifiers.interface import Classifier, ModelInputs
@@ -102,7 +102,8 @@ class Batches:
     """Model inputs of labelled rows; `cached` features take the place of pixels.
 
     Of a frozen text tower `texts` has what it makes of the texts, with and without label words.
-    Pictures of training are varied as catalogs vary, unless `varies` is False.
+    `soft` has soft labels of pictures, see `soft_labels.py`. Pictures of training are varied as
+    catalogs vary, unless `varies` is False.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class Batches:
         self.varies = varies
         self.cached: CachedViews | None = None
         self.texts: CachedTexts | None = None
+        self.soft: np.ndarray | None = None
         self._known_texts: tuple[str, CachedTexts] | None = None
         self._has_text = np.array([bool(text) for text in products.texts])
 
@@ -270,7 +272,8 @@ class Part:
     """The rows of a batch that are computed at once.
 
     Texts of another product have a False `own_text`. `targets` are to be learnt from pictures and
-    texts together, `image_targets` from the pictures alone. `labelled` counts the labelled rows of
+    texts together, `image_targets` from the pictures alone, beside the probabilities `soft`, of all
+    attributes side by side, where there are soft labels. `labelled` counts the labelled rows of
     the whole batch by attribute, `share` is the part's share of the batch's rows, and `seed` is
     that of its dropout, the same in every process and in a resumed run.
     """
@@ -283,11 +286,12 @@ class Part:
     labelled: Int[Tensor, " K"]
     share: float
     seed: int
+    soft: Float[Tensor, "B S"] | None = None
 
     def to(self, device: torch.device) -> "Part":
         """Return the part on `device`."""
         named = {one.name: getattr(self, one.name) for one in fields(self)}
-        moved = {n: one.to(device) for n, one in named.items() if not isinstance(one, int | float)}
+        moved = {n: one.to(device) for n, one in named.items() if hasattr(one, "to")}
         return replace(self, **moved)
 
 
@@ -319,6 +323,7 @@ def deal(
                     own_text=torch.from_numpy(drawn.own_text),
                     targets=torch.from_numpy(drawn.targets),
                     image_targets=torch.from_numpy(products.targets[rows]),
+                    soft=None if batches.soft is None else torch.from_numpy(batches.soft[rows]),
                     groups=torch.from_numpy(products.groups[rows]),
                     labelled=labelled,
                     share=len(rows) / len(batch),

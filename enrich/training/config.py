@@ -138,7 +138,8 @@ class TrainingConfig(Architecture):
 
     A training on one `half` knows one half of the groups. `half_towers` are the checkpoints of two
     such trainings, on half 0 and on half 1: features of a frozen image tower are cross-fitted with
-    them, see `caches.py`.
+    them, see `caches.py`. `soft_labels` is the share of the loss of pictures alone that is against
+    the answers of the half tower that has not seen the picture, see `soft_labels.py`.
 
     The learning rate rises over the `warmup_share` of a phase's steps, then falls along a cosine.
     `weight_decay` is AdamW's, `gradient_clip` the largest norm of a step's gradients, and
@@ -185,6 +186,7 @@ class TrainingConfig(Architecture):
     captioning: float = Field(default=2.0, ge=0)
     half: Literal[0, 1] | None = None
     half_towers: tuple[Path, ...] = Field(default=(), max_length=2)
+    soft_labels: float = Field(default=0.0, ge=0, le=1)
     cache: Path | None = None
     save_every_s: float = Field(default=300, ge=0)
 
@@ -215,6 +217,10 @@ class TrainingConfig(Architecture):
         if self.half_towers and (len(self.half_towers) < 2 or self.half is not None):
             raise ValueError(
                 "half_towers are wrong: expected the checkpoints of half 0 and half 1, and no half"
+            )
+        if self.soft_labels and not self.half_towers:
+            raise ValueError(
+                "soft_labels have no effect without half_towers: give both, or neither"
             )
         if self.augmentation != "catalog" and any(one.views > 1 for one in self.phases):
             raise ValueError(

@@ -27,6 +27,7 @@ from enrich.training.config import Phase, TrainingConfig
 from enrich.training.distributed import first_then_others, from_first
 from enrich.training.evaluation import selection_score
 from enrich.training.optimiser import Stepper, add_adapters, freeze_norms, recompute_activations
+from enrich.training.soft_labels import cross_fit_labels
 
 # The best epoch has the highest mean accuracy under these conditions.
 SELECTED_UNDER = (Condition.AS_IS, Condition.NO_TEXT, Condition.WORDS_MASKED, Condition.OTHER_TEXT)
@@ -130,6 +131,8 @@ class Trainer:
     def train_phase(self, number: int, phase: Phase, stepper_state: dict[str, Any] | None) -> None:
         """Train the epochs that are left of a phase."""
         self.batches.cached = first_then_others(lambda: self._cache_views(phase))
+        if self.config.soft_labels and phase.loss == "multitask":
+            self.batches.soft = first_then_others(lambda: self._soften(phase))
         stepper = Stepper(self.classifier, phase, self.config)
         if self._has_frozen_texts():
             first_then_others(lambda: self.batches.cache_texts(self.classifier))
@@ -175,6 +178,10 @@ class Trainer:
                 phase.views,
             )
         return cache_views(self.classifier, images, phase.cached, phase.views)
+
+    def _soften(self, phase: Phase) -> np.ndarray:
+        attributes, halves = self.classifier.config.attributes, self.config.half_towers
+        return cross_fit_labels(self.batches, attributes, halves, self.train_rows, phase.views)
 
     def train_epoch(self, number: int, phase: Phase, epoch: int, stepper: Stepper) -> float:
         """Train the steps that are left of an epoch, and return the mean loss."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from enrich.classifiers.config import HuggingFaceTowers, OpenClipTowers
-from enrich.classifiers.interface import Classifier, Tokens
+from enrich.classifiers.interface import Classifier, ModelOutput, Tokens
 from enrich.engine.device import autocast, choose_dtype
 from enrich.errors import ConfigError, load_extra
 from enrich.terminal import say
@@ -150,6 +150,21 @@ def label_loss(
     return torch.stack(totals).mean()
 
 
+def soft_loss(
+    logits: dict[str, Float[Tensor, "B _"]], soft: Float[Tensor, "B S"]
+) -> Float[Tensor, ""]:
+    """Return the mean cross-entropy against probabilities, over rows and attributes.
+
+    `soft` has the attributes side by side, in the order of `logits`; a row of zeros counts as 0.
+    """
+    parts = soft.split([scores.shape[1] for scores in logits.values()], dim=1)
+    totals = [
+        -(wanted * scores.log_softmax(1)).sum(1).mean()
+        for scores, wanted in zip(logits.values(), parts, strict=True)
+    ]
+    return torch.stack(totals).mean()
+
+
 def matching_loss(scores: Float[Tensor, " B"], own_text: Bool[Tensor, " B"]) -> Float[Tensor, ""]:
     """Return the binary cross-entropy of telling an image's own text from another's.
 
@@ -196,6 +211,8 @@ class Objective(nn.Module):
         self.classifier = classifier
         self.loss = phase.loss
         self.label_smoothing = config.label_smoothing
+        self.soft_labels = config.soft_labels
+        self.sees_pictures_alone = config.drop_text == 1
         self.captioning = config.captioning
         listed = config.augmentation
         self.augment = None if isinstance(listed, str) else build_transform(listed)
@@ -228,6 +245,8 @@ class Objective(nn.Module):
             return part.share * (loss if captions is None else loss + self.captioning * captions)
         output = self.classifier.answer(vectors)
         loss = label_loss(output.logits, part.targets, self.label_smoothing, part.labelled)
+        if self.sees_pictures_alone:
+            loss = self._with_soft_labels(loss, output, part, torch.ones_like(both))
         if self.image_alone and inputs.has_image.any():
             loss = loss + self.image_alone * self._of_images_alone(part, tokens)
         if output.matching is not None:
@@ -243,7 +262,18 @@ class Objective(nn.Module):
             vectors = self.classifier.join(tokens.images_alone(seen), shown, ~shown)
         alone = self.classifier.answer(vectors)
         targets = part.image_targets[seen]
-        return label_loss(alone.logits, targets, self.label_smoothing, part.labelled)
+        loss = label_loss(alone.logits, targets, self.label_smoothing, part.labelled)
+        return self._with_soft_labels(loss, alone, part, seen)
+
+    def _with_soft_labels(
+        self, loss: Tensor, answers: ModelOutput, part: Part, seen: Bool[Tensor, " B"]
+    ) -> Float[Tensor, ""]:
+        """Return the loss of pictures alone, a share of it against soft labels."""
+        if part.soft is None or not seen.any():
+            return loss
+        soft = part.soft[seen]
+        share = part.share * len(soft) / len(seen)
+        return torch.lerp(loss, share * soft_loss(answers.logits, soft), self.soft_labels)
 
 
 def contrast_temperature(classifier: Classifier) -> float:

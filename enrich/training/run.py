@@ -67,6 +67,7 @@ the catalogs lack were never seen.
 Each condition takes something away from the same products. R@90P is the share of all labelled rows
 answered correctly above the lowest threshold of 90 % precision on these very rows; t90 is the
 checkpoint's own threshold for 90 %, with the precision and the share answered that it holds here.
+Below it an answer is `unsure`: the best label is not given, right in the share that is named.
 ECE is before and after calibration; image weight is the image's share in the answer, where the
 classifier weighs its modalities. All figures are of the weights as stored. If one of several
 trainings was chosen by such figures, they flatter it a little.

@@ -72,12 +72,15 @@ def test_thresholds_are_each_row_s_own_and_count_what_reaches_them():
     assert measure_thresholds(probs, targets, {0.90: lenient, 0.95: own}) == {
         "precision_at_90_threshold": 0.75,
         "answered_at_90_threshold": 1.0,
+        "right_of_unsure_at_90_threshold": None,
         "precision_at_95_threshold": pytest.approx(2 / 3, abs=1e-4),
         "answered_at_95_threshold": 0.75,
+        "right_of_unsure_at_95_threshold": 1.0,
     }
     # Nothing reaches it.
     never = {0.90: torch.full((2,), torch.inf)}
     assert measure_thresholds(torch.eye(2), torch.tensor([0, 1]), never) == {
         "precision_at_90_threshold": None,
         "answered_at_90_threshold": 0.0,
+        "right_of_unsure_at_90_threshold": 1.0,
     }
