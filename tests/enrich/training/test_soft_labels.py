@@ -93,6 +93,10 @@ def test_a_training_learns_its_soft_labels(make, halves, small_config, monkeypat
     assert (found["color"].logits.argmax(1) == colors - 1).all()
 
 
-def test_soft_labels_without_towers_of_halves_are_refused():
-    with pytest.raises(ValueError, match="soft_labels have no effect without half_towers"):
-        TrainingConfig(name="a", phases=(HEADS,), soft_labels=0.5)
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({"drop_text": 1.0}, "without half_towers"), ({"half_towers": ("a", "b")}, "pictures alone")],
+)
+def test_soft_labels_without_effect_are_refused(given, said):
+    with pytest.raises(ValueError, match=f"soft_labels have no effect.* {said}"):
+        TrainingConfig(name="a", phases=(HEADS,), drop_image=0.0, soft_labels=0.5, **given)
