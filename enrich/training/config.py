@@ -224,8 +224,8 @@ class TrainingConfig(Architecture):
             )
         if self.soft_labels and self.drop_text < 1 and not self.image_alone:
             raise ValueError(
-                "soft_labels have no effect: found no loss of pictures alone, expected drop_text: 1 "
-                "or image_alone above 0"
+                "soft_labels have no effect: found no loss of pictures alone, expected drop_text: "
+                "1 or image_alone above 0"
             )
         if self.augmentation != "catalog" and any(one.views > 1 for one in self.phases):
             raise ValueError(
