@@ -120,9 +120,9 @@ def add_by_labels(
         catalog,
         manifest.config.answers,
         attribute,
-        manifest.guessed,
-        source.settings.labels,
-        source.image_root,
+        guessed=manifest.guessed,
+        own=source.settings.labels,
+        image_root=source.image_root,
     )
     adapted = fit_checkpoint(manifest, labelled, source, name, output, find_encodings)
     summary = {

@@ -70,7 +70,7 @@ def main(
     prepare_target(output, sample)
     manifest = fetch_manifest(settings.checkpoint)
     attributes = published_labels(settings, manifest)
-    wanted = choose_wanted(what, n or DEFAULT_NUMBER, run_id, [*attributes], manifest.config.name)
+    wanted = choose_wanted(what, n or DEFAULT_NUMBER, [*attributes], manifest.config.name)
     if wanted is None and run_id:
         raise ConfigError("--run-id has no effect with --what audit: published answers are drawn.")
     if sample and (wanted or n):
@@ -112,9 +112,7 @@ def main(
     typer.echo(f"{output}: {len(questions):,} questions, {len(page) / 1e6:.1f} MB")
 
 
-def choose_wanted(
-    what: str, number: int, run_id: str | None, attributes: list[str], checkpoint: str
-) -> Wanted | None:
+def choose_wanted(what: str, number: int, attributes: list[str], checkpoint: str) -> Wanted | None:
     """Return what --what asks for; None for an audit, which is drawn."""
     if what.startswith(_OF_ATTRIBUTE):
         attribute = what.removeprefix(_OF_ATTRIBUTE)
@@ -124,7 +122,7 @@ def choose_wanted(
                 f"{', '.join(attributes)}, which {checkpoint} answers. --checkpoint names another "
                 "checkpoint."
             )
-        return Wanted("attribute", number, attribute, run_id)
+        return Wanted("attribute", number, attribute)
     if what == AUDIT:
         return None
     if what not in AIMS or what == "attribute":
@@ -132,7 +130,7 @@ def choose_wanted(
         raise ConfigError(
             f"--what is unknown: found '{what}', expected one of {aims}, {_OF_ATTRIBUTE}NAME."
         )
-    return Wanted(what, number, None, run_id)
+    return Wanted(what, number)
 
 
 if __name__ == "__main__":

@@ -79,8 +79,8 @@ def check_executors(inputs: "Inputs", checkpoint: str) -> int:
     root = root or str(spark.conf.get(_TABLES))
     expected_token = Observation(_TABLES, "token", local_path(root), token)
     question = partial(find_differences, expected_token, list(_probe_driver(inputs, checkpoint)))
+    folder = name_temporary_folder(root)
     try:
-        folder = name_temporary_folder(root)
         answers, executors = run_on_executors(spark, folder, token, question)
     except (PySparkException, Py4JJavaError) as error:
         lines = (line for one in messages_of(error) for line in one.splitlines())

@@ -106,7 +106,8 @@ def measure_thresholds(
     answered. A share of 0 rows is None.
     """
     confidence, best = probs.max(1)
-    is_right, figures = best == targets, Figures()
+    is_right = best == targets
+    figures: Figures = {}
     for precision, threshold in thresholds.items():
         answered, at = confidence >= threshold, f"at_{100 * precision:.0f}_threshold"
         figures[f"precision_{at}"] = _mean(is_right[answered])

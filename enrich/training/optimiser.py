@@ -246,7 +246,7 @@ class Objective(nn.Module):
         output = self.classifier.answer(vectors)
         loss = label_loss(output.logits, part.targets, self.label_smoothing, part.labelled)
         if self.sees_pictures_alone:
-            loss = self._with_soft_labels(loss, output, part, torch.ones_like(both))
+            loss = self._with_soft_labels(loss, output, part)
         if self.image_alone and inputs.has_image.any():
             loss = loss + self.image_alone * self._of_images_alone(part, tokens)
         if output.matching is not None:
@@ -266,13 +266,17 @@ class Objective(nn.Module):
         return self._with_soft_labels(loss, alone, part, seen)
 
     def _with_soft_labels(
-        self, loss: Tensor, answers: ModelOutput, part: Part, seen: Bool[Tensor, " B"]
+        self,
+        loss: Tensor,
+        answers: ModelOutput,
+        part: Part,
+        rows: Bool[Tensor, " B"] | slice = slice(None),
     ) -> Float[Tensor, ""]:
         """Return the loss of pictures alone, a share of it against soft labels."""
-        if part.soft is None or not seen.any():
+        if part.soft is None:
             return loss
-        soft = part.soft[seen]
-        share = part.share * len(soft) / len(seen)
+        soft = part.soft[rows]
+        share = part.share * len(soft) / len(part.soft)
         return torch.lerp(loss, share * soft_loss(answers.logits, soft), self.soft_labels)
 
 

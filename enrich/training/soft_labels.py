@@ -6,11 +6,13 @@ learns their probabilities beside the labels: distillation (Hinton et al. 2015, 
 cross-fitted.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -47,22 +49,26 @@ def cross_fit_labels(
         classifier, encode_texts = load_classifier(read_manifest(checkpoint), local_device())
         foreign = pictured[batches.products.half[pictured] != number]
         seen = cache_views(classifier, batches.images, "image_lower", views)
+        known = classifier.config.attributes
         for rows, logits in _answers(classifier, encode_texts, seen, foreign):
-            known = classifier.config.attributes
-            at = 0
-            for attribute, labels in attributes.items():
-                if attribute in known:
-                    chosen = logits[attribute][..., _columns(labels, known[attribute])]
-                    has_head = torch.tensor([label in known[attribute] for label in labels])
-                    probs = chosen.masked_fill(~has_head, float("-inf")).softmax(-1).mean(0)
-                    soft[rows, at : at + len(labels)] = probs.numpy()
-                at += len(labels)
+            probs = [
+                _probabilities(logits.get(attribute), known.get(attribute, ()), labels)
+                for attribute, labels in attributes.items()
+            ]
+            soft[rows] = torch.cat([one.expand(len(rows), -1) for one in probs], dim=1).numpy()
     return soft
 
 
-def _columns(labels: Sequence[str], known: Sequence[str]) -> list[int]:
-    """Return the place of each label among those that are known, 0 for others."""
-    return [known.index(label) if label in known else 0 for label in labels]
+def _probabilities(
+    logits: Float[Tensor, "V B _"] | None, known: Sequence[str], labels: Sequence[str]
+) -> Float[Tensor, "_ C"]:
+    """Return the mean of labels' probabilities over views, 0 for unknown labels."""
+    if logits is None:
+        return torch.zeros(1, len(labels))
+    # Behind the known labels, one for all others.
+    padded = F.pad(logits, (0, 1), value=-math.inf)
+    places = [known.index(label) if label in known else len(known) for label in labels]
+    return padded[..., places].softmax(-1).mean(0)
 
 
 def _answers(

@@ -218,14 +218,18 @@ def test_a_replaced_file_is_noticed(spark, tmp_path, is_removed):
 
 
 def test_other_column_names_are_mapped(spark, tmp_path):
-    named = TABLE.rename(columns={"title": "na.me"}).assign(
-        department=["7", " "], sales=["12.5", "x"]
-    )
+    named = TABLE.rename(columns={"title": "na.me"}).assign(department=[7, 8], sales=["12.5", "x"])
     named.to_parquet(tmp_path / "products.parquet")
     rows = read(spark, tmp_path, title="na.me", category="department", priority="sales")
     assert rows["title"].tolist() == TABLE["title"].tolist()
-    assert rows["product_category"].tolist() == ["7", None], "a blank one is none"
+    assert rows["product_category"].tolist() == ["7", "8"]
     assert rows["priority"].tolist() == [12.5, None]
+
+
+def test_a_blank_category_is_none(spark, tmp_path):
+    TABLE.assign(department=["", " "]).to_parquet(tmp_path / "products.parquet")
+    rows = read(spark, tmp_path, category="department")
+    assert rows["product_category"].tolist() == [None, None]
 
 
 @pytest.mark.parametrize("kind", ["parquet", "json", "delta"])
