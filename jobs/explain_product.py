@@ -40,8 +40,11 @@ def main(
     from enrich.analysis.explanation_figure import MOST_WORDS, draw
 
     is_alone = any((title, description, image))
-    if given.catalog is not None and (is_alone or not product_id):
-        raise ConfigError("--catalog goes with --product-id, and without a product's own flags")
+    if (is_alone and product_id) or (given.catalog is not None and not product_id):
+        raise ConfigError(
+            "--product-id and --catalog go together, and without --image, --title and "
+            "--description: the catalog has the product's own"
+        )
     if is_alone and given.image_root is not None:
         raise ConfigError("--image-root goes with --catalog: --image is a file's path by itself")
     if not is_alone and not (product_id and (given.catalog or given.config)):

@@ -235,7 +235,11 @@ def fit_checkpoint(
     refuse_fitted(manifest, labelled.targets)
     for attribute, few in labelled.left_out.items():
         counts = ", ".join(f"{label} ({count})" for label, count in few.items())
-        typer.echo(f"{attribute}: left out, for too few products carry it: {counts}", err=True)
+        typer.echo(
+            f"{attribute}: left out, for too few products carry it: {counts}. Products like these "
+            "get another label, and the figures do not count them",
+            err=True,
+        )
     with widened(manifest, labelled.labels, labelled.shares) as wide:
         engine = open_engine(wide, source.image_root, source.settings)
         adapted = _fit(engine, labelled, find_encodings)

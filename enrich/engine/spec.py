@@ -385,7 +385,13 @@ def _refuse_unknown_labels(words: OwnWords, attributes: Mapping[str, Sequence[st
     """Raise ConfigError where the settings' words are of no attribute or label."""
     for attribute, named in words.items():
         _refuse_unknown("lexicon", "attribute", attribute, attributes)
+        names = {label.casefold() for label in attributes[attribute]}
         for word, label in named.items():
+            if label is None and word.casefold() in names:
+                raise ConfigError(
+                    f"lexicon.{attribute} takes out '{word}', which is a label's own name: "
+                    "expected another word. The setting 'labels' renames labels, or gives none."
+                )
             if label is not None and label not in attributes[attribute]:
                 raise ConfigError(
                     f"lexicon.{attribute} gives '{word}' an unknown label: found {label}, expected "

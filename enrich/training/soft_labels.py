@@ -63,7 +63,7 @@ def _probabilities(
     logits: Float[Tensor, "V B _"] | None, known: Sequence[str], labels: Sequence[str]
 ) -> Float[Tensor, "_ C"]:
     """Return the mean of labels' probabilities over views, 0 for unknown labels."""
-    if logits is None:
+    if logits is None or set(known).isdisjoint(labels):
         return torch.zeros(1, len(labels))
     # Behind the known labels, one for all others.
     padded = F.pad(logits, (0, 1), value=-math.inf)

@@ -68,7 +68,8 @@ OF_CATALOG = ["--catalog", "products.parquet", "--product-id"]
     ("flags", "message"),
     [
         ([], "no product: give --image or --title"),
-        (["--catalog", "products.parquet"], "--catalog goes with --product-id"),
+        (["--catalog", "products.parquet"], "--product-id and --catalog go together"),
+        (["--title", "a", "--product-id", 42], "--product-id and --catalog go together"),
         ([*OF_CATALOG, 9], "has no product '9' among its 2"),
         (["--image", "red.jpg", "--image-root", "."], "--image-root goes with --catalog"),
         (["--title", "a", "--output", "a.jpg"], "expected .png"),

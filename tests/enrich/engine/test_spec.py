@@ -43,9 +43,10 @@ def test_limits_and_roots_have_a_digest_and_nothing_else_changes_it():
     [
         ({"colour": {"navy": "blue"}}, "found colour, expected one of color, pattern, style"),
         ({"color": {"navy": "bleu"}}, "found bleu, expected one of .*blue.*red"),
+        ({"color": {"Blue": None}}, "takes out 'Blue', which is a label's own name"),
     ],
 )
-def test_words_of_an_unknown_attribute_or_label_are_refused(lexicon, listed):
+def test_words_that_cannot_be_used_are_refused(lexicon, listed):
     with pytest.raises(ConfigError, match=listed):
         build_spec(JobConfig(lexicon=lexicon), read_manifest(BUNDLED), ".")
 

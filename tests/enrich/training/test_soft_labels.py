@@ -55,12 +55,18 @@ def test_a_picture_is_answered_by_the_half_that_has_not_seen_it(make, halves):
 def test_labels_that_a_half_does_not_know_get_nothing(make, halves, small_config):
     trainer = make("others")
     color, style = (list(small_config.attributes[one]) for one in ("color", "style"))
-    wanted = {"style": style, "season": ["dry", "wet"], "color": ["mauve", *reversed(color)]}
+    wanted = {
+        "style": style,
+        "season": ["dry", "wet"],
+        "color": ["mauve", *reversed(color)],
+        "pattern": ["unheard of"],
+    }
     rows = trainer.train_rows
     soft, known = _soften(trainer, halves, wanted)[rows], _soften(trainer, halves)[rows]
     of_color, of_style = known[:, : len(color)], known[:, -len(style) :]
-    nothing = torch.zeros(len(rows), 3)
-    torch.testing.assert_close(soft, torch.cat([of_style, nothing, of_color.flip(1)], dim=1))
+    of_season_and_mauve, of_pattern = torch.zeros(len(rows), 3), torch.zeros(len(rows), 1)
+    expected = [of_style, of_season_and_mauve, of_color.flip(1), of_pattern]
+    torch.testing.assert_close(soft, torch.cat(expected, dim=1))
 
 
 def test_the_loss_is_least_for_the_probabilities_themselves():
