@@ -135,11 +135,10 @@ TRAIN = $(IN_VENV) $(if $(filter-out 1,$(GPUS)),torchrun --standalone --nproc-pe
 digest = $(shell printf '%s' '$(subst ','\'',$(1))' | cksum | cut -d ' ' -f 1)
 TRAINED := trained/on-$(call digest,$(CATALOGS))
 TOWER = $(TRAINED)/image-tower
-# A phase as in training_image_tower.yaml: epochs, learning rates of new layers and the tower, views.
-tower_phase = {loss: multitask, upper_stages_only: true, epochs: $(1), learning_rate: $(2), \
-	tower_learning_rate: $(3), views: $(4)}
+# The phase of training_image_tower.yaml, with other epochs.
+tower_epochs = --set 'phases=[{loss: multitask, epochs: $(1), learning_rate: 1.0e-3, \
+	tower_learning_rate: 8.0e-4, upper_stages_only: true, views: 3}]'
 HALF_TOWERS = --set 'half_towers=[$(TRAINED)/half-0, $(TRAINED)/half-1]'
-TOWER_PHASES = $(call tower_phase,6,1.0e-3,8.0e-4,3), $(call tower_phase,6,5.0e-4,4.0e-4,3)
 # Pictures are decoded, and looked at by the frozen tower, once for all of them.
 CACHE = trained/cache
 # What all systems of a comparison share; a recipe with towers of its own needs none trained before.
@@ -153,9 +152,10 @@ LEAVE_OUT ?= {}
 COMPARISON := trained/$(RECIPE)-$(call digest,$(CATALOGS) $(LEAVE_OUT))
 LEFT_OUT = --set 'leave_out=$(LEAVE_OUT)'
 
-train: known-labels $(TOWER) ## Train the bundled checkpoint again: CATALOGS="shop/ ..." UNSEEN_SOURCES="other/".
+# What follows the tower learns from pictures as that tower of two sees them which does not know them.
+train: known-labels $(TOWER) $(TRAINED)/half-1 ## Train the bundled checkpoint again: CATALOGS="shop/ ..." UNSEEN_SOURCES="other/".
 	$(TRAIN) $(addprefix --unseen-source ,$(UNSEEN_SOURCES)) --set image_tower=$(TOWER) \
-		--output trained/cma-clip-small
+		$(HALF_TOWERS) --output trained/cma-clip-small
 
 ifneq ($(filter train,$(MAKECMDGOALS)),)
 $(TOWER) $(TRAINED)/half-0 $(TRAINED)/half-1: | known-labels
@@ -174,21 +174,21 @@ compare: $(SMALL_TOWERS:%=$(COMPARISON)/%-tower) | comparison-environment ## Tra
 parameters: | comparison-environment ## Print parameters and FLOPs of every system at ViT-B/32 and BERT-base, without data or weights.
 	@$(IN_VENV) python -m bench.parameters
 
-# Of each picture it learns what the tower of the other half answers, for twice as many epochs.
-$(TOWER): | train-environment $(TRAINED)/half-0 $(TRAINED)/half-1
-	$(TRAIN) --config jobs/conf/training_image_tower.yaml $(HALF_TOWERS) --set soft_labels=0.8 \
-		--set 'phases=[$(TOWER_PHASES)]' --output $@
+# It goes on from the first half's, so it takes fewer epochs.
+$(TOWER): | train-environment $(TRAINED)/half-0
+	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set image_tower=$(TRAINED)/half-0 \
+		$(call tower_epochs,3) --output $@
 
 $(TRAINED)/half-0: | train-environment
 	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set half=0 --output $@
 
 $(TRAINED)/half-1: | train-environment
-	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set half=1 --output $@
+	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set half=1 $(call tower_epochs,4) --output $@
 
 # Towers of a comparison are trained on one half of the groups, heads on the other.
 $(COMPARISON)/image-tower: | train-environment
-	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set half=0 $(LEFT_OUT) \
-		--set 'phases=[$(call tower_phase,4,1.0e-3,8.0e-4,2)]' --output $@
+	$(TRAIN) --config jobs/conf/training_image_tower.yaml --set half=0 $(LEFT_OUT) $(subst views: 3,views: 2,$(call tower_epochs,4)) \
+		--output $@
 
 $(COMPARISON)/text-tower: | train-environment
 	$(TRAIN) --config $(CONFIG) --set half=0 $(LEFT_OUT) --classifier text_only --name text-tower \

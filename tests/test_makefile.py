@@ -56,30 +56,17 @@ def test_towers_of_other_catalogs_or_other_goods_are_not_taken():
     assert len(folders) == 3
 
 
-def _trainings():
-    """Return the commands of `make train`, the check of its labels first."""
+def test_labels_that_the_last_step_does_not_know_end_make_train_before_the_first():
     made = subprocess.run(
         ["make", "-n", "-B", "train", "CATALOGS=shop abo", "UNSEEN_SOURCES=other"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     commands = made.stdout.replace("\\\n", "").splitlines()
-    return [line for line in commands if "train_classifier.py" in line]
-
-
-def test_labels_that_the_last_step_does_not_know_end_make_train_before_the_first():
-    check, *trainings = _trainings()
+    check, *trainings = (line for line in commands if "train_classifier.py" in line)
     assert "--check" in check and len(trainings) == 4
     assert not any("--check" in line for line in trainings)
     for flag in ("--catalog shop", "--catalog abo", "--unseen-source other", "cma-clip-small"):
         assert flag in check and flag in trainings[-1]
-
-
-def test_the_bundled_tower_learns_what_towers_of_halves_answer():
-    _, *halves, tower, heads = _trainings()
-    assert all(f"--set half={number}" in one for number, one in enumerate(halves))
-    wanted = [one.split("--output ")[1].strip() for one in halves]
-    assert f"half_towers=[{', '.join(wanted)}]" in tower and "soft_labels" in tower
-    assert tower.split("--output ")[1].strip() in heads and "half_towers" not in heads
 
 
 def test_all_tests_are_run_by_some_target():

@@ -4,20 +4,26 @@ So an epoch waits neither for JPEGs nor for a tower that learns nothing. Pixels 
 are memory-mapped arrays in the order of the labelled products, text features are by distinct text.
 A folder belongs to one list of image files at one size. Of trainings that fill it at once each
 writes whole files, which are equal.
+
+A tower reads the pictures that it was trained on better than others, and heads
+that are trained on their features rely on pictures too much. Cross-fitting avoids that: two more
+towers are trained, each on one half of the groups, and the features of a picture are those of the
+tower that has not seen it. A linear map takes them to the space of the classifier's own tower. The
+map is fitted to pictures that none of the three towers was trained on.
 """
 
 import copy
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from enrich.classifiers.int8 import Int8Linear
@@ -26,7 +32,7 @@ from enrich.classifiers.towers import TextEncoder
 from enrich.engine.device import autocast, cast_weights
 from enrich.engine.prefetch import open_pool, prefetch
 from enrich.engine.unreadable import describe_failures
-from enrich.errors import StorageFailed
+from enrich.errors import ConfigError, StorageFailed
 from enrich.images.decoding import decode_pixels
 from enrich.images.settings import ImageProblem, ImageShape
 from enrich.images.store import ImageStore
@@ -36,6 +42,7 @@ from enrich.terminal import rank, say, watch
 from enrich.training.augmentation import vary
 from enrich.training.config import CacheKind
 from enrich.training.labelled import LabelledProducts
+from enrich.training.pretrained import load_image_tower
 
 # At least so many threads: most of them wait if images come from an object store.
 _THREADS = 4
@@ -162,7 +169,9 @@ def decode_one(
         return problem
 
 
-_BATCH, _TEXT_BATCH = 64, 256
+_BATCH, _UPPER_BATCH, _TEXT_BATCH = 64, 128, 256
+# Regularises a linear map, as a share of the mean square of each feature.
+_RIDGE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,3 +342,92 @@ def frozen_digest(classifier: Classifier, kind: CacheKind) -> str:
         if id(tensor) not in trained:
             digest.update(tensor.detach().cpu().numpy().tobytes())
     return digest.hexdigest()[:12]
+
+
+def cross_fit_views(
+    classifier: Classifier,
+    images: CachedImages,
+    half: np.ndarray,
+    train_rows: np.ndarray,
+    validation_rows: np.ndarray,
+    half_towers: Sequence[Path],
+    views: int,
+) -> CachedViews:
+    """Compute features of all rows, cross-fitted for the rows to train on.
+
+    The classifier's frozen image tower was trained on all `train_rows`; the two `half_towers` were
+    trained on `half` 0 and on `half` 1 of the groups. A row to train on gets the features of the
+    tower of the other half. Linear maps are fitted to the rows to validate. Views are those of
+    `cache_views`. Raises ConfigError if a tower cannot be read, or differs in more than its upper
+    stages.
+    """
+    towers = [_with_tower(classifier, checkpoint) for checkpoint in half_towers]
+    digest = hashlib.sha256(frozen_digest(classifier, "image_features").encode())
+    for rows in (train_rows, validation_rows, half):
+        digest.update(np.ascontiguousarray(rows).tobytes())
+    for tower in towers:
+        digest.update(frozen_digest(tower, "image_features").encode())
+    name = f"image_features-unseen-{digest.hexdigest()[:12]}{_which_pictures(images.has_image)}"
+    files = [images.folder / f"{name}-{view}.npy" for view in range(views)]
+    if not all(map(Path.exists, files)):
+        lower = cache_views(classifier, images, "image_lower", views)
+        validation_rows = validation_rows[images.has_image[validation_rows]]
+        maps = [fit_map(tower, classifier, lower, validation_rows) for tower in towers]
+        others = np.setdiff1d(np.arange(len(images.pixels)), train_rows)
+        for view, file in enumerate(files):
+            with atomic_write(file) as partial:
+                tokens = next(_features(classifier, lower.views[view], others[:1]))[1][0]
+                size = (len(images.pixels), *tokens.shape)
+                array = make_array(partial, np.float16, size)
+                for rows, features in _features(classifier, lower.views[view], others):
+                    array[rows] = features.half().numpy()
+                for number, (tower, to_own) in enumerate(zip(towers, maps, strict=True)):
+                    foreign = train_rows[half[train_rows] != number]
+                    for rows, features in _features(tower, lower.views[view], foreign):
+                        array[rows] = (_with_one(features) @ to_own).half().numpy()
+                array.flush()
+    return CachedViews("image_features", tuple(np.load(file, mmap_mode="r") for file in files))
+
+
+def _with_tower(classifier: Classifier, checkpoint: Path) -> Classifier:
+    """Return a copy of the classifier with the image tower of a checkpoint."""
+    other = copy.deepcopy(classifier)
+    load_image_tower(other.image_tower.pretrained(), checkpoint)
+    if frozen_digest(other, "image_lower") != frozen_digest(classifier, "image_lower"):
+        raise ConfigError(
+            f"the image tower of {checkpoint} does not fit: found other lower stages, expected "
+            "those of image_tower. Train both with upper_stages_only, from the same weights."
+        )
+    return other.eval()
+
+
+def fit_map(
+    tower: Classifier, own: Classifier, lower: CachedViews, rows: np.ndarray
+) -> Float[Tensor, "D C"]:
+    """Fit the linear map from a tower's features to those of the own tower."""
+    inner = outer = torch.zeros((), dtype=torch.float64)
+    for view in lower.views:
+        for (_, given), (_, wanted) in zip(
+            _features(tower, view, rows), _features(own, view, rows), strict=True
+        ):
+            known = _with_one(given).flatten(0, 1).double()
+            inner = inner + known.T @ known
+            outer = outer + known.T @ wanted.flatten(0, 1).double()
+    inner = inner + torch.diag(_RIDGE * inner.diagonal().clamp(min=1e-9))
+    return torch.linalg.solve(inner, outer).float()
+
+
+def _features(
+    tower: Classifier, lower: np.ndarray, rows: np.ndarray
+) -> Iterator[tuple[np.ndarray, Float[Tensor, "B M C"]]]:
+    """Yield rows and their features, batch by batch."""
+    parts = [rows[at : at + _UPPER_BATCH] for at in range(0, len(rows), _UPPER_BATCH)]
+    for part in watch(parts, "cross-fitted image features", len(parts)):
+        given = torch.from_numpy(np.asarray(lower[part], dtype=np.float32))
+        with torch.inference_mode(), autocast(tower.device):
+            features = tower.image_tower.upper(given.to(tower.device))
+        yield part, features.float().cpu()
+
+
+def _with_one(features: Float[Tensor, "B M C"]) -> Float[Tensor, "B M D"]:
+    return torch.cat([features, torch.ones_like(features[..., :1])], dim=-1)

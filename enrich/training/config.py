@@ -137,9 +137,9 @@ class TrainingConfig(Architecture):
     and `recompute_activations` saves memory of pre-trained layers for about a third of the time.
 
     A training on one `half` knows one half of the groups. `half_towers` are the checkpoints of two
-    such trainings, on half 0 and on half 1. `soft_labels` is the share of the loss of pictures
-    alone that is against the answers of the half tower that has not seen the picture, see
-    `soft_labels.py`.
+    such trainings, on half 0 and on half 1: features of a frozen image tower are cross-fitted with
+    them, see `caches.py`. `soft_labels` is the share of the loss of pictures alone that is against
+    the answers of the half tower that has not seen the picture, see `soft_labels.py`.
 
     The learning rate rises over the `warmup_share` of a phase's steps, then falls along a cosine.
     `weight_decay` is AdamW's, `gradient_clip` the largest norm of a step's gradients, and
@@ -218,10 +218,9 @@ class TrainingConfig(Architecture):
             raise ValueError(
                 "half_towers are wrong: expected the checkpoints of half 0 and half 1, and no half"
             )
-        if bool(self.soft_labels) != bool(self.half_towers):
+        if self.soft_labels and not self.half_towers:
             raise ValueError(
-                "soft_labels and half_towers have no effect without each other: give both, or "
-                "neither"
+                "soft_labels have no effect without half_towers: give both, or neither"
             )
         if self.soft_labels and self.drop_text < 1 and not self.image_alone:
             raise ValueError(

@@ -22,7 +22,7 @@ from enrich.errors import ConfigError, load_extra
 from enrich.places import atomic_write
 from enrich.terminal import Steps, rank, say
 from enrich.training.batches import Batches, Condition, Part, deal, in_phase, shown_in_training
-from enrich.training.caches import CachedViews, cache_views
+from enrich.training.caches import CachedViews, cache_views, cross_fit_views
 from enrich.training.config import Phase, TrainingConfig
 from enrich.training.distributed import first_then_others, from_first
 from enrich.training.evaluation import selection_score
@@ -165,7 +165,19 @@ class Trainer:
     def _cache_views(self, phase: Phase) -> CachedViews | None:
         if phase.cached is None:
             return None
-        return cache_views(self.classifier, self.batches.images, phase.cached, phase.views)
+        images = self.batches.images
+        looks = not self.classifier.image_tower.absent
+        if looks and self.config.half_towers and phase.cached == "image_features":
+            return cross_fit_views(
+                self.classifier,
+                images,
+                self.batches.products.half,
+                self.train_rows,
+                self.validation_rows,
+                self.config.half_towers,
+                phase.views,
+            )
+        return cache_views(self.classifier, images, phase.cached, phase.views)
 
     def _soften(self, phase: Phase) -> np.ndarray:
         attributes, halves = self.classifier.config.attributes, self.config.half_towers

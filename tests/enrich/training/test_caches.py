@@ -1,4 +1,4 @@
-"""Pictures and features: computed once, and what failed is asked for again."""
+"""Pictures and features: computed once, cross-fitted, and what failed is asked for again."""
 
 import copy
 import errno
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from labelled import labelled_products
+from safetensors.torch import save_file
 from torch import nn
 
 from enrich.classifiers.checkpoint import build_classifier
@@ -25,7 +26,7 @@ from enrich.images.store import ImageStore
 from enrich.records import Status
 from enrich.training import caches, loop
 from enrich.training.batches import Condition
-from enrich.training.caches import CachedImages, cache_views
+from enrich.training.caches import CachedImages, CachedViews, cache_views, cross_fit_views
 from enrich.training.config import Phase
 
 Cache = Callable[..., CachedImages]
@@ -60,6 +61,86 @@ def test_features_of_int8_towers_differ_with_one_layer(cache, clip_config, token
     assert not np.array_equal(*found)
 
 
+HEADS = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
+
+
+def _write_tower(trainer, folder, change):
+    """Write the trainer's classifier, changed, as the checkpoint of a half."""
+    other = copy.deepcopy(trainer.classifier)
+    with torch.no_grad():
+        change(other)
+    folder.mkdir()
+    weights = {name: one.contiguous().clone() for name, one in other.state_dict().items()}
+    save_file(weights, folder / "model.safetensors")
+    return folder
+
+
+def _shift_last_stage(classifier):
+    classifier.image_tower.upper_parameters()[-1].fill_(1)
+
+
+def _see(trainer, *half_towers):
+    images, half = trainer.batches.images, trainer.batches.products.half
+    rows = trainer.train_rows, trainer.validation_rows
+    seen = cross_fit_views(trainer.classifier, images, half, *rows, half_towers, views=2)
+    assert len(seen.views) == 2 and not np.array_equal(*seen.views)
+    return np.array(seen.views[0], dtype=np.float32)
+
+
+def test_each_half_has_features_of_the_other_half_s_tower(make, tmp_path, monkeypatch):
+    # So few products say nothing of so many features: here both towers' are taken as they are.
+    as_they_are = torch.eye(516, 515)
+    monkeypatch.setattr(caches, "fit_map", lambda *given: as_they_are)
+    trainer = make("whole")
+    alike = _write_tower(trainer, tmp_path / "half-0", lambda classifier: None)
+    shifted = _write_tower(trainer, tmp_path / "half-1", _shift_last_stage)
+
+    apart = np.abs(_see(trainer, alike, shifted) - _see(trainer, alike, alike)).mean((1, 2))
+
+    rows, held_back = trainer.train_rows, trainer.validation_rows
+    half = trainer.batches.products.half[rows]
+    assert (apart[held_back] == 0).all() and (apart[rows[half == 1]] == 0).all()
+    assert (apart[rows[half == 0]] > 0).all()
+
+
+def test_a_map_takes_one_tower_s_features_to_another_s(make, monkeypatch):
+    random = np.random.default_rng(0)
+    lower = tuple(random.normal(size=(60, 4, 3)).astype(np.float16) for _ in range(2))
+    turn, shift = torch.randn(3, 3), torch.randn(3)
+    one, own = make("one").classifier, make("own").classifier
+    monkeypatch.setattr(one.image_tower, "upper", lambda lower: 2 * lower)
+    monkeypatch.setattr(own.image_tower, "upper", lambda lower: 2 * lower @ turn + shift)
+
+    fitted = caches.fit_map(one, own, CachedViews("image_lower", lower), np.arange(50))
+
+    features = torch.from_numpy(2 * lower[0][50:].astype(np.float32))
+    found = torch.cat([features, torch.ones(10, 4, 1)], dim=2) @ fitted
+    torch.testing.assert_close(found, features @ turn + shift, rtol=0.02, atol=0.1)
+
+
+def test_towers_of_other_lower_stages_are_refused(make, tmp_path):
+    trainer = make("whole")
+
+    def change(classifier):
+        next(classifier.image_tower.pretrained().parameters()).add_(1)
+
+    other = _write_tower(trainer, tmp_path / "half-0", change)
+    with pytest.raises(ConfigError, match="other lower stages"):
+        _see(trainer, other, other)
+
+
+def test_a_training_sees_the_pictures_so_and_is_measured_on_the_own_tower(make, tmp_path):
+    trainer = make("whole", HEADS)
+    shifted = _write_tower(trainer, tmp_path / "half", _shift_last_stage)
+    trainings = make("plain", HEADS), make("unseen", HEADS, half_towers=[shifted, shifted])
+    for one in trainings:
+        one.train()
+    plain, unseen = (one.classifier.state_dict() for one in trainings)
+    names = [name for name in plain if name.startswith("image_tower.backbone.")]
+    assert names and all(plain[name].equal(unseen[name]) for name in names)
+    assert any(not plain[name].equal(unseen[name]) for name in plain)
+
+
 def test_cached_texts_are_what_the_frozen_tower_makes_of_them(make, small):
     batches = make("texts").batches
     rows = np.array([0, 5, 11])
@@ -88,9 +169,6 @@ def test_texts_are_cached_while_their_tower_is_frozen_and_they_are_known_before(
         assert (trainer.batches.texts is not None) == (folder == "frozen")
         after = trainer.classifier.text_tower.state_dict()
         assert all(torch.equal(before[name], after[name]) for name in before)
-
-
-HEADS = Phase(loss="multitask", epochs=1, learning_rate=1e-3)
 
 
 def test_texts_and_pictures_are_cached_by_the_first_process_before_the_others(make, monkeypatch):
