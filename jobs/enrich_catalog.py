@@ -485,7 +485,7 @@ def record_end(
     expected = None
     if baseline is not None:
         expected = ExpectedLabels(baseline.catalog, baseline.label_counts)
-    flags = given.repeat("config", "checkpoint", "image_root")
+    flags = given.repeat("config", "catalog", "checkpoint", "image_root")
     sources = ReportSources(tables, manifest, settings, flags, expected, open_source)
     write_page(sources, summary)
 

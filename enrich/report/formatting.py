@@ -148,8 +148,11 @@ def _name_command(name: str, run: Row) -> str:
 
 
 def _name_flags(run: Row) -> str:
-    # Without a file of settings, the catalog would be the demo, and its baseline the demo's.
-    given = run["given"] if "config" in run["given"] else {**run["given"], "catalog": run["source"]}
+    given = run["given"]
+    # Without a file of settings, the catalog would be the demo, and its baseline the demo's. A flag
+    # wins over the file.
+    if "config" not in given or "catalog" in given:
+        given = {**given, "catalog": run["source"]}
     return "".join(f" --{name.replace('_', '-')} {shlex.quote(one)}" for name, one in given.items())
 
 

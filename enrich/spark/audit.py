@@ -17,6 +17,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from schemas.labels import AuditedLabel
 from schemas.tables import State, quote_part
+from schemas.views import SHIFT
 
 from enrich.calibration import DEFAULT_TARGET_PRECISION
 from enrich.certificates import (
@@ -176,7 +177,7 @@ def record_labels(tables: Tables, labels: pd.DataFrame) -> RecordedLabels:
     """Append people's labels to `audit_answers`, and proofs to `audit_certificates`.
 
     Recorded again, the same labels change nothing. A label goes to the last draw of its product
-    and attribute.
+    and attribute. Proofs count draws after the last shift that was published.
 
     Args:
         labels: what `enrich.files.labels.read_labels` returns.
@@ -205,9 +206,10 @@ def record_labels(tables: Tables, labels: pd.DataFrame) -> RecordedLabels:
         tables.append(_ANSWERS, stored, str(of_file[-1]))
         known = _read_answers(tables)
         changed = set(zip(new["model_version"], new["attribute"], strict=True))
+        counted = _select_since_shifts(tables, known)
         made = [
             row
-            for key, group in known.groupby(["model_version", "attribute"])
+            for key, group in counted.groupby(["model_version", "attribute"])
             if key in changed
             for row in make_certificates(group, taken_at)
         ]
@@ -221,6 +223,20 @@ def record_labels(tables: Tables, labels: pd.DataFrame) -> RecordedLabels:
         int(_mark_skipped(drawn)["is_skipped"].sum()),
         [one for one in found if (one["model_version"], one["attribute"]) in about],
     )
+
+
+def _select_since_shifts(tables: Tables, answers: pd.DataFrame) -> pd.DataFrame:
+    """Return the answers drawn after the last shift of their attribute that was published."""
+    runs = tables.read("enrichment_runs").where("outcome = 'published'")
+    failed = tables.read("label_quality").where(SHIFT).select("run_id", "attribute")
+    shifts = failed.join(runs.select("run_id", "finished_at"), "run_id").groupBy("attribute")
+    # A check of all attributes has none.
+    last = {one[0]: in_utc(one[1]) for one in shifts.agg(F.max("finished_at")).collect()}
+    is_since = [
+        all(drawn_at > last[of] for of in (attribute, None) if of in last)
+        for attribute, drawn_at in zip(answers["attribute"], answers["drawn_at"], strict=True)
+    ]
+    return answers[is_since]
 
 
 def _as_records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -23,7 +23,13 @@ from enrich.calibration import Least, Thresholds
 from enrich.certificates import exact_interval
 from enrich.classifiers.manifest import Manifest, read_metrics
 from enrich.config import JobConfig
-from enrich.engine.spec import OwnSettings, choose_thresholds, name_model_version, published_labels
+from enrich.engine.spec import (
+    OwnLabels,
+    OwnSettings,
+    choose_thresholds,
+    name_model_version,
+    published_labels,
+)
 from enrich.errors import EnrichError
 from enrich.images.locations import LONGEST_PATH
 from enrich.images.settings import NO_IMAGE_PATH
@@ -254,7 +260,7 @@ def _describe_attributes(
     if expected is None or baseline not in (None, expected.name):
         expected = content.ExpectedLabels("", {})
     thresholds = _find_thresholds(sources, event["model_version"], profile)
-    truth = _read_truth(sources.manifest) if thresholds else {}
+    truth = _read_truth(sources.manifest, sources.settings.labels) if thresholds else {}
     labels = published_labels(sources.settings, sources.manifest) if thresholds else {}
     met = facts["modalities", None]
     return tuple(
@@ -289,16 +295,21 @@ def _find_thresholds(
     return {}
 
 
-def _read_truth(manifest: Manifest) -> dict[str, dict[str, content.Truth]]:
-    """Return the checkpoint's precision in its test groups, by attribute and label."""
+def _read_truth(manifest: Manifest, own: OwnLabels) -> dict[str, dict[str, content.Truth]]:
+    """Return the checkpoint's precision in its test groups, by attribute and published label.
+
+    Of a label that another one is published for, right answers count as if the two were one.
+    """
     given: Counter[tuple[str, str]] = Counter()
     right: Counter[tuple[str, str]] = Counter()
     for title, by_attribute in read_metrics(manifest.folder).get("labels", {}).items():
         if title.startswith("test_groups_"):
             for attribute, by_label in by_attribute.items():
                 for label, counts in by_label.items():
-                    given[attribute, label] += counts["given"]
-                    right[attribute, label] += counts["right"]
+                    published = own.get(attribute, {}).get(label, label)
+                    if published is not None:
+                        given[attribute, published] += counts["given"]
+                        right[attribute, published] += counts["right"]
     truth: dict[str, dict[str, content.Truth]] = defaultdict(dict)
     for (attribute, label), rows in given.items():
         if rows:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
-from schemas.labels import UNSURE
+from schemas.labels import NOT_APPLICABLE, UNSURE
 
 from enrich.calibration import Thresholds
 from enrich.lexicon import Evidence
@@ -87,7 +87,8 @@ def select_first(predictions: DataFrame, aim: str, number: int) -> DataFrame:
       real thresholds are higher than those here: confidences far above one are of an attribute
       that is not answered there.
     - `contradictions`: titles that name another label, the least likely first.
-    - `attribute`: small differences to the next best label first, alternately from each label.
+    - `attribute`: small differences to the next best label first, alternately from each label,
+      where the attribute applies.
 
     Args:
         predictions: fields of `predictions`, product_id, and `threshold`, inf for never.
@@ -103,6 +104,9 @@ def select_first(predictions: DataFrame, aim: str, number: int) -> DataFrame:
     }[aim]
     if aim == "unsure":
         predictions = predictions.where(F.col("abstention") == UNSURE)
+    if aim == "attribute":
+        is_not_applicable = F.col("abstention") == NOT_APPLICABLE
+        predictions = predictions.where(~F.coalesce(is_not_applicable, F.lit(False)))
     if aim == "contradictions":
         is_label = F.coalesce("abstention", F.lit(UNSURE)) == UNSURE
         predictions = predictions.where(is_label & F.expr("named <> label"))

@@ -163,6 +163,12 @@ def test_a_published_run_that_the_gate_had_stopped_for_a_shift_ends_certificates
     assert not found["color"]["stands"] and "18% more blue" in found["color"]["ended_because"]
     assert found["pattern"]["stands"]
 
+    drawn = draw_of(shop, 40)
+    record_labels(shop.tables, label(shop, drawn))
+    last = {one["attribute"]: one for one in read_certificates(shop.tables)}
+    assert last["color"]["stands"] and last["color"]["labels"] == 40
+    assert last["pattern"]["labels"] > found["pattern"]["labels"]
+
 
 def test_what_was_drawn_before_a_catalog_grew_belongs_to_its_population():
     days = pd.to_datetime(["2026-05-01", "2026-06-01"], utc=True)

@@ -232,11 +232,13 @@ def test_commands_are_whole_however_long_a_path_is(make_report):
     assert "\u202e" not in page.decode() and "<shop>" not in page.decode()
 
 
-def test_a_decision_without_a_file_of_settings_names_the_product_table(make_report):
-    report = with_run(make_report(outcome="blocked"), given={}, source="/our shop")
+@pytest.mark.parametrize("given", [{}, {"config": "/a.yaml", "catalog": "of the flag"}])
+def test_commands_name_the_product_table_that_no_file_of_settings_names(make_report, given):
+    report = with_run(make_report(outcome="blocked"), given=given, source="/our shop")
     text = Page(render_page(report, {})).text
+    flags = "--config /a.yaml --catalog '/our shop'" if given else "--catalog '/our shop'"
     for decides in ("approve", "discard"):
-        assert f"{decides} --catalog '/our shop' --database shop --run-id" in text
+        assert f"{decides} {flags} --database shop --run-id" in text
 
 
 def test_page_says_how_to_review_its_run(make_report):
