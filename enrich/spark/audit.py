@@ -226,7 +226,7 @@ def record_labels(tables: Tables, labels: pd.DataFrame) -> RecordedLabels:
 
 
 def _select_since_shifts(tables: Tables, answers: pd.DataFrame) -> pd.DataFrame:
-    """Return the answers drawn after the last shift of their attribute that was published."""
+    """Return answers drawn after the last published shift of their attribute."""
     runs = tables.read("enrichment_runs").where("outcome = 'published'")
     failed = tables.read("label_quality").where(SHIFT).select("run_id", "attribute")
     shifts = failed.join(runs.select("run_id", "finished_at"), "run_id").groupBy("attribute")

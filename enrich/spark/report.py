@@ -296,9 +296,9 @@ def _find_thresholds(
 
 
 def _read_truth(manifest: Manifest, own: OwnLabels) -> dict[str, dict[str, content.Truth]]:
-    """Return the checkpoint's precision in its test groups, by attribute and published label.
+    """Return the precision in test groups, by attribute and published label.
 
-    Of a label that another one is published for, right answers count as if the two were one.
+    Labels that are published under one name count as one.
     """
     given: Counter[tuple[str, str]] = Counter()
     right: Counter[tuple[str, str]] = Counter()

@@ -22,6 +22,7 @@ def answer(product_id, best, *confidences, threshold=None, named=None, attribute
     confidence, *rest = confidences
     alternatives = [Row(*pair) for pair in zip(others, rest, strict=False)]
     abstention = "unsure" if threshold and confidence < threshold else None
+    abstention = "not_applicable" if product_id == "perfume" else abstention
     at = threshold or 0.0
     return (product_id, attribute, best, confidence, named, alternatives, abstention, at)
 
@@ -47,6 +48,7 @@ def answer(product_id, best, *confidences, threshold=None, named=None, attribute
                 answer("blue 1", "blue", 0.60, 0.30),
                 answer("blue 2", "blue", 0.90, 0.05),
                 answer("rose 1", "rose", 0.99),
+                answer("perfume", "red", 0.50, 0.49),
             ],
             ["red 1", "blue 1", "rose 1", "red 2", "blue 2"],
         ),
