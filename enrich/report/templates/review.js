@@ -219,7 +219,8 @@
     if (at("ask").getBoundingClientRect().top < 0) scrollTo(0, 0);
   }
 
-  const fileName = () => `labels-${data.id}.csv`;
+  // A browser would give a second file of the same name another one.
+  const fileName = () => `labels-${data.id}-${labelled().length}.csv`;
 
   function save() {
     // An apostrophe keeps a spreadsheet from taking an id for a formula; the import removes it.

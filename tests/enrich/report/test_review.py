@@ -115,8 +115,13 @@ def test_keys_label_products_over_a_reload_and_come_back_as_labels(tab, tmp_path
         "=6": "rose",
         **dict.fromkeys(["=7", "=8", "=9", "=10", "=11"], "navy"),
     }
+    first = set(tmp_path.glob("labels-*.csv"))
     tab.run("document.getElementById('again').click()")
     assert tab.text("product") == "=5"
+    tab.press("1")
+    assert download(tab, tmp_path)["=5"] == "navy"
+    (second,) = set(tmp_path.glob("labels-*.csv")) - first
+    assert f"--file {second.name} " in tab.text("command")
 
 
 def test_estimate_falls_to_nothing_where_the_best_values_are_right(tab, tmp_path):
