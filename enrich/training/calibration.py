@@ -43,9 +43,10 @@ def pick_threshold(
     """Return the lowest threshold that holds the precision; None where unproved.
 
     Thresholds are tested from strict to loose until the first failure. The first one is where the
-    confidences promise the surest pass: stricter ones have fewer rows, looser ones more doubt. As
-    only rightness is tested, the returned threshold misses the precision with a probability of 0.1
-    at most, whatever the confidences are.
+    confidences promise the surest pass: stricter ones have fewer rows, looser ones more doubt. Each
+    next one is the strictest at which one more answer may be wrong. As only rightness is tested,
+    the returned threshold misses the precision with a probability of 0.1 at most, whatever the
+    confidences are.
 
     Args:
         score: (N,), order in which answers are given, such as their confidence; -inf for never.
@@ -64,25 +65,19 @@ def pick_threshold(
     # Answers of equal scores are given together or not at all.
     answered = np.flatnonzero(np.append(surest[1:] != surest[:-1], True)[: len(surest)]) + 1
     right, hoped = is_right[order].cumsum(), confidence[order].cumsum()
-    # A test passes with so many right answers; with few answers, not even with all.
-    needed = stats.binom.isf(_DELTA, answered, precision) + 1
-    can_pass = needed <= answered
-    answered, needed = answered[can_pass], needed[can_pass]
-    if not len(answered):
+    # A test passes with so many wrong answers; with few answers, not even with none.
+    allowed = answered - stats.binom.isf(_DELTA, answered, precision) - 1
+    # Few tests, as each may end the sequence by chance. The loosest threshold is tested too.
+    tested = np.flatnonzero(np.append(np.diff(allowed, prepend=-1)[:-1] > 0, allowed[-1:] >= 0))
+    if not len(tested):
         return None
-    hoped = hoped[answered - 1]
+    answered, allowed = answered[tested], allowed[tested]
+    right, hoped = right[answered - 1], hoped[answered - 1]
+    needed = answered - allowed
     spread = np.sqrt(np.maximum(hoped * (1 - hoped / answered), _LEAST_VARIANCE))
-    at, loosest = int(np.argmax((hoped - needed) / spread)), None
-    # Few tests, as each may end the sequence by chance.
-    step = math.sqrt(len(order)) / 2
-    while right[answered[at] - 1] >= needed[at]:
-        loosest = float(surest[answered[at] - 1])
-        if at == len(answered) - 1:
-            break
-        # The loosest threshold is tested too.
-        after = int(np.searchsorted(answered, answered[at] + step))
-        at = min(max(at + 1, after), len(answered) - 1)
-    return loosest
+    begin = int(np.argmax((hoped - needed) / spread))
+    passed = np.logical_and.accumulate(right[begin:] >= needed[begin:]).sum()
+    return float(surest[answered[begin + passed - 1] - 1]) if passed else None
 
 
 def find_floors(
