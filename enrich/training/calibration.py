@@ -8,7 +8,7 @@ exact binomial tests.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -285,18 +285,42 @@ def fit_temperatures(
     start = min(tried, key=lambda ends: _penalised_loss(ends, rows, near).item())
     if not tried[0, 0] < start[0] < tried[-1, 0]:
         return start[0].exp().item(), None
-    ends = start.clone().requires_grad_()
-    optimiser = torch.optim.LBFGS([ends], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss_and_slope(ends: Tensor) -> tuple[Tensor, Tensor]:
+        loss = _penalised_loss(at := ends.detach().requires_grad_(), rows, near)
+        (slope,) = torch.autograd.grad(loss, at)
+        return loss.detach(), slope
+
+    ends = minimise(loss_and_slope, start)
+    found = ends.clamp(_LOWEST, _HIGHEST).exp().tolist()
+    return found[0], found[1] if weighed else None
+
+
+def minimise(
+    loss_and_slope: Callable[[Tensor], tuple[Tensor, Tensor]],
+    start: Float[Tensor, " P"],
+    tolerance: float = 1e-9,
+) -> Float[Tensor, " P"]:
+    """Return the numbers of the least loss near `start`, by L-BFGS (Liu and Nocedal 1989).
+
+    The search ends when a step lowers the loss by less than `tolerance`. It is torch's: scipy's
+    has threads that wait for each other beside a busy process.
+    """
+    numbers = start.clone()
+    optimiser = torch.optim.LBFGS(
+        [numbers],
+        max_iter=100,
+        tolerance_change=tolerance,
+        history_size=10,
+        line_search_fn="strong_wolfe",
+    )
 
     def step() -> Tensor:
-        optimiser.zero_grad()
-        loss = _penalised_loss(ends, rows, near)
-        loss.backward()
+        loss, numbers.grad = loss_and_slope(numbers)
         return loss
 
     optimiser.step(step)
-    found = ends.detach().clamp(_LOWEST, _HIGHEST).exp().tolist()
-    return found[0], found[1] if weighed else None
+    return numbers
 
 
 class _Rows(NamedTuple):

@@ -17,7 +17,14 @@ from enrich.adaptation.checkpoint import (
     with_effects,
 )
 from enrich.adaptation.readings import Readings
-from enrich.adaptation.scores import compose, deal_folds, leave_scores, weigh_anew, with_correction
+from enrich.adaptation.scores import (
+    FOLDS,
+    compose,
+    deal_folds,
+    leave_scores,
+    weigh_anew,
+    with_correction,
+)
 from enrich.adaptation.trial import calibrate_held_out, measure_gain
 from enrich.calibration import CalibratedModalities, Calibration
 from enrich.classifiers.calibrated import Layer, to_layer
@@ -245,7 +252,7 @@ def test_no_product_is_scored_by_a_correction_that_has_seen_its_label(monkeypatc
 def test_products_of_one_text_are_in_one_fold():
     groups = np.random.default_rng(0).integers(0, 40, 200)
     folds = deal_folds(torch.from_numpy(groups)).numpy()
-    assert len(set(folds)) == 5
+    assert len(set(folds)) == FOLDS
     assert all(len(set(folds[groups == group])) == 1 for group in set(groups))
 
 
