@@ -301,10 +301,10 @@ def minimise(
     start: Float[Tensor, " P"],
     tolerance: float = 1e-9,
 ) -> Float[Tensor, " P"]:
-    """Return the numbers of the least loss near `start`, by L-BFGS (Liu and Nocedal 1989).
+    """Return the numbers of the least loss near `start`.
 
-    The search ends when a step lowers the loss by less than `tolerance`. It is torch's: scipy's
-    has threads that wait for each other beside a busy process.
+    The search (L-BFGS, Liu and Nocedal 1989) ends when a step lowers the loss by less than
+    `tolerance`. It is torch's: scipy's has threads that wait for each other beside a busy process.
     """
     numbers = start.clone()
     optimiser = torch.optim.LBFGS(
