@@ -6,6 +6,7 @@
 It shows the patches that each word of the text attends to (the paper's figure 2).
 """
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +14,10 @@ from typing import Annotated
 import typer
 
 from enrich.analysis.explain import explain
-from enrich.classifiers.manifest import fetch_manifest
+from enrich.calibration import UnseenSource
+from enrich.classifiers.manifest import Manifest, fetch_manifest
 from enrich.cli import Given, common_options, run_command
+from enrich.config import JobConfig
 from enrich.engine.spec import open_engine
 from enrich.errors import ConfigError, load_extra
 from enrich.files.products import Source, find_product, open_source
@@ -22,8 +25,10 @@ from enrich.images.store import ImageStore
 from enrich.places import prepare_target, require_suffix
 from enrich.records import Product
 
+log = logging.getLogger(__name__)
 
-@common_options("catalog", "image_root", "checkpoint")
+
+@common_options("catalog", "image_root", "checkpoint", "database")
 def main(
     given: Given,
     output: Annotated[Path, typer.Option(help="PNG file to write.")],
@@ -45,6 +50,8 @@ def main(
             "--product-id and --catalog go together, and without --image, --title and "
             "--description: the catalog has the product's own"
         )
+    if is_alone and given.database is not None:
+        raise ConfigError("--database goes with --catalog: a product of your own has no source")
     if is_alone and given.image_root is not None:
         raise ConfigError("--image-root goes with --catalog: --image is a file's path by itself")
     if not is_alone and not (product_id and (given.catalog or given.config)):
@@ -59,9 +66,33 @@ def main(
     table = None if source is None else source.table
     prepare_target(output, image, table, store.find_local(product.image_path))
     require_suffix(output, ".png")
-    engine = open_engine(fetch_manifest(settings.checkpoint), root, settings)
+    manifest = fetch_manifest(settings.checkpoint)
+    rise = 0.0
+    if source is not None and (given.config or given.database):
+        rise = find_rise(settings, manifest, is_asked_for=given.database is not None)
+    engine = open_engine(manifest, root, settings, rise)
     draw(explain(engine, product, MOST_WORDS), output)
     typer.echo(f"explanation: {output}")
+
+
+def find_rise(settings: JobConfig, manifest: Manifest, *, is_asked_for: bool) -> float:
+    """Return by how much the job's thresholds rise in the catalog, in log odds.
+
+    Raises ConfigError if a database that a flag names has no tables on this machine.
+    """
+    if settings.unseen_source is UnseenSource.CALIBRATED:
+        return 0.0
+    try:
+        load_extra("pyspark", "spark")
+        # Imported here because of pyspark.
+        from enrich.spark.stored import read_rise
+
+        return read_rise(settings.database, settings.catalog, manifest.digests.encoder)
+    except ConfigError as error:
+        if is_asked_for:
+            raise
+        log.warning("thresholds are those of a source like training's: %s", error)
+        return 0.0
 
 
 def choose_product(

@@ -359,10 +359,13 @@ def locate_checkpoint(config: JobConfig) -> str:
     return _absolute(str(BUNDLED) if config.checkpoint is None else config.checkpoint)
 
 
-def open_engine(manifest: Manifest, image_root: str, settings: JobConfig | None = None) -> "Engine":
+def open_engine(
+    manifest: Manifest, image_root: str, settings: JobConfig | None = None, rise: float = 0.0
+) -> "Engine":
     """Return the engine of a checkpoint on this machine.
 
-    Of `settings` all but the checkpoint counts. Raises CheckpointError if the weights do not fit,
+    Of `settings` all but the checkpoint counts. Thresholds are higher by `rise`, in log odds.
+    Raises CheckpointError if the weights do not fit,
     or this machine cannot compute with them, and ConfigError if the settings' lexicon names an
     attribute or label that the checkpoint lacks.
     """
@@ -370,7 +373,8 @@ def open_engine(manifest: Manifest, image_root: str, settings: JobConfig | None 
     from enrich.engine.engine import Engine
 
     used = (settings or JobConfig()).model_copy(update={"checkpoint": str(manifest.folder)})
-    return Engine(build_spec(used, manifest, image_root), manifest, local_device())
+    spec = build_spec(used, manifest, image_root).in_source(rise)
+    return Engine(spec, manifest, local_device())
 
 
 def _refuse_unknown_attributes(config: JobConfig, attributes: Collection[str]) -> None:

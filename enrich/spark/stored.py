@@ -1,4 +1,4 @@
-"""Encodings that runs have stored, read without a Spark session.
+"""Encodings and profiles that runs have stored, read without a Spark session.
 
 Delta tables are read by delta-rs. A picture is known by its size and time, as in the diff: no
 picture is opened.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from schemas.tables import Modalities, Status
 
-from enrich.config import home
+from enrich.config import DEMO_FOLDER, home
 from enrich.engine.spec import EngineSpec
 from enrich.errors import ConfigError
 from enrich.files.tables import is_delta, read_delta
@@ -128,11 +128,7 @@ def open_stored(database: str) -> StoredEncodings:
     Raises:
         ConfigError: its tables are not there.
     """
-    folder = Path(local_path(database))
-    if "/" not in database:
-        # Of tables in another catalog than Spark's own nothing is on this machine.
-        name = database.lower().removeprefix("spark_catalog.")
-        folder = home() / "lakehouse" / "warehouse" / f"{name}.db"
+    folder = _locate(database)
     for table in ("encodings", "images"):
         if not is_delta(folder / table):
             raise ConfigError(
@@ -141,3 +137,32 @@ def open_stored(database: str) -> StoredEncodings:
                 "out."
             )
     return StoredEncodings(folder)
+
+
+def read_rise(database: str, source: str, encoder_version: str) -> float:
+    """Return by how much thresholds rise in the source of a database, in log odds.
+
+    0 for a source that no run has looked at with this encoder.
+
+    Args:
+        database: as `open_stored` takes it.
+        source: the product table; the demo is a source of its own.
+
+    Raises:
+        ConfigError: its tables are not there.
+    """
+    where = f"encoder_version = {_quote([encoder_version])}"
+    columns = ("source", "looked_at", "rise")
+    rows = read_delta(_locate(database) / "source_profiles", columns, where).to_pylist()
+    is_demo = source.endswith(DEMO_FOLDER)
+    mine = [row for row in rows if row["source"].endswith(DEMO_FOLDER) == is_demo]
+    return max(mine, key=lambda row: row["looked_at"])["rise"] if mine else 0.0
+
+
+def _locate(database: str) -> Path:
+    """Return the folder of a database's tables on this machine."""
+    if "/" in database:
+        return Path(local_path(database))
+    # Of tables in another catalog than Spark's own nothing is on this machine.
+    name = database.lower().removeprefix("spark_catalog.")
+    return home() / "lakehouse" / "warehouse" / f"{name}.db"

@@ -5,8 +5,10 @@ import pytest
 from deltalake import write_deltalake
 from PIL import Image
 
+from enrich.classifiers.manifest import BUNDLED, read_manifest
 from enrich.config import JobConfig
 from enrich.files.products import open_source
+from enrich.training.calibration import log_odds
 
 
 @pytest.fixture
@@ -61,6 +63,33 @@ def test_a_product_of_the_settings_catalog_is_explained(shop, run):
     assert code == 2 and "no product: give" in err
 
 
+def test_thresholds_are_those_of_the_unseen_source(shop, run, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("enrich.analysis.explanation_figure.draw", lambda one, _: drawn.append(one))
+    monkeypatch.setenv("CATALOG_ENRICH_HOME", str(shop))
+    settings = shop / "shop.yaml"
+    settings.write_text(f"catalog: {shop / 'products.parquet'}\ndatabase: shop\n")
+    flags = ("--config", settings, "--product-id", 42, "--output", shop / "a.png")
+    code, _, err = run(*flags)
+    assert code == 0 and "thresholds are those of a source like training's" in err
+    encoder = read_manifest(BUNDLED).digests.encoder
+    profiles = pd.DataFrame(
+        {
+            "source": ["/of last night/products.parquet", "/the/demo_catalog", "/other"],
+            "encoder_version": [encoder, encoder, "another"],
+            "looked_at": pd.to_datetime(["2026-05-01", "2026-05-02", "2026-05-03"], utc=True),
+            "rise": [1.5, 0.5, 3.0],
+        }
+    )
+    write_deltalake(shop / "lakehouse" / "warehouse" / "shop.db" / "source_profiles", profiles)
+    assert run(*flags)[0] == 0
+    like_training, unseen = (log_odds(one.thresholds["color"]) for one in drawn)
+    assert unseen - like_training == pytest.approx(1.5)
+    settings.write_text(settings.read_text() + "unseen_source: calibrated\n")
+    assert run(*flags)[0] == 0
+    assert drawn[2].thresholds == drawn[0].thresholds
+
+
 OF_CATALOG = ["--catalog", "products.parquet", "--product-id"]
 
 
@@ -72,6 +101,8 @@ OF_CATALOG = ["--catalog", "products.parquet", "--product-id"]
         (["--title", "a", "--product-id", 42], "--product-id and --catalog go together"),
         ([*OF_CATALOG, 9], "has no product '9' among its 2"),
         (["--image", "red.jpg", "--image-root", "."], "--image-root goes with --catalog"),
+        (["--title", "a", "--database", "shop"], "--database goes with --catalog"),
+        ([*OF_CATALOG, 42, "--database", "none"], "no Delta table can be read"),
         (["--title", "a", "--output", "a.jpg"], "expected .png"),
         # What is explained is never written over.
         (["--image", "red.jpg", "--output", "red.jpg"], "would change"),
